@@ -1,1 +1,38 @@
+//! What nodes and clients must agree on.
+//!
+//! This crate is the contract between `kvnode` and `kvclient`: the messages they exchange, the hash
+//! that places a key, the layout document, and the one client for Consul's HTTP API. It opens no
+//! ZeroMQ socket, stores nothing and decides nothing about ownership; that is the node's and the
+//! client's business.
+//!
+//! - [`request`], [`reply`], [`refusal`]: what is asked, answered and refused, as types; their
+//!   forms on the wire are in `request_wire` and `reply_wire`, the frames around them in [`frame`].
+//! - [`partition`], [`version`], [`digest`], [`name`]: the small values that they are made of.
+//! - [`layout`]: the cluster's source of truth, and the table that says who owns what.
+//! - [`consul_keys`]: where things lie in Consul.
+//! - [`limits`]: every shared limit.
+//!
+//! ```
+//! use kv_protocol::request::{Command, Operation, Request};
+//!
+//! let request = Request::decode(br#"{"op":"GET_ONE","key":"key"}"#, None, 8 << 20).unwrap();
+//! assert_eq!(request.command, Command::One(Operation::Get { key: "key".into() }));
+//! ```
 
+pub mod consul;
+pub mod consul_keys;
+pub mod digest;
+pub mod frame;
+pub mod layout;
+pub mod limits;
+pub mod name;
+pub mod partition;
+pub mod refusal;
+pub mod reply;
+mod reply_wire;
+pub mod request;
+mod request_wire;
+pub mod version;
+
+pub use reply_wire::InvalidReply;
+pub use request_wire::DecodeError;

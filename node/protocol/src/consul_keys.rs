@@ -1,0 +1,58 @@
+//! Where things lie in Consul.
+
+use crate::digest::Digest;
+use crate::name::Name;
+
+/// The service under which every node of every cluster registers.
+pub const SERVICE: &str = "kv";
+
+/// The name of a cluster whose operator gives none.
+pub const CLUSTER_DEFAULT: &str = "default";
+
+/// The members of a registered service's metadata. Nodes write them and clients read them.
+pub mod meta {
+    /// The name of the cluster that the node joins.
+    pub const CLUSTER: &str = "cluster";
+    /// The identity of the node's data directory.
+    pub const UUID: &str = "uuid";
+    /// The version of the protocol that the node speaks.
+    pub const PROTOCOL: &str = "protocol";
+    /// The node's weight.
+    pub const WEIGHT: &str = "weight";
+    /// The node's zone.
+    pub const ZONE: &str = "zone";
+}
+
+/// The service id under which a node registers: its own id, with the cluster's name before it where
+/// that is not the default, so that clusters which share a Consul agent stay apart.
+#[must_use]
+pub fn service_id(cluster: &Name, node: &Name) -> String {
+    if cluster.as_str() == CLUSTER_DEFAULT { node.to_string() } else { format!("{cluster}.{node}") }
+}
+
+/// The version of the protocol between clients and nodes, as registered in [`meta::PROTOCOL`].
+pub const PROTOCOL_VERSION: &str = "1";
+
+/// The key of `cluster`'s layout document.
+#[must_use]
+pub fn layout(cluster: &Name) -> String {
+    format!("kv/{cluster}/layout")
+}
+
+/// The key of the table with this digest.
+#[must_use]
+pub fn table(cluster: &Name, digest: &Digest) -> String {
+    format!("kv/{cluster}/tables/{digest}")
+}
+
+/// The key of the strategy with this digest.
+#[must_use]
+pub fn strategy(cluster: &Name, digest: &Digest) -> String {
+    format!("kv/{cluster}/strategies/{digest}")
+}
+
+/// The key of the claim on a node's id: the uuid of the data directory that it names.
+#[must_use]
+pub fn claim(cluster: &Name, node: &Name) -> String {
+    format!("kv/{cluster}/nodes/{node}")
+}

@@ -1,0 +1,81 @@
+//! Every limit that nodes and clients share, in one place.
+
+/// The longest key, in bytes of its UTF-8 text. Keys are 1 to this many bytes long.
+pub const KEY_BYTES_MAX: usize = 1024;
+
+/// The longest value that a node accepts unless it is started with another limit, in bytes.
+pub const VALUE_BYTES_MAX_DEFAULT: usize = 8 << 20;
+
+/// The largest limit on values that a node can be started with, in bytes.
+pub const VALUE_BYTES_MAX_CEILING: usize = 32 << 20;
+
+/// The longest JSON header frame, in bytes. A value may travel inside the header, where JSON's
+/// escapes can make it up to six times as long; a larger value travels in the body frame.
+pub const HEADER_BYTES_MAX: usize = 16 << 20;
+
+/// The longest body frame of a request, in bytes.
+pub const BODY_BYTES_MAX: usize = 32 << 20;
+
+/// The longest frame that a socket reads at all, in bytes; the peer that sends a longer one is
+/// disconnected by ZeroMQ. It is well above the other limits, so that these get an answer.
+pub const FRAME_BYTES_MAX: usize = 64 << 20;
+
+/// The most frames of a message after the routing id: delimiter, header, body.
+pub const FRAMES_MAX: usize = 3;
+
+/// The most operations in one batch.
+pub const BATCH_OPERATIONS_MAX: usize = 1024;
+
+/// The most items in one page of a scan.
+pub const PAGE_ITEMS_MAX: usize = 1024;
+
+/// A page of a scan ends once its keys and values exceed this many bytes (it always has an item).
+pub const PAGE_BYTES_TARGET: usize = 1 << 20;
+
+/// The most records that a node reads for one page of a scan with a prefix that few keys have.
+pub const PAGE_RECORDS_READ_MAX: usize = 16 * PAGE_ITEMS_MAX;
+
+/// The longest reply to GET_ALL, in bytes of keys and values. A node that owns more says so and
+/// names SCAN, which pages.
+pub const GET_ALL_BYTES_MAX: usize = 32 << 20;
+
+/// The longest `id` of a request that is text, in bytes.
+pub const REQUEST_ID_BYTES_MAX: usize = 64;
+
+/// The longest name of a node or cluster, in bytes.
+pub const NAME_BYTES_MAX: usize = 64;
+
+/// The longest name of a zone, in bytes.
+pub const ZONE_BYTES_MAX: usize = 64;
+
+/// The most partitions of a cluster.
+pub const PARTITIONS_MAX: u32 = 1 << 16;
+
+/// The number of partitions of a cluster whose creator names none.
+pub const PARTITIONS_DEFAULT: u32 = 4096;
+
+/// The most owners of one partition.
+pub const REPLICAS_MAX: u32 = 8;
+
+/// The most members of a layout.
+pub const MEMBERS_MAX: usize = 1000;
+
+/// The largest weight of a node; the smallest is 1.
+pub const WEIGHT_MAX: u32 = 256;
+
+/// The longest configuration text of a strategy, in bytes.
+pub const STRATEGY_CONFIG_BYTES_MAX: usize = 4096;
+
+/// The largest strategy component, in bytes. Consul refuses values above 512 KiB.
+pub const COMPONENT_BYTES_MAX: usize = 512 << 10;
+
+const _: () = {
+    assert!(VALUE_BYTES_MAX_DEFAULT <= VALUE_BYTES_MAX_CEILING);
+    assert!(VALUE_BYTES_MAX_CEILING <= BODY_BYTES_MAX);
+    assert!(HEADER_BYTES_MAX < FRAME_BYTES_MAX && BODY_BYTES_MAX < FRAME_BYTES_MAX);
+    // A header of a full batch of the longest keys fits, even where JSON escapes every byte.
+    assert!(BATCH_OPERATIONS_MAX * (6 * KEY_BYTES_MAX + 256) <= HEADER_BYTES_MAX);
+    assert!(PARTITIONS_MAX.is_power_of_two() && PARTITIONS_DEFAULT.is_power_of_two());
+    // A table entry is a member's index in 16 bits, and a table fits a Consul value.
+    assert!(MEMBERS_MAX <= u16::MAX as usize);
+};

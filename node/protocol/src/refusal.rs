@@ -1,0 +1,96 @@
+//! What a node answers when it does not do what was asked.
+
+use serde::{Deserialize, Serialize};
+
+use crate::version::Version;
+
+/// Why a request was refused. The set is closed: a client can match on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// The message is not one of the protocol's: frames, JSON, members or their types.
+    BadRequest,
+    /// The operation is not one that this node knows.
+    UnknownOp,
+    /// A key, value, batch or message is longer than the node's limit.
+    TooLarge,
+    /// The key's partition belongs to another node in the layout that this node has installed.
+    NotOwner,
+    /// The request was made under an older layout than the one that this node has installed.
+    StaleEpoch,
+    /// The request was made under a newer layout than this node has installed; it is fetching it.
+    Retry,
+    /// The request is for another cluster than the one that this node belongs to.
+    WrongCluster,
+    /// The request is for another node (another data directory) than the one that answers here.
+    WrongNode,
+    /// The node is not part of a layout yet, so it owns nothing.
+    NoLayout,
+    /// The condition of a conditional write does not hold. `version` says what is stored now.
+    Conflict,
+    /// The stored record is damaged. Its value is not returned, and it is not overwritten silently.
+    Corrupt,
+    /// The node's disk is too full to accept writes. Reads and deletes go on.
+    DiskFull,
+    /// The storage engine failed. Whether a write took effect is unknown.
+    Storage,
+    /// The node has more requests in hand than it can queue.
+    Overloaded,
+    /// The node is stopping.
+    ShuttingDown,
+}
+
+impl ErrorCode {
+    /// Whether the same request may succeed soon, here or at another node, and was certainly not
+    /// carried out. A client refreshes its layout and tries again.
+    #[must_use]
+    pub fn is_retryable(self) -> bool {
+        use ErrorCode::{
+            NoLayout, NotOwner, Overloaded, Retry, ShuttingDown, StaleEpoch, WrongNode,
+        };
+        matches!(
+            self,
+            NotOwner | StaleEpoch | Retry | NoLayout | WrongNode | Overloaded | ShuttingDown
+        )
+    }
+}
+
+/// A refused request: `{"error":{"code":"...","message":"..."}}` on the wire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// What kind of refusal it is.
+    pub code: ErrorCode,
+    /// What was wrong, what was expected and what to do, for a person.
+    pub message: String,
+    /// The epoch that the node has installed, where the refusal is about the layout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
+    /// The version that is stored, where a condition did not hold and there is a record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<Version>,
+}
+
+impl Refusal {
+    /// A refusal without further members.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), epoch: None, version: None }
+    }
+
+    /// The same refusal with the epoch that the node has installed.
+    #[must_use]
+    pub fn at_epoch(self, epoch: u64) -> Self {
+        Self { epoch: Some(epoch), ..self }
+    }
+}
+
+/// A [`ErrorCode::BadRequest`] refusal.
+pub fn bad_request(message: impl Into<String>) -> Refusal {
+    Refusal::new(ErrorCode::BadRequest, message)
+}
+
+/// A [`ErrorCode::TooLarge`] refusal of `what`, in bytes unless `what` says otherwise.
+#[must_use]
+pub fn too_large(what: &str, size: usize, size_max: usize) -> Refusal {
+    Refusal::new(ErrorCode::TooLarge, format!("{what} is {size}, the limit is {size_max}"))
+}

@@ -1,0 +1,204 @@
+//! How a reply stands in a message.
+//!
+//! Like a request, it is a JSON object in the header frame, and values that do not stand in it as
+//! text follow one another in the body frame, with their lengths in the header.
+
+use serde::{Deserialize, Serialize};
+
+use crate::refusal::Refusal;
+use crate::reply::{Content, Done, NodeStatus, Outcome, Page, Record, Reply};
+use crate::request::{RequestId, Style, Values};
+use crate::version::Version;
+
+/// A reply that a client could not read.
+#[derive(Debug, thiserror::Error)]
+#[error("the node's reply is not understood: {0}")]
+pub struct InvalidReply(String);
+
+/// The header as it stands on the wire.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Header {
+    #[serde(flatten)]
+    one: Item,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    results: Option<Vec<Item>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    collection: Option<Vec<Item>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Box<NodeStatus>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<RequestId>,
+}
+
+/// One outcome or record as it stands on the wire.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Item {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ok: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    existed: Option<bool>,
+    /// `null` says that there is no record, which is not the same as the member's absence.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    value: Option<Option<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_bytes: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<Version>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Refusal>,
+}
+
+fn present<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+impl Reply {
+    /// Writes the reply in the style that the request asked for, as its header frame and, where
+    /// values go there, its body frame.
+    #[must_use]
+    pub fn encode(self, style: Style) -> (Vec<u8>, Option<Vec<u8>>) {
+        let mut writer = Writer { style, body: None };
+        let mut header = Header { id: self.id, ..Header::default() };
+        match self.content {
+            Content::One { key, done } => {
+                header.one = Item { key: Some(key), ..writer.done(done) };
+            }
+            Content::Batch(outcomes) => {
+                header.results = Some(outcomes.into_iter().map(|it| writer.outcome(it)).collect());
+            }
+            Content::Page(page) => {
+                let item = |(key, record)| Item { key: Some(key), ..writer.record(record) };
+                header.collection = Some(page.items.into_iter().map(item).collect());
+                header.next = page.next;
+            }
+            Content::Status(status) => header.status = Some(status),
+            Content::Refused(refusal) => header.one.error = Some(refusal),
+        }
+        let header = serde_json::to_vec(&header).expect("a reply holds only what JSON can say");
+        (header, writer.body)
+    }
+
+    /// Reads a reply from its frames.
+    ///
+    /// # Errors
+    /// [`InvalidReply`] where the frames are no reply of this protocol.
+    pub fn decode(header: &[u8], body: Option<&[u8]>) -> Result<Self, InvalidReply> {
+        let header: Header =
+            serde_json::from_slice(header).map_err(|error| InvalidReply(error.to_string()))?;
+        let mut reader = Reader { rest: body.unwrap_or_default() };
+        let content = if let Some(results) = header.results {
+            let outcomes = results.into_iter().map(|item| reader.outcome(item));
+            Content::Batch(outcomes.collect::<Result<_, _>>()?)
+        } else if let Some(collection) = header.collection {
+            let items = collection.into_iter().map(|item| reader.keyed_record(item));
+            Content::Page(Page { items: items.collect::<Result<_, _>>()?, next: header.next })
+        } else if let Some(status) = header.status {
+            Content::Status(status)
+        } else if let Some(refusal) = header.one.error {
+            Content::Refused(refusal)
+        } else {
+            let mut item = header.one;
+            let key = item.key.take().ok_or_else(|| InvalidReply("\"key\" is missing".into()))?;
+            Content::One { key, done: reader.done(item)? }
+        };
+        if !reader.rest.is_empty() {
+            return Err(InvalidReply(format!("{} bytes too many in its body", reader.rest.len())));
+        }
+        Ok(Self { id: header.id, content })
+    }
+}
+
+/// Turns what is answered into wire items, collecting the values of the body.
+struct Writer {
+    style: Style,
+    body: Option<Vec<u8>>,
+}
+
+impl Writer {
+    fn outcome(&mut self, outcome: Outcome) -> Item {
+        match outcome {
+            Ok(done) => self.done(done),
+            Err(refusal) => Item { error: Some(refusal), ..Item::default() },
+        }
+    }
+
+    fn done(&mut self, done: Done) -> Item {
+        match done {
+            Done::Stored { version } => {
+                Item { ok: Some(true), version: Some(version), ..Item::default() }
+            }
+            Done::Deleted { existed } => {
+                Item { ok: Some(true), existed: Some(existed), ..Item::default() }
+            }
+            Done::Read(None) => Item { value: Some(None), ..Item::default() },
+            Done::Read(Some(record)) => self.record(record),
+        }
+    }
+
+    fn record(&mut self, record: Record) -> Item {
+        let version = record.version.filter(|_| self.style.versions);
+        let bytes = match self.style.values {
+            Values::Body => record.value,
+            Values::Inline => match String::from_utf8(record.value) {
+                Ok(text) => return Item { value: Some(Some(text)), version, ..Item::default() },
+                Err(not_text) => not_text.into_bytes(),
+            },
+        };
+        self.body.get_or_insert_default().extend_from_slice(&bytes);
+        // Values are far shorter than 4 GiB: a node stores none above its limit.
+        let value_bytes = Some(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+        Item { value_bytes, version, ..Item::default() }
+    }
+}
+
+/// Turns wire items into what was answered, handing out the body's values.
+struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl Reader<'_> {
+    fn outcome(&mut self, mut item: Item) -> Result<Outcome, InvalidReply> {
+        match item.error.take() {
+            Some(refusal) => Ok(Err(refusal)),
+            None => self.done(item).map(Ok),
+        }
+    }
+
+    fn done(&mut self, item: Item) -> Result<Done, InvalidReply> {
+        match item {
+            Item { existed: Some(existed), .. } => Ok(Done::Deleted { existed }),
+            Item { ok: Some(true), version: Some(version), .. } => Ok(Done::Stored { version }),
+            Item { value: Some(None), .. } => Ok(Done::Read(None)),
+            item => self.record(item).map(|record| Done::Read(Some(record))),
+        }
+    }
+
+    fn keyed_record(&mut self, mut item: Item) -> Result<(String, Record), InvalidReply> {
+        let key = item.key.take().ok_or_else(|| InvalidReply("an item has no key".into()))?;
+        Ok((key, self.record(item)?))
+    }
+
+    fn record(&mut self, item: Item) -> Result<Record, InvalidReply> {
+        let value = match (item.value, item.value_bytes) {
+            (Some(Some(text)), None) => text.into_bytes(),
+            (None, Some(length)) => {
+                let (value, rest) = self
+                    .rest
+                    .split_at_checked(length as usize)
+                    .ok_or_else(|| InvalidReply("its body is too short".into()))?;
+                self.rest = rest;
+                value.to_vec()
+            }
+            _ => return Err(InvalidReply("an item has no value".into())),
+        };
+        Ok(Record { value, version: item.version })
+    }
+}

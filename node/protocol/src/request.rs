@@ -1,0 +1,159 @@
+//! What a client asks of a node. How it stands in a message, `request_wire` says.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::partition::Partition;
+use crate::version::Version;
+
+/// A request: what is asked, and the circumstances under which the client asks it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request<'a> {
+    /// Echoed in the reply.
+    pub id: Option<RequestId>,
+    /// What the client believes about cluster, node and layout.
+    pub context: Context,
+    /// How the reply shall be written.
+    pub style: Style,
+    /// What is asked.
+    pub command: Command<'a>,
+}
+
+/// What a client believes when it asks. A node refuses what contradicts its own knowledge; a plain
+/// client that states nothing is served as current.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Context {
+    /// The cluster's identity.
+    pub cluster: Option<Uuid>,
+    /// The identity of the data directory behind the address.
+    pub node: Option<Uuid>,
+    /// The epoch of the layout by which the request was routed.
+    pub epoch: Option<u64>,
+}
+
+/// A correlation id: a number or a short text that the reply repeats.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum RequestId {
+    /// A number.
+    Number(u64),
+    /// A text of at most [`REQUEST_ID_BYTES_MAX`](crate::limits::REQUEST_ID_BYTES_MAX) bytes.
+    Text(String),
+}
+
+/// How a reply is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Style {
+    /// Where values go.
+    pub values: Values,
+    /// Whether records that are read come with their versions.
+    pub versions: bool,
+}
+
+/// Where a reply's values go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Values {
+    /// Into the header as text, and into the body where a value is not UTF-8.
+    #[default]
+    Inline,
+    /// All into the body.
+    Body,
+}
+
+/// What is asked of a node.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command<'a> {
+    /// One operation: `PUT`, `GET_ONE` or `DELETE`.
+    One(Operation<'a>),
+    /// `BATCH`: operations that are carried out in their order, each with its own outcome.
+    Batch(Vec<Operation<'a>>),
+    /// `GET_ALL`: everything that the node owns.
+    GetAll,
+    /// `SCAN`: one page of what the node owns.
+    Scan(Scan<'a>),
+    /// `STATUS`: what the node says of itself.
+    Status,
+}
+
+/// An operation on one key.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Operation<'a> {
+    /// Stores a value.
+    Put {
+        /// The key.
+        key: Cow<'a, str>,
+        /// The value's bytes.
+        value: Cow<'a, [u8]>,
+        /// What must hold for the write to happen.
+        condition: Condition,
+    },
+    /// Reads a value.
+    Get {
+        /// The key.
+        key: Cow<'a, str>,
+    },
+    /// Removes a record.
+    Delete {
+        /// The key.
+        key: Cow<'a, str>,
+        /// What must hold for the removal to happen.
+        condition: Condition,
+    },
+}
+
+/// What must hold for a write to happen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Condition {
+    /// Nothing.
+    #[default]
+    None,
+    /// There is no record of the key.
+    Absent,
+    /// The record has this version.
+    Version(Version),
+}
+
+/// One page of a scan, in the order of the keys' hashes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scan<'a> {
+    /// The partition to read; all that the node owns where there is none.
+    pub partition: Option<Partition>,
+    /// The `next` of the page before.
+    pub after: Option<Cow<'a, str>>,
+    /// Only keys that start with this.
+    pub prefix: Cow<'a, str>,
+    /// The most items in the page; the node's own limit where there is none.
+    pub limit: Option<u32>,
+}
+
+impl Operation<'_> {
+    /// The key that the operation is on.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Put { key, .. } | Self::Get { key } | Self::Delete { key, .. } => key,
+        }
+    }
+
+    /// Whether the operation can change something.
+    #[must_use]
+    pub fn is_write(&self) -> bool {
+        !matches!(self, Self::Get { .. })
+    }
+
+    /// The same operation, owning what it speaks of.
+    #[must_use]
+    pub fn into_owned(self) -> Operation<'static> {
+        let owned = |key: Cow<'_, str>| Cow::Owned(key.into_owned());
+        match self {
+            Self::Put { key, value, condition } => {
+                Operation::Put { key: owned(key), value: Cow::Owned(value.into_owned()), condition }
+            }
+            Self::Get { key } => Operation::Get { key: owned(key) },
+            Self::Delete { key, condition } => Operation::Delete { key: owned(key), condition },
+        }
+    }
+}

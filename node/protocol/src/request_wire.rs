@@ -1,0 +1,433 @@
+//! How a request stands in a message.
+//!
+//! It is a JSON object in the header frame. A value stands in it as text (`"value"`) or, as any
+//! bytes, in the body frame with its length in the header (`"value_bytes"`); the values of a batch
+//! follow one another in the body. Members that are not known, or that do not belong to the
+//! operation, are refused rather than passed over: a condition with a slip of the pen in its name
+//! must never turn a conditional write into an unconditional one.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::limits::{BATCH_OPERATIONS_MAX, KEY_BYTES_MAX, REQUEST_ID_BYTES_MAX};
+use crate::partition::Partition;
+use crate::refusal::{ErrorCode, Refusal, bad_request, too_large};
+use crate::request::{
+    Command, Condition, Context, Operation, Request, RequestId, Scan, Style, Values,
+};
+use crate::version::Version;
+
+/// A request that could not be read, with its id where that could.
+#[derive(Debug)]
+pub struct DecodeError {
+    /// The request's id, to be echoed.
+    pub id: Option<RequestId>,
+    /// What is wrong with the request.
+    pub refusal: Refusal,
+}
+
+/// Text that borrows from the message where JSON has no escapes in it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// The header as it stands on the wire: one object with the members of all operations.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Header<'a> {
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    op: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<RequestId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cluster: Option<Uuid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<Uuid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epoch: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    values: Option<Values>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    versions: Option<bool>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    key: Option<Text<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    value: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_bytes: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    if_absent: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    if_version: Option<Version>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    ops: Option<Vec<OperationHeader<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partition: Option<Partition>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    after: Option<Text<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    prefix: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<u32>,
+}
+
+/// One operation as it stands on the wire.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct OperationHeader<'a> {
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    op: Option<Text<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    key: Option<Text<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    value: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_bytes: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    if_absent: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    if_version: Option<Version>,
+}
+
+const OPERATIONS_KNOWN: &str = "PUT, GET_ONE, GET_ALL, DELETE, BATCH, SCAN or STATUS";
+
+impl<'a> Request<'a> {
+    /// Reads a request from its frames. Values longer than `value_bytes_max` are refused.
+    ///
+    /// # Errors
+    /// What is wrong with the request, ready to be sent back.
+    pub fn decode(
+        header: &'a [u8],
+        body: Option<&'a [u8]>,
+        value_bytes_max: usize,
+    ) -> Result<Self, DecodeError> {
+        let parsed: Header<'a> = serde_json::from_slice(header).map_err(|error| DecodeError {
+            id: salvage_id(header),
+            refusal: bad_request(format!(
+                "the header frame is not a request: {error}; expected a JSON object such as {{\"op\":\"GET_ONE\",\"key\":\"key\"}}"
+            )),
+        })?;
+        let id = parsed.id.clone();
+        Self::from_header(parsed, body, value_bytes_max)
+            .map_err(|refusal| DecodeError { id, refusal })
+    }
+
+    fn from_header(
+        mut header: Header<'a>,
+        body: Option<&'a [u8]>,
+        value_bytes_max: usize,
+    ) -> Result<Self, Refusal> {
+        if let Some(RequestId::Text(text)) = &header.id
+            && text.len() > REQUEST_ID_BYTES_MAX
+        {
+            return Err(too_large("the length of \"id\"", text.len(), REQUEST_ID_BYTES_MAX));
+        }
+        let id = header.id.take();
+        let context = Context {
+            cluster: header.cluster.take(),
+            node: header.node.take(),
+            epoch: header.epoch.take(),
+        };
+        let style = Style {
+            values: header.values.take().unwrap_or_default(),
+            versions: header.versions.take().unwrap_or_default(),
+        };
+        let mut body = BodyReader { rest: body.unwrap_or_default(), value_bytes_max };
+        let command = header.take_command(&mut body)?;
+        if !body.rest.is_empty() {
+            return Err(bad_request(format!(
+                "the body frame has {} bytes more than the header's \"value_bytes\" account for",
+                body.rest.len()
+            )));
+        }
+        Ok(Self { id, context, style, command })
+    }
+
+    /// Writes the request as its header frame and, where it has values, its body frame.
+    #[must_use]
+    pub fn encode(&self) -> (Vec<u8>, Option<Vec<u8>>) {
+        let mut body = None;
+        let mut header = Header {
+            id: self.id.clone(),
+            cluster: self.context.cluster,
+            node: self.context.node,
+            epoch: self.context.epoch,
+            values: (self.style.values != Values::Inline).then_some(self.style.values),
+            versions: self.style.versions.then_some(true),
+            ..Header::default()
+        };
+        match &self.command {
+            Command::One(operation) => {
+                let one = OperationHeader::encode(operation, &mut body);
+                header.op = one.op;
+                header.key = one.key;
+                header.value_bytes = one.value_bytes;
+                header.if_absent = one.if_absent;
+                header.if_version = one.if_version;
+            }
+            Command::Batch(operations) => {
+                header.op = text("BATCH");
+                let encode = |operation| OperationHeader::encode(operation, &mut body);
+                header.ops = Some(operations.iter().map(encode).collect());
+            }
+            Command::GetAll => header.op = text("GET_ALL"),
+            Command::Status => header.op = text("STATUS"),
+            Command::Scan(scan) => {
+                header.op = text("SCAN");
+                header.partition = scan.partition;
+                header.after = scan.after.as_deref().and_then(text);
+                header.prefix = Some(&*scan.prefix).filter(|it| !it.is_empty()).and_then(text);
+                header.limit = scan.limit;
+            }
+        }
+        let header = serde_json::to_vec(&header).expect("a request holds only what JSON can say");
+        (header, body)
+    }
+}
+
+fn text(text: &str) -> Option<Text<'_>> {
+    Some(Text(Cow::Borrowed(text)))
+}
+
+/// Finds the id in a header that is JSON but no request, so that the sender can tell which of its
+/// requests was refused.
+fn salvage_id(header: &[u8]) -> Option<RequestId> {
+    #[derive(Deserialize)]
+    struct Salvage {
+        id: RequestId,
+    }
+    let Salvage { id } = serde_json::from_slice(header).ok()?;
+    match &id {
+        RequestId::Text(text) if text.len() > REQUEST_ID_BYTES_MAX => None,
+        _ => Some(id),
+    }
+}
+
+impl<'a> Header<'a> {
+    fn take_command(mut self, body: &mut BodyReader<'a>) -> Result<Command<'a>, Refusal> {
+        let Some(Text(op)) = self.op.take() else {
+            return Err(bad_request(format!("\"op\" is missing: expected {OPERATIONS_KNOWN}")));
+        };
+        let one = OperationHeader {
+            op: None,
+            key: self.key.take(),
+            value: self.value.take(),
+            value_bytes: self.value_bytes.take(),
+            if_absent: self.if_absent.take(),
+            if_version: self.if_version.take(),
+        };
+        let ops = self.ops.take();
+        let scan = [
+            self.partition.map(|_| "partition"),
+            self.after.as_ref().map(|_| "after"),
+            self.prefix.as_ref().map(|_| "prefix"),
+            self.limit.map(|_| "limit"),
+        ];
+        let foreign = |names: &[Option<&'static str>]| match names.iter().flatten().next() {
+            Some(name) => Err(bad_request(format!("\"{name}\" is not a member of {op}"))),
+            None => Ok(()),
+        };
+        let batch = ops.as_ref().map(|_| "ops");
+        match op.as_ref() {
+            "BATCH" => {
+                foreign(&one.members())?;
+                foreign(&scan)?;
+                Ok(Command::Batch(decode_batch(ops, body)?))
+            }
+            "SCAN" => {
+                foreign(&one.members())?;
+                foreign(&[batch])?;
+                Ok(Command::Scan(self.take_scan()?))
+            }
+            "GET_ALL" | "STATUS" => {
+                foreign(&one.members())?;
+                foreign(&scan)?;
+                foreign(&[batch])?;
+                Ok(if op == "STATUS" { Command::Status } else { Command::GetAll })
+            }
+            _ => {
+                foreign(&scan)?;
+                foreign(&[batch])?;
+                Ok(Command::One(one.decode(&op, body)?))
+            }
+        }
+    }
+
+    fn take_scan(self) -> Result<Scan<'a>, Refusal> {
+        let after = self.after.map(|Text(after)| after);
+        if let Some(after) = &after {
+            check_key("\"after\"", after)?;
+        }
+        let prefix = self.prefix.map(|Text(prefix)| prefix).unwrap_or_default();
+        if prefix.len() > KEY_BYTES_MAX {
+            return Err(too_large("the prefix's length", prefix.len(), KEY_BYTES_MAX));
+        }
+        if self.limit == Some(0) {
+            return Err(bad_request("\"limit\" is 0: expected at least 1"));
+        }
+        Ok(Scan { partition: self.partition, after, prefix, limit: self.limit })
+    }
+}
+
+fn decode_batch<'a>(
+    ops: Option<Vec<OperationHeader<'a>>>,
+    body: &mut BodyReader<'a>,
+) -> Result<Vec<Operation<'a>>, Refusal> {
+    let ops = ops.ok_or_else(|| {
+        bad_request("\"ops\" is missing: a BATCH is a list of PUT, GET_ONE and DELETE")
+    })?;
+    if ops.is_empty() {
+        return Err(bad_request("\"ops\" is empty: expected at least one operation"));
+    }
+    if ops.len() > BATCH_OPERATIONS_MAX {
+        return Err(too_large("the number of operations", ops.len(), BATCH_OPERATIONS_MAX));
+    }
+    ops.into_iter()
+        .enumerate()
+        .map(|(index, mut header)| {
+            let op = header.op.take().map(|Text(op)| op).unwrap_or_default();
+            header.decode(&op, body).map_err(|refusal| Refusal {
+                message: format!("operation {index}: {}", refusal.message),
+                ..refusal
+            })
+        })
+        .collect()
+}
+
+impl<'a> OperationHeader<'a> {
+    fn encode(operation: &'a Operation<'_>, body: &mut Option<Vec<u8>>) -> Self {
+        let mut header = Self { key: text(operation.key()), ..Self::default() };
+        header.op = match operation {
+            Operation::Put { value, condition, .. } => {
+                body.get_or_insert_default().extend_from_slice(value);
+                // A node's limit on values is far below 4 GiB, and it checks the body's length, so
+                // that a longer value is refused.
+                header.value_bytes = Some(u32::try_from(value.len()).unwrap_or(u32::MAX));
+                header.set_condition(*condition);
+                text("PUT")
+            }
+            Operation::Get { .. } => text("GET_ONE"),
+            Operation::Delete { condition, .. } => {
+                header.set_condition(*condition);
+                text("DELETE")
+            }
+        };
+        header
+    }
+
+    fn set_condition(&mut self, condition: Condition) {
+        match condition {
+            Condition::None => {}
+            Condition::Absent => self.if_absent = Some(true),
+            Condition::Version(version) => self.if_version = Some(version),
+        }
+    }
+
+    /// The names of the members that are there.
+    fn members(&self) -> [Option<&'static str>; 5] {
+        [
+            self.key.as_ref().map(|_| "key"),
+            self.value.as_ref().map(|_| "value"),
+            self.value_bytes.map(|_| "value_bytes"),
+            self.if_absent.map(|_| "if_absent"),
+            self.if_version.map(|_| "if_version"),
+        ]
+    }
+
+    fn decode(self, op: &str, body: &mut BodyReader<'a>) -> Result<Operation<'a>, Refusal> {
+        let allowed: &[&str] = match op {
+            "PUT" => &["key", "value", "value_bytes", "if_absent", "if_version"],
+            "GET_ONE" => &["key"],
+            "DELETE" => &["key", "if_version"],
+            _ => {
+                let shown: String = op.chars().take(40).collect();
+                return Err(Refusal::new(
+                    ErrorCode::UnknownOp,
+                    format!(
+                        "unknown operation {shown:?}: expected {OPERATIONS_KNOWN}; a BATCH holds PUT, GET_ONE and DELETE"
+                    ),
+                ));
+            }
+        };
+        if let Some(name) = self.members().iter().flatten().find(|name| !allowed.contains(name)) {
+            return Err(bad_request(format!("\"{name}\" is not a member of {op}")));
+        }
+        let condition = match (self.if_absent.unwrap_or(false), self.if_version) {
+            (false, None) => Condition::None,
+            (true, None) => Condition::Absent,
+            (false, Some(version)) => Condition::Version(version),
+            (true, Some(_)) => {
+                return Err(bad_request("\"if_absent\" and \"if_version\" exclude each other"));
+            }
+        };
+        let Some(Text(key)) = self.key else {
+            return Err(bad_request(format!("\"key\" is missing in {op}")));
+        };
+        check_key("the key", &key)?;
+        Ok(match op {
+            "PUT" => {
+                Operation::Put { key, value: body.take(self.value, self.value_bytes)?, condition }
+            }
+            "GET_ONE" => Operation::Get { key },
+            _ => Operation::Delete { key, condition },
+        })
+    }
+}
+
+/// Checks that `key` is one that a node can store; `what` names it in the error.
+fn check_key(what: &str, key: &str) -> Result<(), Refusal> {
+    if key.is_empty() {
+        return Err(bad_request(format!("{what} is empty: expected 1 to {KEY_BYTES_MAX} bytes")));
+    }
+    if key.len() > KEY_BYTES_MAX {
+        return Err(too_large(&format!("the length of {what}"), key.len(), KEY_BYTES_MAX));
+    }
+    Ok(())
+}
+
+/// Hands out the body frame's bytes to the values that the header announces, in order.
+struct BodyReader<'a> {
+    rest: &'a [u8],
+    value_bytes_max: usize,
+}
+
+impl<'a> BodyReader<'a> {
+    fn take(
+        &mut self,
+        inline: Option<Text<'a>>,
+        value_bytes: Option<u32>,
+    ) -> Result<Cow<'a, [u8]>, Refusal> {
+        let value = match (inline, value_bytes) {
+            (Some(Text(Cow::Borrowed(text))), None) => Cow::Borrowed(text.as_bytes()),
+            (Some(Text(Cow::Owned(text))), None) => Cow::Owned(text.into_bytes()),
+            (None, Some(length)) => {
+                let length = length as usize;
+                if length > self.value_bytes_max {
+                    return Err(too_large("the value's length", length, self.value_bytes_max));
+                }
+                let Some((value, rest)) = self.rest.split_at_checked(length) else {
+                    return Err(bad_request(format!(
+                        "\"value_bytes\" is {length}, but the body frame has only {} bytes left",
+                        self.rest.len()
+                    )));
+                };
+                self.rest = rest;
+                Cow::Borrowed(value)
+            }
+            (Some(_), Some(_)) => {
+                return Err(bad_request("\"value\" and \"value_bytes\" exclude each other"));
+            }
+            (None, None) => {
+                return Err(bad_request(
+                    "the value is missing: expected \"value\" (text), or \"value_bytes\" with the bytes in a body frame",
+                ));
+            }
+        };
+        if value.len() > self.value_bytes_max {
+            return Err(too_large("the value's length", value.len(), self.value_bytes_max));
+        }
+        Ok(value)
+    }
+}
