@@ -1,0 +1,88 @@
+//! The one client for Consul's HTTP API, used by nodes and clients alike.
+//!
+//! It covers what the store needs of Consul and nothing else, so that the embedded agent of
+//! `kvnode dev` can speak the same part:
+//!
+//! | module | what |
+//! |---|---|
+//! | `config` | where Consul is and how to authenticate, from an argument or the usual variables |
+//! | `http` | the only code that names reqwest: timeouts, bounded bodies, errors |
+//! | `agent` | registering a service and keeping its TTL check alive |
+//! | `health` | the instances of a service and how they are |
+//! | `kv` | reading, compare-and-set, deleting, locking |
+//! | `session` | the sessions that hold locks |
+//! | `watch` | following a key, a prefix or a service by blocking queries |
+//! | `backoff` | how long to wait after a failure |
+//! | `error` | what can go wrong, in words for the operator |
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), kv_protocol::consul::ConsulError> {
+//! use kv_protocol::consul::{Consul, ConsulConfig, Read};
+//!
+//! let consul = Consul::new(&ConsulConfig::resolve(None)?)?;
+//! let created = consul.kv_put_cas("kv/default/layout", b"{}", 0).await?;
+//! let entry = consul.kv_get("kv/default/layout", Read::consistent()).await?;
+//! println!("created: {created}, now: {:?}", entry.value);
+//! # Ok(())
+//! # }
+//! ```
+
+mod agent;
+mod backoff;
+mod config;
+mod error;
+mod health;
+mod http;
+mod kv;
+mod read;
+mod session;
+mod watch;
+
+use std::sync::Arc;
+
+pub use agent::{AgentService, CheckStatus, ServiceRegistration, service_check_id};
+pub use backoff::{BACKOFF_MAX, BACKOFF_MIN, Backoff};
+pub use config::{ADDRESS_DEFAULT, ConsulConfig, HTTP_ADDR_VARIABLE};
+pub use error::ConsulError;
+pub use health::ServiceInstance;
+pub use http::{CONNECT_TIMEOUT, REQUEST_TIMEOUT, RESPONSE_BYTES_MAX};
+pub use kv::{KEY_BYTES_MAX, KvEntry, VALUE_BYTES_MAX};
+pub use read::{Indexed, Read, WAIT_MAX};
+pub use session::{SessionBehavior, SessionRequest};
+pub use watch::{WATCH_SPACING_MIN, WATCH_WAIT, Watch};
+
+/// A handle to one Consul. Cloning is cheap: clones share a connection pool.
+#[derive(Clone, Debug)]
+pub struct Consul {
+    http: Arc<http::Http>,
+}
+
+impl Consul {
+    /// Prepares to talk to the Consul that `config` names. Nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// [`ConsulError::InvalidConfig`] when a certificate or key file cannot be read or understood.
+    pub fn new(config: &ConsulConfig) -> Result<Self, ConsulError> {
+        Ok(Self { http: Arc::new(http::Http::new(config)?) })
+    }
+
+    /// Where this Consul is, as a URL for messages to people. It carries no secrets.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        self.http.address()
+    }
+
+    /// The address of the cluster's leader, or `None` while there is none.
+    ///
+    /// It is the cheapest way to learn whether Consul answers and can serve requests.
+    ///
+    /// # Errors
+    ///
+    /// Any [`ConsulError`] of an exchange over HTTP.
+    pub async fn leader(&self) -> Result<Option<String>, ConsulError> {
+        let answer = self.http.send(self.http.get(&["status", "leader"])).await?;
+        let leader: String = answer.success()?.json()?;
+        Ok(Some(leader).filter(|address| !address.is_empty()))
+    }
+}
