@@ -17,7 +17,7 @@ pub mod bindings {
 }
 
 /// The runtime of the generated code, re-exported so that a strategy depends on this crate alone.
-pub use wit_bindgen as runtime;
+pub use wit_bindgen::rt as runtime;
 
 use bindings::exports::kv::placement::strategy;
 

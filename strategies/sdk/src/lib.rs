@@ -43,6 +43,10 @@
 //!
 //! What is not here: hosting. Whoever runs a component must distrust its answers.
 
+// Generated code names this crate from the strategy's crate and from here alike.
+#[cfg(target_arch = "wasm32")]
+extern crate self as kv_strategy;
+
 pub mod contract;
 #[cfg(target_arch = "wasm32")]
 pub mod guest;
