@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use reqwest::{Certificate, Identity, Url};
 
 use super::error::ConsulError;
+use super::http::REQUEST_TIMEOUT;
 
 /// Where a Consul agent listens unless told otherwise.
 pub const ADDRESS_DEFAULT: &str = "127.0.0.1:8500";
@@ -24,6 +26,8 @@ pub struct ConsulConfig {
     /// User and password for a proxy in front of Consul.
     pub(super) basic_auth: Option<(String, Option<String>)>,
     pub(super) tls: Tls,
+    /// How long an exchange may take, beyond the time that a blocking query asks for.
+    pub(super) request_timeout: Duration,
 }
 
 impl fmt::Debug for ConsulConfig {
@@ -34,6 +38,7 @@ impl fmt::Debug for ConsulConfig {
             .field("token", &self.token.as_ref().map(|_| "(hidden)"))
             .field("basic_auth", &self.basic_auth.as_ref().map(|_| "(hidden)"))
             .field("tls", &self.tls)
+            .field("request_timeout", &self.request_timeout)
             .finish()
     }
 }
@@ -94,7 +99,15 @@ impl ConsulConfig {
                 client_key: variable("CONSUL_CLIENT_KEY").map(PathBuf::from),
                 server_name: variable("CONSUL_TLS_SERVER_NAME"),
             },
+            request_timeout: REQUEST_TIMEOUT,
         })
+    }
+
+    /// Lets an exchange take at most `timeout` instead of [`REQUEST_TIMEOUT`]. A blocking query may
+    /// take as much longer as it asks to wait.
+    #[must_use]
+    pub fn with_request_timeout(self, timeout: Duration) -> Self {
+        Self { request_timeout: timeout, ..self }
     }
 
     /// Where Consul is, as a URL without secrets.
@@ -243,3 +256,6 @@ impl Tls {
         Ok(Some(identity))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn an_excerpt_is_short_printable_and_never_empty() {
         assert_eq!(excerpt(b""), "(empty)");
-        assert_eq!(excerpt(b"\x1b[2Jno\n"), "[2Jno");
+        assert_eq!(excerpt(b"no\x1b[2J\n"), "no [2J");
         assert_eq!(excerpt(b"a\x07b"), "a b");
         let long = excerpt("\u{20ac}".repeat(5_000).as_bytes());
         assert_eq!(long.chars().count(), EXCERPT_CHARS_MAX + 3);

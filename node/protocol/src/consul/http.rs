@@ -19,7 +19,8 @@ use super::read::Read;
 /// How long to wait for a connection, TLS included.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long an exchange may take, beyond the time that a blocking query asks for.
+/// How long an exchange may take, beyond the time that a blocking query asks for, unless
+/// [`ConsulConfig::with_request_timeout`] says otherwise.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The largest answer that is read: room for a listing of more than forty values of the largest size.
@@ -36,6 +37,7 @@ pub(super) struct Http {
     base: Url,
     address: String,
     basic_auth: Option<(String, Option<String>)>,
+    timeout: Duration,
 }
 
 impl fmt::Debug for Http {
@@ -106,7 +108,13 @@ impl Http {
         let client = builder
             .build()
             .map_err(|error| ConsulError::config("the TLS settings for Consul", chain(&error)))?;
-        Ok(Self { client, base, address: config.address(), basic_auth: config.basic_auth.clone() })
+        Ok(Self {
+            client,
+            base,
+            address: config.address(),
+            basic_auth: config.basic_auth.clone(),
+            timeout: config.request_timeout,
+        })
     }
 
     pub(super) fn address(&self) -> &str {
@@ -133,7 +141,7 @@ impl Http {
             .pop_if_empty()
             .push("v1")
             .extend(path);
-        Request { method, url, body: Vec::new(), timeout: REQUEST_TIMEOUT }
+        Request { method, url, body: Vec::new(), timeout: self.timeout }
     }
 
     /// Sends `request` and reads the whole answer, whatever its status.

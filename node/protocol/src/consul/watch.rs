@@ -41,12 +41,10 @@ pub struct Watch<T> {
     outage: Option<Discriminant<ConsulError>>,
 }
 
-impl<T: fmt::Debug> fmt::Debug for Watch<T> {
+impl<T> fmt::Debug for Watch<T> {
+    /// The state itself may be large and is left out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watch")
-            .field("index", &self.index)
-            .field("last", &self.last)
-            .finish_non_exhaustive()
+        f.debug_struct("Watch").field("index", &self.index).finish_non_exhaustive()
     }
 }
 
@@ -178,3 +176,6 @@ impl<T: Clone + PartialEq> Watch<T> {
 fn next_index(asked: u64, answered: u64) -> u64 {
     if answered < asked { 0 } else { answered.max(1) }
 }
+
+#[cfg(test)]
+mod tests;
