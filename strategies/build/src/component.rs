@@ -38,3 +38,41 @@ fn check(component: &[u8]) -> Result<()> {
     ensure!(exports == [EXPORT], "it exports {}, expected {EXPORT} alone", names(exports));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks a component of these items in the text format.
+    fn check_text(items: &str) -> Result<()> {
+        check(&wat::parse_str(format!("(component {items})")).unwrap())
+    }
+
+    const INTERFACE: &str = r#"(instance $i) (export "kv:placement/strategy@0.1.0" (instance $i))"#;
+
+    #[test]
+    fn only_the_contracts_export_is_allowed() {
+        check_text(INTERFACE).unwrap();
+        let missing = check_text("").unwrap_err().to_string();
+        assert!(missing.contains(EXPORT), "{missing}");
+        let more = format!(r#"{INTERFACE} (export "kv:other/thing@0.1.0" (instance $i))"#);
+        let more = check_text(&more).unwrap_err().to_string();
+        assert!(more.contains("kv:other/thing@0.1.0"), "{more}");
+    }
+
+    #[test]
+    fn an_import_is_refused_by_name() {
+        let text = format!(r#"(import "wasi:clocks/wall-clock@0.2.0" (instance)) {INTERFACE}"#);
+        let message = check_text(&text).unwrap_err().to_string();
+        assert!(message.contains("wasi:clocks/wall-clock@0.2.0"), "{message}");
+    }
+
+    #[test]
+    fn a_module_of_another_kind_is_told_what_is_missing() {
+        let empty = wat::parse_str("(module)").unwrap();
+        for module in [b"not wasm".as_slice(), &empty] {
+            let message = format!("{:#}", encode(module).unwrap_err());
+            assert!(message.contains("expected") || message.contains("export!"), "{message}");
+        }
+    }
+}

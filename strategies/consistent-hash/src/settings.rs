@@ -52,7 +52,8 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused_and_quoted() {
-        let wrong = ["points=0", "points=65537", "points=", "points=-1", "points=5;", "point=5", " "];
+        let wrong =
+            ["points=0", "points=65537", "points=", "points=-1", "points=5;", "point=5", " "];
         for config in wrong {
             match config.parse::<Settings>() {
                 Err(Error::InvalidConfig(why)) => assert!(why.contains(config), "{why}"),
