@@ -1,1 +1,62 @@
-fn main() {}
+//! `kvnode`: parses, logs, runs, exits.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::Parser;
+use kvnode::config::{Cli, Command, NodeArgs};
+use kvnode::{dev, node, signals};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sled=error")),
+        )
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("kvnode: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = match cli.command {
+        None => report(runtime.block_on(run_node(cli.node)), node::NodeError::exit_code),
+        Some(Command::Dev(args)) => {
+            report(runtime.block_on(dev::run(args)), dev::DevError::exit_code)
+        }
+    };
+    // A read of standard input cannot be cancelled, and must not keep the process.
+    runtime.shutdown_background();
+    code
+}
+
+async fn run_node(args: NodeArgs) -> Result<(), node::NodeError> {
+    let signal = signals::stop_signal()?;
+    let with_stdin = args.stop_with_stdin;
+    let stopped = async move {
+        if with_stdin {
+            tokio::select! {
+                reason = signal => reason,
+                reason = signals::end_of_stdin() => reason,
+            }
+        } else {
+            signal.await
+        }
+    };
+    node::run(args, stopped).await
+}
+
+fn report<E: std::fmt::Display>(result: Result<(), E>, exit_code: fn(&E) -> u8) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("kvnode: {error}");
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}

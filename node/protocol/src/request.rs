@@ -129,6 +129,27 @@ pub struct Scan<'a> {
     pub limit: Option<u32>,
 }
 
+impl Command<'_> {
+    /// The same command, owning what it speaks of.
+    #[must_use]
+    pub fn into_owned(self) -> Command<'static> {
+        match self {
+            Self::One(operation) => Command::One(operation.into_owned()),
+            Self::Batch(operations) => {
+                Command::Batch(operations.into_iter().map(Operation::into_owned).collect())
+            }
+            Self::GetAll => Command::GetAll,
+            Self::Scan(scan) => Command::Scan(Scan {
+                partition: scan.partition,
+                after: scan.after.map(|after| Cow::Owned(after.into_owned())),
+                prefix: Cow::Owned(scan.prefix.into_owned()),
+                limit: scan.limit,
+            }),
+            Self::Status => Command::Status,
+        }
+    }
+}
+
 impl Operation<'_> {
     /// The key that the operation is on.
     #[must_use]

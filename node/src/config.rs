@@ -1,0 +1,163 @@
+//! The command line of `kvnode`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use kv_protocol::consul_keys::CLUSTER_DEFAULT;
+use kv_protocol::limits::{
+    VALUE_BYTES_MAX_CEILING, VALUE_BYTES_MAX_DEFAULT, WEIGHT_MAX, ZONE_BYTES_MAX,
+};
+use kv_protocol::name::Name;
+
+/// The environment variable that names the directory of all nodes' data.
+pub const DATA_DIR_VARIABLE: &str = "KVNODE_DATA_DIR";
+
+/// What the end of a run tells its caller.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  stopped as asked (SIGTERM, SIGINT)
+  1  failed in a way that the message on standard error tells
+  2  the command line is wrong
+  3  Consul cannot be reached
+  4  refused: the id, the port, the data directory or the cluster is another's";
+
+const EXAMPLES: &str = "\
+Examples:
+  kvnode --consul localhost:8500
+      Starts node-0; run it again in another terminal for node-1, and so on.
+      Started again after a stop, it is the same node with the same data.
+  kvnode --id node-7 --data-dir /var/lib/kvnode --host 10.0.0.7 --consul 10.0.0.1:8500
+      Starts a node that other machines can reach.
+  kvnode dev
+      Starts four nodes and a Consul of their own on this machine, to try things out.
+";
+
+/// A node of the store: keeps its share of the data and serves it to kvclient.
+///
+/// The node registers in Consul, is pushed the cluster's layout, and serves the partitions that the
+/// layout gives it. It stops cleanly on SIGTERM and SIGINT.
+#[derive(Debug, Parser)]
+#[command(version, after_long_help = format!("{EXAMPLES}\n{EXIT_CODES}"), args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What to run, where it is not a single node.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The node to run.
+    #[command(flatten)]
+    pub node: NodeArgs,
+}
+
+/// What else `kvnode` runs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Starts a whole cluster on this machine, with an embedded Consul agent, for trying things out.
+    Dev(DevArgs),
+}
+
+/// The options of one node.
+#[derive(Clone, Debug, Args)]
+pub struct NodeArgs {
+    /// Where Consul is, as host:port or URL [default: CONSUL_HTTP_ADDR, or localhost:8500].
+    #[arg(long, value_name = "ADDR")]
+    pub consul: Option<String>,
+
+    /// The cluster that the node joins. Clusters of different names may share a Consul.
+    #[arg(long, value_name = "NAME", default_value = CLUSTER_DEFAULT)]
+    pub cluster: Name,
+
+    /// The node's id [default: the first free one of node-0, node-1, ...].
+    #[arg(long, value_name = "ID")]
+    pub id: Option<Name>,
+
+    /// The directory under which each node of this machine keeps its data, in DIR/ID
+    /// [default: kvnode/CLUSTER in XDG_DATA_HOME or ~/.local/share].
+    #[arg(long, value_name = "DIR", env = DATA_DIR_VARIABLE)]
+    pub data_dir: Option<PathBuf>,
+
+    /// The address to listen on.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1")]
+    pub host: String,
+
+    /// The address by which others reach the node [default: the one of --host].
+    #[arg(long, value_name = "ADDR")]
+    pub advertise: Option<String>,
+
+    /// The port to listen on; 0 lets the system choose
+    /// [default: the one used last, otherwise the first free one from 2000].
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+
+    /// The node's capacity relative to others.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(WEIGHT_MAX)))]
+    pub weight: u32,
+
+    /// The node's failure domain, such as a rack.
+    #[arg(long, value_name = "NAME", default_value = "", value_parser = parse_zone)]
+    pub zone: String,
+
+    /// The longest value that the node accepts, in bytes.
+    #[arg(long, value_name = "BYTES", default_value_t = VALUE_BYTES_MAX_DEFAULT as u64, value_parser = clap::value_parser!(u64).range(1..=VALUE_BYTES_MAX_CEILING as u64))]
+    pub value_bytes_max: u64,
+
+    /// How much of the disk to keep free, in bytes. Below it the node refuses to store more.
+    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20)]
+    pub disk_reserve_bytes: u64,
+
+    /// How long to try to reach Consul at the start, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    pub start_timeout: u64,
+
+    /// Stop when standard input ends: a supervisor that dies takes its nodes along.
+    #[arg(long, hide = true)]
+    pub stop_with_stdin: bool,
+}
+
+/// The options of `kvnode dev`.
+#[derive(Clone, Debug, Args)]
+pub struct DevArgs {
+    /// How many nodes to start.
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub nodes: u32,
+
+    /// The port of the embedded Consul agent. Where a Consul answers there already, it is used.
+    #[arg(long, value_name = "PORT", default_value_t = 8500)]
+    pub consul_port: u16,
+
+    /// Where data and Consul state are kept [default: kvnode/dev in XDG_DATA_HOME or ~/.local/share].
+    #[arg(long, value_name = "DIR", env = DATA_DIR_VARIABLE)]
+    pub data_dir: Option<PathBuf>,
+}
+
+fn parse_zone(text: &str) -> Result<String, String> {
+    let plain = text.chars().all(|c| !c.is_control());
+    if text.len() <= ZONE_BYTES_MAX && plain {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("expected at most {ZONE_BYTES_MAX} bytes without control characters"))
+    }
+}
+
+/// Where data lies when nobody says otherwise.
+///
+/// # Errors
+/// Where neither `XDG_DATA_HOME` nor `HOME` is set.
+pub fn default_data_dir(name: &str) -> anyhow::Result<PathBuf> {
+    let absolute = |variable| {
+        std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute())
+    };
+    let base = absolute("XDG_DATA_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/share")))
+        .ok_or_else(|| anyhow::anyhow!("neither HOME nor XDG_DATA_HOME is set: name a directory with --data-dir"))?;
+    Ok(base.join("kvnode").join(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

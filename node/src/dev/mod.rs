@@ -1,0 +1,131 @@
+//! `kvnode dev`: a cluster on one machine, for trying things out.
+//!
+//! It starts a Consul agent of its own, unless a Consul answers already, and each node as a process
+//! of its own, exactly as an operator would.
+
+pub mod agent;
+mod nodes;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+
+use kv_protocol::consul::{Consul, ConsulConfig, ConsulError};
+use tracing::info;
+
+use crate::config::{DevArgs, default_data_dir};
+use crate::dev::agent::{Agent, AgentConfig, AgentError};
+use crate::dev::nodes::{Nodes, NodesError};
+use crate::signals::stop_signal;
+
+const CONSUL_DIRECTORY: &str = "consul";
+const NODES_DIRECTORY: &str = "nodes";
+
+/// Why a cluster on one machine does not run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DevError {
+    /// An option cannot be used.
+    #[error("{0}")]
+    Usage(String),
+    /// The embedded agent does not start.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    /// The Consul that answers cannot be used.
+    #[error(transparent)]
+    Consul(#[from] ConsulError),
+    /// A node does not start.
+    #[error(transparent)]
+    Nodes(#[from] NodesError),
+    /// The operating system refused something.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+impl DevError {
+    /// What the process ends with; `kvnode --help` lists the codes.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            Self::Consul(_) => 3,
+            Self::Agent(_) => 4,
+            Self::Nodes(NodesError::Ended { code: Some(code), .. }) => *code,
+            _ => 1,
+        }
+    }
+}
+
+/// Runs a cluster until SIGTERM or SIGINT.
+///
+/// # Errors
+/// [`DevError`] where it does not start.
+pub async fn run(args: DevArgs) -> Result<(), DevError> {
+    let signal = stop_signal()?;
+    let directory = match args.data_dir {
+        Some(directory) => directory,
+        None => default_data_dir("dev").map_err(|error| DevError::Usage(error.to_string()))?,
+    };
+    let (agent, consul) = consul(args.consul_port, &directory).await?;
+    let mut nodes = Nodes::new(directory.join(NODES_DIRECTORY), consul.clone());
+    tokio::pin!(signal);
+    let result = tokio::select! {
+        result = nodes.start(args.nodes) => result,
+        reason = &mut signal => {
+            info!("{reason}: stopping");
+            nodes.stop().await;
+            return shut_down(agent).await;
+        }
+    };
+    if let Err(error) = result {
+        nodes.stop().await;
+        shut_down(agent).await?;
+        return Err(error.into());
+    }
+    println!("ready: {} nodes, consul {consul}", nodes.count());
+    print_next_steps(&consul);
+    tokio::select! {
+        reason = &mut signal => info!("{reason}: stopping"),
+        () = nodes.supervise() => {}
+    }
+    nodes.stop().await;
+    shut_down(agent).await
+}
+
+/// The Consul to use and its URL: the one that answers, otherwise an embedded one.
+async fn consul(port: u16, directory: &Path) -> Result<(Option<Agent>, String), DevError> {
+    if port != 0 {
+        let address = format!("http://127.0.0.1:{port}");
+        let consul = Consul::new(&ConsulConfig::resolve(Some(&address))?)?;
+        if consul.leader().await.is_ok() {
+            eprintln!("a Consul answers at {address}: using it");
+            return Ok((None, address));
+        }
+    }
+    let config = AgentConfig {
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+        data_dir: directory.join(CONSUL_DIRECTORY),
+    };
+    let agent = Agent::start(config).await?;
+    let address = format!("http://{}", agent.address());
+    Ok((Some(agent), address))
+}
+
+async fn shut_down(agent: Option<Agent>) -> Result<(), DevError> {
+    if let Some(agent) = agent {
+        agent.shutdown().await;
+    }
+    Ok(())
+}
+
+fn print_next_steps(consul: &str) {
+    let option =
+        if consul.ends_with(":8500") { String::new() } else { format!(" --consul {consul}") };
+    println!(
+        "\nTry, in another terminal:\n\
+         \x20 kvclient{option} put greeting hello\n\
+         \x20 kvclient{option} get greeting\n\
+         \x20 kvclient{option} locate greeting\n\
+         \x20 kvclient{option} status\n\n\
+         Ctrl-C stops the cluster; the same command starts it again with its data."
+    );
+}

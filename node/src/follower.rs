@@ -1,0 +1,145 @@
+//! Following the layout: what Consul pushes is judged, installed, or given back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use kv_protocol::consul::{Backoff, Consul, ConsulError};
+use tokio::sync::{Notify, oneshot};
+use tracing::{debug, error, info, warn};
+use uuid::Uuid;
+
+use crate::guard::{Guard, Verdict};
+use crate::layouts::{Layouts, LayoutsError};
+use crate::store::StoreError;
+use crate::writer::Work;
+
+/// However often clients name a newer layout, Consul is asked for it at most this often.
+const ASK_SPACING: Duration = Duration::from_millis(50);
+
+/// Why a layout was not installed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FollowError {
+    /// It could not be fetched or given back.
+    #[error(transparent)]
+    Layouts(#[from] LayoutsError),
+    /// It could not be stored.
+    #[error("the layout could not be stored: {0}")]
+    Store(#[from] StoreError),
+    /// It must not be installed here.
+    #[error("{0}: the layout is not installed")]
+    Refused(String),
+    /// The node is stopping.
+    #[error("the node is stopping")]
+    Stopping,
+}
+
+/// Keeps the node's layout at what Consul says.
+pub struct Follower {
+    /// The identity of the node's data directory.
+    pub uuid: Uuid,
+    /// The cluster's layouts.
+    pub layouts: Layouts,
+    /// What the node has installed.
+    pub guard: Arc<ArcSwap<Guard>>,
+    /// The writer's queue.
+    pub work: flume::Sender<Work>,
+    /// Raised when a client knows a newer layout than this node.
+    pub layout_wanted: Arc<Notify>,
+}
+
+impl Follower {
+    /// Brings the node to the layout that Consul has now.
+    ///
+    /// # Errors
+    /// [`FollowError`]; what was installed stays installed.
+    pub async fn catch_up(&self) -> Result<(), FollowError> {
+        let offered = self.layouts.read().await?;
+        let guard = self.guard.load_full();
+        let Some(layout) = offered.layout else {
+            if let Some(installed) = guard.installed() {
+                if self.layouts.restore(installed, offered.index).await? {
+                    warn!("Consul had no layout: restored epoch {}", installed.layout.epoch);
+                }
+            }
+            return Ok(());
+        };
+        match (guard.judge(&layout), guard.installed()) {
+            (Verdict::Install, _) => {
+                let installed = self.layouts.complete(layout, self.uuid).await?;
+                let (reply, result) = oneshot::channel();
+                let install = Work::Install(Box::new(installed), reply);
+                self.work.send(install).map_err(|_| FollowError::Stopping)?;
+                Ok(result.await.map_err(|_| FollowError::Stopping)??)
+            }
+            (Verdict::Restore, Some(installed)) => {
+                let (own, found) = (installed.layout.epoch, layout.epoch);
+                if self.layouts.restore(installed, offered.index).await? {
+                    warn!("Consul had gone back to epoch {found}: restored epoch {own}");
+                }
+                Ok(())
+            }
+            (Verdict::Current | Verdict::Restore, _) => Ok(()),
+            (Verdict::Refuse(reason), _) => Err(FollowError::Refused(reason)),
+        }
+    }
+
+    /// Follows the layout until this future is dropped.
+    ///
+    /// # Errors
+    /// Where the layout's key is not one that Consul takes.
+    pub async fn follow(&self, consul: &Consul) -> Result<(), ConsulError> {
+        let (news, changed) = tokio::sync::watch::channel(());
+        let watching = Self::watch(consul, self.layouts.key(), news);
+        let acting = self.act(changed);
+        tokio::select! {
+            result = watching => result,
+            () = acting => Ok(()),
+        }
+    }
+
+    /// Reports every change of the document, and every end of an outage.
+    async fn watch(
+        consul: &Consul,
+        key: String,
+        news: tokio::sync::watch::Sender<()>,
+    ) -> Result<(), ConsulError> {
+        let mut watch = consul.watch_kv(&key)?;
+        loop {
+            match watch.next().await {
+                Ok(_) => debug!("{key} has changed"),
+                Err(error) => warn!("cannot follow {key}: {error}; trying on"),
+            }
+            news.send_replace(());
+        }
+    }
+
+    async fn act(&self, mut changed: tokio::sync::watch::Receiver<()>) {
+        let mut backoff = Backoff::default();
+        loop {
+            match self.catch_up().await {
+                Ok(()) => {
+                    backoff.succeeded();
+                    tokio::select! {
+                        _ = changed.changed() => {}
+                        () = self.layout_wanted.notified() => {
+                            info!("a client knows a newer layout: asking Consul for it");
+                            tokio::time::sleep(ASK_SPACING).await;
+                        }
+                    }
+                }
+                Err(FollowError::Stopping) => return,
+                Err(FollowError::Layouts(LayoutsError::Consul(error))) => {
+                    debug!("the layout could not be read: {error}");
+                    tokio::time::sleep(backoff.failed()).await;
+                }
+                Err(error) => {
+                    error!("{error}");
+                    // Only a change can make this one good, or another node's restoring.
+                    let _ = tokio::time::timeout(backoff.failed(), changed.changed()).await;
+                }
+            }
+        }
+    }
+}

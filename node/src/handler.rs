@@ -1,0 +1,279 @@
+//! From a request to its reply: what is answered at once, and what goes through the writer.
+//!
+//! The handler lives on the serving loop's thread and knows no socket. Reads are answered at once
+//! from the store, unless a key is being written at that moment: then the read follows the write
+//! through the writer, so that nobody is shown a value that a crash could take back.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use kv_protocol::frame::Envelope;
+use kv_protocol::partition::key_hash;
+use kv_protocol::refusal::{ErrorCode, Refusal};
+use kv_protocol::reply::{Content, Done, NodeStatus, Outcome, Reply};
+use kv_protocol::request::{Command, Operation, Request, RequestId, Style};
+use tokio::sync::Notify;
+
+use crate::disk::Disk;
+use crate::guard::{Admitted, Guard};
+use crate::identity::Identity;
+use crate::reader;
+use crate::refusals::{from_store, shutting_down};
+use crate::store::{Store, StorageKey};
+use crate::writer::{Finished, Gauges, Job, Size, Work};
+
+/// The most requests that wait for the writer.
+pub const JOBS_MAX: usize = 4096;
+/// The most bytes of keys and values that wait for the writer.
+const JOBS_BYTES_MAX: usize = 256 << 20;
+/// A writer that has finished nothing for this long, with work at hand, hangs.
+const WRITER_SILENCE_MAX: Duration = Duration::from_secs(30);
+
+/// The frames of a reply, without the delimiter: the header and, where there is one, the body.
+pub type Frames = (Vec<u8>, Option<Vec<u8>>);
+
+/// What the handler does with a request.
+pub enum Disposition<P> {
+    /// It has the reply.
+    Answered(P, Frames),
+    /// The reply comes later, from [`Handler::finish`].
+    Pending,
+}
+
+/// What the handler needs of the rest of the node.
+pub struct Resources {
+    /// Who this node is.
+    pub identity: Identity,
+    /// The shard.
+    pub store: Store,
+    /// The node's rights.
+    pub guard: Arc<ArcSwap<Guard>>,
+    /// The counters that the writer publishes.
+    pub gauges: Arc<Gauges>,
+    /// The disk that the shard is on.
+    pub disk: Disk,
+    /// The writer's queue.
+    pub work: flume::Sender<Work>,
+    /// Raised when a client knows a newer layout than this node.
+    pub layout_wanted: Arc<Notify>,
+    /// The longest value that is accepted, in bytes.
+    pub value_bytes_max: usize,
+}
+
+/// Turns requests into replies. `P` is how the transport finds the peer again.
+pub struct Handler<P> {
+    resources: Resources,
+    started_at: Instant,
+    pending: HashMap<u64, Pending<P>>,
+    pending_bytes: usize,
+    ticket_next: u64,
+    /// How many pending jobs write to a key with this hash.
+    writing: HashMap<u64, u32>,
+    progress_at: Instant,
+}
+
+/// A request that the writer has.
+struct Pending<P> {
+    peer: P,
+    id: Option<RequestId>,
+    style: Style,
+    bytes: usize,
+    written: Vec<u64>,
+}
+
+impl<P> Handler<P> {
+    /// A handler without pending requests.
+    #[must_use]
+    pub fn new(resources: Resources) -> Self {
+        Self {
+            resources,
+            started_at: Instant::now(),
+            pending: HashMap::new(),
+            pending_bytes: 0,
+            ticket_next: 0,
+            writing: HashMap::new(),
+            progress_at: Instant::now(),
+        }
+    }
+
+    /// Takes a request from `peer`.
+    pub fn take<B: AsRef<[u8]>>(&mut self, peer: P, envelope: &Envelope<B>) -> Disposition<P> {
+        let body = envelope.body.as_ref().map(AsRef::as_ref);
+        let request = Request::decode(
+            envelope.header.as_ref(),
+            body,
+            self.resources.value_bytes_max,
+        );
+        match request {
+            Ok(request) => self.carry_out(peer, request),
+            Err(error) => Disposition::Answered(peer, refuse(error.id, error.refusal)),
+        }
+    }
+
+    /// Takes back what the writer has finished.
+    pub fn finish(&mut self, finished: Finished) -> Option<(P, Frames)> {
+        let pending = self.pending.remove(&finished.ticket)?;
+        self.progress_at = Instant::now();
+        self.pending_bytes -= pending.bytes;
+        for hash in pending.written {
+            if let Some(count) = self.writing.get_mut(&hash) {
+                *count -= 1;
+                if *count == 0 {
+                    self.writing.remove(&hash);
+                }
+            }
+        }
+        let reply = Reply { id: pending.id, content: finished.content };
+        Some((pending.peer, reply.encode(pending.style)))
+    }
+
+    /// The id of a request that will not be carried out.
+    #[must_use]
+    pub fn id_of(&self, frames: Vec<Vec<u8>>) -> Option<RequestId> {
+        let envelope = Envelope::open(frames).ok()?;
+        match Request::decode(&envelope.header, envelope.body.as_deref(), usize::MAX) {
+            Ok(request) => request.id,
+            Err(error) => error.id,
+        }
+    }
+
+    /// How many requests wait for the writer.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Whether the writer hangs.
+    #[must_use]
+    pub fn writer_hangs(&self) -> bool {
+        !self.pending.is_empty() && self.progress_at.elapsed() > WRITER_SILENCE_MAX
+    }
+
+    fn carry_out(&mut self, peer: P, request: Request<'_>) -> Disposition<P> {
+        let guard = self.resources.guard.load_full();
+        if matches!(request.command, Command::Status) {
+            let content = Content::Status(Box::new(self.status(&guard)));
+            return Disposition::Answered(peer, encode(request.id, request.style, content));
+        }
+        let admitted = match guard.admit(&request.context) {
+            Ok(admitted) => admitted,
+            Err(refusal) => {
+                if refusal.code == ErrorCode::Retry {
+                    self.resources.layout_wanted.notify_one();
+                }
+                return Disposition::Answered(peer, refuse(request.id, refusal));
+            }
+        };
+        if let Some(content) = self.answer_at_once(admitted, &request.command) {
+            return Disposition::Answered(peer, encode(request.id, request.style, content));
+        }
+        self.queue(peer, request)
+    }
+
+    /// Answers a read of what is durable; none where the writer has to be asked.
+    fn answer_at_once(&self, admitted: Admitted<'_>, command: &Command<'_>) -> Option<Content> {
+        let store = &self.resources.store;
+        let content = match command {
+            Command::One(operation) if self.is_settled(operation) => {
+                match self.read(admitted, operation.key()) {
+                    Ok(done) => Content::One { key: operation.key().to_owned(), done },
+                    Err(refusal) => Content::Refused(refusal),
+                }
+            }
+            Command::Batch(operations) if operations.iter().all(|it| self.is_settled(it)) => {
+                Content::Batch(operations.iter().map(|it| self.read(admitted, it.key())).collect())
+            }
+            Command::Scan(scan) if self.writing.is_empty() => {
+                reader::page(store, admitted, scan).map_or_else(Content::Refused, Content::Page)
+            }
+            Command::GetAll if self.writing.is_empty() => {
+                reader::all(store, admitted).map_or_else(Content::Refused, Content::Page)
+            }
+            _ => return None,
+        };
+        if store.has_stopped() {
+            // The writer starts the engine anew, and what it finds then is the better answer.
+            let _ = self.resources.work.try_send(Work::Repair);
+            return None;
+        }
+        Some(content)
+    }
+
+    /// Whether `operation` reads a key that is not being written.
+    fn is_settled(&self, operation: &Operation<'_>) -> bool {
+        !operation.is_write() && !self.writing.contains_key(&key_hash(operation.key()))
+    }
+
+    fn read(&self, admitted: Admitted<'_>, key: &str) -> Outcome {
+        admitted.check_key(key)?;
+        let record = self.resources.store.get(&StorageKey::new(key));
+        record.map(Done::Read).map_err(|error| from_store(&error))
+    }
+
+    fn queue(&mut self, peer: P, request: Request<'_>) -> Disposition<P> {
+        let bytes = Size::of(&request.command).bytes;
+        if self.pending.len() >= JOBS_MAX || self.pending_bytes + bytes > JOBS_BYTES_MAX {
+            let refusal = Refusal::new(
+                ErrorCode::Overloaded,
+                format!("{} requests are waiting for this node's disk: try again", self.pending.len()),
+            );
+            return Disposition::Answered(peer, refuse(request.id, refusal));
+        }
+        let ticket = self.ticket_next;
+        self.ticket_next += 1;
+        let command = request.command.into_owned();
+        let written = written_hashes(&command);
+        let job = Job { ticket, context: request.context, command };
+        if self.resources.work.send(Work::Request(job)).is_err() {
+            return Disposition::Answered(peer, refuse(request.id, shutting_down()));
+        }
+        if self.pending.is_empty() {
+            self.progress_at = Instant::now();
+        }
+        for hash in &written {
+            *self.writing.entry(*hash).or_default() += 1;
+        }
+        self.pending_bytes += bytes;
+        let pending = Pending { peer, id: request.id, style: request.style, bytes, written };
+        self.pending.insert(ticket, pending);
+        Disposition::Pending
+    }
+
+    fn status(&self, guard: &Guard) -> NodeStatus {
+        let Resources { identity, gauges, disk, value_bytes_max, .. } = &self.resources;
+        NodeStatus {
+            node: identity.id.clone(),
+            uuid: identity.uuid,
+            cluster_name: identity.cluster.clone(),
+            layout: guard.installed().map(crate::guard::Installed::summary),
+            keys: gauges.keys.load(Ordering::Relaxed),
+            bytes: gauges.bytes.load(Ordering::Relaxed),
+            value_bytes_max: *value_bytes_max as u64,
+            disk_free_bytes: disk.free_bytes().unwrap_or_default(),
+            uptime_s: self.started_at.elapsed().as_secs(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}
+
+fn written_hashes(command: &Command<'_>) -> Vec<u64> {
+    let operations = match command {
+        Command::One(operation) => std::slice::from_ref(operation),
+        Command::Batch(operations) => operations,
+        _ => &[],
+    };
+    operations.iter().filter(|it| it.is_write()).map(|it| key_hash(it.key())).collect()
+}
+
+/// The frames of a refusal.
+#[must_use]
+pub fn refuse(id: Option<RequestId>, refusal: Refusal) -> Frames {
+    encode(id, Style::default(), Content::Refused(refusal))
+}
+
+fn encode(id: Option<RequestId>, style: Style, content: Content) -> Frames {
+    Reply { id, content }.encode(style)
+}

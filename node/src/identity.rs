@@ -1,0 +1,206 @@
+//! Who a node is: its data directory.
+//!
+//! A node's identity is a uuid that is drawn when its data directory is made and kept there. The
+//! node's id is a name for people; the uuid is what layouts and clients hold it to, so that a
+//! process on an empty or foreign directory cannot pass for a node whose data it does not have.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use kv_protocol::name::Name;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+const FORMAT: u32 = 1;
+const IDENTITY_FILE: &str = "identity.json";
+const LOCK_FILE: &str = "lock";
+const STORE_DIRECTORY: &str = "store";
+
+/// Who a node is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    format: u32,
+    /// The node's id.
+    pub id: Name,
+    /// The identity of the data directory.
+    pub uuid: Uuid,
+    /// The name of the cluster that the node joins.
+    pub cluster: Name,
+    /// The port that the node listened on last.
+    pub port: Option<u16>,
+}
+
+/// A data directory that this process holds. It is free again when this is dropped.
+#[derive(Debug)]
+pub struct DataDirectory {
+    path: PathBuf,
+    identity: Identity,
+    is_new: bool,
+    _lock: File,
+}
+
+/// Why a data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataDirectoryError {
+    /// Another process holds it.
+    #[error("the data directory {path} is held by another process: stop that node, or choose another directory with --data-dir or another id with --id")]
+    Held {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// It cannot be read or written.
+    #[error("the data directory {path} cannot be used: {source}; it must be readable and writable for the node")]
+    Unusable {
+        /// The directory.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// Its identity file is damaged.
+    #[error("{path} is not understood: {reason}; it says whose data lies beside it, so restore it from a copy")]
+    Damaged {
+        /// The identity file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// It belongs to another node.
+    #[error("the data directory {path} belongs to node {found} of cluster {cluster}, not to {wanted}: use another directory, or the right --id and --cluster")]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// The node that it belongs to.
+        found: Name,
+        /// The cluster that it belongs to.
+        cluster: Name,
+        /// The node and cluster that were wanted.
+        wanted: String,
+    },
+}
+
+impl DataDirectory {
+    /// Takes the data directory `path` for node `id` of `cluster`, making it where there is none.
+    ///
+    /// # Errors
+    /// [`DataDirectoryError`] where it is held, unusable, damaged or another node's.
+    pub fn take(path: &Path, id: &Name, cluster: &Name) -> Result<Self, DataDirectoryError> {
+        let unusable =
+            |source| DataDirectoryError::Unusable { path: path.to_owned(), source };
+        fs::create_dir_all(path).map_err(unusable)?;
+        let lock = File::create(path.join(LOCK_FILE)).map_err(unusable)?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => DataDirectoryError::Held { path: path.to_owned() },
+            TryLockError::Error(source) => unusable(source),
+        })?;
+        let file = path.join(IDENTITY_FILE);
+        let (identity, is_new) = match fs::read(&file) {
+            Ok(json) => (parse(&json, &file)?, false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if path.join(STORE_DIRECTORY).exists() {
+                    let reason = "it is missing, but there is data".to_owned();
+                    return Err(DataDirectoryError::Damaged { path: file, reason });
+                }
+                (Identity::draw(id, cluster), true)
+            }
+            Err(error) => return Err(unusable(error)),
+        };
+        if identity.id != *id || identity.cluster != *cluster {
+            return Err(DataDirectoryError::Foreign {
+                path: path.to_owned(),
+                found: identity.id,
+                cluster: identity.cluster,
+                wanted: format!("node {id} of cluster {cluster}"),
+            });
+        }
+        Ok(Self { path: path.to_owned(), identity, is_new, _lock: lock })
+    }
+
+    /// Who the node is.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Whether the directory holds no identity yet: nothing was ever stored here.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// Where the store lies.
+    #[must_use]
+    pub fn store(&self) -> PathBuf {
+        self.path.join(STORE_DIRECTORY)
+    }
+
+    /// The directory itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Keeps the identity, with the port that the node listens on, durably.
+    ///
+    /// # Errors
+    /// [`DataDirectoryError::Unusable`] where it cannot be written.
+    pub fn keep(&mut self, port: u16) -> Result<(), DataDirectoryError> {
+        if self.is_new || self.identity.port != Some(port) {
+            let identity = Identity { port: Some(port), ..self.identity.clone() };
+            write_durably(&self.path, &identity).map_err(|source| {
+                DataDirectoryError::Unusable { path: self.path.clone(), source }
+            })?;
+            self.identity = identity;
+            self.is_new = false;
+        }
+        Ok(())
+    }
+
+    /// Gives a directory up that was made for nothing: it holds no identity and no data.
+    pub fn abandon(self) {
+        if self.is_new {
+            // What cannot be removed is in nobody's way: the next node that comes by takes it.
+            let _ = fs::remove_file(self.path.join(LOCK_FILE));
+            let _ = fs::remove_dir(&self.path);
+        }
+    }
+}
+
+impl Identity {
+    fn draw(id: &Name, cluster: &Name) -> Self {
+        Self {
+            format: FORMAT,
+            id: id.clone(),
+            uuid: Uuid::new_v4(),
+            cluster: cluster.clone(),
+            port: None,
+        }
+    }
+}
+
+fn parse(json: &[u8], file: &Path) -> Result<Identity, DataDirectoryError> {
+    let damaged =
+        |reason: String| DataDirectoryError::Damaged { path: file.to_owned(), reason };
+    let identity: Identity =
+        serde_json::from_slice(json).map_err(|error| damaged(error.to_string()))?;
+    if identity.format != FORMAT {
+        return Err(damaged(format!(
+            "it has format {}, this program reads format {FORMAT}",
+            identity.format
+        )));
+    }
+    Ok(identity)
+}
+
+fn write_durably(directory: &Path, identity: &Identity) -> io::Result<()> {
+    let mut json = serde_json::to_vec_pretty(identity)?;
+    json.push(b'\n');
+    let temporary = directory.join(format!("{IDENTITY_FILE}.new"));
+    let mut file = File::create(&temporary)?;
+    file.write_all(&json)?;
+    file.sync_all()?;
+    fs::rename(&temporary, directory.join(IDENTITY_FILE))?;
+    File::open(directory)?.sync_all()
+}

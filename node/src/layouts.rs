@@ -1,0 +1,112 @@
+//! The layout in Consul: fetching what is offered, giving back what was lost.
+
+use kv_protocol::consul::{Consul, ConsulError, Read};
+use kv_protocol::consul_keys;
+use kv_protocol::digest::Digest;
+use kv_protocol::layout::{Layout, LayoutError};
+use kv_protocol::name::Name;
+use uuid::Uuid;
+
+use crate::guard::Installed;
+
+/// A layout document as it is in Consul, with the index that a compare-and-set needs.
+#[derive(Clone, Debug)]
+pub struct Offered {
+    /// The document; none where there is none.
+    pub layout: Option<Layout>,
+    /// The document's index, 0 where there is none.
+    pub index: u64,
+}
+
+/// Why a layout could not be fetched or given back.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LayoutsError {
+    /// Consul did not do what was asked.
+    #[error(transparent)]
+    Consul(#[from] ConsulError),
+    /// What Consul holds is not a valid layout.
+    #[error("{key} in Consul: {source}")]
+    Layout {
+        /// The key.
+        key: String,
+        /// What is wrong.
+        source: LayoutError,
+    },
+    /// The layout names a table or strategy that Consul does not hold.
+    #[error("the layout names {key}, which Consul does not hold: a node that has it installed will restore it")]
+    Missing {
+        /// The key.
+        key: String,
+    },
+}
+
+/// The layouts of one cluster.
+#[derive(Clone, Debug)]
+pub struct Layouts {
+    consul: Consul,
+    cluster: Name,
+}
+
+impl Layouts {
+    /// The layouts of `cluster`.
+    #[must_use]
+    pub fn new(consul: Consul, cluster: Name) -> Self {
+        Self { consul, cluster }
+    }
+
+    /// The key of the layout document.
+    #[must_use]
+    pub fn key(&self) -> String {
+        consul_keys::layout(&self.cluster)
+    }
+
+    /// Reads the layout document as it is now.
+    ///
+    /// # Errors
+    /// [`LayoutsError`] where Consul cannot be asked or the document is not valid.
+    pub async fn read(&self) -> Result<Offered, LayoutsError> {
+        let key = self.key();
+        let Some(entry) = self.consul.kv_get(&key, Read::consistent()).await?.value else {
+            return Ok(Offered { layout: None, index: 0 });
+        };
+        let layout = Layout::parse(&entry.value)
+            .map_err(|source| LayoutsError::Layout { key, source })?;
+        Ok(Offered { layout: Some(layout), index: entry.modify_index })
+    }
+
+    /// Fetches what belongs to `layout` and puts it together for the node with this `uuid`.
+    ///
+    /// # Errors
+    /// [`LayoutsError`] where table or strategy are missing or not those that the layout names.
+    pub async fn complete(&self, layout: Layout, uuid: Uuid) -> Result<Installed, LayoutsError> {
+        let table = self.fetch(consul_keys::table(&self.cluster, &layout.table)).await?;
+        let strategy = consul_keys::strategy(&self.cluster, &layout.strategy.sha256);
+        let strategy = self.fetch(strategy).await?;
+        Installed::new(layout, &table, strategy, uuid)
+            .map_err(|source| LayoutsError::Layout { key: self.key(), source })
+    }
+
+    /// Gives Consul back a layout that it has lost, in place of what it has at `index`. Returns
+    /// whether this node was the one that did it.
+    ///
+    /// # Errors
+    /// [`LayoutsError::Consul`] where Consul cannot be asked.
+    pub async fn restore(&self, installed: &Installed, index: u64) -> Result<bool, LayoutsError> {
+        let table = installed.table.to_bytes();
+        let table_key = consul_keys::table(&self.cluster, &Digest::of(&table));
+        let strategy_key =
+            consul_keys::strategy(&self.cluster, &installed.layout.strategy.sha256);
+        // These never change, so it does not matter who put them there.
+        self.consul.kv_put_cas(&table_key, &table, 0).await?;
+        self.consul.kv_put_cas(&strategy_key, &installed.strategy, 0).await?;
+        Ok(self.consul.kv_put_cas(&self.key(), &installed.layout.to_json(), index).await?)
+    }
+
+    async fn fetch(&self, key: String) -> Result<Vec<u8>, LayoutsError> {
+        match self.consul.kv_get(&key, Read::consistent()).await?.value {
+            Some(entry) => Ok(entry.value),
+            None => Err(LayoutsError::Missing { key }),
+        }
+    }
+}

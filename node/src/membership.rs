@@ -1,0 +1,250 @@
+//! Membership: the claim on an id, the registration, and the sign of life behind it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kv_protocol::consul::{
+    Backoff, CheckStatus, Consul, ConsulError, Read, ServiceRegistration,
+};
+use kv_protocol::consul_keys::{self, PROTOCOL_VERSION, SERVICE, meta};
+use kv_protocol::layout::Layout;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use crate::identity::Identity;
+
+/// A node that gives no sign of life for this long is shown as critical.
+const CHECK_TTL: Duration = Duration::from_secs(10);
+/// How often a node gives a sign of life.
+const CHECK_INTERVAL: Duration = Duration::from_secs(3);
+/// How long a stopping node tries to deregister.
+const DEREGISTER_WITHIN: Duration = Duration::from_secs(3);
+
+const _: () = assert!(3 * CHECK_INTERVAL.as_millis() < CHECK_TTL.as_millis());
+
+/// Why a node may not use its id.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClaimError {
+    /// Consul did not do what was asked.
+    #[error(transparent)]
+    Consul(#[from] ConsulError),
+    /// The id belongs to another data directory.
+    #[error("node {id} of cluster {cluster} has its data elsewhere (data directory {owner}; this one is {own}): start it on that directory, or choose another --id")]
+    MemberElsewhere {
+        /// The node's id.
+        id: String,
+        /// The cluster's name.
+        cluster: String,
+        /// The data directory that the id belongs to.
+        owner: Uuid,
+        /// This node's data directory.
+        own: Uuid,
+    },
+    /// The data directory is a member under another id.
+    #[error("this data directory is node {member} of the layout, not {id}: start it with --id {member}")]
+    OtherId {
+        /// The node's id.
+        id: String,
+        /// The id in the layout.
+        member: String,
+    },
+    /// A running node uses the id.
+    #[error("node {id} of cluster {cluster} is running at {address}: choose another --id")]
+    Running {
+        /// The node's id.
+        id: String,
+        /// The cluster's name.
+        cluster: String,
+        /// Where the other node listens.
+        address: String,
+    },
+    /// Others claim the id at the same time, again and again.
+    #[error("node {id} could not be claimed: other nodes claim it at the same time; try again")]
+    Contended {
+        /// The node's id.
+        id: String,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+struct Claim {
+    uuid: Uuid,
+}
+
+/// How often a claim is tried again when others change it at the same time.
+const CLAIM_TRIES: usize = 5;
+
+/// Claims the node's id in Consul for its data directory.
+///
+/// An id that a member of the layout or a running node has is never taken from it; the claim of a
+/// data directory that was thrown away is.
+///
+/// # Errors
+/// [`ClaimError`] where the id is another's.
+pub async fn claim(
+    consul: &Consul,
+    identity: &Identity,
+    layout: Option<&Layout>,
+) -> Result<(), ClaimError> {
+    check_members(identity, layout)?;
+    let key = consul_keys::claim(&identity.cluster, &identity.id);
+    let own = serde_json::to_vec(&Claim { uuid: identity.uuid })
+        .expect("a claim holds only what JSON can say");
+    for _ in 0..CLAIM_TRIES {
+        let entry = consul.kv_get(&key, Read::consistent()).await?.value;
+        let index = match entry {
+            None => 0,
+            Some(entry) => match serde_json::from_slice::<Claim>(&entry.value) {
+                Ok(claim) if claim.uuid == identity.uuid => return Ok(()),
+                _ => {
+                    check_not_running(consul, identity).await?;
+                    entry.modify_index
+                }
+            },
+        };
+        if consul.kv_put_cas(&key, &own, index).await? {
+            return Ok(());
+        }
+    }
+    Err(ClaimError::Contended { id: identity.id.to_string() })
+}
+
+fn check_members(identity: &Identity, layout: Option<&Layout>) -> Result<(), ClaimError> {
+    for member in layout.iter().flat_map(|layout| &layout.members) {
+        if member.id == identity.id && member.uuid != identity.uuid {
+            return Err(ClaimError::MemberElsewhere {
+                id: identity.id.to_string(),
+                cluster: identity.cluster.to_string(),
+                owner: member.uuid,
+                own: identity.uuid,
+            });
+        }
+        if member.uuid == identity.uuid && member.id != identity.id {
+            return Err(ClaimError::OtherId {
+                id: identity.id.to_string(),
+                member: member.id.to_string(),
+            });
+        }
+    }
+    Ok(())
+}
+
+async fn check_not_running(consul: &Consul, identity: &Identity) -> Result<(), ClaimError> {
+    let service_id = consul_keys::service_id(&identity.cluster, &identity.id);
+    let own_uuid = identity.uuid.to_string();
+    let instances = consul.service_instances(SERVICE, Read::consistent()).await?.value;
+    let running = instances.into_iter().find(|instance| {
+        instance.id == service_id
+            && instance.status != CheckStatus::Critical
+            && instance.meta.get(meta::UUID) != Some(&own_uuid)
+    });
+    match running {
+        None => Ok(()),
+        Some(instance) => Err(ClaimError::Running {
+            id: identity.id.to_string(),
+            cluster: identity.cluster.to_string(),
+            address: format!("{}:{}", instance.address, instance.port),
+        }),
+    }
+}
+
+/// How a node is registered.
+#[derive(Clone, Debug)]
+pub struct Registration {
+    consul: Consul,
+    service: ServiceRegistration,
+}
+
+impl Registration {
+    /// Describes the node that listens at `host` and `port`.
+    #[must_use]
+    pub fn new(
+        consul: Consul,
+        identity: &Identity,
+        (host, port): (&str, u16),
+        weight: u32,
+        zone: &str,
+    ) -> Self {
+        let meta = [
+            (meta::CLUSTER, identity.cluster.to_string()),
+            (meta::UUID, identity.uuid.to_string()),
+            (meta::PROTOCOL, PROTOCOL_VERSION.to_owned()),
+            (meta::WEIGHT, weight.to_string()),
+            (meta::ZONE, zone.to_owned()),
+        ];
+        let service = ServiceRegistration {
+            name: SERVICE.to_owned(),
+            id: consul_keys::service_id(&identity.cluster, &identity.id),
+            address: host.to_owned(),
+            port,
+            meta: meta.into_iter().map(|(key, value)| (key.to_owned(), value)).collect::<BTreeMap<_, _>>(),
+            check_ttl: CHECK_TTL,
+            initial_status: CheckStatus::Passing,
+        };
+        Self { consul, service }
+    }
+
+    /// Registers the node.
+    ///
+    /// # Errors
+    /// What Consul says.
+    pub async fn register(&self) -> Result<(), ConsulError> {
+        self.consul.register(&self.service).await
+    }
+
+    /// Passes the node's check for as long as the serving loop shows that it turns, and registers
+    /// the node again when Consul has forgotten it. It ends when the serving loop does.
+    pub async fn keep(&self, mut alive: watch::Receiver<()>) {
+        let mut backoff = Backoff::default();
+        let mut in_outage = false;
+        let mut next = Instant::now() + CHECK_INTERVAL;
+        loop {
+            tokio::time::sleep_until(next).await;
+            // A turn of the loop since the last sign of life is what makes the next one true.
+            alive.mark_unchanged();
+            if alive.changed().await.is_err() {
+                return;
+            }
+            match self.report().await {
+                Ok(()) => {
+                    if std::mem::take(&mut in_outage) {
+                        info!("Consul answers again");
+                    }
+                    backoff.succeeded();
+                    next = Instant::now() + CHECK_INTERVAL;
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut in_outage, true) {
+                        warn!("cannot report to Consul: {error}; serving on");
+                    }
+                    next = Instant::now() + backoff.failed().min(CHECK_INTERVAL);
+                }
+            }
+        }
+    }
+
+    /// Removes the node from Consul's catalog. A Consul that cannot be reached notices by itself
+    /// that the node is gone.
+    pub async fn deregister(&self) {
+        let deregistered = self.consul.deregister(&self.service.id);
+        match tokio::time::timeout(DEREGISTER_WITHIN, deregistered).await {
+            Ok(Ok(())) => info!("deregistered"),
+            Ok(Err(error)) => warn!("could not deregister: {error}"),
+            Err(_) => warn!("could not deregister: Consul did not answer"),
+        }
+    }
+
+    async fn report(&self) -> Result<(), ConsulError> {
+        match self.consul.check_pass(&self.service.id, "serving").await {
+            Err(ConsulError::UnknownCheck { .. }) => {
+                info!("Consul has forgotten this node: registering again");
+                self.register().await
+            }
+            result => result,
+        }
+    }
+}

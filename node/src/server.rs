@@ -1,0 +1,266 @@
+//! The serving loop: one thread, one ROUTER socket. The only file of the node that names ZeroMQ.
+
+use std::io;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use kv_protocol::frame::Envelope;
+use kv_protocol::limits::FRAME_BYTES_MAX;
+use tokio::sync::watch;
+use tracing::{debug, warn};
+use zmq::{DONTWAIT, PollEvents, PollItem};
+
+use crate::handler::{Disposition, Frames, Handler, refuse};
+use crate::refusals::shutting_down;
+use crate::wake::Wake;
+use crate::writer::Finished;
+
+/// The ports that a node without `--port` tries, in order.
+pub const PORTS: RangeInclusive<u16> = 2000..=2999;
+
+/// How many messages are taken in before replies are sent again.
+const MESSAGES_PER_TURN: usize = 256;
+/// The loop turns at least this often, to show that it is alive and to see that it shall stop.
+const TURN_MAX: Duration = Duration::from_millis(200);
+/// When it stops, the loop waits this long for the writer to finish what was taken.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// When it stops, the loop goes on refusing requests that were on their way for this long.
+const REFUSE_FOR: Duration = Duration::from_millis(100);
+/// When the socket closes, replies have this long to leave.
+const LINGER_MS: i32 = 1000;
+/// Messages that wait for one peer, in each direction. A peer that reads no replies loses them.
+const QUEUE_MESSAGES_MAX: i32 = 1000;
+/// A peer that connects must complete the handshake within this time.
+const HANDSHAKE_MS: i32 = 5000;
+/// An idle peer is asked for a sign of life this often, and given up after [`HEARTBEAT_GIVE_UP_MS`].
+const HEARTBEAT_MS: i32 = 5000;
+const HEARTBEAT_GIVE_UP_MS: i32 = 15_000;
+const CONNECTIONS_WAITING_MAX: i32 = 1024;
+
+/// Why the node cannot listen.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ListenError {
+    /// The port that was asked for is in use.
+    #[error("port {port} of {host} is in use: stop what uses it, or choose another with --port")]
+    PortTaken {
+        /// The address to listen on.
+        host: String,
+        /// The port that was asked for.
+        port: u16,
+    },
+    /// All ports that may be chosen are in use.
+    #[error("ports {} to {} of {host} are all in use: choose one with --port", PORTS.start(), PORTS.end())]
+    NoPortFree {
+        /// The address to listen on.
+        host: String,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {host}:{port}: {source}; is it an address of this machine?")]
+    Address {
+        /// The address to listen on.
+        host: String,
+        /// The port.
+        port: u16,
+        /// What ZeroMQ says.
+        source: zmq::Error,
+    },
+    /// The socket cannot be made.
+    #[error("cannot make a socket: {0}")]
+    Socket(#[from] zmq::Error),
+}
+
+/// Which port to listen on.
+#[derive(Clone, Copy, Debug)]
+pub enum PortChoice {
+    /// This one and no other; 0 lets the operating system choose.
+    Exactly(u16),
+    /// This one if it is free, otherwise the first free one of [`PORTS`].
+    Preferably(Option<u16>),
+}
+
+/// How a peer is found again.
+pub struct Peer {
+    routing_id: Vec<u8>,
+    delimited: bool,
+}
+
+/// A socket that listens.
+pub struct Server {
+    router: zmq::Socket,
+    port: u16,
+    // Dropped after the socket, which it must outlive.
+    _context: zmq::Context,
+}
+
+impl Server {
+    /// Starts to listen.
+    ///
+    /// # Errors
+    /// [`ListenError`] where the address or port cannot be had.
+    pub fn listen(host: &str, choice: PortChoice) -> Result<Self, ListenError> {
+        let context = zmq::Context::new();
+        let router = context.socket(zmq::ROUTER)?;
+        router.set_router_mandatory(true)?;
+        router.set_ipv6(host.contains(':'))?;
+        router.set_linger(LINGER_MS)?;
+        router.set_maxmsgsize(FRAME_BYTES_MAX as i64)?;
+        router.set_rcvhwm(QUEUE_MESSAGES_MAX)?;
+        router.set_sndhwm(QUEUE_MESSAGES_MAX)?;
+        router.set_handshake_ivl(HANDSHAKE_MS)?;
+        router.set_heartbeat_ivl(HEARTBEAT_MS)?;
+        router.set_heartbeat_timeout(HEARTBEAT_GIVE_UP_MS)?;
+        router.set_heartbeat_ttl(HEARTBEAT_GIVE_UP_MS)?;
+        router.set_backlog(CONNECTIONS_WAITING_MAX)?;
+        let port = bind(&router, host, choice)?;
+        Ok(Self { router, port, _context: context })
+    }
+
+    /// The port that it listens on.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Serves until `stop` is set and all that was taken is answered.
+    ///
+    /// # Errors
+    /// Where ZeroMQ fails in a way that no peer can cause.
+    pub fn run(
+        &self,
+        handler: &mut Handler<Peer>,
+        finished: &flume::Receiver<Finished>,
+        wake: &Wake,
+        alive: &watch::Sender<()>,
+        stop: &AtomicBool,
+    ) -> io::Result<()> {
+        while !stop.load(Ordering::Acquire) {
+            self.wait(wake, TURN_MAX)?;
+            self.take_messages(handler)?;
+            self.send_finished(handler, finished);
+            if !handler.writer_hangs() {
+                alive.send_replace(());
+            }
+        }
+        self.drain(handler, finished, wake)
+    }
+
+    fn wait(&self, wake: &Wake, timeout: Duration) -> io::Result<()> {
+        let mut items = [
+            self.router.as_poll_item(PollEvents::POLLIN),
+            PollItem::from_fd(wake.raw_fd(), PollEvents::POLLIN),
+        ];
+        let timeout_ms = i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX);
+        match zmq::poll(&mut items, timeout_ms) {
+            Ok(_) | Err(zmq::Error::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        // Lowered before the results are looked at, so that none is missed.
+        wake.lower();
+        Ok(())
+    }
+
+    fn take_messages(&self, handler: &mut Handler<Peer>) -> io::Result<()> {
+        for _ in 0..MESSAGES_PER_TURN {
+            let Some((routing_id, frames)) = self.receive()? else { break };
+            let delimited = frames.first().is_some_and(Vec::is_empty);
+            let peer = Peer { routing_id, delimited };
+            match Envelope::open(frames) {
+                Ok(envelope) => {
+                    if let Disposition::Answered(peer, frames) = handler.take(peer, &envelope) {
+                        self.send(peer, frames);
+                    }
+                }
+                Err(refusal) => self.send(peer, refuse(None, refusal)),
+            }
+        }
+        Ok(())
+    }
+
+    fn receive(&self) -> io::Result<Option<(Vec<u8>, Vec<Vec<u8>>)>> {
+        match self.router.recv_multipart(DONTWAIT) {
+            Ok(mut frames) if !frames.is_empty() => {
+                let routing_id = frames.remove(0);
+                Ok(Some((routing_id, frames)))
+            }
+            Ok(_) | Err(zmq::Error::EAGAIN | zmq::Error::EINTR) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn send_finished(&self, handler: &mut Handler<Peer>, finished: &flume::Receiver<Finished>) {
+        for finished in finished.try_iter() {
+            if let Some((peer, frames)) = handler.finish(finished) {
+                self.send(peer, frames);
+            }
+        }
+    }
+
+    /// Sends a reply. One whose peer is gone, or reads nothing, is dropped: the peer asks again.
+    fn send(&self, peer: Peer, (header, body): Frames) {
+        let delimiter = peer.delimited.then(Vec::new);
+        let frames = [Some(peer.routing_id), delimiter, Some(header), body];
+        if let Err(error) = self.router.send_multipart(frames.into_iter().flatten(), DONTWAIT) {
+            debug!("a reply was dropped: {error}");
+        }
+    }
+
+    /// Answers what was taken and refuses what still comes in.
+    fn drain(
+        &self,
+        handler: &mut Handler<Peer>,
+        finished: &flume::Receiver<Finished>,
+        wake: &Wake,
+    ) -> io::Result<()> {
+        let started = Instant::now();
+        while handler.pending() > 0 || started.elapsed() < REFUSE_FOR {
+            if started.elapsed() > DRAIN_MAX {
+                warn!("stopping with {} requests unanswered", handler.pending());
+                break;
+            }
+            self.wait(wake, REFUSE_FOR)?;
+            while let Some((routing_id, frames)) = self.receive()? {
+                let delimited = frames.first().is_some_and(Vec::is_empty);
+                let id = handler.id_of(frames);
+                self.send(Peer { routing_id, delimited }, refuse(id, shutting_down()));
+            }
+            self.send_finished(handler, finished);
+        }
+        Ok(())
+    }
+}
+
+fn bind(router: &zmq::Socket, host: &str, choice: PortChoice) -> Result<u16, ListenError> {
+    match choice {
+        PortChoice::Exactly(port) => bind_one(router, host, port)?
+            .ok_or_else(|| ListenError::PortTaken { host: host.to_owned(), port }),
+        PortChoice::Preferably(kept) => {
+            for port in kept.into_iter().chain(PORTS) {
+                if let Some(port) = bind_one(router, host, port)? {
+                    return Ok(port);
+                }
+            }
+            Err(ListenError::NoPortFree { host: host.to_owned() })
+        }
+    }
+}
+
+/// Binds to `port` and returns the port that was bound; none where it is taken.
+fn bind_one(router: &zmq::Socket, host: &str, port: u16) -> Result<Option<u16>, ListenError> {
+    let bracketed = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    let wanted = if port == 0 { "*".to_owned() } else { port.to_string() };
+    match router.bind(&format!("tcp://{bracketed}:{wanted}")) {
+        Ok(()) => {
+            let endpoint = router.get_last_endpoint()?.unwrap_or_default();
+            let bound = endpoint.rsplit(':').next().and_then(|port| port.parse().ok());
+            Ok(Some(bound.unwrap_or(port)))
+        }
+        Err(zmq::Error::EADDRINUSE) => Ok(None),
+        Err(source) => Err(ListenError::Address { host: host.to_owned(), port, source }),
+    }
+}
+
+/// A flag by which another thread ends [`Server::run`].
+pub type Stop = Arc<AtomicBool>;

@@ -1,0 +1,70 @@
+//! How a key lies in the engine.
+//!
+//! A storage key is a marker byte, the key's 64-bit hash (big-endian) and the key itself. A
+//! partition is therefore one contiguous range whatever the number of partitions, and comparisons
+//! end within the first bytes.
+
+use kv_protocol::partition::key_hash;
+
+/// What the engine's bookkeeping records start with; they sort before all data.
+pub(super) const MARK_META: u8 = 0;
+/// What data records start with.
+pub(super) const MARK_DATA: u8 = 1;
+
+const HEAD_BYTES: usize = 9;
+
+/// A key as it lies in the engine.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StorageKey(Vec<u8>);
+
+impl StorageKey {
+    /// The storage key of `key`.
+    #[must_use]
+    pub fn new(key: &str) -> Self {
+        let mut bytes = Self::first_of_hash(key_hash(key)).0;
+        bytes.extend_from_slice(key.as_bytes());
+        Self(bytes)
+    }
+
+    /// The place before all keys with this hash.
+    #[must_use]
+    pub fn first_of_hash(hash: u64) -> Self {
+        let mut bytes = Vec::with_capacity(HEAD_BYTES + 32);
+        bytes.push(MARK_DATA);
+        bytes.extend_from_slice(&hash.to_be_bytes());
+        Self(bytes)
+    }
+
+    /// The storage key's bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The hash and the key that `bytes` stand for, where they are a data record's storage key.
+    #[must_use]
+    pub fn parse(bytes: &[u8]) -> Option<(u64, &str)> {
+        let (head, key) = bytes.split_first_chunk::<HEAD_BYTES>()?;
+        let (marker, hash) = head.split_first_chunk::<1>()?;
+        let hash = u64::from_be_bytes(hash.try_into().ok()?);
+        (*marker == [MARK_DATA]).then_some((hash, std::str::from_utf8(key).ok()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_storage_key_leads_back_to_its_key() {
+        let storage_key = StorageKey::new("na\u{ef}ve");
+        assert_eq!(
+            StorageKey::parse(storage_key.as_bytes()),
+            Some((key_hash("na\u{ef}ve"), "na\u{ef}ve"))
+        );
+        assert!(StorageKey::first_of_hash(key_hash("na\u{ef}ve")) < storage_key);
+        assert_eq!(StorageKey::parse(&[MARK_META; 20]), None);
+        assert_eq!(StorageKey::parse(&[MARK_DATA]), None);
+        assert_eq!(StorageKey::parse(&[MARK_DATA, 0, 0, 0, 0, 0, 0, 0, 0, 0xff]), None);
+    }
+}
