@@ -1,7 +1,7 @@
-//! Which strategies there are: the workspace's packages under `strategies/` with a cdylib target.
+//! Which strategies there are: the libraries under `strategies/` that depend on the SDK.
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -9,6 +9,9 @@ use serde::Deserialize;
 
 /// The folder of the strategies, relative to the workspace.
 const FOLDER: &str = "strategies";
+
+/// The package whose macro makes a strategy of a library.
+const SDK: &str = "kv-strategy";
 
 /// The workspace and its strategies.
 pub(crate) struct Catalog {
@@ -40,12 +43,18 @@ struct Package {
     name: String,
     manifest_path: PathBuf,
     targets: Vec<Target>,
+    dependencies: Vec<Dependency>,
 }
 
 #[derive(Deserialize)]
 struct Target {
     name: String,
-    crate_types: Vec<String>,
+    kind: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Dependency {
+    name: String,
 }
 
 impl Catalog {
@@ -102,19 +111,19 @@ impl Catalog {
         }
         let known: Vec<&str> = self.strategies.iter().map(|s| s.name.as_str()).collect();
         bail!(
-            "there is no strategy {name:?} (there are: {}). A strategy is a package of that name \
-             under {}, whose Cargo.toml says under [lib]: crate-type = [\"cdylib\", \"rlib\"]",
-            known.join(", "),
-            Path::new(FOLDER).display()
+            "there is no strategy {name:?}, there are: {}; a strategy is a library of that name under \
+             {FOLDER}/ that depends on {SDK}",
+            known.join(", ")
         )
     }
 }
 
 impl Package {
     fn strategy(&self) -> Option<Strategy> {
-        let is_cdylib = |target: &&Target| target.crate_types.iter().any(|kind| kind == "cdylib");
-        let target = self.targets.iter().find(is_cdylib)?;
-        let module = format!("{}.wasm", target.name.replace('-', "_"));
+        self.dependencies.iter().find(|dependency| dependency.name == SDK)?;
+        let is_library = |target: &&Target| target.kind.iter().any(|kind| kind.ends_with("lib"));
+        let library = self.targets.iter().find(is_library)?;
+        let module = format!("{}.wasm", library.name.replace('-', "_"));
         Some(Strategy { name: self.name.clone(), module })
     }
 }
@@ -124,24 +133,30 @@ mod tests {
     use super::*;
 
     fn catalog() -> Catalog {
-        let package = |name: &str, path: &str, kind: &str| {
-            format!(
-                r#"{{"name":"{name}","manifest_path":"/r/{path}/Cargo.toml",
-                    "targets":[{{"name":"{name}","crate_types":["{kind}","rlib"]}}]}}"#
-            )
+        let package = |name: &str, path: &str, dependency: &str, kind: &str| {
+            serde_json::json!({
+                "name": name,
+                "manifest_path": format!("/r/{path}/Cargo.toml"),
+                "dependencies": [{ "name": dependency }],
+                "targets": [{ "name": name, "kind": [kind] }],
+            })
         };
-        let metadata = format!(
-            r#"{{"packages":[{},{},{},{}],"workspace_root":"/r","target_directory":"/r/target"}}"#,
-            package("two-words", "strategies/two-words", "cdylib"),
-            package("kv-strategy", "strategies/sdk", "lib"),
-            package("one", "strategies/one", "cdylib"),
-            package("elsewhere", "client", "cdylib"),
-        );
-        Catalog::new(serde_json::from_str(&metadata).unwrap())
+        let metadata = serde_json::json!({
+            "packages": [
+                package("two-words", "strategies/two-words", SDK, "lib"),
+                package("one", "strategies/one", SDK, "cdylib"),
+                package("a-program", "strategies/a-program", SDK, "bin"),
+                package("the-sdk", "strategies/sdk", "thiserror", "lib"),
+                package("elsewhere", "client", SDK, "lib"),
+            ],
+            "workspace_root": "/r",
+            "target_directory": "/r/target",
+        });
+        Catalog::new(serde_json::from_value(metadata).unwrap())
     }
 
     #[test]
-    fn strategies_are_the_cdylibs_under_their_folder() {
+    fn strategies_are_the_libraries_on_the_sdk() {
         let catalog = catalog();
         let all = catalog.select(&[]).unwrap();
         let all: Vec<_> = all.iter().map(|s| (s.name.as_str(), s.module.as_str())).collect();
@@ -152,10 +167,10 @@ mod tests {
     fn an_unknown_name_is_told_the_known_ones() {
         let catalog = catalog();
         assert_eq!(catalog.select(&["one".to_owned()]).unwrap().len(), 1);
-        let Err(error) = catalog.select(&["kv-strategy".to_owned()]) else {
-            panic!("the sdk is no strategy");
+        let Err(error) = catalog.select(&["mine".to_owned()]) else {
+            panic!("there is no such strategy");
         };
         let message = error.to_string();
-        assert!(message.contains("one, two-words") && message.contains("cdylib"), "{message}");
+        assert!(message.contains("one, two-words") && message.contains(SDK), "{message}");
     }
 }

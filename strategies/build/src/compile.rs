@@ -1,4 +1,4 @@
-//! One cargo build of a strategy to a core module.
+//! One build of a strategy to a core module.
 
 use std::env;
 use std::ffi::OsString;
@@ -35,7 +35,10 @@ pub(crate) fn compile(
     let mut cargo = toolchain.cargo();
     cargo
         .current_dir(&catalog.root)
-        .args(["build", "--quiet", "--locked", "--lib", "--target", TARGET, "--profile", PROFILE])
+        // The crate type is asked for here and not in the strategy's manifest: natively a strategy is
+        // an ordinary library, and cargo keeps variants of a cdylib's library in the same file.
+        .args(["rustc", "--quiet", "--locked", "--lib", "--crate-type", "cdylib"])
+        .args(["--target", TARGET, "--profile", PROFILE])
         .args(["--package", &strategy.name])
         .args(toolchain.build_options())
         .arg("--target-dir")
@@ -45,7 +48,7 @@ pub(crate) fn compile(
         cargo.args(["--config", &format!("profile.{PROFILE}.{setting}")]);
     }
     let status = cargo.status().context("cannot run cargo")?;
-    ensure!(status.success(), "cargo build failed ({status}); its messages are above");
+    ensure!(status.success(), "cargo failed ({status}); its messages are above");
     let path = catalog.target.join(TARGET).join(PROFILE).join(&strategy.module);
     let module = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let private: Vec<_> = cargo_home().into_iter().chain([catalog.root.clone()]).collect();

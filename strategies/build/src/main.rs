@@ -2,7 +2,7 @@
 //!
 //! - [`catalog`]: which strategies there are, asked of cargo.
 //! - [`toolchain`]: what compiles them, and what to install where nothing does.
-//! - [`compile`]: one cargo build, its profile and flags.
+//! - [`compile`]: one build by cargo, its profile and flags.
 //! - [`component`]: from core module to component, and the check that it imports nothing.
 //! - [`output`]: the file, written whole or not at all.
 
@@ -24,7 +24,7 @@ mod toolchain;
 
 /// Builds placement strategies to WebAssembly components at strategies/NAME.wasm
 ///
-/// A strategy is a crate under strategies/ with a cdylib target. Each is compiled for
+/// A strategy is a library under strategies/ that depends on kv-strategy. Each is compiled for
 /// wasm32-unknown-unknown, made a component of the world in wit/placement.wit, and refused if it
 /// imports anything or exports anything else.
 #[derive(Parser)]

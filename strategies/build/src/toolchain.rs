@@ -78,7 +78,7 @@ impl Toolchain {
         command
     }
 
-    /// The options of `cargo build` that this toolchain needs.
+    /// The options of a cargo build that this toolchain needs.
     pub(crate) fn build_options(&self) -> &'static [&'static str] {
         match self {
             Self::Rustup => &[],

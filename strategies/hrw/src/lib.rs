@@ -57,7 +57,10 @@ pub fn assign(
     for partition in 0..partitions {
         best.clear();
         for candidate in &candidates {
-            insert(&mut best, replicas, candidate.score(partition), candidate.index);
+            let draw = candidate.draw(partition);
+            if best.len() < replicas || candidate.may_exceed(worst(&best), draw) {
+                insert(&mut best, replicas, candidate.score(draw), candidate.index);
+            }
         }
         table.extend(best.iter().map(|&(_, index)| index));
     }
@@ -79,13 +82,27 @@ fn candidates(nodes: &[Node]) -> Vec<Candidate> {
 }
 
 impl Candidate {
-    /// The node's score for `partition`, positive and finite.
+    /// The node's random number for `partition`, uniform in (0, 1).
+    fn draw(&self, partition: u32) -> f64 {
+        open_unit(hash::nth(self.seed, partition))
+    }
+
+    /// The node's score for its draw, positive and finite.
     ///
     /// With `u` uniform in (0, 1), `-ln(u) / weight` is exponentially distributed with rate `weight`,
     /// and of several such numbers each is the smallest with a probability proportional to its rate.
     /// The score is the inverse. The logarithm is libm's: a platform's own may round differently.
-    fn score(&self, partition: u32) -> f64 {
-        -self.weight / libm::log(open_unit(hash::nth(self.seed, partition)))
+    fn score(&self, draw: f64) -> f64 {
+        -self.weight / libm::log(draw)
+    }
+
+    /// Whether the score for `draw` may exceed `score`, told without the logarithm, which would take
+    /// most of the time: since `-ln(u) >= 1 - u`, no score exceeds `weight / (1 - u)`.
+    ///
+    /// The margin is far above any rounding error, so no score that does exceed is overlooked.
+    fn may_exceed(&self, score: f64, draw: f64) -> bool {
+        const MARGIN: f64 = 1.000_001;
+        self.weight * MARGIN > score * (1.0 - draw)
     }
 }
 
@@ -95,12 +112,14 @@ fn open_unit(random: u64) -> f64 {
     ((random >> 12) as f64 + 0.5) / PARTS
 }
 
+/// The lowest of the scores kept so far, below all scores where there is none.
+fn worst(best: &[(f64, u32)]) -> f64 {
+    best.last().map_or(0.0, |&(score, _)| score)
+}
+
 /// Keeps the `limit` highest scores in `best`, highest first. An equal score goes behind those that
 /// are there, so the smaller id wins a tie.
 fn insert(best: &mut Vec<(f64, u32)>, limit: usize, score: f64, index: u32) {
-    if best.len() == limit && best.last().is_some_and(|&(worst, _)| score <= worst) {
-        return;
-    }
     let place = best.partition_point(|&(other, _)| other >= score);
     best.insert(place, (score, index));
     best.truncate(limit);
@@ -112,11 +131,25 @@ mod tests {
 
     #[test]
     fn scores_are_positive_and_finite_at_both_ends() {
+        let candidate = Candidate { index: 0, seed: 0, weight: 1.0 };
         for random in [0, u64::MAX] {
-            let u = open_unit(random);
-            assert!(0.0 < u && u < 1.0, "{u}");
-            let score = -1.0 / libm::log(u);
+            let draw = open_unit(random);
+            assert!(0.0 < draw && draw < 1.0, "{draw}");
+            let score = candidate.score(draw);
             assert!(score > 0.0 && score.is_finite(), "{score}");
+        }
+    }
+
+    #[test]
+    fn no_score_that_exceeds_is_overlooked() {
+        let ends = [0, 1 << 12, u64::MAX - (1 << 12), u64::MAX];
+        for random in (0..10_000).map(|n| hash::nth(0, n)).chain(ends) {
+            for weight in [1.0, 3.0, 256.0] {
+                let candidate = Candidate { index: 0, seed: 0, weight };
+                let draw = open_unit(random);
+                // The score itself is the hardest bound that it still may exceed, but for rounding.
+                assert!(candidate.may_exceed(candidate.score(draw), draw), "{draw} x {weight}");
+            }
         }
     }
 
