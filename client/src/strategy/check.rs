@@ -1,0 +1,173 @@
+//! Pure checks of what a strategy said. Its answers are a stranger's: nothing is taken on trust.
+
+use super::error::StrategyFault;
+use super::limits::{
+    GUEST_TEXT_CHARS_MAX, INFO_NAME_BYTES_MAX, INFO_SUMMARY_BYTES_MAX, INFO_VERSION_BYTES_MAX,
+};
+use super::question::{Order, Question};
+
+/// What a strategy says of itself, safe to show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StrategyInfo {
+    /// A short name, such as `hrw`.
+    pub name: String,
+    /// The version of the strategy's source.
+    pub version: String,
+    /// One sentence on how it places.
+    pub summary: String,
+}
+
+/// Checks an answer that was given for the nodes in `order`, and turns its indexes into indexes of
+/// the question's own list of nodes.
+///
+/// # Errors
+/// Refuses an answer of the wrong length, one that names a node that is not there, and one that
+/// names a node twice for the same partition.
+pub(super) fn owners(
+    question: &Question<'_>,
+    order: &Order,
+    answer: &[u32],
+) -> Result<Vec<u32>, StrategyFault> {
+    if answer.len() != question.owners() {
+        return Err(StrategyFault::WrongLength { wanted: question.owners(), got: answer.len() });
+    }
+    let replicas = question.replicas as usize;
+    let mut owners = Vec::with_capacity(answer.len());
+    for (partition, replica_set) in answer.chunks_exact(replicas).enumerate() {
+        for (replica, &index) in replica_set.iter().enumerate() {
+            let Some(&node) = order.get(index as usize) else {
+                let nodes = question.nodes.len();
+                return Err(StrategyFault::OutOfRange { partition, index, nodes });
+            };
+            if replica_set[..replica].contains(&index) {
+                let node = question.nodes[node].id.clone();
+                return Err(StrategyFault::DuplicateReplica { partition, node });
+            }
+            // The number of nodes is limited far below 2^32, so nothing is lost.
+            owners.push(node as u32);
+        }
+    }
+    Ok(owners)
+}
+
+/// The first partition on which two checked answers differ, with both owners' ids.
+pub(super) fn first_difference(
+    question: &Question<'_>,
+    one: &[u32],
+    other: &[u32],
+) -> Option<(usize, String, String)> {
+    let at = one.iter().zip(other).position(|(a, b)| a != b)?;
+    let id = |owners: &[u32]| question.nodes[owners[at] as usize].id.clone();
+    Some((at / question.replicas as usize, id(one), id(other)))
+}
+
+/// Checks what a strategy says of itself.
+///
+/// # Errors
+/// Refuses an empty name, and texts longer than their limits.
+pub(super) fn info(
+    name: &str,
+    version: &str,
+    summary: &str,
+) -> Result<StrategyInfo, StrategyFault> {
+    let text = |field: &str, text: &str, max: usize| {
+        if text.len() > max {
+            let got = text.len();
+            let reason = format!("its {field} has {got} bytes, and may have {max}");
+            return Err(StrategyFault::Malformed { reason });
+        }
+        Ok(printable(text))
+    };
+    if name.trim().is_empty() {
+        return Err(StrategyFault::Malformed { reason: "its name is empty".to_owned() });
+    }
+    Ok(StrategyInfo {
+        name: text("name", name, INFO_NAME_BYTES_MAX)?,
+        version: text("version", version, INFO_VERSION_BYTES_MAX)?,
+        summary: text("summary", summary, INFO_SUMMARY_BYTES_MAX)?,
+    })
+}
+
+/// A strategy's own words, safe to show on a terminal: one line, no control or direction characters,
+/// cut at [`GUEST_TEXT_CHARS_MAX`].
+pub(super) fn printable(text: &str) -> String {
+    let visible = |c: char| match c {
+        '\n' | '\t' => ' ',
+        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' => '?',
+        c if c.is_control() || c == '\u{feff}' => '?',
+        c => c,
+    };
+    let mut shown: String = text.chars().take(GUEST_TEXT_CHARS_MAX).map(visible).collect();
+    if text.chars().nth(GUEST_TEXT_CHARS_MAX).is_some() {
+        shown.push_str("...");
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::question::StrategyNode;
+    use super::*;
+
+    fn nodes() -> Vec<StrategyNode> {
+        ["c", "a", "b"]
+            .map(|id| StrategyNode { id: id.to_owned(), weight: 1, zone: String::new() })
+            .to_vec()
+    }
+
+    fn check(replicas: u32, answer: &[u32]) -> Result<Vec<u32>, StrategyFault> {
+        let nodes = nodes();
+        let question = Question::new(&nodes, 2, replicas, "").unwrap();
+        owners(&question, &question.sorted(), answer)
+    }
+
+    #[test]
+    fn indexes_are_mapped_back_to_the_callers_order() {
+        // Sorted, the nodes are a, b, c, which are the caller's 1, 2, 0.
+        assert_eq!(check(1, &[0, 2]).unwrap(), [1, 0]);
+        assert_eq!(check(2, &[0, 1, 2, 0]).unwrap(), [1, 2, 0, 1]);
+    }
+
+    #[test]
+    fn bad_answers_are_refused() {
+        assert!(matches!(check(1, &[0]), Err(StrategyFault::WrongLength { wanted: 2, got: 1 })));
+        assert!(matches!(
+            check(1, &[0, 0, 0]),
+            Err(StrategyFault::WrongLength { wanted: 2, got: 3 })
+        ));
+        assert!(matches!(
+            check(1, &[0, 3]),
+            Err(StrategyFault::OutOfRange { partition: 1, index: 3, nodes: 3 })
+        ));
+        assert!(matches!(
+            check(2, &[0, 1, 2, 2]),
+            Err(StrategyFault::DuplicateReplica { partition: 1, node }) if node == "c"
+        ));
+    }
+
+    #[test]
+    fn a_difference_names_the_partition_and_both_owners() {
+        let nodes = nodes();
+        let question = Question::new(&nodes, 2, 2, "").unwrap();
+        assert_eq!(first_difference(&question, &[0, 1, 1, 2], &[0, 1, 1, 2]), None);
+        assert_eq!(
+            first_difference(&question, &[0, 1, 1, 2], &[0, 1, 1, 0]),
+            Some((1, "b".to_owned(), "c".to_owned()))
+        );
+    }
+
+    #[test]
+    fn texts_are_bounded_and_printable() {
+        assert_eq!(printable("a\x1b[31m\n\u{202e}b"), "a?[31m ?b");
+        let long = printable(&"x".repeat(GUEST_TEXT_CHARS_MAX + 1));
+        assert_eq!(long.len(), GUEST_TEXT_CHARS_MAX + 3);
+        assert_eq!(printable(&"x".repeat(GUEST_TEXT_CHARS_MAX)).len(), GUEST_TEXT_CHARS_MAX);
+        let name = "n".repeat(INFO_NAME_BYTES_MAX);
+        assert_eq!(info(&name, "1", "s").unwrap().name, name);
+        assert!(info(&format!("{name}n"), "1", "s").is_err());
+        assert!(info("n", &"1".repeat(INFO_VERSION_BYTES_MAX + 1), "s").is_err());
+        assert!(info("n", "1", &"s".repeat(INFO_SUMMARY_BYTES_MAX + 1)).is_err());
+        assert!(info(" ", "1", "s").is_err());
+    }
+}

@@ -1,0 +1,225 @@
+//! A strategy's life: it is loaded once, then asked, and verified before its answer is published.
+
+use std::sync::Arc;
+
+use kv_protocol::digest::Digest;
+
+use super::cache::{Cache, CacheKey, CacheOutcome};
+use super::check::{self, StrategyInfo};
+use super::error::{StrategyError, StrategyFault};
+use super::host::{Host, Program, TimeLimits};
+use super::limits;
+use super::question::{Question, StrategyNode};
+use super::source::{self, StrategySource};
+
+/// Loads strategies. One is enough for a process.
+pub struct StrategyHost {
+    host: Host,
+    cache: Cache,
+}
+
+/// A strategy that is ready to be asked. It can be shared between threads, and clones share its code.
+#[derive(Clone)]
+pub struct Strategy {
+    label: Arc<str>,
+    bytes: Arc<[u8]>,
+    digest: Digest,
+    info: StrategyInfo,
+    program: Program,
+    cache_outcome: CacheOutcome,
+}
+
+impl Default for TimeLimits {
+    fn default() -> Self {
+        Self { call: limits::CALL_TIME_MAX, compile: limits::COMPILE_TIME_MAX }
+    }
+}
+
+impl StrategyHost {
+    /// A host that keeps compiled components in `cache`.
+    ///
+    /// # Errors
+    /// Fails where the WebAssembly engine does not support this machine.
+    pub fn new(cache: Cache) -> Result<Self, StrategyError> {
+        Self::with_time_limits(cache, TimeLimits::default())
+    }
+
+    /// A host with other limits on time than the usual ones.
+    ///
+    /// # Errors
+    /// As [`StrategyHost::new`].
+    pub fn with_time_limits(cache: Cache, times: TimeLimits) -> Result<Self, StrategyError> {
+        let host = Host::new(times).map_err(|fault| StrategyError::new("host", fault))?;
+        Ok(Self { host, cache })
+    }
+
+    /// Loads a built-in strategy or one from a file.
+    ///
+    /// # Errors
+    /// Fails where there is no such strategy, where it is not a component of this contract, and
+    /// where it cannot say what it is.
+    pub fn load(&self, source: &StrategySource) -> Result<Strategy, StrategyError> {
+        let bytes = source.read().map_err(|fault| StrategyError::new(source, fault))?;
+        self.load_bytes(&source.to_string(), &bytes)
+    }
+
+    /// Loads a component that the caller has. `label` names it in errors, such as where it is from.
+    ///
+    /// # Errors
+    /// As [`StrategyHost::load`].
+    pub fn load_bytes(&self, label: &str, bytes: &[u8]) -> Result<Strategy, StrategyError> {
+        self.try_load(label, bytes).map_err(|fault| StrategyError::new(label, fault))
+    }
+
+    fn try_load(&self, label: &str, bytes: &[u8]) -> Result<Strategy, StrategyFault> {
+        source::check_kind(bytes)?;
+        let digest = Digest::of(bytes);
+        let key = CacheKey { component: digest, engine: self.host.compatibility() };
+        let (program, cache_outcome) = match self.load_cached(&key) {
+            Some(program) => (program, CacheOutcome::Hit),
+            None => {
+                let (program, compiled) = self.host.compile(bytes)?;
+                (program, self.cache.store(&key, &compiled))
+            }
+        };
+        let info = program.describe()?;
+        let (label, bytes) = (Arc::from(label), Arc::from(bytes));
+        Ok(Strategy { label, bytes, digest, info, program, cache_outcome })
+    }
+
+    fn load_cached(&self, key: &CacheKey) -> Option<Program> {
+        let compiled = self.cache.load(key)?;
+        // SAFETY: the cache gives only bytes that were stored under this key, whole and unchanged,
+        // in a directory that nobody but this user can write; and what is stored under a key is what
+        // a host of the same compatibility compiled.
+        unsafe { self.host.load_compiled(&compiled) }
+            .inspect_err(|error| {
+                tracing::warn!(%error, "the strategy cache had an unusable file");
+                self.cache.forget(key);
+            })
+            .ok()
+    }
+}
+
+impl Strategy {
+    /// What the strategy says of itself.
+    #[must_use]
+    pub fn info(&self) -> &StrategyInfo {
+        &self.info
+    }
+
+    /// The component's bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &Arc<[u8]> {
+        &self.bytes
+    }
+
+    /// The SHA-256 of the component's bytes, by which a layout pins it.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Whether loading it had to compile it.
+    #[must_use]
+    pub fn cache_outcome(&self) -> CacheOutcome {
+        self.cache_outcome
+    }
+
+    /// The owners of every partition, as indexes into `nodes`: `replicas` for each partition in turn,
+    /// the best first. The order of `nodes` does not matter; their ids must be distinct.
+    ///
+    /// # Errors
+    /// Fails where the question breaks the contract, the strategy breaks a limit or refuses, and
+    /// where its answer has the wrong length, names a node that is not there, or names one twice for
+    /// the same partition.
+    pub fn assign(
+        &self,
+        nodes: &[StrategyNode],
+        partitions: u32,
+        replicas: u32,
+        config: &str,
+    ) -> Result<Vec<u32>, StrategyError> {
+        self.named(|| {
+            let question = Question::new(nodes, partitions, replicas, config)?;
+            Ok(self.program.ask(&question, &question.sorted())?.owners)
+        })
+    }
+
+    /// As [`Strategy::assign`], and proves before a table is published that every client will get
+    /// the same one: asked again, asked in a fresh instance, and asked with the nodes in other
+    /// orders, the strategy must answer the same. It takes five times as long.
+    ///
+    /// # Errors
+    /// As [`Strategy::assign`], and where two answers differ.
+    pub fn assign_verified(
+        &self,
+        nodes: &[StrategyNode],
+        partitions: u32,
+        replicas: u32,
+        config: &str,
+    ) -> Result<Vec<u32>, StrategyError> {
+        self.named(|| {
+            let question = Question::new(nodes, partitions, replicas, config)?;
+            let sorted = question.sorted();
+            let (answer, again) = self.program.ask_twice(&question, &sorted)?;
+            let owners = answer.owners;
+            same(&question, &owners, &again.owners, "when it was asked again")?;
+            let fresh = self.program.ask(&question, &sorted)?.owners;
+            same(&question, &owners, &fresh, "in a fresh instance")?;
+            for (order, permutation) in question.permutations() {
+                let permuted = self.program.ask(&question, &permutation)?.owners;
+                if let Some((partition, sorted, permuted)) =
+                    check::first_difference(&question, &owners, &permuted)
+                {
+                    return Err(StrategyFault::OrderDependent {
+                        partition,
+                        sorted,
+                        permuted,
+                        order,
+                    });
+                }
+            }
+            Ok(owners)
+        })
+    }
+
+    /// The fuel that this question takes, for those who write strategies: the most that it may take
+    /// is [`limits::fuel_for`] it.
+    ///
+    /// # Errors
+    /// As [`Strategy::assign`].
+    pub fn fuel_used(
+        &self,
+        nodes: &[StrategyNode],
+        partitions: u32,
+        replicas: u32,
+        config: &str,
+    ) -> Result<u64, StrategyError> {
+        self.named(|| {
+            let question = Question::new(nodes, partitions, replicas, config)?;
+            Ok(self.program.ask(&question, &question.sorted())?.fuel_used)
+        })
+    }
+
+    fn named<T>(
+        &self,
+        work: impl FnOnce() -> Result<T, StrategyFault>,
+    ) -> Result<T, StrategyError> {
+        work().map_err(|fault| StrategyError::new(&self.label, fault))
+    }
+}
+
+fn same(
+    question: &Question<'_>,
+    one: &[u32],
+    other: &[u32],
+    occasion: &'static str,
+) -> Result<(), StrategyFault> {
+    match check::first_difference(question, one, other) {
+        None => Ok(()),
+        Some((partition, first, second)) => {
+            Err(StrategyFault::Unstable { partition, first, second, occasion })
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What a strategy may be and may use. A strategy that needs more is refused, never waited for.
+
+use std::time::Duration;
+
+use kv_protocol::limits::{
+    COMPONENT_BYTES_MAX, MEMBERS_MAX, NAME_BYTES_MAX, PARTITIONS_MAX, REPLICAS_MAX, ZONE_BYTES_MAX,
+};
+
+/// The linear memory of one instance, in bytes. It holds the nodes, the largest answer several times
+/// over, and the strategy's own tables: a ring of half a million points takes 17 MiB to sort.
+pub const MEMORY_BYTES_MAX: usize = 32 << 20;
+
+/// The elements of one table of function references. A strategy needs one for each function that
+/// it calls indirectly.
+pub const TABLE_ELEMENTS_MAX: usize = 4096;
+
+/// The tables, memories and core instances of one component. An ordinary toolchain makes one of
+/// each; adapters that it links in may add a few.
+pub const INSTANCES_MAX: usize = 4;
+
+/// The stack of the strategy's own calls, in bytes.
+pub const STACK_BYTES_MAX: usize = 512 << 10;
+
+/// The stack of a thread that runs a strategy, in bytes: the strategy's own and the host's below it.
+pub const THREAD_STACK_BYTES: usize = 2 << 20;
+
+/// The stack of the thread that compiles a component, in bytes.
+pub const COMPILER_STACK_BYTES: usize = 8 << 20;
+
+/// The bytes that one answer may make the host allocate.
+pub const ANSWER_BYTES_MAX: usize = 4 << 20;
+
+/// The fuel of every call, before what the question's size adds. One unit is about one WebAssembly
+/// instruction, or one byte of a bulk copy; a processor burns 1 to 3 units in a nanosecond.
+pub const FUEL_BASE: u64 = 250_000_000;
+
+/// The fuel that a question adds for every pair of a partition and a node. Weighted rendezvous
+/// hashing, which looks at every pair, needs the figure that the benchmark prints.
+pub const FUEL_PER_PAIR: u64 = 500;
+
+/// The longest that a strategy may run before it is stopped by the clock. Fuel stops it first,
+/// unless its instructions are unusually slow or the machine is overloaded.
+pub const CALL_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// The longest that compiling a component may take. An ordinary strategy takes 15 to 100 ms.
+pub const COMPILE_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// The longest name that a strategy may give itself, in bytes.
+pub const INFO_NAME_BYTES_MAX: usize = 64;
+
+/// The longest version that a strategy may give itself, in bytes.
+pub const INFO_VERSION_BYTES_MAX: usize = 32;
+
+/// The longest summary that a strategy may give of itself, in bytes.
+pub const INFO_SUMMARY_BYTES_MAX: usize = 500;
+
+/// The characters of a strategy's own error message that are shown.
+pub const GUEST_TEXT_CHARS_MAX: usize = 500;
+
+/// The largest compiled component that is kept on disk, in bytes.
+pub const CACHE_FILE_BYTES_MAX: usize = 32 << 20;
+
+/// The compiled components that are kept on disk; the oldest go first.
+pub const CACHE_FILES_MAX: usize = 16;
+
+/// How old a half-written cache file must be before it counts as left by a process that died.
+pub const CACHE_TEMPORARY_AGE_MAX: Duration = Duration::from_secs(600);
+
+const _: () = {
+    assert!(PARTITIONS_MAX as usize * REPLICAS_MAX as usize * 4 <= ANSWER_BYTES_MAX);
+    // The nodes and two copies of the largest answer leave half of the memory to the strategy.
+    let nodes_bytes = MEMBERS_MAX * (NAME_BYTES_MAX + ZONE_BYTES_MAX + 32);
+    assert!(nodes_bytes + 2 * ANSWER_BYTES_MAX <= MEMORY_BYTES_MAX / 2);
+    assert!(2 * STACK_BYTES_MAX <= THREAD_STACK_BYTES);
+    assert!(COMPONENT_BYTES_MAX <= CACHE_FILE_BYTES_MAX / 8);
+};
+
+/// The fuel for one question: what `nodes` and `partitions` make it worth.
+#[must_use]
+pub fn fuel_for(nodes: usize, partitions: u32) -> u64 {
+    let pairs = (nodes as u64).saturating_mul(u64::from(partitions));
+    FUEL_BASE.saturating_add(pairs.saturating_mul(FUEL_PER_PAIR))
+}

@@ -1,0 +1,49 @@
+//! Placement strategies: WebAssembly components that say which node owns which partition.
+//!
+//! A strategy comes from the program itself, from a file or from the cluster, and is taken for
+//! hostile wherever it came from. Its bytes are bounded and recognised ([`StrategySource`]), compiled
+//! once and kept ([`Cache`]), and run without imports under limits on fuel, memory, stack and time
+//! ([`limits`]). Its answers are checked as a stranger's. What goes wrong is a [`StrategyError`], and
+//! the process that met a bad strategy goes on with the next one.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `component` | a strategy's life: loaded, asked, verified |
+//! | `source` | where the bytes come from, and what kind of bytes they are |
+//! | `host` | the WebAssembly engine, the only file that names it |
+//! | `question` | what a strategy is asked, and in which orders of the nodes |
+//! | `check` | what it may answer |
+//! | `cache`, `private_directory` | compiled components on disk |
+//! | `limits` | every limit |
+//!
+//! These are blocking calls: an asynchronous caller makes them where blocking is allowed.
+//!
+//! ```
+//! use kvclient::strategy::{Cache, StrategyHost, StrategyNode, StrategySource};
+//!
+//! let host = StrategyHost::new(Cache::disabled())?;
+//! let strategy = host.load(&StrategySource::default())?;
+//! let nodes = ["node-0", "node-1"]
+//!     .map(|id| StrategyNode { id: id.to_owned(), weight: 1, zone: String::new() });
+//! let owners = strategy.assign(&nodes, 16, 1, "")?;
+//! assert_eq!(owners.len(), 16);
+//! # Ok::<(), kvclient::strategy::StrategyError>(())
+//! ```
+
+mod cache;
+mod check;
+mod component;
+mod error;
+mod host;
+pub mod limits;
+mod private_directory;
+mod question;
+mod source;
+
+pub use self::cache::{Cache, CacheOutcome};
+pub use self::check::StrategyInfo;
+pub use self::component::{Strategy, StrategyHost};
+pub use self::error::{StrategyError, StrategyFault};
+pub use self::host::TimeLimits;
+pub use self::question::StrategyNode;
+pub use self::source::StrategySource;

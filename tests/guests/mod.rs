@@ -1,0 +1,71 @@
+//! Makes components of the hostile guests in this folder; its README says what each one does.
+//!
+//! Suites of several packages use it, so each includes this file as a module of its own.
+
+use std::fs;
+use std::path::PathBuf;
+
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+const DESCRIBE: &str = r#"(func (export "kv:placement/strategy@0.1.0#describe") (result i32)
+    (i32.const 600))"#;
+const ALLOCATOR: &str = r#"(func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+    (call $alloc (local.get 3)))"#;
+
+/// The bytes of a guest's component.
+///
+/// # Panics
+/// Where there is no such guest, or its source is wrong.
+pub(crate) fn component(name: &str) -> Vec<u8> {
+    let mut module = core_module(name);
+    let mut resolve = Resolve::default();
+    let (mut package, _) = resolve.push_path(root().join("wit")).expect("the contract is valid");
+    let own = root().join("tests/guests").join(format!("{name}.wit"));
+    if own.exists() {
+        // Another contract stands alone where it has the contract's own name.
+        let text = fs::read_to_string(&own).expect("the guest's contract is readable");
+        if text.contains("package kv:placement@") {
+            resolve = Resolve::default();
+        }
+        package = resolve.push_str(&own, &text).expect("the guest's contract is valid");
+    }
+    let world = resolve.select_world(&[package], None).expect("it has one world");
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false)
+        .expect("the contract can be embedded");
+    ComponentEncoder::default()
+        .validate(true)
+        .module(&module)
+        .and_then(ComponentEncoder::encode)
+        .unwrap_or_else(|error| panic!("guest {name} cannot be made a component: {error:#}"))
+}
+
+/// The bytes of a guest's core module.
+///
+/// # Panics
+/// Where there is no such guest, or its source is wrong.
+pub(crate) fn core_module(name: &str) -> Vec<u8> {
+    let read = |name: &str| {
+        let path = root().join("tests/guests").join(format!("{name}.wat"));
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    };
+    let guest = read(name);
+    let whole = if guest.starts_with("(module") {
+        guest
+    } else {
+        let has = |export: &str| guest.contains(export);
+        let describe = if has("#describe\"") { "" } else { DESCRIBE };
+        let allocator = if has("\"cabi_realloc\"") { "" } else { ALLOCATOR };
+        // Imports come first in a module.
+        let (imports, rest): (Vec<&str>, Vec<&str>) =
+            guest.lines().partition(|line| line.starts_with("(import"));
+        let parts = [&imports.join("\n"), &read("common"), describe, allocator, &rest.join("\n")];
+        format!("(module\n{}\n)", parts.map(str::to_owned).join("\n"))
+    };
+    wat::parse_str(&whole).unwrap_or_else(|error| panic!("guest {name}: {error}"))
+}
+
+fn root() -> PathBuf {
+    // Every package that includes this file lies directly in the workspace's folder.
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+}
