@@ -55,7 +55,7 @@ pub enum NodesError {
 }
 
 /// The nodes of one cluster on this machine.
-pub struct Nodes {
+pub(super) struct Nodes {
     directory: PathBuf,
     consul: String,
     running: Vec<NodeProcess>,
@@ -72,13 +72,13 @@ struct NodeProcess {
 impl Nodes {
     /// No nodes yet; their data will be in `directory`.
     #[must_use]
-    pub fn new(directory: PathBuf, consul: String) -> Self {
+    pub(super) fn new(directory: PathBuf, consul: String) -> Self {
         Self { directory, consul, running: Vec::new() }
     }
 
     /// How many nodes run.
     #[must_use]
-    pub fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.running.len()
     }
 
@@ -86,7 +86,7 @@ impl Nodes {
     ///
     /// # Errors
     /// [`NodesError`] of the first node that does not become ready.
-    pub async fn start(&mut self, count: u32) -> Result<(), NodesError> {
+    pub(super) async fn start(&mut self, count: u32) -> Result<(), NodesError> {
         let kept = kept_nodes(&self.directory)?;
         if kept > count {
             eprintln!("{kept} nodes have data in {}: starting all of them", self.directory.display());
@@ -103,7 +103,7 @@ impl Nodes {
 
     /// Starts nodes anew that end by themselves. A node that ends without an error has been told
     /// to, and stays away. Returns when no node is left.
-    pub async fn supervise(&mut self) {
+    pub(super) async fn supervise(&mut self) {
         let mut backoff = Backoff::default();
         while !self.running.is_empty() {
             let (index, status) = self.first_to_end().await;
@@ -124,7 +124,7 @@ impl Nodes {
     }
 
     /// Stops all nodes and waits for their ends.
-    pub async fn stop(&mut self) {
+    pub(super) async fn stop(&mut self) {
         for node in &mut self.running {
             node.stdin = None;
         }
