@@ -1,1 +1,62 @@
+//! The client of the store: it knows by a placement strategy which node owns a key, and asks that
+//! node directly.
+//!
+//! [`Client`] is what programs use. The command line `kvclient` is made of it and of nothing else.
+//!
+//! | file | what |
+//! |---|---|
+//! | `client` | put, get, delete, batches; tries again while that is safe |
+//! | `config`, `error`, `limits` | what a client is told, what can go wrong, and every limit |
+//! | `cluster`, `catalog`, `genesis` | the layout: found in Consul and verified, where the nodes are, or created |
+//! | [`strategy`], `placement` | the WebAssembly host, and tables computed by it |
+//! | `routing` | which node to ask, and what to do after its answer |
+//! | `dispatch`, `packing`, `retry` | operations of many tasks as batches for nodes |
+//! | `connection`, `endpoint` | ZeroMQ |
+//! | `scan`, `status` | everything in the store, and how it is |
+//!
+//! ```no_run
+//! use futures::TryStreamExt;
+//! use kv_protocol::consul::ConsulConfig;
+//! use kvclient::{Client, ClientConfig};
+//!
+//! # async fn example() -> Result<(), kvclient::ClientError> {
+//! let client = Client::connect(ClientConfig::new(ConsulConfig::resolve(None)?)).await?;
+//! client.put("greeting", "hello").await?;
+//! let record = client.get("greeting").await?.expect("it was just stored");
+//! assert_eq!(record.value, b"hello");
+//!
+//! let mut everything = std::pin::pin!(client.get_all("gree"));
+//! while let Some((key, record)) = everything.try_next().await? {
+//!     println!("{key}: {} bytes", record.value.len());
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
+mod catalog;
+mod client;
+mod cluster;
+mod config;
+mod connection;
+mod dispatch;
+mod endpoint;
+mod error;
+mod genesis;
+pub mod limits;
+mod packing;
+mod placement;
+mod retry;
+mod routing;
+mod scan;
+mod status;
+pub mod strategy;
+
+pub use client::{Client, Location};
+pub use config::{ClientConfig, NewCluster};
+pub use endpoint::{Endpoint, InvalidAddress};
+pub use error::ClientError;
+pub use genesis::Creation;
+pub use kv_protocol::reply::{Done, Record};
+pub use kv_protocol::request::{Condition, Operation};
+pub use kv_protocol::version::Version;
+pub use status::{ClusterStatus, NodeReport, inspect};

@@ -1,1 +1,24 @@
-fn main() {}
+//! `kvclient`, the command line of the store. It parses, logs, runs and exits; `commands` decide.
+
+mod cli;
+mod commands;
+mod exit;
+mod lines;
+mod ndjson;
+mod output;
+mod progress;
+
+use clap::Parser;
+
+fn main() {
+    let cli = cli::Cli::try_parse().unwrap_or_else(|error| exit::not_understood(&error));
+    let format = cli.globals.output;
+    output::log(cli.globals.verbose);
+    let result = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| exit::Failure::local("cannot start", error))
+        .and_then(|runtime| runtime.block_on(commands::run(cli)));
+    // Not returned from, so that nothing waits for a thread that reads from a terminal.
+    std::process::exit(exit::report(result, format))
+}

@@ -1,0 +1,311 @@
+//! The command line as it is typed.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use kv_protocol::consul_keys::CLUSTER_DEFAULT;
+use kv_protocol::limits::PARTITIONS_DEFAULT;
+use kv_protocol::name::Name;
+use kv_protocol::partition::PartitionCount;
+use kv_protocol::version::Version;
+use kvclient::limits::{TIMEOUT_DEFAULT, TIMEOUT_MAX};
+use kvclient::strategy::StrategySource;
+
+const EXAMPLES: &str = "\
+Examples:
+  kvclient put greeting hello            store a value
+  kvclient get greeting                  print it
+  kvclient put photo - < photo.jpg       store any bytes from standard input
+  kvclient import words.ndjson           store many, one {\"key\":...,\"value\":...} a line
+  kvclient export all.ndjson             write everything to a file
+  kvclient status                        see the nodes
+  kvclient --strategy consistent-hash put a b
+                                         start a new cluster with another strategy
+
+Exit codes:
+  0    done
+  1    not found: get or delete of a key that is not there
+  2    usage: bad arguments, key, input line, or local file
+  3    unavailable: Consul or nodes not reached, time over, outcome unknown
+  4    refused: strategy, condition, size, wrong cluster, damaged record, full disk
+  130  interrupted by Ctrl-C
+
+Data goes to standard output, everything else to standard error.";
+
+/// Stores and finds data in a cluster of kvnodes.
+///
+/// The cluster is found through Consul. The first client of a new cluster decides with its placement
+/// strategy which node owns what; from then on every client uses the same one.
+#[derive(Debug, Parser)]
+#[command(name = "kvclient", version, after_help = EXAMPLES, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) globals: Globals,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command, before or after it.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub(crate) struct Globals {
+    /// Where Consul is: HOST, HOST:PORT or a URL [default: $CONSUL_HTTP_ADDR or localhost:8500].
+    /// The other CONSUL_* variables (token, TLS) are honoured too
+    #[arg(long, global = true, value_name = "ADDR")]
+    pub(crate) consul: Option<String>,
+
+    /// The cluster's name
+    #[arg(long, global = true, value_name = "NAME", default_value = CLUSTER_DEFAULT)]
+    pub(crate) cluster: Name,
+
+    /// The placement strategy: a .wasm file or a built-in name (hrw, consistent-hash) [default: the
+    /// cluster's own; hrw for a new cluster]
+    #[arg(long, global = true, value_name = "FILE|NAME")]
+    pub(crate) strategy: Option<StrategySource>,
+
+    /// How results are written
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    pub(crate) output: Format,
+
+    /// How long an operation may take, retries included, such as 10 or 0.5
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds,
+          default_value_t = Seconds(TIMEOUT_DEFAULT))]
+    pub(crate) timeout: Seconds,
+
+    /// Say what is going on, on standard error (RUST_LOG is honoured too)
+    #[arg(long, short, global = true)]
+    pub(crate) verbose: bool,
+}
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Text,
+    /// For programs: JSON objects, errors too.
+    Json,
+}
+
+/// A time that is typed in seconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Seconds(pub(crate) Duration);
+
+impl std::fmt::Display for Seconds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.as_secs_f64().fmt(f)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Store a value
+    #[command(after_help = "\
+Examples:
+  kvclient put greeting hello
+  kvclient put photo < photo.jpg
+  kvclient put lock me --if-absent
+  kvclient put counter 2 --if-version 1-42   (versions: kvclient get counter --output json)
+  kvclient put note -- --starts-with-a-dash")]
+    Put(Put),
+    /// Print a value: exactly its bytes (and, on a terminal only, a newline)
+    Get(Key),
+    /// Print everything, one JSON object a line, in no particular order
+    GetAll(Prefix),
+    /// Remove a record
+    Delete(Delete),
+    /// Store many values from lines of JSON
+    #[command(after_help = "\
+Every line is {\"key\":\"...\",\"value\":\"...\"}, or {\"key\":\"...\",\"value_base64\":\"...\"} for a value that is
+not text. The first bad line ends the import; what is under way is finished, and the number of stored
+values is reported. Running it again is safe.
+
+Examples:
+  kvclient import words.ndjson
+  kvclient export | kvclient --cluster copy import")]
+    Import(Import),
+    /// Write everything as lines of JSON
+    #[command(after_help = "\
+A FILE is replaced only when everything has been read; until then it stays as it was.
+
+Examples:
+  kvclient export backup.ndjson
+  kvclient export --prefix user/ | wc -l")]
+    Export(Export),
+    /// Say where a key belongs: partition, owner, epoch, strategy
+    Locate(Key),
+    /// Show the cluster: nodes, health, partitions, keys, bytes, epoch, strategy
+    Status,
+    /// Create a new cluster's layout explicitly, of all nodes that are registered
+    ///
+    /// The first client of a new cluster does this by itself; `init` is for those who want other
+    /// numbers. Neither can be changed later.
+    Init(Init),
+    /// Print a completion script for a shell
+    #[command(
+        after_help = "Example:\n  kvclient completions bash > ~/.local/share/bash-completion/completions/kvclient"
+    )]
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Key {
+    /// The key: 1 to 1024 bytes of text
+    pub(crate) key: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Prefix {
+    /// Only keys that start with this
+    #[arg(long, default_value = "")]
+    pub(crate) prefix: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Put {
+    /// The key: 1 to 1024 bytes of text
+    pub(crate) key: String,
+    /// The value; standard input where it is - or missing
+    #[arg(allow_negative_numbers = true)]
+    pub(crate) value: Option<OsString>,
+    /// Only if there is no value yet
+    #[arg(long, conflicts_with = "if_version")]
+    pub(crate) if_absent: bool,
+    /// Only if the record has this version
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) if_version: Option<Version>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    /// The key
+    pub(crate) key: String,
+    /// Only if the record has this version
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) if_version: Option<Version>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// The file; standard input where it is - or missing
+    pub(crate) file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// The file; standard output where it is - or missing
+    pub(crate) file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) only: Prefix,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// How many partitions keys are hashed to, a power of two
+    #[arg(long, value_name = "N", value_parser = partitions, default_value_t = PARTITIONS_DEFAULT)]
+    pub(crate) partitions: u32,
+    /// The strategy's own settings, as it understands them
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) strategy_config: String,
+}
+
+fn seconds(text: &str) -> Result<Seconds, String> {
+    text.parse()
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .filter(|timeout| !timeout.is_zero() && *timeout <= TIMEOUT_MAX)
+        .map(Seconds)
+        .ok_or_else(|| format!("expected seconds, above 0 and up to {}", TIMEOUT_MAX.as_secs()))
+}
+
+fn partitions(text: &str) -> Result<u32, String> {
+    let count = text.parse::<u32>().map_err(|error| error.to_string())?;
+    PartitionCount::new(count).map(PartitionCount::get).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_of_every_command_stand_before_or_after_it() {
+        for line in [
+            "kvclient --consul c:1 --cluster x --output json --timeout 0.5 -v get k",
+            "kvclient get k --consul c:1 --cluster x --output json --timeout 0.5 --verbose",
+        ] {
+            let Globals { consul, cluster, output, timeout, verbose, .. } =
+                parse(line).unwrap().globals;
+            assert_eq!(consul.as_deref(), Some("c:1"));
+            assert_eq!((cluster.as_str(), output, verbose), ("x", Format::Json, true));
+            assert_eq!(timeout.0, Duration::from_millis(500));
+        }
+        let defaults = parse("kvclient status").unwrap().globals;
+        assert_eq!(defaults.cluster.as_str(), "default");
+        assert_eq!((defaults.timeout.0, defaults.output), (TIMEOUT_DEFAULT, Format::Text));
+        assert!(defaults.consul.is_none() && defaults.strategy.is_none());
+    }
+
+    #[test]
+    fn values_may_be_numbers_below_zero_and_anything_after_two_dashes() {
+        for (line, expected) in [
+            ("kvclient put k v", Some("v")),
+            ("kvclient put k -", Some("-")),
+            ("kvclient put k", None),
+            ("kvclient put k -5", Some("-5")),
+            ("kvclient put k -- --if-absent", Some("--if-absent")),
+        ] {
+            let Command::Put(put) = parse(line).unwrap().command else { panic!("{line}") };
+            assert_eq!(put.value, expected.map(OsString::from), "{line}");
+            assert!(!put.if_absent);
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for line in [
+            "kvclient",
+            "kvclient put",
+            "kvclient get",
+            "kvclient nothing",
+            "kvclient get a b",
+            "kvclient put k v --if-absent --if-version 1-1",
+            "kvclient put k v --if-version 1",
+            "kvclient status --timeout 0",
+            "kvclient status --timeout -1",
+            "kvclient status --timeout inf",
+            "kvclient status --timeout 86401",
+            "kvclient status --cluster Upper",
+            "kvclient status --strategy no-such-one",
+            "kvclient status --output xml",
+            "kvclient init --partitions 100",
+            "kvclient init --partitions 131072",
+        ] {
+            let error = parse(line).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+        assert!(parse("kvclient status --timeout 86400").is_ok());
+        assert!(parse("kvclient init --partitions 65536").is_ok());
+    }
+
+    #[test]
+    fn the_help_teaches_the_exit_codes() {
+        let help = Cli::command().render_long_help().to_string();
+        assert!(help.contains("Exit codes:") && help.contains("130"), "{help}");
+    }
+}

@@ -1,0 +1,366 @@
+//! The client: what programs use.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use futures::stream::Stream;
+use kv_protocol::digest::Digest;
+use kv_protocol::layout::{Layout, Table};
+use kv_protocol::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX_CEILING};
+use kv_protocol::partition::Partition;
+use kv_protocol::refusal::{bad_request, too_large};
+use kv_protocol::reply::{Done, Record};
+use kv_protocol::request::{Condition, Operation};
+use kv_protocol::version::Version;
+use uuid::Uuid;
+
+use crate::cluster::Cluster;
+use crate::config::{ClientConfig, NewCluster};
+use crate::connection::Connections;
+use crate::dispatch::{Dispatcher, Errand};
+use crate::endpoint::Endpoint;
+use crate::error::ClientError;
+use crate::genesis::Creation;
+use crate::retry::Attempts;
+use crate::routing::{Retry, Verdict, View, judge};
+use crate::scan::{self, Scannable};
+use crate::status::{self, ClusterStatus};
+
+/// A connection to one cluster. Clones share it, and may be used from any number of tasks: what they
+/// do at the same time travels together.
+///
+/// Operations on one key are linearizable. Operations that are under way at the same time are carried
+/// out in any order.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    cluster: Cluster,
+    connections: Connections,
+    dispatcher: Dispatcher,
+    timeout: Duration,
+    creation: Option<Creation>,
+}
+
+/// Where a key belongs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Location {
+    /// The key's partition.
+    pub partition: Partition,
+    /// The id of the node that owns it.
+    pub node: String,
+    /// Where that node is, or why it is not reached.
+    pub address: Result<Endpoint, String>,
+    /// The epoch of the layout that says so.
+    pub epoch: u64,
+    /// What the strategy that placed it calls itself.
+    pub strategy: String,
+    /// The digest of the strategy.
+    pub strategy_digest: Digest,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Connects to the cluster that `config` names. Where it has no layout yet, one is created of
+    /// the nodes that are registered; [`Client::creation`] says so.
+    ///
+    /// # Errors
+    /// Consul or the nodes cannot be reached, or the cluster's strategy is not the given one or does
+    /// not give the cluster's table. Nothing was read or written then.
+    pub async fn connect(config: ClientConfig) -> Result<Self, ClientError> {
+        let connections = open()?;
+        let cluster = Cluster::connect(&config, &connections);
+        let (cluster, creation) = within(&config, cluster).await?;
+        Ok(Self::new(cluster, connections, config.timeout, creation))
+    }
+
+    /// Creates the layout of a cluster that has none, and connects to it.
+    ///
+    /// # Errors
+    /// As [`Client::connect`], and [`ClientError::AlreadyCreated`].
+    pub async fn create(config: ClientConfig, new: NewCluster) -> Result<Self, ClientError> {
+        let connections = open()?;
+        let cluster = Cluster::create(&config, &connections, &new);
+        let (cluster, creation) = within(&config, cluster).await?;
+        Ok(Self::new(cluster, connections, config.timeout, Some(creation)))
+    }
+
+    /// A client of a cluster of which everything is known: it asks no Consul, and its layout and
+    /// `endpoints` (by the members' uuids) never change.
+    ///
+    /// # Errors
+    /// This machine gives no thread or no sockets.
+    pub fn fixed(
+        layout: Layout,
+        table: Table,
+        endpoints: &HashMap<Uuid, Endpoint>,
+        timeout: Duration,
+    ) -> Result<Self, ClientError> {
+        let cluster = Cluster::fixed(View::fixed(layout, table, endpoints));
+        Ok(Self::new(cluster, open()?, timeout, None))
+    }
+
+    fn new(
+        cluster: Cluster,
+        connections: Connections,
+        timeout: Duration,
+        creation: Option<Creation>,
+    ) -> Self {
+        let dispatcher = Dispatcher::new(connections.clone(), timeout);
+        Self { inner: Arc::new(Inner { cluster, connections, dispatcher, timeout, creation }) }
+    }
+
+    /// The facts of the layout's creation, where this client created it.
+    #[must_use]
+    pub fn creation(&self) -> Option<&Creation> {
+        self.inner.creation.as_ref()
+    }
+
+    /// The layout that this client goes by.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        self.inner.cluster.view().layout.clone()
+    }
+
+    /// Stores a value.
+    ///
+    /// # Errors
+    /// [`ClientError::OutcomeUnknown`] where it may have been stored; after any other error it was not.
+    pub async fn put(
+        &self,
+        key: impl Into<String>,
+        value: impl Into<Vec<u8>>,
+    ) -> Result<Version, ClientError> {
+        self.put_if(key, value, Condition::None).await
+    }
+
+    /// Stores a value if `condition` holds.
+    ///
+    /// # Errors
+    /// As [`Client::put`]; [`ClientError::Refused`] with `conflict` where the condition does not hold.
+    pub async fn put_if(
+        &self,
+        key: impl Into<String>,
+        value: impl Into<Vec<u8>>,
+        condition: Condition,
+    ) -> Result<Version, ClientError> {
+        let (key, value) = (key.into().into(), value.into().into());
+        match self.inner.perform(Operation::Put { key, value, condition }).await? {
+            Done::Stored { version } => Ok(version),
+            _ => Err(another_kind()),
+        }
+    }
+
+    /// Reads a value; none where there is none.
+    ///
+    /// # Errors
+    /// The owner cannot be reached, or refuses.
+    pub async fn get(&self, key: impl Into<String>) -> Result<Option<Record>, ClientError> {
+        match self.inner.perform(Operation::Get { key: key.into().into() }).await? {
+            Done::Read(record) => Ok(record),
+            _ => Err(another_kind()),
+        }
+    }
+
+    /// Removes a record. Returns whether there was one.
+    ///
+    /// # Errors
+    /// [`ClientError::OutcomeUnknown`] where it may have been removed; after any other error it was
+    /// not.
+    pub async fn delete(&self, key: impl Into<String>) -> Result<bool, ClientError> {
+        self.delete_if(key, Condition::None).await
+    }
+
+    /// Removes a record if `condition` holds.
+    ///
+    /// # Errors
+    /// As [`Client::delete`]; [`ClientError::Refused`] with `conflict` where the condition does not
+    /// hold.
+    pub async fn delete_if(
+        &self,
+        key: impl Into<String>,
+        condition: Condition,
+    ) -> Result<bool, ClientError> {
+        match self.inner.perform(Operation::Delete { key: key.into().into(), condition }).await? {
+            Done::Deleted { existed } => Ok(existed),
+            _ => Err(another_kind()),
+        }
+    }
+
+    /// Carries out many operations, and gives the outcome of each in their order. Operations on the
+    /// same key are carried out in their order, one after the other; others are not ordered, and
+    /// each succeeds or fails by itself.
+    pub async fn batch(
+        &self,
+        operations: Vec<Operation<'static>>,
+    ) -> Vec<Result<Done, ClientError>> {
+        let mut chains_by_key = HashMap::with_capacity(operations.len());
+        let chain_of = |operation: &Operation<'static>| {
+            let fresh = chains_by_key.len();
+            *chains_by_key.entry(operation.key().to_owned()).or_insert(fresh)
+        };
+        let chain_of: Vec<usize> = operations.iter().map(chain_of).collect();
+        let mut chains: Vec<Vec<_>> = vec![Vec::new(); chains_by_key.len()];
+        for ((index, operation), chain) in operations.into_iter().enumerate().zip(chain_of) {
+            chains[chain].push((index, operation));
+        }
+        let chains = chains.into_iter().map(|chain| async {
+            let mut outcomes = Vec::with_capacity(chain.len());
+            for (index, operation) in chain {
+                outcomes.push((index, self.inner.perform(operation).await));
+            }
+            outcomes
+        });
+        let mut outcomes: Vec<_> = join_all(chains).await.into_iter().flatten().collect();
+        outcomes.sort_unstable_by_key(|(index, _)| *index);
+        outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+    }
+
+    /// All records whose keys start with `prefix`, in no particular order. Every record that is there
+    /// all the time comes exactly once; it is no snapshot, so that what is written meanwhile may be
+    /// there or not. After an error nothing more comes.
+    pub fn get_all(
+        &self,
+        prefix: &str,
+    ) -> impl Stream<Item = Result<(String, Record), ClientError>> + Send + use<> {
+        scan::scan(Arc::clone(&self.inner), prefix.into())
+    }
+
+    /// Where `key` belongs.
+    ///
+    /// # Errors
+    /// The key is not one that can be stored.
+    pub fn locate(&self, key: &str) -> Result<Location, ClientError> {
+        check_key(key)?;
+        let view = self.inner.cluster.view();
+        let (partition, owner) = view.owner(key).map_err(ClientError::Local)?;
+        let address = view.member(owner).map(|target| target.endpoint.clone());
+        let pin = &view.layout.strategy;
+        Ok(Location {
+            partition,
+            node: view.layout.members[usize::from(owner)].id.to_string(),
+            address,
+            epoch: view.layout.epoch,
+            strategy: pin.name.clone(),
+            strategy_digest: pin.sha256,
+        })
+    }
+
+    /// What Consul and the nodes say of the cluster now.
+    ///
+    /// # Errors
+    /// Consul cannot be asked, or this client has none to ask.
+    pub async fn status(&self) -> Result<ClusterStatus, ClientError> {
+        let Inner { cluster, connections, timeout, .. } = &*self.inner;
+        let Some(registry) = cluster.registry() else {
+            return Err(ClientError::Local("this client was made without a Consul".into()));
+        };
+        status::look(&registry.consul, &registry.cluster, connections, *timeout).await
+    }
+}
+
+impl Inner {
+    /// Carries out one operation, trying again while that is safe and there is time.
+    async fn perform(&self, operation: Operation<'static>) -> Result<Done, ClientError> {
+        check(&operation)?;
+        let operation = Arc::new(operation);
+        let mut attempts = self.attempts();
+        let mut alone = false;
+        loop {
+            let view = self.cluster.view();
+            let verdict = match view.route(operation.key()) {
+                Ok(target) => {
+                    let errand = Errand {
+                        operation: Arc::clone(&operation),
+                        context: view.context(target),
+                        deadline: attempts.deadline(),
+                        alone,
+                    };
+                    judge(target, &operation, self.dispatcher.carry(target, errand).await)
+                }
+                Err(problem) => Verdict::Retry(Retry::elsewhere(problem)),
+            };
+            match verdict {
+                Verdict::Done(done) => return Ok(done),
+                Verdict::Fail(error) => return Err(error),
+                Verdict::Retry(retry) => {
+                    alone |= retry.alone;
+                    attempts.pause(retry.problem).await?;
+                    if retry.refresh {
+                        self.cluster.refresh(&view).await?;
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Scannable for Inner {
+    fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
+    fn attempts(&self) -> Attempts {
+        Attempts::within(self.timeout)
+    }
+}
+
+fn open() -> Result<Connections, ClientError> {
+    Connections::open().map_err(|error| ClientError::Local(error.to_string()))
+}
+
+/// Bounds the time that it takes to connect.
+async fn within<T>(
+    config: &ClientConfig,
+    work: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T, ClientError> {
+    let timeout = config.timeout;
+    tokio::time::timeout(timeout, work).await.unwrap_or_else(|_| {
+        let consul = config.consul.address();
+        let problem = format!("connecting to the cluster, by Consul at {consul}, takes too long");
+        Err(ClientError::Unavailable { timeout, problem })
+    })
+}
+
+/// Refuses what every node would refuse, before it is sent.
+fn check(operation: &Operation<'_>) -> Result<(), ClientError> {
+    check_key(operation.key())?;
+    match operation {
+        Operation::Put { value, .. } if value.len() > VALUE_BYTES_MAX_CEILING => {
+            let refusal = too_large("the value's length", value.len(), VALUE_BYTES_MAX_CEILING);
+            Err(ClientError::ValueTooLarge(refusal))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_key(key: &str) -> Result<(), ClientError> {
+    let refusal = match key.len() {
+        0 => bad_request(format!("the key is empty: expected 1 to {KEY_BYTES_MAX} bytes")),
+        length if length > KEY_BYTES_MAX => {
+            too_large("the length of the key", length, KEY_BYTES_MAX)
+        }
+        _ => return Ok(()),
+    };
+    Err(ClientError::InvalidKey(refusal))
+}
+
+/// The dispatcher has checked that an outcome is of its operation's kind.
+fn another_kind() -> ClientError {
+    ClientError::Local("the outcome is another operation's".into())
+}

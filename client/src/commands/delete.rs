@@ -1,0 +1,28 @@
+//! `kvclient delete`: removes a record.
+
+use kvclient::Condition;
+use serde::Serialize;
+
+use super::Session;
+use crate::cli::Delete;
+use crate::exit::Failure;
+use crate::output;
+
+#[derive(Serialize)]
+struct Deleted<'a> {
+    key: &'a str,
+    existed: bool,
+}
+
+pub(super) async fn run(session: &Session, delete: Delete) -> Result<(), Failure> {
+    let condition = delete.if_version.map_or(Condition::None, Condition::Version);
+    let client = session.connect().await?;
+    let existed = client.delete_if(delete.key.as_str(), condition).await?;
+    if !existed {
+        return Err(Failure::NotFound { key: delete.key });
+    }
+    if session.is_json() {
+        output::json(&Deleted { key: &delete.key, existed })?;
+    }
+    Ok(())
+}

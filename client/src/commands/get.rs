@@ -1,0 +1,57 @@
+//! `kvclient get`: prints a value.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use kvclient::{Record, Version};
+use serde::Serialize;
+
+use super::Session;
+use crate::cli::Key;
+use crate::exit::Failure;
+use crate::output;
+
+#[derive(Serialize)]
+struct Found<'a> {
+    key: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_base64: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<Version>,
+}
+
+pub(super) async fn run(session: &Session, Key { key }: Key) -> Result<(), Failure> {
+    let client = session.connect().await?;
+    let Some(record) = client.get(key.as_str()).await? else {
+        return Err(Failure::NotFound { key });
+    };
+    if session.is_json() {
+        return output::json(&found(&key, &record));
+    }
+    output::data(&record.value)?;
+    // A prompt should not stand behind the value; a file should hold nothing but the value.
+    if output::is_terminal() { output::data(b"\n") } else { Ok(()) }
+}
+
+fn found<'a>(key: &'a str, record: &'a Record) -> Found<'a> {
+    let value = std::str::from_utf8(&record.value).ok();
+    let value_base64 = value.is_none().then(|| STANDARD.encode(&record.value));
+    Found { key, value, value_base64, version: record.version }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_text_where_they_can_be() {
+        let json = |value: &[u8]| {
+            let version = Some(Version { epoch: 1, sequence: 7 });
+            let record = Record { value: value.to_vec(), version };
+            serde_json::to_string(&found("k", &record)).unwrap()
+        };
+        assert_eq!(json(b"v"), r#"{"key":"k","value":"v","version":"1-7"}"#);
+        assert_eq!(json(&[0xff]), r#"{"key":"k","value_base64":"/w==","version":"1-7"}"#);
+    }
+}

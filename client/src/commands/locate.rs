@@ -1,0 +1,45 @@
+//! `kvclient locate`: where a key belongs.
+
+use kvclient::Location;
+use serde_json::json;
+
+use super::Session;
+use crate::cli::Key;
+use crate::exit::Failure;
+use crate::output;
+
+pub(super) async fn run(session: &Session, Key { key }: Key) -> Result<(), Failure> {
+    let client = session.connect().await?;
+    let location = client.locate(&key)?;
+    if session.is_json() {
+        return output::json(&json!({
+            "key": key,
+            "partition": location.partition,
+            "node": location.node,
+            "address": location.address.as_ref().ok().map(ToString::to_string),
+            "epoch": location.epoch,
+            "strategy": location.strategy,
+            "strategy_sha256": location.strategy_digest,
+        }));
+    }
+    output::data(text(&location).as_bytes())?;
+    if let Err(problem) = &location.address {
+        output::note(problem);
+    }
+    Ok(())
+}
+
+fn text(location: &Location) -> String {
+    let address = match &location.address {
+        Ok(endpoint) => endpoint.to_string(),
+        Err(_) => "address unknown".into(),
+    };
+    format!(
+        "partition  {}\nnode       {} ({address})\nepoch      {}\nstrategy   {} ({})\n",
+        location.partition,
+        location.node,
+        location.epoch,
+        location.strategy,
+        location.strategy_digest.short()
+    )
+}

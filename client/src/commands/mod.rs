@@ -1,0 +1,81 @@
+//! The commands, one file each.
+
+mod completions;
+mod delete;
+mod export;
+mod get;
+mod import;
+mod init;
+mod locate;
+mod put;
+mod status;
+
+use kv_protocol::consul::ConsulConfig;
+use kvclient::{Client, ClientConfig, Creation};
+
+use crate::cli::{Cli, Command, Format, Globals};
+use crate::exit::Failure;
+use crate::output;
+
+/// What every command is told.
+pub(crate) struct Session {
+    config: ClientConfig,
+    format: Format,
+}
+
+/// Runs the command that was typed.
+pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
+    if let Command::Completions { shell } = cli.command {
+        return completions::run(shell);
+    }
+    let session = Session::new(&cli.globals)?;
+    match cli.command {
+        Command::Put(arguments) => put::run(&session, arguments).await,
+        Command::Get(arguments) => get::run(&session, arguments).await,
+        Command::GetAll(only) => export::to_stdout(&session, &only).await,
+        Command::Delete(arguments) => delete::run(&session, arguments).await,
+        Command::Import(arguments) => import::run(&session, arguments).await,
+        Command::Export(arguments) => export::run(&session, arguments).await,
+        Command::Locate(arguments) => locate::run(&session, arguments).await,
+        Command::Status => status::run(&session).await,
+        Command::Init(arguments) => init::run(&session, arguments).await,
+        Command::Completions { shell } => completions::run(shell),
+    }
+}
+
+impl Session {
+    fn new(globals: &Globals) -> Result<Self, Failure> {
+        let mut config = ClientConfig::new(ConsulConfig::resolve(globals.consul.as_deref())?);
+        config.cluster = globals.cluster.clone();
+        config.strategy = globals.strategy.clone();
+        config.timeout = globals.timeout.0;
+        Ok(Self { config, format: globals.output })
+    }
+
+    async fn connect(&self) -> Result<Client, Failure> {
+        let client = Client::connect(self.config.clone()).await?;
+        if let Some(creation) = client.creation() {
+            output::note(&describe(creation));
+        }
+        Ok(client)
+    }
+
+    fn is_json(&self) -> bool {
+        self.format == Format::Json
+    }
+}
+
+/// The creation of a layout, in words.
+fn describe(creation: &Creation) -> String {
+    format!(
+        "created cluster {} ({}): epoch {}, {} partitions on {} nodes ({}), placed by {} ({})",
+        creation.name,
+        creation.cluster,
+        creation.epoch,
+        creation.partitions,
+        creation.nodes.len(),
+        creation.nodes.join(", "),
+        creation.strategy,
+        creation.strategy_digest.short()
+    )
+}

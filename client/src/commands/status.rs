@@ -1,0 +1,124 @@
+//! `kvclient status`: the cluster and its nodes.
+
+use kv_protocol::consul::CheckStatus;
+use kv_protocol::layout::{Layout, Phase};
+use kvclient::{ClusterStatus, NodeReport, inspect};
+use serde_json::{Value, json};
+
+use super::Session;
+use crate::exit::Failure;
+use crate::output;
+
+pub(super) async fn run(session: &Session) -> Result<(), Failure> {
+    let status = inspect(&session.config).await?;
+    if session.is_json() {
+        return output::json(&in_json(&status));
+    }
+    output::data(text(&status).as_bytes())?;
+    for node in &status.nodes {
+        if let Err(problem) = &node.answer {
+            output::note(&format!("{}: {problem}", node.id));
+        }
+    }
+    Ok(())
+}
+
+fn text(status: &ClusterStatus) -> String {
+    let mut text = format!("cluster     {}\nconsul      {}\n", status.name, status.consul);
+    match &status.layout {
+        Some(layout) => text.push_str(&layout_text(layout)),
+        None => text
+            .push_str("layout      none yet; the first client that stores or reads creates it\n"),
+    }
+    if status.nodes.is_empty() {
+        text.push_str("\nno nodes\n");
+        return text;
+    }
+    let header = ["NODE", "ADDRESS", "HEALTH", "PARTITIONS", "KEYS", "BYTES", "EPOCH"];
+    let numbers = [false, false, false, true, true, true, true];
+    let rows: Vec<_> = status.nodes.iter().map(row).collect();
+    format!("{text}\n{}", output::table(&header, &numbers, &rows))
+}
+
+fn layout_text(layout: &Layout) -> String {
+    let Layout { cluster, epoch, partitions, strategy, .. } = layout;
+    format!(
+        "uuid        {cluster}\nepoch       {epoch}\nphase       {}\npartitions  {}\nstrategy    {} ({})\n",
+        phase(layout),
+        partitions.get(),
+        strategy.name,
+        strategy.sha256.short()
+    )
+}
+
+fn row(node: &NodeReport) -> Vec<String> {
+    let unknown = || "-".to_owned();
+    let address = node.address.clone().unwrap_or_else(unknown);
+    let (keys, bytes, installed) = match &node.answer {
+        Ok(status) => (status.keys.to_string(), status.bytes.to_string(), status.layout.as_ref()),
+        Err(_) => (unknown(), unknown(), None),
+    };
+    let partitions = installed.map_or_else(unknown, |layout| layout.partitions_owned.to_string());
+    let epoch = installed.map_or_else(unknown, |layout| layout.epoch.to_string());
+    vec![node.id.clone(), address, health(node).into(), partitions, keys, bytes, epoch]
+}
+
+fn health(node: &NodeReport) -> &'static str {
+    match node.health {
+        Some(CheckStatus::Passing) => "passing",
+        Some(CheckStatus::Warning) => "warning",
+        Some(CheckStatus::Critical) => "critical",
+        None => "absent",
+    }
+}
+
+fn phase(layout: &Layout) -> &'static str {
+    match layout.phase {
+        Phase::Stable => "stable",
+    }
+}
+
+fn in_json(status: &ClusterStatus) -> Value {
+    let layout = status.layout.as_ref().map(|layout| {
+        json!({
+            "cluster": layout.cluster,
+            "epoch": layout.epoch,
+            "phase": phase(layout),
+            "partitions": layout.partitions,
+            "replicas": layout.replicas,
+            "strategy": layout.strategy.name,
+            "strategy_sha256": layout.strategy.sha256,
+        })
+    });
+    json!({
+        "name": status.name,
+        "consul": status.consul,
+        "layout": layout,
+        "nodes": status.nodes.iter().map(node_in_json).collect::<Vec<_>>(),
+    })
+}
+
+fn node_in_json(node: &NodeReport) -> Value {
+    let mut json = json!({
+        "id": node.id,
+        "uuid": node.uuid,
+        "address": node.address,
+        "health": health(node),
+        "member": node.member,
+    });
+    match &node.answer {
+        Ok(status) => {
+            let installed = status.layout.as_ref();
+            json["partitions"] = json!(installed.map(|layout| layout.partitions_owned));
+            json["epoch"] = json!(installed.map(|layout| layout.epoch));
+            json["keys"] = json!(status.keys);
+            json["bytes"] = json!(status.bytes);
+            json["disk_free_bytes"] = json!(status.disk_free_bytes);
+            json["value_bytes_max"] = json!(status.value_bytes_max);
+            json["uptime_s"] = json!(status.uptime_s);
+            json["version"] = json!(status.version);
+        }
+        Err(problem) => json["problem"] = json!(problem),
+    }
+    json
+}

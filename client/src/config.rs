@@ -1,0 +1,53 @@
+//! What a client must be told.
+
+use std::time::Duration;
+
+use kv_protocol::consul::ConsulConfig;
+use kv_protocol::consul_keys::CLUSTER_DEFAULT;
+use kv_protocol::limits::PARTITIONS_DEFAULT;
+use kv_protocol::name::Name;
+use kv_protocol::partition::PartitionCount;
+
+use crate::limits::TIMEOUT_DEFAULT;
+use crate::strategy::StrategySource;
+
+/// Which cluster to talk to, and how.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ClientConfig {
+    /// Where the cluster's Consul is.
+    pub consul: ConsulConfig,
+    /// The cluster's name.
+    pub cluster: Name,
+    /// The placement strategy. Where there is none, it is the one that the cluster has adopted, and
+    /// the built-in default for a cluster that has none yet.
+    pub strategy: Option<StrategySource>,
+    /// How long an operation may take, retries included.
+    pub timeout: Duration,
+}
+
+impl ClientConfig {
+    /// The cluster named `default`, its own strategy, and [`TIMEOUT_DEFAULT`].
+    #[must_use]
+    pub fn new(consul: ConsulConfig) -> Self {
+        let cluster = CLUSTER_DEFAULT.parse().expect("the default is a valid name");
+        Self { consul, cluster, strategy: None, timeout: TIMEOUT_DEFAULT }
+    }
+}
+
+/// What is decided when a cluster's layout is created, besides the strategy.
+#[derive(Clone, Debug)]
+pub struct NewCluster {
+    /// How many partitions keys are hashed to. It never changes.
+    pub partitions: PartitionCount,
+    /// The configuration text that the strategy is called with.
+    pub strategy_config: String,
+}
+
+impl Default for NewCluster {
+    fn default() -> Self {
+        let partitions = PartitionCount::new(PARTITIONS_DEFAULT);
+        let partitions = partitions.expect("the default is a valid number of partitions");
+        Self { partitions, strategy_config: String::new() }
+    }
+}

@@ -1,0 +1,112 @@
+//! Connections to nodes: a request goes in, its answer comes out.
+//!
+//! One thread owns one socket per node and speaks for all tasks of a client. A request that gets no
+//! answer in time takes its socket with it (the "Lazy Pirate" of ZeroMQ's guide), so that nothing
+//! which is still queued in a socket can reach a node after its sender was told that it failed.
+//!
+//! | file | what |
+//! |---|---|
+//! | `driver` | the thread: waits for sockets and deadlines, and for what tasks hand over |
+//! | `peer` | what is unsent and unanswered at one node, and when it is given up |
+//! | `socket` | ZeroMQ, narrowed to what is needed here; the only file that names it |
+
+mod driver;
+mod peer;
+mod socket;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use kv_protocol::reply::Content;
+use kv_protocol::request::{Request, RequestId};
+use tokio::sync::oneshot;
+
+use self::driver::Driver;
+use self::peer::Exchange;
+use self::socket::Waker;
+use crate::endpoint::Endpoint;
+use crate::limits::CONNECT_WAIT;
+
+/// Why a request has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ExchangeError {
+    /// It was certainly not sent.
+    #[error("{0}")]
+    NotSent(String),
+    /// It was sent, and then the connection broke or was given up.
+    #[error("{0}")]
+    Lost(String),
+    /// It was sent, and not answered in time.
+    #[error("the node did not answer in time")]
+    TimedOut,
+    /// It was sent, and the answer is not one of the protocol's.
+    #[error("{0}")]
+    InvalidReply(String),
+}
+
+/// The connections of one client to its nodes. Clones share them.
+#[derive(Clone)]
+pub(crate) struct Connections {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    exchanges: flume::Sender<Exchange>,
+    waker: Waker,
+    next_id: AtomicU64,
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connections").finish_non_exhaustive()
+    }
+}
+
+impl Connections {
+    /// Starts the thread. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// Where the system gives no thread or no sockets.
+    pub(crate) fn open() -> std::io::Result<Self> {
+        let (exchanges, inbox) = flume::unbounded();
+        let (waker, driver) = Driver::new(inbox)?;
+        std::thread::Builder::new().name("kv-connections".into()).spawn(move || driver.run())?;
+        let next_id = AtomicU64::new(1);
+        Ok(Self { shared: Arc::new(Shared { exchanges, waker, next_id }) })
+    }
+
+    /// Sends `request` to the node at `endpoint`, and gives its answer. The request gets an id.
+    ///
+    /// A request that is under way is not taken back where the future is dropped.
+    ///
+    /// # Errors
+    /// [`ExchangeError`] says whether the request can have reached the node.
+    pub(crate) async fn exchange(
+        &self,
+        endpoint: &Endpoint,
+        request: &mut Request<'_>,
+        reply_by: Instant,
+    ) -> Result<Content, ExchangeError> {
+        let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
+        request.id = Some(RequestId::Number(id));
+        let (header, body) = request.encode();
+        let (answer, answered) = oneshot::channel();
+        let send_by = reply_by.min(Instant::now() + CONNECT_WAIT);
+        let endpoint = endpoint.clone();
+        let exchange = Exchange { id, endpoint, header, body, send_by, reply_by, answer };
+        if self.shared.exchanges.send(exchange).is_err() {
+            return Err(ExchangeError::NotSent("this client's connections are closed".into()));
+        }
+        self.shared.waker.wake();
+        let closed = || ExchangeError::Lost("this client's connections are closed".into());
+        answered.await.unwrap_or_else(|_| Err(closed()))
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.waker.close();
+    }
+}

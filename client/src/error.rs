@@ -1,0 +1,251 @@
+//! What can go wrong between a program and the store.
+
+use std::time::Duration;
+
+use kv_protocol::consul::ConsulError;
+use kv_protocol::digest::Digest;
+use kv_protocol::layout::LayoutError;
+use kv_protocol::refusal::{ErrorCode, Refusal};
+use uuid::Uuid;
+
+use crate::strategy::StrategyError;
+
+/// Why the store did not do what was asked. The messages are for people and say what to do next.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// Consul could not be asked.
+    #[error(transparent)]
+    Consul(#[from] ConsulError),
+
+    /// A strategy could not be loaded, or its answer was refused.
+    #[error(transparent)]
+    Strategy(#[from] StrategyError),
+
+    /// The strategy that was given is not the one that the cluster has adopted.
+    #[error(
+        "the cluster has adopted the strategy {pinned} ({pinned_digest}), and {given} \
+         ({given_digest}) is another one: it would look for keys at the wrong nodes. Nothing was \
+         read or written. Leave --strategy out to use the cluster's own"
+    )]
+    StrategyMismatch {
+        /// What the adopted strategy calls itself.
+        pinned: String,
+        /// The first digits of the adopted strategy's digest.
+        pinned_digest: String,
+        /// The strategy that was given.
+        given: String,
+        /// The first digits of the given strategy's digest.
+        given_digest: String,
+    },
+
+    /// The adopted strategy is not in Consul, or not whole.
+    #[error(
+        "the strategy {name} ({}), which the cluster has adopted, {problem} in Consul. Give it with \
+         --strategy FILE", digest.short()
+    )]
+    StrategyUnavailable {
+        /// What the strategy calls itself.
+        name: String,
+        /// The strategy's digest.
+        digest: Digest,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+
+    /// The layout document or its table breaks its own rules.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+
+    /// The adopted strategy computes another table than the one that the layout names.
+    #[error(
+        "the strategy {strategy} computes the table {computed} for epoch {epoch}, and the layout \
+         names {named}: to go on would mean to ask the wrong nodes, so nothing was read or written. \
+         Use the version of this program that created the layout, and report this",
+        computed = computed.short(), named = named.short()
+    )]
+    TableMismatch {
+        /// What the strategy calls itself.
+        strategy: String,
+        /// The layout's epoch.
+        epoch: u64,
+        /// The digest of the computed table.
+        computed: Digest,
+        /// The digest that the layout names.
+        named: Digest,
+    },
+
+    /// There is no layout, and no node to make one of.
+    #[error(
+        "no node of cluster {cluster:?} is registered with Consul at {consul}. Start one: `kvnode dev` \
+         for a cluster on this machine, or `kvnode --consul {consul}`"
+    )]
+    NoNodes {
+        /// The cluster's name.
+        cluster: String,
+        /// Consul's address.
+        consul: String,
+    },
+
+    /// There is no layout, and one is not made while a node's state is in doubt.
+    #[error(
+        "the cluster has no layout yet, and none is created while node {node} {problem}. Bring it \
+         back, or, if it is not to be part of the cluster, deregister it from Consul; then try again"
+    )]
+    NodeNotReady {
+        /// The node's id as registered.
+        node: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+
+    /// Consul has lost the layout of a cluster that exists.
+    #[error(
+        "Consul has no layout, but its nodes belong to cluster {cluster} already (such as {node}, at \
+         epoch {epoch}), so none is created anew. They restore it by themselves, and had not done so \
+         after {waited:?}: see that they can reach Consul, then try again"
+    )]
+    LayoutLost {
+        /// The identity of the cluster that the nodes belong to.
+        cluster: Uuid,
+        /// One of the nodes.
+        node: String,
+        /// The epoch that it has installed.
+        epoch: u64,
+        /// How long was waited.
+        waited: Duration,
+    },
+
+    /// A layout was to be created where there is one.
+    #[error(
+        "the cluster has a layout already (identity {cluster}, epoch {epoch}); its partitions and \
+         its identity never change"
+    )]
+    AlreadyCreated {
+        /// The cluster's identity.
+        cluster: Uuid,
+        /// The layout's epoch.
+        epoch: u64,
+    },
+
+    /// The layout that was just written is not there.
+    #[error("the layout was created, and is gone from Consul again: is somebody deleting it?")]
+    LayoutVanished,
+
+    /// Consul has the layout of another cluster than the one that this client began with.
+    #[error(
+        "this client began with cluster {ours}, and Consul has the layout of cluster {theirs} now: \
+         is it another Consul, or was it wiped? Nothing was read or written there"
+    )]
+    OtherCluster {
+        /// The identity of the cluster that the client knows.
+        ours: Uuid,
+        /// The identity of the cluster that Consul knows.
+        theirs: Uuid,
+    },
+
+    /// A key that no node stores.
+    #[error("{0}")]
+    InvalidKey(Refusal),
+
+    /// A value that no node stores.
+    #[error("{0}")]
+    ValueTooLarge(Refusal),
+
+    /// A node refused the request, and would again. It was not carried out.
+    #[error("node {node} refused: {refusal}")]
+    Refused {
+        /// The node's id.
+        node: String,
+        /// What the node said.
+        refusal: Refusal,
+    },
+
+    /// The time was over before the request was carried out. It was not carried out, unless it was
+    /// a read.
+    #[error("not done within {timeout:?}: {problem}")]
+    Unavailable {
+        /// How long was tried.
+        timeout: Duration,
+        /// What stood in the way last.
+        problem: String,
+    },
+
+    /// A write was sent, and whether it took effect is not known. It was not sent again.
+    #[error(
+        "whether the write of {key:?} took effect is unknown: {problem}. Read the key to find out, \
+         or write it again"
+    )]
+    OutcomeUnknown {
+        /// The key.
+        key: String,
+        /// What happened instead of an answer.
+        problem: String,
+    },
+
+    /// A node answered something that is not of the protocol.
+    #[error(
+        "node {node} gave an answer that is not understood: {problem}. Is it a kvnode of this version?"
+    )]
+    InvalidReply {
+        /// The node's id or address.
+        node: String,
+        /// What is wrong with the answer.
+        problem: String,
+    },
+
+    /// The layout changed while everything was being read.
+    #[error(
+        "the layout changed from epoch {from} to {to} during the scan, so that parts of it may be \
+         missing or come twice: run it again"
+    )]
+    LayoutChanged {
+        /// The epoch under which the scan began.
+        from: u64,
+        /// The epoch of the layout now.
+        to: u64,
+    },
+
+    /// This machine did not give what is needed to talk to nodes, such as threads or sockets.
+    #[error("cannot talk to nodes: {0}")]
+    Local(String),
+}
+
+impl ClientError {
+    /// What went wrong, as a stable word in snake_case for programs. A node's refusal has the
+    /// node's own code.
+    #[must_use]
+    pub fn code(&self) -> String {
+        let code = match self {
+            Self::Consul(_) => "consul",
+            Self::Strategy(error) => return error.code().replace('-', "_"),
+            Self::StrategyMismatch { .. } => "strategy_mismatch",
+            Self::StrategyUnavailable { .. } => "strategy_unavailable",
+            Self::Layout(_) => "invalid_layout",
+            Self::TableMismatch { .. } => "table_mismatch",
+            Self::NoNodes { .. } => "no_nodes",
+            Self::NodeNotReady { .. } => "node_not_ready",
+            Self::LayoutLost { .. } => "layout_lost",
+            Self::AlreadyCreated { .. } => "already_created",
+            Self::LayoutVanished => "layout_vanished",
+            Self::OtherCluster { .. } => "wrong_cluster",
+            Self::InvalidKey(refusal)
+            | Self::ValueTooLarge(refusal)
+            | Self::Refused { refusal, .. } => return code_of(refusal.code),
+            Self::Unavailable { .. } => "unavailable",
+            Self::OutcomeUnknown { .. } => "outcome_unknown",
+            Self::InvalidReply { .. } => "invalid_reply",
+            Self::LayoutChanged { .. } => "layout_changed",
+            Self::Local(_) => "local",
+        };
+        code.to_owned()
+    }
+}
+
+/// A refusal's code as it stands on the wire.
+fn code_of(code: ErrorCode) -> String {
+    match serde_json::to_value(code) {
+        Ok(serde_json::Value::String(code)) => code,
+        _ => "refused".to_owned(),
+    }
+}

@@ -1,0 +1,232 @@
+//! How a command ends: what is said about a failure, and the process's exit code.
+
+use std::io;
+
+use clap::error::ErrorKind;
+use kv_protocol::consul::ConsulError;
+use kvclient::ClientError;
+use kvclient::strategy::{StrategyError, StrategyFault};
+use serde::Serialize;
+
+use crate::cli::Format;
+
+pub(crate) const DONE: i32 = 0;
+pub(crate) const NOT_FOUND: i32 = 1;
+pub(crate) const USAGE: i32 = 2;
+pub(crate) const UNAVAILABLE: i32 = 3;
+pub(crate) const REFUSED: i32 = 4;
+pub(crate) const INTERRUPTED: i32 = 130;
+
+/// Why a command did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The store did not do it.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// There is no such record.
+    #[error("there is no value of the key {key:?}")]
+    NotFound { key: String },
+    /// What was given cannot be used, such as a file that cannot be read.
+    #[error("{0}")]
+    Usage(String),
+    /// An import ended early.
+    #[error("{place}{cause}; {stored} values were stored before the import ended")]
+    Import {
+        /// Which line it is about, for a person.
+        place: String,
+        cause: Box<Failure>,
+        stored: u64,
+    },
+    /// Somebody pressed Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
+    /// Nobody reads standard output any more, so there is nobody to tell.
+    #[error("standard output is closed")]
+    OutputClosed,
+}
+
+impl From<ConsulError> for Failure {
+    fn from(error: ConsulError) -> Self {
+        Self::Client(error.into())
+    }
+}
+
+impl Failure {
+    /// A failure of this machine's files or streams. `what` says what was attempted.
+    pub(crate) fn local(what: impl std::fmt::Display, error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self::OutputClosed;
+        }
+        Self::Usage(format!("{what}: {error}"))
+    }
+
+    fn exit_code(&self) -> i32 {
+        match self {
+            Self::Client(error) => of_client(error),
+            Self::NotFound { .. } => NOT_FOUND,
+            Self::Usage(_) => USAGE,
+            Self::Import { cause, .. } => cause.exit_code(),
+            Self::Interrupted => INTERRUPTED,
+            Self::OutputClosed => DONE,
+        }
+    }
+
+    /// What went wrong, as a stable word for programs.
+    fn code(&self) -> String {
+        match self {
+            Self::Client(error) => error.code(),
+            Self::NotFound { .. } => "not_found".into(),
+            Self::Usage(_) => "usage".into(),
+            Self::Import { cause, .. } => cause.code(),
+            Self::Interrupted => "interrupted".into(),
+            Self::OutputClosed => "output_closed".into(),
+        }
+    }
+}
+
+fn of_client(error: &ClientError) -> i32 {
+    match error {
+        ClientError::Consul(error) => of_consul(error),
+        ClientError::Strategy(error) => of_strategy(error),
+        ClientError::InvalidKey(_) => USAGE,
+        ClientError::StrategyMismatch { .. }
+        | ClientError::TableMismatch { .. }
+        | ClientError::Layout(_)
+        | ClientError::AlreadyCreated { .. }
+        | ClientError::OtherCluster { .. }
+        | ClientError::ValueTooLarge(_)
+        | ClientError::Refused { .. } => REFUSED,
+        // What remains is about who cannot be reached or does not answer properly.
+        _ => UNAVAILABLE,
+    }
+}
+
+fn of_consul(error: &ConsulError) -> i32 {
+    match error {
+        ConsulError::InvalidConfig { .. } => USAGE,
+        ConsulError::PermissionDenied { .. } | ConsulError::ValueTooLarge { .. } => REFUSED,
+        _ => UNAVAILABLE,
+    }
+}
+
+fn of_strategy(error: &StrategyError) -> i32 {
+    match error.fault() {
+        StrategyFault::UnknownName { .. }
+        | StrategyFault::NotFound { .. }
+        | StrategyFault::NotAFile { .. }
+        | StrategyFault::Unreadable(_) => USAGE,
+        _ => REFUSED,
+    }
+}
+
+/// Says what went wrong, if anything did, and gives the exit code.
+pub(crate) fn report(result: Result<(), Failure>, format: Format) -> i32 {
+    let Err(failure) = result else { return DONE };
+    if !matches!(failure, Failure::OutputClosed) {
+        say(&failure.code(), &failure.to_string(), format);
+    }
+    failure.exit_code()
+}
+
+/// Ends the process after a command line that asks for help or is not understood.
+pub(crate) fn not_understood(error: &clap::Error) -> ! {
+    let helps = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    // The command line says how errors are wanted, even where the rest of it is not understood.
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let json = arguments.iter().any(|it| it == "--output=json")
+        || arguments.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json");
+    if json && !helps {
+        say("usage", error.to_string().trim(), Format::Json);
+        std::process::exit(USAGE);
+    }
+    error.exit()
+}
+
+fn say(code: &str, message: &str, format: Format) {
+    #[derive(Serialize)]
+    struct Report<'a> {
+        error: Description<'a>,
+    }
+    #[derive(Serialize)]
+    struct Description<'a> {
+        code: &'a str,
+        message: &'a str,
+    }
+    let json = || serde_json::to_string(&Report { error: Description { code, message } }).ok();
+    match (format, json()) {
+        (Format::Json, Some(json)) => eprintln!("{json}"),
+        _ => eprintln!("error: {message}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use kv_protocol::refusal::{ErrorCode, Refusal, too_large};
+    use kvclient::strategy::StrategySource;
+
+    use super::*;
+
+    fn refused(code: ErrorCode) -> Failure {
+        let refusal = Refusal::new(code, "no");
+        ClientError::Refused { node: "node-0".into(), refusal }.into()
+    }
+
+    #[test]
+    fn every_kind_of_failure_has_its_code() {
+        let strategy =
+            |name: &str| ClientError::Strategy(name.parse::<StrategySource>().unwrap_err());
+        let consul =
+            |status| ConsulError::Status { request: String::new(), status, excerpt: String::new() };
+        let unknown = ClientError::OutcomeUnknown { key: "k".into(), problem: "lost".into() };
+        let late = ClientError::Unavailable { timeout: Duration::ZERO, problem: String::new() };
+        let no_nodes = ClientError::NoNodes { cluster: String::new(), consul: String::new() };
+        let mismatch = ClientError::StrategyMismatch {
+            pinned: String::new(),
+            pinned_digest: String::new(),
+            given: String::new(),
+            given_digest: String::new(),
+        };
+        let config = ConsulError::InvalidConfig { setting: String::new(), problem: String::new() };
+        for (failure, exit_code, code) in [
+            (Failure::NotFound { key: "k".into() }, NOT_FOUND, "not_found"),
+            (Failure::Usage(String::new()), USAGE, "usage"),
+            (config.into(), USAGE, "consul"),
+            (strategy("no-such-one").into(), USAGE, "strategy_unknown"),
+            (ClientError::InvalidKey(too_large("the key", 9, 8)).into(), USAGE, "too_large"),
+            (consul(500).into(), UNAVAILABLE, "consul"),
+            (no_nodes.into(), UNAVAILABLE, "no_nodes"),
+            (late.into(), UNAVAILABLE, "unavailable"),
+            (unknown.into(), UNAVAILABLE, "outcome_unknown"),
+            (mismatch.into(), REFUSED, "strategy_mismatch"),
+            (ClientError::ValueTooLarge(too_large("it", 9, 8)).into(), REFUSED, "too_large"),
+            (refused(ErrorCode::Conflict), REFUSED, "conflict"),
+            (refused(ErrorCode::Corrupt), REFUSED, "corrupt"),
+            (refused(ErrorCode::DiskFull), REFUSED, "disk_full"),
+            (refused(ErrorCode::WrongCluster), REFUSED, "wrong_cluster"),
+            (Failure::Interrupted, INTERRUPTED, "interrupted"),
+            (Failure::OutputClosed, DONE, "output_closed"),
+        ] {
+            let shown = failure.to_string();
+            assert_eq!((failure.exit_code(), &*failure.code()), (exit_code, code), "{shown}");
+        }
+    }
+
+    #[test]
+    fn an_import_ends_as_its_cause_does() {
+        let cause = Box::new(refused(ErrorCode::DiskFull));
+        let failure = Failure::Import { place: "line 7: ".into(), cause, stored: 6 };
+        assert_eq!((failure.exit_code(), &*failure.code()), (REFUSED, "disk_full"));
+        let text = failure.to_string();
+        assert!(text.contains("line 7") && text.contains("6 values"), "{text}");
+    }
+
+    #[test]
+    fn a_closed_pipe_is_told_from_other_failures() {
+        let broken = io::Error::from(io::ErrorKind::BrokenPipe);
+        assert!(matches!(Failure::local("writing", broken), Failure::OutputClosed));
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        assert_eq!(Failure::local("writing", full).exit_code(), USAGE);
+    }
+}

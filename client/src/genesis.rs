@@ -1,0 +1,216 @@
+//! The creation of a cluster's layout, by the first client that comes.
+//!
+//! It happens once. Where there is any sign that the cluster exists already, nothing is created: a
+//! Consul that came back empty gets its layout back from the nodes, and a node whose state is in
+//! doubt is waited for, since it may know better.
+
+use std::time::Instant;
+
+use futures::future::join_all;
+use kv_protocol::consul::{CheckStatus, ServiceInstance};
+use kv_protocol::consul_keys::{self, PROTOCOL_VERSION, meta};
+use kv_protocol::digest::Digest;
+use kv_protocol::layout::{LAYOUT_FORMAT, Layout, Member, Phase, StrategyPin, Table};
+use kv_protocol::name::Name;
+use kv_protocol::reply::{InstalledLayout, NodeStatus};
+use uuid::Uuid;
+
+use crate::catalog::uuid_of;
+use crate::cluster::Registry;
+use crate::config::NewCluster;
+use crate::connection::Connections;
+use crate::error::ClientError;
+use crate::limits::{LAYOUT_LOOK_INTERVAL, STATUS_TIMEOUT};
+use crate::placement::{Question, table_verified};
+use crate::status::ask_status;
+use crate::strategy::Strategy;
+
+/// How many owners a partition gets.
+const REPLICAS: u32 = 1;
+
+/// What was created, for those who tell people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Creation {
+    /// The cluster's name.
+    pub name: Name,
+    /// The cluster's identity, drawn just now.
+    pub cluster: Uuid,
+    /// The layout's epoch.
+    pub epoch: u64,
+    /// The ids of the nodes that are part of it.
+    pub nodes: Vec<String>,
+    /// What the adopted strategy calls itself.
+    pub strategy: String,
+    /// The digest of the adopted strategy.
+    pub strategy_digest: Digest,
+    /// How many partitions keys are hashed to.
+    pub partitions: u32,
+}
+
+/// How a cluster came to have a layout.
+pub(crate) enum Genesis {
+    /// This client created it.
+    Created(Layout, Creation),
+    /// Another client was faster, or the nodes restored it.
+    Found(Layout),
+}
+
+/// Creates the layout of a cluster that was found to have none.
+pub(crate) async fn create(
+    registry: &Registry,
+    connections: &Connections,
+    strategy: &Strategy,
+    new: &NewCluster,
+    deadline: Instant,
+) -> Result<Genesis, ClientError> {
+    let instances = registry.instances().await?;
+    if instances.is_empty() {
+        return Err(ClientError::NoNodes {
+            cluster: registry.cluster.to_string(),
+            consul: registry.consul.address().to_owned(),
+        });
+    }
+    let reply_by = deadline.min(Instant::now() + STATUS_TIMEOUT);
+    let ask = |instance| ask_status(connections, instance, reply_by);
+    let answers: Vec<_> = join_all(instances.iter().map(ask)).await;
+    // Any node that belongs to a layout settles the question, whatever the others say.
+    let installed = answers.iter().flatten().find_map(|status| {
+        status.layout.as_ref().map(|layout| (status.node.to_string(), layout.clone()))
+    });
+    if let Some((node, installed)) = installed {
+        return await_restoration(registry, node, &installed, deadline).await.map(Genesis::Found);
+    }
+    let mut members = Vec::new();
+    for (instance, answer) in instances.iter().zip(answers) {
+        members.push(member(&registry.cluster, instance, answer)?);
+    }
+    members.sort_by(|a, b| a.id.cmp(&b.id));
+    if let Some(pair) = members.windows(2).find(|pair| pair[0].id == pair[1].id) {
+        let problem = "is registered twice, from two data directories".to_owned();
+        return Err(ClientError::NodeNotReady { node: pair[0].id.to_string(), problem });
+    }
+    let question = Question {
+        members,
+        partitions: new.partitions,
+        replicas: REPLICAS,
+        config: new.strategy_config.clone(),
+    };
+    let table = table_verified(strategy, question.clone()).await?;
+    publish(registry, strategy, question, &table, deadline).await
+}
+
+/// Waits until the nodes have put the layout back into a Consul that lost it.
+async fn await_restoration(
+    registry: &Registry,
+    node: String,
+    installed: &InstalledLayout,
+    deadline: Instant,
+) -> Result<Layout, ClientError> {
+    let began = Instant::now();
+    let InstalledLayout { cluster, epoch, .. } = *installed;
+    tracing::warn!(
+        "Consul has no layout, but node {node} belongs to cluster {cluster} (epoch {epoch}); waiting \
+         for the nodes to restore it"
+    );
+    loop {
+        if let Some(layout) = registry.layout(deadline).await?.value {
+            return Ok(layout);
+        }
+        if Instant::now() + LAYOUT_LOOK_INTERVAL >= deadline {
+            return Err(ClientError::LayoutLost { cluster, node, epoch, waited: began.elapsed() });
+        }
+        tokio::time::sleep(LAYOUT_LOOK_INTERVAL).await;
+    }
+}
+
+/// The member that an instance becomes.
+fn member(
+    cluster: &Name,
+    instance: &ServiceInstance,
+    answer: Result<NodeStatus, String>,
+) -> Result<Member, ClientError> {
+    let not_ready =
+        |problem: String| ClientError::NodeNotReady { node: instance.id.clone(), problem };
+    let status = answer.map_err(|problem| not_ready(format!("does not answer ({problem})")))?;
+    if instance.status == CheckStatus::Critical {
+        return Err(not_ready("is critical according to Consul".into()));
+    }
+    let text = |name: &str| instance.meta.get(name).map_or("", String::as_str);
+    if text(meta::PROTOCOL) != PROTOCOL_VERSION {
+        let theirs = text(meta::PROTOCOL);
+        return Err(not_ready(format!(
+            "speaks protocol {theirs:?}, and this client speaks {PROTOCOL_VERSION:?}"
+        )));
+    }
+    if uuid_of(instance) != Some(status.uuid) || status.cluster_name != *cluster {
+        return Err(not_ready(format!(
+            "says that it is {} of cluster {} with uuid {}, which is not what it registered",
+            status.node, status.cluster_name, status.uuid
+        )));
+    }
+    let weight = text(meta::WEIGHT);
+    let weight = weight
+        .parse()
+        .map_err(|_| not_ready(format!("registered the weight {weight:?}, which is no number")))?;
+    Ok(Member { id: status.node, uuid: status.uuid, weight, zone: text(meta::ZONE).to_owned() })
+}
+
+/// Puts strategy and table beside the place of the layout, and then the layout, if it is still the
+/// first one.
+async fn publish(
+    registry: &Registry,
+    strategy: &Strategy,
+    question: Question,
+    table: &Table,
+    deadline: Instant,
+) -> Result<Genesis, ClientError> {
+    let Registry { consul, cluster, .. } = registry;
+    let layout = Layout {
+        format: LAYOUT_FORMAT,
+        cluster: Uuid::new_v4(),
+        epoch: 1,
+        phase: Phase::Stable,
+        partitions: question.partitions,
+        replicas: question.replicas,
+        strategy: StrategyPin {
+            name: strategy.info().name.clone(),
+            sha256: strategy.digest(),
+            config: question.config,
+        },
+        members: question.members,
+        table: table.digest(),
+    };
+    // Read back as everybody will read it, so that nothing is published which nobody can use.
+    let document = layout.to_json();
+    let layout = Layout::parse(&document)?;
+    consul.kv_put(&consul_keys::strategy(cluster, &strategy.digest()), strategy.bytes()).await?;
+    consul.kv_put(&consul_keys::table(cluster, &layout.table), &table.to_bytes()).await?;
+    let written = consul.kv_put_cas(&consul_keys::layout(cluster), &document, 0).await;
+    // What is there now decides: also a write whose answer got lost may have succeeded.
+    match registry.layout(deadline).await?.value {
+        Some(found) if found == layout => {
+            let creation = Creation::of(cluster.clone(), &layout);
+            Ok(Genesis::Created(layout, creation))
+        }
+        Some(found) => Ok(Genesis::Found(found)),
+        None => Err(match written {
+            Err(error) => error.into(),
+            Ok(_) => ClientError::LayoutVanished,
+        }),
+    }
+}
+
+impl Creation {
+    fn of(name: Name, layout: &Layout) -> Self {
+        Self {
+            name,
+            cluster: layout.cluster,
+            epoch: layout.epoch,
+            nodes: layout.members.iter().map(|member| member.id.to_string()).collect(),
+            strategy: layout.strategy.name.clone(),
+            strategy_digest: layout.strategy.sha256,
+            partitions: layout.partitions.get(),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Every limit that is the client's own. Those that it shares with the nodes are in
+//! [`kv_protocol::limits`].
+
+use std::time::Duration;
+
+use kv_protocol::limits::{
+    BATCH_OPERATIONS_MAX, BODY_BYTES_MAX, FRAME_BYTES_MAX, KEY_BYTES_MAX, PAGE_BYTES_TARGET,
+    VALUE_BYTES_MAX_CEILING,
+};
+
+/// How long an operation may take, retries included, unless the configuration says otherwise.
+pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+
+/// The longest time that an operation can be given.
+pub const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A batch ends once its keys and values exceed this many bytes (it always has an operation).
+pub const BATCH_BYTES_TARGET: usize = 1 << 20;
+
+/// The bytes that a read counts for in a batch, in place of its value's, which nobody knows yet.
+pub const READ_BYTES_ASSUMED: usize = 4 << 10;
+
+/// The most batches that wait for one node's answers at a time. While they do, later operations
+/// gather for the next batch.
+pub const BATCHES_IN_FLIGHT_MAX: usize = 4;
+
+/// The most operations that wait for their turn at one node; more wait with their callers.
+pub const QUEUE_OPERATIONS_MAX: usize = 4 * BATCH_OPERATIONS_MAX;
+
+/// The most bytes of keys and values that are queued for one node or under way to it.
+pub const QUEUE_BYTES_MAX: usize = 64 << 20;
+
+/// How long a request waits for a connection before its node counts as unreachable at this address.
+/// Short against an operation's timeout, so that there is time to look for a new address.
+pub const CONNECT_WAIT: Duration = Duration::from_secs(1);
+
+/// How often an idle connection is probed.
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How long a probe may stay without an answer before the connection counts as broken.
+pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(6);
+
+/// How long a peer may take for ZeroMQ's handshake.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The first and the longest pause between two attempts to connect.
+pub const RECONNECT_INTERVAL: Duration = Duration::from_millis(50);
+/// See [`RECONNECT_INTERVAL`].
+pub const RECONNECT_INTERVAL_MAX: Duration = Duration::from_secs(1);
+
+/// How long a connection that nobody uses is kept.
+pub const CONNECTION_IDLE_MAX: Duration = Duration::from_secs(60);
+
+/// The most replies that are read from one connection before the others have their turn.
+pub const REPLIES_PER_TURN_MAX: usize = 64;
+
+/// The first and the longest pause before an operation is tried again.
+pub const RETRY_PAUSE_MIN: Duration = Duration::from_millis(5);
+/// See [`RETRY_PAUSE_MIN`].
+pub const RETRY_PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// The shortest time between two looks at Consul for a newer layout or address.
+pub const REFRESH_SPACING_MIN: Duration = Duration::from_millis(100);
+
+/// How long a look at Consul may take while operations wait for it.
+pub const REFRESH_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How often Consul is looked at for a layout that the nodes are to restore.
+pub const LAYOUT_LOOK_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How long a node may take to say how it is.
+pub const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How many nodes are scanned at the same time. Each holds at most one page in memory.
+pub const SCAN_NODES_PARALLEL: usize = 4;
+
+const _: () = {
+    assert!(BATCH_BYTES_TARGET + VALUE_BYTES_MAX_CEILING + KEY_BYTES_MAX <= FRAME_BYTES_MAX);
+    // The largest operation fits the queue, else it would wait for ever.
+    assert!(VALUE_BYTES_MAX_CEILING + KEY_BYTES_MAX <= QUEUE_BYTES_MAX);
+    assert!(BATCH_BYTES_TARGET <= BODY_BYTES_MAX);
+    assert!(PAGE_BYTES_TARGET + VALUE_BYTES_MAX_CEILING + KEY_BYTES_MAX <= FRAME_BYTES_MAX);
+    assert!(CONNECT_WAIT.as_millis() * 2 < TIMEOUT_DEFAULT.as_millis());
+    assert!(HEARTBEAT_TIMEOUT.as_millis() < TIMEOUT_DEFAULT.as_millis());
+    assert!(RETRY_PAUSE_MIN.as_millis() < RETRY_PAUSE_MAX.as_millis());
+};

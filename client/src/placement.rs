@@ -1,0 +1,114 @@
+//! Strategies, asked from asynchronous code: their calls block, so they run where that is allowed.
+
+use std::sync::{Arc, OnceLock};
+
+use kv_protocol::layout::{Layout, Member, Table};
+use kv_protocol::partition::PartitionCount;
+
+use crate::error::ClientError;
+use crate::strategy::{Cache, Strategy, StrategyError, StrategyHost, StrategyNode, StrategySource};
+
+/// The question that a table answers.
+#[derive(Clone, Debug)]
+pub(crate) struct Question {
+    pub(crate) members: Vec<Member>,
+    pub(crate) partitions: PartitionCount,
+    pub(crate) replicas: u32,
+    pub(crate) config: String,
+}
+
+impl Question {
+    /// The one that the table of `layout` answers.
+    pub(crate) fn of(layout: &Layout) -> Self {
+        Self {
+            members: layout.members.clone(),
+            partitions: layout.partitions,
+            replicas: layout.replicas,
+            config: layout.strategy.config.clone(),
+        }
+    }
+
+    fn nodes(&self) -> Vec<StrategyNode> {
+        let node = |member: &Member| StrategyNode {
+            id: member.id.to_string(),
+            weight: member.weight,
+            zone: member.zone.clone(),
+        };
+        self.members.iter().map(node).collect()
+    }
+}
+
+/// Loads strategies and computes their tables.
+#[derive(Clone, Default)]
+pub(crate) struct Placement {
+    /// Made when it is first needed, since to start the engine takes a moment.
+    host: Arc<OnceLock<StrategyHost>>,
+}
+
+impl Placement {
+    /// Loads the strategy that `source` names.
+    pub(crate) async fn load(&self, source: &StrategySource) -> Result<Strategy, ClientError> {
+        let source = source.clone();
+        self.run(move |host| host.load(&source)).await
+    }
+
+    /// Loads a strategy from its bytes. `label` says where they are from.
+    pub(crate) async fn load_bytes(
+        &self,
+        label: String,
+        bytes: Vec<u8>,
+    ) -> Result<Strategy, ClientError> {
+        self.run(move |host| host.load_bytes(&label, &bytes)).await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&StrategyHost) -> Result<T, StrategyError> + Send + 'static,
+    ) -> Result<T, ClientError> {
+        let host = Arc::clone(&self.host);
+        blocking(move || match host.get() {
+            Some(host) => Ok(work(host)?),
+            None => {
+                let made = StrategyHost::new(Cache::from_env())?;
+                Ok(work(host.get_or_init(|| made))?)
+            }
+        })
+        .await
+    }
+}
+
+/// Computes a table.
+pub(crate) async fn table(strategy: &Strategy, question: Question) -> Result<Table, ClientError> {
+    ask(strategy, question, Strategy::assign).await
+}
+
+/// Computes a table that is to be published: it is proved first that everybody will get the same.
+pub(crate) async fn table_verified(
+    strategy: &Strategy,
+    question: Question,
+) -> Result<Table, ClientError> {
+    ask(strategy, question, Strategy::assign_verified).await
+}
+
+async fn ask(
+    strategy: &Strategy,
+    question: Question,
+    assign: impl FnOnce(&Strategy, &[StrategyNode], u32, u32, &str) -> Result<Vec<u32>, StrategyError>
+    + Send
+    + 'static,
+) -> Result<Table, ClientError> {
+    let strategy = strategy.clone();
+    blocking(move || {
+        let Question { partitions, replicas, ref config, .. } = question;
+        let owners = assign(&strategy, &question.nodes(), partitions.get(), replicas, config)?;
+        Ok(Table::new(&owners, partitions, replicas, question.members.len())?)
+    })
+    .await
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ClientError> + Send + 'static,
+) -> Result<T, ClientError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(ClientError::Local(format!("the strategy host: {error}"))))
+}

@@ -1,0 +1,140 @@
+//! What Consul and the nodes say of a cluster. Looking changes nothing, and works with nodes down
+//! and before there is a layout.
+
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use kv_protocol::consul::{CheckStatus, Consul, Read, ServiceInstance};
+use kv_protocol::consul_keys::{self, SERVICE};
+use kv_protocol::layout::Layout;
+use kv_protocol::name::Name;
+use kv_protocol::reply::{Content, NodeStatus};
+use kv_protocol::request::{Command, Context, Request};
+use uuid::Uuid;
+
+use crate::catalog::{of_cluster, uuid_of};
+use crate::config::ClientConfig;
+use crate::connection::Connections;
+use crate::dispatch::STYLE;
+use crate::endpoint::Endpoint;
+use crate::error::ClientError;
+use crate::limits::STATUS_TIMEOUT;
+
+/// A cluster as it is now.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ClusterStatus {
+    /// The cluster's name.
+    pub name: Name,
+    /// Consul's address.
+    pub consul: String,
+    /// The layout, none where none has been created.
+    pub layout: Option<Layout>,
+    /// Members of the layout and registered nodes, by id.
+    pub nodes: Vec<NodeReport>,
+}
+
+/// What is known of one node.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct NodeReport {
+    /// The node's id: the layout's for a member, otherwise as registered.
+    pub id: String,
+    /// The identity of its data directory, where it registered one.
+    pub uuid: Option<Uuid>,
+    /// Where it is registered, none where it is not.
+    pub address: Option<String>,
+    /// What Consul says of its health, none where it is not registered.
+    pub health: Option<CheckStatus>,
+    /// Whether the layout knows it.
+    pub member: bool,
+    /// What it says of itself, or why it says nothing.
+    pub answer: Result<NodeStatus, String>,
+}
+
+/// Looks at the cluster that `config` names.
+///
+/// # Errors
+/// Consul cannot be asked, or its layout document is not one. A node that cannot be asked is no
+/// error, but part of the picture.
+pub async fn inspect(config: &ClientConfig) -> Result<ClusterStatus, ClientError> {
+    let connections = Connections::open().map_err(|error| ClientError::Local(error.to_string()))?;
+    let consul = Consul::new(&config.consul)?;
+    look(&consul, &config.cluster, &connections, config.timeout).await
+}
+
+pub(crate) async fn look(
+    consul: &Consul,
+    cluster: &Name,
+    connections: &Connections,
+    timeout: Duration,
+) -> Result<ClusterStatus, ClientError> {
+    let entry = consul.kv_get(&consul_keys::layout(cluster), Read::consistent()).await?.value;
+    let layout = entry.map(|entry| Layout::parse(&entry.value)).transpose()?;
+    let instances = consul.service_instances(SERVICE, Read::consistent()).await?.value;
+    let instances = of_cluster(cluster, instances);
+    let reply_by = Instant::now() + timeout.min(STATUS_TIMEOUT);
+    let ask = |instance| ask_status(connections, instance, reply_by);
+    let answers = join_all(instances.iter().map(ask)).await;
+    let nodes = reports(cluster, layout.as_ref(), instances.iter().zip(answers));
+    Ok(ClusterStatus { name: cluster.clone(), consul: consul.address().to_owned(), layout, nodes })
+}
+
+fn reports<'a>(
+    cluster: &Name,
+    layout: Option<&Layout>,
+    asked: impl Iterator<Item = (&'a ServiceInstance, Result<NodeStatus, String>)>,
+) -> Vec<NodeReport> {
+    let members = layout.map_or(&[][..], |layout| &layout.members);
+    let mut nodes: Vec<NodeReport> = asked
+        .map(|(instance, answer)| {
+            let uuid = uuid_of(instance);
+            let member = members.iter().find(|member| Some(member.uuid) == uuid);
+            let registered =
+                instance.id.strip_prefix(&format!("{cluster}.")).unwrap_or(&instance.id);
+            NodeReport {
+                id: member.map_or(registered.to_owned(), |member| member.id.to_string()),
+                uuid,
+                address: Some(format!("{}:{}", instance.address, instance.port)),
+                health: Some(instance.status),
+                member: member.is_some(),
+                answer,
+            }
+        })
+        .collect();
+    for member in members {
+        if !nodes.iter().any(|node| node.uuid == Some(member.uuid)) {
+            nodes.push(NodeReport {
+                id: member.id.to_string(),
+                uuid: Some(member.uuid),
+                address: None,
+                health: None,
+                member: true,
+                answer: Err("it is not registered with Consul".into()),
+            });
+        }
+    }
+    nodes.sort_by(|a, b| (&a.id, a.uuid).cmp(&(&b.id, b.uuid)));
+    nodes
+}
+
+/// Asks a registered node how it is.
+///
+/// # Errors
+/// Why it says nothing, for a person.
+pub(crate) async fn ask_status(
+    connections: &Connections,
+    instance: &ServiceInstance,
+    reply_by: Instant,
+) -> Result<NodeStatus, String> {
+    let endpoint =
+        Endpoint::tcp(&instance.address, instance.port).map_err(|error| error.to_string())?;
+    let mut request =
+        Request { id: None, context: Context::default(), style: STYLE, command: Command::Status };
+    match connections.exchange(&endpoint, &mut request, reply_by).await {
+        Ok(Content::Status(status)) => Ok(*status),
+        Ok(Content::Refused(refusal)) => Err(refusal.message),
+        Ok(_) => Err("its answer is not the answer to STATUS".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
