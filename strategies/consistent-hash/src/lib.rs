@@ -46,30 +46,5 @@ pub fn assign(
 ) -> Result<Vec<u32>, Error> {
     let settings: Settings = config.parse()?;
     check(nodes, partitions, replicas)?;
-    let ring = Ring::new(nodes, settings.points)?;
-    let mut table = Vec::with_capacity(partitions as usize * replicas as usize);
-    for partition in 0..partitions {
-        ring.push_owners(position(partition, partitions), replicas as usize, &mut table);
-    }
-    Ok(table)
-}
-
-/// Where a partition begins on the ring: at the smallest hash of its keys.
-const fn position(partition: u32, partitions: u32) -> u64 {
-    // In 128 bits, since the width of a single partition is 2^64.
-    let width = (1_u128 << 64) / partitions as u128;
-    (partition as u128 * width) as u64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn partitions_divide_the_ring_evenly() {
-        assert_eq!(position(0, 1), 0);
-        assert_eq!(position(1, 2), 1 << 63);
-        assert_eq!(position(4095, 4096), 4095 << 52);
-        assert_eq!(position(65_535, 65_536), 65_535 << 48);
-    }
+    Ok(Ring::new(nodes, settings.points, partitions, replicas as usize)?.table())
 }

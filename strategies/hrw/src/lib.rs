@@ -70,7 +70,7 @@ pub fn assign(
 /// The nodes in the order of their ids, which makes the table independent of the caller's order.
 fn candidates(nodes: &[Node]) -> Vec<Candidate> {
     let mut by_id: Vec<(u32, &Node)> = (0..).zip(nodes).collect();
-    by_id.sort_by_key(|&(_, node)| &node.id);
+    by_id.sort_unstable_by_key(|&(_, node)| &node.id);
     by_id
         .into_iter()
         .map(|(index, node)| Candidate {

@@ -31,8 +31,19 @@ mod tests {
 
     #[test]
     fn of_bytes_is_xxh3() {
-        // Values of the reference implementation, through Python's xxhash 4.1.
-        assert_eq!(of_bytes(0, b""), 0x2d06_8005_38d3_94c2);
+        // The values of the reference implementation, version 0.8.4.
+        let long = [b'n'; 64];
+        let reference: [(&[u8], u64, u64); 6] = [
+            (b"", 0, 0x2d06_8005_38d3_94c2),
+            (b"", 316, 0xab9d_5617_b75f_daba),
+            (b"node-0", 316, 0xc9ce_919b_9035_195f),
+            (b"node-0", u64::MAX, 0xc9c7_3c35_247d_a129),
+            (&long, 0, 0x411a_466a_94c3_3818),
+            (&long, 316, 0xe23e_ec65_338c_0d03),
+        ];
+        for (bytes, seed, expected) in reference {
+            assert_eq!(of_bytes(seed, bytes), expected, "{bytes:?} under {seed}");
+        }
     }
 
     #[test]
