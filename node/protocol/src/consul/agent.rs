@@ -35,7 +35,8 @@ pub struct ServiceRegistration {
     pub meta: BTreeMap<String, String>,
     /// How long the check stays passing without being passed again.
     pub check_ttl: Duration,
-    /// What the check is before it is first reported on.
+    /// What the check is before it is first reported on. A check that is registered again stays in
+    /// the state that it was in.
     pub initial_status: CheckStatus,
 }
 

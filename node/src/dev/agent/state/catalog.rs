@@ -175,14 +175,12 @@ impl Catalog {
         now: Instant,
     ) -> bool {
         let existing = self.checks.get(&definition.id);
-        let unchanged = existing.is_some_and(|check| {
-            check.definition == definition
-                && check.service_id == service_id
-                && check.status == definition.initial_status
-        });
+        let unchanged = existing
+            .is_some_and(|check| check.definition == definition && check.service_id == service_id);
         let check = Check {
             service_id: service_id.to_owned(),
-            status: definition.initial_status,
+            // As in Consul, a check that is registered again stays in its state.
+            status: existing.map_or(definition.initial_status, |check| check.status),
             output: existing.map(|check| check.output.clone()).unwrap_or_default(),
             create_index: existing.map_or(index, |check| check.create_index),
             modify_index: existing.filter(|_| unchanged).map_or(index, |c| c.modify_index),

@@ -1,0 +1,215 @@
+//! Starts a real Consul for a test, where the machine has one.
+//!
+//! This file needs nothing of its surroundings, so that several test packages can include it.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Names the binary of a real Consul; otherwise `consul` is looked for on the `PATH`.
+const BINARY_VARIABLE: &str = "CONSUL_BIN";
+
+/// Set to 1 where the tests must not pass without a real Consul.
+const REQUIRE_VARIABLE: &str = "KV_REQUIRE_CONSUL";
+
+/// How long a fresh Consul may take until it serves everything.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often to ask meanwhile.
+const START_POLL: Duration = Duration::from_millis(50);
+
+/// How often to try other ports when somebody took one between its choice and its use.
+const START_ATTEMPTS: usize = 3;
+
+/// The binary of a real Consul, or `None` where there is none and none is required.
+///
+/// # Panics
+///
+/// Fails the test when `KV_REQUIRE_CONSUL=1` and there is none.
+pub(crate) fn real_consul_binary() -> Option<PathBuf> {
+    let named = std::env::var_os(BINARY_VARIABLE).map(PathBuf::from);
+    if let Some(binary) = &named {
+        assert!(binary.is_file(), "{BINARY_VARIABLE} names {}, which is no file", binary.display());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let binary = named.or_else(|| {
+        std::env::split_paths(&path).map(|folder| folder.join("consul")).find(|file| file.is_file())
+    });
+    let required = std::env::var_os(REQUIRE_VARIABLE).is_some_and(|value| value == "1");
+    assert!(
+        binary.is_some() || !required,
+        "{REQUIRE_VARIABLE}=1, but there is no real Consul: set {BINARY_VARIABLE} to its binary, \
+         for example to what .ci/install-consul prints"
+    );
+    binary
+}
+
+/// A Consul server on free ports of the loopback interface, which keeps nothing on disk. It ends
+/// when it is dropped.
+#[derive(Debug)]
+pub(crate) struct RealConsul {
+    binary: PathBuf,
+    arguments: Vec<String>,
+    token: Option<String>,
+    ports: Ports,
+    directory: tempfile::TempDir,
+    process: Child,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ports {
+    http: u16,
+    server: u16,
+    serf_lan: u16,
+    serf_wan: u16,
+}
+
+impl RealConsul {
+    /// Starts a server and waits until it serves. `arguments` are added to its command line.
+    ///
+    /// # Panics
+    ///
+    /// Fails the test, with the server's log, when it does not start.
+    pub(crate) fn start(binary: &Path, arguments: &[&str]) -> Self {
+        Self::start_for(binary, arguments, None)
+    }
+
+    /// Starts a server that denies everything to those who do not show `token`, which is a UUID.
+    ///
+    /// # Panics
+    ///
+    /// As [`start`](Self::start).
+    pub(crate) fn start_closed(binary: &Path, token: &str) -> Self {
+        let acl = "acl { enabled = true, default_policy = \"deny\", tokens { master = \"";
+        Self::start_for(binary, &[&format!("-hcl={acl}{token}\" }} }}")], Some(token))
+    }
+
+    fn start_for(binary: &Path, arguments: &[&str], token: Option<&str>) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
+        let token = token.map(ToOwned::to_owned);
+        for attempt in 1.. {
+            let ports = Ports::free();
+            let mut process = spawn(binary, &arguments, ports, directory.path());
+            let Err(problem) = wait_until_ready(&mut process, ports.http, token.as_deref()) else {
+                let binary = binary.to_owned();
+                return Self { binary, arguments, token, ports, directory, process };
+            };
+            end(&mut process);
+            if attempt == START_ATTEMPTS {
+                let log = log(directory.path());
+                panic!("{} does not start: {problem}\n{log}", binary.display());
+            }
+        }
+        unreachable!("the loop ends by returning or panicking")
+    }
+
+    /// Where it answers HTTP.
+    pub(crate) fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.ports.http).into()
+    }
+
+    /// The id of its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Kills it, as a loss of power would. [`restart_empty`](Self::restart_empty) brings it back.
+    pub(crate) fn kill(&mut self) {
+        end(&mut self.process);
+    }
+
+    /// Kills it and starts it again at the same address, where it has forgotten everything.
+    ///
+    /// # Panics
+    ///
+    /// Fails the test, with the server's log, when it does not start again.
+    pub(crate) fn restart_empty(&mut self) {
+        self.kill();
+        self.process = spawn(&self.binary, &self.arguments, self.ports, self.directory.path());
+        let token = self.token.as_deref();
+        if let Err(problem) = wait_until_ready(&mut self.process, self.ports.http, token) {
+            panic!("Consul does not start again: {problem}\n{}", log(self.directory.path()));
+        }
+    }
+}
+
+impl Drop for RealConsul {
+    fn drop(&mut self) {
+        end(&mut self.process);
+    }
+}
+
+fn end(process: &mut Child) {
+    // Either fails only if the process has ended already.
+    let _ = process.kill();
+    let _ = process.wait();
+}
+
+impl Ports {
+    /// Ports that nobody uses now. All are held until all are chosen, so they differ.
+    fn free() -> Self {
+        let mut held = Vec::new();
+        let mut next = || loop {
+            let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+            let address = tcp.local_addr().expect("a bound socket has an address");
+            // Serf talks over both.
+            if let Ok(udp) = UdpSocket::bind(address) {
+                held.push((tcp, udp));
+                return address.port();
+            }
+        };
+        Self { http: next(), server: next(), serf_lan: next(), serf_wan: next() }
+    }
+}
+
+fn spawn(binary: &Path, arguments: &[String], ports: Ports, directory: &Path) -> Child {
+    let log = File::create(directory.join("log")).expect("the log can be made");
+    let Ports { http, server, serf_lan, serf_wan } = ports;
+    Command::new(binary)
+        .args(["agent", "-dev", "-bind=127.0.0.1", "-client=127.0.0.1", "-node=real"])
+        .args(["-dns-port=-1", "-grpc-port=-1"])
+        .arg(format!("-http-port={http}"))
+        .arg(format!("-server-port={server}"))
+        .arg(format!("-serf-lan-port={serf_lan}"))
+        .arg(format!("-serf-wan-port={serf_wan}"))
+        .args(arguments)
+        .current_dir(directory)
+        .stdin(Stdio::null())
+        .stderr(log.try_clone().expect("the log can be shared"))
+        .stdout(log)
+        .spawn()
+        .unwrap_or_else(|error| panic!("cannot run {}: {error}", binary.display()))
+}
+
+fn wait_until_ready(process: &mut Child, port: u16, token: Option<&str>) -> Result<(), String> {
+    let deadline = Instant::now() + START_PATIENCE;
+    while !is_ready(port, token).unwrap_or(false) {
+        if let Ok(Some(status)) = process.try_wait() {
+            return Err(format!("it ended with {status}"));
+        }
+        if Instant::now() >= deadline {
+            return Err(format!("it is not ready after {START_PATIENCE:?}"));
+        }
+        std::thread::sleep(START_POLL);
+    }
+    Ok(())
+}
+
+/// Whether the Consul at this port leads and knows itself: before that, it creates no session.
+fn is_ready(port: u16, token: Option<&str>) -> std::io::Result<bool> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(START_PATIENCE))?;
+    let token = token.map(|token| format!("X-Consul-Token: {token}\r\n")).unwrap_or_default();
+    stream.write_all(format!("GET /v1/health/state/passing HTTP/1.0\r\n{token}\r\n").as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer.starts_with("HTTP/1.0 200 ") && answer.contains("serfHealth"))
+}
+
+fn log(directory: &Path) -> String {
+    std::fs::read_to_string(directory.join("log")).unwrap_or_else(|error| error.to_string())
+}
