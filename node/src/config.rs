@@ -142,12 +142,15 @@ fn parse_zone(text: &str) -> Result<String, String> {
 /// # Errors
 /// Where neither `XDG_DATA_HOME` nor `HOME` is set.
 pub fn default_data_dir(name: &str) -> anyhow::Result<PathBuf> {
-    let absolute = |variable| {
-        std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute())
-    };
+    let absolute =
+        |variable| std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = absolute("XDG_DATA_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".local/share")))
-        .ok_or_else(|| anyhow::anyhow!("neither HOME nor XDG_DATA_HOME is set: name a directory with --data-dir"))?;
+        .ok_or_else(|| {
+            anyhow::anyhow!(
+                "neither HOME nor XDG_DATA_HOME is set: name a directory with --data-dir"
+            )
+        })?;
     Ok(base.join("kvnode").join(name))
 }
 

@@ -126,7 +126,9 @@ impl Guard {
         if context.cluster.is_some_and(|wanted| wanted != cluster) {
             return Err(Refusal::new(
                 ErrorCode::WrongCluster,
-                format!("this node belongs to cluster {cluster}: connect to the Consul of the cluster that you mean"),
+                format!(
+                    "this node belongs to cluster {cluster}: connect to the Consul of the cluster that you mean"
+                ),
             ));
         }
         match context.epoch {

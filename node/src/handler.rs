@@ -5,6 +5,7 @@
 //! through the writer, so that nobody is shown a value that a crash could take back.
 
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ use crate::guard::{Admitted, Guard};
 use crate::identity::Identity;
 use crate::reader;
 use crate::refusals::{from_store, shutting_down};
-use crate::store::{Store, StorageKey};
+use crate::store::{StorageKey, Store};
 use crate::writer::{Finished, Gauges, Job, Size, Work};
 
 /// The most requests that wait for the writer.
@@ -100,13 +101,13 @@ impl<P> Handler<P> {
     }
 
     /// Takes a request from `peer`.
-    pub fn take<B: AsRef<[u8]>>(&mut self, peer: P, envelope: &Envelope<B>) -> Disposition<P> {
-        let body = envelope.body.as_ref().map(AsRef::as_ref);
-        let request = Request::decode(
-            envelope.header.as_ref(),
-            body,
-            self.resources.value_bytes_max,
-        );
+    pub fn take<B: Deref<Target = [u8]>>(
+        &mut self,
+        peer: P,
+        envelope: &Envelope<B>,
+    ) -> Disposition<P> {
+        let body = envelope.body.as_deref();
+        let request = Request::decode(&envelope.header, body, self.resources.value_bytes_max);
         match request {
             Ok(request) => self.carry_out(peer, request),
             Err(error) => Disposition::Answered(peer, refuse(error.id, error.refusal)),
@@ -132,9 +133,10 @@ impl<P> Handler<P> {
 
     /// The id of a request that will not be carried out.
     #[must_use]
-    pub fn id_of(&self, frames: Vec<Vec<u8>>) -> Option<RequestId> {
+    pub fn id_of<B: Deref<Target = [u8]>>(&self, frames: Vec<B>) -> Option<RequestId> {
         let envelope = Envelope::open(frames).ok()?;
-        match Request::decode(&envelope.header, envelope.body.as_deref(), usize::MAX) {
+        let body = envelope.body.as_deref();
+        match Request::decode(&envelope.header, body, self.resources.value_bytes_max) {
             Ok(request) => request.id,
             Err(error) => error.id,
         }
@@ -218,7 +220,10 @@ impl<P> Handler<P> {
         if self.pending.len() >= JOBS_MAX || self.pending_bytes + bytes > JOBS_BYTES_MAX {
             let refusal = Refusal::new(
                 ErrorCode::Overloaded,
-                format!("{} requests are waiting for this node's disk: try again", self.pending.len()),
+                format!(
+                    "{} requests are waiting for this node's disk: try again",
+                    self.pending.len()
+                ),
             );
             return Disposition::Answered(peer, refuse(request.id, refusal));
         }

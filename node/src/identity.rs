@@ -46,13 +46,17 @@ pub struct DataDirectory {
 #[non_exhaustive]
 pub enum DataDirectoryError {
     /// Another process holds it.
-    #[error("the data directory {path} is held by another process: stop that node, or choose another directory with --data-dir or another id with --id")]
+    #[error(
+        "the data directory {path} is held by another process: stop that node, or choose another directory with --data-dir or another id with --id"
+    )]
     Held {
         /// The directory.
         path: PathBuf,
     },
     /// It cannot be read or written.
-    #[error("the data directory {path} cannot be used: {source}; it must be readable and writable for the node")]
+    #[error(
+        "the data directory {path} cannot be used: {source}; it must be readable and writable for the node"
+    )]
     Unusable {
         /// The directory.
         path: PathBuf,
@@ -60,7 +64,9 @@ pub enum DataDirectoryError {
         source: io::Error,
     },
     /// Its identity file is damaged.
-    #[error("{path} is not understood: {reason}; it says whose data lies beside it, so restore it from a copy")]
+    #[error(
+        "{path} is not understood: {reason}; it says whose data lies beside it, so restore it from a copy"
+    )]
     Damaged {
         /// The identity file.
         path: PathBuf,
@@ -68,7 +74,9 @@ pub enum DataDirectoryError {
         reason: String,
     },
     /// It belongs to another node.
-    #[error("the data directory {path} belongs to node {found} of cluster {cluster}, not to {wanted}: use another directory, or the right --id and --cluster")]
+    #[error(
+        "the data directory {path} belongs to node {found} of cluster {cluster}, not to {wanted}: use another directory, or the right --id and --cluster"
+    )]
     Foreign {
         /// The directory.
         path: PathBuf,
@@ -87,8 +95,7 @@ impl DataDirectory {
     /// # Errors
     /// [`DataDirectoryError`] where it is held, unusable, damaged or another node's.
     pub fn take(path: &Path, id: &Name, cluster: &Name) -> Result<Self, DataDirectoryError> {
-        let unusable =
-            |source| DataDirectoryError::Unusable { path: path.to_owned(), source };
+        let unusable = |source| DataDirectoryError::Unusable { path: path.to_owned(), source };
         fs::create_dir_all(path).map_err(unusable)?;
         let lock = File::create(path.join(LOCK_FILE)).map_err(unusable)?;
         lock.try_lock().map_err(|error| match error {
@@ -181,8 +188,7 @@ impl Identity {
 }
 
 fn parse(json: &[u8], file: &Path) -> Result<Identity, DataDirectoryError> {
-    let damaged =
-        |reason: String| DataDirectoryError::Damaged { path: file.to_owned(), reason };
+    let damaged = |reason: String| DataDirectoryError::Damaged { path: file.to_owned(), reason };
     let identity: Identity =
         serde_json::from_slice(json).map_err(|error| damaged(error.to_string()))?;
     if identity.format != FORMAT {

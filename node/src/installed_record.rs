@@ -15,9 +15,8 @@ const LENGTHS_BYTES: usize = 8;
 #[must_use]
 pub fn encode(installed: &Installed) -> Vec<u8> {
     let (document, table) = (installed.layout.to_json(), installed.table.to_bytes());
-    let mut bytes = Vec::with_capacity(
-        LENGTHS_BYTES + document.len() + table.len() + installed.strategy.len(),
-    );
+    let mut bytes =
+        Vec::with_capacity(LENGTHS_BYTES + document.len() + table.len() + installed.strategy.len());
     for part in [&document, &table] {
         let length = u32::try_from(part.len()).expect("documents and tables are far below 4 GiB");
         bytes.extend_from_slice(&length.to_le_bytes());

@@ -34,7 +34,9 @@ pub enum LayoutsError {
         source: LayoutError,
     },
     /// The layout names a table or strategy that Consul does not hold.
-    #[error("the layout names {key}, which Consul does not hold: a node that has it installed will restore it")]
+    #[error(
+        "the layout names {key}, which Consul does not hold: a node that has it installed will restore it"
+    )]
     Missing {
         /// The key.
         key: String,
@@ -70,8 +72,8 @@ impl Layouts {
         let Some(entry) = self.consul.kv_get(&key, Read::consistent()).await?.value else {
             return Ok(Offered { layout: None, index: 0 });
         };
-        let layout = Layout::parse(&entry.value)
-            .map_err(|source| LayoutsError::Layout { key, source })?;
+        let layout =
+            Layout::parse(&entry.value).map_err(|source| LayoutsError::Layout { key, source })?;
         Ok(Offered { layout: Some(layout), index: entry.modify_index })
     }
 
@@ -95,8 +97,7 @@ impl Layouts {
     pub async fn restore(&self, installed: &Installed, index: u64) -> Result<bool, LayoutsError> {
         let table = installed.table.to_bytes();
         let table_key = consul_keys::table(&self.cluster, &Digest::of(&table));
-        let strategy_key =
-            consul_keys::strategy(&self.cluster, &installed.layout.strategy.sha256);
+        let strategy_key = consul_keys::strategy(&self.cluster, &installed.layout.strategy.sha256);
         // These never change, so it does not matter who put them there.
         self.consul.kv_put_cas(&table_key, &table, 0).await?;
         self.consul.kv_put_cas(&strategy_key, &installed.strategy, 0).await?;

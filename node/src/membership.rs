@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kv_protocol::consul::{
-    Backoff, CheckStatus, Consul, ConsulError, Read, ServiceRegistration,
-};
+use kv_protocol::consul::{Backoff, CheckStatus, Consul, ConsulError, Read, ServiceRegistration};
 use kv_protocol::consul_keys::{self, PROTOCOL_VERSION, SERVICE, meta};
 use kv_protocol::layout::Layout;
 use serde::{Deserialize, Serialize};
@@ -33,7 +31,9 @@ pub enum ClaimError {
     #[error(transparent)]
     Consul(#[from] ConsulError),
     /// The id belongs to another data directory.
-    #[error("node {id} of cluster {cluster} has its data elsewhere (data directory {owner}; this one is {own}): start it on that directory, or choose another --id")]
+    #[error(
+        "node {id} of cluster {cluster} has its data elsewhere (data directory {owner}; this one is {own}): start it on that directory, or choose another --id"
+    )]
     MemberElsewhere {
         /// The node's id.
         id: String,
@@ -45,7 +45,9 @@ pub enum ClaimError {
         own: Uuid,
     },
     /// The data directory is a member under another id.
-    #[error("this data directory is node {member} of the layout, not {id}: start it with --id {member}")]
+    #[error(
+        "this data directory is node {member} of the layout, not {id}: start it with --id {member}"
+    )]
     OtherId {
         /// The node's id.
         id: String,
@@ -181,7 +183,10 @@ impl Registration {
             id: consul_keys::service_id(&identity.cluster, &identity.id),
             address: host.to_owned(),
             port,
-            meta: meta.into_iter().map(|(key, value)| (key.to_owned(), value)).collect::<BTreeMap<_, _>>(),
+            meta: meta
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value))
+                .collect::<BTreeMap<_, _>>(),
             check_ttl: CHECK_TTL,
             initial_status: CheckStatus::Passing,
         };

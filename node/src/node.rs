@@ -107,7 +107,10 @@ impl NodeError {
 ///
 /// # Errors
 /// [`NodeError`] where it cannot start or serve.
-pub async fn run(args: NodeArgs, stopped: impl Future<Output = &'static str>) -> Result<(), NodeError> {
+pub async fn run(
+    args: NodeArgs,
+    stopped: impl Future<Output = &'static str>,
+) -> Result<(), NodeError> {
     let consul = Consul::new(&ConsulConfig::resolve(args.consul.as_deref())?)?;
     let advertised = advertised_host(&args)?;
     let layouts = Layouts::new(consul.clone(), args.cluster.clone());
@@ -328,9 +331,12 @@ fn port_choice(args: &NodeArgs, directory: &DataDirectory) -> PortChoice {
 fn advertised_host(args: &NodeArgs) -> Result<String, NodeError> {
     match &args.advertise {
         Some(host) => Ok(host.clone()),
-        None if matches!(args.host.as_str(), "0.0.0.0" | "::" | "*") => Err(NodeError::Usage(
-            format!("--host {} is no address that others can reach: name one with --advertise", args.host),
-        )),
+        None if matches!(args.host.as_str(), "0.0.0.0" | "::" | "*") => {
+            Err(NodeError::Usage(format!(
+                "--host {} is no address that others can reach: name one with --advertise",
+                args.host
+            )))
+        }
         None => Ok(args.host.clone()),
     }
 }

@@ -8,10 +8,9 @@ use crate::store::StoreError;
 #[must_use]
 pub fn from_store(error: &StoreError) -> Refusal {
     match error {
-        StoreError::Corrupt(_) => Refusal::new(
-            ErrorCode::Corrupt,
-            format!("{error}; delete the key and store it anew"),
-        ),
+        StoreError::Corrupt(_) => {
+            Refusal::new(ErrorCode::Corrupt, format!("{error}; delete the key and store it anew"))
+        }
         StoreError::Damaged(_) => Refusal::new(
             ErrorCode::Corrupt,
             format!("{error}, with the page that it is on; restore the node's data from a copy"),
@@ -25,7 +24,9 @@ pub fn from_store(error: &StoreError) -> Refusal {
 pub fn outcome_unknown(error: &StoreError) -> Refusal {
     Refusal::new(
         ErrorCode::Storage,
-        format!("{error}; whether the write took effect is unknown: read the key before writing it again"),
+        format!(
+            "{error}; whether the write took effect is unknown: read the key before writing it again"
+        ),
     )
 }
 

@@ -13,7 +13,7 @@ use kv_protocol::version::Version;
 
 use crate::guard::Admitted;
 use crate::refusals::from_store;
-use crate::store::{Batch, Counters, Store, StorageKey, StoreError};
+use crate::store::{Batch, Counters, StorageKey, Store, StoreError};
 
 /// How many sequence numbers are reserved by one durable write. After a restart the rest of a
 /// reservation is skipped, so that no number is ever used twice.
@@ -103,8 +103,9 @@ impl Staging {
             Operation::Put { key: text, value, condition } => check(condition, current.as_ref())
                 .and_then(|()| self.check_room())
                 .map(|()| self.put(key, &text, value, current, admitted.epoch())),
-            Operation::Delete { key: text, condition } => check(condition, current.as_ref())
-                .map(|()| self.delete(key, &text, current)),
+            Operation::Delete { key: text, condition } => {
+                check(condition, current.as_ref()).map(|()| self.delete(key, &text, current))
+            }
         }
     }
 
@@ -138,8 +139,7 @@ impl Staging {
     fn uncount(&mut self, text: &str, current: Option<&Record>) {
         if let Some(current) = current {
             self.counters.keys = self.counters.keys.saturating_sub(1);
-            self.counters.bytes =
-                self.counters.bytes.saturating_sub(size(text, &current.value));
+            self.counters.bytes = self.counters.bytes.saturating_sub(size(text, &current.value));
         }
     }
 
@@ -148,7 +148,9 @@ impl Staging {
             Room::Free => Ok(()),
             Room::Full { free_bytes, reserve_bytes } => Err(Refusal::new(
                 ErrorCode::DiskFull,
-                format!("the node's disk has {free_bytes} bytes left and keeps {reserve_bytes} in reserve: free some space there; reads and deletes go on"),
+                format!(
+                    "the node's disk has {free_bytes} bytes left and keeps {reserve_bytes} in reserve: free some space there; reads and deletes go on"
+                ),
             )),
         }
     }
@@ -169,6 +171,9 @@ fn check(condition: Condition, current: Option<&Record>) -> Result<(), Refusal> 
     let found = stored.map_or("there is none".to_owned(), |stored| format!("found {stored}"));
     Err(Refusal {
         version: stored,
-        ..Refusal::new(ErrorCode::Conflict, format!("the condition does not hold: expected {expected}, {found}"))
+        ..Refusal::new(
+            ErrorCode::Conflict,
+            format!("the condition does not hold: expected {expected}, {found}"),
+        )
     })
 }

@@ -4,6 +4,8 @@
 //! both and answers each peer in its own way. The routing id, which a ROUTER puts before each
 //! message that it receives, is not part of this.
 
+use std::ops::Deref;
+
 use crate::limits::{BODY_BYTES_MAX, FRAMES_MAX, HEADER_BYTES_MAX};
 use crate::refusal::{Refusal, bad_request, too_large};
 
@@ -24,7 +26,7 @@ pub fn is_delimiter(first: &[u8]) -> bool {
     first.is_empty()
 }
 
-impl<B: AsRef<[u8]>> Envelope<B> {
+impl<B: Deref<Target = [u8]>> Envelope<B> {
     /// Takes a message's frames apart, and checks their number and lengths.
     ///
     /// # Errors
@@ -32,18 +34,17 @@ impl<B: AsRef<[u8]>> Envelope<B> {
     pub fn open(frames: Vec<B>) -> Result<Self, Refusal> {
         let count = frames.len();
         let mut frames = frames.into_iter().peekable();
-        let delimited = frames.next_if(|frame| is_delimiter(frame.as_ref())).is_some();
+        let delimited = frames.next_if(|frame| is_delimiter(frame)).is_some();
         let (header, body, rest) = (frames.next(), frames.next(), frames.next());
         let Some(header) = header else {
             return Err(bad_request("the message has no header frame: expected a JSON object"));
         };
         if rest.is_some() || count > FRAMES_MAX {
             return Err(bad_request(format!(
-                "the message has {count} frames: expected a header and at most one body, after an optional empty delimiter"
+                "the message has {count} frames or more: expected a header and at most one body, after an optional empty delimiter"
             )));
         }
-        let (header_bytes, body_bytes) =
-            (header.as_ref().len(), body.as_ref().map_or(0, |body| body.as_ref().len()));
+        let (header_bytes, body_bytes) = (header.len(), body.as_ref().map_or(0, |body| body.len()));
         if header_bytes > HEADER_BYTES_MAX {
             return Err(too_large("the header frame's length", header_bytes, HEADER_BYTES_MAX));
         }

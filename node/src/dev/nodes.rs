@@ -89,7 +89,10 @@ impl Nodes {
     pub(super) async fn start(&mut self, count: u32) -> Result<(), NodesError> {
         let kept = kept_nodes(&self.directory)?;
         if kept > count {
-            eprintln!("{kept} nodes have data in {}: starting all of them", self.directory.display());
+            eprintln!(
+                "{kept} nodes have data in {}: starting all of them",
+                self.directory.display()
+            );
         }
         for number in 0..count.max(kept) {
             let node = self.spawn(format!("node-{number}"))?;
@@ -205,8 +208,7 @@ fn failed() -> ExitStatus {
 
 /// How many nodes have data in `directory`: one more than the highest number of a `node-N`.
 fn kept_nodes(directory: &Path) -> Result<u32, NodesError> {
-    let unusable =
-        |source| NodesError::Directory { path: directory.to_owned(), source };
+    let unusable = |source| NodesError::Directory { path: directory.to_owned(), source };
     fs::create_dir_all(directory).map_err(unusable)?;
     let mut kept = 0;
     for entry in fs::read_dir(directory).map_err(unusable)? {

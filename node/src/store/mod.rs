@@ -197,7 +197,9 @@ impl Store {
             for entry in engine.data.range((start, Bound::Unbounded)) {
                 let (storage_key, bytes) = entry.map_err(classify)?;
                 let Some((hash, key)) = StorageKey::parse(&storage_key) else {
-                    return Err(StoreError::Corrupt("a key in the engine is not a record's".into()));
+                    return Err(StoreError::Corrupt(
+                        "a key in the engine is not a record's".into(),
+                    ));
                 };
                 if hash > hash_last || visit(key, decode(&storage_key, &bytes)?).is_break() {
                     break;
@@ -325,9 +327,9 @@ impl Counters {
                 bytes.len()
             )));
         };
-        let mut numbers = bytes.chunks_exact(8).map(|number| {
-            number.iter().rev().fold(0, |high, byte| high << 8 | u64::from(*byte))
-        });
+        let mut numbers = bytes
+            .chunks_exact(8)
+            .map(|number| number.iter().rev().fold(0, |high, byte| high << 8 | u64::from(*byte)));
         let mut next = || numbers.next().unwrap_or_default();
         Ok(Self { keys: next(), bytes: next(), sequence_ceiling: next() })
     }

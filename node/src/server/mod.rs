@@ -1,4 +1,7 @@
-//! The serving loop: one thread, one ROUTER socket. The only file of the node that names ZeroMQ.
+//! The serving loop: one thread, one ROUTER socket. The only module of the node that names ZeroMQ.
+
+mod connections;
+mod tcp;
 
 use std::io;
 use std::ops::RangeInclusive;
@@ -6,12 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use kv_protocol::frame::Envelope;
-use kv_protocol::limits::FRAME_BYTES_MAX;
+use kv_protocol::frame::{Envelope, is_delimiter};
+use kv_protocol::limits::{FRAME_BYTES_MAX, FRAMES_MAX};
 use tokio::sync::watch;
 use tracing::{debug, warn};
 use zmq::{DONTWAIT, PollEvents, PollItem};
 
+use self::connections::Connections;
 use crate::handler::{Disposition, Frames, Handler, refuse};
 use crate::refusals::shutting_down;
 use crate::wake::Wake;
@@ -91,6 +95,7 @@ pub struct Peer {
 pub struct Server {
     router: zmq::Socket,
     port: u16,
+    connections: Connections,
     // Dropped after the socket, which it must outlive.
     _context: zmq::Context,
 }
@@ -114,8 +119,9 @@ impl Server {
         router.set_heartbeat_timeout(HEARTBEAT_GIVE_UP_MS)?;
         router.set_heartbeat_ttl(HEARTBEAT_GIVE_UP_MS)?;
         router.set_backlog(CONNECTIONS_WAITING_MAX)?;
+        let connections = Connections::watch(&context, &router)?;
         let port = bind(&router, host, choice)?;
-        Ok(Self { router, port, _context: context })
+        Ok(Self { router, port, connections, _context: context })
     }
 
     /// The port that it listens on.
@@ -129,7 +135,7 @@ impl Server {
     /// # Errors
     /// Where ZeroMQ fails in a way that no peer can cause.
     pub fn run(
-        &self,
+        mut self,
         handler: &mut Handler<Peer>,
         finished: &flume::Receiver<Finished>,
         wake: &Wake,
@@ -139,6 +145,7 @@ impl Server {
         while !stop.load(Ordering::Acquire) {
             self.wait(wake, TURN_MAX)?;
             self.take_messages(handler)?;
+            self.connections.look();
             self.send_finished(handler, finished);
             if !handler.writer_hangs() {
                 alive.send_replace(());
@@ -162,10 +169,10 @@ impl Server {
         Ok(())
     }
 
-    fn take_messages(&self, handler: &mut Handler<Peer>) -> io::Result<()> {
+    fn take_messages(&mut self, handler: &mut Handler<Peer>) -> io::Result<()> {
         for _ in 0..MESSAGES_PER_TURN {
             let Some((routing_id, frames)) = self.receive()? else { break };
-            let delimited = frames.first().is_some_and(Vec::is_empty);
+            let delimited = frames.first().is_some_and(|it| is_delimiter(it));
             let peer = Peer { routing_id, delimited };
             match Envelope::open(frames) {
                 Ok(envelope) => {
@@ -179,15 +186,24 @@ impl Server {
         Ok(())
     }
 
-    fn receive(&self) -> io::Result<Option<(Vec<u8>, Vec<Vec<u8>>)>> {
-        match self.router.recv_multipart(DONTWAIT) {
-            Ok(mut frames) if !frames.is_empty() => {
-                let routing_id = frames.remove(0);
-                Ok(Some((routing_id, frames)))
+    /// The next message, if there is one: its peer's routing id and its frames.
+    fn receive(&mut self) -> io::Result<Option<(Vec<u8>, Vec<zmq::Message>)>> {
+        let routing_id = match self.router.recv_bytes(DONTWAIT) {
+            Ok(routing_id) => routing_id,
+            Err(zmq::Error::EAGAIN | zmq::Error::EINTR) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let mut frames = Vec::with_capacity(FRAMES_MAX);
+        while self.router.get_rcvmore()? {
+            // The rest of a message is there once its first frame is.
+            let mut frame = self.router.recv_msg(DONTWAIT)?;
+            self.connections.count(&mut frame);
+            // One frame too many is kept, for the error; the rest of an overlong message is not.
+            if frames.len() <= FRAMES_MAX {
+                frames.push(frame);
             }
-            Ok(_) | Err(zmq::Error::EAGAIN | zmq::Error::EINTR) => Ok(None),
-            Err(error) => Err(error.into()),
         }
+        Ok(Some((routing_id, frames)))
     }
 
     fn send_finished(&self, handler: &mut Handler<Peer>, finished: &flume::Receiver<Finished>) {
@@ -209,7 +225,7 @@ impl Server {
 
     /// Answers what was taken and refuses what still comes in.
     fn drain(
-        &self,
+        &mut self,
         handler: &mut Handler<Peer>,
         finished: &flume::Receiver<Finished>,
         wake: &Wake,
@@ -222,7 +238,7 @@ impl Server {
             }
             self.wait(wake, REFUSE_FOR)?;
             while let Some((routing_id, frames)) = self.receive()? {
-                let delimited = frames.first().is_some_and(Vec::is_empty);
+                let delimited = frames.first().is_some_and(|it| is_delimiter(it));
                 let id = handler.id_of(frames);
                 self.send(Peer { routing_id, delimited }, refuse(id, shutting_down()));
             }

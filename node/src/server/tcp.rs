@@ -1,0 +1,45 @@
+//! What the kernel knows of a TCP connection that ZeroMQ owns.
+//!
+//! The descriptors are ZeroMQ's, which may close one, and the system give its number to something
+//! else, at any time. That is harmless here: asking a file for a connection's counters fails, and
+//! another connection's counters are its own.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{BorrowedFd, RawFd};
+
+/// Where `tcpi_bytes_received` stands in Linux's `struct tcp_info`: a u64, part of the kernel's
+/// stable interface since 4.1.
+const BYTES_RECEIVED_AT: usize = 128;
+const INFO_BYTES: usize = BYTES_RECEIVED_AT + size_of::<u64>();
+
+/// How many bytes the peer has sent on the connection with this descriptor.
+pub(super) fn bytes_received(fd: RawFd) -> io::Result<u64> {
+    let mut info = [0_u8; INFO_BYTES];
+    let mut length = libc::socklen_t::try_from(INFO_BYTES).unwrap_or(libc::socklen_t::MAX);
+    // SAFETY: the kernel writes at most `length` bytes to `info` and the new length to `length`;
+    // both outlive the call. A descriptor that is closed or no socket makes it fail.
+    let result = unsafe {
+        libc::getsockopt(
+            fd,
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // A kernel that knows fewer counters leaves the rest zero, and nothing is ever cut.
+    let (_, received) = info.split_at(BYTES_RECEIVED_AT);
+    Ok(received.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes)))
+}
+
+/// Ends the connection with this descriptor, in both directions.
+pub(super) fn cut(fd: RawFd) -> io::Result<()> {
+    // SAFETY: the borrow ends with the call; see the module's text on descriptors that change hands.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    Ok(rustix::net::shutdown(fd, rustix::net::Shutdown::Both)?)
+}

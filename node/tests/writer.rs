@@ -1,0 +1,279 @@
+//! The writer on a real store: order, conditions, versions, room, installs.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+
+use arc_swap::ArcSwap;
+use kv_protocol::digest::Digest;
+use kv_protocol::layout::{LAYOUT_FORMAT, Layout, Member, Phase, StrategyPin, Table};
+use kv_protocol::partition::PartitionCount;
+use kv_protocol::refusal::{ErrorCode, Refusal};
+use kv_protocol::reply::{Content, Done, Outcome, Record};
+use kv_protocol::request::{Command, Condition, Context, Operation, Scan};
+use kv_protocol::version::Version;
+use kvnode::disk::Disk;
+use kvnode::guard::{Guard, Installed};
+use kvnode::store::Store;
+use kvnode::wake::Wake;
+use kvnode::writer::{Finished, Gauges, Job, Work, Writer};
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+const OWN: Uuid = Uuid::from_u128(1);
+
+/// A writer whose node owns everything.
+struct Harness {
+    directory: tempfile::TempDir,
+    work: Option<flume::Sender<Work>>,
+    finished: flume::Receiver<Finished>,
+    gauges: Arc<Gauges>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Harness {
+    fn start(directory: tempfile::TempDir, disk_reserve_bytes: u64) -> Self {
+        let store = Store::open(&directory.path().join("store")).unwrap();
+        let guard = Arc::new(ArcSwap::from_pointee(Guard::new(OWN, Some(everything(1)))));
+        let gauges = Arc::new(Gauges::default());
+        let disk = Disk::new(directory.path(), disk_reserve_bytes);
+        let (finished_sender, finished) = flume::unbounded();
+        let (work, receiver) = flume::unbounded();
+        let wake = Wake::new().unwrap();
+        let writer =
+            Writer::new(OWN, store, guard, Arc::clone(&gauges), disk, finished_sender, wake)
+                .unwrap();
+        let thread = Some(std::thread::spawn(move || writer.run(&receiver)));
+        Self { directory, work: Some(work), finished, gauges, thread }
+    }
+
+    fn new() -> Self {
+        Self::start(tempfile::tempdir().unwrap(), 0)
+    }
+
+    fn send(&self, ticket: u64, command: Command<'static>) {
+        let job = Job { ticket, context: Context::default(), command };
+        self.work.as_ref().unwrap().send(Work::Request(job)).unwrap();
+    }
+
+    fn call(&self, command: Command<'static>) -> Content {
+        self.send(7, command);
+        let finished = self.finished.recv().unwrap();
+        assert_eq!(finished.ticket, 7);
+        finished.content
+    }
+
+    fn one(&self, operation: Operation<'static>) -> Outcome {
+        match self.call(Command::One(operation)) {
+            Content::One { done, .. } => Ok(done),
+            Content::Refused(refusal) => Err(refusal),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn put(
+        &self,
+        key: &'static str,
+        value: &'static str,
+        condition: Condition,
+    ) -> Result<Version, Refusal> {
+        match self.one(put(key, value, condition))? {
+            Done::Stored { version } => Ok(version),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn get(&self, key: &'static str) -> Option<Record> {
+        match self.one(Operation::Get { key: key.into() }).unwrap() {
+            Done::Read(record) => record,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Stops the writer and starts another on the same directory.
+    fn restart(mut self) -> Self {
+        self.stop();
+        let empty = tempfile::tempdir().unwrap();
+        Self::start(std::mem::replace(&mut self.directory, empty), 0)
+    }
+
+    fn stop(&mut self) {
+        self.work = None;
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+impl Drop for Harness {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn put(key: &'static str, value: &'static str, condition: Condition) -> Operation<'static> {
+    Operation::Put { key: key.into(), value: value.as_bytes().into(), condition }
+}
+
+fn delete(key: &'static str, condition: Condition) -> Operation<'static> {
+    Operation::Delete { key: key.into(), condition }
+}
+
+fn everything(epoch: u64) -> Installed {
+    let partitions = PartitionCount::new(16).unwrap();
+    let table = Table::new(&[0; 16], partitions, 1, 1).unwrap();
+    let layout = Layout {
+        format: LAYOUT_FORMAT,
+        cluster: Uuid::from_u128(99),
+        epoch,
+        phase: Phase::Stable,
+        partitions,
+        replicas: 1,
+        strategy: StrategyPin {
+            name: "test".into(),
+            sha256: Digest::of(b""),
+            config: String::new(),
+        },
+        members: vec![Member {
+            id: "node-0".parse().unwrap(),
+            uuid: OWN,
+            weight: 1,
+            zone: String::new(),
+        }],
+        table: table.digest(),
+    };
+    Installed::new(layout, &table.to_bytes(), vec![], OWN).unwrap()
+}
+
+#[test]
+fn conditions_are_judged_by_what_is_stored() {
+    let writer = Harness::new();
+    let first = writer.put("k", "1", Condition::Absent).unwrap();
+    let refusal = writer.put("k", "2", Condition::Absent).unwrap_err();
+    assert_eq!((refusal.code, refusal.version), (ErrorCode::Conflict, Some(first)));
+    let second = writer.put("k", "2", Condition::Version(first)).unwrap();
+    assert!(second > first);
+    let refusal = writer.put("k", "3", Condition::Version(first)).unwrap_err();
+    assert_eq!((refusal.code, refusal.version), (ErrorCode::Conflict, Some(second)));
+    assert_eq!(writer.get("k").unwrap(), Record { value: b"2".to_vec(), version: Some(second) });
+
+    let refusal = writer.one(delete("k", Condition::Version(first))).unwrap_err();
+    assert_eq!(refusal.code, ErrorCode::Conflict);
+    let deleted = writer.one(delete("k", Condition::Version(second)));
+    assert_eq!(deleted, Ok(Done::Deleted { existed: true }));
+    assert_eq!(writer.one(delete("k", Condition::None)), Ok(Done::Deleted { existed: false }));
+    let refusal = writer.put("k", "4", Condition::Version(second)).unwrap_err();
+    assert_eq!((refusal.code, refusal.version), (ErrorCode::Conflict, None));
+    assert_eq!(writer.get("k"), None);
+}
+
+#[test]
+fn versions_grow_across_deletions_and_restarts() {
+    let writer = Harness::new();
+    let first = writer.put("k", "1", Condition::None).unwrap();
+    writer.one(delete("k", Condition::None)).unwrap();
+    let second = writer.put("k", "1", Condition::None).unwrap();
+    assert!(second > first);
+    let writer = writer.restart();
+    let third = writer.put("k", "1", Condition::None).unwrap();
+    assert!(third > second);
+    let writer = writer.restart();
+    assert!(writer.put("other", "1", Condition::None).unwrap() > third);
+}
+
+#[test]
+fn a_batch_is_carried_out_in_order_and_each_operation_has_its_outcome() {
+    let writer = Harness::new();
+    let read = || Operation::Get { key: "k".into() };
+    let batch = vec![
+        read(),
+        put("k", "1", Condition::Absent),
+        read(),
+        put("k", "2", Condition::Absent),
+        put("k", "2", Condition::None),
+        read(),
+        delete("k", Condition::None),
+        read(),
+    ];
+    let Content::Batch(outcomes) = writer.call(Command::Batch(batch)) else { panic!() };
+    let value = |index: usize| match &outcomes[index] {
+        Ok(Done::Read(record)) => record.as_ref().map(|record| record.value.clone()),
+        other => panic!("{index}: {other:?}"),
+    };
+    assert_eq!(value(0), None);
+    assert_eq!(value(2), Some(b"1".to_vec()));
+    assert_eq!(outcomes[3].as_ref().unwrap_err().code, ErrorCode::Conflict);
+    assert_eq!(value(5), Some(b"2".to_vec()));
+    assert_eq!(outcomes[6], Ok(Done::Deleted { existed: true }));
+    assert_eq!(value(7), None);
+    assert_eq!(writer.gauges.keys.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn the_counters_follow_the_data() {
+    let writer = Harness::new();
+    writer.put("key", "12345", Condition::None).unwrap();
+    writer.put("key", "123", Condition::None).unwrap();
+    writer.put("other", "", Condition::None).unwrap();
+    writer.one(delete("absent", Condition::None)).unwrap();
+    let counters = |writer: &Harness| {
+        (writer.gauges.keys.load(Ordering::Relaxed), writer.gauges.bytes.load(Ordering::Relaxed))
+    };
+    assert_eq!(counters(&writer), (2, 11));
+    let writer = writer.restart();
+    assert_eq!(counters(&writer), (2, 11));
+    writer.one(delete("key", Condition::None)).unwrap();
+    writer.one(delete("other", Condition::None)).unwrap();
+    assert_eq!(counters(&writer), (0, 0));
+}
+
+#[test]
+fn a_scan_that_follows_writes_sees_them() {
+    let writer = Harness::new();
+    writer.send(1, Command::One(put("a", "1", Condition::None)));
+    writer.send(2, Command::One(put("b", "2", Condition::None)));
+    writer.send(3, Command::Scan(Scan::default()));
+    writer.send(4, Command::GetAll);
+    let mut pages = 0;
+    for _ in 0..4 {
+        if let Content::Page(page) = writer.finished.recv().unwrap().content {
+            assert_eq!(page.items.len(), 2);
+            pages += 1;
+        }
+    }
+    assert_eq!(pages, 2);
+}
+
+#[test]
+fn a_full_disk_refuses_writes_and_nothing_else() {
+    let writer = Harness::new();
+    writer.put("k", "1", Condition::None).unwrap();
+    let mut writer = writer;
+    writer.stop();
+    let directory = std::mem::replace(&mut writer.directory, tempfile::tempdir().unwrap());
+    let writer = Harness::start(directory, u64::MAX);
+    let refusal = writer.put("k", "2", Condition::None).unwrap_err();
+    assert_eq!(refusal.code, ErrorCode::DiskFull);
+    assert_eq!(writer.get("k").unwrap().value, b"1");
+    assert_eq!(writer.one(delete("k", Condition::None)), Ok(Done::Deleted { existed: true }));
+    assert_eq!(writer.get("k"), None);
+}
+
+#[test]
+fn an_install_separates_what_came_before_it_from_what_came_after() {
+    let writer = Harness::new();
+    let (reply, result) = oneshot::channel();
+    writer.send(1, Command::One(put("k", "1", Condition::None)));
+    let install = Work::Install(Box::new(everything(2)), reply);
+    writer.work.as_ref().unwrap().send(install).unwrap();
+    writer.send(2, Command::One(put("k", "2", Condition::None)));
+    result.blocking_recv().unwrap().unwrap();
+    let mut epochs = Vec::new();
+    for _ in 0..2 {
+        match writer.finished.recv().unwrap().content {
+            Content::One { done: Done::Stored { version }, .. } => epochs.push(version.epoch),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(epochs, [1, 2]);
+}
