@@ -111,8 +111,8 @@ fn choose(
     debian: impl FnOnce() -> Result<Toolchain>,
 ) -> Result<Toolchain> {
     match choice {
-        Choice::Rustup => rustup().with_context(|| format!("install it with: {INSTALL_RUSTUP}")),
-        Choice::Debian => debian().with_context(|| format!("install it with: {INSTALL_DEBIAN}")),
+        Choice::Rustup => rustup().map_err(|no| anyhow!("{no:#}; install it: {INSTALL_RUSTUP}")),
+        Choice::Debian => debian().map_err(|no| anyhow!("{no:#}; install it: {INSTALL_DEBIAN}")),
         Choice::Auto => rustup().or_else(|no_rustup| {
             debian().map_err(|no_debian| {
                 anyhow!(
