@@ -1,0 +1,136 @@
+//! The Consul that a test uses: the embedded agent or a real one.
+
+use std::fs;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tempfile::TempDir;
+
+use super::consul::{RealConsul, real_consul_binary};
+use super::dev::Dev;
+
+/// Makes two tests of each case, a function that takes a [`Backend`]: one with the embedded agent,
+/// one with a real Consul.
+macro_rules! on_both_backends {
+    ($($case:ident),+ $(,)?) => {
+        mod embedded {
+            $(#[test] fn $case() { super::$case($crate::harness::Backend::Embedded); })+
+        }
+        mod real_consul {
+            $(#[test] fn $case() {
+                if let Some(backend) = $crate::harness::Backend::real_consul() {
+                    super::$case(backend);
+                }
+            })+
+        }
+    };
+}
+pub(crate) use on_both_backends;
+
+/// Which kind of Consul to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Backend {
+    /// The agent that is part of `kvnode dev`.
+    Embedded,
+    /// HashiCorp's.
+    RealConsul,
+}
+
+/// A running Consul. It ends when it is dropped.
+#[derive(Debug)]
+pub(crate) enum ConsulServer {
+    /// `kvnode dev`; the node that it starts besides the agent is in a cluster of its own.
+    Embedded(Dev, TempDir),
+    /// HashiCorp's.
+    Real(RealConsul),
+}
+
+/// The Consuls that the tests of this process share while any of them runs. Tests stay apart by the
+/// names of their clusters.
+static SHARED: [Mutex<Weak<ConsulServer>>; 2] = [Mutex::new(Weak::new()), Mutex::new(Weak::new())];
+
+impl Backend {
+    /// The backend with a real Consul; none, and a word on it, where the machine has none.
+    ///
+    /// # Panics
+    /// Where there is none and `KV_REQUIRE_CONSUL=1`.
+    pub(crate) fn real_consul() -> Option<Self> {
+        if real_consul_binary().is_some() {
+            return Some(Self::RealConsul);
+        }
+        eprintln!(
+            "skipped: there is no real Consul here (set CONSUL_BIN, or put consul on the PATH)"
+        );
+        None
+    }
+
+    /// A Consul that other tests use too.
+    pub(crate) fn shared(self) -> Arc<ConsulServer> {
+        let slot = &SHARED[self as usize];
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        slot.upgrade().unwrap_or_else(|| {
+            let started = Arc::new(self.start());
+            *slot = Arc::downgrade(&started);
+            started
+        })
+    }
+
+    /// A Consul of the caller's own.
+    pub(crate) fn start(self) -> ConsulServer {
+        match self {
+            Self::Embedded => {
+                let directory = tempfile::tempdir().expect("a temporary directory can be made");
+                let dev = Dev::start(directory.path(), 1);
+                ConsulServer::Embedded(dev, directory)
+            }
+            Self::RealConsul => {
+                let binary = real_consul_binary().expect("it was there when the test began");
+                ConsulServer::Real(RealConsul::start(&binary, &[]))
+            }
+        }
+    }
+}
+
+impl ConsulServer {
+    /// Its host and port.
+    pub(crate) fn address(&self) -> String {
+        match self {
+            Self::Embedded(dev, _) => dev.address().to_owned(),
+            Self::Real(consul) => consul.address().to_string(),
+        }
+    }
+
+    /// Ends it.
+    pub(crate) fn stop(&mut self) {
+        match self {
+            Self::Embedded(dev, _) => dev.process.stop_quietly(),
+            Self::Real(consul) => consul.kill(),
+        }
+    }
+
+    /// Ends it and starts it at the same address, where it has forgotten everything.
+    ///
+    /// # Panics
+    /// Where it does not start.
+    pub(crate) fn restart_empty(&mut self) {
+        match self {
+            Self::Embedded(dev, directory) => {
+                dev.process.stop_quietly();
+                let port = dev.port();
+                for state in ["consul", "nodes"] {
+                    let state = directory.path().join(state);
+                    fs::remove_dir_all(&state).expect("the agent's state can be removed");
+                }
+                *dev = Dev::start_at(directory.path(), 1, port);
+            }
+            Self::Real(consul) => consul.restart_empty(),
+        }
+    }
+
+    /// What it has printed, where that is known.
+    pub(crate) fn log(&self) -> String {
+        match self {
+            Self::Embedded(dev, _) => dev.process.log(),
+            Self::Real(_) => "(a real Consul)".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! The programs under test.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The node.
+pub(crate) fn kvnode() -> &'static Path {
+    &programs().kvnode
+}
+
+/// The client's command line.
+pub(crate) fn kvclient() -> &'static Path {
+    &programs().kvclient
+}
+
+struct Programs {
+    kvnode: PathBuf,
+    kvclient: PathBuf,
+}
+
+/// Cargo tells a test where the binaries of its own package are, and no others: so they are built
+/// here, into the directory and with the profile that this test was built with.
+fn programs() -> &'static Programs {
+    static PROGRAMS: OnceLock<Programs> = OnceLock::new();
+    PROGRAMS.get_or_init(|| {
+        let own = std::env::current_exe().expect("a running program has a path");
+        // <target>/<profile>/deps/<this>
+        let built = own.ancestors().nth(2).expect("cargo puts tests into a directory of its own");
+        let target = built.parent().expect("the profile's directory is in the target directory");
+        let profile = match built.file_name().and_then(|name| name.to_str()) {
+            Some("debug") | None => "dev",
+            Some(profile) => profile,
+        };
+        let status = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--package", "kvnode", "--package", "kvclient"])
+            .args(["--bins", "--profile", profile, "--target-dir"])
+            .arg(target)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status()
+            .expect("cargo runs");
+        assert!(status.success(), "the programs under test do not build");
+        Programs { kvnode: built.join("kvnode"), kvclient: built.join("kvclient") }
+    })
+}

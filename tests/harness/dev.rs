@@ -1,0 +1,78 @@
+//! `kvnode dev`: a cluster and an embedded Consul agent with one command.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+
+use super::binaries::kvnode;
+use super::environment::isolate;
+use super::process::Process;
+
+/// A running `kvnode dev`.
+#[derive(Debug)]
+pub(crate) struct Dev {
+    /// The process.
+    pub(crate) process: Process,
+    /// Where it keeps everything.
+    pub(crate) directory: PathBuf,
+    address: String,
+}
+
+impl Dev {
+    /// Starts `nodes` nodes with data in `directory`, at a Consul port that the system chooses.
+    ///
+    /// # Panics
+    /// Where they do not become ready.
+    #[track_caller]
+    pub(crate) fn start(directory: &Path, nodes: u32) -> Self {
+        Self::start_at(directory, nodes, 0)
+    }
+
+    /// [`start`](Self::start) at the Consul port `port`.
+    ///
+    /// # Panics
+    /// Where they do not become ready.
+    #[track_caller]
+    pub(crate) fn start_at(directory: &Path, nodes: u32, port: u16) -> Self {
+        let mut command = Command::new(kvnode());
+        isolate(&mut command, directory);
+        command
+            .args(["dev", "--nodes", &nodes.to_string(), "--consul-port", &port.to_string()])
+            .arg("--data-dir")
+            .arg(directory)
+            .env("RUST_LOG", "info,sled=error");
+        let log = directory.join("logs").join("dev.log");
+        let mut process = Process::start("kvnode dev", &mut command, &log);
+        let ready = process.wait_for_line("ready: ");
+        let (counted, url) = ready.split_once(", consul ").expect("the line names the Consul");
+        assert_eq!(counted, format!("ready: {nodes} nodes"));
+        let address = url.strip_prefix("http://").expect("the Consul is a URL").to_owned();
+        Self { process, directory: directory.to_owned(), address }
+    }
+
+    /// The agent's host and port.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The agent's port.
+    pub(crate) fn port(&self) -> u16 {
+        let port = self.address.rsplit(':').next().and_then(|port| port.parse().ok());
+        port.expect("the address ends in a port")
+    }
+
+    /// Asks it to stop and waits until it has.
+    ///
+    /// # Panics
+    /// Where it does not stop.
+    #[track_caller]
+    pub(crate) fn stop(&mut self) -> ExitStatus {
+        self.process.terminate()
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        // Asked to stop, it ends its nodes too, and they are done with its directory.
+        self.process.stop_quietly();
+    }
+}

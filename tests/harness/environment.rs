@@ -1,0 +1,21 @@
+//! The environment of the programs under test: nothing of the user's, everything in a directory.
+
+use std::path::Path;
+use std::process::Command;
+
+/// Lets `command` run in `home`, with no setting of the user's left.
+pub(crate) fn isolate(command: &mut Command, home: &Path) {
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if ["CONSUL_", "KV", "XDG_", "RUST_LOG"].iter().any(|prefix| text.starts_with(prefix)) {
+            command.env_remove(&name);
+        }
+    }
+    command
+        .current_dir(home)
+        .env("HOME", home)
+        .env("KV_CACHE_DIR", home.join("cache"))
+        .env("XDG_CACHE_HOME", home.join("xdg-cache"))
+        .env("XDG_DATA_HOME", home.join("xdg-data"))
+        .env("RUST_BACKTRACE", "1");
+}

@@ -1,0 +1,100 @@
+//! Plain HTTP: what any Consul client does, and a server that is no Consul.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// How long an answer may take.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// The JSON at `path`.
+///
+/// # Panics
+/// Where it is not answered with JSON.
+#[track_caller]
+pub(crate) fn get_json(address: &str, path: &str) -> Value {
+    let answer = get(address, path).unwrap_or_else(|error| panic!("GET {path}: {error}"));
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    assert!(head.contains(" 200 "), "GET {path}: {answer}");
+    serde_json::from_str(body).unwrap_or_else(|error| panic!("GET {path}: {error}: {body}"))
+}
+
+fn get(address: &str, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(ANSWER_WITHIN))?;
+    // HTTP/1.0: the answer ends with the connection, and is not in chunks.
+    write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// A server at a Consul's place that always does the same.
+pub(crate) struct Impostor {
+    address: String,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Impostor {
+    /// A server that answers everything with status 500.
+    pub(crate) fn failing() -> Self {
+        Self::start(Some(
+            "HTTP/1.1 500 Internal Server Error\r\ncontent-length: 9\r\n\r\nNo leader",
+        ))
+    }
+
+    /// A server that answers with text that is no Consul's.
+    pub(crate) fn strange() -> Self {
+        Self::start(Some("HTTP/1.1 200 OK\r\ncontent-length: 15\r\n\r\n<html>hi</html>"))
+    }
+
+    /// A server that takes connections and never answers.
+    pub(crate) fn silent() -> Self {
+        Self::start(None)
+    }
+
+    fn start(answer: Option<&'static str>) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+        let address = listener.local_addr().expect("it has an address").to_string();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let mut held = Vec::new();
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                if stopped.load(Ordering::Acquire) {
+                    return;
+                }
+                if let Some(answer) = answer {
+                    let mut request = [0; 4096];
+                    let _ = stream.read(&mut request);
+                    let _ = stream.write_all(answer.as_bytes());
+                } else {
+                    held.push(stream);
+                }
+            }
+        });
+        Self { address, stop, thread: Some(thread) }
+    }
+
+    /// Its host and port.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+}
+
+impl Drop for Impostor {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        // A connection wakes the thread, which then sees that it shall stop.
+        let _ = TcpStream::connect(&self.address);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! One node, as a process that a test starts, kills and starts again.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+
+use rustix::process::Signal;
+
+use super::binaries::kvnode;
+use super::environment::isolate;
+use super::process::Process;
+
+/// A node. Its process is killed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Node {
+    args: Vec<OsString>,
+    home: PathBuf,
+    log: PathBuf,
+    process: Process,
+    ready: Option<Ready>,
+}
+
+/// What a node says when it is ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Ready {
+    id: String,
+    address: String,
+    directory: PathBuf,
+}
+
+impl Node {
+    /// Starts a process with the arguments `args`; [`Node::wait_until_ready`] follows. `name` is
+    /// what its log is called in `home`.
+    ///
+    /// # Panics
+    /// Where it cannot be started.
+    #[track_caller]
+    pub(crate) fn spawn(name: &str, args: Vec<OsString>, home: &Path) -> Self {
+        let log = home.join("logs").join(format!("{name}.log"));
+        let process = start(&args, home, &log);
+        Self { args, home: home.to_owned(), log, process, ready: None }
+    }
+
+    /// Waits until the node serves.
+    ///
+    /// # Panics
+    /// Where it does not become ready.
+    #[track_caller]
+    pub(crate) fn wait_until_ready(&mut self) {
+        let line = self.process.wait_for_line("ready: ");
+        self.ready = Some(Ready::parse(&line));
+    }
+
+    /// The node's id.
+    pub(crate) fn id(&self) -> &str {
+        &self.ready().id
+    }
+
+    /// The node's host and port.
+    pub(crate) fn address(&self) -> &str {
+        &self.ready().address
+    }
+
+    /// The node's port.
+    pub(crate) fn port(&self) -> u16 {
+        let port = self.address().rsplit(':').next().and_then(|port| port.parse().ok());
+        port.expect("the address ends in a port")
+    }
+
+    /// The node's ZeroMQ endpoint.
+    pub(crate) fn endpoint(&self) -> String {
+        format!("tcp://{}", self.address())
+    }
+
+    /// The node's data directory.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.ready().directory
+    }
+
+    /// The identity of the node's data directory, as it is on disk.
+    ///
+    /// # Panics
+    /// Where the identity file is not there.
+    #[track_caller]
+    pub(crate) fn uuid(&self) -> String {
+        let file = self.directory().join("identity.json");
+        let json = std::fs::read(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        let identity: serde_json::Value = serde_json::from_slice(&json).expect("it is JSON");
+        identity["uuid"].as_str().expect("it has a uuid").to_owned()
+    }
+
+    /// The node's process.
+    pub(crate) fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Kills it without warning, as a loss of power would.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    ///
+    /// # Panics
+    /// Where it does not end.
+    #[track_caller]
+    pub(crate) fn terminate(&mut self) -> ExitStatus {
+        self.process.terminate()
+    }
+
+    /// Stops the process in its tracks (SIGSTOP), as a machine that hangs would.
+    pub(crate) fn freeze(&self) {
+        self.process.signal(Signal::STOP);
+    }
+
+    /// Lets a frozen process go on.
+    pub(crate) fn thaw(&self) {
+        self.process.signal(Signal::CONT);
+    }
+
+    /// Starts the ended process again with the arguments it had.
+    ///
+    /// # Panics
+    /// Where it does not become ready.
+    #[track_caller]
+    pub(crate) fn restart(&mut self) {
+        self.restart_with(&[]);
+    }
+
+    /// [`Node::restart`] with further arguments.
+    ///
+    /// # Panics
+    /// Where it does not become ready.
+    #[track_caller]
+    pub(crate) fn restart_with(&mut self, more: &[&str]) {
+        let more = more.iter().map(OsString::from);
+        let args: Vec<OsString> = self.args.iter().cloned().chain(more).collect();
+        self.process.kill();
+        self.process = start(&args, &self.home, &self.log);
+        self.wait_until_ready();
+    }
+
+    /// All that the node has printed, in all its runs.
+    pub(crate) fn log(&self) -> String {
+        super::process::read_log(&self.log)
+    }
+
+    #[track_caller]
+    fn ready(&self) -> &Ready {
+        self.ready.as_ref().expect("the node has been waited for")
+    }
+}
+
+impl Ready {
+    /// Reads `ready: ID at HOST:PORT, cluster NAME, consul URL, data in DIRECTORY`.
+    fn parse(line: &str) -> Self {
+        let parts = line.strip_prefix("ready: ").and_then(|line| {
+            let (id, rest) = line.split_once(" at ")?;
+            let (address, rest) = rest.split_once(", cluster ")?;
+            let (_, directory) = rest.split_once(", data in ")?;
+            Some((id, address, directory))
+        });
+        let (id, address, directory) =
+            parts.unwrap_or_else(|| panic!("the line of a node that is ready is {line:?}"));
+        Self { id: id.to_owned(), address: address.to_owned(), directory: directory.into() }
+    }
+}
+
+fn start(args: &[OsString], home: &Path, log: &Path) -> Process {
+    let mut command = Command::new(kvnode());
+    isolate(&mut command, home);
+    command.args(args).arg("--stop-with-stdin").env("RUST_LOG", "info,sled=error");
+    Process::start("kvnode", &mut command, log)
+}

@@ -1,0 +1,219 @@
+//! One program that is expected to end by itself.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::environment::isolate;
+use super::wait::eventually;
+
+/// How long a command may take, unless a test says otherwise.
+const END_WITHIN: Duration = Duration::from_secs(120);
+
+/// A command to run.
+pub(crate) struct Run {
+    command: Command,
+    home: PathBuf,
+    stdin: Vec<u8>,
+}
+
+/// What a command did.
+pub(crate) struct Output {
+    command: String,
+    home: PathBuf,
+    /// How it ended.
+    pub(crate) status: ExitStatus,
+    /// What it wrote to standard output.
+    pub(crate) stdout: Vec<u8>,
+    /// What it wrote to standard error.
+    pub(crate) stderr: Vec<u8>,
+}
+
+impl Run {
+    /// Prepares to run `program` in the directory `home`, with an empty standard input.
+    pub(crate) fn new(program: &Path, home: &Path) -> Self {
+        let mut command = Command::new(program);
+        isolate(&mut command, home);
+        Self { command, home: home.to_owned(), stdin: Vec::new() }
+    }
+
+    /// Adds arguments.
+    pub(crate) fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.command.args(args);
+        self
+    }
+
+    /// Sets a variable.
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Gives it `bytes` on standard input.
+    pub(crate) fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.stdin = bytes.into();
+        self
+    }
+
+    /// Runs it to its end.
+    ///
+    /// # Panics
+    /// Where it cannot be started or does not end.
+    #[track_caller]
+    pub(crate) fn output(mut self) -> Output {
+        let mut child = self
+            .command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{:?}: {error}", self.command));
+        let mut stdin = child.stdin.take().expect("standard input is piped");
+        let stdout = collect(child.stdout.take());
+        let stderr = collect(child.stderr.take());
+        // A program may end without having read all.
+        let feeder = std::thread::spawn(move || stdin.write_all(&self.stdin));
+        let command = format!("{:?}", self.command);
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            eventually(&command, END_WITHIN, || match child.try_wait() {
+                Ok(Some(status)) => Ok(status),
+                Ok(None) => Err("it is running".to_owned()),
+                Err(error) => Err(error.to_string()),
+            })
+        }));
+        if ended.is_err() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let _ = feeder.join();
+        let join = |reader: JoinHandle<Vec<u8>>| reader.join().unwrap_or_default();
+        let (stdout, stderr) = (join(stdout), join(stderr));
+        match ended {
+            Ok(status) => Output { command, home: self.home, status, stdout, stderr },
+            Err(panic) => {
+                eprintln!("{}", String::from_utf8_lossy(&stderr));
+                std::panic::resume_unwind(panic)
+            }
+        }
+    }
+}
+
+fn collect(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
+    let mut pipe = pipe.expect("the stream is piped");
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = pipe.read_to_end(&mut bytes);
+        bytes
+    })
+}
+
+impl Output {
+    /// Checks the exit code.
+    ///
+    /// # Panics
+    /// Where it is another.
+    #[track_caller]
+    pub(crate) fn code(self, expected: i32) -> Self {
+        assert_eq!(self.status.code(), Some(expected), "the exit code is another\n{self}");
+        self
+    }
+
+    /// Checks that it ended well.
+    ///
+    /// # Panics
+    /// Where it did not.
+    #[track_caller]
+    pub(crate) fn success(self) -> Self {
+        self.code(0)
+    }
+
+    /// Checks that standard error says all of `expected`, and that no program panicked.
+    ///
+    /// # Panics
+    /// Where it does not.
+    #[track_caller]
+    pub(crate) fn says(self, expected: &[&str]) -> Self {
+        let text = self.stderr_text();
+        for part in expected {
+            assert!(text.contains(part), "standard error does not say {part:?}\n{self}");
+        }
+        assert!(!text.contains("panicked"), "it panicked\n{self}");
+        self
+    }
+
+    /// Checks that nothing went to standard output.
+    ///
+    /// # Panics
+    /// Where something did.
+    #[track_caller]
+    pub(crate) fn no_stdout(self) -> Self {
+        assert!(self.stdout.is_empty(), "it should print nothing on standard output\n{self}");
+        self
+    }
+
+    /// Checks that nothing went to standard error.
+    ///
+    /// # Panics
+    /// Where something did.
+    #[track_caller]
+    pub(crate) fn no_stderr(self) -> Self {
+        assert!(self.stderr.is_empty(), "it should print nothing on standard error\n{self}");
+        self
+    }
+
+    /// Standard output as text.
+    ///
+    /// # Panics
+    /// Where it is not UTF-8.
+    #[track_caller]
+    pub(crate) fn stdout_text(&self) -> &str {
+        match std::str::from_utf8(&self.stdout) {
+            Ok(text) => text,
+            Err(error) => panic!("standard output is not text: {error}\n{self}"),
+        }
+    }
+
+    /// Standard error as text.
+    pub(crate) fn stderr_text(&self) -> String {
+        String::from_utf8_lossy(&self.stderr).into_owned()
+    }
+
+    /// Standard output as JSON.
+    ///
+    /// # Panics
+    /// Where it is not one JSON document.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        match serde_json::from_slice(&self.stdout) {
+            Ok(value) => value,
+            Err(error) => panic!("standard output is not JSON: {error}\n{self}"),
+        }
+    }
+}
+
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "command: {}\ncwd: {}\nstatus: {}\n-- stdout\n{}\n-- stderr\n{}\n--",
+            self.command,
+            self.home.display(),
+            self.status,
+            excerpt(&self.stdout),
+            excerpt(&self.stderr)
+        )
+    }
+}
+
+/// The beginning of what may be megabytes.
+fn excerpt(bytes: &[u8]) -> String {
+    const SHOWN_BYTES: usize = 8 << 10;
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_BYTES)]).into_owned();
+    if bytes.len() > SHOWN_BYTES { format!("{text}... ({} bytes)", bytes.len()) } else { text }
+}
