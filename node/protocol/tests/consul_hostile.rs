@@ -1,6 +1,8 @@
 //! The Consul client against servers that are not Consul, or are sick: every answer gives a clear
 //! error in bounded time, and never a panic.
 
+#![allow(clippy::unwrap_used)]
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -6,6 +6,8 @@
 //!
 //! The tests of one kind of server share it, so each uses keys and names of its own.
 
+#![allow(clippy::unwrap_used)]
+
 // Included by other packages too, which use other parts of it.
 #[allow(dead_code)]
 #[path = "../../../tests/harness/consul.rs"]

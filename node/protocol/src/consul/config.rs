@@ -258,4 +258,5 @@ impl Tls {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;

@@ -178,4 +178,5 @@ fn next_index(asked: u64, answered: u64) -> u64 {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;

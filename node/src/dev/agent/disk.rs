@@ -207,4 +207,5 @@ fn restored(record: Record) -> Result<Restored, String> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;

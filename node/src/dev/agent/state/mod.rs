@@ -9,6 +9,7 @@ mod kv;
 mod session;
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;
 
 use std::time::Instant;
