@@ -30,6 +30,8 @@ Examples:
       Starts a node that other machines can reach.
   kvnode dev
       Starts four nodes and a Consul of their own on this machine, to try things out.
+
+RUST_LOG=debug makes the log on standard error more talkative.
 ";
 
 /// A node of the store: keeps its share of the data and serves it to kvclient.

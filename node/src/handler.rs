@@ -148,6 +148,12 @@ impl<P> Handler<P> {
         self.pending.len()
     }
 
+    /// Whether the writer has ended, so that nothing can be written any more.
+    #[must_use]
+    pub fn writer_is_gone(&self) -> bool {
+        self.resources.work.is_disconnected()
+    }
+
     /// Whether the writer hangs.
     #[must_use]
     pub fn writer_hangs(&self) -> bool {

@@ -94,12 +94,9 @@ impl Nodes {
                 self.directory.display()
             );
         }
+        // One after the other, so that they take their ports in the order of their ids.
         for number in 0..count.max(kept) {
-            let node = self.spawn(format!("node-{number}"))?;
-            self.running.push(node);
-        }
-        for node in &mut self.running {
-            node.wait_until_ready().await?;
+            self.start_one(format!("node-{number}")).await?;
         }
         Ok(())
     }
@@ -118,7 +115,7 @@ impl Nodes {
             let wait = backoff.failed();
             warn!("{} ended ({status}): starting it again in {wait:?}", ended.id);
             tokio::time::sleep(wait).await;
-            match self.restart(ended.id).await {
+            match self.start_one(ended.id).await {
                 Ok(()) => backoff.succeeded(),
                 Err(error) => error!("{error}"),
             }
@@ -143,7 +140,7 @@ impl Nodes {
         }
     }
 
-    async fn restart(&mut self, id: String) -> Result<(), NodesError> {
+    async fn start_one(&mut self, id: String) -> Result<(), NodesError> {
         let mut node = self.spawn(id)?;
         let result = node.wait_until_ready().await;
         // One that is not ready is watched too: its end leads here again.

@@ -133,7 +133,7 @@ impl Server {
     /// Serves until `stop` is set and all that was taken is answered.
     ///
     /// # Errors
-    /// Where ZeroMQ fails in a way that no peer can cause.
+    /// Where the writer is gone, or ZeroMQ fails in a way that no peer can cause.
     pub fn run(
         mut self,
         handler: &mut Handler<Peer>,
@@ -147,6 +147,9 @@ impl Server {
             self.take_messages(handler)?;
             self.connections.look();
             self.send_finished(handler, finished);
+            if handler.writer_is_gone() {
+                return Err(io::Error::other("the writer has ended"));
+            }
             if !handler.writer_hangs() {
                 alive.send_replace(());
             }
