@@ -20,7 +20,9 @@ struct Programs {
 }
 
 /// Cargo tells a test where the binaries of its own package are, and no others: so they are built
-/// here, into the directory and with the profile that this test was built with.
+/// here, into the directory and with the profile that this test was built with. The whole workspace
+/// with its tests is selected, as `cargo test` does, since another selection gives the libraries
+/// other features and would compile them all once more.
 fn programs() -> &'static Programs {
     static PROGRAMS: OnceLock<Programs> = OnceLock::new();
     PROGRAMS.get_or_init(|| {
@@ -33,8 +35,8 @@ fn programs() -> &'static Programs {
             Some(profile) => profile,
         };
         let status = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--package", "kvnode", "--package", "kvclient"])
-            .args(["--bins", "--profile", profile, "--target-dir"])
+            .args(["build", "--quiet", "--workspace", "--bins", "--tests"])
+            .args(["--profile", profile, "--target-dir"])
             .arg(target)
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .status()
