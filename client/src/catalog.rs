@@ -51,3 +51,72 @@ fn reach_member(member: &Member, cluster: &Name, instances: &[ServiceInstance]) 
         None => Err(format!("node {id} is not registered with Consul: start it again")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use kv_protocol::consul::CheckStatus;
+
+    use super::*;
+
+    fn member() -> Member {
+        let (id, uuid) = ("node-1".parse().unwrap(), Uuid::from_u128(1));
+        Member { id, uuid, weight: 1, zone: String::new() }
+    }
+
+    fn instance(id: &str, uuid: Uuid, port: u16, status: CheckStatus) -> ServiceInstance {
+        let meta = [(meta::CLUSTER, "default".to_owned()), (meta::UUID, uuid.to_string())];
+        let meta: BTreeMap<_, _> = meta.map(|(name, value)| (name.to_owned(), value)).into();
+        let (id, node, address) = (id.to_owned(), "machine".to_owned(), "127.0.0.1".to_owned());
+        ServiceInstance { id, node, address, port, meta, status }
+    }
+
+    fn reach(instances: &[ServiceInstance]) -> Reach {
+        reach_member(&member(), &"default".parse().unwrap(), instances)
+    }
+
+    #[test]
+    fn a_member_is_found_by_its_data_directory_and_not_by_its_name() {
+        let ours = instance("renamed", member().uuid, 2001, CheckStatus::Passing);
+        let other = instance("node-1", Uuid::from_u128(2), 2002, CheckStatus::Passing);
+        let target = reach(&[other, ours]).unwrap();
+        assert_eq!((&*target.node, &*target.endpoint.to_string()), ("node-1", "127.0.0.1:2001"));
+    }
+
+    #[test]
+    fn the_healthier_registration_counts_and_a_critical_one_is_better_than_none() {
+        let critical = instance("node-1", member().uuid, 2001, CheckStatus::Critical);
+        let passing = instance("node-1", member().uuid, 2002, CheckStatus::Passing);
+        let both = reach(&[critical.clone(), passing]).unwrap();
+        assert_eq!(both.endpoint.to_string(), "127.0.0.1:2002");
+        assert_eq!(reach(&[critical]).unwrap().endpoint.to_string(), "127.0.0.1:2001");
+    }
+
+    #[test]
+    fn a_missing_member_is_named_and_so_is_a_stranger_with_its_name() {
+        assert!(reach(&[]).unwrap_err().contains("not registered"));
+        let stranger = instance("node-1", Uuid::from_u128(2), 2001, CheckStatus::Passing);
+        let problem = reach(&[stranger]).unwrap_err();
+        assert!(problem.contains(&Uuid::from_u128(2).to_string()), "{problem}");
+        assert!(problem.contains(&member().uuid.to_string()), "{problem}");
+    }
+
+    #[test]
+    fn an_impossible_address_is_named() {
+        let mut nowhere = instance("node-1", member().uuid, 2001, CheckStatus::Passing);
+        nowhere.address = "tcp://\0".into();
+        assert!(reach(&[nowhere]).unwrap_err().contains("not an address"));
+    }
+
+    #[test]
+    fn other_clusters_are_left_out() {
+        let ours = instance("node-1", member().uuid, 2001, CheckStatus::Passing);
+        let mut theirs = ours.clone();
+        theirs.meta.insert(meta::CLUSTER.to_owned(), "other".to_owned());
+        let mut bare = ours.clone();
+        bare.meta.clear();
+        let found = of_cluster(&"default".parse().unwrap(), vec![theirs, ours.clone(), bare]);
+        assert_eq!(found, [ours]);
+    }
+}

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use kv_protocol::limits::BATCH_OPERATIONS_MAX;
+use kv_protocol::refusal::{ErrorCode, Refusal};
 use kv_protocol::reply::{Content, Done, Outcome};
 use kv_protocol::request::{Command, Context, Operation, Request, Style, Values};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -143,13 +144,13 @@ async fn drive(
 async fn carry_batch(connections: &Connections, target: &Target, batch: Vec<Ticket>) {
     let Some(first) = batch.first() else { return };
     let earliest = batch.iter().map(|ticket| ticket.errand.deadline).min();
-    let operations = batch.iter().map(|ticket| borrowed(&ticket.errand.operation)).collect();
-    let mut request = Request {
-        id: None,
-        context: first.errand.context,
-        style: STYLE,
-        command: Command::Batch(operations),
+    let mut operations: Vec<_> =
+        batch.iter().map(|ticket| borrowed(&ticket.errand.operation)).collect();
+    let command = match operations.pop() {
+        Some(only) if operations.is_empty() => Command::One(only),
+        last => Command::Batch(operations.into_iter().chain(last).collect()),
     };
+    let mut request = Request { id: None, context: first.errand.context, style: STYLE, command };
     let reply_by = earliest.unwrap_or(first.errand.deadline);
     let content = if reply_by <= Instant::now() {
         Err(ExchangeError::NotSent("its turn did not come in time".into()))
@@ -166,25 +167,34 @@ async fn carry_batch(connections: &Connections, target: &Target, batch: Vec<Tick
 
 /// What became of each operation of a batch.
 fn outcomes<'a>(
-    operations: impl ExactSizeIterator<Item = &'a Operation<'static>>,
+    mut operations: impl ExactSizeIterator<Item = &'a Operation<'static>>,
     content: Result<Content, ExchangeError>,
 ) -> Vec<Result<Outcome, ExchangeError>> {
     let count = operations.len();
+    let invalid = |problem: String| vec![Err(ExchangeError::InvalidReply(problem)); count];
     match content {
-        Ok(Content::Batch(outcomes)) if outcomes.len() == count => {
+        Ok(Content::Batch(outcomes)) if count > 1 && outcomes.len() == count => {
             let pairs = operations.zip(outcomes);
             pairs.map(|(operation, outcome)| checked(operation, outcome)).collect()
         }
-        Ok(Content::Refused(refusal)) => vec![Ok(Err(refusal)); count],
-        Ok(Content::Batch(outcomes)) => {
-            let problem = format!("it has {} outcomes for {count} operations", outcomes.len());
-            vec![Err(ExchangeError::InvalidReply(problem)); count]
+        Ok(Content::One { key, done }) if count == 1 => {
+            let operation = operations.next().filter(|operation| operation.key() == key);
+            let result = operation.map(|operation| checked(operation, Ok(done)));
+            result.map_or_else(|| invalid("it is about another key".into()), |it| vec![it])
         }
-        Ok(_) => {
-            let problem = "it is not the answer to a batch".to_owned();
-            vec![Err(ExchangeError::InvalidReply(problem)); count]
-        }
+        Ok(Content::Refused(refusal)) => vec![refused(refusal, count); count],
+        Ok(_) => invalid(format!("it is not the answer to {count} operations")),
         Err(error) => vec![Err(error); count],
+    }
+}
+
+/// A refusal of a whole batch. One that is about what is in it says nothing about the others in it.
+fn refused(refusal: Refusal, count: usize) -> Result<Outcome, ExchangeError> {
+    match refusal.code {
+        ErrorCode::BadRequest | ErrorCode::UnknownOp | ErrorCode::TooLarge if count > 1 => {
+            Err(ExchangeError::SharedRefusal(refusal.message))
+        }
+        _ => Ok(Err(refusal)),
     }
 }
 
@@ -233,5 +243,89 @@ impl Parcel for Ticket {
 
     fn alone(&self) -> bool {
         self.errand.alone
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kv_protocol::reply::{Page, Record};
+    use kv_protocol::request::Condition;
+    use kv_protocol::version::Version;
+
+    use super::*;
+
+    const VERSION: Version = Version { epoch: 1, sequence: 1 };
+
+    fn get(key: &'static str) -> Operation<'static> {
+        Operation::Get { key: key.into() }
+    }
+
+    fn put(key: &'static str) -> Operation<'static> {
+        Operation::Put { key: key.into(), value: b"v".into(), condition: Condition::None }
+    }
+
+    fn delete(key: &'static str) -> Operation<'static> {
+        Operation::Delete { key: key.into(), condition: Condition::None }
+    }
+
+    fn of(
+        operations: &[Operation<'static>],
+        content: Content,
+    ) -> Vec<Result<Outcome, ExchangeError>> {
+        let outcomes = outcomes(operations.iter(), Ok(content));
+        assert_eq!(outcomes.len(), operations.len());
+        outcomes
+    }
+
+    fn is_invalid(results: &[Result<Outcome, ExchangeError>]) -> bool {
+        results.iter().all(|it| matches!(it, Err(ExchangeError::InvalidReply(_))))
+    }
+
+    #[test]
+    fn outcomes_go_to_their_operations() {
+        let stored = Done::Stored { version: VERSION };
+        let full = Refusal::new(ErrorCode::DiskFull, "full");
+        let content =
+            Content::Batch(vec![Ok(stored.clone()), Err(full.clone()), Ok(Done::Read(None))]);
+        let results = of(&[put("a"), put("b"), get("c")], content);
+        assert_eq!(results, [Ok(Ok(stored.clone())), Ok(Err(full)), Ok(Ok(Done::Read(None)))]);
+        let content = Content::One { key: "a".into(), done: stored.clone() };
+        assert_eq!(of(&[put("a")], content), [Ok(Ok(stored))]);
+    }
+
+    #[test]
+    fn answers_to_something_else_are_refused() {
+        let read = Done::Read(Some(Record { value: Vec::new(), version: None }));
+        for (operation, done) in [
+            (get("k"), Done::Stored { version: VERSION }),
+            (get("k"), Done::Deleted { existed: true }),
+            (put("k"), read.clone()),
+            (put("k"), Done::Deleted { existed: true }),
+            (delete("k"), Done::Stored { version: VERSION }),
+            (delete("k"), read.clone()),
+        ] {
+            assert!(is_invalid(&of(&[operation], Content::One { key: "k".into(), done })));
+        }
+        assert!(is_invalid(&of(
+            &[get("k")],
+            Content::One { key: "other".into(), done: read.clone() }
+        )));
+        assert!(is_invalid(&of(&[get("k")], Content::Batch(vec![Ok(read.clone())]))));
+        let both = [get("a"), get("b")];
+        assert!(is_invalid(&of(&both, Content::Batch(Vec::new()))));
+        assert!(is_invalid(&of(&both, Content::Batch(vec![Ok(read.clone()); 3]))));
+        assert!(is_invalid(&of(&both, Content::One { key: "a".into(), done: read })));
+        assert!(is_invalid(&of(&both, Content::Page(Page::default()))));
+    }
+
+    #[test]
+    fn one_bad_operation_does_not_speak_for_the_others() {
+        let refusal = |code| Content::Refused(Refusal::new(code, "operation 1: no"));
+        let shared = of(&[put("a"), put("b")], refusal(ErrorCode::TooLarge));
+        assert!(shared.iter().all(|it| matches!(it, Err(ExchangeError::SharedRefusal(_)))));
+        let own = of(&[put("a")], refusal(ErrorCode::TooLarge));
+        assert!(matches!(&own[..], [Ok(Err(_))]));
+        let stale = of(&[put("a"), put("b")], refusal(ErrorCode::StaleEpoch));
+        assert!(stale.iter().all(|it| matches!(it, Ok(Err(_)))));
     }
 }

@@ -30,7 +30,7 @@ pub(crate) enum Failure {
     #[error("{0}")]
     Usage(String),
     /// An import ended early.
-    #[error("{place}{cause}; {stored} values were stored before the import ended")]
+    #[error("{place}{cause} (the import ended early; records stored: {stored})")]
     Import {
         /// Which line it is about, for a person.
         place: String,
@@ -219,7 +219,7 @@ mod tests {
         let failure = Failure::Import { place: "line 7: ".into(), cause, stored: 6 };
         assert_eq!((failure.exit_code(), &*failure.code()), (REFUSED, "disk_full"));
         let text = failure.to_string();
-        assert!(text.contains("line 7") && text.contains("6 values"), "{text}");
+        assert!(text.contains("line 7") && text.contains("stored: 6"), "{text}");
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub(crate) fn operation_bytes(operation: &Operation<'_>) -> usize {
 pub(crate) fn take_batch<P: Parcel>(queue: &mut VecDeque<P>, spread: Duration) -> Vec<P> {
     let Some(first) = queue.front() else { return Vec::new() };
     let (epoch, deadline, alone) = (first.epoch(), first.deadline(), first.alone());
-    let mut bytes = 0;
+    let mut bytes = first.bytes();
     let fits = |parcel: &P| {
         let earlier = deadline.saturating_duration_since(parcel.deadline());
         let later = parcel.deadline().saturating_duration_since(deadline);
@@ -49,4 +49,112 @@ pub(crate) fn take_batch<P: Parcel>(queue: &mut VecDeque<P>, spread: Duration) -
     });
     let count = 1 + rest.count();
     queue.drain(..count).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq)]
+    struct Package {
+        bytes: usize,
+        epoch: u64,
+        deadline: Instant,
+        alone: bool,
+    }
+
+    impl Parcel for Package {
+        fn bytes(&self) -> usize {
+            self.bytes
+        }
+
+        fn epoch(&self) -> u64 {
+            self.epoch
+        }
+
+        fn deadline(&self) -> Instant {
+            self.deadline
+        }
+
+        fn alone(&self) -> bool {
+            self.alone
+        }
+    }
+
+    const SPREAD: Duration = Duration::from_secs(1);
+
+    fn first_batch(boxes: &[Package]) -> usize {
+        let mut queue: VecDeque<_> = boxes.to_vec().into();
+        let batch = take_batch(&mut queue, SPREAD);
+        assert_eq!(batch.iter().chain(&queue).cloned().collect::<Vec<_>>(), boxes);
+        batch.len()
+    }
+
+    #[test]
+    fn a_batch_is_bounded_in_number_and_bytes() {
+        let small = Package { bytes: 1, epoch: 1, deadline: Instant::now(), alone: false };
+        assert_eq!(first_batch(&[]), 0);
+        assert_eq!(first_batch(&vec![small.clone(); BATCH_OPERATIONS_MAX]), BATCH_OPERATIONS_MAX);
+        assert_eq!(
+            first_batch(&vec![small.clone(); BATCH_OPERATIONS_MAX + 1]),
+            BATCH_OPERATIONS_MAX
+        );
+        let half = Package { bytes: BATCH_BYTES_TARGET / 2, ..small.clone() };
+        assert_eq!(first_batch(&[half.clone(), half.clone(), small.clone()]), 2);
+        let large = Package { bytes: 2 * BATCH_BYTES_TARGET, ..small.clone() };
+        assert_eq!(first_batch(&[large.clone(), small.clone()]), 1);
+        assert_eq!(first_batch(&[small, large]), 1);
+    }
+
+    #[test]
+    fn what_does_not_belong_together_is_kept_apart() {
+        let one = Package { bytes: 1, epoch: 1, deadline: Instant::now(), alone: false };
+        let other_epoch = Package { epoch: 2, ..one.clone() };
+        let alone = Package { alone: true, ..one.clone() };
+        let late = Package { deadline: one.deadline + SPREAD, ..one.clone() };
+        let too_late = Package { deadline: late.deadline + SPREAD / 2, ..one.clone() };
+        assert_eq!(first_batch(&[one.clone(), other_epoch, one.clone()]), 1);
+        assert_eq!(first_batch(&[one.clone(), alone.clone()]), 1);
+        assert_eq!(first_batch(&[alone, one.clone()]), 1);
+        assert_eq!(first_batch(&[one.clone(), late.clone()]), 2);
+        assert_eq!(first_batch(&[late, one.clone()]), 2);
+        assert_eq!(first_batch(&[one.clone(), too_late.clone()]), 1);
+        assert_eq!(first_batch(&[too_late, one]), 1);
+    }
+
+    #[test]
+    fn an_operation_counts_for_what_it_moves() {
+        let put = Operation::Put {
+            key: "key".into(),
+            value: b"value".into(),
+            condition: kv_protocol::request::Condition::None,
+        };
+        assert_eq!(operation_bytes(&put), 8);
+        assert_eq!(operation_bytes(&Operation::Get { key: "key".into() }), 3 + READ_BYTES_ASSUMED);
+    }
+
+    proptest! {
+        #[test]
+        fn every_queue_is_emptied_in_order_by_bounded_batches(
+            parcels in proptest::collection::vec((0..BATCH_BYTES_TARGET, 0..2_u64, any::<bool>()), 0..60)
+        ) {
+            let deadline = Instant::now();
+            let all: Vec<_> = parcels
+                .into_iter()
+                .map(|(bytes, epoch, alone)| Package { bytes, epoch, deadline, alone })
+                .collect();
+            let (mut queue, mut sent) = (VecDeque::from(all.clone()), Vec::new());
+            while !queue.is_empty() {
+                let batch = take_batch(&mut queue, SPREAD);
+                prop_assert!(!batch.is_empty());
+                prop_assert!(batch.len() == 1 || batch.iter().all(|it| !it.alone));
+                prop_assert!(batch.iter().all(|it| it.epoch == batch[0].epoch));
+                prop_assert!(batch.iter().map(|it| it.bytes).sum::<usize>() <= BATCH_BYTES_TARGET);
+                sent.extend(batch);
+            }
+            prop_assert_eq!(sent, all);
+        }
+    }
 }

@@ -138,6 +138,9 @@ pub(crate) fn judge(
         Err(error @ ExchangeError::NotSent(_)) => {
             Verdict::Retry(Retry::elsewhere(describe(target, &error)))
         }
+        Err(error @ ExchangeError::SharedRefusal(_)) => {
+            Verdict::Retry(Retry { problem: describe(target, &error), refresh: false, alone: true })
+        }
         Err(error) if operation.is_write() => unknown(describe(target, &error)),
         Err(error) => unanswered_read(target, &error),
     }
@@ -169,8 +172,11 @@ fn unanswered_read<T>(target: &Target, error: &ExchangeError) -> Verdict<T> {
             node: format!("{} ({})", target.node, target.endpoint),
             problem: problem.clone(),
         }),
-        ExchangeError::NotSent(_) => Verdict::Retry(Retry::elsewhere(describe(target, error))),
-        ExchangeError::Lost(_) | ExchangeError::TimedOut => {
+        ExchangeError::NotSent(_)
+        | ExchangeError::SharedRefusal(_)
+        | ExchangeError::Lost(_)
+        | ExchangeError::TimedOut => {
+            // An answer that cannot be transmitted, for its size, may go through by itself.
             Verdict::Retry(Retry { problem: describe(target, error), refresh: true, alone: true })
         }
     }
@@ -178,4 +184,157 @@ fn unanswered_read<T>(target: &Target, error: &ExchangeError) -> Verdict<T> {
 
 fn describe(target: &Target, problem: &dyn std::fmt::Display) -> String {
     format!("node {} ({}): {problem}", target.node, target.endpoint)
+}
+
+#[cfg(test)]
+mod tests {
+    use kv_protocol::digest::Digest;
+    use kv_protocol::layout::{LAYOUT_FORMAT, Member, Phase, StrategyPin};
+    use kv_protocol::partition::PartitionCount;
+    use kv_protocol::request::Condition;
+
+    use super::*;
+
+    fn target() -> Target {
+        let endpoint = Endpoint::tcp("127.0.0.1", 2000).unwrap();
+        Target { node: "node-0".into(), uuid: Uuid::from_u128(0), endpoint }
+    }
+
+    /// Two members that own one half of the partitions each; only the first has an address.
+    fn view() -> View {
+        let member = |index: u128| Member {
+            id: format!("node-{index}").parse().unwrap(),
+            uuid: Uuid::from_u128(index),
+            weight: 1,
+            zone: String::new(),
+        };
+        let partitions = PartitionCount::new(2).unwrap();
+        let table = Table::new(&[0, 1], partitions, 1, 2).unwrap();
+        let layout = Layout {
+            format: LAYOUT_FORMAT,
+            cluster: Uuid::from_u128(7),
+            epoch: 3,
+            phase: Phase::Stable,
+            partitions,
+            replicas: 1,
+            strategy: StrategyPin {
+                name: "halves".into(),
+                sha256: Digest::of(b"halves"),
+                config: String::new(),
+            },
+            members: vec![member(0), member(1)],
+            table: table.digest(),
+        };
+        let endpoints = HashMap::from([(Uuid::from_u128(0), target().endpoint)]);
+        View::fixed(layout, table, &endpoints)
+    }
+
+    fn write() -> Operation<'static> {
+        Operation::Put { key: "k".into(), value: b"v".into(), condition: Condition::None }
+    }
+
+    fn read() -> Operation<'static> {
+        Operation::Get { key: "k".into() }
+    }
+
+    #[test]
+    fn a_key_is_asked_for_at_its_owner() {
+        let view = view();
+        let mut asked = [0, 0];
+        for number in 0..100 {
+            let key = format!("key-{number}");
+            let (partition, owner) = view.owner(&key).unwrap();
+            assert_eq!(partition.0, u32::from(owner), "the table gives each half to its member");
+            asked[usize::from(owner)] += 1;
+            match view.route(&key) {
+                Ok(target) => assert_eq!((owner, &*target.node), (0, "node-0")),
+                Err(problem) => assert!(owner == 1 && problem.contains("node-1"), "{problem}"),
+            }
+        }
+        assert!(asked.iter().all(|count| *count > 10), "{asked:?}");
+        assert!(view.member(2).is_err());
+    }
+
+    #[test]
+    fn a_request_says_what_it_was_routed_by() {
+        let context = view().context(&target());
+        assert_eq!(context.cluster, Some(Uuid::from_u128(7)));
+        assert_eq!((context.node, context.epoch), (Some(Uuid::from_u128(0)), Some(3)));
+    }
+
+    #[test]
+    fn only_what_was_certainly_not_carried_out_is_tried_again() {
+        use ErrorCode::{
+            BadRequest, Conflict, Corrupt, DiskFull, NoLayout, NotOwner, Overloaded, ShuttingDown,
+            StaleEpoch, Storage, TooLarge, UnknownOp, WrongCluster, WrongNode,
+        };
+        for operation in [write(), read()] {
+            let judge = |code| judge(&target(), &operation, Ok(Err(Refusal::new(code, "no"))));
+            for code in [
+                NotOwner,
+                StaleEpoch,
+                ErrorCode::Retry,
+                NoLayout,
+                WrongNode,
+                Overloaded,
+                ShuttingDown,
+            ] {
+                let Verdict::Retry(retry) = judge(code) else { panic!("{code:?}") };
+                assert_eq!((retry.refresh, retry.alone), (code != Overloaded, false), "{code:?}");
+                assert!(retry.problem.contains("node-0 (127.0.0.1:2000)"), "{}", retry.problem);
+            }
+            for code in [BadRequest, UnknownOp, TooLarge, WrongCluster, Conflict, Corrupt, DiskFull]
+            {
+                let verdict = judge(code);
+                let refused = matches!(&verdict, Verdict::Fail(ClientError::Refused { .. }));
+                assert!(refused, "{verdict:?}");
+            }
+            let storage = judge(Storage);
+            let unknown = matches!(storage, Verdict::Fail(ClientError::OutcomeUnknown { .. }));
+            assert_eq!(unknown, operation.is_write());
+        }
+    }
+
+    #[test]
+    fn a_write_without_an_answer_is_unknown_and_a_read_is_tried_again() {
+        for error in [ExchangeError::TimedOut, ExchangeError::Lost("gone".into())] {
+            let verdict = judge(&target(), &write(), Err(error.clone()));
+            assert!(
+                matches!(&verdict, Verdict::Fail(ClientError::OutcomeUnknown { key, .. }) if key == "k"),
+                "{verdict:?}"
+            );
+            let Verdict::Retry(retry) = judge(&target(), &read(), Err(error.clone())) else {
+                panic!()
+            };
+            assert!(retry.refresh && retry.alone);
+            let page = judge_read::<()>(&target(), Err(error));
+            assert!(matches!(page, Verdict::Retry(_)));
+        }
+    }
+
+    #[test]
+    fn what_was_not_sent_or_not_read_is_tried_again() {
+        for operation in [write(), read()] {
+            let verdict =
+                judge(&target(), &operation, Err(ExchangeError::NotSent("no line".into())));
+            let Verdict::Retry(retry) = verdict else { panic!("{verdict:?}") };
+            assert!(retry.refresh);
+            let verdict =
+                judge(&target(), &operation, Err(ExchangeError::SharedRefusal("too large".into())));
+            let Verdict::Retry(retry) = verdict else { panic!("{verdict:?}") };
+            assert_eq!((retry.refresh, retry.alone), (false, true));
+        }
+    }
+
+    #[test]
+    fn nonsense_is_named() {
+        let nonsense = || ExchangeError::InvalidReply("nonsense".into());
+        let verdict = judge(&target(), &read(), Err(nonsense()));
+        assert!(matches!(verdict, Verdict::Fail(ClientError::InvalidReply { .. })), "{verdict:?}");
+        let verdict = judge(&target(), &write(), Err(nonsense()));
+        assert!(
+            matches!(verdict, Verdict::Fail(ClientError::OutcomeUnknown { .. })),
+            "{verdict:?}"
+        );
+    }
 }

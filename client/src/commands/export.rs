@@ -13,28 +13,40 @@ use crate::cli::{Export, Prefix};
 use crate::exit::Failure;
 use crate::ndjson;
 use crate::output;
-use crate::progress::Progress;
+use crate::progress::{Progress, Summary};
 
 /// How much is gathered before it is written, in bytes.
 const BUFFER_BYTES_TARGET: usize = 256 << 10;
 
 pub(super) async fn run(session: &Session, export: Export) -> Result<(), Failure> {
     match export.file.as_deref().filter(|path| *path != Path::new("-")) {
-        Some(path) => write_all(session, &export.only, Destination::file(path)?).await,
-        None => to_stdout(session, &export.only).await,
+        Some(path) => {
+            let destination = Destination::file(path)?;
+            tokio::select! {
+                summary = write_all(session, &export.only, destination) => {
+                    summary?.tell("wrote", session.format, false)
+                }
+                // The half-written file beside the old one goes away with its future.
+                _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
+            }
+        }
+        None => {
+            let summary = write_all(session, &export.only, Destination::Stdout).await?;
+            summary.tell("wrote", session.format, true)
+        }
     }
 }
 
-/// Writes everything to standard output.
-pub(super) async fn to_stdout(session: &Session, only: &Prefix) -> Result<(), Failure> {
-    write_all(session, only, Destination::Stdout).await
+/// Prints everything: an export without a word about it.
+pub(super) async fn print(session: &Session, only: &Prefix) -> Result<(), Failure> {
+    write_all(session, only, Destination::Stdout).await.map(drop)
 }
 
 async fn write_all(
     session: &Session,
     only: &Prefix,
     mut destination: Destination,
-) -> Result<(), Failure> {
+) -> Result<Summary, Failure> {
     let client = session.connect().await?;
     let mut everything = std::pin::pin!(client.get_all(&only.prefix));
     let mut progress = Progress::begin(None);
@@ -48,9 +60,8 @@ async fn write_all(
         }
     }
     destination.write(&mut buffer)?;
-    let data_is_out = matches!(destination, Destination::Stdout);
     destination.finish()?;
-    progress.end().tell("wrote", session.format, data_is_out)
+    Ok(progress.end())
 }
 
 /// Where an export goes.

@@ -32,7 +32,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Put(arguments) => put::run(&session, arguments).await,
         Command::Get(arguments) => get::run(&session, arguments).await,
-        Command::GetAll(only) => export::to_stdout(&session, &only).await,
+        Command::GetAll(only) => export::print(&session, &only).await,
         Command::Delete(arguments) => delete::run(&session, arguments).await,
         Command::Import(arguments) => import::run(&session, arguments).await,
         Command::Export(arguments) => export::run(&session, arguments).await,

@@ -35,6 +35,9 @@ pub(crate) enum ExchangeError {
     /// It was certainly not sent.
     #[error("{0}")]
     NotSent(String),
+    /// It was refused because of something that it was sent with, and certainly not carried out.
+    #[error("{0}")]
+    SharedRefusal(String),
     /// It was sent, and then the connection broke or was given up.
     #[error("{0}")]
     Lost(String),

@@ -1,0 +1,221 @@
+//! A node that answers as a test tells it to: a real ROUTER socket without a store behind it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use kv_protocol::digest::Digest;
+use kv_protocol::layout::{LAYOUT_FORMAT, Layout, Member, Phase, StrategyPin, Table};
+use kv_protocol::limits::VALUE_BYTES_MAX_CEILING;
+use kv_protocol::partition::PartitionCount;
+use kv_protocol::reply::{Content, Done, Page, Record, Reply};
+use kv_protocol::request::{Command, Operation, Request, RequestId, Style, Values};
+use kv_protocol::version::Version;
+use kvclient::{Client, Endpoint};
+use uuid::Uuid;
+
+/// How often the node looks whether it shall stop, in milliseconds.
+const LOOK_MS: i64 = 10;
+
+/// What the node does with a request.
+pub(crate) enum Answer {
+    /// It gives this answer.
+    Content(Content),
+    /// It sends these frames.
+    Frames(Vec<Vec<u8>>),
+    /// It is silent.
+    Nothing,
+    /// It closes its socket and is gone.
+    Die,
+}
+
+/// What the node has heard.
+#[derive(Clone, Default)]
+pub(crate) struct Heard {
+    /// How many requests came.
+    pub(crate) requests: usize,
+    /// From how many sockets.
+    pub(crate) peers: usize,
+    /// The operations in the order in which they came, such as `PUT key`.
+    pub(crate) operations: Vec<String>,
+}
+
+/// A node on a thread of its own. It ends with its handle.
+pub(crate) struct Node {
+    port: u16,
+    stop: Arc<AtomicBool>,
+    heard: Arc<Mutex<Heard>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Node {
+    /// Starts a node on a free port. The script is told each request and how many have come.
+    pub(crate) fn start(script: impl FnMut(&Request<'_>, usize) -> Answer + Send + 'static) -> Self {
+        Self::bind("tcp://127.0.0.1:*", script)
+    }
+
+    /// Starts a node where another one was.
+    pub(crate) fn start_at(
+        port: u16,
+        script: impl FnMut(&Request<'_>, usize) -> Answer + Send + 'static,
+    ) -> Self {
+        Self::bind(&format!("tcp://127.0.0.1:{port}"), script)
+    }
+
+    fn bind(
+        endpoint: &str,
+        script: impl FnMut(&Request<'_>, usize) -> Answer + Send + 'static,
+    ) -> Self {
+        let socket = zmq::Context::new().socket(zmq::ROUTER).unwrap();
+        socket.set_linger(0).unwrap();
+        socket.bind(endpoint).unwrap();
+        let bound = socket.get_last_endpoint().unwrap().unwrap();
+        let port = bound.rsplit(':').next().unwrap().parse().unwrap();
+        let (stop, heard) = (Arc::new(AtomicBool::new(false)), Arc::default());
+        let serving = Serving { socket, stop: Arc::clone(&stop), heard: Arc::clone(&heard) };
+        let thread = Some(std::thread::spawn(move || serving.run(script)));
+        Self { port, stop, heard, thread }
+    }
+
+    /// The port that it listens on.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A client whose only node this is.
+    pub(crate) fn client(&self, timeout: Duration) -> Client {
+        let uuid = Uuid::from_u128(1);
+        let member = Member { id: "node-0".parse().unwrap(), uuid, weight: 1, zone: String::new() };
+        let partitions = PartitionCount::new(1).unwrap();
+        let table = Table::new(&[0], partitions, 1, 1).unwrap();
+        let strategy =
+            StrategyPin { name: "only".into(), sha256: Digest::of(b"only"), config: String::new() };
+        let layout = Layout {
+            format: LAYOUT_FORMAT,
+            cluster: Uuid::from_u128(2),
+            epoch: 1,
+            phase: Phase::Stable,
+            partitions,
+            replicas: 1,
+            strategy,
+            members: vec![member],
+            table: table.digest(),
+        };
+        let endpoint = Endpoint::tcp("127.0.0.1", self.port).unwrap();
+        Client::fixed(layout, table, &HashMap::from([(uuid, endpoint)]), timeout).unwrap()
+    }
+
+    /// Waits until the node has died by its script.
+    pub(crate) fn wait(mut self) {
+        self.thread.take().unwrap().join().unwrap();
+    }
+
+    /// Stops the node, and says what it has heard.
+    pub(crate) fn stop(self) -> Heard {
+        let heard = Arc::clone(&self.heard);
+        drop(self);
+        let heard = heard.lock().unwrap();
+        heard.clone()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            let ended = thread.join();
+            if !std::thread::panicking() {
+                ended.unwrap();
+            }
+        }
+    }
+}
+
+struct Serving {
+    socket: zmq::Socket,
+    stop: Arc<AtomicBool>,
+    heard: Arc<Mutex<Heard>>,
+}
+
+impl Serving {
+    fn run(self, mut script: impl FnMut(&Request<'_>, usize) -> Answer) {
+        let mut peers = HashSet::new();
+        while !self.stop.load(Ordering::Acquire) {
+            if self.socket.poll(zmq::POLLIN, LOOK_MS).unwrap() == 0 {
+                continue;
+            }
+            let frames = self.socket.recv_multipart(0).unwrap();
+            let body = frames.get(2).map(Vec::as_slice);
+            let request = Request::decode(&frames[1], body, VALUE_BYTES_MAX_CEILING).unwrap();
+            peers.insert(frames[0].clone());
+            let received = self.note(&request, peers.len());
+            let frames_back = match script(&request, received) {
+                Answer::Content(content) => encoded(Some(id_of(&request)), content),
+                Answer::Frames(frames) => frames,
+                Answer::Nothing => continue,
+                Answer::Die => return,
+            };
+            let message = std::iter::once(frames[0].clone()).chain(frames_back);
+            self.socket.send_multipart(message, 0).unwrap();
+        }
+    }
+
+    fn note(&self, request: &Request<'_>, peers: usize) -> usize {
+        let mut heard = self.heard.lock().unwrap();
+        heard.requests += 1;
+        heard.peers = peers;
+        let operations = match &request.command {
+            Command::One(operation) => std::slice::from_ref(operation),
+            Command::Batch(operations) => operations,
+            _ => &[],
+        };
+        heard.operations.extend(operations.iter().map(|operation| {
+            let name = match operation {
+                Operation::Put { .. } => "PUT",
+                Operation::Get { .. } => "GET",
+                Operation::Delete { .. } => "DELETE",
+            };
+            format!("{name} {}", operation.key())
+        }));
+        heard.requests
+    }
+}
+
+/// The number by which the client knows its request.
+pub(crate) fn id_of(request: &Request<'_>) -> u64 {
+    match request.id {
+        Some(RequestId::Number(id)) => id,
+        _ => panic!("the client numbers its requests"),
+    }
+}
+
+/// The frames of an answer.
+pub(crate) fn encoded(id: Option<u64>, content: Content) -> Vec<Vec<u8>> {
+    let style = Style { values: Values::Body, versions: true };
+    let (header, body) = Reply { id: id.map(RequestId::Number), content }.encode(style);
+    std::iter::once(header).chain(body).collect()
+}
+
+/// The right answer of a node that stores nothing, but for a scan, which finds one record.
+pub(crate) fn carry_out(request: &Request<'_>) -> Content {
+    let done = |operation: &Operation<'_>| match operation {
+        Operation::Put { .. } => Done::Stored { version: Version { epoch: 1, sequence: 1 } },
+        Operation::Get { .. } => Done::Read(None),
+        Operation::Delete { .. } => Done::Deleted { existed: false },
+    };
+    match &request.command {
+        Command::One(operation) => {
+            Content::One { key: operation.key().to_owned(), done: done(operation) }
+        }
+        Command::Batch(operations) => {
+            Content::Batch(operations.iter().map(|operation| Ok(done(operation))).collect())
+        }
+        Command::Scan(_) => {
+            let record = Record { value: b"v".to_vec(), version: None };
+            Content::Page(Page { items: vec![("key".into(), record)], next: None })
+        }
+        other => panic!("the client does not ask this here: {other:?}"),
+    }
+}
