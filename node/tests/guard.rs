@@ -1,4 +1,5 @@
 //! The rules by which a node refuses what it does not own.
+#![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
 
 use kv_protocol::digest::Digest;
 use kv_protocol::layout::{LAYOUT_FORMAT, Layout, Member, Phase, StrategyPin, Table};

@@ -1,4 +1,5 @@
 //! The shard on disk: what is kept, what damage does, and carrying out operations on it.
+#![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
 
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};

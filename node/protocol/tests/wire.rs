@@ -1,4 +1,5 @@
 //! The messages, byte for byte, and their round trips.
+#![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
 
 use std::borrow::Cow;
 
