@@ -183,3 +183,28 @@ pub(crate) async fn names_of_members_may_be_in_lower_case(server: &Server) {
     await_status(&server.consul(), "agent-lower", CheckStatus::Passing).await;
     server.consul().deregister("agent-lower-0").await.unwrap();
 }
+
+pub(crate) async fn checks_without_an_id_are_named_after_their_service(server: &Server) {
+    let check = r#"{"TTL":"600s"}"#;
+    for (members, expected) in [
+        (format!(r#""Checks":[{check}]"#), vec!["service:agent-ids-0"]),
+        (
+            format!(r#""Check":{check},"Checks":[{check},{{"CheckID":"mine","TTL":"600s"}}]"#),
+            vec!["mine", "service:agent-ids-0:1", "service:agent-ids-0:2"],
+        ),
+    ] {
+        let body = format!(r#"{{"Name":"agent-ids","ID":"agent-ids-0",{members}}}"#);
+        let reply = put(server, "/v1/agent/service/register", body).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        let checks = get(server, "/v1/agent/checks").await.json();
+        let ids: Vec<&str> = checks
+            .as_object()
+            .unwrap()
+            .iter()
+            .filter(|(_, check)| check["ServiceID"] == "agent-ids-0")
+            .map(|(id, _)| id.as_str())
+            .collect();
+        assert_eq!(ids, expected);
+        server.consul().deregister("agent-ids-0").await.unwrap();
+    }
+}

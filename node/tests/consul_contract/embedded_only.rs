@@ -179,35 +179,98 @@ async fn a_shutdown_answers_those_who_wait_and_does_not_wait_for_those_who_dawdl
     drop(silent.shutdown().await);
 }
 
+/// What the agent at `address` answers to these bytes, which may be anything.
+async fn ask(address: SocketAddr, request: impl AsRef<[u8]>) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    // It may have heard enough before the end.
+    let _ = stream.write_all(request.as_ref()).await;
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+    let _ = read.expect("the agent answers or hangs up");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn put_request(path: &str, body: &str) -> String {
+    format!("PUT {path} HTTP/1.0\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
 #[tokio::test]
-async fn what_only_other_agents_can_do_is_refused_with_a_hint() {
+async fn what_the_agent_cannot_do_is_refused_with_a_hint() {
     let directory = tempfile::tempdir().unwrap();
     let agent = start(directory.path()).await.unwrap();
-    let address = agent.address();
-    let ask = async |request: &str| {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        answer
-    };
-    let answer = ask("GET /v1/acl/tokens HTTP/1.0\r\n\r\n").await;
-    assert!(answer.contains(" 404 ") && answer.contains("kvnode dev"), "{answer}");
-    let answer = ask("GET /v1/health/service/kv?filter=x HTTP/1.0\r\n\r\n").await;
-    assert!(answer.contains(" 400 ") && answer.contains("filter"), "{answer}");
-    let body = r#"{"Name":"x","Check":{"HTTP":"http://x","Interval":"1s"}}"#;
-    let head = format!("PUT /v1/agent/service/register HTTP/1.0\r\nContent-Length: {}", body.len());
-    let answer = ask(&format!("{head}\r\n\r\n{body}")).await;
-    assert!(answer.contains(" 400 ") && answer.contains("http"), "{answer}");
-    let body = "x".repeat(64 * 1024 + 1);
-    let head = format!("PUT /v1/session/create HTTP/1.0\r\nContent-Length: {}", body.len());
-    let answer = ask(&format!("{head}\r\n\r\n{body}")).await;
-    assert!(answer.contains(" 413 ") && answer.contains("65536"), "{answer}");
-    let long = "k".repeat(2_049);
-    let answer = ask(&format!("PUT /v1/kv/{long} HTTP/1.0\r\nContent-Length: 0\r\n\r\n")).await;
-    assert!(answer.contains(" 400 ") && answer.contains("2048"), "{answer}");
-    let answer =
-        ask(&format!("PUT /v1/kv/{} HTTP/1.0\r\nContent-Length: 0\r\n\r\n", &long[1..])).await;
-    assert!(answer.contains(" 200 "), "{answer}");
+    let (register, session) = ("/v1/agent/service/register", "/v1/session/create");
+    let http_check = r#"{"Name":"x","Check":{"HTTP":"http://x","Interval":"1s"}}"#;
+    let body_limit = 64 * 1024;
+    let blanks = " ".repeat(body_limit);
+    let key = |length| put_request(&format!("/v1/kv/{}", "k".repeat(length)), "x");
+    for (request, status, hint) in [
+        ("GET /v1/acl/tokens HTTP/1.0\r\n\r\n".to_owned(), 404, "kvnode dev"),
+        ("GET /v1/health/service/kv?filter=x HTTP/1.0\r\n\r\n".to_owned(), 400, "filter"),
+        (put_request(register, http_check), 400, "http"),
+        (put_request(register, r#"{"Name":"x","Check":{}}"#), 400, "TTL"),
+        (put_request(register, r#"{"Name":"x","Check":{"TTL":"0s"}}"#), 400, "TTL"),
+        (put_request(session, &blanks), 400, "decode failed"),
+        (put_request(session, &format!("{blanks} ")), 413, "65536"),
+        (key(2_048), 200, "true"),
+        (key(2_049), 400, "2048"),
+    ] {
+        let answer = ask(agent.address(), &request).await;
+        let head = answer.lines().next().unwrap_or_default();
+        assert!(head.contains(&format!(" {status} ")), "{request:.80} gave {answer}");
+        assert!(answer.contains(hint), "{request:.80} gave {answer}");
+    }
+    agent.shutdown().await;
+}
+
+#[tokio::test]
+async fn nothing_that_is_sent_brings_the_agent_down() {
+    let directory = tempfile::tempdir().unwrap();
+    let agent = start(directory.path()).await.unwrap();
+    let (register, session) = ("/v1/agent/service/register", "/v1/session/create");
+    let deep = format!(r#"{{"Name":{}"#, "[".repeat(60_000));
+    for (request, status) in [
+        (b"GET /v1/kv/%ff%fe HTTP/1.0\r\n\r\n".to_vec(), 400),
+        (b"GET /v1/kv/% HTTP/1.0\r\n\r\n".to_vec(), 404),
+        (b"GET /v1/kv/a?index=99999999999999999999999 HTTP/1.0\r\n\r\n".to_vec(), 400),
+        (b"GET /v1/kv/?keys&separator= HTTP/1.0\r\n\r\n".to_vec(), 404),
+        (put_request("/v1/kv/a?cas=18446744073709551615", "x").into(), 200),
+        (put_request("/v1/kv/a?flags=18446744073709551616", "x").into(), 500),
+        (put_request(register, &deep).into(), 400),
+        (put_request(register, r#"{"Name":"x","Check":{"TTL":"2562047h"}}"#).into(), 200),
+        (put_request(register, r#"{"Name":"x","Check":{"TTL":"2562048h"}}"#).into(), 400),
+        (put_request(session, r#"{"LockDelay":-1.5e300}"#).into(), 400),
+        (put_request(session, r#"{"TTL":"9999999999h"}"#).into(), 500),
+    ] {
+        let answer = ask(agent.address(), &request).await;
+        let head = answer.lines().next().unwrap_or_default();
+        let shown = String::from_utf8_lossy(&request[..request.len().min(80)]);
+        assert!(head.contains(&format!(" {status} ")), "{shown} gave {answer}");
+    }
+    // The agent may hang up before it has read all of these, so what it says may be lost.
+    for flood in [
+        vec![0xff; 100_000],
+        format!("GET /{} HTTP/1.0\r\n\r\n", "x".repeat(1 << 20)).into(),
+        format!("GET / HTTP/1.0\r\n{}\r\n", "h: x\r\n".repeat(10_000)).into(),
+    ] {
+        let answer = ask(agent.address(), &flood).await;
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+    }
+    for unfinished in [
+        "",
+        "GET /v1/kv/a HTT",
+        "PUT /v1/kv/a HTTP/1.1\r\nContent-Length: 18446744073709551615\r\n\r\nx",
+        "PUT /v1/kv/a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n",
+    ] {
+        let mut stream = TcpStream::connect(agent.address()).await.unwrap();
+        stream.write_all(unfinished.as_bytes()).await.unwrap();
+    }
+
+    // A session with the longest lock delay can be ended.
+    let consul = client(&agent);
+    let body = r#"{"LockDelay":18446744073709551615}"#;
+    let answer = ask(agent.address(), put_request(session, body)).await;
+    let id = answer.split('"').nth(3).unwrap();
+    assert!(consul.kv_acquire("lock", b"", id).await.unwrap());
+    consul.session_destroy(id).await.unwrap();
     agent.shutdown().await;
 }

@@ -75,6 +75,16 @@ pub(crate) async fn the_documents_have_the_documented_members(server: &Server) {
     }]);
     assert_contains(&catalog.json(), &expected);
 
+    let checks = get(server, "/v1/health/checks/health-doc").await;
+    assert!(checks.index() > 0);
+    assert_contains(&checks.json(), &json!([check]));
+    let nodes = get(server, "/v1/catalog/nodes").await;
+    assert!(nodes.index() > 0);
+    let expected = json!([{"Node": node, "Address": "127.0.0.1", "Datacenter": "dc1"}]);
+    assert_contains(&nodes.json(), &expected);
+    let peers = get(server, "/v1/status/peers").await.json();
+    assert_eq!(peers, json!([get(server, "/v1/status/leader").await.json()]));
+
     let services = get(server, "/v1/catalog/services").await;
     assert!(services.index() > 0);
     assert_eq!(services.json()[name], json!([]));

@@ -73,7 +73,8 @@ contracts! {
         a_check_that_is_not_passed_becomes_critical,
         registering_again_replaces_the_service,
         what_is_not_understood_is_refused,
-        names_of_members_may_be_in_lower_case;
+        names_of_members_may_be_in_lower_case,
+        checks_without_an_id_are_named_after_their_service;
     health:
         all_instances_are_listed_with_their_status,
         the_documents_have_the_documented_members,

@@ -1,4 +1,4 @@
-//! What only a real Consul has: access control and TLS.
+//! What only a real Consul has: access control, TLS, and a command line of its own.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use kv_protocol::consul::{CheckStatus, Consul, ConsulConfig, ConsulError, Read};
 
 use crate::agent::{await_status, registration};
 use crate::real_consul::{RealConsul, real_consul_binary};
-use crate::server::PATIENCE;
+use crate::server::{PATIENCE, Server};
 
 fn client(address: &str, variables: &[(&str, &str)]) -> Consul {
     let variable = |name: &str| {
@@ -101,4 +101,36 @@ async fn tls_is_spoken_with_the_usual_variables() {
     // Plain HTTP at the same port is a clear error too.
     let error = client(&address, &[]).leader().await.unwrap_err();
     assert!(error.to_string().contains("HTTPS"), "{error}");
+}
+
+/// Whoever wrote this program knew nothing of the embedded agent.
+#[test]
+fn consuls_own_command_line_works_with_the_embedded_agent() {
+    let Some(binary) = real_consul_binary() else { return };
+    let server = Server::embedded();
+    let run = |arguments: &[&str]| {
+        let output = Command::new(&binary)
+            .args(arguments)
+            .env("CONSUL_HTTP_ADDR", server.address().to_string())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "consul {arguments:?} gave {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    run(&["kv", "put", "cli/a", "value"]);
+    run(&["kv", "put", "-flags=7", "cli/b", "other"]);
+    assert_eq!(run(&["kv", "get", "cli/a"]), "value\n");
+    assert_eq!(run(&["kv", "get", "-recurse", "cli/"]), "cli/a:value\ncli/b:other\n");
+    assert!(run(&["kv", "get", "-detailed", "cli/b"]).contains("Flags            7"));
+    assert_eq!(run(&["kv", "get", "-keys", "cli"]), "cli/\n");
+    run(&["kv", "delete", "-recurse", "cli/"]);
+    assert_eq!(run(&["kv", "get", "-recurse", "cli/"]), "");
+
+    run(&["services", "register", "-name=cli-web", "-id=cli-web-0", "-port=80", "-meta=a=b"]);
+    assert!(run(&["catalog", "services"]).contains("cli-web"));
+    assert!(run(&["catalog", "nodes"]).contains("127.0.0.1"));
+    run(&["services", "deregister", "-id=cli-web-0"]);
+    assert!(!run(&["catalog", "services"]).contains("cli-web"));
+    // It makes a session, renews it, locks a key, watches it, and cleans up.
+    assert_eq!(run(&["lock", "cli-lock", "echo held"]), "held\n");
 }

@@ -119,7 +119,7 @@ impl Consul {
         self.http.send(request).await?.success()?.json()
     }
 
-    /// Deletes the key if its modify index is still `expected_index`, which must not be 0. Returns
+    /// Deletes the key if its modify index is still `expected_index`; 0 deletes nothing. Returns
     /// whether the key is gone; a key that was not there is gone.
     ///
     /// # Errors

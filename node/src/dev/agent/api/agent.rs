@@ -1,4 +1,4 @@
-//! `/v1/agent/...` and `/v1/status/leader`: this agent, and the services that register with it.
+//! `/v1/agent/...` and `/v1/status/...`: this agent, and the services that register with it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -27,6 +27,10 @@ type Body = Result<Bytes, BytesRejection>;
 
 pub(super) async fn leader(State(api): State<Api>) -> Json<Value> {
     Json(json!(api.address.to_string()))
+}
+
+pub(super) async fn peers(State(api): State<Api>) -> Json<Value> {
+    Json(json!([api.address.to_string()]))
 }
 
 pub(super) async fn identity(State(api): State<Api>) -> Json<Value> {
@@ -132,14 +136,16 @@ fn registration(body: RegisterBody) -> Result<Registration, ApiError> {
     let id = body.id.filter(|id| !id.is_empty()).unwrap_or_else(|| name.clone());
     let meta = body.meta.unwrap_or_default();
     validate_meta(&meta)?;
-    let several = body.checks.unwrap_or_default();
-    let single = body.check.map(|check| (format!("service:{id}"), check));
-    let checks = several
+    let checks: Vec<CheckBody> =
+        body.check.into_iter().chain(body.checks.into_iter().flatten()).collect();
+    let several = checks.len() > 1;
+    let checks = checks
         .into_iter()
-        .enumerate()
-        .map(|(n, check)| (format!("service:{id}:{}", n + 1), check))
-        .chain(single)
-        .map(|(default_id, check)| check_definition(&name, default_id, check))
+        .zip(1..)
+        .map(|(check, n)| {
+            let number = if several { format!(":{n}") } else { String::new() };
+            check_definition(&name, format!("service:{id}{number}"), check)
+        })
         .collect::<Result<_, _>>()?;
     let service = ServiceDefinition {
         id,

@@ -106,6 +106,32 @@ pub(super) async fn checks_in_state(
     Ok(indexed_json(index, &checks))
 }
 
+pub(super) async fn checks_of_service(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    asked: Asked,
+) -> Result<Response, ApiError> {
+    let params = parameters(asked)?;
+    let view = |state: &AgentState| {
+        let catalog = &state.catalog;
+        let checks: Vec<Value> = catalog
+            .instances(&name)
+            .flat_map(|service| catalog.checks_of(&service.definition.id))
+            .map(|check| check_json(catalog, check))
+            .collect();
+        (catalog.service_index(&name), checks)
+    };
+    let (index, checks) = api.core.read(params.wait()?, view).await;
+    Ok(indexed_json(index, &checks))
+}
+
+/// The machines in the catalog, which never change here.
+pub(super) async fn nodes(State(api): State<Api>, asked: Asked) -> Result<Response, ApiError> {
+    let params = parameters(asked)?;
+    let (index, ()) = api.core.read(params.wait()?, |_| (NODE_INDEX, ())).await;
+    Ok(indexed_json(index, &[node_json(&api)]))
+}
+
 /// The instances of a service, only those with a tag if one is asked for.
 fn selected<'a>(
     catalog: &'a Catalog,
@@ -145,19 +171,9 @@ fn catalog_json(api: &Api, service: &Service) -> Value {
 
 fn health_json(api: &Api, catalog: &Catalog, service: &Service) -> Value {
     let ServiceDefinition { id, name, tags, address, port, meta } = &service.definition;
-    let node_address = api.address.ip().to_string();
     let checks = catalog.checks_of(id).map(|check| check_json(catalog, check));
     json!({
-        "Node": {
-            "ID": api.core.node_id(),
-            "Node": NODE_NAME,
-            "Address": node_address,
-            "Datacenter": DATACENTER,
-            "TaggedAddresses": {"lan": node_address, "wan": node_address},
-            "Meta": {},
-            "CreateIndex": NODE_INDEX,
-            "ModifyIndex": NODE_INDEX,
-        },
+        "Node": node_json(api),
         "Service": {
             "ID": id,
             "Service": name,
@@ -172,6 +188,20 @@ fn health_json(api: &Api, catalog: &Catalog, service: &Service) -> Value {
             "ModifyIndex": service.modify_index,
         },
         "Checks": std::iter::once(node_check_json()).chain(checks).collect::<Vec<_>>(),
+    })
+}
+
+fn node_json(api: &Api) -> Value {
+    let address = api.address.ip().to_string();
+    json!({
+        "ID": api.core.node_id(),
+        "Node": NODE_NAME,
+        "Address": address,
+        "Datacenter": DATACENTER,
+        "TaggedAddresses": {"lan": address, "wan": address},
+        "Meta": {},
+        "CreateIndex": NODE_INDEX,
+        "ModifyIndex": NODE_INDEX,
     })
 }
 

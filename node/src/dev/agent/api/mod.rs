@@ -2,7 +2,7 @@
 //!
 //! | module | paths |
 //! |---|---|
-//! | `agent` | `/v1/agent/...`, `/v1/status/leader` |
+//! | `agent` | `/v1/agent/...`, `/v1/status/...` |
 //! | `catalog` | `/v1/catalog/...`, `/v1/health/...` |
 //! | `kv` | `/v1/kv/...` |
 //! | `session` | `/v1/session/...` |
@@ -51,6 +51,7 @@ pub(super) fn router(core: Arc<Core>, address: SocketAddr) -> Router {
     };
     Router::new()
         .route("/v1/status/leader", get(agent::leader))
+        .route("/v1/status/peers", get(agent::peers))
         .route("/v1/agent/self", get(agent::identity))
         .route("/v1/agent/services", get(agent::services))
         .route("/v1/agent/service/{id}", get(agent::service))
@@ -61,9 +62,11 @@ pub(super) fn router(core: Arc<Core>, address: SocketAddr) -> Router {
         .route("/v1/agent/check/warn/{id}", put(agent::warn))
         .route("/v1/agent/check/fail/{id}", put(agent::fail))
         .route("/v1/agent/check/update/{id}", put(agent::update))
+        .route("/v1/catalog/nodes", get(catalog::nodes))
         .route("/v1/catalog/services", get(catalog::services))
         .route("/v1/catalog/service/{name}", get(catalog::instances))
         .route("/v1/health/service/{name}", get(catalog::health))
+        .route("/v1/health/checks/{name}", get(catalog::checks_of_service))
         .route("/v1/health/state/{state}", get(catalog::checks_in_state))
         .route("/v1/kv/", kv_routes())
         .route("/v1/kv/{*key}", kv_routes())
