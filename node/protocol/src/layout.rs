@@ -242,7 +242,7 @@ impl Table {
                 layout.epoch, layout.table
             )));
         }
-        if bytes.len() % 2 != 0 {
+        if !bytes.len().is_multiple_of(2) {
             return Err(LayoutError::Table("it has an odd number of bytes".into()));
         }
         let owners: Vec<u32> = bytes
