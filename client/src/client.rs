@@ -5,8 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
-use futures::stream::Stream;
+use futures::stream::{self, Stream, StreamExt};
 use kv_protocol::digest::Digest;
 use kv_protocol::layout::{Layout, Table};
 use kv_protocol::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX_CEILING};
@@ -24,6 +23,7 @@ use crate::dispatch::{Dispatcher, Errand};
 use crate::endpoint::Endpoint;
 use crate::error::ClientError;
 use crate::genesis::Creation;
+use crate::limits::QUEUE_OPERATIONS_MAX;
 use crate::retry::Attempts;
 use crate::routing::{Retry, Verdict, View, judge};
 use crate::scan::{self, Scannable};
@@ -81,7 +81,7 @@ impl Client {
     pub async fn connect(config: ClientConfig) -> Result<Self, ClientError> {
         let connections = open()?;
         let cluster = Cluster::connect(&config, &connections);
-        let (cluster, creation) = within(&config, cluster).await?;
+        let (cluster, creation) = config.within(cluster).await?;
         Ok(Self::new(cluster, connections, config.timeout, creation))
     }
 
@@ -92,7 +92,7 @@ impl Client {
     pub async fn create(config: ClientConfig, new: NewCluster) -> Result<Self, ClientError> {
         let connections = open()?;
         let cluster = Cluster::create(&config, &connections, &new);
-        let (cluster, creation) = within(&config, cluster).await?;
+        let (cluster, creation) = config.within(cluster).await?;
         Ok(Self::new(cluster, connections, config.timeout, Some(creation)))
     }
 
@@ -215,14 +215,16 @@ impl Client {
         for ((index, operation), chain) in operations.into_iter().enumerate().zip(chain_of) {
             chains[chain].push((index, operation));
         }
-        let chains = chains.into_iter().map(|chain| async {
+        let outcomes = stream::iter(chains).map(|chain| async {
             let mut outcomes = Vec::with_capacity(chain.len());
             for (index, operation) in chain {
                 outcomes.push((index, self.inner.perform(operation).await));
             }
             outcomes
         });
-        let mut outcomes: Vec<_> = join_all(chains).await.into_iter().flatten().collect();
+        // An operation's time begins when it begins, so not all of a long list begin at once.
+        let mut outcomes: Vec<_> =
+            outcomes.buffer_unordered(QUEUE_OPERATIONS_MAX).flat_map(stream::iter).collect().await;
         outcomes.sort_unstable_by_key(|(index, _)| *index);
         outcomes.into_iter().map(|(_, outcome)| outcome).collect()
     }
@@ -296,10 +298,7 @@ impl Inner {
                 Verdict::Fail(error) => return Err(error),
                 Verdict::Retry(retry) => {
                     alone |= retry.alone;
-                    attempts.pause(retry.problem).await?;
-                    if retry.refresh {
-                        self.cluster.refresh(&view).await?;
-                    }
+                    self.cluster.before_retry(&mut attempts, &retry, &view).await?;
                 }
             }
         }
@@ -322,19 +321,6 @@ impl Scannable for Inner {
 
 fn open() -> Result<Connections, ClientError> {
     Connections::open().map_err(|error| ClientError::Local(error.to_string()))
-}
-
-/// Bounds the time that it takes to connect.
-async fn within<T>(
-    config: &ClientConfig,
-    work: impl Future<Output = Result<T, ClientError>>,
-) -> Result<T, ClientError> {
-    let timeout = config.timeout;
-    tokio::time::timeout(timeout, work).await.unwrap_or_else(|_| {
-        let consul = config.consul.address();
-        let problem = format!("connecting to the cluster, by Consul at {consul}, takes too long");
-        Err(ClientError::Unavailable { timeout, problem })
-    })
 }
 
 /// Refuses what every node would refuse, before it is sent.

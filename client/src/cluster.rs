@@ -19,7 +19,8 @@ use crate::error::ClientError;
 use crate::genesis::{self, Creation, Genesis};
 use crate::limits::{REFRESH_SPACING_MIN, REFRESH_TIMEOUT};
 use crate::placement::{self, Placement, Question};
-use crate::routing::View;
+use crate::retry::Attempts;
+use crate::routing::{Retry, View};
 use crate::strategy::{Strategy, StrategySource};
 
 /// A cluster's current layout and addresses.
@@ -94,12 +95,31 @@ impl Cluster {
         self.registry.as_ref()
     }
 
+    /// Does what may help before an operation, routed by `seen`, is tried again: waits a moment, and
+    /// looks for a newer layout.
+    ///
+    /// # Errors
+    /// The operation's time is over, or the newer layout cannot be used.
+    pub(crate) async fn before_retry(
+        &self,
+        attempts: &mut Attempts,
+        retry: &Retry,
+        seen: &Arc<View>,
+    ) -> Result<(), ClientError> {
+        attempts.pause(&retry.problem).await?;
+        if !retry.refresh {
+            return Ok(());
+        }
+        let looked = tokio::time::timeout_at(attempts.deadline().into(), self.refresh(seen)).await;
+        looked.unwrap_or_else(|_| Err(attempts.over(&retry.problem)))
+    }
+
     /// Looks whether Consul knows something newer than `seen`, unless somebody else just did.
     /// Where Consul cannot be asked, what is known stays.
     ///
     /// # Errors
     /// The newer layout cannot be used, so that to go on would be wrong.
-    pub(crate) async fn refresh(&self, seen: &Arc<View>) -> Result<(), ClientError> {
+    async fn refresh(&self, seen: &Arc<View>) -> Result<(), ClientError> {
         let Some(registry) = &self.registry else { return Ok(()) };
         let mut looked = self.looked.lock().await;
         let current = self.view();

@@ -8,6 +8,7 @@ use kv_protocol::limits::PARTITIONS_DEFAULT;
 use kv_protocol::name::Name;
 use kv_protocol::partition::PartitionCount;
 
+use crate::error::ClientError;
 use crate::limits::TIMEOUT_DEFAULT;
 use crate::strategy::StrategySource;
 
@@ -32,6 +33,19 @@ impl ClientConfig {
     pub fn new(consul: ConsulConfig) -> Self {
         let cluster = CLUSTER_DEFAULT.parse().expect("the default is a valid name");
         Self { consul, cluster, strategy: None, timeout: TIMEOUT_DEFAULT }
+    }
+
+    /// Bounds the time that it takes to find out about the cluster.
+    pub(crate) async fn within<T>(
+        &self,
+        work: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, ClientError> {
+        let timeout = self.timeout;
+        tokio::time::timeout(timeout, work).await.unwrap_or_else(|_| {
+            let consul = self.consul.address();
+            let problem = format!("Consul at {consul}, or the nodes that it names, are too slow");
+            Err(ClientError::Unavailable { timeout, problem })
+        })
     }
 }
 

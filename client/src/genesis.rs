@@ -214,3 +214,82 @@ impl Creation {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UUID: Uuid = Uuid::from_u128(1);
+
+    fn cluster() -> Name {
+        "default".parse().unwrap()
+    }
+
+    fn instance() -> ServiceInstance {
+        let meta = [
+            (meta::CLUSTER, "default".to_owned()),
+            (meta::UUID, UUID.to_string()),
+            (meta::PROTOCOL, PROTOCOL_VERSION.to_owned()),
+            (meta::WEIGHT, "3".to_owned()),
+            (meta::ZONE, "rack-1".to_owned()),
+        ];
+        ServiceInstance {
+            id: "node-0".into(),
+            node: "machine".into(),
+            address: "127.0.0.1".into(),
+            port: 2000,
+            meta: meta.map(|(name, value)| (name.to_owned(), value)).into(),
+            status: CheckStatus::Passing,
+        }
+    }
+
+    fn status() -> NodeStatus {
+        NodeStatus {
+            node: "node-0".parse().unwrap(),
+            uuid: UUID,
+            cluster_name: cluster(),
+            layout: None,
+            keys: 0,
+            bytes: 0,
+            value_bytes_max: 1,
+            disk_free_bytes: 1,
+            uptime_s: 1,
+            version: "0".into(),
+        }
+    }
+
+    fn problem(instance: &ServiceInstance, answer: Result<NodeStatus, String>) -> String {
+        match member(&cluster(), instance, answer) {
+            Err(ClientError::NodeNotReady { node, problem }) if node == "node-0" => problem,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_node_becomes_the_member_that_it_says_it_is() {
+        let member = member(&cluster(), &instance(), Ok(status())).unwrap();
+        assert_eq!((member.id.as_str(), member.uuid), ("node-0", UUID));
+        assert_eq!((member.weight, member.zone.as_str()), (3, "rack-1"));
+    }
+
+    #[test]
+    fn a_node_in_doubt_is_no_member() {
+        let with = |name: &str, value: &str| {
+            let mut instance = instance();
+            instance.meta.insert(name.to_owned(), value.to_owned());
+            instance
+        };
+        let critical = ServiceInstance { status: CheckStatus::Critical, ..instance() };
+        assert!(problem(&critical, Ok(status())).contains("critical"));
+        assert!(problem(&instance(), Err("silence".into())).contains("silence"));
+        assert!(problem(&with(meta::PROTOCOL, "2"), Ok(status())).contains("protocol"));
+        assert!(problem(&with(meta::WEIGHT, "much"), Ok(status())).contains("weight"));
+        assert!(
+            problem(&with(meta::UUID, "none"), Ok(status())).contains("not what it registered")
+        );
+        let other = NodeStatus { uuid: Uuid::from_u128(2), ..status() };
+        assert!(problem(&instance(), Ok(other)).contains("not what it registered"));
+        let elsewhere = NodeStatus { cluster_name: "other".parse().unwrap(), ..status() };
+        assert!(problem(&instance(), Ok(elsewhere)).contains("cluster other"));
+    }
+}

@@ -26,15 +26,20 @@ impl Attempts {
     ///
     /// # Errors
     /// [`ClientError::Unavailable`] where there is no time for another one.
-    pub(crate) async fn pause(&mut self, problem: String) -> Result<(), ClientError> {
+    pub(crate) async fn pause(&mut self, problem: &str) -> Result<(), ClientError> {
         let pause = pause(self.failed, rand::random_range(0.5..=1.0));
         self.failed = self.failed.saturating_add(1);
         if Instant::now() + pause >= self.deadline {
-            return Err(ClientError::Unavailable { timeout: self.timeout, problem });
+            return Err(self.over(problem));
         }
         tracing::debug!(%problem, ?pause, "trying again");
         tokio::time::sleep(pause).await;
         Ok(())
+    }
+
+    /// The error that says that the time is over.
+    pub(crate) fn over(&self, problem: &str) -> ClientError {
+        ClientError::Unavailable { timeout: self.timeout, problem: problem.to_owned() }
     }
 }
 
@@ -62,8 +67,8 @@ mod tests {
     #[tokio::test]
     async fn there_is_no_attempt_after_the_deadline() {
         let mut attempts = Attempts::within(Duration::ZERO);
-        let error = attempts.pause("no way".into()).await.unwrap_err();
+        let error = attempts.pause("no way").await.unwrap_err();
         assert!(error.to_string().contains("no way"), "{error}");
-        Attempts::within(RETRY_PAUSE_MAX).pause(String::new()).await.unwrap();
+        Attempts::within(RETRY_PAUSE_MAX).pause("no way yet").await.unwrap();
     }
 }

@@ -108,10 +108,7 @@ impl<C: Scannable> NodeScan<C> {
                 Verdict::Done(page) => return Ok(page),
                 Verdict::Fail(error) => return Err(error),
                 Verdict::Retry(retry) => {
-                    attempts.pause(retry.problem).await?;
-                    if retry.refresh {
-                        cluster.refresh(&view).await?;
-                    }
+                    cluster.before_retry(&mut attempts, &retry, &view).await?;
                 }
             }
         }

@@ -60,7 +60,7 @@ pub struct NodeReport {
 pub async fn inspect(config: &ClientConfig) -> Result<ClusterStatus, ClientError> {
     let connections = Connections::open().map_err(|error| ClientError::Local(error.to_string()))?;
     let consul = Consul::new(&config.consul)?;
-    look(&consul, &config.cluster, &connections, config.timeout).await
+    config.within(look(&consul, &config.cluster, &connections, config.timeout)).await
 }
 
 pub(crate) async fn look(
@@ -136,5 +136,66 @@ pub(crate) async fn ask_status(
         Ok(Content::Refused(refusal)) => Err(refusal.message),
         Ok(_) => Err("its answer is not the answer to STATUS".into()),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kv_protocol::consul_keys::meta;
+    use kv_protocol::digest::Digest;
+    use kv_protocol::layout::{LAYOUT_FORMAT, Member, Phase, StrategyPin};
+    use kv_protocol::partition::PartitionCount;
+
+    use super::*;
+
+    fn layout(members: impl IntoIterator<Item = u128>) -> Layout {
+        let member = |number: u128| Member {
+            id: format!("node-{number}").parse().unwrap(),
+            uuid: Uuid::from_u128(number),
+            weight: 1,
+            zone: String::new(),
+        };
+        let strategy =
+            StrategyPin { name: "s".into(), sha256: Digest::of(b"s"), config: String::new() };
+        Layout {
+            format: LAYOUT_FORMAT,
+            cluster: Uuid::from_u128(9),
+            epoch: 1,
+            phase: Phase::Stable,
+            partitions: PartitionCount::new(1).unwrap(),
+            replicas: 1,
+            strategy,
+            members: members.into_iter().map(member).collect(),
+            table: Digest::of(b"t"),
+        }
+    }
+
+    fn instance(id: &str, uuid: u128) -> ServiceInstance {
+        ServiceInstance {
+            id: id.into(),
+            node: "machine".into(),
+            address: "127.0.0.1".into(),
+            port: 2000,
+            meta: [(meta::UUID.to_owned(), Uuid::from_u128(uuid).to_string())].into(),
+            status: CheckStatus::Passing,
+        }
+    }
+
+    #[test]
+    fn members_and_strangers_are_both_shown() {
+        let silent = || Err("silent".to_owned());
+        let instances = [instance("other.node-7", 7), instance("other.node-2", 2)];
+        let asked = instances.iter().map(|instance| (instance, silent()));
+        let cluster = "other".parse().unwrap();
+        let nodes = reports(&cluster, Some(&layout([1, 2])), asked);
+        let shown: Vec<_> =
+            nodes.iter().map(|it| (&*it.id, it.member, it.health.is_some())).collect();
+        assert_eq!(
+            shown,
+            [("node-1", true, false), ("node-2", true, true), ("node-7", false, true)]
+        );
+        assert!(nodes[0].answer.as_ref().unwrap_err().contains("not registered"));
+        let asked = instances.iter().map(|instance| (instance, silent()));
+        assert_eq!(reports(&cluster, None, asked).len(), 2);
     }
 }

@@ -1,5 +1,7 @@
 //! The client against nodes that answer nonsense, the wrong thing, too late or never.
 
+#![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
+
 #[path = "support/scripted_node.rs"]
 mod scripted_node;
 
@@ -26,8 +28,11 @@ async fn assert_works(client: &Client) {
     client.put("after", "all").await.expect("the client goes on after trouble");
 }
 
-/// A node whose first answer is `nonsense` and whose others are right.
-async fn after_nonsense(nonsense: fn(u64) -> Vec<Vec<u8>>) -> [ClientError; 2] {
+/// The frames of an answer to the request with this id.
+type Nonsense = fn(u64) -> Vec<Vec<u8>>;
+
+/// What comes of a read and a write that are answered with `nonsense`.
+async fn after_nonsense(nonsense: Nonsense) -> [ClientError; 2] {
     let node = Node::start(move |request, received| match received {
         1 | 2 => Answer::Frames(nonsense(scripted_node::id_of(request))),
         _ => Answer::Content(carry_out(request)),
@@ -40,7 +45,7 @@ async fn after_nonsense(nonsense: fn(u64) -> Vec<Vec<u8>>) -> [ClientError; 2] {
 
 #[tokio::test]
 async fn nonsense_is_named_and_survived() {
-    let nonsense: [fn(u64) -> Vec<Vec<u8>>; 10] = [
+    let nonsense: [Nonsense; 10] = [
         |_| vec![b"\xff\x00 not JSON".to_vec()],
         |_| vec![b"{}".to_vec()],
         |_| vec![b"[".repeat(100_000)],

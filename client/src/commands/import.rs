@@ -17,8 +17,9 @@ use crate::exit::Failure;
 use crate::lines::{self, BUFFER_BYTES, BadLine, Chunk, Record};
 use crate::progress::Progress;
 
-/// How many chunks are being stored at the same time.
-const CHUNKS_IN_FLIGHT_MAX: usize = 8;
+/// How many chunks are being stored at the same time. An operation's time begins when its chunk's
+/// does, so a slow cluster must get through all of them in that time.
+const CHUNKS_IN_FLIGHT_MAX: usize = 4;
 
 pub(super) async fn run(session: &Session, import: Import) -> Result<(), Failure> {
     // Opened first, so that a wrong name is found before anything happens.

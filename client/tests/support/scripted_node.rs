@@ -52,7 +52,9 @@ pub(crate) struct Node {
 
 impl Node {
     /// Starts a node on a free port. The script is told each request and how many have come.
-    pub(crate) fn start(script: impl FnMut(&Request<'_>, usize) -> Answer + Send + 'static) -> Self {
+    pub(crate) fn start(
+        script: impl FnMut(&Request<'_>, usize) -> Answer + Send + 'static,
+    ) -> Self {
         Self::bind("tcp://127.0.0.1:*", script)
     }
 
