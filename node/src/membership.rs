@@ -18,6 +18,8 @@ use crate::identity::Identity;
 const CHECK_TTL: Duration = Duration::from_secs(10);
 /// How often a node gives a sign of life.
 const CHECK_INTERVAL: Duration = Duration::from_secs(3);
+/// What a sign of life says in Consul.
+const SERVING: &str = "serving";
 /// How long a stopping node tries to deregister.
 const DEREGISTER_WITHIN: Duration = Duration::from_secs(3);
 
@@ -198,7 +200,9 @@ impl Registration {
     /// # Errors
     /// What Consul says.
     pub async fn register(&self) -> Result<(), ConsulError> {
-        self.consul.register(&self.service).await
+        self.consul.register(&self.service).await?;
+        // A node that Consul knew as critical would stay so until its next sign of life.
+        self.consul.check_pass(&self.service.id, SERVING).await
     }
 
     /// Passes the node's check for as long as the serving loop shows that it turns, and registers
@@ -244,7 +248,7 @@ impl Registration {
     }
 
     async fn report(&self) -> Result<(), ConsulError> {
-        match self.consul.check_pass(&self.service.id, "serving").await {
+        match self.consul.check_pass(&self.service.id, SERVING).await {
             Err(ConsulError::UnknownCheck { .. }) => {
                 info!("Consul has forgotten this node: registering again");
                 self.register().await

@@ -9,7 +9,7 @@
 //!   forms on the wire are in `request_wire` and `reply_wire`, the frames around them in [`frame`].
 //! - [`partition`], [`version`], [`digest`], [`name`]: the small values that they are made of.
 //! - [`layout`]: the cluster's source of truth, and the table that says who owns what.
-//! - [`consul_keys`]: where things lie in Consul.
+//! - [`consul`]: the client for Consul's HTTP API; [`consul_keys`]: where things lie in it.
 //! - [`limits`]: every shared limit.
 //!
 //! ```
