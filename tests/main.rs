@@ -14,4 +14,6 @@
 
 mod harness;
 
+mod consul_outages;
+mod membership;
 mod wire;

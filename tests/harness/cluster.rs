@@ -116,6 +116,18 @@ impl Cluster {
         }
     }
 
+    /// Starts nodes that choose their ids themselves, all at the same time.
+    #[track_caller]
+    pub(crate) fn add_nodes_without_ids(&mut self, count: usize) {
+        let first = self.nodes.len();
+        for _ in 0..count {
+            self.spawn_node(&["--port", "0"]);
+        }
+        for node in &mut self.nodes[first..] {
+            node.wait_until_ready();
+        }
+    }
+
     /// Starts a node with these arguments and those that every node of this cluster has, and waits
     /// until it is ready. Returns its number.
     #[track_caller]
@@ -136,6 +148,18 @@ impl Cluster {
     /// A node that is expected not to start, or a question such as `--help`.
     pub(crate) fn kvnode(&self, args: &[&str]) -> Run {
         Run::new(kvnode(), self.directory()).args(self.node_args(args))
+    }
+
+    /// A node that is told everything by `args`, except where its data is to be.
+    pub(crate) fn kvnode_anywhere(&self, args: &[&str]) -> Run {
+        Run::new(kvnode(), self.directory())
+            .args(args)
+            .arg_path("--data-dir", &self.data_directory())
+    }
+
+    /// A client's command that is told everything by `args`.
+    pub(crate) fn kvclient_anywhere(&self, args: &[&str]) -> Run {
+        Run::new(kvclient(), self.directory()).args(args)
     }
 
     /// A client's command in this cluster.

@@ -12,16 +12,20 @@ use serde_json::Value;
 /// How long an answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
-/// The JSON at `path`.
+/// The JSON at `path`; none where there is nothing.
 ///
 /// # Panics
 /// Where it is not answered with JSON.
 #[track_caller]
-pub(crate) fn get_json(address: &str, path: &str) -> Value {
+pub(crate) fn get_json(address: &str, path: &str) -> Option<Value> {
     let answer = get(address, path).unwrap_or_else(|error| panic!("GET {path}: {error}"));
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    if head.contains(" 404 ") {
+        return None;
+    }
     assert!(head.contains(" 200 "), "GET {path}: {answer}");
-    serde_json::from_str(body).unwrap_or_else(|error| panic!("GET {path}: {error}: {body}"))
+    let json = serde_json::from_str(body);
+    Some(json.unwrap_or_else(|error| panic!("GET {path}: {error}: {body}")))
 }
 
 fn get(address: &str, path: &str) -> std::io::Result<String> {
@@ -44,14 +48,12 @@ pub(crate) struct Impostor {
 impl Impostor {
     /// A server that answers everything with status 500.
     pub(crate) fn failing() -> Self {
-        Self::start(Some(
-            "HTTP/1.1 500 Internal Server Error\r\ncontent-length: 9\r\n\r\nNo leader",
-        ))
+        Self::start(Some(("500 Internal Server Error", "No leader")))
     }
 
     /// A server that answers with text that is no Consul's.
     pub(crate) fn strange() -> Self {
-        Self::start(Some("HTTP/1.1 200 OK\r\ncontent-length: 15\r\n\r\n<html>hi</html>"))
+        Self::start(Some(("200 OK", "<html>hi</html>")))
     }
 
     /// A server that takes connections and never answers.
@@ -59,7 +61,7 @@ impl Impostor {
         Self::start(None)
     }
 
-    fn start(answer: Option<&'static str>) -> Self {
+    fn start(answer: Option<(&'static str, &'static str)>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
         let address = listener.local_addr().expect("it has an address").to_string();
         let stop = Arc::new(AtomicBool::new(false));
@@ -70,10 +72,14 @@ impl Impostor {
                 if stopped.load(Ordering::Acquire) {
                     return;
                 }
-                if let Some(answer) = answer {
+                if let Some((status, body)) = answer {
                     let mut request = [0; 4096];
                     let _ = stream.read(&mut request);
-                    let _ = stream.write_all(answer.as_bytes());
+                    let length = body.len();
+                    let _ = write!(
+                        stream,
+                        "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+                    );
                 } else {
                     held.push(stream);
                 }

@@ -4,7 +4,9 @@
 //! - [`process`]: one running program; [`run`]: one that is expected to end;
 //! - [`backend`]: the Consul that a test uses, embedded or real ([`consul`]);
 //! - [`dev`]: `kvnode dev`; [`cluster`] and [`node`]: nodes that a test starts one by one;
-//! - [`peer`], [`zmtp`], [`http`]: plain ZeroMQ, raw ZeroMQ frames and plain HTTP;
+//! - [`peer`], [`zmtp`], [`http`]: plain ZeroMQ, raw ZeroMQ frames and plain HTTP; [`catalog`]: what
+//!   Consul says;
+//! - [`library`]: the client's library;
 //! - [`wait`]: waiting for a condition.
 //!
 //! All ports are chosen by the system, and a process is known to be ready by the line that it
@@ -12,6 +14,7 @@
 
 pub(crate) mod backend;
 pub(crate) mod binaries;
+pub(crate) mod catalog;
 pub(crate) mod cluster;
 // Shared with other packages, which use other parts of it.
 #[allow(dead_code, unreachable_pub)]
@@ -19,6 +22,7 @@ mod consul;
 pub(crate) mod dev;
 mod environment;
 pub(crate) mod http;
+pub(crate) mod library;
 pub(crate) mod node;
 pub(crate) mod peer;
 pub(crate) mod process;

@@ -49,6 +49,12 @@ impl Run {
         self
     }
 
+    /// Adds an option whose value is a path.
+    pub(crate) fn arg_path(mut self, option: &str, path: &Path) -> Self {
+        self.command.arg(option).arg(path);
+        self
+    }
+
     /// Sets a variable.
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);

@@ -1,0 +1,54 @@
+//! The client's library, as programs use it.
+
+use std::future::Future;
+
+use kv_protocol::consul::ConsulConfig;
+use kvclient::{Client, ClientConfig, ClientError};
+use tokio::runtime::Runtime;
+
+use super::cluster::Cluster;
+
+/// A client with a runtime of its own, for tests that are not asynchronous.
+pub(crate) struct Library {
+    /// The client.
+    pub(crate) client: Client,
+    runtime: Runtime,
+}
+
+impl Library {
+    /// Connects to `cluster`.
+    ///
+    /// # Panics
+    /// Where that fails.
+    #[track_caller]
+    pub(crate) fn connect(cluster: &Cluster) -> Self {
+        let runtime = Runtime::new().expect("a runtime can be made");
+        let consul = ConsulConfig::resolve(Some(&cluster.consul())).expect("the address is one");
+        let mut config = ClientConfig::new(consul);
+        config.cluster = cluster.name().parse().expect("the cluster's name is one");
+        let client = runtime.block_on(Client::connect(config));
+        Self { client: client.unwrap_or_else(|error| panic!("{error}")), runtime }
+    }
+
+    /// Waits for what the client does.
+    pub(crate) fn wait_for<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
+    /// Stores a value.
+    ///
+    /// # Errors
+    /// The client's.
+    pub(crate) fn put(&self, key: &str, value: &str) -> Result<(), ClientError> {
+        self.wait_for(self.client.put(key, value)).map(drop)
+    }
+
+    /// Reads a value.
+    ///
+    /// # Errors
+    /// The client's.
+    pub(crate) fn get(&self, key: &str) -> Result<Option<Vec<u8>>, ClientError> {
+        let record = self.wait_for(self.client.get(key))?;
+        Ok(record.map(|record| record.value))
+    }
+}
