@@ -8,9 +8,7 @@ use std::time::Duration;
 use futures::stream::{self, Stream, StreamExt};
 use kv_protocol::digest::Digest;
 use kv_protocol::layout::{Layout, Table};
-use kv_protocol::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX_CEILING};
 use kv_protocol::partition::Partition;
-use kv_protocol::refusal::{bad_request, too_large};
 use kv_protocol::reply::{Done, Record};
 use kv_protocol::request::{Condition, Operation};
 use kv_protocol::version::Version;
@@ -19,14 +17,14 @@ use uuid::Uuid;
 use crate::cluster::Cluster;
 use crate::config::{ClientConfig, NewCluster};
 use crate::connection::Connections;
-use crate::dispatch::{Dispatcher, Errand};
+use crate::dispatch::Dispatcher;
 use crate::endpoint::Endpoint;
 use crate::error::ClientError;
+use crate::executor::{Executor, check_key};
 use crate::genesis::Creation;
 use crate::limits::QUEUE_OPERATIONS_MAX;
-use crate::retry::Attempts;
-use crate::routing::{Retry, Verdict, View, judge};
-use crate::scan::{self, Scannable};
+use crate::routing::View;
+use crate::scan;
 use crate::status::{self, ClusterStatus};
 
 /// A connection to one cluster. Clones share it, and may be used from any number of tasks: what they
@@ -36,15 +34,8 @@ use crate::status::{self, ClusterStatus};
 /// out in any order.
 #[derive(Clone)]
 pub struct Client {
-    inner: Arc<Inner>,
-}
-
-struct Inner {
-    cluster: Cluster,
-    connections: Connections,
-    dispatcher: Dispatcher,
-    timeout: Duration,
-    creation: Option<Creation>,
+    executor: Arc<Executor>,
+    creation: Option<Arc<Creation>>,
 }
 
 /// Where a key belongs.
@@ -118,19 +109,20 @@ impl Client {
         creation: Option<Creation>,
     ) -> Self {
         let dispatcher = Dispatcher::new(connections.clone(), timeout);
-        Self { inner: Arc::new(Inner { cluster, connections, dispatcher, timeout, creation }) }
+        let executor = Arc::new(Executor { cluster, connections, dispatcher, timeout });
+        Self { executor, creation: creation.map(Arc::new) }
     }
 
     /// The facts of the layout's creation, where this client created it.
     #[must_use]
     pub fn creation(&self) -> Option<&Creation> {
-        self.inner.creation.as_ref()
+        self.creation.as_deref()
     }
 
     /// The layout that this client goes by.
     #[must_use]
     pub fn layout(&self) -> Layout {
-        self.inner.cluster.view().layout.clone()
+        self.executor.cluster.view().layout.clone()
     }
 
     /// Stores a value.
@@ -156,7 +148,7 @@ impl Client {
         condition: Condition,
     ) -> Result<Version, ClientError> {
         let (key, value) = (key.into().into(), value.into().into());
-        match self.inner.perform(Operation::Put { key, value, condition }).await? {
+        match self.executor.perform(Operation::Put { key, value, condition }).await? {
             Done::Stored { version } => Ok(version),
             _ => Err(another_kind()),
         }
@@ -167,7 +159,7 @@ impl Client {
     /// # Errors
     /// The owner cannot be reached, or refuses.
     pub async fn get(&self, key: impl Into<String>) -> Result<Option<Record>, ClientError> {
-        match self.inner.perform(Operation::Get { key: key.into().into() }).await? {
+        match self.executor.perform(Operation::Get { key: key.into().into() }).await? {
             Done::Read(record) => Ok(record),
             _ => Err(another_kind()),
         }
@@ -192,7 +184,8 @@ impl Client {
         key: impl Into<String>,
         condition: Condition,
     ) -> Result<bool, ClientError> {
-        match self.inner.perform(Operation::Delete { key: key.into().into(), condition }).await? {
+        match self.executor.perform(Operation::Delete { key: key.into().into(), condition }).await?
+        {
             Done::Deleted { existed } => Ok(existed),
             _ => Err(another_kind()),
         }
@@ -218,7 +211,7 @@ impl Client {
         let outcomes = stream::iter(chains).map(|chain| async {
             let mut outcomes = Vec::with_capacity(chain.len());
             for (index, operation) in chain {
-                outcomes.push((index, self.inner.perform(operation).await));
+                outcomes.push((index, self.executor.perform(operation).await));
             }
             outcomes
         });
@@ -236,7 +229,7 @@ impl Client {
         &self,
         prefix: &str,
     ) -> impl Stream<Item = Result<(String, Record), ClientError>> + Send + use<> {
-        scan::scan(Arc::clone(&self.inner), prefix.into())
+        scan::scan(Arc::clone(&self.executor), prefix.into())
     }
 
     /// Where `key` belongs.
@@ -245,7 +238,7 @@ impl Client {
     /// The key is not one that can be stored.
     pub fn locate(&self, key: &str) -> Result<Location, ClientError> {
         check_key(key)?;
-        let view = self.inner.cluster.view();
+        let view = self.executor.cluster.view();
         let (partition, owner) = view.owner(key).map_err(ClientError::Local)?;
         let address = view.member(owner).map(|target| target.endpoint.clone());
         let pin = &view.layout.strategy;
@@ -264,7 +257,7 @@ impl Client {
     /// # Errors
     /// Consul cannot be asked, or this client has none to ask.
     pub async fn status(&self) -> Result<ClusterStatus, ClientError> {
-        let Inner { cluster, connections, timeout, .. } = &*self.inner;
+        let Executor { cluster, connections, timeout, .. } = &*self.executor;
         let Some(registry) = cluster.registry() else {
             return Err(ClientError::Local("this client was made without a Consul".into()));
         };
@@ -272,78 +265,8 @@ impl Client {
     }
 }
 
-impl Inner {
-    /// Carries out one operation, trying again while that is safe and there is time.
-    async fn perform(&self, operation: Operation<'static>) -> Result<Done, ClientError> {
-        check(&operation)?;
-        let operation = Arc::new(operation);
-        let mut attempts = self.attempts();
-        let mut alone = false;
-        loop {
-            let view = self.cluster.view();
-            let verdict = match view.route(operation.key()) {
-                Ok(target) => {
-                    let errand = Errand {
-                        operation: Arc::clone(&operation),
-                        context: view.context(target),
-                        deadline: attempts.deadline(),
-                        alone,
-                    };
-                    judge(target, &operation, self.dispatcher.carry(target, errand).await)
-                }
-                Err(problem) => Verdict::Retry(Retry::elsewhere(problem)),
-            };
-            match verdict {
-                Verdict::Done(done) => return Ok(done),
-                Verdict::Fail(error) => return Err(error),
-                Verdict::Retry(retry) => {
-                    alone |= retry.alone;
-                    self.cluster.before_retry(&mut attempts, &retry, &view).await?;
-                }
-            }
-        }
-    }
-}
-
-impl Scannable for Inner {
-    fn cluster(&self) -> &Cluster {
-        &self.cluster
-    }
-
-    fn connections(&self) -> &Connections {
-        &self.connections
-    }
-
-    fn attempts(&self) -> Attempts {
-        Attempts::within(self.timeout)
-    }
-}
-
 fn open() -> Result<Connections, ClientError> {
     Connections::open().map_err(|error| ClientError::Local(error.to_string()))
-}
-
-/// Refuses what every node would refuse, before it is sent.
-fn check(operation: &Operation<'_>) -> Result<(), ClientError> {
-    check_key(operation.key())?;
-    match operation {
-        Operation::Put { value, .. } if value.len() > VALUE_BYTES_MAX_CEILING => {
-            let refusal = too_large("the value's length", value.len(), VALUE_BYTES_MAX_CEILING);
-            Err(ClientError::ValueTooLarge(refusal))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn check_key(key: &str) -> Result<(), ClientError> {
-    let refusal = match key.len() {
-        0 => bad_request(format!("the key is empty: expected 1 to {KEY_BYTES_MAX} bytes")),
-        length if length > KEY_BYTES_MAX => {
-            too_large("the length of the key", length, KEY_BYTES_MAX)
-        }
-        _ => return Ok(()),
-    };
-    Err(ClientError::InvalidKey(refusal))
 }
 
 /// The dispatcher has checked that an outcome is of its operation's kind.

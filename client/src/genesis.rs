@@ -109,16 +109,20 @@ async fn await_restoration(
 ) -> Result<Layout, ClientError> {
     let began = Instant::now();
     let InstalledLayout { cluster, epoch, .. } = *installed;
-    tracing::warn!(
-        "Consul has no layout, but node {node} belongs to cluster {cluster} (epoch {epoch}); waiting \
-         for the nodes to restore it"
-    );
+    let mut said = false;
     loop {
         if let Some(layout) = registry.layout(deadline).await?.value {
             return Ok(layout);
         }
         if Instant::now() + LAYOUT_LOOK_INTERVAL >= deadline {
             return Err(ClientError::LayoutLost { cluster, node, epoch, waited: began.elapsed() });
+        }
+        // Only now, since another client may have created the layout just after it was looked for.
+        if !std::mem::replace(&mut said, true) {
+            tracing::warn!(
+                "Consul has no layout, but node {node} belongs to cluster {cluster} (epoch {epoch}); waiting \
+                 for the nodes to restore it"
+            );
         }
         tokio::time::sleep(LAYOUT_LOOK_INTERVAL).await;
     }

@@ -5,7 +5,8 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `client` | put, get, delete, batches; tries again while that is safe |
+//! | `client` | put, get, delete, batches, and the rest of what programs use |
+//! | `executor` | how an operation is carried out, and tried again while that is safe |
 //! | `config`, `error`, `limits` | what a client is told, what can go wrong, and every limit |
 //! | `cluster`, `catalog`, `genesis` | the layout: found in Consul and verified, where the nodes are, or created |
 //! | [`strategy`], `placement` | the WebAssembly host, and tables computed by it |
@@ -41,6 +42,7 @@ mod connection;
 mod dispatch;
 mod endpoint;
 mod error;
+mod executor;
 mod genesis;
 pub mod limits;
 mod packing;

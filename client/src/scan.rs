@@ -12,33 +12,26 @@ use kv_protocol::refusal::Refusal;
 use kv_protocol::reply::{Content, Page, Record};
 use kv_protocol::request::{Command, Request, Scan};
 
-use crate::cluster::Cluster;
-use crate::connection::{Connections, ExchangeError};
+use crate::connection::ExchangeError;
 use crate::dispatch::STYLE;
 use crate::error::ClientError;
+use crate::executor::Executor;
 use crate::limits::SCAN_NODES_PARALLEL;
 use crate::retry::Attempts;
 use crate::routing::{Retry, Target, Verdict, View, judge_read};
 
-/// What a scan needs of its client.
-pub(crate) trait Scannable: Send + Sync + 'static {
-    fn cluster(&self) -> &Cluster;
-    fn connections(&self) -> &Connections;
-    fn attempts(&self) -> Attempts;
-}
-
 /// All records whose keys start with `prefix`. After an error nothing more comes.
-pub(crate) fn scan<C: Scannable>(
-    client: Arc<C>,
+pub(crate) fn scan(
+    executor: Arc<Executor>,
     prefix: String,
 ) -> impl Stream<Item = Result<(String, Record), ClientError>> + Send {
-    let view = client.cluster().view();
+    let view = executor.cluster.view();
     let prefix: Arc<str> = prefix.into();
     let members = (0..).take(view.layout.members.len());
     let owners = members.filter(|index| view.table.owned_by(*index).next().is_some());
     let nodes: Vec<_> = owners
         .map(|index| NodeScan {
-            client: Arc::clone(&client),
+            executor: Arc::clone(&executor),
             view: Arc::clone(&view),
             index,
             prefix: Arc::clone(&prefix),
@@ -57,8 +50,8 @@ pub(crate) fn scan<C: Scannable>(
 }
 
 /// The scan of one node.
-struct NodeScan<C> {
-    client: Arc<C>,
+struct NodeScan {
+    executor: Arc<Executor>,
     /// What the scan began with.
     view: Arc<View>,
     /// The node's index among the members.
@@ -73,7 +66,7 @@ enum Cursor {
     End,
 }
 
-impl<C: Scannable> NodeScan<C> {
+impl NodeScan {
     fn pages(self) -> impl Stream<Item = Result<Vec<(String, Record)>, ClientError>> + Send {
         stream::try_unfold((self, Cursor::Start), |(node, cursor)| async move {
             let after = match cursor {
@@ -89,8 +82,8 @@ impl<C: Scannable> NodeScan<C> {
 
     /// The page that follows the key `after`.
     async fn page(&self, after: Option<&str>) -> Result<Page, ClientError> {
-        let cluster = self.client.cluster();
-        let mut attempts = self.client.attempts();
+        let cluster = &self.executor.cluster;
+        let mut attempts = self.executor.attempts();
         loop {
             let view = cluster.view();
             let (from, to) = (self.view.layout.epoch, view.layout.epoch);
@@ -129,8 +122,12 @@ impl<C: Scannable> NodeScan<C> {
         };
         let context = view.context(target);
         let mut request = Request { id: None, context, style: STYLE, command: Command::Scan(scan) };
-        let connections = self.client.connections();
-        match connections.exchange(&target.endpoint, &mut request, attempts.deadline()).await? {
+        match self
+            .executor
+            .connections
+            .exchange(&target.endpoint, &mut request, attempts.deadline())
+            .await?
+        {
             Content::Page(page) => match check(&page, after, &self.prefix) {
                 Ok(()) => Ok(Ok(page)),
                 Err(problem) => Err(ExchangeError::InvalidReply(problem)),

@@ -8,10 +8,11 @@ mod scripted_node;
 use std::time::{Duration, Instant};
 
 use futures::TryStreamExt;
-use kv_protocol::limits::FRAME_BYTES_MAX;
+use kv_protocol::limits::{BATCH_OPERATIONS_MAX, FRAME_BYTES_MAX};
 use kv_protocol::refusal::{ErrorCode, Refusal};
 use kv_protocol::reply::{Content, Done, Page, Record};
 use kv_protocol::request::{Command, Operation};
+use kvclient::limits::{BATCHES_IN_FLIGHT_MAX, QUEUE_BYTES_MAX};
 use kvclient::{Client, ClientError, Condition};
 use scripted_node::{Answer, Node, carry_out, encoded};
 
@@ -269,4 +270,31 @@ async fn a_scan_survives_a_lost_page() {
     });
     let all: Vec<_> = node.client(LONG).get_all("").try_collect().await.unwrap();
     assert_eq!(all.len(), 1);
+}
+
+#[tokio::test]
+async fn only_a_few_batches_are_under_way_at_a_time() {
+    const OPERATIONS: usize = 4 * BATCH_OPERATIONS_MAX;
+    let node = Node::start(|_, _| Answer::Nothing);
+    let client = node.client(TIMEOUT);
+    let puts = (0..OPERATIONS).map(|number| client.put(format!("key-{number}"), "v"));
+    let outcomes = futures::future::join_all(puts).await;
+    let unknown = |error: &ClientError| matches!(error, ClientError::OutcomeUnknown { .. });
+    let sent = outcomes.iter().filter(|it| it.as_ref().is_err_and(unknown)).count();
+    let heard = node.stop();
+    assert!((1..=BATCHES_IN_FLIGHT_MAX).contains(&heard.requests), "{}", heard.requests);
+    assert!(sent >= heard.operations.len() && sent < OPERATIONS, "{sent}");
+    assert!(outcomes.iter().all(Result::is_err));
+}
+
+#[tokio::test]
+async fn what_is_under_way_is_limited_in_bytes() {
+    const VALUE_BYTES: usize = QUEUE_BYTES_MAX / 3;
+    let node = Node::start(|_, _| Answer::Nothing);
+    let client = node.client(TIMEOUT);
+    let puts = (0..4).map(|number| client.put(format!("key-{number}"), vec![0; VALUE_BYTES]));
+    let outcomes = futures::future::join_all(puts).await;
+    let waited = |error: &ClientError| error.to_string().contains("queue is full");
+    let waited = outcomes.iter().filter(|it| it.as_ref().is_err_and(waited)).count();
+    assert_eq!(waited, 2, "the keys take the room that is left for a third value: {outcomes:?}");
 }
