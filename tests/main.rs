@@ -12,8 +12,10 @@
 //! `on_both_backends!` makes two tests of: with the embedded agent, and with a real Consul where the
 //! machine has one (`CONSUL_BIN`, or `consul` on the `PATH`; `KV_REQUIRE_CONSUL=1` insists on it).
 
+mod guests;
 mod harness;
 
+mod bad_input;
 mod consul_outages;
 mod membership;
 mod wire;

@@ -28,6 +28,7 @@ pub(crate) mod peer;
 pub(crate) mod process;
 pub(crate) mod run;
 pub(crate) mod wait;
+pub(crate) mod zmtp;
 
 pub(crate) use backend::{Backend, on_both_backends};
 pub(crate) use cluster::Cluster;

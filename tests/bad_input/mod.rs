@@ -1,0 +1,15 @@
+//! Whatever comes in, the answer is a clear error, and everything else goes on.
+//!
+//! | module | what comes in |
+//! |---|---|
+//! | `messages` | messages that are no requests, or too large |
+//! | `peers` | peers that speak no ZeroMQ, or nothing, or without end |
+//! | `places` | ports, addresses and directories that cannot be used |
+//! | `disks` | disks that are full or damaged |
+//! | `strategies` | placement strategies that are none, or hostile, or another one |
+
+mod disks;
+mod messages;
+mod peers;
+mod places;
+mod strategies;

@@ -1,0 +1,120 @@
+//! Ports, addresses and directories that cannot be used.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::harness::{Backend, Cluster};
+
+#[test]
+fn a_port_or_address_that_cannot_be_had_is_named() {
+    let cluster = Cluster::empty(Backend::Embedded);
+    let other = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let port = other.local_addr().expect("it has an address").port().to_string();
+    let args = ["--id", "node-0", "--port", &port];
+    cluster.kvnode(&args).output().code(4).no_stdout().says(&[&port, "is in use", "--port"]);
+    // An address for documentation, which no machine has; and none at all.
+    for host in ["192.0.2.1", "not an address"] {
+        let args = ["--id", "node-0", "--port", "0", "--host", host];
+        cluster.kvnode(&args).output().code(4).no_stdout().says(&[host, "cannot listen on"]);
+    }
+    let args = ["--id", "node-0", "--port", "0", "--host", "0.0.0.0"];
+    cluster.kvnode(&args).output().code(2).no_stdout().says(&["0.0.0.0", "--advertise"]);
+    assert!(!cluster.data_directory().join("node-0/store").exists(), "no node came to be");
+}
+
+#[test]
+fn options_that_make_no_sense_are_refused() {
+    let cluster = Cluster::empty(Backend::Embedded);
+    for (args, word) in [
+        (&["--id", "Node 0"][..], "--id"),
+        (&["--id", ""], "--id"),
+        (&["--id", "../up"], "--id"),
+        (&["--port", "65536"], "--port"),
+        (&["--port", "-1"], "--port"),
+        (&["--weight", "0"], "--weight"),
+        (&["--weight", "257"], "--weight"),
+        (&["--zone", "a\nb"], "--zone"),
+        (&["--no-such-option"], "--no-such-option"),
+        (&["serve"], "serve"),
+        (&["dev", "--nodes", "0"], "--nodes"),
+    ] {
+        cluster.kvnode_anywhere(args).output().code(2).no_stdout().says(&[word]);
+    }
+}
+
+#[test]
+fn a_data_directory_that_cannot_be_used_is_named() {
+    let cluster = Cluster::empty(Backend::Embedded);
+    let files = cluster.directory().join("files");
+    fs::create_dir_all(files.join("root")).expect("a directory can be made");
+    // A file where the root, the node's directory, or its store should be.
+    fs::write(files.join("file"), "").expect("a file can be made");
+    fs::write(files.join("root/node-0"), "").expect("a file can be made");
+    for root in [files.join("file"), files.join("root"), PathBuf::from("/proc/kvnode")] {
+        let root = root.to_str().expect("the path is text");
+        let args = ["--id", "node-0", "--port", "0", "--data-dir", root];
+        cluster.kvnode(&args).output().code(4).no_stdout().says(&[root, "cannot be used"]);
+        let args = ["--port", "0", "--data-dir", root];
+        cluster.kvnode(&args).output().code(4).no_stdout().says(&[root, "cannot be used"]);
+    }
+}
+
+#[test]
+fn a_data_directory_that_is_read_only_is_named() {
+    let mut cluster = Cluster::start(Backend::Embedded, 1);
+    cluster.node_mut(0).terminate();
+    let Some(protected) = ReadOnly::protect(cluster.node(0).directory()) else {
+        eprintln!(
+            "skipped: this user can write everywhere, and nothing can be made immutable here"
+        );
+        return;
+    };
+    let args = ["--id", "node-0", "--port", "0"];
+    let directory = protected.0.to_str().expect("the path is text").to_owned();
+    let words = [&*directory, "cannot be used", "must be readable and writable"];
+    cluster.kvnode(&args).output().code(4).no_stdout().says(&words);
+    drop(protected);
+    cluster.node_mut(0).restart();
+}
+
+/// A directory that nobody can write to until this is dropped.
+struct ReadOnly(PathBuf);
+
+impl ReadOnly {
+    /// Takes away the permission and, from root, who needs none, the possibility.
+    fn protect(directory: &Path) -> Option<Self> {
+        let protected = Self(directory.to_owned());
+        protected.set(0o555, "+i");
+        let probe = directory.join("probe");
+        // What is there must not be changed either: a lock file is opened for writing.
+        let writable =
+            fs::write(&probe, "").is_ok() || fs::File::create(directory.join("lock")).is_ok();
+        (!writable).then_some(protected)
+    }
+
+    fn set(&self, mode: u32, attribute: &str) {
+        // Each may fail, depending on who runs this and on which file system.
+        if attribute == "-i" {
+            self.change_attribute(attribute);
+        }
+        let _ = fs::set_permissions(&self.0, fs::Permissions::from_mode(mode));
+        let lock = fs::Permissions::from_mode(if mode == 0o555 { 0o444 } else { 0o644 });
+        let _ = fs::set_permissions(self.0.join("lock"), lock);
+        if attribute == "+i" {
+            self.change_attribute(attribute);
+        }
+    }
+
+    fn change_attribute(&self, attribute: &str) {
+        let _ = Command::new("chattr").arg("-R").arg(attribute).arg(&self.0).output();
+    }
+}
+
+impl Drop for ReadOnly {
+    fn drop(&mut self) {
+        self.set(0o755, "-i");
+    }
+}
