@@ -1,4 +1,5 @@
 //! The cache of compiled components: it saves the compiler's work, and is never trusted blindly.
+#![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

@@ -1,4 +1,5 @@
 //! The host against strategies that misbehave: each is refused by name, and the host goes on.
+#![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
 
 #[path = "../../tests/guests/mod.rs"]
 mod guests;
@@ -215,6 +216,13 @@ fn what_never_ends_runs_out_of_fuel() {
         assert_fault!(refused(guest), StrategyFault::OutOfFuel { .. });
     }
     assert_fault!(refused("recursion"), StrategyFault::OutOfStack { .. });
+}
+
+#[test]
+fn a_small_stack_is_enough_for_the_deepest_recursion() {
+    let caller = std::thread::Builder::new().stack_size(limits::CALLER_STACK_BYTES);
+    let error = caller.spawn(|| refused("recursion")).unwrap().join().unwrap();
+    assert_fault!(error, StrategyFault::OutOfStack { .. });
 }
 
 #[test]

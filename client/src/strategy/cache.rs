@@ -1,9 +1,10 @@
 //! Compiled components on disk, so that only the first start with a strategy pays for compiling it.
 //!
 //! A compiled component is machine code, and loading a damaged one would be undefined behaviour. So
-//! the directory and the file must be our own ([`PrivateDirectory`]), and the file must be whole: it
-//! carries its own name, length and SHA-256. A file that is not is removed and written anew. The
-//! cache is an optimisation, so nothing that is wrong with it is an error; it is a warning at most.
+//! the directory and the file must be our own ([`PrivateDirectory`]), which keeps others out, and the
+//! file must be whole, which its length and checksum tell. A file that is not is removed and written
+//! anew. The cache is an optimisation, so nothing that is wrong with it is an error; it is a warning
+//! at most.
 
 use std::env;
 use std::ffi::OsString;
@@ -11,16 +12,16 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use kv_protocol::digest::Digest;
-use sha2::{Digest as _, Sha256};
+use xxhash_rust::xxh3::Xxh3;
 
 use super::limits::{CACHE_FILE_BYTES_MAX, CACHE_FILES_MAX, CACHE_TEMPORARY_AGE_MAX};
 use super::private_directory::PrivateDirectory;
 
 /// The start of every cache file; its last byte is the version of the frame.
 const MAGIC: &[u8; 8] = b"kvstrat\x01";
-const LENGTH_BYTES: usize = 8;
-const CHECKSUM_BYTES: usize = 32;
-const HEADER_BYTES: usize = MAGIC.len() + LENGTH_BYTES + CHECKSUM_BYTES;
+
+/// Its first bytes: magic, the length of what follows (8 bytes), the checksum (16 bytes).
+type Header = [u8; 32];
 
 /// Where compiled components are kept.
 #[derive(Clone, Debug)]
@@ -78,10 +79,10 @@ impl Cache {
     pub(super) fn load(&self, key: &CacheKey) -> Option<Vec<u8>> {
         let directory = self.open()?;
         let name = key.to_string();
-        let read = directory.read(&name, CACHE_FILE_BYTES_MAX + HEADER_BYTES);
-        let checked = match read {
+        let checked = match directory.read(&name, CACHE_FILE_BYTES_MAX) {
             Ok(None) => return None,
-            Ok(Some(file)) => unframe(&name, file),
+            Ok(Some((found, compiled))) if found == header(&name, &compiled) => Ok(compiled),
+            Ok(Some(_)) => Err("its length or checksum is wrong".to_owned()),
             Err(error) => Err(error.to_string()),
         };
         checked
@@ -140,26 +141,17 @@ fn directory(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
         .map(|base| base.join(Path::new("strategies")))
 }
 
-/// The checksum covers the file's name, so that a file under another's name is not taken for it.
-fn checksum(name: &str, compiled: &[u8]) -> [u8; CHECKSUM_BYTES] {
-    Sha256::new().chain_update(name).chain_update(compiled).finalize().into()
-}
-
-fn header(name: &str, compiled: &[u8]) -> Vec<u8> {
-    let length = (compiled.len() as u64).to_le_bytes();
-    [&MAGIC[..], &length, &checksum(name, compiled)].concat()
-}
-
-fn unframe(name: &str, mut file: Vec<u8>) -> Result<Vec<u8>, String> {
-    if file.len() < HEADER_BYTES {
-        return Err(format!("it has {} bytes, and its header alone {HEADER_BYTES}", file.len()));
-    }
-    let compiled = file.split_off(HEADER_BYTES);
-    if file == header(name, &compiled) {
-        Ok(compiled)
-    } else {
-        Err("its length or checksum is wrong".to_owned())
-    }
+/// The header of the file `name`. The checksum covers the name, so that one file is not taken for
+/// another; it finds damage, and needs not withstand an attacker, who could not write the file.
+fn header(name: &str, compiled: &[u8]) -> Header {
+    let mut checksum = Xxh3::new();
+    checksum.update(name.as_bytes());
+    checksum.update(compiled);
+    let mut header = Header::default();
+    header[..8].copy_from_slice(MAGIC);
+    header[8..16].copy_from_slice(&(compiled.len() as u64).to_le_bytes());
+    header[16..].copy_from_slice(&checksum.digest128().to_le_bytes());
+    header
 }
 
 #[cfg(test)]
@@ -168,10 +160,6 @@ mod tests {
 
     fn key() -> CacheKey {
         CacheKey { component: Digest::of(b"component"), engine: 7 }
-    }
-
-    fn framed(name: &str, compiled: &[u8]) -> Vec<u8> {
-        [header(name, compiled), compiled.to_vec()].concat()
     }
 
     #[test]
@@ -188,19 +176,28 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_and_every_truncation_is_seen() {
-        let whole = framed("name", b"some machine code");
-        assert_eq!(unframe("name", whole.clone()).unwrap(), b"some machine code");
+        let home = tempfile::tempdir().unwrap();
+        let cache = Cache::at(home.path());
+        cache.store(&key(), b"some machine code");
+        let path = home.path().join(key().to_string());
+        let whole = std::fs::read(&path).unwrap();
+        let load = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            cache.load(&key())
+        };
         for bit in 0..whole.len() * 8 {
             let mut damaged = whole.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            assert!(unframe("name", damaged).is_err(), "bit {bit}");
+            assert_eq!(load(&damaged), None, "bit {bit}");
         }
         for length in 0..whole.len() {
-            assert!(unframe("name", whole[..length].to_vec()).is_err(), "length {length}");
+            assert_eq!(load(&whole[..length]), None, "length {length}");
         }
-        let longer = [&whole[..], b"x"].concat();
-        assert!(unframe("name", longer).is_err());
-        assert!(unframe("other", whole).is_err());
+        assert_eq!(load(&[&whole[..], b"x"].concat()), None);
+        assert_eq!(load(&whole).unwrap(), b"some machine code");
+        let other = CacheKey { engine: 8, ..key() };
+        std::fs::rename(&path, home.path().join(other.to_string())).unwrap();
+        assert!(cache.load(&other).is_none());
     }
 
     #[test]

@@ -6,6 +6,10 @@ use super::limits::{
 };
 use super::question::{Order, Question};
 
+/// The interface that a strategy exports, without and with the version that this client speaks.
+const INTERFACE: &str = "kv:placement/strategy@";
+const CONTRACT: &str = "kv:placement/strategy@0.1.0";
+
 /// What a strategy says of itself, safe to show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -89,6 +93,22 @@ pub(super) fn info(
     })
 }
 
+/// What is wrong with a component whose exports are not the contract's. `detail` is the engine's
+/// view, for where the names alone do not tell.
+pub(super) fn wrong_exports(exports: &[&str], detail: String) -> StrategyFault {
+    if exports.contains(&CONTRACT) {
+        return StrategyFault::WrongInterface { expected: CONTRACT, detail };
+    }
+    if let Some(found) = exports.iter().find(|name| name.starts_with(INTERFACE)) {
+        return StrategyFault::WrongVersion { expected: CONTRACT, found: printable(found) };
+    }
+    let found = match exports {
+        [] => "nothing".to_owned(),
+        names => printable(&names.join(", ")),
+    };
+    StrategyFault::WrongWorld { expected: CONTRACT, found }
+}
+
 /// A strategy's own words, safe to show on a terminal: one line, no control or direction characters,
 /// cut at [`GUEST_TEXT_CHARS_MAX`].
 pub(super) fn printable(text: &str) -> String {
@@ -169,5 +189,21 @@ mod tests {
         assert!(info("n", &"1".repeat(INFO_VERSION_BYTES_MAX + 1), "s").is_err());
         assert!(info("n", "1", &"s".repeat(INFO_SUMMARY_BYTES_MAX + 1)).is_err());
         assert!(info(" ", "1", "s").is_err());
+    }
+
+    #[test]
+    fn the_contract_is_the_one_in_the_wit_folder() {
+        let wit = include_str!("../../../wit/placement.wit");
+        let version = CONTRACT.strip_prefix(INTERFACE).unwrap();
+        assert!(wit.contains(&format!("package kv:placement@{version};")));
+    }
+
+    #[test]
+    fn wrong_exports_are_told_apart() {
+        let code = |exports: &[&str]| wrong_exports(exports, String::new()).code();
+        assert_eq!(code(&[]), "strategy-wrong-world");
+        assert_eq!(code(&["run", "kv:placement"]), "strategy-wrong-world");
+        assert_eq!(code(&["run", "kv:placement/strategy@0.3.0"]), "strategy-wrong-version");
+        assert_eq!(code(&[CONTRACT]), "strategy-wrong-interface");
     }
 }

@@ -1,5 +1,6 @@
 //! A strategy's life: it is loaded once, then asked, and verified before its answer is published.
 
+use std::fmt;
 use std::sync::Arc;
 
 use kv_protocol::digest::Digest;
@@ -7,8 +8,8 @@ use kv_protocol::digest::Digest;
 use super::cache::{Cache, CacheKey, CacheOutcome};
 use super::check::{self, StrategyInfo};
 use super::error::{StrategyError, StrategyFault};
-use super::host::{Host, Program, TimeLimits};
-use super::limits;
+use super::host::{Host, Program};
+use super::limits::TimeLimits;
 use super::question::{Question, StrategyNode};
 use super::source::{self, StrategySource};
 
@@ -19,6 +20,8 @@ pub struct StrategyHost {
 }
 
 /// A strategy that is ready to be asked. It can be shared between threads, and clones share its code.
+///
+/// A thread that asks it needs [`CALLER_STACK_BYTES`](super::limits::CALLER_STACK_BYTES) of stack.
 #[derive(Clone)]
 pub struct Strategy {
     label: Arc<str>,
@@ -29,9 +32,9 @@ pub struct Strategy {
     cache_outcome: CacheOutcome,
 }
 
-impl Default for TimeLimits {
-    fn default() -> Self {
-        Self { call: limits::CALL_TIME_MAX, compile: limits::COMPILE_TIME_MAX }
+impl fmt::Debug for Strategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Strategy({} {})", self.label, self.digest)
     }
 }
 
@@ -185,7 +188,7 @@ impl Strategy {
     }
 
     /// The fuel that this question takes, for those who write strategies: the most that it may take
-    /// is [`limits::fuel_for`] it.
+    /// is [`fuel_for`](super::limits::fuel_for) it.
     ///
     /// # Errors
     /// As [`Strategy::assign`].

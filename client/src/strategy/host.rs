@@ -4,23 +4,21 @@
 //! memory, stack and time that are limited here. An instance is never used again after an error.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use wasmtime::component::{Component, Linker};
-use wasmtime::{
-    Config, Engine, ResourceLimiter, Store, Trap, UpdateDeadline, WasmFeatures, format_err,
-};
+use wasmtime::{Config, Engine, ResourceLimiter, Store, Trap, UpdateDeadline, WasmFeatures};
 
 use self::bindings::exports::kv::placement::strategy as contract;
 use self::bindings::{Placement, PlacementPre};
 use super::check::{self, StrategyInfo};
 use super::error::StrategyFault;
 use super::limits::{
-    ANSWER_BYTES_MAX, COMPILER_STACK_BYTES, INSTANCES_MAX, MEMORY_BYTES_MAX, STACK_BYTES_MAX,
-    TABLE_ELEMENTS_MAX, THREAD_STACK_BYTES, fuel_for,
+    ANSWER_BYTES_MAX, COMPILER_STACK_BYTES, FUEL_DESCRIBE, INSTANCES_MAX, MEMORY_BYTES_MAX,
+    STACK_BYTES_MAX, TABLE_ELEMENTS_MAX, TimeLimits,
 };
 use super::question::{Order, Question, StrategyNode};
+use super::watchdog::{self, Failure};
 
 mod bindings {
     wasmtime::component::bindgen!({
@@ -28,22 +26,6 @@ mod bindings {
         world: "placement",
         ownership: Borrowing { duplicate_if_necessary: false },
     });
-}
-
-/// The interface that a strategy exports, without and with the version that this client speaks.
-const INTERFACE: &str = "kv:placement/strategy@";
-const CONTRACT: &str = "kv:placement/strategy@0.1.0";
-
-/// How often a guest whose time is over is told so, until it notices.
-const STOP_INTERVAL: Duration = Duration::from_millis(10);
-
-/// How long a strategy may take, by the clock.
-#[derive(Clone, Copy, Debug)]
-pub struct TimeLimits {
-    /// One question, or one description.
-    pub call: Duration,
-    /// Compiling the component.
-    pub compile: Duration,
 }
 
 /// The engine that compiles and runs strategies.
@@ -65,11 +47,8 @@ pub(super) struct Answer {
     pub(super) fuel_used: u64,
 }
 
-/// What a strategy answered, as it is.
-struct RawAnswer {
-    said: Result<Vec<u32>, contract::Error>,
-    fuel_used: u64,
-}
+/// What a strategy answered, as it is, and the fuel that it took.
+type RawAnswer = (Result<Vec<u32>, contract::Error>, u64);
 
 impl Host {
     pub(super) fn new(times: TimeLimits) -> Result<Self, StrategyFault> {
@@ -86,28 +65,23 @@ impl Host {
 
     /// Compiles a component, and gives its machine code too, for [`Host::load_compiled`].
     ///
-    /// The compiler cannot be interrupted. Where it takes too long, its thread is left behind, and
-    /// ends with the process or when it is done.
+    /// The compiler cannot be stopped: where it takes too long, it is abandoned.
     pub(super) fn compile(&self, bytes: &[u8]) -> Result<(Program, Vec<u8>), StrategyFault> {
-        let (done, finished) = mpsc::channel();
         let (engine, bytes) = (self.engine.clone(), bytes.to_vec());
-        std::thread::Builder::new()
-            .name("strategy-compiler".to_owned())
-            .stack_size(COMPILER_STACK_BYTES)
-            .spawn(move || {
-                // Nobody listens any more once the time is over, and then nobody needs the result.
-                let _ = done.send(Component::from_binary(&engine, &bytes));
-            })
-            .map_err(engine_fault)?;
-        let component = match finished.recv_timeout(self.times.compile) {
+        let compiled =
+            watchdog::run_or_abandon(self.times.compile, COMPILER_STACK_BYTES, move || {
+                Component::from_binary(&engine, &bytes)
+            });
+        let component = match compiled {
             Ok(Ok(component)) => component,
             Ok(Err(error)) => return Err(StrategyFault::Compile { reason: words(&error) }),
-            Err(RecvTimeoutError::Timeout) => {
+            Err(Failure::Abandoned) => {
                 return Err(StrategyFault::CompileTime { max: self.times.compile });
             }
-            Err(RecvTimeoutError::Disconnected) => {
+            Err(Failure::Panicked) => {
                 return Err(StrategyFault::Compile { reason: "the compiler gave up".to_owned() });
             }
+            Err(Failure::NoThread(error)) => return Err(engine_fault(error)),
         };
         let program = self.program(&component)?;
         Ok((program, component.serialize().map_err(engine_fault)?))
@@ -136,7 +110,7 @@ impl Host {
             Ok(guest) => Ok(Program { guest, call_time_max: self.times.call }),
             Err(error) => {
                 let exports: Vec<&str> = kind.exports(&self.engine).map(|(name, _)| name).collect();
-                Err(wrong_exports(&exports, &error))
+                Err(check::wrong_exports(&exports, words(&error)))
             }
         }
     }
@@ -145,7 +119,7 @@ impl Host {
 impl Program {
     /// Asks the strategy what it is.
     pub(super) fn describe(&self) -> Result<StrategyInfo, StrategyFault> {
-        let info = self.run(fuel_for(0, 0), |guest, store| {
+        let info = self.run(FUEL_DESCRIBE, |guest, store| {
             guest.kv_placement_strategy().call_describe(store)
         })?;
         check::info(&info.name, &info.version, &info.summary)
@@ -158,7 +132,7 @@ impl Program {
         order: &Order,
     ) -> Result<Answer, StrategyFault> {
         let answer =
-            self.run(question.fuel(), |guest, store| call(guest, store, question, order))?;
+            self.run_in_time(question.fuel(), |guest, store| call(guest, store, question, order))?;
         checked(answer, question, order)
     }
 
@@ -168,49 +142,43 @@ impl Program {
         question: &Question<'_>,
         order: &Order,
     ) -> Result<(Answer, Answer), StrategyFault> {
-        let (one, two) = self.run(question.fuel(), |guest, store| {
+        let (one, two) = self.run_in_time(question.fuel(), |guest, store| {
             Ok((call(guest, store, question, order)?, call(guest, store, question, order)?))
         })?;
         Ok((checked(one, question, order)?, checked(two, question, order)?))
     }
 
-    /// Runs `work` with a fresh instance on a thread of its own, whose stack is large enough, and
-    /// stops it when its time is over.
-    fn run<T: Send>(
+    /// Runs `work` with a fresh instance, and stops it when its time is over.
+    fn run_in_time<T>(
         &self,
         budget: u64,
-        work: impl FnOnce(&Placement, &mut Store<Limiter>) -> wasmtime::Result<T> + Send,
+        work: impl FnOnce(&Placement, &mut Store<Limiter>) -> wasmtime::Result<T>,
+    ) -> Result<T, StrategyFault> {
+        let engine = self.guest.engine().clone();
+        let stop = move || engine.increment_epoch();
+        match watchdog::run_until_stopped(self.call_time_max, stop, || self.run(budget, work)) {
+            Ok(result) => result,
+            Err(Failure::NoThread(error)) => Err(engine_fault(error)),
+            Err(_) => Err(engine_fault("it failed while it ran the strategy")),
+        }
+    }
+
+    /// Runs `work` with a fresh instance.
+    fn run<T>(
+        &self,
+        budget: u64,
+        work: impl FnOnce(&Placement, &mut Store<Limiter>) -> wasmtime::Result<T>,
     ) -> Result<T, StrategyFault> {
         let time_max = self.call_time_max;
         let deadline = Instant::now() + time_max;
-        let run = || {
-            let mut store = self.store(budget, deadline).map_err(engine_fault)?;
-            let fault = |error, otherwise| call_fault(&error, budget, time_max, otherwise);
-            let guest = self.guest.instantiate(&mut store);
-            let guest =
-                guest.map_err(|e| fault(e, |reason| StrategyFault::Instantiate { reason }))?;
-            work(&guest, &mut store)
-                .map_err(|e| fault(e, |reason| StrategyFault::Malformed { reason }))
-        };
-        std::thread::scope(|scope| {
-            let (running, finished) = mpsc::channel::<()>();
-            let thread = std::thread::Builder::new()
-                .name("strategy".to_owned())
-                .stack_size(THREAD_STACK_BYTES)
-                .spawn_scoped(scope, move || {
-                    let _running = running;
-                    run()
-                })
-                .map_err(engine_fault)?;
-            // Nothing is ever sent: the channel closes when the thread has ended, however it did.
-            let mut patience = time_max;
-            while finished.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
-                self.guest.engine().increment_epoch();
-                patience = STOP_INTERVAL;
-            }
-            let ended = thread.join();
-            ended.unwrap_or_else(|_| Err(engine_fault("it failed while it ran the strategy")))
-        })
+        let fault = |error, otherwise| call_fault(&error, budget, time_max, otherwise);
+        let mut store = self.store(budget, deadline).map_err(engine_fault)?;
+        let guest = self
+            .guest
+            .instantiate(&mut store)
+            .map_err(|error| fault(error, |reason| StrategyFault::Instantiate { reason }))?;
+        work(&guest, &mut store)
+            .map_err(|error| fault(error, |reason| StrategyFault::Malformed { reason }))
     }
 
     fn store(&self, budget: u64, deadline: Instant) -> wasmtime::Result<Store<Limiter>> {
@@ -256,6 +224,8 @@ fn config() -> Config {
         .consume_fuel(true)
         .epoch_interruption(true)
         .max_wasm_stack(STACK_BYTES_MAX)
+        // Sharing the first state of memory between instances costs more than a few of them save.
+        .memory_init_cow(false)
         // A trap is reported by its kind alone, so nothing is kept that would trace it.
         .wasm_backtrace_max_frames(None)
         .native_unwind_info(false)
@@ -352,17 +322,16 @@ fn call(
         question.replicas,
         question.config,
     )?;
-    Ok(RawAnswer { said, fuel_used: budget - store.get_fuel()? })
+    Ok((said, budget - store.get_fuel()?))
 }
 
 fn checked(
-    answer: RawAnswer,
+    (said, fuel_used): RawAnswer,
     question: &Question<'_>,
     order: &Order,
 ) -> Result<Answer, StrategyFault> {
-    let said = answer.said.map_err(|error| guest_fault(&error, question))?;
-    let owners = check::owners(question, order, &said)?;
-    Ok(Answer { owners, fuel_used: answer.fuel_used })
+    let said = said.map_err(|error| guest_fault(&error, question))?;
+    Ok(Answer { owners: check::owners(question, order, &said)?, fuel_used })
 }
 
 fn words(error: &wasmtime::Error) -> String {
@@ -390,7 +359,11 @@ fn call_fault(
     match error.downcast_ref::<Trap>() {
         Some(Trap::OutOfFuel) => StrategyFault::OutOfFuel { budget },
         Some(Trap::StackOverflow) => StrategyFault::OutOfStack { max: STACK_BYTES_MAX },
-        Some(trap) => StrategyFault::Trap { reason: words(&format_err!("{trap}")) },
+        Some(trap) => {
+            let reason = trap.to_string();
+            let reason = reason.strip_prefix("wasm trap: ").unwrap_or(&reason).to_owned();
+            StrategyFault::Trap { reason }
+        }
         None => otherwise(words(error)),
     }
 }
@@ -405,30 +378,9 @@ fn guest_fault(error: &contract::Error, question: &Question<'_>) -> StrategyFaul
     }
 }
 
-fn wrong_exports(exports: &[&str], error: &wasmtime::Error) -> StrategyFault {
-    if exports.contains(&CONTRACT) {
-        return StrategyFault::WrongInterface { expected: CONTRACT, detail: words(error) };
-    }
-    if let Some(found) = exports.iter().find(|name| name.starts_with(INTERFACE)) {
-        return StrategyFault::WrongVersion { expected: CONTRACT, found: check::printable(found) };
-    }
-    let found = match exports {
-        [] => "nothing".to_owned(),
-        names => check::printable(&names.join(", ")),
-    };
-    StrategyFault::WrongWorld { expected: CONTRACT, found }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_contract_is_the_one_in_the_wit_folder() {
-        let wit = include_str!("../../../wit/placement.wit");
-        let version = CONTRACT.strip_prefix(INTERFACE).unwrap();
-        assert!(wit.contains(&format!("package kv:placement@{version};")));
-    }
 
     #[test]
     fn memories_are_counted_together() {

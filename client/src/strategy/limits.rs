@@ -18,11 +18,15 @@ pub const TABLE_ELEMENTS_MAX: usize = 4096;
 /// each; adapters that it links in may add a few.
 pub const INSTANCES_MAX: usize = 4;
 
-/// The stack of the strategy's own calls, in bytes.
+/// The stack of the strategy's own calls, in bytes. It is the calling thread's.
 pub const STACK_BYTES_MAX: usize = 512 << 10;
 
-/// The stack of a thread that runs a strategy, in bytes: the strategy's own and the host's below it.
-pub const THREAD_STACK_BYTES: usize = 2 << 20;
+/// The stack that a thread must have left to call a strategy, in bytes. Rust's and Tokio's threads
+/// start with twice as much.
+pub const CALLER_STACK_BYTES: usize = 1 << 20;
+
+/// The stack of the thread that stops a strategy whose time is over, in bytes.
+pub const WATCHER_STACK_BYTES: usize = 128 << 10;
 
 /// The stack of the thread that compiles a component, in bytes.
 pub const COMPILER_STACK_BYTES: usize = 8 << 20;
@@ -38,12 +42,31 @@ pub const FUEL_BASE: u64 = 250_000_000;
 /// hashing, which looks at every pair, needs the figure that the benchmark prints.
 pub const FUEL_PER_PAIR: u64 = 500;
 
+/// The fuel for saying what it is, which takes thousands. It is gone within a second on any machine,
+/// so no clock is needed.
+pub const FUEL_DESCRIBE: u64 = 10_000_000;
+
 /// The longest that a strategy may run before it is stopped by the clock. Fuel stops it first,
 /// unless its instructions are unusually slow or the machine is overloaded.
 pub const CALL_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// The longest that compiling a component may take. An ordinary strategy takes 15 to 100 ms.
 pub const COMPILE_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How long a strategy may take, by the clock.
+#[derive(Clone, Copy, Debug)]
+pub struct TimeLimits {
+    /// One question.
+    pub call: Duration,
+    /// Compiling the component.
+    pub compile: Duration,
+}
+
+impl Default for TimeLimits {
+    fn default() -> Self {
+        Self { call: CALL_TIME_MAX, compile: COMPILE_TIME_MAX }
+    }
+}
 
 /// The longest name that a strategy may give itself, in bytes.
 pub const INFO_NAME_BYTES_MAX: usize = 64;
@@ -71,7 +94,7 @@ const _: () = {
     // The nodes and two copies of the largest answer leave half of the memory to the strategy.
     let nodes_bytes = MEMBERS_MAX * (NAME_BYTES_MAX + ZONE_BYTES_MAX + 32);
     assert!(nodes_bytes + 2 * ANSWER_BYTES_MAX <= MEMORY_BYTES_MAX / 2);
-    assert!(2 * STACK_BYTES_MAX <= THREAD_STACK_BYTES);
+    assert!(2 * STACK_BYTES_MAX <= CALLER_STACK_BYTES);
     assert!(COMPONENT_BYTES_MAX <= CACHE_FILE_BYTES_MAX / 8);
 };
 

@@ -14,9 +14,11 @@
 //! | `question` | what a strategy is asked, and in which orders of the nodes |
 //! | `check` | what it may answer |
 //! | `cache`, `private_directory` | compiled components on disk |
+//! | `watchdog` | time limits on what runs and what compiles |
 //! | `limits` | every limit |
 //!
-//! These are blocking calls: an asynchronous caller makes them where blocking is allowed.
+//! These are blocking calls, on the stack of their caller: an asynchronous caller makes them where
+//! blocking is allowed.
 //!
 //! ```
 //! use kvclient::strategy::{Cache, StrategyHost, StrategyNode, StrategySource};
@@ -39,11 +41,12 @@ pub mod limits;
 mod private_directory;
 mod question;
 mod source;
+mod watchdog;
 
 pub use self::cache::{Cache, CacheOutcome};
 pub use self::check::StrategyInfo;
 pub use self::component::{Strategy, StrategyHost};
 pub use self::error::{StrategyError, StrategyFault};
-pub use self::host::TimeLimits;
+pub use self::limits::TimeLimits;
 pub use self::question::StrategyNode;
 pub use self::source::StrategySource;

@@ -36,20 +36,26 @@ impl PrivateDirectory {
         Ok(Self { handle: directory.into() })
     }
 
-    /// The bytes of a file, or nothing where there is none.
+    /// A file's first `HEADER` bytes and the others, or nothing where there is no such file.
     ///
     /// # Errors
-    /// Fails where it is not a regular file of our own that only we can write, or is longer than
-    /// `bytes_max`.
-    pub(super) fn read(&self, name: &str, bytes_max: usize) -> io::Result<Option<Vec<u8>>> {
-        let Some((file, metadata)) = self.open_file(name)? else { return Ok(None) };
-        let limit = bytes_max as u64;
-        if metadata.len() > limit {
-            return Err(io::Error::other(format!("it has {} bytes", metadata.len())));
+    /// Fails where it is not a regular file of our own that only we can write, is shorter than its
+    /// header, or has more than `bytes_max` bytes behind it.
+    pub(super) fn read<const HEADER: usize>(
+        &self,
+        name: &str,
+        bytes_max: usize,
+    ) -> io::Result<Option<([u8; HEADER], Vec<u8>)>> {
+        let Some((mut file, metadata)) = self.open_file(name)? else { return Ok(None) };
+        let (length, limit) = (metadata.len(), bytes_max as u64);
+        if !(HEADER as u64..=HEADER as u64 + limit).contains(&length) {
+            return Err(io::Error::other(format!("it has {length} bytes")));
         }
-        let mut bytes = Vec::with_capacity(metadata.len() as usize);
-        file.take(limit).read_to_end(&mut bytes)?;
-        Ok(Some(bytes))
+        let mut header = [0; HEADER];
+        let mut bytes = vec![0; length as usize - HEADER];
+        file.read_exact(&mut header)?;
+        file.read_exact(&mut bytes)?;
+        Ok(Some((header, bytes)))
     }
 
     /// Writes a file so that a reader sees all of it or none. Nothing is forced to the disk: what a
@@ -153,13 +159,15 @@ mod tests {
     #[test]
     fn a_written_file_is_read_back_and_only_ours_to_write() {
         let (home, directory) = private();
-        assert!(directory.read("x", 10).unwrap().is_none());
+        assert!(directory.read::<1>("x", 10).unwrap().is_none());
         directory.write("x", &[b"ab", b"c"]).unwrap();
-        assert_eq!(directory.read("x", 3).unwrap().unwrap(), b"abc");
-        assert!(directory.read("x", 2).is_err());
+        assert_eq!(directory.read("x", 2).unwrap().unwrap(), (*b"a", b"bc".to_vec()));
+        assert_eq!(directory.read("x", 0).unwrap().unwrap(), (*b"abc", Vec::new()));
+        assert!(directory.read::<1>("x", 1).is_err());
+        assert!(directory.read::<4>("x", 10).is_err());
         let path = home.path().join("a/b/x");
         fs::set_permissions(&path, Permissions::from_mode(0o620)).unwrap();
-        assert!(directory.read("x", 10).unwrap_err().to_string().contains("mode 620"));
+        assert!(directory.read::<1>("x", 10).unwrap_err().to_string().contains("mode 620"));
         directory.remove("x");
         assert!(!path.exists());
     }
@@ -174,7 +182,7 @@ mod tests {
         let mode = Mode::RUSR | Mode::WUSR;
         rustix::fs::mkfifoat(rustix::fs::CWD, inside("pipe"), mode).unwrap();
         for name in ["link", "directory", "pipe"] {
-            assert!(directory.read(name, 10).is_err(), "{name}");
+            assert!(directory.read::<1>(name, 10).is_err(), "{name}");
         }
     }
 

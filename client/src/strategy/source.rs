@@ -100,7 +100,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, StrategyFault> {
     }
     // One byte more than allowed, so that a file which has grown meanwhile is still seen as too large.
     let limit = COMPONENT_BYTES_MAX as u64 + 1;
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(metadata.len().min(limit) as usize);
     let file = File::open(path).map_err(refused)?;
     file.take(limit).read_to_end(&mut bytes).map_err(StrategyFault::Unreadable)?;
     if bytes.len() > COMPONENT_BYTES_MAX {
