@@ -279,12 +279,12 @@ async fn only_a_few_batches_are_under_way_at_a_time() {
     let client = node.client(TIMEOUT);
     let puts = (0..OPERATIONS).map(|number| client.put(format!("key-{number}"), "v"));
     let outcomes = futures::future::join_all(puts).await;
-    let unknown = |error: &ClientError| matches!(error, ClientError::OutcomeUnknown { .. });
-    let sent = outcomes.iter().filter(|it| it.as_ref().is_err_and(unknown)).count();
-    let heard = node.stop();
-    assert!((1..=BATCHES_IN_FLIGHT_MAX).contains(&heard.requests), "{}", heard.requests);
-    assert!(sent >= heard.operations.len() && sent < OPERATIONS, "{sent}");
     assert!(outcomes.iter().all(Result::is_err));
+    let unknown = |error: &ClientError| matches!(error, ClientError::OutcomeUnknown { .. });
+    assert!(!outcomes.iter().all(|it| it.as_ref().is_err_and(unknown)), "some were never sent");
+    // When the first deadlines pass, others are sent, but through another socket.
+    let heard = node.stop();
+    assert!(heard.requests <= BATCHES_IN_FLIGHT_MAX * heard.peers, "{}", heard.requests);
 }
 
 #[tokio::test]
@@ -292,9 +292,11 @@ async fn what_is_under_way_is_limited_in_bytes() {
     const VALUE_BYTES: usize = QUEUE_BYTES_MAX / 3;
     let node = Node::start(|_, _| Answer::Nothing);
     let client = node.client(TIMEOUT);
+    // The keys take the room that is left for the third value.
     let puts = (0..4).map(|number| client.put(format!("key-{number}"), vec![0; VALUE_BYTES]));
     let outcomes = futures::future::join_all(puts).await;
-    let waited = |error: &ClientError| error.to_string().contains("queue is full");
-    let waited = outcomes.iter().filter(|it| it.as_ref().is_err_and(waited)).count();
-    assert_eq!(waited, 2, "the keys take the room that is left for a third value: {outcomes:?}");
+    let unsent = |error: &ClientError| matches!(error, ClientError::Unavailable { .. });
+    assert!(outcomes.iter().any(|it| it.as_ref().is_err_and(unsent)), "{outcomes:?}");
+    let heard = node.stop();
+    assert!(heard.requests <= 2 * heard.peers, "{}", heard.requests);
 }
