@@ -1,4 +1,4 @@
-//! Disks that are full or damaged.
+//! Disks that are full.
 
 use crate::harness::peer::Peer;
 use crate::harness::{Backend, Cluster};

@@ -139,7 +139,7 @@ fn wrong_members_are_refused_by_name() {
         r#"{"op":"BATCH","ops":[]}"#,
         r#"{"op":"BATCH","ops":{}}"#,
         r#"{"op":"BATCH","ops":[{"op":"PUT","key":"k","value":"v"},{"op":"PUT","key":"k"}]}"#,
-        r#"{"op":"BATCH","ops":[[]]}"#,
+        r#"{"op":"BATCH","ops":[7]}"#,
     ] {
         scene.header_refused("bad_request", header);
     }
@@ -157,6 +157,20 @@ fn wrong_members_are_refused_by_name() {
     };
     assert!(message(r#"{"op":"put","key":"k","value":"v"}"#).contains("GET_ONE"), "what there is");
     assert!(message(r#"{"op":"PUT","key":"k","vaule":"v"}"#).contains("vaule"));
+    scene.nothing_is_stored();
+}
+
+#[test]
+fn lists_are_no_requests() {
+    let scene = Scene::new();
+    for header in [
+        r#"["PUT",null,null,null,null,null,null,"k","v"]"#,
+        r#"["GET_ALL"]"#,
+        r#"{"op":"BATCH","ops":[["PUT","k","v"]]}"#,
+        r#"{"op":"BATCH","ops":[[]]}"#,
+    ] {
+        scene.header_refused("bad_request", header);
+    }
     scene.nothing_is_stored();
 }
 

@@ -5,9 +5,10 @@
 //! | `messages` | messages that are no requests, or too large |
 //! | `peers` | peers that speak no ZeroMQ, or nothing, or without end |
 //! | `places` | ports, addresses and directories that cannot be used |
-//! | `disks` | disks that are full or damaged |
+//! | `disks`, `damage` | disks that are full or damaged |
 //! | `strategies` | placement strategies that are none, or hostile, or another one |
 
+mod damage;
 mod disks;
 mod messages;
 mod peers;

@@ -33,7 +33,7 @@ fn options_that_make_no_sense_are_refused() {
         (&["--id", ""], "--id"),
         (&["--id", "../up"], "--id"),
         (&["--port", "65536"], "--port"),
-        (&["--port", "-1"], "--port"),
+        (&["--port=-1"], "--port"),
         (&["--weight", "0"], "--weight"),
         (&["--weight", "257"], "--weight"),
         (&["--zone", "a\nb"], "--zone"),

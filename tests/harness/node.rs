@@ -140,6 +140,20 @@ impl Node {
         self.wait_until_ready();
     }
 
+    /// Starts the ended process again with the arguments it had, and waits until it is ready or has
+    /// ended.
+    ///
+    /// # Errors
+    /// How it ended.
+    #[track_caller]
+    pub(crate) fn try_restart(&mut self) -> Result<(), ExitStatus> {
+        self.process.kill();
+        self.process = start(&self.args, &self.home, &self.log);
+        let line = self.process.line_or_end("ready: ")?;
+        self.ready = Some(Ready::parse(&line));
+        Ok(())
+    }
+
     /// All that the node has printed, in all its runs.
     pub(crate) fn log(&self) -> String {
         super::process::read_log(&self.log)

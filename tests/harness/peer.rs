@@ -96,7 +96,10 @@ impl Peer {
     /// Where the reply is not exactly an error with a message.
     #[track_caller]
     pub(crate) fn refusal(&self, frames: &[&[u8]]) -> String {
-        let reply = self.ask_frames(frames);
+        let mut reply = self.ask_frames(frames);
+        if frames[0].is_empty() {
+            assert!(reply.remove(0).is_empty(), "a delimiter is mirrored");
+        }
         assert_eq!(reply.len(), 1, "a refusal is one frame: {reply:?}");
         let reply = parse(&reply[0]);
         let error = &reply["error"];

@@ -72,20 +72,31 @@ impl Process {
     /// With the program's log, where it ends or takes too long before.
     #[track_caller]
     pub(crate) fn wait_for_line(&mut self, start: &str) -> String {
+        self.line_or_end(start).unwrap_or_else(|status| {
+            panic!("{} ended ({status}) before {start:?}:\n{}", self.name, self.log())
+        })
+    }
+
+    /// Waits for a line on standard output that starts with `start`, or for the end.
+    ///
+    /// # Errors
+    /// How it ended.
+    ///
+    /// # Panics
+    /// With the program's log, where it takes too long.
+    #[track_caller]
+    pub(crate) fn line_or_end(&mut self, start: &str) -> Result<String, ExitStatus> {
         let deadline = Instant::now() + READY_WITHIN;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let line = self.stdout.get_mut().expect("nobody panicked").recv_timeout(left);
             match line {
-                Ok(line) if line.starts_with(start) => return line,
+                Ok(line) if line.starts_with(start) => return Ok(line),
                 Ok(_) => {}
                 Err(RecvTimeoutError::Timeout) => {
                     panic!("{} did not print {start:?}:\n{}", self.name, self.log())
                 }
-                Err(RecvTimeoutError::Disconnected) => {
-                    let status = self.wait();
-                    panic!("{} ended ({status}) before {start:?}:\n{}", self.name, self.log())
-                }
+                Err(RecvTimeoutError::Disconnected) => return Err(self.wait()),
             }
         }
     }
