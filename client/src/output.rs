@@ -7,13 +7,11 @@ use tracing_subscriber::EnvFilter;
 
 use crate::exit::Failure;
 
-/// Logs to standard error: warnings, what `RUST_LOG` asks for, or more where it is verbose.
+/// Logs to standard error: what `RUST_LOG` asks for, or else warnings, and more where it is verbose.
 pub(crate) fn log(verbose: bool) {
     let usual = if verbose { "warn,kvclient=debug,kv_protocol=debug" } else { "warn" };
-    let filter = match std::env::var("RUST_LOG") {
-        Ok(directives) if !verbose && !directives.is_empty() => EnvFilter::new(directives),
-        _ => EnvFilter::new(usual),
-    };
+    let asked = std::env::var("RUST_LOG").ok().filter(|directives| !directives.is_empty());
+    let filter = EnvFilter::new(asked.as_deref().unwrap_or(usual));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)

@@ -300,3 +300,14 @@ async fn what_is_under_way_is_limited_in_bytes() {
     let heard = node.stop();
     assert!(heard.requests <= 2 * heard.peers, "{}", heard.requests);
 }
+
+#[tokio::test]
+async fn an_answer_too_large_for_a_batch_comes_one_by_one() {
+    let node = Node::start(|request, _| match &request.command {
+        Command::Batch(_) => Answer::Frames(vec![vec![b' '; FRAME_BYTES_MAX + 1]]),
+        _ => Answer::Content(carry_out(request)),
+    });
+    let get = |number| Operation::Get { key: format!("key-{number}").into() };
+    let outcomes = node.client(LONG).batch((0..20).map(get).collect()).await;
+    assert!(outcomes.iter().all(|it| matches!(it, Ok(Done::Read(None)))), "{outcomes:?}");
+}
