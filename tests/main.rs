@@ -4,18 +4,28 @@
 //!
 //! | module | promise |
 //! |---|---|
+//! | `roundtrip` | what is stored comes back as it went, from the node that the strategy chose |
+//! | `durability` | an acknowledged write survives `kill -9` at any time |
 //! | `wire` | a plain ZeroMQ client in any language gets exactly the documented replies |
-//! | `membership` | nodes register, leave, come back as themselves, and survive a Consul that does not |
+//! | `membership` | nodes register, leave, and come back as themselves |
+//! | `consul_outages` | a Consul that is absent, failing or empty costs no data and confuses nobody |
 //! | `bad_input` | whatever comes in, the answer is a clear error, and everything else goes on |
+//! | `cli` | the command line teaches, and keeps data, words and exit codes apart |
+//! | `dev` | `kvnode dev` is a whole cluster with one command |
 //!
 //! `harness` starts and ends the processes. A case that depends on Consul is one function, which
 //! `on_both_backends!` makes two tests of: with the embedded agent, and with a real Consul where the
 //! machine has one (`CONSUL_BIN`, or `consul` on the `PATH`; `KV_REQUIRE_CONSUL=1` insists on it).
+//! `guests` are the hostile strategies.
 
 mod guests;
 mod harness;
 
 mod bad_input;
+mod cli;
 mod consul_outages;
+mod dev;
+mod durability;
 mod membership;
+mod roundtrip;
 mod wire;

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::backend::{Backend, ConsulServer};
 use super::binaries::{kvclient, kvnode};
 use super::node::Node;
-use super::run::Run;
+use super::run::{Output, Run};
 
 /// Nodes of a cluster that no other test uses. Everything ends when this is dropped; after a failure
 /// it prints the nodes' logs.
@@ -155,6 +155,15 @@ impl Cluster {
         Run::new(kvnode(), self.directory())
             .args(args)
             .arg_path("--data-dir", &self.data_directory())
+    }
+
+    /// What the node's program says of itself.
+    ///
+    /// # Panics
+    /// Where it fails, or says it elsewhere than on standard output.
+    #[track_caller]
+    pub(crate) fn kvnode_help(&self, args: &[&str]) -> Output {
+        Run::new(kvnode(), self.directory()).args(args).output().success().no_stderr()
     }
 
     /// A client's command that is told everything by `args`.

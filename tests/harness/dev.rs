@@ -1,7 +1,7 @@
 //! `kvnode dev`: a cluster and an embedded Consul agent with one command.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::Command;
 
 use super::binaries::kvnode;
 use super::environment::isolate;
@@ -58,15 +58,6 @@ impl Dev {
     pub(crate) fn port(&self) -> u16 {
         let port = self.address.rsplit(':').next().and_then(|port| port.parse().ok());
         port.expect("the address ends in a port")
-    }
-
-    /// Asks it to stop and waits until it has.
-    ///
-    /// # Panics
-    /// Where it does not stop.
-    #[track_caller]
-    pub(crate) fn stop(&mut self) -> ExitStatus {
-        self.process.terminate()
     }
 }
 

@@ -7,7 +7,7 @@
 //! - [`peer`], [`zmtp`], [`http`]: plain ZeroMQ, raw ZeroMQ frames and plain HTTP; [`catalog`]: what
 //!   Consul says;
 //! - [`library`]: the client's library;
-//! - [`wait`]: waiting for a condition.
+//! - [`corpus`]: real text; [`wait`]: waiting for a condition.
 //!
 //! All ports are chosen by the system, and a process is known to be ready by the line that it
 //! prints. When a test fails, it shows the command that failed it and the logs of all nodes.
@@ -19,6 +19,7 @@ pub(crate) mod cluster;
 // Shared with other packages, which use other parts of it.
 #[allow(dead_code, unreachable_pub)]
 mod consul;
+pub(crate) mod corpus;
 pub(crate) mod dev;
 mod environment;
 pub(crate) mod http;

@@ -1,0 +1,129 @@
+//! `kvnode dev`: a whole cluster with one command.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::harness::binaries::{kvclient, kvnode};
+use crate::harness::corpus::{self, ndjson, sorted};
+use crate::harness::dev::Dev;
+use crate::harness::http::Impostor;
+use crate::harness::run::Run;
+use crate::harness::{Backend, eventually};
+
+/// How long the supervisor may take to bring a node back.
+const BACK_WITHIN: Duration = Duration::from_secs(30);
+
+fn client(dev: &Dev, args: &[&str]) -> Run {
+    Run::new(kvclient(), &dev.directory).args(["--consul", dev.address()]).args(args)
+}
+
+#[test]
+fn it_starts_stops_and_starts_again_with_its_data() {
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let mut dev = Dev::start(directory.path(), 4);
+    let lines = ndjson(&corpus::words()[..2000]);
+    client(&dev, &["import"]).stdin(lines.clone()).output().success().says(&["4 nodes"]);
+    for signal in [Signal::TERM, Signal::INT] {
+        let nodes = children(&dev);
+        assert_eq!(nodes.len(), 4);
+        dev.process.signal(signal);
+        assert_eq!(dev.process.wait().code(), Some(0));
+        for node in nodes {
+            assert!(!Path::new(&format!("/proc/{node}/stat")).exists(), "a node is left");
+        }
+        // At another port, which changes nothing.
+        dev = Dev::start(directory.path(), 4);
+        let output = client(&dev, &["export"]).output().success();
+        assert!(sorted(output.stdout_text()) == sorted(&lines), "the data is there");
+        assert!(!output.stderr_text().contains("created cluster"), "{output}");
+    }
+}
+
+#[test]
+fn a_node_that_dies_is_started_again() {
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let dev = Dev::start(directory.path(), 2);
+    client(&dev, &["put", "key", "value"]).output().success();
+    let before = children(&dev);
+    let victim = Pid::from_raw(before[0]).expect("a process has an id");
+    kill_process(victim, Signal::KILL).expect("the node runs");
+    eventually("another node in its place", BACK_WITHIN, || {
+        let now = children(&dev);
+        let back = now.len() == 2 && !now.contains(&before[0]);
+        if back { Ok(()) } else { Err(format!("{before:?} before, {now:?} now")) }
+    });
+    let output = client(&dev, &["get", "key"]).output().success();
+    assert_eq!(output.stdout_text(), "value");
+    let status = client(&dev, &["--output", "json", "status"]).output().success().json();
+    assert_eq!(status["nodes"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn no_node_outlives_its_supervisor() {
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let mut dev = Dev::start(directory.path(), 2);
+    let nodes = children(&dev);
+    assert_eq!(nodes.len(), 2);
+    dev.process.kill();
+    eventually("the end of the nodes", BACK_WITHIN, || {
+        let left: Vec<_> = nodes
+            .iter()
+            .filter(|node| fs::read(format!("/proc/{node}/cmdline")).is_ok_and(|it| !it.is_empty()))
+            .collect();
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?} are left")) }
+    });
+}
+
+#[test]
+fn a_real_consul_at_its_port_is_used() {
+    let Some(backend) = Backend::real_consul() else { return };
+    let consul = backend.start();
+    let port = consul.address().rsplit(':').next().and_then(|port| port.parse().ok());
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let dev = Dev::start_at(directory.path(), 2, port.expect("the address ends in a port"));
+    assert!(dev.process.log().contains("a Consul answers at"), "{}", dev.process.log());
+    assert!(!directory.path().join("consul").exists(), "there is no agent of its own");
+    client(&dev, &["put", "key", "value"]).output().success();
+    assert_eq!(client(&dev, &["get", "key"]).output().success().stdout_text(), "value");
+}
+
+#[test]
+fn what_is_at_its_port_and_cannot_be_used_is_named() {
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let first = Dev::start(&directory.path().join("first"), 1);
+    let second = directory.path().join("second");
+    let dev = |port: u16| {
+        fs::create_dir_all(&second).expect("a directory can be made");
+        let run = Run::new(kvnode(), &second);
+        let run = run.args(["dev", "--nodes", "1", "--consul-port", &port.to_string()]);
+        run.arg_path("--data-dir", &second).output()
+    };
+    // Another such cluster, whose node has the id already.
+    let words = ["a Consul answers at", "node-0", "is running at"];
+    dev(first.port()).code(4).no_stdout().says(&words);
+    // Something that is no Consul.
+    let impostor = Impostor::strange();
+    let port = impostor.address().rsplit(':').next().expect("the address ends in a port");
+    dev(port.parse().expect("a port is a number")).code(4).no_stdout().says(&[port]);
+    // The directory is in use.
+    let run = Run::new(kvnode(), &first.directory).args(["dev", "--consul-port", "0"]);
+    let output = run.arg_path("--data-dir", &first.directory).output();
+    output.code(4).no_stdout().says(&["held by another process"]);
+}
+
+/// The processes that `dev` has started.
+fn children(dev: &Dev) -> Vec<i32> {
+    let parent = format!("PPid:\t{}", dev.process.pid());
+    let is_child = |pid: &i32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        status.lines().any(|line| line == parent)
+    };
+    let all = fs::read_dir("/proc").expect("this is Linux").flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let mut children: Vec<i32> = pids.filter(is_child).collect();
+    children.sort_unstable();
+    children
+}
