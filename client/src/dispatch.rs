@@ -5,7 +5,6 @@
 //! with the load and a lone operation waits for nobody. Queue and batches are bounded in number and
 //! bytes: who has more waits with it.
 
-use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -145,7 +144,7 @@ async fn carry_batch(connections: &Connections, target: &Target, batch: Vec<Tick
     let Some(first) = batch.first() else { return };
     let earliest = batch.iter().map(|ticket| ticket.errand.deadline).min();
     let mut operations: Vec<_> =
-        batch.iter().map(|ticket| borrowed(&ticket.errand.operation)).collect();
+        batch.iter().map(|ticket| ticket.errand.operation.borrowed()).collect();
     let command = match operations.pop() {
         Some(only) if operations.is_empty() => Command::One(only),
         last => Command::Batch(operations.into_iter().chain(last).collect()),
@@ -211,21 +210,6 @@ fn checked(operation: &Operation<'_>, outcome: Outcome) -> Result<Outcome, Excha
         return Ok(outcome);
     }
     Err(ExchangeError::InvalidReply("it answers another operation than was asked for".into()))
-}
-
-/// The same operation, without a copy of its key and value.
-fn borrowed<'a>(operation: &'a Operation<'static>) -> Operation<'a> {
-    match operation {
-        Operation::Put { key, value, condition } => Operation::Put {
-            key: Cow::Borrowed(key),
-            value: Cow::Borrowed(value),
-            condition: *condition,
-        },
-        Operation::Get { key } => Operation::Get { key: Cow::Borrowed(key) },
-        Operation::Delete { key, condition } => {
-            Operation::Delete { key: Cow::Borrowed(key), condition: *condition }
-        }
-    }
 }
 
 impl Parcel for Ticket {

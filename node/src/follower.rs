@@ -58,10 +58,10 @@ impl Follower {
         let offered = self.layouts.read().await?;
         let guard = self.guard.load_full();
         let Some(layout) = offered.layout else {
-            if let Some(installed) = guard.installed() {
-                if self.layouts.restore(installed, offered.index).await? {
-                    warn!("Consul had no layout: restored epoch {}", installed.layout.epoch);
-                }
+            if let Some(installed) = guard.installed()
+                && self.layouts.restore(installed, offered.index).await?
+            {
+                warn!("Consul had no layout: restored epoch {}", installed.layout.epoch);
             }
             return Ok(());
         };

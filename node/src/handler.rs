@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 use crate::disk::Disk;
 use crate::guard::{Admitted, Guard};
 use crate::identity::Identity;
-use crate::reader;
+use crate::reader::{self, ReplyBudget};
 use crate::refusals::{from_store, shutting_down};
 use crate::store::{StorageKey, Store};
 use crate::writer::{Finished, Gauges, Job, Size, Work};
@@ -192,7 +192,11 @@ impl<P> Handler<P> {
                 }
             }
             Command::Batch(operations) if operations.iter().all(|it| self.is_settled(it)) => {
-                Content::Batch(operations.iter().map(|it| self.read(admitted, it.key())).collect())
+                let mut budget = ReplyBudget::default();
+                let read = |it: &Operation<'_>| {
+                    budget.carry_out(it.borrowed(), |it| self.read(admitted, it.key()))
+                };
+                Content::Batch(operations.iter().map(read).collect())
             }
             Command::Scan(scan) if self.writing.is_empty() => {
                 reader::page(store, admitted, scan).map_or_else(Content::Refused, Content::Page)

@@ -3,16 +3,63 @@
 use std::ops::ControlFlow;
 
 use kv_protocol::limits::{
-    GET_ALL_BYTES_MAX, PAGE_BYTES_TARGET, PAGE_ITEMS_MAX, PAGE_RECORDS_READ_MAX,
+    GET_ALL_BYTES_MAX, PAGE_BYTES_TARGET, PAGE_ITEMS_MAX, PAGE_RECORDS_READ_MAX, REPLY_BYTES_MAX,
 };
 use kv_protocol::partition::key_hash;
-use kv_protocol::refusal::{Refusal, bad_request, too_large};
-use kv_protocol::reply::Page;
-use kv_protocol::request::Scan;
+use kv_protocol::refusal::{ErrorCode, Refusal, bad_request, too_large};
+use kv_protocol::reply::{Done, Outcome, Page};
+use kv_protocol::request::{Operation, Scan};
 
 use crate::guard::Admitted;
 use crate::refusals::from_store;
 use crate::store::{ScanStart, Store};
+
+/// How much one reply may still carry. Reads beyond it are refused, to be asked for again.
+pub struct ReplyBudget {
+    left_bytes: usize,
+}
+
+impl Default for ReplyBudget {
+    fn default() -> Self {
+        Self { left_bytes: REPLY_BYTES_MAX }
+    }
+}
+
+impl ReplyBudget {
+    /// Carries `operation` out by `carry_out`, where the reply has room for its outcome.
+    ///
+    /// # Errors
+    /// `overloaded` for a read that finds no room; otherwise why the operation was refused.
+    pub fn carry_out<'a>(
+        &mut self,
+        operation: Operation<'a>,
+        carry_out: impl FnOnce(Operation<'a>) -> Outcome,
+    ) -> Outcome {
+        let is_write = operation.is_write();
+        let no_room = || {
+            Refusal::new(
+                ErrorCode::Overloaded,
+                format!(
+                    "the replies to one batch are longer than {REPLY_BYTES_MAX} bytes: ask for this key again"
+                ),
+            )
+        };
+        if self.left_bytes == 0 && !is_write {
+            return Err(no_room());
+        }
+        let done = carry_out(operation)?;
+        if let Done::Read(Some(record)) = &done {
+            match self.left_bytes.checked_sub(record.value.len()) {
+                Some(left) => self.left_bytes = left,
+                None => {
+                    self.left_bytes = 0;
+                    return Err(no_room());
+                }
+            }
+        }
+        Ok(done)
+    }
+}
 
 /// Reads one page of what the node owns.
 ///

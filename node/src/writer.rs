@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::disk::Disk;
 use crate::guard::{Admitted, Guard, Installed};
 use crate::installed_record;
-use crate::reader;
+use crate::reader::{self, ReplyBudget};
 use crate::refusals::outcome_unknown;
 use crate::staging::Staging;
 use crate::store::{Counters, Store, StoreError};
@@ -164,9 +164,11 @@ impl Writer {
                         staged.push((job.ticket, Outcomes::One(key, outcome)));
                     }
                     Command::Batch(operations) => {
+                        let mut budget = ReplyBudget::default();
+                        let mut stage = |it| self.stage(&mut staging, admitted, it);
                         let outcomes = operations
                             .into_iter()
-                            .map(|operation| self.stage(&mut staging, admitted, operation))
+                            .map(|operation| budget.carry_out(operation, &mut stage))
                             .collect();
                         staged.push((job.ticket, Outcomes::Batch(outcomes)));
                     }

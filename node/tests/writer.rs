@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use arc_swap::ArcSwap;
 use kv_protocol::digest::Digest;
 use kv_protocol::layout::{LAYOUT_FORMAT, Layout, Member, Phase, StrategyPin, Table};
+use kv_protocol::limits::REPLY_BYTES_MAX;
 use kv_protocol::partition::PartitionCount;
 use kv_protocol::refusal::{ErrorCode, Refusal};
 use kv_protocol::reply::{Content, Done, Outcome, Record};
@@ -277,4 +278,19 @@ fn an_install_separates_what_came_before_it_from_what_came_after() {
         }
     }
     assert_eq!(epochs, [1, 2]);
+}
+
+#[test]
+fn a_batch_of_reads_carries_no_more_than_a_reply_holds() {
+    let writer = Harness::new();
+    let value = vec![7; REPLY_BYTES_MAX / 3];
+    let put = Operation::Put { key: "k".into(), value: value.into(), condition: Condition::None };
+    writer.one(put).unwrap();
+    let reads = vec![Operation::Get { key: "k".into() }; 5];
+    let Content::Batch(outcomes) = writer.call(Command::Batch(reads)) else { panic!() };
+    let read = outcomes.iter().take_while(|it| matches!(it, Ok(Done::Read(Some(_))))).count();
+    assert_eq!(read, 3);
+    for outcome in &outcomes[read..] {
+        assert_eq!(outcome.as_ref().unwrap_err().code, ErrorCode::Overloaded);
+    }
 }

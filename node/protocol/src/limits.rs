@@ -39,6 +39,10 @@ pub const PAGE_RECORDS_READ_MAX: usize = 16 * PAGE_ITEMS_MAX;
 /// names SCAN, which pages.
 pub const GET_ALL_BYTES_MAX: usize = 32 << 20;
 
+/// The longest values, together, of the reply to a batch, in bytes; it fits a frame, and one value of
+/// any length that a node can store. Reads that find no room are refused as `overloaded`.
+pub const REPLY_BYTES_MAX: usize = 32 << 20;
+
 /// The longest `id` of a request that is text, in bytes.
 pub const REQUEST_ID_BYTES_MAX: usize = 64;
 
@@ -75,6 +79,7 @@ const _: () = {
     assert!(HEADER_BYTES_MAX < FRAME_BYTES_MAX && BODY_BYTES_MAX < FRAME_BYTES_MAX);
     // A header of a full batch of the longest keys fits, even where JSON escapes every byte.
     assert!(BATCH_OPERATIONS_MAX * (6 * KEY_BYTES_MAX + 256) <= HEADER_BYTES_MAX);
+    assert!(VALUE_BYTES_MAX_CEILING <= REPLY_BYTES_MAX && REPLY_BYTES_MAX < FRAME_BYTES_MAX);
     assert!(PARTITIONS_MAX.is_power_of_two() && PARTITIONS_DEFAULT.is_power_of_two());
     // A table entry is a member's index in 16 bits, and a table fits a Consul value.
     assert!(MEMBERS_MAX <= u16::MAX as usize);

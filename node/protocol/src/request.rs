@@ -165,6 +165,22 @@ impl Operation<'_> {
         !matches!(self, Self::Get { .. })
     }
 
+    /// The same operation, borrowing what this one speaks of.
+    #[must_use]
+    pub fn borrowed(&self) -> Operation<'_> {
+        match self {
+            Self::Put { key, value, condition } => Operation::Put {
+                key: Cow::Borrowed(key),
+                value: Cow::Borrowed(value),
+                condition: *condition,
+            },
+            Self::Get { key } => Operation::Get { key: Cow::Borrowed(key) },
+            Self::Delete { key, condition } => {
+                Operation::Delete { key: Cow::Borrowed(key), condition: *condition }
+            }
+        }
+    }
+
     /// The same operation, owning what it speaks of.
     #[must_use]
     pub fn into_owned(self) -> Operation<'static> {

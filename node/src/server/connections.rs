@@ -4,7 +4,8 @@
 //! complete messages and single frames. A peer that sends frame after frame without an end, or
 //! message after message without waiting, could therefore fill the memory unseen. What can be seen
 //! is how many bytes the kernel has received on each connection. One that is far ahead of the
-//! messages that came out of it is cut, and ZeroMQ drops what it held.
+//! messages that came out of it is cut, and ZeroMQ drops what it held. The same holds the other way
+//! round, for a peer that asks for much and does not read it.
 
 use std::collections::HashMap;
 use std::io;
@@ -16,8 +17,8 @@ use zmq::{DONTWAIT, SocketEvent};
 
 use super::tcp;
 
-/// How many bytes of one connection may be under way: received, and not yet part of a message that
-/// was taken in.
+/// How many bytes of one connection may be under way in each direction: received and not yet part
+/// of a message that was taken in, or given to ZeroMQ as replies and not yet at the peer.
 pub(super) const UNDER_WAY_BYTES_MAX: u64 = 256 << 20;
 /// How often connections are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
@@ -25,11 +26,23 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 const FRAME_OVERHEAD_BYTES: u64 = 9;
 const MONITOR_ENDPOINT: &str = "inproc://connections";
 
+/// Which connection a message came on, as long as that exists.
+pub(super) type Connection = Option<RawFd>;
+
+/// The bytes of one connection.
+#[derive(Clone, Copy, Default)]
+struct Traffic {
+    /// Part of messages that were taken in.
+    taken: u64,
+    /// Given to ZeroMQ as replies.
+    given: u64,
+}
+
 /// The connections of one listening socket.
 pub(super) struct Connections {
     events: zmq::Socket,
-    /// The bytes that were taken in from each connection, by its file descriptor.
-    taken: HashMap<RawFd, u64>,
+    /// What this side knows of each connection, by its file descriptor.
+    traffic: HashMap<RawFd, Traffic>,
     looked_at: Instant,
 }
 
@@ -40,15 +53,23 @@ impl Connections {
         socket.monitor(MONITOR_ENDPOINT, wanted)?;
         let events = context.socket(zmq::PAIR)?;
         events.connect(MONITOR_ENDPOINT)?;
-        Ok(Self { events, taken: HashMap::new(), looked_at: Instant::now() })
+        Ok(Self { events, traffic: HashMap::new(), looked_at: Instant::now() })
     }
 
-    /// Counts a frame that was taken in.
-    pub(super) fn count(&mut self, frame: &mut zmq::Message) {
+    /// Counts a frame that was taken in, and tells which connection it came on.
+    pub(super) fn count_taken(&mut self, frame: &mut zmq::Message) -> Connection {
         // The name under which libzmq keeps the connection's file descriptor for ZMQ_SRCFD.
-        let connection = frame.gets("__fd").and_then(|fd| fd.parse::<RawFd>().ok());
-        if let Some(taken) = connection.and_then(|fd| self.taken.get_mut(&fd)) {
-            *taken += frame.len() as u64 + FRAME_OVERHEAD_BYTES;
+        let connection = frame.gets("__fd").and_then(|fd| fd.parse::<RawFd>().ok())?;
+        if let Some(traffic) = self.traffic.get_mut(&connection) {
+            traffic.taken += frame.len() as u64 + FRAME_OVERHEAD_BYTES;
+        }
+        Some(connection)
+    }
+
+    /// Counts a reply of `bytes` that goes out on `connection`.
+    pub(super) fn count_given(&mut self, connection: Connection, bytes: usize) {
+        if let Some(traffic) = connection.and_then(|fd| self.traffic.get_mut(&fd)) {
+            traffic.given += bytes as u64;
         }
     }
 
@@ -60,24 +81,27 @@ impl Connections {
         self.looked_at = Instant::now();
         while let Some((event, fd)) = self.next_event() {
             if event == SocketEvent::ACCEPTED as u16 {
-                self.taken.insert(fd, 0);
+                self.traffic.insert(fd, Traffic::default());
             } else {
-                self.taken.remove(&fd);
+                self.traffic.remove(&fd);
             }
         }
-        self.taken.retain(|fd, taken| match tcp::bytes_received(*fd) {
-            Ok(received) if received.saturating_sub(*taken) > UNDER_WAY_BYTES_MAX => {
-                warn!(
-                    "cutting a connection that has {} bytes under way, the limit is {UNDER_WAY_BYTES_MAX}",
-                    received - *taken
-                );
-                if let Err(error) = tcp::cut(*fd) {
-                    debug!("the connection is gone already: {error}");
+        self.traffic.retain(|fd, traffic| match tcp::passed(*fd) {
+            Ok(passed) => {
+                let inward = passed.received.saturating_sub(traffic.taken);
+                let outward = traffic.given.saturating_sub(passed.acked);
+                let keep = inward.max(outward) <= UNDER_WAY_BYTES_MAX;
+                if !keep {
+                    warn!(
+                        "cutting a connection with {inward} bytes under way to this node and {outward} from it: the limit is {UNDER_WAY_BYTES_MAX}"
+                    );
+                    if let Err(error) = tcp::cut(*fd) {
+                        debug!("the connection is gone already: {error}");
+                    }
                 }
-                false
+                keep
             }
-            Ok(_) => true,
-            Err(error) => is_open(&error),
+            Err(error) => error.kind() == io::ErrorKind::Interrupted,
         });
     }
 
@@ -88,9 +112,4 @@ impl Connections {
         let value = rest.first_chunk::<4>()?;
         Some((u16::from_ne_bytes(*event), RawFd::from_ne_bytes(*value)))
     }
-}
-
-/// Whether a descriptor that could not be asked may still be a connection.
-fn is_open(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::Interrupted
 }

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tracing::{debug, warn};
 use zmq::{DONTWAIT, PollEvents, PollItem};
 
-use self::connections::Connections;
+use self::connections::{Connection, Connections};
 use crate::handler::{Disposition, Frames, Handler, refuse};
 use crate::refusals::shutting_down;
 use crate::wake::Wake;
@@ -26,7 +26,8 @@ pub const PORTS: RangeInclusive<u16> = 2000..=2999;
 
 /// How many messages are taken in before replies are sent again.
 const MESSAGES_PER_TURN: usize = 256;
-/// The loop turns at least this often, to show that it is alive and to see that it shall stop.
+/// How long messages are waited for, and how long they are taken in: the loop turns at least this
+/// often or so, to show that it is alive and to see that it shall stop.
 const TURN_MAX: Duration = Duration::from_millis(200);
 /// When it stops, the loop waits this long for the writer to finish what was taken.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
@@ -88,6 +89,7 @@ pub enum PortChoice {
 /// How a peer is found again.
 pub struct Peer {
     routing_id: Vec<u8>,
+    connection: Connection,
     delimited: bool,
 }
 
@@ -173,10 +175,12 @@ impl Server {
     }
 
     fn take_messages(&mut self, handler: &mut Handler<Peer>) -> io::Result<()> {
+        let started = Instant::now();
         for _ in 0..MESSAGES_PER_TURN {
-            let Some((routing_id, frames)) = self.receive()? else { break };
-            let delimited = frames.first().is_some_and(|it| is_delimiter(it));
-            let peer = Peer { routing_id, delimited };
+            if started.elapsed() >= TURN_MAX {
+                break;
+            }
+            let Some((peer, frames)) = self.receive()? else { break };
             match Envelope::open(frames) {
                 Ok(envelope) => {
                     if let Disposition::Answered(peer, frames) = handler.take(peer, &envelope) {
@@ -189,27 +193,33 @@ impl Server {
         Ok(())
     }
 
-    /// The next message, if there is one: its peer's routing id and its frames.
-    fn receive(&mut self) -> io::Result<Option<(Vec<u8>, Vec<zmq::Message>)>> {
+    /// The next message, if there is one: who sent it, and its frames.
+    fn receive(&mut self) -> io::Result<Option<(Peer, Vec<zmq::Message>)>> {
         let routing_id = match self.router.recv_bytes(DONTWAIT) {
             Ok(routing_id) => routing_id,
             Err(zmq::Error::EAGAIN | zmq::Error::EINTR) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
+        let mut connection = None;
         let mut frames = Vec::with_capacity(FRAMES_MAX);
         while self.router.get_rcvmore()? {
-            // The rest of a message is there once its first frame is.
-            let mut frame = self.router.recv_msg(DONTWAIT)?;
-            self.connections.count(&mut frame);
+            let mut frame = match self.router.recv_msg(DONTWAIT) {
+                Ok(frame) => frame,
+                // The rest of a message is there once its first frame is.
+                Err(zmq::Error::EAGAIN | zmq::Error::EINTR) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            connection = self.connections.count_taken(&mut frame);
             // One frame too many is kept, for the error; the rest of an overlong message is not.
             if frames.len() <= FRAMES_MAX {
                 frames.push(frame);
             }
         }
-        Ok(Some((routing_id, frames)))
+        let delimited = frames.first().is_some_and(|it| is_delimiter(it));
+        Ok(Some((Peer { routing_id, connection, delimited }, frames)))
     }
 
-    fn send_finished(&self, handler: &mut Handler<Peer>, finished: &flume::Receiver<Finished>) {
+    fn send_finished(&mut self, handler: &mut Handler<Peer>, finished: &flume::Receiver<Finished>) {
         for finished in finished.try_iter() {
             if let Some((peer, frames)) = handler.finish(finished) {
                 self.send(peer, frames);
@@ -218,11 +228,13 @@ impl Server {
     }
 
     /// Sends a reply. One whose peer is gone, or reads nothing, is dropped: the peer asks again.
-    fn send(&self, peer: Peer, (header, body): Frames) {
+    fn send(&mut self, peer: Peer, (header, body): Frames) {
+        let bytes = header.len() + body.as_ref().map_or(0, Vec::len);
         let delimiter = peer.delimited.then(Vec::new);
         let frames = [Some(peer.routing_id), delimiter, Some(header), body];
-        if let Err(error) = self.router.send_multipart(frames.into_iter().flatten(), DONTWAIT) {
-            debug!("a reply was dropped: {error}");
+        match self.router.send_multipart(frames.into_iter().flatten(), DONTWAIT) {
+            Ok(()) => self.connections.count_given(peer.connection, bytes),
+            Err(error) => debug!("a reply was dropped: {error}"),
         }
     }
 
@@ -240,10 +252,10 @@ impl Server {
                 break;
             }
             self.wait(wake, REFUSE_FOR)?;
-            while let Some((routing_id, frames)) = self.receive()? {
-                let delimited = frames.first().is_some_and(|it| is_delimiter(it));
+            for _ in 0..MESSAGES_PER_TURN {
+                let Some((peer, frames)) = self.receive()? else { break };
                 let id = handler.id_of(frames);
-                self.send(Peer { routing_id, delimited }, refuse(id, shutting_down()));
+                self.send(peer, refuse(id, shutting_down()));
             }
             self.send_finished(handler, finished);
         }

@@ -9,13 +9,23 @@ use std::io;
 use std::mem::size_of;
 use std::os::fd::{BorrowedFd, RawFd};
 
-/// Where `tcpi_bytes_received` stands in Linux's `struct tcp_info`: a u64, part of the kernel's
-/// stable interface since 4.1.
+/// Where `tcpi_bytes_acked` and `tcpi_bytes_received` stand in Linux's `struct tcp_info`: u64 each,
+/// part of the kernel's stable interface since 4.1.
+const BYTES_ACKED_AT: usize = 120;
 const BYTES_RECEIVED_AT: usize = 128;
 const INFO_BYTES: usize = BYTES_RECEIVED_AT + size_of::<u64>();
 
-/// How many bytes the peer has sent on the connection with this descriptor.
-pub(super) fn bytes_received(fd: RawFd) -> io::Result<u64> {
+/// What has passed on a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Passed {
+    /// The bytes that have come from the peer.
+    pub(super) received: u64,
+    /// The bytes that have arrived at the peer.
+    pub(super) acked: u64,
+}
+
+/// What has passed on the connection with this descriptor.
+pub(super) fn passed(fd: RawFd) -> io::Result<Passed> {
     let mut info = [0_u8; INFO_BYTES];
     let mut length = libc::socklen_t::try_from(INFO_BYTES).unwrap_or(libc::socklen_t::MAX);
     // SAFETY: the kernel writes at most `length` bytes to `info` and the new length to `length`;
@@ -32,9 +42,12 @@ pub(super) fn bytes_received(fd: RawFd) -> io::Result<u64> {
     if result != 0 {
         return Err(io::Error::last_os_error());
     }
-    // A kernel that knows fewer counters leaves the rest zero, and nothing is ever cut.
-    let (_, received) = info.split_at(BYTES_RECEIVED_AT);
-    Ok(received.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes)))
+    if (length as usize) < INFO_BYTES {
+        return Err(io::Error::from(io::ErrorKind::Unsupported));
+    }
+    let counter =
+        |at: usize| info[at..].first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes));
+    Ok(Passed { received: counter(BYTES_RECEIVED_AT), acked: counter(BYTES_ACKED_AT) })
 }
 
 /// Ends the connection with this descriptor, in both directions.
