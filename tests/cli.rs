@@ -256,21 +256,23 @@ fn an_import_names_the_line_that_ends_it() {
     let good = |n: usize| format!("{{\"key\":\"key-{n}\",\"value\":\"value\"}}\n");
     let long_key = format!("{{\"key\":\"{}\",\"value\":\"v\"}}", "k".repeat(1025));
     for (bad, word) in [
+        ("{\"key\":\"\",\"value\":\"v\"}", "key"),
+        (&long_key, "1024"),
         ("oops", "expected {"),
         ("{\"key\":\"k\"}", "value"),
         ("{\"key\":\"k\",\"value\":1}", "text"),
         ("{\"key\":\"k\",\"value_base64\":\"?\"}", "base64"),
-        ("{\"key\":\"\",\"value\":\"v\"}", "key"),
-        (&long_key, "1024"),
         ("{\"key\":\"k\",\"value\":\"v\",\"ttl\":1}", "ttl"),
     ] {
         let lines = format!("{}{}\n{bad}\n{}", good(1), good(2), good(4));
         let output = cluster.kvclient(&["import"]).stdin(lines).output();
         // Three lines before it: a blank one counts.
         output.code(2).no_stdout().says(&["line 4", word]);
-        let output = cluster.kvclient(&["get", "key-4"]).output();
-        output.code(1);
     }
+    // A line that is no record ends the reading, so nothing after it is stored.
+    let output = cluster.kvclient(&["import"]).stdin(format!("x\n{}", good(5))).output();
+    output.code(2).says(&["line 1", "records stored: 0"]);
+    cluster.kvclient(&["get", "key-5"]).output().code(1);
     // What came before the bad line is stored, and the message says how much that is.
     let output = cluster.kvclient(&["import"]).stdin(format!("{}{}x", good(7), good(8))).output();
     output.code(2).says(&["line 3", "records stored: 2"]);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::binaries::{kvclient, kvnode};
-use crate::harness::corpus::{self, ndjson, sorted};
+use crate::harness::corpus::{self, assert_same_lines, ndjson};
 use crate::harness::dev::Dev;
 use crate::harness::http::Impostor;
 use crate::harness::run::Run;
@@ -37,7 +37,7 @@ fn it_starts_stops_and_starts_again_with_its_data() {
         // At another port, which changes nothing.
         dev = Dev::start(directory.path(), 4);
         let output = client(&dev, &["export"]).output().success();
-        assert!(sorted(output.stdout_text()) == sorted(&lines), "the data is there");
+        assert_same_lines(output.stdout_text(), &lines, "the data is there");
         assert!(!output.stderr_text().contains("created cluster"), "{output}");
     }
 }
@@ -111,7 +111,7 @@ fn what_is_at_its_port_and_cannot_be_used_is_named() {
     // The directory is in use.
     let run = Run::new(kvnode(), &first.directory).args(["dev", "--consul-port", "0"]);
     let output = run.arg_path("--data-dir", &first.directory).output();
-    output.code(4).no_stdout().says(&["held by another process"]);
+    output.code(4).no_stdout().says(&["in use by another process"]);
 }
 
 /// The processes that `dev` has started.

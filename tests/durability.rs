@@ -9,7 +9,7 @@ use kvclient::ClientError;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::harness::corpus::{Line, ndjson, sorted};
+use crate::harness::corpus::{Line, assert_same_lines, ndjson};
 use crate::harness::library::Library;
 use crate::harness::peer::Peer;
 use crate::harness::{Backend, Cluster, eventually, on_both_backends};
@@ -217,5 +217,5 @@ fn an_import_that_met_a_kill_is_completed_by_another(backend: Backend) {
     }
     cluster.kvclient(&["import"]).stdin(lines.clone()).output().success();
     let output = cluster.kvclient(&["export"]).output().success();
-    assert!(sorted(output.stdout_text()) == sorted(&lines), "every record is there, unchanged");
+    assert_same_lines(output.stdout_text(), &lines, "every record is there, unchanged");
 }

@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
-use crate::harness::corpus::{self, Line, ndjson, sorted};
+use crate::harness::corpus::{self, Line, assert_same_lines, ndjson};
 use crate::harness::peer::Peer;
 use crate::harness::{Backend, Cluster, on_both_backends};
 
@@ -42,7 +42,7 @@ fn real_data_comes_back(backend: Backend, strategy: &str) {
     cluster.kvclient(&["export", "all.ndjson"]).output().success().no_stdout();
     let exported = fs::read_to_string(cluster.directory().join("all.ndjson"));
     let exported = exported.expect("the export is text");
-    assert!(sorted(&exported) == sorted(&words), "the words come back byte for byte");
+    assert_same_lines(&exported, &words, "the words come back byte for byte");
     the_keys_are_spread(&cluster, words.lines().count(), strategy);
 
     let unicode: Vec<Line> = corpus::unicode();
@@ -51,11 +51,16 @@ fn real_data_comes_back(backend: Backend, strategy: &str) {
     let lines = ndjson(&unicode);
     cluster.kvclient(&["import"]).stdin(lines.clone()).output().success().no_stdout();
     let output = cluster.kvclient(&["export", "--prefix", "unicode/"]).output().success();
-    assert!(sorted(output.stdout_text()) == sorted(&lines), "the text comes back byte for byte");
+    assert_same_lines(output.stdout_text(), &lines, "the text comes back byte for byte");
 
     let mut binary = vec![0_u8; 5 << 20];
     StdRng::seed_from_u64(5).fill(&mut binary[..]);
-    cluster.kvclient(&["put", "binary"]).stdin(binary.clone()).output().success().no_stdout();
+    cluster
+        .kvclient(&["put", "five/megabytes"])
+        .stdin(binary.clone())
+        .output()
+        .success()
+        .no_stdout();
 
     // Everything once more, after all nodes were down.
     for number in 0..NODES {
@@ -64,12 +69,12 @@ fn real_data_comes_back(backend: Backend, strategy: &str) {
     for number in 0..NODES {
         cluster.node_mut(number).restart();
     }
-    let output = cluster.kvclient(&["get", "binary"]).output().success().no_stderr();
+    let output = cluster.kvclient(&["get", "five/megabytes"]).output().success().no_stderr();
     assert!(output.stdout == binary, "five megabytes come back byte for byte");
-    cluster.kvclient(&["delete", "binary"]).output().success();
+    cluster.kvclient(&["delete", "five/megabytes"]).output().success();
     let output = cluster.kvclient(&["get-all"]).output().success().no_stderr();
     let everything = format!("{words}{lines}");
-    assert!(sorted(output.stdout_text()) == sorted(&everything), "nothing was lost by a restart");
+    assert_same_lines(output.stdout_text(), &everything, "nothing was lost by a restart");
 }
 
 #[track_caller]
@@ -150,7 +155,7 @@ fn every_key_is_at_the_node_that_locate_names(backend: Backend) {
         let owner = place["node"].as_str().expect("a key has an owner");
         assert_eq!(owner, owner_of[&(json!(key).to_string(), json!(value).to_string())]);
         let node = cluster.nodes().iter().find(|node| node.id() == owner).expect("it is a member");
-        assert_eq!(place["address"], node.endpoint());
+        assert_eq!(place["address"], node.address());
         let get = json!({"op": "GET_ONE", "key": key}).to_string();
         for (id, peer) in &peers {
             if id == owner {

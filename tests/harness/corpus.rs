@@ -1,5 +1,6 @@
 //! Real text to store.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -77,9 +78,35 @@ fn json(text: &str) -> String {
     serde_json::to_string(text).expect("text is JSON")
 }
 
-/// The lines of a text, sorted.
-pub(crate) fn sorted(text: &str) -> Vec<&str> {
-    let mut lines: Vec<&str> = text.lines().collect();
+/// Checks that two texts have the same lines, in any order, byte for byte.
+///
+/// # Panics
+/// Where they have not; the message names some lines that differ.
+#[track_caller]
+pub(crate) fn assert_same_lines(found: &str, expected: &str, what: &str) {
+    let (found, expected) = (sorted(found), sorted(expected));
+    if found == expected {
+        return;
+    }
+    let (found_set, expected_set) = (set(&found), set(&expected));
+    let some = |lines: &mut dyn Iterator<Item = &&str>| {
+        lines.take(3).map(|line| line.chars().take(200).collect()).collect::<Vec<String>>()
+    };
+    panic!(
+        "{what}: {} lines instead of {}; missing: {:?}, foreign: {:?}",
+        found.len(),
+        expected.len(),
+        some(&mut expected_set.difference(&found_set)),
+        some(&mut found_set.difference(&expected_set)),
+    );
+}
+
+fn sorted(text: &str) -> Vec<&str> {
+    let mut lines: Vec<&str> = text.split('\n').collect();
     lines.sort_unstable();
     lines
+}
+
+fn set<'a>(lines: &[&'a str]) -> BTreeSet<&'a str> {
+    lines.iter().copied().collect()
 }
