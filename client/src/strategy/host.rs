@@ -78,10 +78,7 @@ impl Host {
             Err(Failure::Abandoned) => {
                 return Err(StrategyFault::CompileTime { max: self.times.compile });
             }
-            Err(Failure::Panicked) => {
-                return Err(StrategyFault::Compile { reason: "the compiler gave up".to_owned() });
-            }
-            Err(Failure::NoThread(error)) => return Err(engine_fault(error)),
+            Err(failure) => return Err(engine_fault(failure)),
         };
         let program = self.program(&component)?;
         Ok((program, component.serialize().map_err(engine_fault)?))
@@ -156,11 +153,8 @@ impl Program {
     ) -> Result<T, StrategyFault> {
         let engine = self.guest.engine().clone();
         let stop = move || engine.increment_epoch();
-        match watchdog::run_until_stopped(self.call_time_max, stop, || self.run(budget, work)) {
-            Ok(result) => result,
-            Err(Failure::NoThread(error)) => Err(engine_fault(error)),
-            Err(_) => Err(engine_fault("it failed while it ran the strategy")),
-        }
+        watchdog::run_until_stopped(self.call_time_max, stop, || self.run(budget, work))
+            .unwrap_or_else(|failure| Err(engine_fault(failure)))
     }
 
     /// Runs `work` with a fresh instance.

@@ -12,13 +12,16 @@ use super::limits::WATCHER_STACK_BYTES;
 const STOP_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Why there is no result.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     /// A thread could not be started.
+    #[error("no thread can be started: {0}")]
     NoThread(io::Error),
     /// The work panicked.
+    #[error("it failed by an error of its own")]
     Panicked,
     /// The work took longer than it may, and was left to itself.
+    #[error("it took too long")]
     Abandoned,
 }
 
