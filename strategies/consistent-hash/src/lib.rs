@@ -45,6 +45,6 @@ pub fn assign(
     config: &str,
 ) -> Result<Vec<u32>, Error> {
     let settings: Settings = config.parse()?;
-    check(nodes, partitions, replicas)?;
-    Ok(Ring::new(nodes, settings.points, partitions, replicas as usize)?.table())
+    let by_id = check(nodes, partitions, replicas)?;
+    Ok(Ring::new(nodes, by_id, settings.points, partitions, replicas as usize)?.table())
 }

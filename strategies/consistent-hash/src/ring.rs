@@ -49,15 +49,15 @@ impl Ring {
     /// [`Error::Unsupported`] where that makes more than [`RING_POINTS_MAX`] points.
     pub fn new(
         nodes: &[Node],
+        by_id: Vec<u32>,
         points_per_weight: u32,
         partitions: u32,
         replicas: usize,
     ) -> Result<Self, Error> {
         check_length(nodes, points_per_weight)?;
-        let mut by_id: Vec<(u32, &Node)> = (0..).zip(nodes).collect();
-        by_id.sort_unstable_by_key(|&(_, node)| &node.id);
         let mut arcs = vec![NO_POINT; partitions as usize * replicas];
-        for (rank, (_, node)) in (0..).zip(&by_id) {
+        for (rank, &index) in (0..).zip(&by_id) {
+            let node = &nodes[index as usize];
             let seed = hash::of_bytes(SEED, node.id.as_bytes());
             for n in 0..node.weight.saturating_mul(points_per_weight) {
                 let position = hash::nth(seed, n);
@@ -65,7 +65,7 @@ impl Ring {
                 insert(&mut arcs[row..row + replicas], point(position, rank));
             }
         }
-        Ok(Self { arcs, replicas, indexes: by_id.into_iter().map(|(index, _)| index).collect() })
+        Ok(Self { arcs, replicas, indexes: by_id })
     }
 
     /// The owners of all partitions: for each those of the first points from its arc's beginning on,
@@ -121,7 +121,9 @@ const fn point(position: u64, rank: u64) -> u64 {
 
 /// The partition on whose arc `position` is: the one that a key of this hash belongs to.
 const fn partition_at(position: u64, partitions: u32) -> usize {
-    ((position as u128 * partitions as u128) >> 64) as usize
+    // There is a power of two of them, so these are the top bits. Shifting in two steps keeps the
+    // shift below 64 for a single partition. A product of 128 bits would be a call in WebAssembly.
+    ((position >> 1) >> (63 - partitions.trailing_zeros())) as usize
 }
 
 /// Inserts `point` into an arc's first points, where it comes before the last of them, and drops its
@@ -169,7 +171,9 @@ mod tests {
     fn refusal(weights: &[u32], points_per_weight: u32) -> Option<String> {
         let node = |(n, &weight)| Node { weight, ..Node::named(format!("node-{n}")) };
         let nodes: Vec<Node> = weights.iter().enumerate().map(node).collect();
-        Ring::new(&nodes, points_per_weight, 16, 1).err().map(|error| error.to_string())
+        Ring::new(&nodes, (0..).take(nodes.len()).collect(), points_per_weight, 16, 1)
+            .err()
+            .map(|error| error.to_string())
     }
 
     #[test]

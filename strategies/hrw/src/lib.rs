@@ -28,11 +28,15 @@ kv_strategy::export!(assign);
 /// mean, which `tests/promises.rs` checks.
 const SEED: u64 = 316;
 
-/// A node as a candidate: where it stands in the caller's list, and what its scores come from.
-struct Candidate {
-    index: u32,
-    seed: u64,
+/// The nodes of one weight. Among them a higher draw is a higher score, so they are compared as
+/// integers, and only the best draws become numbers with a fraction. These cost much more, in a
+/// component above all, where the host keeps them the same on every machine.
+struct Class {
     weight: f64,
+    /// For each node, in the order of their ids, what its draws come from.
+    seeds: Vec<u64>,
+    /// For each of them its rank among all nodes' ids.
+    ranks: Vec<u32>,
 }
 
 /// The owners of every partition; see [`kv_strategy::Assign`].
@@ -49,45 +53,62 @@ pub fn assign(
     if !config.is_empty() {
         return Err(Error::InvalidConfig(format!("hrw has no settings, got {config:?}")));
     }
-    check(nodes, partitions, replicas)?;
-    let candidates = candidates(nodes);
+    let by_id = check(nodes, partitions, replicas)?;
+    let classes = classes(nodes, &by_id);
     let replicas = replicas as usize;
     let mut table = Vec::with_capacity(partitions as usize * replicas);
+    let mut draws = Vec::with_capacity(replicas + 1);
     let mut best = Vec::with_capacity(replicas + 1);
     for partition in 0..partitions {
         best.clear();
-        for candidate in &candidates {
-            let draw = candidate.draw(partition);
-            if best.len() < replicas || candidate.may_exceed(worst(&best), draw) {
-                insert(&mut best, replicas, candidate.score(draw), candidate.index);
+        for class in &classes {
+            class.highest_draws(partition, replicas, &mut draws);
+            for &(draw, place) in &draws {
+                let draw = open_unit(draw);
+                if best.len() < replicas || class.may_exceed(worst(&best), draw) {
+                    insert(&mut best, replicas, class.score(draw), class.ranks[place as usize]);
+                }
             }
         }
-        table.extend(best.iter().map(|&(_, index)| index));
+        table.extend(best.iter().map(|&(_, rank)| by_id[rank as usize]));
     }
     Ok(table)
 }
 
-/// The nodes in the order of their ids, which makes the table independent of the caller's order.
-fn candidates(nodes: &[Node]) -> Vec<Candidate> {
-    let mut by_id: Vec<(u32, &Node)> = (0..).zip(nodes).collect();
-    by_id.sort_unstable_by_key(|&(_, node)| &node.id);
-    by_id
-        .into_iter()
-        .map(|(index, node)| Candidate {
-            index,
-            seed: hash::of_bytes(SEED, node.id.as_bytes()),
-            weight: f64::from(node.weight),
-        })
-        .collect()
+/// The nodes by their weight, in the order of their ids, which makes the table independent of the
+/// caller's order.
+fn classes(nodes: &[Node], by_id: &[u32]) -> Vec<Class> {
+    let mut classes: Vec<Class> = Vec::new();
+    for (rank, &index) in (0..).zip(by_id) {
+        let node = &nodes[index as usize];
+        let weight = f64::from(node.weight);
+        let known = classes.iter().position(|class| class.weight == weight);
+        let class = known.unwrap_or_else(|| {
+            classes.push(Class { weight, seeds: Vec::new(), ranks: Vec::new() });
+            classes.len() - 1
+        });
+        classes[class].seeds.push(hash::of_bytes(SEED, node.id.as_bytes()));
+        classes[class].ranks.push(rank);
+    }
+    classes
 }
 
-impl Candidate {
-    /// The node's random number for `partition`, uniform in (0, 1).
-    fn draw(&self, partition: u32) -> f64 {
-        open_unit(hash::nth(self.seed, partition))
+impl Class {
+    /// The `limit` highest draws for `partition` with their nodes' places here, highest first. Of
+    /// equal draws the smaller id's comes first.
+    fn highest_draws(&self, partition: u32, limit: usize, highest: &mut Vec<(u64, u32)>) {
+        highest.clear();
+        let mut bar = 0;
+        for (place, &seed) in (0..).zip(&self.seeds) {
+            let draw = hash::nth(seed, partition) >> (u64::BITS - DRAW_BITS);
+            if draw >= bar {
+                insert(highest, limit, draw, place);
+                bar = if highest.len() == limit { highest[limit - 1].0 + 1 } else { 0 };
+            }
+        }
     }
 
-    /// The node's score for its draw, positive and finite.
+    /// The score of a node's draw, positive and finite.
     ///
     /// With `u` uniform in (0, 1), `-ln(u) / weight` is exponentially distributed with rate `weight`,
     /// and of several such numbers each is the smallest with a probability proportional to its rate.
@@ -106,60 +127,69 @@ impl Candidate {
     }
 }
 
-/// The middle of the one of 2^52 equal parts of (0, 1) that `random` falls in, exact in an `f64`.
-fn open_unit(random: u64) -> f64 {
-    const PARTS: f64 = (1_u64 << 52) as f64;
-    ((random >> 12) as f64 + 0.5) / PARTS
-}
-
 /// The lowest of the scores kept so far, below all scores where there is none.
 fn worst(best: &[(f64, u32)]) -> f64 {
     best.last().map_or(0.0, |&(score, _)| score)
 }
 
-/// Keeps the `limit` highest scores in `best`, highest first. An equal score goes behind those that
-/// are there, so the smaller id wins a tie.
-fn insert(best: &mut Vec<(f64, u32)>, limit: usize, score: f64, index: u32) {
-    let place = best.partition_point(|&(other, _)| other >= score);
-    best.insert(place, (score, index));
-    best.truncate(limit);
+/// How many bits of a hash are a draw: as many as an `f64` holds exactly, with a half more.
+const DRAW_BITS: u32 = 52;
+
+/// The middle of the one of 2^52 equal parts of (0, 1) that `draw` is the number of, exact in an
+/// `f64`.
+fn open_unit(draw: u64) -> f64 {
+    const PARTS: f64 = (1_u64 << DRAW_BITS) as f64;
+    (draw as f64 + 0.5) / PARTS
+}
+
+/// Keeps the `limit` highest values, highest first, each with whose it is. Of equal values the one
+/// of the smaller number comes first.
+fn insert<T: PartialOrd>(highest: &mut Vec<(T, u32)>, limit: usize, value: T, of: u32) {
+    let before = |other: &(T, u32)| other.0 > value || (other.0 == value && other.1 < of);
+    let place = highest.partition_point(before);
+    highest.insert(place, (value, of));
+    highest.truncate(limit);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn class(weight: f64) -> Class {
+        Class { weight, seeds: Vec::new(), ranks: Vec::new() }
+    }
+
     #[test]
     fn scores_are_positive_and_finite_at_both_ends() {
-        let candidate = Candidate { index: 0, seed: 0, weight: 1.0 };
-        for random in [0, u64::MAX] {
+        for random in [0, (1 << DRAW_BITS) - 1] {
             let draw = open_unit(random);
             assert!(0.0 < draw && draw < 1.0, "{draw}");
-            let score = candidate.score(draw);
+            let score = class(1.0).score(draw);
             assert!(score > 0.0 && score.is_finite(), "{score}");
         }
     }
 
     #[test]
     fn no_score_that_exceeds_is_overlooked() {
-        let ends = [0, 1 << 12, u64::MAX - (1 << 12), u64::MAX];
-        for random in (0..10_000).map(|n| hash::nth(0, n)).chain(ends) {
+        let most = (1 << DRAW_BITS) - 1;
+        let random = (0..10_000).map(|n| hash::nth(0, n) >> (u64::BITS - DRAW_BITS));
+        for random in random.chain([0, 1, most - 1, most]) {
             for weight in [1.0, 3.0, 256.0] {
-                let candidate = Candidate { index: 0, seed: 0, weight };
+                let class = class(weight);
                 let draw = open_unit(random);
                 // The score itself is the hardest bound that it still may exceed, but for rounding.
-                assert!(candidate.may_exceed(candidate.score(draw), draw), "{draw} x {weight}");
+                assert!(class.may_exceed(class.score(draw), draw), "{draw} x {weight}");
             }
         }
     }
 
     #[test]
-    fn the_highest_scores_stay_and_the_first_of_equals_wins() {
-        let mut best = Vec::new();
-        for (index, score) in (0..).zip([2.0, 5.0, 1.0, 5.0, 2.0]) {
-            insert(&mut best, 3, score, index);
+    fn the_highest_stay_and_the_smaller_number_of_equals_wins() {
+        let mut highest = Vec::new();
+        for (value, of) in [(2.0, 0), (5.0, 3), (1.0, 2), (5.0, 1), (2.0, 4)] {
+            insert(&mut highest, 3, value, of);
         }
-        assert_eq!(best, [(5.0, 1), (5.0, 3), (2.0, 0)]);
+        assert_eq!(highest, [(5.0, 1), (5.0, 3), (2.0, 0)]);
     }
 
     #[test]

@@ -66,9 +66,12 @@ impl Node {
 /// nodes, distinct ids, weights from 1 to [`WEIGHT_MAX`], a power of two of partitions up to
 /// [`PARTITIONS_MAX`], 1 to [`REPLICAS_MAX`] owners each.
 ///
+/// Gives the nodes' indexes in the order of their ids: a strategy that goes by it does not depend on
+/// the order in which it got them.
+///
 /// # Errors
 /// [`Error::TooFewNodes`] or [`Error::Unsupported`].
-pub fn check(nodes: &[Node], partitions: u32, replicas: u32) -> Result<(), Error> {
+pub fn check(nodes: &[Node], partitions: u32, replicas: u32) -> Result<Vec<u32>, Error> {
     let unsupported = |why| Err(Error::Unsupported(why));
     if !partitions.is_power_of_two() || partitions > PARTITIONS_MAX {
         return unsupported(format!(
@@ -87,11 +90,12 @@ pub fn check(nodes: &[Node], partitions: u32, replicas: u32) -> Result<(), Error
             node.id, node.weight
         ));
     }
-    let mut ids: Vec<&str> = nodes.iter().map(|node| node.id.as_str()).collect();
-    ids.sort_unstable();
-    match ids.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => unsupported(format!("two nodes of the same id {:?}", pair[0])),
-        None => Ok(()),
+    let id = |index: u32| nodes[index as usize].id.as_str();
+    let mut by_id: Vec<u32> = (0..).take(nodes.len()).collect();
+    by_id.sort_unstable_by_key(|&index| id(index));
+    match by_id.windows(2).find(|pair| id(pair[0]) == id(pair[1])) {
+        Some(pair) => unsupported(format!("two nodes of the same id {:?}", id(pair[0]))),
+        None => Ok(by_id),
     }
 }
 
@@ -114,8 +118,10 @@ mod tests {
     fn the_limits_themselves_are_allowed() {
         let mut many = nodes(REPLICAS_MAX as usize);
         many[0].weight = WEIGHT_MAX;
-        assert_eq!(check(&many, PARTITIONS_MAX, REPLICAS_MAX), Ok(()));
-        assert_eq!(check(&nodes(1), 1, 1), Ok(()));
+        assert!(check(&many, PARTITIONS_MAX, REPLICAS_MAX).is_ok());
+        assert_eq!(check(&nodes(1), 1, 1), Ok(vec![0]));
+        let unsorted = ["c", "a", "b"].map(Node::named);
+        assert_eq!(check(&unsorted, 1, 1), Ok(vec![1, 2, 0]));
     }
 
     #[test]
