@@ -1,21 +1,22 @@
 //! Following the layout: what Consul pushes is judged, installed, or given back.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use kv_protocol::consul::{Backoff, Consul, ConsulError};
 use tokio::sync::{Notify, oneshot};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, warn};
 use uuid::Uuid;
 
 use crate::guard::{Guard, Verdict};
+use crate::identity::{DataDirectory, DataDirectoryError, InstalledEpoch};
 use crate::layouts::{Layouts, LayoutsError};
 use crate::store::StoreError;
 use crate::writer::Work;
 
 /// However often clients name a newer layout, Consul is asked for it at most this often.
-const ASK_SPACING: Duration = Duration::from_millis(50);
+const ASK_SPACING: Duration = Duration::from_millis(100);
 
 /// Why a layout was not installed.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,9 @@ pub enum FollowError {
     /// It could not be stored.
     #[error("the layout could not be stored: {0}")]
     Store(#[from] StoreError),
+    /// The node's identity could not be kept.
+    #[error(transparent)]
+    Identity(#[from] DataDirectoryError),
     /// It must not be installed here.
     #[error("{0}: the layout is not installed")]
     Refused(String),
@@ -47,6 +51,8 @@ pub struct Follower {
     pub work: flume::Sender<Work>,
     /// Raised when a client knows a newer layout than this node.
     pub layout_wanted: Arc<Notify>,
+    /// Where the node's identity is kept, with the layout that it has installed.
+    pub directory: Arc<Mutex<DataDirectory>>,
 }
 
 impl Follower {
@@ -71,7 +77,8 @@ impl Follower {
                 let (reply, result) = oneshot::channel();
                 let install = Work::Install(Box::new(installed), reply);
                 self.work.send(install).map_err(|_| FollowError::Stopping)?;
-                Ok(result.await.map_err(|_| FollowError::Stopping)??)
+                result.await.map_err(|_| FollowError::Stopping)??;
+                self.remember_layout()
             }
             (Verdict::Restore, Some(installed)) => {
                 let (own, found) = (installed.layout.epoch, layout.epoch);
@@ -80,9 +87,26 @@ impl Follower {
                 }
                 Ok(())
             }
+            (Verdict::Current, Some(installed)) => {
+                Ok(self.layouts.restore_parts(installed).await?)
+            }
             (Verdict::Current | Verdict::Restore, _) => Ok(()),
             (Verdict::Refuse(reason), _) => Err(FollowError::Refused(reason)),
         }
+    }
+
+    /// Keeps in the node's identity which layout its store has, so that a store that was lost or
+    /// put back is found out.
+    ///
+    /// # Errors
+    /// [`FollowError::Identity`] where it cannot be written.
+    pub fn remember_layout(&self) -> Result<(), FollowError> {
+        let guard = self.guard.load();
+        let Some(installed) = guard.installed() else { return Ok(()) };
+        let layout =
+            InstalledEpoch { cluster: installed.layout.cluster, epoch: installed.layout.epoch };
+        let mut directory = self.directory.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(directory.remember_layout(layout)?)
     }
 
     /// Follows the layout until this future is dropped.
@@ -124,7 +148,7 @@ impl Follower {
                     tokio::select! {
                         _ = changed.changed() => {}
                         () = self.layout_wanted.notified() => {
-                            info!("a client knows a newer layout: asking Consul for it");
+                            debug!("a client knows a newer layout: asking Consul for it");
                             tokio::time::sleep(ASK_SPACING).await;
                         }
                     }

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 const FORMAT: u32 = 1;
-const IDENTITY_FILE: &str = "identity.json";
+/// The file of a data directory that says whose it is.
+pub const IDENTITY_FILE: &str = "identity.json";
 const LOCK_FILE: &str = "lock";
 const STORE_DIRECTORY: &str = "store";
 
@@ -30,6 +31,18 @@ pub struct Identity {
     pub cluster: Name,
     /// The port that the node listened on last.
     pub port: Option<u16>,
+    /// The layout that the store had when this was written: it has it, or a later one.
+    pub layout: Option<InstalledEpoch>,
+}
+
+/// The cluster and the epoch of an installed layout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InstalledEpoch {
+    /// The cluster's identity.
+    pub cluster: Uuid,
+    /// The layout's epoch.
+    pub epoch: u64,
 }
 
 /// A data directory that this process holds. It is free again when this is dropped.
@@ -71,6 +84,16 @@ pub enum DataDirectoryError {
         /// The identity file.
         path: PathBuf,
         /// What is wrong with it.
+        reason: String,
+    },
+    /// The store is not the one that belongs to the identity.
+    #[error(
+        "the store in {path} is not the one that this node had: {reason}; serving it would report stored keys as absent. Restore the whole data directory from a copy, or remove the directory to start a new node"
+    )]
+    StoreReplaced {
+        /// The data directory.
+        path: PathBuf,
+        /// How that shows.
         reason: String,
     },
     /// It belongs to another node.
@@ -155,13 +178,52 @@ impl DataDirectory {
     /// [`DataDirectoryError::Unusable`] where it cannot be written.
     pub fn keep(&mut self, port: u16) -> Result<(), DataDirectoryError> {
         if self.is_new || self.identity.port != Some(port) {
-            let identity = Identity { port: Some(port), ..self.identity.clone() };
-            write_durably(&self.path, &identity).map_err(|source| {
-                DataDirectoryError::Unusable { path: self.path.clone(), source }
-            })?;
-            self.identity = identity;
-            self.is_new = false;
+            self.write(Identity { port: Some(port), ..self.identity.clone() })?;
         }
+        Ok(())
+    }
+
+    /// Keeps durably which layout the store has.
+    ///
+    /// # Errors
+    /// [`DataDirectoryError::Unusable`] where it cannot be written.
+    pub fn remember_layout(&mut self, layout: InstalledEpoch) -> Result<(), DataDirectoryError> {
+        if self.identity.layout != Some(layout) {
+            self.write(Identity { layout: Some(layout), ..self.identity.clone() })?;
+        }
+        Ok(())
+    }
+
+    /// Checks that the store, which has the layout `stored`, is the one that the node had.
+    ///
+    /// # Errors
+    /// [`DataDirectoryError::StoreReplaced`] where it is another, an older one or an empty one.
+    pub fn check_store(&self, stored: Option<InstalledEpoch>) -> Result<(), DataDirectoryError> {
+        let Some(known) = self.identity.layout else { return Ok(()) };
+        let reason = match stored {
+            Some(stored) if stored.cluster == known.cluster && stored.epoch >= known.epoch => {
+                return Ok(());
+            }
+            Some(stored) if stored.cluster == known.cluster => {
+                format!(
+                    "it has the layout of epoch {}, expected {} or later",
+                    stored.epoch, known.epoch
+                )
+            }
+            Some(stored) => format!(
+                "it belongs to cluster {}, expected cluster {}",
+                stored.cluster, known.cluster
+            ),
+            None => format!("it has no layout, expected epoch {} or later", known.epoch),
+        };
+        Err(DataDirectoryError::StoreReplaced { path: self.path.clone(), reason })
+    }
+
+    fn write(&mut self, identity: Identity) -> Result<(), DataDirectoryError> {
+        write_durably(&self.path, &identity)
+            .map_err(|source| DataDirectoryError::Unusable { path: self.path.clone(), source })?;
+        self.identity = identity;
+        self.is_new = false;
         Ok(())
     }
 
@@ -183,6 +245,7 @@ impl Identity {
             uuid: Uuid::new_v4(),
             cluster: cluster.clone(),
             port: None,
+            layout: None,
         }
     }
 }

@@ -95,13 +95,22 @@ impl Layouts {
     /// # Errors
     /// [`LayoutsError::Consul`] where Consul cannot be asked.
     pub async fn restore(&self, installed: &Installed, index: u64) -> Result<bool, LayoutsError> {
+        self.restore_parts(installed).await?;
+        Ok(self.consul.kv_put_cas(&self.key(), &installed.layout.to_json(), index).await?)
+    }
+
+    /// Gives Consul back the table and the strategy of a layout, where it has lost them.
+    ///
+    /// # Errors
+    /// [`LayoutsError::Consul`] where Consul cannot be asked.
+    pub async fn restore_parts(&self, installed: &Installed) -> Result<(), LayoutsError> {
         let table = installed.table.to_bytes();
         let table_key = consul_keys::table(&self.cluster, &Digest::of(&table));
         let strategy_key = consul_keys::strategy(&self.cluster, &installed.layout.strategy.sha256);
         // These never change, so it does not matter who put them there.
         self.consul.kv_put_cas(&table_key, &table, 0).await?;
         self.consul.kv_put_cas(&strategy_key, &installed.strategy, 0).await?;
-        Ok(self.consul.kv_put_cas(&self.key(), &installed.layout.to_json(), index).await?)
+        Ok(())
     }
 
     async fn fetch(&self, key: String) -> Result<Vec<u8>, LayoutsError> {

@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
+    exit_on_panic();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -33,6 +34,16 @@ fn main() -> ExitCode {
     // A read of standard input cannot be cancelled, and must not keep the process.
     runtime.shutdown_background();
     code
+}
+
+/// Ends the process where any of its threads panics. A node that goes on without its writer, or with
+/// an engine that stopped in the middle, would be a riddle; one that ends is started again.
+fn exit_on_panic() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        std::process::exit(1);
+    }));
 }
 
 async fn run_node(args: NodeArgs) -> Result<(), node::NodeError> {

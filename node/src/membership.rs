@@ -66,6 +66,22 @@ pub enum ClaimError {
         /// Where the other node listens.
         address: String,
     },
+    /// Another data directory has claimed the id.
+    #[error("node {id} is claimed by the data directory {owner}")]
+    Claimed {
+        /// The node's id.
+        id: String,
+        /// The data directory that claimed it.
+        owner: Uuid,
+    },
+    /// Another data directory has taken the id over.
+    #[error(
+        "node {id} was claimed by another data directory while this node was running: this node stops; start it with another --id"
+    )]
+    Lost {
+        /// The node's id.
+        id: String,
+    },
     /// Others claim the id at the same time, again and again.
     #[error("node {id} could not be claimed: other nodes claim it at the same time; try again")]
     Contended {
@@ -84,8 +100,9 @@ const CLAIM_TRIES: usize = 5;
 
 /// Claims the node's id in Consul for its data directory.
 ///
-/// An id that a member of the layout or a running node has is never taken from it; the claim of a
-/// data directory that was thrown away is.
+/// An id that a member of the layout or a running node has is never taken from it. The claim of a
+/// data directory that was thrown away is, where an operator asks for the id by name; an `automatic`
+/// choice leaves it alone, since the other node may be just about to register.
 ///
 /// # Errors
 /// [`ClaimError`] where the id is another's.
@@ -93,6 +110,7 @@ pub async fn claim(
     consul: &Consul,
     identity: &Identity,
     layout: Option<&Layout>,
+    automatic: bool,
 ) -> Result<(), ClaimError> {
     check_members(identity, layout)?;
     let key = consul_keys::claim(&identity.cluster, &identity.id);
@@ -104,12 +122,16 @@ pub async fn claim(
             None => 0,
             Some(entry) => match serde_json::from_slice::<Claim>(&entry.value) {
                 Ok(claim) if claim.uuid == identity.uuid => return Ok(()),
-                _ => {
-                    check_not_running(consul, identity).await?;
-                    entry.modify_index
+                Ok(claim) if automatic => {
+                    return Err(ClaimError::Claimed {
+                        id: identity.id.to_string(),
+                        owner: claim.uuid,
+                    });
                 }
+                _ => entry.modify_index,
             },
         };
+        check_not_running(consul, identity).await?;
         if consul.kv_put_cas(&key, &own, index).await? {
             return Ok(());
         }
@@ -160,6 +182,7 @@ async fn check_not_running(consul: &Consul, identity: &Identity) -> Result<(), C
 #[derive(Clone, Debug)]
 pub struct Registration {
     consul: Consul,
+    identity: Identity,
     service: ServiceRegistration,
 }
 
@@ -192,22 +215,31 @@ impl Registration {
             check_ttl: CHECK_TTL,
             initial_status: CheckStatus::Passing,
         };
-        Self { consul, service }
+        Self { consul, identity: identity.clone(), service }
     }
 
-    /// Registers the node.
+    /// Registers the node, whose id must still be its own, or free.
     ///
     /// # Errors
-    /// What Consul says.
-    pub async fn register(&self) -> Result<(), ConsulError> {
+    /// [`ClaimError`] where the id is another's or Consul does not do it.
+    pub async fn register(&self) -> Result<(), ClaimError> {
+        claim(&self.consul, &self.identity, None, true).await.map_err(|error| match error {
+            ClaimError::Claimed { id, .. } | ClaimError::Running { id, .. } => {
+                ClaimError::Lost { id }
+            }
+            error => error,
+        })?;
         self.consul.register(&self.service).await?;
         // A node that Consul knew as critical would stay so until its next sign of life.
-        self.consul.check_pass(&self.service.id, SERVING).await
+        Ok(self.consul.check_pass(&self.service.id, SERVING).await?)
     }
 
     /// Passes the node's check for as long as the serving loop shows that it turns, and registers
     /// the node again when Consul has forgotten it. It ends when the serving loop does.
-    pub async fn keep(&self, mut alive: watch::Receiver<()>) {
+    ///
+    /// # Errors
+    /// [`ClaimError::Lost`] where another node has taken the id.
+    pub async fn keep(&self, mut alive: watch::Receiver<()>) -> Result<(), ClaimError> {
         let mut backoff = Backoff::default();
         let mut in_outage = false;
         let mut next = Instant::now() + CHECK_INTERVAL;
@@ -216,7 +248,7 @@ impl Registration {
             // A turn of the loop since the last sign of life is what makes the next one true.
             alive.mark_unchanged();
             if alive.changed().await.is_err() {
-                return;
+                return Ok(());
             }
             match self.report().await {
                 Ok(()) => {
@@ -226,6 +258,7 @@ impl Registration {
                     backoff.succeeded();
                     next = Instant::now() + CHECK_INTERVAL;
                 }
+                Err(error @ ClaimError::Lost { .. }) => return Err(error),
                 Err(error) => {
                     if !std::mem::replace(&mut in_outage, true) {
                         warn!("cannot report to Consul: {error}; serving on");
@@ -247,13 +280,13 @@ impl Registration {
         }
     }
 
-    async fn report(&self) -> Result<(), ConsulError> {
+    async fn report(&self) -> Result<(), ClaimError> {
         match self.consul.check_pass(&self.service.id, SERVING).await {
             Err(ConsulError::UnknownCheck { .. }) => {
                 info!("Consul has forgotten this node: registering again");
                 self.register().await
             }
-            result => result,
+            result => Ok(result?),
         }
     }
 }

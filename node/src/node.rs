@@ -1,9 +1,9 @@
 //! One node, from start to stop.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use crate::disk::Disk;
 use crate::follower::{FollowError, Follower};
 use crate::guard::Guard;
 use crate::handler::{Handler, Resources};
-use crate::identity::{DataDirectory, DataDirectoryError};
+use crate::identity::{DataDirectory, DataDirectoryError, InstalledEpoch};
 use crate::installed_record;
 use crate::layouts::{Layouts, LayoutsError};
 use crate::membership::{ClaimError, Registration, claim};
@@ -114,25 +114,37 @@ pub async fn run(
     let consul = Consul::new(&ConsulConfig::resolve(args.consul.as_deref())?)?;
     let advertised = advertised_host(&args)?;
     let layouts = Layouts::new(consul.clone(), args.cluster.clone());
-    let offered = read_layout(&layouts, Duration::from_secs(args.start_timeout)).await?;
-    let mut directory = take_directory(&args, &consul, offered.as_ref()).await?;
+    tokio::pin!(stopped);
+    let taking = async {
+        let offered = read_layout(&layouts, Duration::from_secs(args.start_timeout)).await?;
+        take_directory(&args, &consul, offered.as_ref()).await
+    };
+    let mut directory = tokio::select! {
+        directory = taking => directory?,
+        reason = &mut stopped => {
+            info!("{reason}: stopping before the start");
+            return Ok(());
+        }
+    };
     let server = Server::listen(&args.host, port_choice(&args, &directory))?;
     directory.keep(server.port())?;
+    let (port, path) = (server.port(), directory.path().to_owned());
+    let identity = directory.identity().clone();
 
-    let mut node = Running::start(&args, &directory, layouts)?;
-    node.follower.catch_up().await?;
-    let port = server.port();
+    let mut node = Running::start(&args, directory, layouts)?;
+    node.catch_up().await?;
     let serving = node.serve(server)?;
-    let identity = directory.identity();
     let registration =
-        Registration::new(consul.clone(), identity, (&advertised, port), args.weight, &args.zone);
-    registration.register().await?;
-    println!(
+        Registration::new(consul.clone(), &identity, (&advertised, port), args.weight, &args.zone);
+    registration.register().await.map_err(NodeError::Claim)?;
+    // Nobody may be reading, and that is no reason not to serve.
+    let _ = writeln!(
+        io::stdout(),
         "ready: {} at {advertised}:{port}, cluster {}, consul {}, data in {}",
         identity.id,
         identity.cluster,
         consul.address(),
-        directory.path().display()
+        path.display()
     );
 
     let (failed, mut has_failed) = watch::channel(false);
@@ -141,17 +153,24 @@ pub async fn run(
         failed.send_replace(true);
         result
     });
-    tokio::select! {
-        reason = stopped => info!("{reason}: stopping"),
-        _ = has_failed.wait_for(|failed| *failed) => warn!("the serving loop has ended"),
-        () = registration.keep(node.alive.clone()) => {}
-        result = node.follower.follow(&consul) => result?,
-    }
+    let kept = tokio::select! {
+        reason = &mut stopped => {
+            info!("{reason}: stopping");
+            Ok(())
+        }
+        _ = has_failed.wait_for(|failed| *failed) => Ok(()),
+        kept = registration.keep(node.alive.clone()) => kept.map_err(NodeError::Claim),
+        followed = node.follower.follow(&consul) => followed.map_err(NodeError::from),
+    };
     node.stop.store(true, Ordering::Release);
     node.wake.raise();
     let served = serving.join();
     node.close();
-    registration.deregister().await;
+    // Whoever took the id over has registered it, and must stay registered.
+    if !matches!(kept, Err(NodeError::Claim(_))) {
+        registration.deregister().await;
+    }
+    kept?;
     match served {
         Ok(Ok(result)) => Ok(result?),
         Ok(Err(_)) | Err(_) => Err(NodeError::Serving("it panicked".into())),
@@ -174,7 +193,7 @@ impl Running {
     /// Opens the store and starts the writer.
     fn start(
         args: &NodeArgs,
-        directory: &DataDirectory,
+        directory: DataDirectory,
         layouts: Layouts,
     ) -> Result<Self, NodeError> {
         let path = directory.store();
@@ -184,6 +203,11 @@ impl Running {
         let uuid = identity.uuid;
         let stored = store.layout().map_err(store_error)?;
         let installed = stored.map(|it| installed_record::decode(&it, uuid)).transpose()?;
+        directory.check_store(
+            installed
+                .as_ref()
+                .map(|it| InstalledEpoch { cluster: it.layout.cluster, epoch: it.layout.epoch }),
+        )?;
         let guard = Arc::new(ArcSwap::from_pointee(Guard::new(uuid, installed)));
         let gauges = Arc::new(Gauges::default());
         let disk = Disk::new(directory.path(), args.disk_reserve_bytes);
@@ -214,6 +238,7 @@ impl Running {
                 guard: Arc::clone(&guard),
                 work: work.clone(),
                 layout_wanted: Arc::clone(&layout_wanted),
+                directory: Arc::new(Mutex::new(directory)),
             },
             resources: Some(Resources {
                 identity,
@@ -232,6 +257,18 @@ impl Running {
             alive,
             stop: Arc::new(AtomicBool::new(false)),
         })
+    }
+
+    /// Brings the node to the layout that Consul has. One that has a layout of its own starts with
+    /// that where Consul has none that can be used, unless Consul belongs to another cluster.
+    async fn catch_up(&self) -> Result<(), NodeError> {
+        let has_layout = self.follower.guard.load().installed().is_some();
+        match self.follower.catch_up().await {
+            Ok(()) => {}
+            Err(error @ FollowError::Layouts(_)) if has_layout => warn!("{error}"),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(self.follower.remember_layout()?)
     }
 
     /// Starts the serving loop.
@@ -277,7 +314,11 @@ async fn read_layout(layouts: &Layouts, within: Duration) -> Result<Option<Layou
                 warn!("{error}; trying again");
                 tokio::time::sleep(wait).await;
             }
-            Err(error) => return Err(FollowError::from(error).into()),
+            // Whether the node can do without the document shows once its own layout is known.
+            Err(error) => {
+                warn!("{error}");
+                return Ok(None);
+            }
         }
     }
 }
@@ -295,7 +336,7 @@ async fn take_directory(
     };
     if let Some(id) = &args.id {
         let directory = DataDirectory::take(&root.join(id.as_str()), id, &args.cluster)?;
-        return match claim(consul, directory.identity(), layout).await {
+        return match claim(consul, directory.identity(), layout, false).await {
             Ok(()) => Ok(directory),
             Err(error) => {
                 directory.abandon();
@@ -309,7 +350,7 @@ async fn take_directory(
             Err(DataDirectoryError::Held { .. }) => continue,
             result => result?,
         };
-        match claim(consul, directory.identity(), layout).await {
+        match claim(consul, directory.identity(), layout, directory.is_new()).await {
             Ok(()) => return Ok(directory),
             // Another machine, or another directory on this one, has a node of this name.
             Err(error) if directory.is_new() && !matches!(error, ClaimError::Consul(_)) => {

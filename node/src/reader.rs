@@ -3,7 +3,8 @@
 use std::ops::ControlFlow;
 
 use kv_protocol::limits::{
-    GET_ALL_BYTES_MAX, PAGE_BYTES_TARGET, PAGE_ITEMS_MAX, PAGE_RECORDS_READ_MAX, REPLY_BYTES_MAX,
+    GET_ALL_BYTES_MAX, PAGE_BYTES_READ_MAX, PAGE_BYTES_TARGET, PAGE_ITEMS_MAX,
+    PAGE_RECORDS_READ_MAX, REPLY_BYTES_MAX,
 };
 use kv_protocol::partition::key_hash;
 use kv_protocol::refusal::{ErrorCode, Refusal, bad_request, too_large};
@@ -84,15 +85,17 @@ pub fn page(store: &Store, admitted: Admitted<'_>, scan: &Scan<'_>) -> Result<Pa
     };
     let items_max = scan.limit.map_or(PAGE_ITEMS_MAX, |limit| PAGE_ITEMS_MAX.min(limit as usize));
     let mut page = Page::default();
-    let (mut bytes, mut records_read) = (0, 0);
+    let (mut bytes, mut bytes_read, mut records_read) = (0, 0, 0);
     let outcome = store.scan(start, hash_last, |key, record| {
         records_read += 1;
+        bytes_read += key.len() + record.value.len();
         if admitted.owns_hash(key_hash(key)) && key.starts_with(&*scan.prefix) {
             bytes += key.len() + record.value.len();
             page.items.push((key.to_owned(), record));
         }
         let full = page.items.len() >= items_max
             || bytes >= PAGE_BYTES_TARGET
+            || bytes_read >= PAGE_BYTES_READ_MAX
             || records_read >= PAGE_RECORDS_READ_MAX;
         if full {
             page.next = Some(key.to_owned());

@@ -30,7 +30,9 @@ const GROUP_OPERATIONS_MAX: usize = 1024;
 /// A group takes in no more work once its values have this many bytes.
 const GROUP_BYTES_MAX: usize = 16 << 20;
 /// An engine that does not start is tried again at most this often.
-const REOPEN_SPACING: Duration = Duration::from_secs(1);
+const REPAIR_SPACING: Duration = Duration::from_secs(1);
+/// The engine keeps in memory whatever was written to it, so it is opened anew after so many bytes.
+const BYTES_BETWEEN_OPENS: usize = 256 << 20;
 
 /// Something for the writer to do.
 pub enum Work {
@@ -78,7 +80,11 @@ pub struct Writer {
     gauges: Arc<Gauges>,
     counters: Counters,
     sequence_next: u64,
-    reopen_failed_at: Option<Instant>,
+    repair_failed_at: Option<Instant>,
+    /// Whether a commit has failed, after which the engine is of no more use.
+    has_failed: bool,
+    /// The bytes that were written since the engine was opened.
+    bytes_since_open: usize,
     finished: flume::Sender<Finished>,
     wake: Wake,
 }
@@ -108,7 +114,9 @@ impl Writer {
             counters,
             // Everything below the ceiling may have been used before the last stop.
             sequence_next: counters.sequence_ceiling + 1,
-            reopen_failed_at: None,
+            repair_failed_at: None,
+            has_failed: false,
+            bytes_since_open: 0,
             finished,
             wake,
         };
@@ -116,9 +124,11 @@ impl Writer {
         Ok(writer)
     }
 
-    /// Works until every sender of `work` is gone and all of it is done.
+    /// Works until every sender of `work` is gone and all of it is done, or until the engine fails
+    /// in a commit: it cannot be used any more then, and the node has to end.
     pub fn run(mut self, work: &flume::Receiver<Work>) {
-        while let Ok(first) = work.recv() {
+        while !self.has_failed {
+            let Ok(first) = work.recv() else { return };
             let mut group = Vec::new();
             let mut size = Size::default();
             let mut next = Some(first);
@@ -136,12 +146,13 @@ impl Writer {
                         let result = self.install(*installed);
                         let _ = reply.send(result);
                     }
-                    Work::Repair => self.reopen(),
+                    Work::Repair => self.repair(),
                 }
                 next = if size.is_full() { None } else { work.try_recv().ok() };
             }
             self.carry_out(group);
         }
+        self.store.abandon();
     }
 
     fn carry_out(&mut self, group: Vec<Job>) {
@@ -149,7 +160,7 @@ impl Writer {
             return;
         }
         let guard = self.guard.load_full();
-        let wanted_bytes = group.iter().map(|job| Size::of(&job.command).bytes as u64).sum();
+        let wanted_bytes: u64 = group.iter().map(|job| Size::of(&job.command).bytes as u64).sum();
         let room = self.disk.room(wanted_bytes);
         let mut staging = Staging::new(self.counters, self.sequence_next, room);
         let mut staged = Vec::new();
@@ -189,6 +200,11 @@ impl Writer {
             self.finish(ticket, content);
         }
         self.wake.raise();
+        self.bytes_since_open += usize::try_from(wanted_bytes).unwrap_or(usize::MAX);
+        if self.bytes_since_open >= BYTES_BETWEEN_OPENS && !self.has_failed {
+            self.bytes_since_open = 0;
+            self.reopen();
+        }
     }
 
     fn stage(
@@ -197,9 +213,7 @@ impl Writer {
         admitted: Admitted<'_>,
         operation: Operation<'_>,
     ) -> Outcome {
-        if self.store.has_stopped() {
-            self.reopen();
-        }
+        self.repair();
         staging.carry_out(&self.store, admitted, operation)
     }
 
@@ -207,9 +221,10 @@ impl Writer {
         if staging.is_empty() {
             return Ok(());
         }
-        if self.store.has_stopped() {
-            self.reopen();
+        if self.has_failed {
+            return Err(StoreError::OutOfOrder);
         }
+        self.repair();
         let (batch, counters, sequence_next) = staging.into_batch();
         // The numbers are used up even where the commit fails: it may have happened all the same.
         self.sequence_next = sequence_next;
@@ -220,9 +235,8 @@ impl Writer {
                 Ok(())
             }
             Err(error) => {
-                error!("a group of writes could not be made durable: {error}");
-                // The engine's memory may hold what its files do not: only its files count.
-                self.reopen();
+                error!("a group of writes could not be made durable: {error}; the node ends");
+                self.has_failed = true;
                 Err(error)
             }
         }
@@ -230,9 +244,7 @@ impl Writer {
 
     /// Reads for a scan. It comes after the group's commit, so all that it finds is durable.
     fn scan(&mut self, admitted: Admitted<'_>, command: &Command<'_>) -> Content {
-        if self.store.has_stopped() {
-            self.reopen();
-        }
+        self.repair();
         let page = match command {
             Command::Scan(scan) => reader::page(&self.store, admitted, scan),
             _ => reader::all(&self.store, admitted),
@@ -243,8 +255,8 @@ impl Writer {
     fn install(&mut self, installed: Installed) -> Result<(), StoreError> {
         let epoch = installed.layout.epoch;
         if let Err(error) = self.store.put_layout(&installed_record::encode(&installed)) {
-            error!("the layout of epoch {epoch} could not be stored: {error}");
-            self.reopen();
+            error!("the layout of epoch {epoch} could not be stored: {error}; the node ends");
+            self.has_failed = true;
             return Err(error);
         }
         let summary = installed.summary();
@@ -256,21 +268,24 @@ impl Writer {
         Ok(())
     }
 
-    /// Starts the engine anew, unless that failed a moment ago.
-    fn reopen(&mut self) {
-        if self.reopen_failed_at.is_some_and(|at| at.elapsed() < REOPEN_SPACING) {
-            return;
+    /// Starts the engine anew where a read has met damage, unless that failed a moment ago.
+    fn repair(&mut self) {
+        let failed_just_now = self.repair_failed_at.is_some_and(|at| at.elapsed() < REPAIR_SPACING);
+        if self.store.has_stopped() && !self.has_failed && !failed_just_now {
+            warn!("a damaged page was met: starting the storage engine anew");
+            self.reopen();
         }
-        warn!("starting the storage engine anew");
-        let counters = self.store.reopen().and_then(|()| self.store.counters());
-        match counters {
+    }
+
+    fn reopen(&mut self) {
+        match self.store.reopen() {
             Ok(counters) => {
-                self.reopen_failed_at = None;
+                self.repair_failed_at = None;
                 self.counters = counters;
                 self.publish_counters();
             }
             Err(error) => {
-                self.reopen_failed_at = Some(Instant::now());
+                self.repair_failed_at = Some(Instant::now());
                 error!("the storage engine does not start: {error}");
             }
         }

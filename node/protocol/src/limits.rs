@@ -35,6 +35,9 @@ pub const PAGE_BYTES_TARGET: usize = 1 << 20;
 /// The most records that a node reads for one page of a scan with a prefix that few keys have.
 pub const PAGE_RECORDS_READ_MAX: usize = 16 * PAGE_ITEMS_MAX;
 
+/// The most bytes of keys and values that a node reads for one page, for the same reason.
+pub const PAGE_BYTES_READ_MAX: usize = 16 << 20;
+
 /// The longest reply to GET_ALL, in bytes of keys and values. A node that owns more says so and
 /// names SCAN, which pages.
 pub const GET_ALL_BYTES_MAX: usize = 32 << 20;
@@ -81,6 +84,6 @@ const _: () = {
     assert!(BATCH_OPERATIONS_MAX * (6 * KEY_BYTES_MAX + 256) <= HEADER_BYTES_MAX);
     assert!(VALUE_BYTES_MAX_CEILING <= REPLY_BYTES_MAX && REPLY_BYTES_MAX < FRAME_BYTES_MAX);
     assert!(PARTITIONS_MAX.is_power_of_two() && PARTITIONS_DEFAULT.is_power_of_two());
-    // A table entry is a member's index in 16 bits, and a table fits a Consul value.
+    // A table entry is a member's index in 16 bits.
     assert!(MEMBERS_MAX <= u16::MAX as usize);
 };

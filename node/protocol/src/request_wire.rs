@@ -7,8 +7,12 @@
 //! must never turn a conditional write into an unconditional one.
 
 use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
 
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
 use crate::limits::{BATCH_OPERATIONS_MAX, KEY_BYTES_MAX, REQUEST_ID_BYTES_MAX};
@@ -41,11 +45,11 @@ struct Header<'a> {
     op: Option<Text<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<RequestId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "not_null")]
     cluster: Option<Uuid>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "not_null")]
     node: Option<Uuid>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "not_null")]
     epoch: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     values: Option<Values>,
@@ -57,12 +61,12 @@ struct Header<'a> {
     value: Option<Text<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     value_bytes: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "not_null")]
     if_absent: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "not_null")]
     if_version: Option<Version>,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
-    ops: Option<Vec<OperationHeader<'a>>>,
+    ops: Option<Vec<Object<OperationHeader<'a>>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     partition: Option<Partition>,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
@@ -85,10 +89,43 @@ struct OperationHeader<'a> {
     value: Option<Text<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     value_bytes: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "not_null")]
     if_absent: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "not_null")]
     if_version: Option<Version>,
+}
+
+/// Reads a member whose `null` must not pass for its absence: a condition that a program computed to
+/// be nothing is a mistake, not a wish.
+fn not_null<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// What is a JSON object and nothing else. Serde would take a list of the members' values too.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(members))
+            }
+        }
+
+        deserializer.deserialize_map(Members(PhantomData)).map(Self)
+    }
 }
 
 const OPERATIONS_KNOWN: &str = "PUT, GET_ONE, GET_ALL, DELETE, BATCH, SCAN or STATUS";
@@ -103,7 +140,8 @@ impl<'a> Request<'a> {
         body: Option<&'a [u8]>,
         value_bytes_max: usize,
     ) -> Result<Self, DecodeError> {
-        let parsed: Header<'a> = serde_json::from_slice(header).map_err(|error| DecodeError {
+        let parsed: Result<Object<Header<'a>>, _> = serde_json::from_slice(header);
+        let Object(parsed) = parsed.map_err(|error| DecodeError {
             id: salvage_id(header),
             refusal: bad_request(format!(
                 "the header frame is not a request: {error}; expected a JSON object such as {{\"op\":\"GET_ONE\",\"key\":\"key\"}}"
@@ -169,7 +207,7 @@ impl<'a> Request<'a> {
             }
             Command::Batch(operations) => {
                 header.op = text("BATCH");
-                let encode = |operation| OperationHeader::encode(operation, &mut body);
+                let encode = |operation| Object(OperationHeader::encode(operation, &mut body));
                 header.ops = Some(operations.iter().map(encode).collect());
             }
             Command::GetAll => header.op = text("GET_ALL"),
@@ -272,7 +310,7 @@ impl<'a> Header<'a> {
 }
 
 fn decode_batch<'a>(
-    ops: Option<Vec<OperationHeader<'a>>>,
+    ops: Option<Vec<Object<OperationHeader<'a>>>>,
     body: &mut BodyReader<'a>,
 ) -> Result<Vec<Operation<'a>>, Refusal> {
     let ops = ops.ok_or_else(|| {
@@ -286,7 +324,7 @@ fn decode_batch<'a>(
     }
     ops.into_iter()
         .enumerate()
-        .map(|(index, mut header)| {
+        .map(|(index, Object(mut header))| {
             let op = header.op.take().map(|Text(op)| op).unwrap_or_default();
             header.decode(&op, body).map_err(|refusal| Refusal {
                 message: format!("operation {index}: {}", refusal.message),

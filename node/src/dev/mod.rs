@@ -6,6 +6,7 @@
 pub mod agent;
 mod nodes;
 
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
@@ -38,7 +39,7 @@ pub enum DevError {
     Nodes(#[from] NodesError),
     /// The operating system refused something.
     #[error(transparent)]
-    Io(#[from] std::io::Error),
+    Io(#[from] io::Error),
 }
 
 impl DevError {
@@ -46,7 +47,7 @@ impl DevError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) => 2,
+            Self::Usage(_) | Self::Consul(ConsulError::InvalidConfig { .. }) => 2,
             Self::Consul(_) => 3,
             Self::Agent(_) => 4,
             Self::Nodes(NodesError::Ended { code: Some(code), .. }) => *code,
@@ -66,7 +67,7 @@ pub async fn run(args: DevArgs) -> Result<(), DevError> {
         None => default_data_dir("dev").map_err(|error| DevError::Usage(error.to_string()))?,
     };
     let (agent, consul) = consul(args.consul_port, &directory).await?;
-    let mut nodes = Nodes::new(directory.join(NODES_DIRECTORY), consul.clone());
+    let mut nodes = Nodes::new(directory.join(NODES_DIRECTORY), consul.clone())?;
     tokio::pin!(signal);
     let result = tokio::select! {
         result = nodes.start(args.nodes) => result,
@@ -81,8 +82,9 @@ pub async fn run(args: DevArgs) -> Result<(), DevError> {
         shut_down(agent).await?;
         return Err(error.into());
     }
-    println!("ready: {} nodes, consul {consul}", nodes.count());
-    print_next_steps(&consul);
+    // Nobody may be reading, and that is no reason not to serve.
+    let _ = writeln!(io::stdout(), "ready: {} nodes, consul {consul}", nodes.count());
+    let _ = print_next_steps(&consul);
     tokio::select! {
         reason = &mut signal => info!("{reason}: stopping"),
         () = nodes.supervise() => {}
@@ -117,15 +119,16 @@ async fn shut_down(agent: Option<Agent>) -> Result<(), DevError> {
     Ok(())
 }
 
-fn print_next_steps(consul: &str) {
+fn print_next_steps(consul: &str) -> io::Result<()> {
     let option =
         if consul.ends_with(":8500") { String::new() } else { format!(" --consul {consul}") };
-    println!(
+    writeln!(
+        io::stdout(),
         "\nTry, in another terminal:\n\
          \x20 kvclient{option} put greeting hello\n\
          \x20 kvclient{option} get greeting\n\
          \x20 kvclient{option} locate greeting\n\
          \x20 kvclient{option} status\n\n\
          Ctrl-C stops the cluster; the same command starts it again with its data."
-    );
+    )
 }

@@ -11,6 +11,8 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tracing::{error, info, warn};
 
+use crate::identity::IDENTITY_FILE;
+
 /// A node that is not ready within this time is given up.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// A node that has not stopped within this time is killed.
@@ -56,6 +58,8 @@ pub enum NodesError {
 
 /// The nodes of one cluster on this machine.
 pub(super) struct Nodes {
+    /// This program. It is looked up once, since a program that is built anew meanwhile is another.
+    program: PathBuf,
     directory: PathBuf,
     consul: String,
     running: Vec<NodeProcess>,
@@ -71,9 +75,11 @@ struct NodeProcess {
 
 impl Nodes {
     /// No nodes yet; their data will be in `directory`.
-    #[must_use]
-    pub(super) fn new(directory: PathBuf, consul: String) -> Self {
-        Self { directory, consul, running: Vec::new() }
+    ///
+    /// # Errors
+    /// Where the path of this program cannot be found out.
+    pub(super) fn new(directory: PathBuf, consul: String) -> io::Result<Self> {
+        Ok(Self { program: std::env::current_exe()?, directory, consul, running: Vec::new() })
     }
 
     /// How many nodes run.
@@ -112,12 +118,19 @@ impl Nodes {
                 info!("{} has stopped", ended.id);
                 continue;
             }
-            let wait = backoff.failed();
+            let mut wait = backoff.failed();
             warn!("{} ended ({status}): starting it again in {wait:?}", ended.id);
-            tokio::time::sleep(wait).await;
-            match self.start_one(ended.id).await {
-                Ok(()) => backoff.succeeded(),
-                Err(error) => error!("{error}"),
+            loop {
+                tokio::time::sleep(wait).await;
+                match self.start_one(ended.id.clone()).await {
+                    Ok(()) => break backoff.succeeded(),
+                    // One that started and ended is watched, and its end leads here again.
+                    Err(error) if self.running.iter().any(|node| node.id == ended.id) => {
+                        break error!("{error}");
+                    }
+                    Err(error) => error!("{error}"),
+                }
+                wait = backoff.failed();
             }
         }
         warn!("no node is left");
@@ -163,7 +176,7 @@ impl Nodes {
 
     fn spawn(&self, id: String) -> Result<NodeProcess, NodesError> {
         let start = |source| NodesError::Start { id: id.clone(), source };
-        let mut command = Command::new(std::env::current_exe().map_err(start)?);
+        let mut command = Command::new(&self.program);
         command
             .args(["--id", &id, "--consul", &self.consul, "--stop-with-stdin", "--data-dir"])
             .arg(&self.directory)
@@ -209,7 +222,11 @@ fn kept_nodes(directory: &Path) -> Result<u32, NodesError> {
     fs::create_dir_all(directory).map_err(unusable)?;
     let mut kept = 0;
     for entry in fs::read_dir(directory).map_err(unusable)? {
-        let name = entry.map_err(unusable)?.file_name();
+        let entry = entry.map_err(unusable)?;
+        if !entry.path().join(IDENTITY_FILE).is_file() {
+            continue;
+        }
+        let name = entry.file_name();
         let number = name.to_str().and_then(|name| name.strip_prefix("node-"));
         if let Some(number) = number.and_then(|number| number.parse::<u32>().ok()) {
             kept = kept.max(number.saturating_add(1));

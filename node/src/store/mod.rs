@@ -27,8 +27,9 @@ use sled::InlineArray;
 
 pub use key::StorageKey;
 
-/// Entries per leaf of the engine's tree. Fixed for ever once a data directory exists.
-const LEAF_FANOUT: usize = 128;
+/// Entries per leaf of the engine's tree, which rewrites a leaf for a change of one of them: few,
+/// since values may be large. Fixed for ever once a data directory exists.
+const LEAF_FANOUT: usize = 32;
 /// The engine's page cache, in bytes.
 const CACHE_BYTES: usize = 256 << 20;
 /// Pages are lightly compressed when they are written.
@@ -36,6 +37,8 @@ const COMPRESSION_LEVEL: i32 = 1;
 /// A key whose reading stopped the engine this often is not read again. One strike is not enough:
 /// a reader of a sound key can be told of damage that another reader met at the same moment.
 const STRIKES_MAX: u8 = 2;
+/// How many such keys are remembered; beyond it they are found out anew.
+const STRUCK_KEYS_MAX: usize = 1 << 16;
 const LAYOUT_TREE: &str = "layout";
 const LAYOUT_KEY: &str = "installed";
 const COUNTERS_KEY: [u8; 9] = *b"\0counters";
@@ -166,7 +169,11 @@ impl Store {
             bytes.map(|bytes| decode(key.as_bytes(), &bytes)).transpose()
         });
         if matches!(result, Err(StoreError::Damaged(_))) {
-            *self.strikes().entry(key.clone()).or_default() += 1;
+            let mut strikes = self.strikes();
+            if strikes.len() >= STRUCK_KEYS_MAX {
+                strikes.clear();
+            }
+            *strikes.entry(key.clone()).or_default() += 1;
         }
         result
     }
@@ -212,8 +219,8 @@ impl Store {
     /// Applies a batch with its new counters and returns once both are durable.
     ///
     /// # Errors
-    /// What befell the engine. Whether the batch took effect is then unknown until
-    /// [`Store::reopen`].
+    /// What befell the engine. Whether the batch took effect is then unknown, and the engine can
+    /// neither be used nor closed any more: the process has to end, see [`Store::abandon`].
     pub fn commit(&self, batch: Batch, counters: Counters) -> Result<(), StoreError> {
         let mut changes = batch.changes;
         changes.insert(COUNTERS_KEY.as_slice(), sealed(&counters.encode()));
@@ -229,10 +236,7 @@ impl Store {
     /// # Errors
     /// As [`Store::get`].
     pub fn counters(&self) -> Result<Counters, StoreError> {
-        self.with_engine(|engine| match engine.data.get(COUNTERS_KEY).map_err(classify)? {
-            None => Ok(Counters::default()),
-            Some(bytes) => Counters::decode(unsealed(&bytes)?),
-        })
+        self.with_engine(Engine::counters)
     }
 
     /// Stores the installed layout's record durably.
@@ -258,18 +262,27 @@ impl Store {
         })
     }
 
-    /// Starts the engine anew from what is durable, after it has failed or met damage.
+    /// Starts the engine anew from what is durable, after a read has met damage, and gives the
+    /// counters that it finds. It must not be called after a [`Store::commit`] that failed: the
+    /// engine then waits for ever for its own flush to finish.
     ///
     /// # Errors
     /// What befell it; the store is then out of order until the next try.
-    pub fn reopen(&self) -> Result<(), StoreError> {
+    pub fn reopen(&self) -> Result<Counters, StoreError> {
         let [mut writer, mut reader] = [WRITER, READER].map(|slot| lock(&self.shared.slots[slot]));
         // The engine locks its directory, so the old one must be gone before the new one starts.
         (*writer, *reader) = (None, None);
         let engine = Engine::open(&self.shared.directory)?;
+        let counters = engine.counters()?;
         (*writer, *reader) = (Some(engine.clone()), Some(engine));
         self.shared.stopped.store(false, Ordering::Release);
-        Ok(())
+        Ok(counters)
+    }
+
+    /// Gives the store up without closing it, after a commit that failed.
+    pub fn abandon(self) {
+        // Closing would flush, and the engine waits for ever for the flush that failed.
+        std::mem::forget(self);
     }
 
     fn with_engine<T>(
@@ -301,12 +314,22 @@ impl Engine {
             zstd_compression_level: COMPRESSION_LEVEL,
             // The writer flushes; a flusher of the engine's own would end the process on an error.
             flush_every_ms: None,
+            // The engine would read and rewrite scattered pages in every flush, and a damaged one
+            // among them would fail the flush. Freed places are used again all the same.
+            target_heap_file_fill_ratio: 0.0,
             ..sled::Config::default()
         };
         let db = config.open::<LEAF_FANOUT>().map_err(classify)?;
         let layout = db.open_tree(LAYOUT_TREE).map_err(classify)?;
         // The trees keep the database open.
         Ok(Self { data: Tree::clone(&db), layout })
+    }
+
+    fn counters(&self) -> Result<Counters, StoreError> {
+        match self.data.get(COUNTERS_KEY).map_err(classify)? {
+            None => Ok(Counters::default()),
+            Some(bytes) => Counters::decode(unsealed(&bytes)?),
+        }
     }
 }
 
@@ -343,7 +366,9 @@ fn decode(storage_key: &[u8], bytes: &[u8]) -> Result<Record, StoreError> {
 /// with the same error.
 fn classify(error: io::Error) -> StoreError {
     match error.kind() {
-        io::ErrorKind::InvalidData => StoreError::Damaged(error.to_string()),
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
+            StoreError::Damaged(error.to_string())
+        }
         _ => StoreError::Engine(error),
     }
 }
