@@ -31,8 +31,6 @@ const GROUP_OPERATIONS_MAX: usize = 1024;
 const GROUP_BYTES_MAX: usize = 16 << 20;
 /// An engine that does not start is tried again at most this often.
 const REPAIR_SPACING: Duration = Duration::from_secs(1);
-/// The engine keeps in memory whatever was written to it, so it is opened anew after so many bytes.
-const BYTES_BETWEEN_OPENS: usize = 256 << 20;
 
 /// Something for the writer to do.
 pub enum Work {
@@ -83,8 +81,6 @@ pub struct Writer {
     repair_failed_at: Option<Instant>,
     /// Whether a commit has failed, after which the engine is of no more use.
     has_failed: bool,
-    /// The bytes that were written since the engine was opened.
-    bytes_since_open: usize,
     finished: flume::Sender<Finished>,
     wake: Wake,
 }
@@ -116,7 +112,6 @@ impl Writer {
             sequence_next: counters.sequence_ceiling + 1,
             repair_failed_at: None,
             has_failed: false,
-            bytes_since_open: 0,
             finished,
             wake,
         };
@@ -200,11 +195,6 @@ impl Writer {
             self.finish(ticket, content);
         }
         self.wake.raise();
-        self.bytes_since_open += usize::try_from(wanted_bytes).unwrap_or(usize::MAX);
-        if self.bytes_since_open >= BYTES_BETWEEN_OPENS && !self.has_failed {
-            self.bytes_since_open = 0;
-            self.reopen();
-        }
     }
 
     fn stage(
@@ -271,13 +261,10 @@ impl Writer {
     /// Starts the engine anew where a read has met damage, unless that failed a moment ago.
     fn repair(&mut self) {
         let failed_just_now = self.repair_failed_at.is_some_and(|at| at.elapsed() < REPAIR_SPACING);
-        if self.store.has_stopped() && !self.has_failed && !failed_just_now {
-            warn!("a damaged page was met: starting the storage engine anew");
-            self.reopen();
+        if !self.store.has_stopped() || self.has_failed || failed_just_now {
+            return;
         }
-    }
-
-    fn reopen(&mut self) {
+        warn!("a damaged page was met: starting the storage engine anew");
         match self.store.reopen() {
             Ok(counters) => {
                 self.repair_failed_at = None;

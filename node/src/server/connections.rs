@@ -6,6 +6,9 @@
 //! is how many bytes the kernel has received on each connection. One that is far ahead of the
 //! messages that came out of it is cut, and ZeroMQ drops what it held. The same holds the other way
 //! round, for a peer that asks for much and does not read it.
+//!
+//! Bytes on the wire are not all: a frame of no bytes takes two there and many more in memory. So a
+//! connection is also cut when the process has grown much while it kept a message unfinished.
 
 use std::collections::HashMap;
 use std::io;
@@ -15,13 +18,17 @@ use std::time::{Duration, Instant};
 use tracing::{debug, warn};
 use zmq::{DONTWAIT, SocketEvent};
 
-use super::tcp;
+use super::tcp::{self, Passed};
 
 /// How many bytes of one connection may be under way in each direction: received and not yet part
 /// of a message that was taken in, or given to ZeroMQ as replies and not yet at the peer.
-pub(super) const UNDER_WAY_BYTES_MAX: u64 = 256 << 20;
+const UNDER_WAY_BYTES_MAX: u64 = 128 << 20;
+/// How much the process may grow while a connection keeps a message unfinished, in bytes.
+const GROWTH_BYTES_MAX: u64 = 96 << 20;
+/// A connection with less than this under way is not taken for one with an unfinished message.
+const UNFINISHED_BYTES_MIN: u64 = 64 << 10;
 /// How often connections are looked at.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// What a frame has around it on the wire, at most: flags and a length of eight bytes.
 const FRAME_OVERHEAD_BYTES: u64 = 9;
 const MONITOR_ENDPOINT: &str = "inproc://connections";
@@ -36,6 +43,46 @@ struct Traffic {
     taken: u64,
     /// Given to ZeroMQ as replies.
     given: u64,
+    /// Since a look found a message unfinished: what had been taken, and the process's memory.
+    unfinished: Option<(u64, u64)>,
+}
+
+impl Traffic {
+    /// Why the connection has to be cut, where it has to be.
+    fn excess(&mut self, passed: Passed) -> Option<String> {
+        let inward = passed.received.saturating_sub(self.taken);
+        let outward = self.given.saturating_sub(passed.acked);
+        if inward.max(outward) > UNDER_WAY_BYTES_MAX {
+            return Some(format!(
+                "{inward} bytes are under way to this node and {outward} from it, the limit is {UNDER_WAY_BYTES_MAX}"
+            ));
+        }
+        if inward < UNFINISHED_BYTES_MIN {
+            self.unfinished = None;
+            return None;
+        }
+        let memory = memory_bytes();
+        match self.unfinished {
+            Some((taken, before)) if taken == self.taken => {
+                let growth = memory.saturating_sub(before);
+                (growth > GROWTH_BYTES_MAX).then(|| {
+                    format!("a message of it is unfinished, and the process grew by {growth} bytes meanwhile, the limit is {GROWTH_BYTES_MAX}")
+                })
+            }
+            _ => {
+                self.unfinished = Some((self.taken, memory));
+                None
+            }
+        }
+    }
+}
+
+/// The memory of this process, in bytes; 0 where the system does not tell.
+fn memory_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = resident.and_then(|it| it.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kib.unwrap_or(0) << 10
 }
 
 /// The connections of one listening socket.
@@ -88,18 +135,14 @@ impl Connections {
         }
         self.traffic.retain(|fd, traffic| match tcp::passed(*fd) {
             Ok(passed) => {
-                let inward = passed.received.saturating_sub(traffic.taken);
-                let outward = traffic.given.saturating_sub(passed.acked);
-                let keep = inward.max(outward) <= UNDER_WAY_BYTES_MAX;
-                if !keep {
-                    warn!(
-                        "cutting a connection with {inward} bytes under way to this node and {outward} from it: the limit is {UNDER_WAY_BYTES_MAX}"
-                    );
+                let excess = traffic.excess(passed);
+                if let Some(excess) = &excess {
+                    warn!("cutting a connection: {excess}");
                     if let Err(error) = tcp::cut(*fd) {
                         debug!("the connection is gone already: {error}");
                     }
                 }
-                keep
+                excess.is_none()
             }
             Err(error) => error.kind() == io::ErrorKind::Interrupted,
         });

@@ -28,7 +28,7 @@ pub const PORTS: RangeInclusive<u16> = 2000..=2999;
 const MESSAGES_PER_TURN: usize = 256;
 /// How long messages are waited for, and how long they are taken in: the loop turns at least this
 /// often or so, to show that it is alive and to see that it shall stop.
-const TURN_MAX: Duration = Duration::from_millis(200);
+const TURN_MAX: Duration = Duration::from_millis(100);
 /// When it stops, the loop waits this long for the writer to finish what was taken.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// When it stops, the loop goes on refusing requests that were on their way for this long.
