@@ -93,6 +93,7 @@ impl NodeError {
             Self::Consul(_)
             | Self::Claim(ClaimError::Consul(_))
             | Self::Follow(FollowError::Layouts(LayoutsError::Consul(_))) => 3,
+            Self::DataDirectory(DataDirectoryError::StoreReplaced { .. }) => 1,
             Self::Claim(_)
             | Self::NoIdFree
             | Self::Listen(_)

@@ -150,6 +150,8 @@ impl Server {
             self.connections.look();
             self.send_finished(handler, finished);
             if handler.writer_is_gone() {
+                // Its last words came before its end.
+                self.send_finished(handler, finished);
                 return Err(io::Error::other("the writer has ended"));
             }
             if !handler.writer_hangs() {
