@@ -12,6 +12,8 @@ use kv_protocol::name::Name;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::store::Counters;
+
 const FORMAT: u32 = 1;
 /// The file of a data directory that says whose it is.
 pub const IDENTITY_FILE: &str = "identity.json";
@@ -33,6 +35,8 @@ pub struct Identity {
     pub port: Option<u16>,
     /// The layout that the store had when this was written: it has it, or a later one.
     pub layout: Option<InstalledEpoch>,
+    /// What the store's counters were when the node stopped cleanly; none while it runs.
+    pub stopped_with: Option<Counters>,
 }
 
 /// The cluster and the epoch of an installed layout.
@@ -194,11 +198,37 @@ impl DataDirectory {
         Ok(())
     }
 
-    /// Checks that the store, which has the layout `stored`, is the one that the node had.
+    /// Keeps durably that the node stops cleanly, with these counters in its store.
+    ///
+    /// # Errors
+    /// [`DataDirectoryError::Unusable`] where it cannot be written.
+    pub fn remember_stop(&mut self, counters: Counters) -> Result<(), DataDirectoryError> {
+        self.write(Identity { stopped_with: Some(counters), ..self.identity.clone() })
+    }
+
+    /// Checks that the store, which has the layout `stored` and these counters, is the one that the
+    /// node had, before the node changes it.
     ///
     /// # Errors
     /// [`DataDirectoryError::StoreReplaced`] where it is another, an older one or an empty one.
-    pub fn check_store(&self, stored: Option<InstalledEpoch>) -> Result<(), DataDirectoryError> {
+    pub fn check_store(
+        &mut self,
+        stored: Option<InstalledEpoch>,
+        counters: Counters,
+    ) -> Result<(), DataDirectoryError> {
+        self.check_layout(stored)?;
+        let Some(known) = self.identity.stopped_with else { return Ok(()) };
+        if known != counters {
+            let reason = format!(
+                "it has {} keys after {} writes, and the node stopped with {} keys after {}",
+                counters.keys, counters.sequence, known.keys, known.sequence
+            );
+            return Err(DataDirectoryError::StoreReplaced { path: self.path.clone(), reason });
+        }
+        self.write(Identity { stopped_with: None, ..self.identity.clone() })
+    }
+
+    fn check_layout(&self, stored: Option<InstalledEpoch>) -> Result<(), DataDirectoryError> {
         let Some(known) = self.identity.layout else { return Ok(()) };
         let reason = match stored {
             Some(stored) if stored.cluster == known.cluster && stored.epoch >= known.epoch => {
@@ -246,6 +276,7 @@ impl Identity {
             cluster: cluster.clone(),
             port: None,
             layout: None,
+            stopped_with: None,
         }
     }
 }

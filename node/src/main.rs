@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use kvnode::config::{Cli, Command, NodeArgs};
+use kvnode::store::OPENING_THREAD;
 use kvnode::{dev, node, signals};
 use tracing_subscriber::EnvFilter;
 
@@ -41,7 +42,14 @@ fn main() -> ExitCode {
 fn exit_on_panic() {
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        print(panic);
+        if std::thread::current().name() == Some(OPENING_THREAD) {
+            let reason = panic.payload_as_str().unwrap_or("for no reason that it gives");
+            eprintln!(
+                "kvnode: the store is damaged, and its engine does not open it: {reason}; restore the data directory from a copy"
+            );
+        } else {
+            print(panic);
+        }
         std::process::exit(1);
     }));
 }

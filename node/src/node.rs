@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ use crate::installed_record;
 use crate::layouts::{Layouts, LayoutsError};
 use crate::membership::{ClaimError, Registration, claim};
 use crate::server::{ListenError, PortChoice, Server, Stop};
-use crate::store::{Store, StoreError};
+use crate::store::{Counters, Store, StoreError};
 use crate::wake::Wake;
 use crate::writer::{Finished, Gauges, Writer};
 
@@ -182,7 +182,7 @@ pub async fn run(
 struct Running {
     resources: Option<Resources>,
     follower: Follower,
-    writer: Option<JoinHandle<()>>,
+    writer: Option<JoinHandle<Option<Counters>>>,
     finished: flume::Receiver<Finished>,
     wake: Wake,
     alive_sender: Option<watch::Sender<()>>,
@@ -194,7 +194,7 @@ impl Running {
     /// Opens the store and starts the writer.
     fn start(
         args: &NodeArgs,
-        directory: DataDirectory,
+        mut directory: DataDirectory,
         layouts: Layouts,
     ) -> Result<Self, NodeError> {
         let path = directory.store();
@@ -204,11 +204,10 @@ impl Running {
         let uuid = identity.uuid;
         let stored = store.layout().map_err(store_error)?;
         let installed = stored.map(|it| installed_record::decode(&it, uuid)).transpose()?;
-        directory.check_store(
-            installed
-                .as_ref()
-                .map(|it| InstalledEpoch { cluster: it.layout.cluster, epoch: it.layout.epoch }),
-        )?;
+        let stored = installed
+            .as_ref()
+            .map(|it| InstalledEpoch { cluster: it.layout.cluster, epoch: it.layout.epoch });
+        directory.check_store(stored, store.counters().map_err(store_error)?)?;
         let guard = Arc::new(ArcSwap::from_pointee(Guard::new(uuid, installed)));
         let gauges = Arc::new(Gauges::default());
         let disk = Disk::new(directory.path(), args.disk_reserve_bytes);
@@ -290,12 +289,15 @@ impl Running {
     /// Lets the writer finish and closes the store.
     fn close(mut self) {
         let writer = self.writer.take();
+        let directory = Arc::clone(&self.follower.directory);
         // The writer ends when nobody can give it work any more.
         drop(self);
-        if let Some(writer) = writer
-            && writer.join().is_err()
-        {
-            warn!("the writer panicked");
+        let counters = writer.and_then(|writer| writer.join().unwrap_or_default());
+        if let Some(counters) = counters {
+            let mut directory = directory.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Err(error) = directory.remember_stop(counters) {
+                warn!("{error}");
+            }
         }
     }
 }

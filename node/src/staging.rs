@@ -15,16 +15,11 @@ use crate::guard::Admitted;
 use crate::refusals::from_store;
 use crate::store::{Batch, Counters, StorageKey, Store, StoreError};
 
-/// How many sequence numbers are reserved by one durable write. After a restart the rest of a
-/// reservation is skipped, so that no number is ever used twice.
-const SEQUENCES_RESERVED: u64 = 1 << 20;
-
 /// What a group of operations has changed so far.
 pub struct Staging {
     /// The new record of each key that was changed; none where it was removed.
     changes: HashMap<StorageKey, Option<Record>>,
     counters: Counters,
-    sequence_next: u64,
     /// Whether the store accepts new data; deletes go on when its disk is full.
     room: Room,
 }
@@ -46,8 +41,8 @@ pub enum Room {
 impl Staging {
     /// Starts a group on top of what is stored.
     #[must_use]
-    pub fn new(counters: Counters, sequence_next: u64, room: Room) -> Self {
-        Self { changes: HashMap::new(), counters, sequence_next, room }
+    pub fn new(counters: Counters, room: Room) -> Self {
+        Self { changes: HashMap::new(), counters, room }
     }
 
     /// Whether nothing has been changed.
@@ -56,9 +51,9 @@ impl Staging {
         self.changes.is_empty()
     }
 
-    /// The changes as one batch, with the counters and the next free sequence number after it.
+    /// The changes as one batch, with the counters after it.
     #[must_use]
-    pub fn into_batch(mut self) -> (Batch, Counters, u64) {
+    pub fn into_batch(self) -> (Batch, Counters) {
         let mut batch = Batch::default();
         for (key, change) in self.changes {
             match change {
@@ -66,10 +61,7 @@ impl Staging {
                 _ => batch.remove(&key),
             }
         }
-        if self.sequence_next > self.counters.sequence_ceiling {
-            self.counters.sequence_ceiling = self.sequence_next + SEQUENCES_RESERVED;
-        }
-        (batch, self.counters, self.sequence_next)
+        (batch, self.counters)
     }
 
     /// Carries one operation out.
@@ -92,6 +84,7 @@ impl Staging {
             (Ok(current), _) => current,
             // The one cure of a damaged record is to remove it, so that must be possible.
             (Err(StoreError::Corrupt(_)), Operation::Delete { condition: Condition::None, .. }) => {
+                self.counters.sequence += 1;
                 self.counters.keys = self.counters.keys.saturating_sub(1);
                 self.changes.insert(key, None);
                 return Ok(Done::Deleted { existed: true });
@@ -117,8 +110,8 @@ impl Staging {
         current: Option<Record>,
         epoch: u64,
     ) -> Done {
-        let version = Version { epoch, sequence: self.sequence_next };
-        self.sequence_next += 1;
+        self.counters.sequence += 1;
+        let version = Version { epoch, sequence: self.counters.sequence };
         self.uncount(text, current.as_ref());
         self.counters.keys += 1;
         self.counters.bytes += size(text, &value);
@@ -130,6 +123,7 @@ impl Staging {
     fn delete(&mut self, key: StorageKey, text: &str, current: Option<Record>) -> Done {
         let existed = current.is_some();
         if existed {
+            self.counters.sequence += 1;
             self.uncount(text, current.as_ref());
             self.changes.insert(key, None);
         }

@@ -77,7 +77,6 @@ pub struct Writer {
     disk: Disk,
     gauges: Arc<Gauges>,
     counters: Counters,
-    sequence_next: u64,
     repair_failed_at: Option<Instant>,
     /// Whether a commit has failed, after which the engine is of no more use.
     has_failed: bool,
@@ -108,8 +107,6 @@ impl Writer {
             gauges,
             disk,
             counters,
-            // Everything below the ceiling may have been used before the last stop.
-            sequence_next: counters.sequence_ceiling + 1,
             repair_failed_at: None,
             has_failed: false,
             finished,
@@ -120,10 +117,11 @@ impl Writer {
     }
 
     /// Works until every sender of `work` is gone and all of it is done, or until the engine fails
-    /// in a commit: it cannot be used any more then, and the node has to end.
-    pub fn run(mut self, work: &flume::Receiver<Work>) {
+    /// in a commit: it cannot be used any more then, and the node has to end. Returns the counters as
+    /// the store has them, where it works.
+    pub fn run(mut self, work: &flume::Receiver<Work>) -> Option<Counters> {
         while !self.has_failed {
-            let Ok(first) = work.recv() else { return };
+            let Ok(first) = work.recv() else { return Some(self.counters) };
             let mut group = Vec::new();
             let mut size = Size::default();
             let mut next = Some(first);
@@ -148,6 +146,7 @@ impl Writer {
             self.carry_out(group);
         }
         self.store.abandon();
+        None
     }
 
     fn carry_out(&mut self, group: Vec<Job>) {
@@ -157,7 +156,7 @@ impl Writer {
         let guard = self.guard.load_full();
         let wanted_bytes: u64 = group.iter().map(|job| Size::of(&job.command).bytes as u64).sum();
         let room = self.disk.room(wanted_bytes);
-        let mut staging = Staging::new(self.counters, self.sequence_next, room);
+        let mut staging = Staging::new(self.counters, room);
         let mut staged = Vec::new();
         let mut scans = Vec::new();
         for job in group {
@@ -215,9 +214,7 @@ impl Writer {
             return Err(StoreError::OutOfOrder);
         }
         self.repair();
-        let (batch, counters, sequence_next) = staging.into_batch();
-        // The numbers are used up even where the commit fails: it may have happened all the same.
-        self.sequence_next = sequence_next;
+        let (batch, counters) = staging.into_batch();
         match self.store.commit(batch, counters) {
             Ok(()) => {
                 self.counters = counters;

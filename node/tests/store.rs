@@ -55,7 +55,7 @@ fn what_is_committed_is_there_after_a_restart() {
     store.put_layout(b"layout").unwrap();
     let mut batch = Batch::default();
     batch.remove(&StorageKey::new(&key(0)));
-    let counters = Counters { keys: KEYS - 1, bytes: 5, sequence_ceiling: u64::MAX };
+    let counters = Counters { keys: KEYS - 1, bytes: 5, sequence: u64::MAX };
     store.commit(batch, counters).unwrap();
     drop(store);
 

@@ -16,7 +16,7 @@ use kv_protocol::request::{Command, Condition, Context, Operation, Scan};
 use kv_protocol::version::Version;
 use kvnode::disk::Disk;
 use kvnode::guard::{Guard, Installed};
-use kvnode::store::Store;
+use kvnode::store::{Counters, Store};
 use kvnode::wake::Wake;
 use kvnode::writer::{Finished, Gauges, Job, Work, Writer};
 use tokio::sync::oneshot;
@@ -30,7 +30,7 @@ struct Harness {
     work: Option<flume::Sender<Work>>,
     finished: flume::Receiver<Finished>,
     gauges: Arc<Gauges>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Option<Counters>>>,
 }
 
 impl Harness {
@@ -102,7 +102,7 @@ impl Harness {
     fn stop(&mut self) {
         self.work = None;
         if let Some(thread) = self.thread.take() {
-            thread.join().unwrap();
+            assert!(thread.join().unwrap().is_some());
         }
     }
 }

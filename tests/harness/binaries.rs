@@ -20,9 +20,11 @@ struct Programs {
 }
 
 /// Cargo tells a test where the binaries of its own package are, and no others: so they are built
-/// here, into the directory and with the profile that this test was built with. The whole workspace
-/// with its tests is selected, as `cargo test` does, since another selection gives the libraries
-/// other features and would compile them all once more.
+/// here, into the directory and with the profile that this test was built with.
+///
+/// The whole workspace and a test of it are selected, since the features of shared libraries follow
+/// from what is built: like this they are those of a plain `cargo test`, which has built everything
+/// then. Work on these suites alone goes fastest with `cargo test --workspace --test e2e`.
 fn programs() -> &'static Programs {
     static PROGRAMS: OnceLock<Programs> = OnceLock::new();
     PROGRAMS.get_or_init(|| {
@@ -35,8 +37,8 @@ fn programs() -> &'static Programs {
             Some(profile) => profile,
         };
         let status = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--workspace", "--bins", "--tests"])
-            .args(["--profile", profile, "--target-dir"])
+            .args(["build", "--quiet", "--workspace", "--test", "e2e"])
+            .args(["--bin", "kvnode", "--bin", "kvclient", "--profile", profile, "--target-dir"])
             .arg(target)
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .status()

@@ -23,6 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kv_protocol::reply::Record;
 use kv_protocol::version::Version;
+use serde::{Deserialize, Serialize};
 use sled::InlineArray;
 
 pub use key::StorageKey;
@@ -67,14 +68,15 @@ pub enum StoreError {
 }
 
 /// Numbers that are stored with the data.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Counters {
     /// The records that are stored.
     pub keys: u64,
     /// The bytes of their keys and values.
     pub bytes: u64,
-    /// No write has a sequence number of this or above yet.
-    pub sequence_ceiling: u64,
+    /// The number of the last write.
+    pub sequence: u64,
 }
 
 /// Changes that become durable together.
@@ -306,8 +308,20 @@ impl Store {
     }
 }
 
+/// The name of the thread on which the engine is opened. The engine panics on some damage, and
+/// unwinding would wait for ever for a flush: the process has to end when this thread panics.
+pub const OPENING_THREAD: &str = "store-open";
+
 impl Engine {
     fn open(directory: &Path) -> Result<Self, StoreError> {
+        let directory = directory.to_owned();
+        let opening = std::thread::Builder::new()
+            .name(OPENING_THREAD.into())
+            .spawn(move || Self::open_here(&directory))?;
+        opening.join().unwrap_or(Err(StoreError::OutOfOrder))
+    }
+
+    fn open_here(directory: &Path) -> Result<Self, StoreError> {
         let config = sled::Config {
             path: directory.to_owned(),
             cache_capacity_bytes: CACHE_BYTES,
@@ -336,7 +350,7 @@ impl Engine {
 impl Counters {
     fn encode(self) -> [u8; COUNTERS_BYTES] {
         let mut bytes = [0; COUNTERS_BYTES];
-        let numbers = [self.keys, self.bytes, self.sequence_ceiling];
+        let numbers = [self.keys, self.bytes, self.sequence];
         for (place, number) in bytes.chunks_exact_mut(8).zip(numbers) {
             place.copy_from_slice(&number.to_le_bytes());
         }
@@ -354,7 +368,7 @@ impl Counters {
             .chunks_exact(8)
             .map(|number| number.iter().rev().fold(0, |high, byte| high << 8 | u64::from(*byte)));
         let mut next = || numbers.next().unwrap_or_default();
-        Ok(Self { keys: next(), bytes: next(), sequence_ceiling: next() })
+        Ok(Self { keys: next(), bytes: next(), sequence: next() })
     }
 }
 
