@@ -26,7 +26,7 @@ pub(crate) fn uuid_of(instance: &ServiceInstance) -> Option<Uuid> {
 
 /// How each member of `layout` is reached.
 pub(crate) fn reach(layout: &Layout, cluster: &Name, instances: &[ServiceInstance]) -> Vec<Reach> {
-    layout.members.iter().map(|member| reach_member(member, cluster, instances)).collect()
+    layout.placement.members.iter().map(|member| reach_member(member, cluster, instances)).collect()
 }
 
 fn reach_member(member: &Member, cluster: &Name, instances: &[ServiceInstance]) -> Reach {

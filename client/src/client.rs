@@ -241,10 +241,10 @@ impl Client {
         let view = self.executor.cluster.view();
         let (partition, owner) = view.owner(key).map_err(ClientError::Local)?;
         let address = view.member(owner).map(|target| target.endpoint.clone());
-        let pin = &view.layout.strategy;
+        let pin = &view.layout.placement.strategy;
         Ok(Location {
             partition,
-            node: view.layout.members[usize::from(owner)].id.to_string(),
+            node: view.layout.placement.members[usize::from(owner)].id.to_string(),
             address,
             epoch: view.layout.epoch,
             strategy: pin.name.clone(),

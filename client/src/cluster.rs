@@ -240,19 +240,19 @@ impl Registry {
         let strategy = self.pinned_strategy(layout).await?;
         let table = placement::table(&strategy, Question::of(layout)).await?;
         let computed = table.digest();
-        if computed != layout.table {
+        if computed != layout.placement.table {
             return Err(ClientError::TableMismatch {
                 strategy: strategy.info().name.clone(),
                 epoch: layout.epoch,
                 computed,
-                named: layout.table,
+                named: layout.placement.table,
             });
         }
         Ok(table)
     }
 
     async fn pinned_strategy(&self, layout: &Layout) -> Result<Strategy, ClientError> {
-        let pin = &layout.strategy;
+        let pin = &layout.placement.strategy;
         if let Some(given) = &self.given {
             if given.digest() == pin.sha256 {
                 return Ok(given.clone());

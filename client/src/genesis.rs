@@ -10,7 +10,7 @@ use futures::future::join_all;
 use kv_protocol::consul::{CheckStatus, ServiceInstance};
 use kv_protocol::consul_keys::{self, PROTOCOL_VERSION, meta};
 use kv_protocol::digest::Digest;
-use kv_protocol::layout::{LAYOUT_FORMAT, Layout, Member, Phase, StrategyPin, Table};
+use kv_protocol::layout::{LAYOUT_FORMAT, Layout, Member, Placement, StrategyPin, Table};
 use kv_protocol::name::Name;
 use kv_protocol::reply::{InstalledLayout, NodeStatus};
 use uuid::Uuid;
@@ -174,22 +174,24 @@ async fn publish(
         format: LAYOUT_FORMAT,
         cluster: Uuid::new_v4(),
         epoch: 1,
-        phase: Phase::Stable,
         partitions: question.partitions,
         replicas: question.replicas,
-        strategy: StrategyPin {
-            name: strategy.info().name.clone(),
-            sha256: strategy.digest(),
-            config: question.config,
+        placement: Placement {
+            strategy: StrategyPin {
+                name: strategy.info().name.clone(),
+                sha256: strategy.digest(),
+                config: question.config,
+            },
+            members: question.members,
+            table: table.digest(),
         },
-        members: question.members,
-        table: table.digest(),
+        rebalance: None,
     };
     // Read back as everybody will read it, so that nothing is published which nobody can use.
     let document = layout.to_json();
     let layout = Layout::parse(&document)?;
     consul.kv_put(&consul_keys::strategy(cluster, &strategy.digest()), strategy.bytes()).await?;
-    consul.kv_put(&consul_keys::table(cluster, &layout.table), &table.to_bytes()).await?;
+    consul.kv_put(&consul_keys::table(cluster, &layout.placement.table), &table.to_bytes()).await?;
     let written = consul.kv_put_cas(&consul_keys::layout(cluster), &document, 0).await;
     // What is there now decides: also a write whose answer got lost may have succeeded.
     match registry.layout(deadline).await?.value {
@@ -211,9 +213,9 @@ impl Creation {
             name,
             cluster: layout.cluster,
             epoch: layout.epoch,
-            nodes: layout.members.iter().map(|member| member.id.to_string()).collect(),
-            strategy: layout.strategy.name.clone(),
-            strategy_digest: layout.strategy.sha256,
+            nodes: layout.placement.members.iter().map(|member| member.id.to_string()).collect(),
+            strategy: layout.placement.strategy.name.clone(),
+            strategy_digest: layout.placement.strategy.sha256,
             partitions: layout.partitions.get(),
         }
     }
@@ -259,6 +261,7 @@ mod tests {
             disk_free_bytes: 1,
             uptime_s: 1,
             version: "0".into(),
+            partitions_to_clear: 0,
         }
     }
 

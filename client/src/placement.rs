@@ -21,10 +21,10 @@ impl Question {
     /// The one that the table of `layout` answers.
     pub(crate) fn of(layout: &Layout) -> Self {
         Self {
-            members: layout.members.clone(),
+            members: layout.placement.members.clone(),
             partitions: layout.partitions,
             replicas: layout.replicas,
-            config: layout.strategy.config.clone(),
+            config: layout.placement.strategy.config.clone(),
         }
     }
 

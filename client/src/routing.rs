@@ -44,7 +44,8 @@ impl View {
             Some(endpoint) => Ok(Arc::new(Target { node: id, uuid, endpoint: endpoint.clone() })),
             None => Err(format!("node {id} has no address")),
         };
-        let members = layout.members.iter().map(|member| (member.id.to_string(), member.uuid));
+        let members =
+            layout.placement.members.iter().map(|member| (member.id.to_string(), member.uuid));
         let reach = members.map(reach).collect();
         Self { layout, table, reach }
     }
@@ -189,7 +190,7 @@ fn describe(target: &Target, problem: &dyn std::fmt::Display) -> String {
 #[cfg(test)]
 mod tests {
     use kv_protocol::digest::Digest;
-    use kv_protocol::layout::{LAYOUT_FORMAT, Member, Phase, StrategyPin};
+    use kv_protocol::layout::{LAYOUT_FORMAT, Member, Placement, StrategyPin};
     use kv_protocol::partition::PartitionCount;
     use kv_protocol::request::Condition;
 
@@ -214,16 +215,18 @@ mod tests {
             format: LAYOUT_FORMAT,
             cluster: Uuid::from_u128(7),
             epoch: 3,
-            phase: Phase::Stable,
             partitions,
             replicas: 1,
-            strategy: StrategyPin {
-                name: "halves".into(),
-                sha256: Digest::of(b"halves"),
-                config: String::new(),
+            placement: Placement {
+                strategy: StrategyPin {
+                    name: "halves".into(),
+                    sha256: Digest::of(b"halves"),
+                    config: String::new(),
+                },
+                members: vec![member(0), member(1)],
+                table: table.digest(),
             },
-            members: vec![member(0), member(1)],
-            table: table.digest(),
+            rebalance: None,
         };
         let endpoints = HashMap::from([(Uuid::from_u128(0), target().endpoint)]);
         View::fixed(layout, table, &endpoints)

@@ -27,7 +27,7 @@ pub(crate) fn scan(
 ) -> impl Stream<Item = Result<(String, Record), ClientError>> + Send {
     let view = executor.cluster.view();
     let prefix: Arc<str> = prefix.into();
-    let members = (0..).take(view.layout.members.len());
+    let members = (0..).take(view.layout.placement.members.len());
     let owners = members.filter(|index| view.table.owned_by(*index).next().is_some());
     let nodes: Vec<_> = owners
         .map(|index| NodeScan {
@@ -116,6 +116,7 @@ impl NodeScan {
     ) -> Result<Result<Page, Refusal>, ExchangeError> {
         let scan = Scan {
             partition: None,
+            from: None,
             after: after.map(Into::into),
             prefix: (&*self.prefix).into(),
             limit: None,

@@ -85,7 +85,7 @@ fn reports<'a>(
     layout: Option<&Layout>,
     asked: impl Iterator<Item = (&'a ServiceInstance, Result<NodeStatus, String>)>,
 ) -> Vec<NodeReport> {
-    let members = layout.map_or(&[][..], |layout| &layout.members);
+    let members = layout.map_or(&[][..], |layout| &layout.placement.members);
     let mut nodes: Vec<NodeReport> = asked
         .map(|(instance, answer)| {
             let uuid = uuid_of(instance);
@@ -143,7 +143,7 @@ pub(crate) async fn ask_status(
 mod tests {
     use kv_protocol::consul_keys::meta;
     use kv_protocol::digest::Digest;
-    use kv_protocol::layout::{LAYOUT_FORMAT, Member, Phase, StrategyPin};
+    use kv_protocol::layout::{LAYOUT_FORMAT, Member, Placement, StrategyPin};
     use kv_protocol::partition::PartitionCount;
 
     use super::*;
@@ -161,12 +161,14 @@ mod tests {
             format: LAYOUT_FORMAT,
             cluster: Uuid::from_u128(9),
             epoch: 1,
-            phase: Phase::Stable,
             partitions: PartitionCount::new(1).unwrap(),
             replicas: 1,
-            strategy,
-            members: members.into_iter().map(member).collect(),
-            table: Digest::of(b"t"),
+            placement: Placement {
+                strategy,
+                members: members.into_iter().map(member).collect(),
+                table: Digest::of(b"t"),
+            },
+            rebalance: None,
         }
     }
 

@@ -254,7 +254,11 @@ async fn a_scan_that_goes_round_in_circles_is_ended() {
     let node = Node::start(|_, _| {
         let record = Record { value: b"v".to_vec(), version: None };
         let items = vec![("again".to_owned(), record)];
-        Answer::Content(Content::Page(Page { items, next: Some("again".into()) }))
+        Answer::Content(Content::Page(Page {
+            items,
+            deleted: Vec::new(),
+            next: Some("again".into()),
+        }))
     });
     let client = node.client(LONG);
     let error = client.get_all("").try_collect::<Vec<_>>().await.unwrap_err();

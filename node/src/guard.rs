@@ -63,15 +63,16 @@ impl Installed {
         strategy: Vec<u8>,
         uuid: Uuid,
     ) -> Result<Self, LayoutError> {
-        let table = Table::parse(table, &layout)?;
+        let table = Table::parse(table, &layout, &layout.placement)?;
         let digest = Digest::of(&strategy);
-        if digest != layout.strategy.sha256 {
+        if digest != layout.placement.strategy.sha256 {
             return Err(LayoutError::Table(format!(
                 "the strategy's digest is {digest}, the layout names {}",
-                layout.strategy.sha256
+                layout.placement.strategy.sha256
             )));
         }
-        let index = layout.member_by_uuid(uuid).map(|(index, _)| index);
+        let members = (0_u16..).zip(&layout.placement.members);
+        let index = members.into_iter().find(|(_, it)| it.uuid == uuid).map(|(index, _)| index);
         let owned = index.map_or(0, |index| table.owned_by(index).map(|_| 1).sum());
         Ok(Self { layout, table, strategy, index, owned })
     }
@@ -200,7 +201,8 @@ impl Admitted<'_> {
                 layout.partitions.get()
             )));
         };
-        let owner = layout.members.get(usize::from(owner)).map_or("?", |it| it.id.as_str());
+        let owner =
+            layout.placement.members.get(usize::from(owner)).map_or("?", |it| it.id.as_str());
         Err(Refusal::new(
             ErrorCode::NotOwner,
             format!("partition {partition} belongs to {owner} in epoch {}", layout.epoch),

@@ -270,6 +270,7 @@ impl<P> Handler<P> {
             disk_free_bytes: disk.free_bytes().unwrap_or_default(),
             uptime_s: self.started_at.elapsed().as_secs(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            partitions_to_clear: 0,
         }
     }
 }

@@ -82,8 +82,8 @@ impl Layouts {
     /// # Errors
     /// [`LayoutsError`] where table or strategy are missing or not those that the layout names.
     pub async fn complete(&self, layout: Layout, uuid: Uuid) -> Result<Installed, LayoutsError> {
-        let table = self.fetch(consul_keys::table(&self.cluster, &layout.table)).await?;
-        let strategy = consul_keys::strategy(&self.cluster, &layout.strategy.sha256);
+        let table = self.fetch(consul_keys::table(&self.cluster, &layout.placement.table)).await?;
+        let strategy = consul_keys::strategy(&self.cluster, &layout.placement.strategy.sha256);
         let strategy = self.fetch(strategy).await?;
         Installed::new(layout, &table, strategy, uuid)
             .map_err(|source| LayoutsError::Layout { key: self.key(), source })
@@ -106,7 +106,8 @@ impl Layouts {
     pub async fn restore_parts(&self, installed: &Installed) -> Result<(), LayoutsError> {
         let table = installed.table.to_bytes();
         let table_key = consul_keys::table(&self.cluster, &Digest::of(&table));
-        let strategy_key = consul_keys::strategy(&self.cluster, &installed.layout.strategy.sha256);
+        let strategy_key =
+            consul_keys::strategy(&self.cluster, &installed.layout.placement.strategy.sha256);
         // These never change, so it does not matter who put them there.
         self.consul.kv_put_cas(&table_key, &table, 0).await?;
         self.consul.kv_put_cas(&strategy_key, &installed.strategy, 0).await?;

@@ -140,7 +140,7 @@ pub async fn claim(
 }
 
 fn check_members(identity: &Identity, layout: Option<&Layout>) -> Result<(), ClaimError> {
-    for member in layout.iter().flat_map(|layout| &layout.members) {
+    for member in layout.iter().flat_map(|layout| layout.members()) {
         if member.id == identity.id && member.uuid != identity.uuid {
             return Err(ClaimError::MemberElsewhere {
                 id: identity.id.to_string(),

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
 
 use kv_protocol::digest::Digest;
-use kv_protocol::layout::{LAYOUT_FORMAT, Layout, Member, Phase, StrategyPin, Table};
+use kv_protocol::layout::{LAYOUT_FORMAT, Layout, Member, Placement, StrategyPin, Table};
 use kv_protocol::partition::{Partition, PartitionCount};
 use kv_protocol::refusal::ErrorCode;
 use kv_protocol::request::Context;
@@ -26,16 +26,18 @@ fn layout(epoch: u64) -> (Layout, Vec<u8>) {
         format: LAYOUT_FORMAT,
         cluster: CLUSTER,
         epoch,
-        phase: Phase::Stable,
         partitions,
         replicas: 1,
-        strategy: StrategyPin {
-            name: "test".into(),
-            sha256: Digest::of(STRATEGY),
-            config: String::new(),
+        placement: Placement {
+            strategy: StrategyPin {
+                name: "test".into(),
+                sha256: Digest::of(STRATEGY),
+                config: String::new(),
+            },
+            members: vec![member("node-0", OWN), member("node-1", OTHER)],
+            table: table.digest(),
         },
-        members: vec![member("node-0", OWN), member("node-1", OTHER)],
-        table: table.digest(),
+        rebalance: None,
     };
     (layout, table.to_bytes())
 }

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
 use kv_protocol::digest::Digest;
-use kv_protocol::layout::{LAYOUT_FORMAT, Layout, Member, Phase, StrategyPin, Table};
+use kv_protocol::layout::{LAYOUT_FORMAT, Layout, Member, Placement, StrategyPin, Table};
 use kv_protocol::limits::REPLY_BYTES_MAX;
 use kv_protocol::partition::PartitionCount;
 use kv_protocol::refusal::{ErrorCode, Refusal};
@@ -128,21 +128,23 @@ fn everything(epoch: u64) -> Installed {
         format: LAYOUT_FORMAT,
         cluster: Uuid::from_u128(99),
         epoch,
-        phase: Phase::Stable,
         partitions,
         replicas: 1,
-        strategy: StrategyPin {
-            name: "test".into(),
-            sha256: Digest::of(b""),
-            config: String::new(),
+        placement: Placement {
+            strategy: StrategyPin {
+                name: "test".into(),
+                sha256: Digest::of(b""),
+                config: String::new(),
+            },
+            members: vec![Member {
+                id: "node-0".parse().unwrap(),
+                uuid: OWN,
+                weight: 1,
+                zone: String::new(),
+            }],
+            table: table.digest(),
         },
-        members: vec![Member {
-            id: "node-0".parse().unwrap(),
-            uuid: OWN,
-            weight: 1,
-            zone: String::new(),
-        }],
-        table: table.digest(),
+        rebalance: None,
     };
     Installed::new(layout, &table.to_bytes(), vec![], OWN).unwrap()
 }

@@ -1,7 +1,7 @@
 //! `kvclient status`: the cluster and its nodes.
 
 use kv_protocol::consul::CheckStatus;
-use kv_protocol::layout::{Layout, Phase};
+use kv_protocol::layout::Layout;
 use kvclient::{ClusterStatus, NodeReport, inspect};
 use serde_json::{Value, json};
 
@@ -41,7 +41,8 @@ fn text(status: &ClusterStatus) -> String {
 }
 
 fn layout_text(layout: &Layout) -> String {
-    let Layout { cluster, epoch, partitions, strategy, .. } = layout;
+    let Layout { cluster, epoch, partitions, placement, .. } = layout;
+    let strategy = &placement.strategy;
     format!(
         "uuid        {cluster}\nepoch       {epoch}\nphase       {}\npartitions  {}\nstrategy    {} ({})\n",
         phase(layout),
@@ -73,8 +74,9 @@ fn health(node: &NodeReport) -> &'static str {
 }
 
 fn phase(layout: &Layout) -> &'static str {
-    match layout.phase {
-        Phase::Stable => "stable",
+    match &layout.rebalance {
+        None => "stable",
+        Some(_) => "rebalancing",
     }
 }
 
@@ -86,8 +88,8 @@ fn in_json(status: &ClusterStatus) -> Value {
             "phase": phase(layout),
             "partitions": layout.partitions,
             "replicas": layout.replicas,
-            "strategy": layout.strategy.name,
-            "strategy_sha256": layout.strategy.sha256,
+            "strategy": layout.placement.strategy.name,
+            "strategy_sha256": layout.placement.strategy.sha256,
         })
     });
     json!({

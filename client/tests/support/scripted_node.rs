@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use kv_protocol::digest::Digest;
-use kv_protocol::layout::{LAYOUT_FORMAT, Layout, Member, Phase, StrategyPin, Table};
+use kv_protocol::layout::{LAYOUT_FORMAT, Layout, Member, Placement, StrategyPin, Table};
 use kv_protocol::limits::VALUE_BYTES_MAX_CEILING;
 use kv_protocol::partition::PartitionCount;
 use kv_protocol::reply::{Content, Done, Page, Record, Reply};
@@ -98,12 +98,10 @@ impl Node {
             format: LAYOUT_FORMAT,
             cluster: Uuid::from_u128(2),
             epoch: 1,
-            phase: Phase::Stable,
             partitions,
             replicas: 1,
-            strategy,
-            members: vec![member],
-            table: table.digest(),
+            placement: Placement { strategy, members: vec![member], table: table.digest() },
+            rebalance: None,
         };
         let endpoint = Endpoint::tcp("127.0.0.1", self.port).unwrap();
         Client::fixed(layout, table, &HashMap::from([(uuid, endpoint)]), timeout).unwrap()
@@ -216,7 +214,7 @@ pub(crate) fn carry_out(request: &Request<'_>) -> Content {
         }
         Command::Scan(_) => {
             let record = Record { value: b"v".to_vec(), version: None };
-            Content::Page(Page { items: vec![("key".into(), record)], next: None })
+            Content::Page(Page { items: vec![("key".into(), record)], ..Page::default() })
         }
         other => panic!("the client does not ask this here: {other:?}"),
     }

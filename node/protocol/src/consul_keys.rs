@@ -21,6 +21,8 @@ pub mod meta {
     pub const WEIGHT: &str = "weight";
     /// The node's zone.
     pub const ZONE: &str = "zone";
+    /// The host that the node is on, as signals name it: the address by which others reach it.
+    pub const HOST: &str = "host";
 }
 
 /// The service id under which a node registers: its own id, with the cluster's name before it where
@@ -55,4 +57,23 @@ pub fn strategy(cluster: &Name, digest: &Digest) -> String {
 #[must_use]
 pub fn claim(cluster: &Name, node: &Name) -> String {
     format!("kv/{cluster}/nodes/{node}")
+}
+
+/// The keys of all signals of `cluster` start with this.
+#[must_use]
+pub fn signals(cluster: &Name) -> String {
+    format!("kv/{cluster}/desired/")
+}
+
+/// The key of the signal to a node, and to those who may start it.
+#[must_use]
+pub fn signal(cluster: &Name, node: &Name) -> String {
+    format!("kv/{cluster}/desired/{node}")
+}
+
+/// The key of the mover's lock, whose value says how far the mover is. It saves work that would be
+/// done twice; nothing is safe or unsafe because of it.
+#[must_use]
+pub fn mover(cluster: &Name) -> String {
+    format!("kv/{cluster}/mover")
 }

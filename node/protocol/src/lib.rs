@@ -8,7 +8,9 @@
 //! - [`request`], [`reply`], [`refusal`]: what is asked, answered and refused, as types; their
 //!   forms on the wire are in `request_wire` and `reply_wire`, the frames around them in [`frame`].
 //! - [`partition`], [`version`], [`digest`], [`name`]: the small values that they are made of.
-//! - [`layout`]: the cluster's source of truth, and the table that says who owns what.
+//! - [`layout`]: the cluster's source of truth: who owns what, and how that changes.
+//! - [`record_stream`]: records on their way from one node to another.
+//! - [`signal`]: what is written to Consul to have a node started or stopped.
 //! - [`consul`]: the client for Consul's HTTP API; [`consul_keys`]: where things lie in it.
 //! - [`limits`]: every shared limit.
 //!
@@ -27,11 +29,13 @@ pub mod layout;
 pub mod limits;
 pub mod name;
 pub mod partition;
+pub mod record_stream;
 pub mod refusal;
 pub mod reply;
 mod reply_wire;
 pub mod request;
 mod request_wire;
+pub mod signal;
 pub mod version;
 
 pub use reply_wire::InvalidReply;

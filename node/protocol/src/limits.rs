@@ -38,6 +38,12 @@ pub const PAGE_RECORDS_READ_MAX: usize = 16 * PAGE_ITEMS_MAX;
 /// The most bytes of keys and values that a node reads for one page, for the same reason.
 pub const PAGE_BYTES_READ_MAX: usize = 16 << 20;
 
+/// The most records in one page of FETCH, and in one COPY.
+pub const STREAM_RECORDS_MAX: usize = 1024;
+
+/// The most records that a node looks at for one page of DIGEST, COUNT or STORED.
+pub const DIGEST_RECORDS_MAX: usize = 4096;
+
 /// The longest reply to GET_ALL, in bytes of keys and values. A node that owns more says so and
 /// names SCAN, which pages.
 pub const GET_ALL_BYTES_MAX: usize = 32 << 20;

@@ -18,8 +18,12 @@ pub enum ErrorCode {
     NotOwner,
     /// The request was made under an older layout than the one that this node has installed.
     StaleEpoch,
-    /// The request was made under a newer layout than this node has installed; it is fetching it.
+    /// The request was made under a newer layout than this node has installed, which it is fetching;
+    /// or the partition is being handed over to another node just now.
     Retry,
+    /// The partition is moving to this node, which has no record of the key yet: the node that it
+    /// comes from has it, if anybody.
+    NotCopied,
     /// The request is for another cluster than the one that this node belongs to.
     WrongCluster,
     /// The request is for another node (another data directory) than the one that answers here.
@@ -46,11 +50,18 @@ impl ErrorCode {
     #[must_use]
     pub fn is_retryable(self) -> bool {
         use ErrorCode::{
-            NoLayout, NotOwner, Overloaded, Retry, ShuttingDown, StaleEpoch, WrongNode,
+            NoLayout, NotCopied, NotOwner, Overloaded, Retry, ShuttingDown, StaleEpoch, WrongNode,
         };
         matches!(
             self,
-            NotOwner | StaleEpoch | Retry | NoLayout | WrongNode | Overloaded | ShuttingDown
+            NotOwner
+                | StaleEpoch
+                | Retry
+                | NotCopied
+                | NoLayout
+                | WrongNode
+                | Overloaded
+                | ShuttingDown
         )
     }
 }

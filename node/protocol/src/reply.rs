@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::name::Name;
+use crate::partition::Partition;
 use crate::refusal::Refusal;
 use crate::request::RequestId;
 use crate::version::Version;
@@ -33,6 +34,19 @@ pub enum Content {
     Page(Page),
     /// To `STATUS`.
     Status(Box<NodeStatus>),
+    /// To `FETCH`.
+    Records(Records),
+    /// To `COPY`: how many of the records are new here; the others were there already.
+    Copied {
+        /// The new ones.
+        copied: u32,
+    },
+    /// To `DIGEST`.
+    Digest(MoveDigest),
+    /// To `COUNT`.
+    Count(Counted),
+    /// To `STORED`.
+    Keys(Keys),
     /// To any request: it was not carried out, and why.
     Refused(Refusal),
 }
@@ -66,11 +80,81 @@ pub struct Record {
     pub version: Option<Version>,
 }
 
+/// A page of what moves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Records {
+    /// How many records the stream has.
+    pub records: u32,
+    /// The records, as a [`record_stream`](crate::record_stream).
+    pub stream: Vec<u8>,
+    /// Where the next page starts (the `after` of its request); none where this was the last.
+    pub next: Option<String>,
+}
+
+/// The digest of a stretch of what moves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MoveDigest {
+    /// Per partition, in ascending order: what the source has, or what the destination has copied.
+    /// Partitions without records are left out.
+    pub partitions: Vec<PartitionDigest>,
+    /// At the destination: the keys that were written there since the window was opened. The copied
+    /// record of such a key, if there was one, is not counted any more.
+    pub written: Vec<String>,
+    /// The last key that was looked at, where there are more; none where this was the last stretch.
+    pub next: Option<String>,
+}
+
+/// The digest of a partition's records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(Partition, u64, u64)", into = "(Partition, u64, u64)")]
+pub struct PartitionDigest {
+    /// The partition.
+    pub partition: Partition,
+    /// How many records it has.
+    pub records: u64,
+    /// The sum of their [`fingerprint`](crate::record_stream::fingerprint)s, modulo 2^64.
+    pub fingerprints: u64,
+}
+
+/// How much is in some partitions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// The partitions that were counted and are not empty, in ascending order.
+    pub partitions: Vec<PartitionSize>,
+    /// The first partition of the request that was not counted, where there is one: ask for it and
+    /// those after it anew.
+    pub next: Option<Partition>,
+}
+
+/// How much is in a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(Partition, u64, u64)", into = "(Partition, u64, u64)")]
+pub struct PartitionSize {
+    /// The partition.
+    pub partition: Partition,
+    /// How many keys it has.
+    pub keys: u64,
+    /// The bytes of its keys and values.
+    pub bytes: u64,
+}
+
+/// Some of the keys that lie on a node's disk, in the order of their hashes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keys {
+    /// The keys. Tombstones are left out.
+    pub keys: Vec<String>,
+    /// Where the next page starts (the `after` of its request); none where this was the last.
+    pub next: Option<String>,
+}
+
 /// A part of what a node owns.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
     /// Keys and their records.
     pub items: Vec<(String, Record)>,
+    /// In a partition that is moving to the node: the keys that were deleted there, so that what the
+    /// other node has of them does not count any more.
+    pub deleted: Vec<String>,
     /// Where the next page starts (the `after` of its request); none where this was the last.
     pub next: Option<String>,
 }
@@ -98,6 +182,32 @@ pub struct NodeStatus {
     pub uptime_s: u64,
     /// The version of the program.
     pub version: String,
+    /// How many partitions' data, which the node does not own any more, it has yet to remove.
+    pub partitions_to_clear: u32,
+}
+
+macro_rules! as_triple {
+    ($($name:ident { $($member:ident),+ })+) => {
+        $(
+            impl From<(Partition, u64, u64)> for $name {
+                fn from(($($member),+): (Partition, u64, u64)) -> Self {
+                    Self { $($member),+ }
+                }
+            }
+
+            impl From<$name> for (Partition, u64, u64) {
+                fn from(it: $name) -> Self {
+                    ($(it.$member),+)
+                }
+            }
+        )+
+    };
+}
+
+// There may be thousands in one message, so they are written as lists of three numbers.
+as_triple! {
+    PartitionDigest { partition, records, fingerprints }
+    PartitionSize { partition, keys, bytes }
 }
 
 /// The layout that a node has installed.
@@ -105,7 +215,8 @@ pub struct NodeStatus {
 pub struct InstalledLayout {
     /// The cluster's identity.
     pub cluster: Uuid,
-    /// The layout's epoch.
+    /// The layout's epoch. It is shown once the node has done all that must be done before others may
+    /// go by this layout.
     pub epoch: u64,
     /// How many partitions the node owns; 0 where it is not a member.
     pub partitions_owned: u32,

@@ -5,8 +5,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::partition::Partition;
 use crate::refusal::Refusal;
-use crate::reply::{Content, Done, NodeStatus, Outcome, Page, Record, Reply};
+use crate::reply::{
+    Content, Counted, Done, Keys, MoveDigest, NodeStatus, Outcome, Page, PartitionDigest,
+    PartitionSize, Record, Records, Reply,
+};
 use crate::request::{RequestId, Style, Values};
 use crate::version::Version;
 
@@ -26,7 +30,23 @@ struct Header {
     #[serde(skip_serializing_if = "Option::is_none")]
     collection: Option<Vec<Item>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    deleted: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    records: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    copied: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digests: Option<Vec<PartitionDigest>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    written: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sizes: Option<Vec<PartitionSize>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_partition: Option<Partition>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<Box<NodeStatus>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -77,7 +97,27 @@ impl Reply {
             Content::Page(page) => {
                 let item = |(key, record)| Item { key: Some(key), ..writer.record(record) };
                 header.collection = Some(page.items.into_iter().map(item).collect());
+                header.deleted = Some(page.deleted).filter(|it| !it.is_empty());
                 header.next = page.next;
+            }
+            Content::Records(Records { records, stream, next }) => {
+                header.records = Some(records);
+                header.next = next;
+                writer.body = Some(stream);
+            }
+            Content::Copied { copied } => header.copied = Some(copied),
+            Content::Digest(MoveDigest { partitions, written, next }) => {
+                header.digests = Some(partitions);
+                header.written = Some(written).filter(|it| !it.is_empty());
+                header.next = next;
+            }
+            Content::Count(Counted { partitions, next }) => {
+                header.sizes = Some(partitions);
+                header.next_partition = next;
+            }
+            Content::Keys(Keys { keys, next }) => {
+                header.keys = Some(keys);
+                header.next = next;
             }
             Content::Status(status) => header.status = Some(status),
             Content::Refused(refusal) => header.one.error = Some(refusal),
@@ -99,7 +139,24 @@ impl Reply {
             Content::Batch(outcomes.collect::<Result<_, _>>()?)
         } else if let Some(collection) = header.collection {
             let items = collection.into_iter().map(|item| reader.keyed_record(item));
-            Content::Page(Page { items: items.collect::<Result<_, _>>()?, next: header.next })
+            let deleted = header.deleted.unwrap_or_default();
+            Content::Page(Page {
+                items: items.collect::<Result<_, _>>()?,
+                deleted,
+                next: header.next,
+            })
+        } else if let Some(records) = header.records {
+            let stream = std::mem::take(&mut reader.rest).to_vec();
+            Content::Records(Records { records, stream, next: header.next })
+        } else if let Some(copied) = header.copied {
+            Content::Copied { copied }
+        } else if let Some(partitions) = header.digests {
+            let written = header.written.unwrap_or_default();
+            Content::Digest(MoveDigest { partitions, written, next: header.next })
+        } else if let Some(partitions) = header.sizes {
+            Content::Count(Counted { partitions, next: header.next_partition })
+        } else if let Some(keys) = header.keys {
+            Content::Keys(Keys { keys, next: header.next })
         } else if let Some(status) = header.status {
             Content::Status(status)
         } else if let Some(refusal) = header.one.error {

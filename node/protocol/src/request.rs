@@ -76,6 +76,56 @@ pub enum Command<'a> {
     Scan(Scan<'a>),
     /// `STATUS`: what the node says of itself.
     Status,
+    /// `FETCH`: one page of what moves from this node to another.
+    Fetch(Fetch<'a>),
+    /// `COPY`: records that move to this node, as a [`record_stream`](crate::record_stream). A
+    /// record that is there, even a tombstone, stays as it is.
+    Copy {
+        /// How many records the stream has.
+        records: u32,
+        /// The stream.
+        stream: Cow<'a, [u8]>,
+    },
+    /// `DIGEST`: what was copied from one node to another, in numbers that both must agree on.
+    Digest(Digest<'a>),
+    /// `COUNT`: how much is in partitions that the node owns.
+    Count(Count),
+    /// `STORED`: one page of all keys that lie on the node's disk, whether it owns them or not.
+    Stored {
+        /// The `next` of the page before.
+        after: Option<Cow<'a, str>>,
+    },
+}
+
+/// One page of what moves from the asked node to `to`, in the order of the keys' hashes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetch<'a> {
+    /// The data directory that it moves to.
+    pub to: Uuid,
+    /// The `next` of the page before.
+    pub after: Option<Cow<'a, str>>,
+}
+
+/// The digest of one stretch of what moves between the asked node and `peer`.
+///
+/// The source is asked with `after` alone and says by `next` how far its answer goes; the destination
+/// is then asked for the same stretch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Digest<'a> {
+    /// The data directory at the other end of the move.
+    pub peer: Uuid,
+    /// The stretch begins after this key; with the first one where there is none.
+    pub after: Option<Cow<'a, str>>,
+    /// The stretch ends with this key; with the last one where there is none. Only a destination
+    /// may be asked for it.
+    pub until: Option<Cow<'a, str>>,
+}
+
+/// A question for the sizes of partitions that the asked node owns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// The partitions, in ascending order.
+    pub partitions: Vec<Partition>,
 }
 
 /// An operation on one key.
@@ -119,8 +169,10 @@ pub enum Condition {
 /// One page of a scan, in the order of the keys' hashes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scan<'a> {
-    /// The partition to read; all that the node owns where there is none.
+    /// The partition to read; all that the node owns, except what is moving, where there is none.
     pub partition: Option<Partition>,
+    /// Where there is no `partition`, the first one that is read.
+    pub from: Option<Partition>,
     /// The `next` of the page before.
     pub after: Option<Cow<'a, str>>,
     /// Only keys that start with this.
@@ -141,13 +193,29 @@ impl Command<'_> {
             Self::GetAll => Command::GetAll,
             Self::Scan(scan) => Command::Scan(Scan {
                 partition: scan.partition,
-                after: scan.after.map(|after| Cow::Owned(after.into_owned())),
-                prefix: Cow::Owned(scan.prefix.into_owned()),
+                from: scan.from,
+                after: scan.after.map(owned),
+                prefix: owned(scan.prefix),
                 limit: scan.limit,
             }),
             Self::Status => Command::Status,
+            Self::Fetch(Fetch { to, after }) => {
+                Command::Fetch(Fetch { to, after: after.map(owned) })
+            }
+            Self::Copy { records, stream } => {
+                Command::Copy { records, stream: Cow::Owned(stream.into_owned()) }
+            }
+            Self::Digest(Digest { peer, after, until }) => {
+                Command::Digest(Digest { peer, after: after.map(owned), until: until.map(owned) })
+            }
+            Self::Count(count) => Command::Count(count),
+            Self::Stored { after } => Command::Stored { after: after.map(owned) },
         }
     }
+}
+
+fn owned(text: Cow<'_, str>) -> Cow<'static, str> {
+    Cow::Owned(text.into_owned())
 }
 
 impl Operation<'_> {
@@ -184,7 +252,6 @@ impl Operation<'_> {
     /// The same operation, owning what it speaks of.
     #[must_use]
     pub fn into_owned(self) -> Operation<'static> {
-        let owned = |key: Cow<'_, str>| Cow::Owned(key.into_owned());
         match self {
             Self::Put { key, value, condition } => {
                 Operation::Put { key: owned(key), value: Cow::Owned(value.into_owned()), condition }

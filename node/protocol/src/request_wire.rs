@@ -15,11 +15,14 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
-use crate::limits::{BATCH_OPERATIONS_MAX, KEY_BYTES_MAX, REQUEST_ID_BYTES_MAX};
+use crate::limits::{
+    BATCH_OPERATIONS_MAX, KEY_BYTES_MAX, REQUEST_ID_BYTES_MAX, STREAM_RECORDS_MAX,
+};
 use crate::partition::Partition;
 use crate::refusal::{ErrorCode, Refusal, bad_request, too_large};
 use crate::request::{
-    Command, Condition, Context, Operation, Request, RequestId, Scan, Style, Values,
+    Command, Condition, Context, Count, Digest, Fetch, Operation, Request, RequestId, Scan, Style,
+    Values,
 };
 use crate::version::Version;
 
@@ -69,8 +72,20 @@ struct Header<'a> {
     ops: Option<Vec<Object<OperationHeader<'a>>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     partition: Option<Partition>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<Partition>,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     after: Option<Text<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    until: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<Uuid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer: Option<Uuid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    records: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partitions: Option<Vec<Partition>>,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     prefix: Option<Text<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -128,7 +143,8 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-const OPERATIONS_KNOWN: &str = "PUT, GET_ONE, GET_ALL, DELETE, BATCH, SCAN or STATUS";
+const OPERATIONS_KNOWN: &str =
+    "PUT, GET_ONE, GET_ALL, DELETE, BATCH, SCAN, STATUS, FETCH, COPY, DIGEST, COUNT or STORED";
 
 impl<'a> Request<'a> {
     /// Reads a request from its frames. Values longer than `value_bytes_max` are refused.
@@ -215,9 +231,34 @@ impl<'a> Request<'a> {
             Command::Scan(scan) => {
                 header.op = text("SCAN");
                 header.partition = scan.partition;
+                header.from = scan.from;
                 header.after = scan.after.as_deref().and_then(text);
                 header.prefix = Some(&*scan.prefix).filter(|it| !it.is_empty()).and_then(text);
                 header.limit = scan.limit;
+            }
+            Command::Fetch(fetch) => {
+                header.op = text("FETCH");
+                header.to = Some(fetch.to);
+                header.after = fetch.after.as_deref().and_then(text);
+            }
+            Command::Copy { records, stream } => {
+                header.op = text("COPY");
+                header.records = Some(*records);
+                body = Some(stream.to_vec());
+            }
+            Command::Digest(digest) => {
+                header.op = text("DIGEST");
+                header.peer = Some(digest.peer);
+                header.after = digest.after.as_deref().and_then(text);
+                header.until = digest.until.as_deref().and_then(text);
+            }
+            Command::Count(count) => {
+                header.op = text("COUNT");
+                header.partitions = Some(count.partitions.clone());
+            }
+            Command::Stored { after } => {
+                header.op = text("STORED");
+                header.after = after.as_deref().and_then(text);
             }
         }
         let header = serde_json::to_vec(&header).expect("a request holds only what JSON can say");
@@ -256,47 +297,79 @@ impl<'a> Header<'a> {
             if_absent: self.if_absent.take(),
             if_version: self.if_version.take(),
         };
-        let ops = self.ops.take();
-        let scan = [
+        let allowed: &[&str] = match op.as_ref() {
+            "BATCH" => &["ops"],
+            "SCAN" => &["partition", "from", "after", "prefix", "limit"],
+            "FETCH" => &["to", "after"],
+            "COPY" => &["records"],
+            "DIGEST" => &["peer", "after", "until"],
+            "COUNT" => &["partitions"],
+            "STORED" => &["after"],
+            "GET_ALL" | "STATUS" => &[],
+            // Which members of their own these may have, they say themselves.
+            _ => &["key", "value", "value_bytes", "if_absent", "if_version"],
+        };
+        let members = one.members().into_iter().chain(self.members()).flatten();
+        if let Some(name) = members.into_iter().find(|name| !allowed.contains(name)) {
+            return Err(bad_request(format!("\"{name}\" is not a member of {op}")));
+        }
+        let missing = |name: &str| bad_request(format!("\"{name}\" is missing in {op}"));
+        Ok(match op.as_ref() {
+            "BATCH" => Command::Batch(decode_batch(self.ops, body)?),
+            "SCAN" => Command::Scan(self.take_scan()?),
+            "GET_ALL" => Command::GetAll,
+            "STATUS" => Command::Status,
+            "FETCH" => {
+                let to = self.to.ok_or_else(|| missing("to"))?;
+                Command::Fetch(Fetch { to, after: take_cursor("\"after\"", self.after)? })
+            }
+            "COPY" => {
+                let records = self.records.ok_or_else(|| missing("records"))?;
+                if records as usize > STREAM_RECORDS_MAX {
+                    let records = records as usize;
+                    return Err(too_large("the number of records", records, STREAM_RECORDS_MAX));
+                }
+                Command::Copy { records, stream: Cow::Borrowed(std::mem::take(&mut body.rest)) }
+            }
+            "DIGEST" => {
+                let peer = self.peer.ok_or_else(|| missing("peer"))?;
+                let after = take_cursor("\"after\"", self.after)?;
+                let until = take_cursor("\"until\"", self.until)?;
+                Command::Digest(Digest { peer, after, until })
+            }
+            "COUNT" => {
+                let partitions = self.partitions.ok_or_else(|| missing("partitions"))?;
+                if !partitions.is_sorted_by(|a, b| a < b) {
+                    return Err(bad_request("\"partitions\" is not in ascending order"));
+                }
+                Command::Count(Count { partitions })
+            }
+            "STORED" => Command::Stored { after: take_cursor("\"after\"", self.after)? },
+            _ => Command::One(one.decode(&op, body)?),
+        })
+    }
+
+    /// The names of the members that are there and do not belong to single operations.
+    fn members(&self) -> [Option<&'static str>; 11] {
+        [
+            self.ops.as_ref().map(|_| "ops"),
             self.partition.map(|_| "partition"),
+            self.from.map(|_| "from"),
             self.after.as_ref().map(|_| "after"),
+            self.until.as_ref().map(|_| "until"),
             self.prefix.as_ref().map(|_| "prefix"),
             self.limit.map(|_| "limit"),
-        ];
-        let foreign = |names: &[Option<&'static str>]| match names.iter().flatten().next() {
-            Some(name) => Err(bad_request(format!("\"{name}\" is not a member of {op}"))),
-            None => Ok(()),
-        };
-        let batch = ops.as_ref().map(|_| "ops");
-        match op.as_ref() {
-            "BATCH" => {
-                foreign(&one.members())?;
-                foreign(&scan)?;
-                Ok(Command::Batch(decode_batch(ops, body)?))
-            }
-            "SCAN" => {
-                foreign(&one.members())?;
-                foreign(&[batch])?;
-                Ok(Command::Scan(self.take_scan()?))
-            }
-            "GET_ALL" | "STATUS" => {
-                foreign(&one.members())?;
-                foreign(&scan)?;
-                foreign(&[batch])?;
-                Ok(if op == "STATUS" { Command::Status } else { Command::GetAll })
-            }
-            _ => {
-                foreign(&scan)?;
-                foreign(&[batch])?;
-                Ok(Command::One(one.decode(&op, body)?))
-            }
-        }
+            self.to.map(|_| "to"),
+            self.peer.map(|_| "peer"),
+            self.records.map(|_| "records"),
+            self.partitions.as_ref().map(|_| "partitions"),
+        ]
     }
 
     fn take_scan(self) -> Result<Scan<'a>, Refusal> {
-        let after = self.after.map(|Text(after)| after);
-        if let Some(after) = &after {
-            check_key("\"after\"", after)?;
+        let after = take_cursor("\"after\"", self.after)?;
+        if self.partition.is_some() && self.from.is_some() {
+            return Err(bad_request("\"partition\" and \"from\" exclude each other"));
         }
         let prefix = self.prefix.map(|Text(prefix)| prefix).unwrap_or_default();
         if prefix.len() > KEY_BYTES_MAX {
@@ -305,8 +378,15 @@ impl<'a> Header<'a> {
         if self.limit == Some(0) {
             return Err(bad_request("\"limit\" is 0: expected at least 1"));
         }
-        Ok(Scan { partition: self.partition, after, prefix, limit: self.limit })
+        Ok(Scan { partition: self.partition, from: self.from, after, prefix, limit: self.limit })
     }
+}
+
+/// Reads a key up to or from which something is asked for; `what` names it in the error.
+fn take_cursor<'a>(what: &str, key: Option<Text<'a>>) -> Result<Option<Cow<'a, str>>, Refusal> {
+    let Some(Text(key)) = key else { return Ok(None) };
+    check_key(what, &key)?;
+    Ok(Some(key))
 }
 
 fn decode_batch<'a>(

@@ -4,13 +4,15 @@
 use std::borrow::Cow;
 
 use kv_protocol::limits::{
-    BATCH_OPERATIONS_MAX, KEY_BYTES_MAX, REQUEST_ID_BYTES_MAX, VALUE_BYTES_MAX_DEFAULT,
+    BATCH_OPERATIONS_MAX, KEY_BYTES_MAX, REQUEST_ID_BYTES_MAX, STREAM_RECORDS_MAX,
+    VALUE_BYTES_MAX_DEFAULT,
 };
 use kv_protocol::partition::Partition;
 use kv_protocol::refusal::{ErrorCode, Refusal};
-use kv_protocol::reply::{Content, Done, Page, Record, Reply};
+use kv_protocol::reply::{Content, Counted, Done, Keys, MoveDigest, Page, Record, Records, Reply};
 use kv_protocol::request::{
-    Command, Condition, Context, Operation, Request, RequestId, Scan, Style, Values,
+    Command, Condition, Context, Count, Digest, Fetch, Operation, Request, RequestId, Scan, Style,
+    Values,
 };
 use kv_protocol::version::Version;
 use proptest::prelude::*;
@@ -54,7 +56,7 @@ fn the_fixed_replies_are_exact() {
     assert_eq!(one(Done::Read(None)), r#"{"key":"key","value":null}"#);
     let items = vec![("key1".into(), record.clone()), ("key2".into(), record)];
     assert_eq!(
-        encode(Content::Page(Page { items, next: None })),
+        encode(Content::Page(Page { items, ..Page::default() })),
         r#"{"collection":[{"key":"key1","value":"value"},{"key":"key2","value":"value"}]}"#
     );
     assert_eq!(encode(Content::Page(Page::default())), r#"{"collection":[]}"#);
@@ -198,17 +200,39 @@ fn command() -> impl Strategy<Value = Command<'static>> {
         proptest::collection::vec(operation(), 1..20).prop_map(Command::Batch),
         Just(Command::GetAll),
         Just(Command::Status),
-        (any::<Option<u32>>(), proptest::option::of(key()), "\\PC{0,20}", 1_u32..2000).prop_map(
-            |(partition, after, prefix, limit)| {
+        (any::<Option<u32>>(), any::<bool>(), cursor(), "\\PC{0,20}", 1_u32..2000).prop_map(
+            |(partition, alone, after, prefix, limit)| {
+                let partition = partition.map(Partition);
+                let (partition, from) = if alone { (partition, None) } else { (None, partition) };
                 Command::Scan(Scan {
-                    partition: partition.map(Partition),
-                    after: after.map(Into::into),
+                    partition,
+                    from,
+                    after,
                     prefix: prefix.into(),
                     limit: Some(limit),
                 })
             }
         ),
+        (uuid(), cursor()).prop_map(|(to, after)| Command::Fetch(Fetch { to, after })),
+        (any::<Vec<u8>>(), 0..=STREAM_RECORDS_MAX as u32)
+            .prop_map(|(stream, records)| Command::Copy { records, stream: stream.into() }),
+        (uuid(), cursor(), cursor()).prop_map(|(peer, after, until)| Command::Digest(Digest {
+            peer,
+            after,
+            until
+        })),
+        proptest::collection::btree_set(any::<u32>().prop_map(Partition), 0..9)
+            .prop_map(|it| Command::Count(Count { partitions: it.into_iter().collect() })),
+        cursor().prop_map(|after| Command::Stored { after }),
     ]
+}
+
+fn cursor() -> impl Strategy<Value = Option<Cow<'static, str>>> {
+    proptest::option::of(key().prop_map(Into::into))
+}
+
+fn uuid() -> impl Strategy<Value = uuid::Uuid> {
+    any::<u128>().prop_map(uuid::Uuid::from_u128)
 }
 
 fn request() -> impl Strategy<Value = Request<'static>> {
@@ -217,8 +241,8 @@ fn request() -> impl Strategy<Value = Request<'static>> {
         any::<u64>().prop_map(|id| Some(RequestId::Number(id))),
         "[a-z]{0,20}".prop_map(|id| Some(RequestId::Text(id))),
     ];
-    let uuid = || proptest::option::of(any::<u128>().prop_map(uuid::Uuid::from_u128));
-    let context = (uuid(), uuid(), any::<Option<u64>>())
+    let known = || proptest::option::of(uuid());
+    let context = (known(), known(), any::<Option<u64>>())
         .prop_map(|(cluster, node, epoch)| Context { cluster, node, epoch });
     let style = any::<(bool, bool)>().prop_map(|(body, versions)| Style {
         values: if body { Values::Body } else { Values::Inline },
@@ -245,6 +269,18 @@ fn done() -> impl Strategy<Value = Done> {
     ]
 }
 
+fn keys() -> impl Strategy<Value = Vec<String>> {
+    proptest::collection::vec(key(), 0..5)
+}
+
+fn next() -> impl Strategy<Value = Option<String>> {
+    proptest::option::of(key())
+}
+
+fn triples() -> impl Strategy<Value = Vec<(Partition, u64, u64)>> {
+    proptest::collection::vec((any::<u32>().prop_map(Partition), any::<u64>(), any::<u64>()), 0..5)
+}
+
 fn content() -> impl Strategy<Value = Content> {
     let refusal = || {
         any::<(String, Option<u64>)>().prop_map(|(message, epoch)| Refusal {
@@ -256,8 +292,21 @@ fn content() -> impl Strategy<Value = Content> {
         (key(), done()).prop_map(|(key, done)| Content::One { key, done }),
         proptest::collection::vec(prop_oneof![done().prop_map(Ok), refusal().prop_map(Err)], 0..20)
             .prop_map(Content::Batch),
-        (proptest::collection::vec((key(), record()), 0..20), proptest::option::of(key()))
-            .prop_map(|(items, next)| Content::Page(Page { items, next })),
+        (proptest::collection::vec((key(), record()), 0..20), keys(), next())
+            .prop_map(|(items, deleted, next)| Content::Page(Page { items, deleted, next })),
+        (any::<u32>(), any::<Vec<u8>>(), next()).prop_map(|(records, stream, next)| {
+            Content::Records(Records { records, stream, next })
+        }),
+        any::<u32>().prop_map(|copied| Content::Copied { copied }),
+        (triples(), keys(), next()).prop_map(|(partitions, written, next)| {
+            let partitions = partitions.into_iter().map(Into::into).collect();
+            Content::Digest(MoveDigest { partitions, written, next })
+        }),
+        (triples(), any::<Option<u32>>()).prop_map(|(partitions, next)| {
+            let partitions = partitions.into_iter().map(Into::into).collect();
+            Content::Count(Counted { partitions, next: next.map(Partition) })
+        }),
+        (keys(), next()).prop_map(|(keys, next)| Content::Keys(Keys { keys, next })),
         refusal().prop_map(Content::Refused),
     ]
 }

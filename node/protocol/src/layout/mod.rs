@@ -1,22 +1,36 @@
 //! The layout: the cluster's one source of truth about who owns what.
 //!
-//! It is a document in Consul that only ever changes by compare-and-set. Beside it, under their
-//! digests and never changed, lie the table that it names and the strategy that computed the table.
+//! It is a document in Consul that only ever changes by compare-and-set, and every change raises its
+//! epoch. Beside it, under their digests and never changed, lie the tables that it names and the
+//! strategies that computed them.
+//!
+//! - [`Layout`]: the document; [`Placement`]: who owns what once data is at rest; [`Table`].
+//! - [`Rebalance`] and [`Window`]: the way from one placement to another, and the only steps that a
+//!   layout may take (`Layout::begin` and those beside it).
+//! - [`Assignments`]: what document and tables together say of each partition.
+
+mod assignment;
+mod rebalance;
+mod table;
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use assignment::{Assignment, Assignments, Move};
+pub use rebalance::{Goal, Phase, Rebalance, StepError, Window};
+pub use table::Table;
+
 use crate::digest::Digest;
 use crate::limits::{
     MEMBERS_MAX, REPLICAS_MAX, STRATEGY_CONFIG_BYTES_MAX, WEIGHT_MAX, ZONE_BYTES_MAX,
 };
 use crate::name::Name;
-use crate::partition::{Partition, PartitionCount};
+use crate::partition::PartitionCount;
 
 /// The version of the document's own shape. A program refuses one that it was not written for.
-pub const LAYOUT_FORMAT: u32 = 1;
+pub const LAYOUT_FORMAT: u32 = 2;
 
 /// The cluster's layout under one epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,26 +42,28 @@ pub struct Layout {
     pub cluster: Uuid,
     /// The layout's version number, from 1. It only grows.
     pub epoch: u64,
-    /// What the cluster is doing.
-    pub phase: Phase,
     /// How many partitions keys are hashed to. It never changes.
     pub partitions: PartitionCount,
     /// How many owners each partition has. It is 1 today.
     pub replicas: u32,
+    /// Where the data is or, during a rebalance, where it comes from.
+    pub placement: Placement,
+    /// The rebalance that is under way; none where every partition is where `placement` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rebalance: Option<Rebalance>,
+}
+
+/// Who owns what once data is at rest: a strategy, the members that it was asked about, and the
+/// digest of its answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Placement {
     /// The strategy that computed the table.
     pub strategy: StrategyPin,
     /// The nodes that the table speaks of, by ascending id. Its entries are indexes into this list.
     pub members: Vec<Member>,
     /// The digest of the table's bytes.
     pub table: Digest,
-}
-
-/// What the cluster is doing with its data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Phase {
-    /// Every partition is where the table says.
-    Stable,
 }
 
 /// A node that is part of a layout. Where it is reached, Consul's catalog says.
@@ -124,28 +140,64 @@ impl Layout {
         serde_json::to_vec_pretty(self).expect("a layout holds only what JSON can say")
     }
 
-    /// The member whose data directory is `uuid`, with its index.
+    /// All placements that the document names: the one that data is at, and the one that it is
+    /// being moved to.
+    pub fn placements(&self) -> impl Iterator<Item = &Placement> {
+        std::iter::once(&self.placement).chain(self.rebalance.iter().map(|it| &it.to))
+    }
+
+    /// The members of all placements, each data directory once, by ascending id.
     #[must_use]
-    pub fn member_by_uuid(&self, uuid: Uuid) -> Option<(u16, &Member)> {
-        (0_u16..).zip(&self.members).find(|(_, member)| member.uuid == uuid)
+    pub fn members(&self) -> Vec<&Member> {
+        let mut members: Vec<&Member> = self.placements().flat_map(|it| &it.members).collect();
+        // The sort is stable, so that of a member with two descriptions the first one stays.
+        members.sort_by(|a, b| a.id.cmp(&b.id));
+        members.dedup_by_key(|member| member.uuid);
+        members
+    }
+
+    /// The member whose data directory is `uuid`, in whichever placement.
+    #[must_use]
+    pub fn member_by_uuid(&self, uuid: Uuid) -> Option<&Member> {
+        self.placements().flat_map(|it| &it.members).find(|member| member.uuid == uuid)
     }
 
     fn check(&self) -> Result<(), String> {
         if self.epoch == 0 {
             return Err("its epoch is 0, expected at least 1".into());
         }
+        for placement in self.placements() {
+            placement.check(self.replicas)?;
+        }
+        let Some(rebalance) = &self.rebalance else { return Ok(()) };
+        for (ours, theirs) in self
+            .placement
+            .members
+            .iter()
+            .flat_map(|ours| rebalance.to.members.iter().map(move |theirs| (ours, theirs)))
+        {
+            if (ours.id == theirs.id) != (ours.uuid == theirs.uuid) {
+                return Err(format!(
+                    "its placements disagree about which data directory is {} or {}",
+                    ours.id, theirs.id
+                ));
+            }
+        }
+        rebalance.check(self.partitions)
+    }
+}
+
+impl Placement {
+    fn check(&self, replicas: u32) -> Result<(), String> {
         if !(1..=MEMBERS_MAX).contains(&self.members.len()) {
             return Err(format!(
                 "it has {} members, expected 1 to {MEMBERS_MAX}",
                 self.members.len()
             ));
         }
-        if !(1..=REPLICAS_MAX).contains(&self.replicas)
-            || self.replicas as usize > self.members.len()
-        {
+        if !(1..=REPLICAS_MAX).contains(&replicas) || replicas as usize > self.members.len() {
             return Err(format!(
-                "it has {} replicas for {} members, expected 1 to {REPLICAS_MAX} and no more than members",
-                self.replicas,
+                "it has {replicas} replicas for {} members, expected 1 to {REPLICAS_MAX} and no more than members",
                 self.members.len()
             ));
         }
@@ -180,99 +232,5 @@ impl Member {
             ));
         }
         Ok(())
-    }
-}
-
-/// The owners of every partition, as indexes into a layout's members, best owner first.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Table {
-    owners: Vec<u16>,
-    replicas: usize,
-}
-
-impl Table {
-    /// Makes a table of a strategy's answer for `layout`'s shape: partition-major member indexes.
-    ///
-    /// # Errors
-    /// [`LayoutError::Table`] where the answer has another length, names a member that is not
-    /// there, or repeats an owner within a partition.
-    pub fn new(
-        owners: &[u32],
-        partitions: PartitionCount,
-        replicas: u32,
-        members: usize,
-    ) -> Result<Self, LayoutError> {
-        let wanted = partitions.get() as usize * replicas as usize;
-        if owners.len() != wanted || replicas == 0 {
-            return Err(LayoutError::Table(format!(
-                "it has {} entries, expected {wanted}",
-                owners.len()
-            )));
-        }
-        let replicas = replicas as usize;
-        for (partition, owners) in owners.chunks_exact(replicas).enumerate() {
-            if let Some(stranger) = owners.iter().find(|owner| **owner as usize >= members) {
-                return Err(LayoutError::Table(format!(
-                    "partition {partition} is given to member {stranger} of {members}"
-                )));
-            }
-            if (1..replicas).any(|i| owners[..i].contains(&owners[i])) {
-                return Err(LayoutError::Table(format!(
-                    "partition {partition} is given to the same member twice"
-                )));
-            }
-        }
-        let owners = owners
-            .iter()
-            .map(|owner| u16::try_from(*owner))
-            .collect::<Result<_, _>>()
-            .map_err(|_| LayoutError::Table("it has more members than 16 bits count".into()))?;
-        Ok(Self { owners, replicas })
-    }
-
-    /// Reads the table that `layout` names from its bytes.
-    ///
-    /// # Errors
-    /// [`LayoutError::Table`] where the bytes have another digest or are no table of that shape.
-    pub fn parse(bytes: &[u8], layout: &Layout) -> Result<Self, LayoutError> {
-        let digest = Digest::of(bytes);
-        if digest != layout.table {
-            return Err(LayoutError::Table(format!(
-                "its digest is {digest}, the layout of epoch {} names {}",
-                layout.epoch, layout.table
-            )));
-        }
-        if !bytes.len().is_multiple_of(2) {
-            return Err(LayoutError::Table("it has an odd number of bytes".into()));
-        }
-        let owners: Vec<u32> = bytes
-            .chunks_exact(2)
-            .map(|entry| u32::from(u16::from_le_bytes([entry[0], entry[1]])))
-            .collect();
-        Self::new(&owners, layout.partitions, layout.replicas, layout.members.len())
-    }
-
-    /// The table's bytes: each owner as 16 bits, little-endian, partition by partition.
-    #[must_use]
-    pub fn to_bytes(&self) -> Vec<u8> {
-        self.owners.iter().flat_map(|owner| owner.to_le_bytes()).collect()
-    }
-
-    /// The digest of the table's bytes.
-    #[must_use]
-    pub fn digest(&self) -> Digest {
-        Digest::of(&self.to_bytes())
-    }
-
-    /// The index of the member that owns `partition`, where there is such a partition.
-    #[must_use]
-    pub fn owner(&self, partition: Partition) -> Option<u16> {
-        self.owners.get(partition.0 as usize * self.replicas).copied()
-    }
-
-    /// The partitions that member `index` owns, in ascending order.
-    pub fn owned_by(&self, index: u16) -> impl Iterator<Item = Partition> + '_ {
-        let firsts = self.owners.iter().step_by(self.replicas);
-        (0..).map(Partition).zip(firsts).filter(move |(_, owner)| **owner == index).map(|(p, _)| p)
     }
 }

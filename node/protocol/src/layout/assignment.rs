@@ -1,0 +1,151 @@
+//! What a layout and its tables say of each partition.
+
+use uuid::Uuid;
+
+use super::{Layout, LayoutError, Member, Phase, Table};
+use crate::partition::Partition;
+
+/// Who serves a partition. Nodes are indexes into [`Assignments::nodes`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Assignment {
+    /// One node owns it.
+    Owned(u16),
+    /// It is being handed over, and nobody serves it: its source freezes, its destination clears
+    /// the place.
+    Frozen(Move),
+    /// Its destination serves it, and its source answers for keys that were not copied yet.
+    Moving(Move),
+}
+
+/// The move of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Move {
+    /// Where it comes from; none where that node was given up, so that there is nothing to copy.
+    pub source: Option<u16>,
+    /// Where it goes.
+    pub destination: u16,
+}
+
+/// Who serves each partition under one layout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assignments {
+    nodes: Vec<Member>,
+    partitions: Vec<Assignment>,
+}
+
+impl Assignments {
+    /// Puts a layout together with its tables, one for each of [`Layout::placements`].
+    ///
+    /// # Errors
+    /// [`LayoutError::Table`] where there is not one table for each placement, or one is of another
+    /// shape.
+    pub fn new(layout: &Layout, tables: &[Table]) -> Result<Self, LayoutError> {
+        let nodes: Vec<Member> = layout.members().into_iter().cloned().collect();
+        if tables.len() != layout.placements().count() {
+            return Err(LayoutError::Table(format!("{} tables were given", tables.len())));
+        }
+        let owners: Vec<Vec<u16>> = layout
+            .placements()
+            .zip(tables)
+            .map(|(placement, table)| {
+                let index_of = |member: &Member| nodes.iter().position(|it| it.uuid == member.uuid);
+                let indexes: Option<Vec<u16>> = placement
+                    .members
+                    .iter()
+                    .map(|member| u16::try_from(index_of(member)?).ok())
+                    .collect();
+                let owner = |partition| {
+                    let owner = table.owner(Partition(partition))?;
+                    indexes.as_ref()?.get(usize::from(owner)).copied()
+                };
+                (0..layout.partitions.get()).map(owner).collect::<Option<Vec<u16>>>()
+            })
+            .collect::<Option<_>>()
+            .ok_or_else(|| LayoutError::Table("it does not fit its placement".into()))?;
+        let assign = |index: usize| {
+            let [from, to] = [owners.first(), owners.last()].map(|it| it.map_or(0, |it| it[index]));
+            layout.assign(&nodes, index as u32, from, to)
+        };
+        let partitions = (0..layout.partitions.get() as usize).map(assign).collect();
+        Ok(Self { nodes, partitions })
+    }
+
+    /// The members of all placements, by ascending id.
+    #[must_use]
+    pub fn nodes(&self) -> &[Member] {
+        &self.nodes
+    }
+
+    /// The index of the node whose data directory is `uuid`.
+    #[must_use]
+    pub fn index_of(&self, uuid: Uuid) -> Option<u16> {
+        (0..).zip(&self.nodes).find(|(_, member)| member.uuid == uuid).map(|(index, _)| index)
+    }
+
+    /// Who serves `partition`, where there is such a partition.
+    #[must_use]
+    pub fn get(&self, partition: Partition) -> Option<Assignment> {
+        self.partitions.get(partition.0 as usize).copied()
+    }
+
+    /// All partitions with who serves them, in ascending order.
+    pub fn iter(&self) -> impl Iterator<Item = (Partition, Assignment)> + '_ {
+        (0..).map(Partition).zip(self.partitions.iter().copied())
+    }
+
+    /// The moves of the window, frozen or open, in ascending order.
+    pub fn moves(&self) -> impl Iterator<Item = (Partition, Move)> + '_ {
+        self.iter().filter_map(|(partition, assignment)| match assignment {
+            Assignment::Owned(_) => None,
+            Assignment::Frozen(it) | Assignment::Moving(it) => Some((partition, it)),
+        })
+    }
+
+    /// The nodes that take part in the window: each must have installed the layout that prepares it
+    /// before it is opened. In ascending order.
+    #[must_use]
+    pub fn participants(&self) -> Vec<u16> {
+        let mut nodes: Vec<u16> = self
+            .moves()
+            .flat_map(|(_, it)| it.source.into_iter().chain([it.destination]))
+            .collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        nodes
+    }
+}
+
+impl Assignment {
+    /// The partition's owner, or who owns it once it has moved.
+    #[must_use]
+    pub fn destination(self) -> u16 {
+        match self {
+            Self::Owned(owner) => owner,
+            Self::Frozen(it) | Self::Moving(it) => it.destination,
+        }
+    }
+}
+
+impl Layout {
+    /// Who serves the partition of this number, which `from` owns in the layout's placement and `to`
+    /// in the one that it is being moved to.
+    fn assign(&self, nodes: &[Member], partition: u32, from: u16, to: u16) -> Assignment {
+        let Some(rebalance) = self.rebalance.as_ref().filter(|_| from != to) else {
+            return Assignment::Owned(from);
+        };
+        let is_settled = partition < rebalance.settled;
+        let window = rebalance.window.filter(|window| {
+            let (low, high) =
+                (rebalance.settled.min(window.until), rebalance.settled.max(window.until));
+            (low..high).contains(&partition)
+        });
+        let (source, destination) = if is_settled { (to, from) } else { (from, to) };
+        let Some(window) = window else { return Assignment::Owned(source) };
+        let is_lost = |node: u16| rebalance.lost.contains(&nodes[usize::from(node)].uuid);
+        let it = Move { source: Some(source).filter(|it| !is_lost(*it)), destination };
+        match window.phase {
+            Phase::Preparing => Assignment::Frozen(it),
+            Phase::Migrating => Assignment::Moving(it),
+        }
+    }
+}
