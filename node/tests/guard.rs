@@ -110,7 +110,7 @@ fn only_a_newer_layout_of_the_same_cluster_is_installed() {
     let foreign = Layout { cluster: OTHER, ..layout(9).0 };
     assert!(matches!(guard.judge(&foreign), Verdict::Refuse(_)));
     let mut forked = layout(3).0;
-    forked.members[1].weight = 2;
+    forked.placement.members[1].weight = 2;
     assert!(matches!(guard.judge(&forked), Verdict::Refuse(_)));
 }
 
