@@ -174,7 +174,7 @@ mod tests {
         let mut items: Vec<_> =
             keys.iter().map(|key| (String::from(*key), record.clone())).collect();
         items.sort_by_key(|(key, _)| key_hash(key));
-        Page { items, next: next.map(Into::into) }
+        Page { items, deleted: Vec::new(), next: next.map(Into::into) }
     }
 
     /// Some keys in the order of a scan.
