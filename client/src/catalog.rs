@@ -1,10 +1,10 @@
-//! Where Consul's catalog says that the members of a layout are. Pure.
+//! Where Consul's catalog says that the nodes of a layout are. Pure.
 
 use std::sync::Arc;
 
 use kv_protocol::consul::ServiceInstance;
 use kv_protocol::consul_keys::{meta, service_id};
-use kv_protocol::layout::{Layout, Member};
+use kv_protocol::layout::Member;
 use kv_protocol::name::Name;
 use uuid::Uuid;
 
@@ -24,9 +24,9 @@ pub(crate) fn uuid_of(instance: &ServiceInstance) -> Option<Uuid> {
     instance.meta.get(meta::UUID)?.parse().ok()
 }
 
-/// How each member of `layout` is reached.
-pub(crate) fn reach(layout: &Layout, cluster: &Name, instances: &[ServiceInstance]) -> Vec<Reach> {
-    layout.placement.members.iter().map(|member| reach_member(member, cluster, instances)).collect()
+/// How each of these nodes is reached.
+pub(crate) fn reach(nodes: &[Member], cluster: &Name, instances: &[ServiceInstance]) -> Vec<Reach> {
+    nodes.iter().map(|member| reach_member(member, cluster, instances)).collect()
 }
 
 fn reach_member(member: &Member, cluster: &Name, instances: &[ServiceInstance]) -> Reach {

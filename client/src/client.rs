@@ -23,6 +23,7 @@ use crate::error::ClientError;
 use crate::executor::{Executor, check_key};
 use crate::genesis::Creation;
 use crate::limits::QUEUE_OPERATIONS_MAX;
+use crate::opening::Helping;
 use crate::routing::View;
 use crate::scan;
 use crate::status::{self, ClusterStatus};
@@ -44,7 +45,7 @@ pub struct Client {
 pub struct Location {
     /// The key's partition.
     pub partition: Partition,
-    /// The id of the node that owns it.
+    /// The id of the node that owns it; where the partition is moving, of the one that it moves to.
     pub node: String,
     /// Where that node is, or why it is not reached.
     pub address: Result<Endpoint, String>,
@@ -87,18 +88,18 @@ impl Client {
         Ok(Self::new(cluster, connections, config.timeout, Some(creation)))
     }
 
-    /// A client of a cluster of which everything is known: it asks no Consul, and its layout and
-    /// `endpoints` (by the members' uuids) never change.
+    /// A client of a cluster of which everything is known: it asks no Consul, and its layout, the
+    /// `tables` of the layout's placements and the `endpoints` (by the members' uuids) never change.
     ///
     /// # Errors
-    /// This machine gives no thread or no sockets.
+    /// The tables are not the layout's, or this machine gives no thread or no sockets.
     pub fn fixed(
         layout: Layout,
-        table: Table,
+        tables: &[Table],
         endpoints: &HashMap<Uuid, Endpoint>,
         timeout: Duration,
     ) -> Result<Self, ClientError> {
-        let cluster = Cluster::fixed(View::fixed(layout, table, endpoints));
+        let cluster = Cluster::fixed(View::fixed(layout, tables, endpoints)?);
         Ok(Self::new(cluster, open()?, timeout, None))
     }
 
@@ -109,7 +110,8 @@ impl Client {
         creation: Option<Creation>,
     ) -> Self {
         let dispatcher = Dispatcher::new(connections.clone(), timeout);
-        let executor = Arc::new(Executor { cluster, connections, dispatcher, timeout });
+        let helping = Helping::default();
+        let executor = Arc::new(Executor { cluster, connections, dispatcher, helping, timeout });
         Self { executor, creation: creation.map(Arc::new) }
     }
 
@@ -239,12 +241,13 @@ impl Client {
     pub fn locate(&self, key: &str) -> Result<Location, ClientError> {
         check_key(key)?;
         let view = self.executor.cluster.view();
-        let (partition, owner) = view.owner(key).map_err(ClientError::Local)?;
-        let address = view.member(owner).map(|target| target.endpoint.clone());
-        let pin = &view.layout.placement.strategy;
+        let (partition, assignment) = view.assignment(key).map_err(ClientError::Local)?;
+        let owner = assignment.destination();
+        let address = view.node(owner).map(|target| target.endpoint.clone());
+        let pin = &view.placement_of(partition).strategy;
         Ok(Location {
             partition,
-            node: view.layout.placement.members[usize::from(owner)].id.to_string(),
+            node: view.node_id(owner),
             address,
             epoch: view.layout.epoch,
             strategy: pin.name.clone(),

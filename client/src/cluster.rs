@@ -2,13 +2,14 @@
 //! when nodes refuse what rests on it.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use kv_protocol::consul::{Backoff, Consul, ConsulError, Indexed, Read, ServiceInstance};
+use kv_protocol::consul::{Backoff, Consul, ConsulError, Indexed, KvEntry, Read, ServiceInstance};
 use kv_protocol::consul_keys::{self, SERVICE};
 use kv_protocol::digest::Digest;
-use kv_protocol::layout::{Layout, Table};
+use kv_protocol::layout::{Assignments, Layout, StrategyPin, Table};
 use kv_protocol::name::Name;
 use tokio::sync::Mutex;
 
@@ -17,11 +18,11 @@ use crate::config::{ClientConfig, NewCluster};
 use crate::connection::Connections;
 use crate::error::ClientError;
 use crate::genesis::{self, Creation, Genesis};
-use crate::limits::{REFRESH_SPACING_MIN, REFRESH_TIMEOUT};
+use crate::limits::{AWAIT_MIN, REFRESH_TIMEOUT};
 use crate::placement::{self, Placement, Question};
-use crate::retry::Attempts;
-use crate::routing::{Retry, View};
+use crate::routing::View;
 use crate::strategy::{Strategy, StrategySource};
+use crate::tables::{Computed, Tables};
 
 /// A cluster's current layout and addresses.
 pub(crate) struct Cluster {
@@ -30,21 +31,40 @@ pub(crate) struct Cluster {
     registry: Option<Registry>,
     /// When was last looked. Held while somebody looks, so that many operations look once.
     looked: Mutex<Option<Instant>>,
+    /// Held while somebody waits for the layout to change, for the same reason.
+    awaited: Mutex<()>,
+    /// Consul's index of the layout that was looked at last.
+    layout_index: AtomicU64,
 }
 
 /// The cluster's place in Consul.
 pub(crate) struct Registry {
     pub(crate) consul: Consul,
     pub(crate) cluster: Name,
-    placement: Placement,
+    pub(crate) placement: Placement,
+    tables: Tables,
     /// The strategy that the user insists on.
     given: Option<Strategy>,
+}
+
+/// The layout document as it stands in Consul.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Document {
+    pub(crate) layout: Layout,
+    /// What a compare-and-set that is to follow this very document names.
+    pub(crate) modify_index: u64,
 }
 
 impl Cluster {
     /// A cluster of which everything is known and nothing changes.
     pub(crate) fn fixed(view: View) -> Self {
-        Self { view: ArcSwap::from_pointee(view), registry: None, looked: Mutex::default() }
+        Self::of(view, None)
+    }
+
+    fn of(view: View, registry: Option<Registry>) -> Self {
+        let view = ArcSwap::from_pointee(view);
+        let (looked, awaited, layout_index) = Default::default();
+        Self { view, registry, looked, awaited, layout_index }
     }
 
     /// Finds the cluster in Consul. Where it has no layout yet, one is created, and the facts of
@@ -95,48 +115,36 @@ impl Cluster {
         self.registry.as_ref()
     }
 
-    /// Does what may help before an operation, routed by `seen`, is tried again: waits a moment, and
-    /// looks for a newer layout.
-    ///
-    /// # Errors
-    /// The operation's time is over, or the newer layout cannot be used.
-    pub(crate) async fn before_retry(
-        &self,
-        attempts: &mut Attempts,
-        retry: &Retry,
-        seen: &Arc<View>,
-    ) -> Result<(), ClientError> {
-        attempts.pause(&retry.problem).await?;
-        if !retry.refresh {
-            return Ok(());
-        }
-        let looked = tokio::time::timeout_at(attempts.deadline().into(), self.refresh(seen)).await;
-        looked.unwrap_or_else(|_| Err(attempts.over(&retry.problem)))
-    }
-
-    /// Looks whether Consul knows something newer than `seen`, unless somebody else just did.
-    /// Where Consul cannot be asked, what is known stays.
+    /// Looks whether Consul knows something newer than `seen`, unless somebody else did within the
+    /// last `spacing`. Where Consul cannot be asked, what is known stays.
     ///
     /// # Errors
     /// The newer layout cannot be used, so that to go on would be wrong.
-    async fn refresh(&self, seen: &Arc<View>) -> Result<(), ClientError> {
+    pub(crate) async fn refresh(
+        &self,
+        seen: &Arc<View>,
+        spacing: Duration,
+    ) -> Result<(), ClientError> {
         let Some(registry) = &self.registry else { return Ok(()) };
         let mut looked = self.looked.lock().await;
         let current = self.view();
-        let recently = looked.is_some_and(|at| at.elapsed() < REFRESH_SPACING_MIN);
+        let recently = looked.is_some_and(|at| at.elapsed() < spacing);
         if !Arc::ptr_eq(&current, seen) || recently {
             return Ok(());
         }
         let looking = tokio::time::timeout(REFRESH_TIMEOUT, registry.look(&current)).await;
         *looked = Some(Instant::now());
         match looking {
-            Ok(Ok(view)) if view == *current => Ok(()),
-            Ok(Ok(view)) => {
-                tracing::debug!(
-                    epoch = view.layout.epoch,
-                    "the cluster's layout or addresses changed"
-                );
-                self.view.store(Arc::new(view));
+            Ok(Ok(Indexed { index, value: view })) => {
+                if view != *current {
+                    tracing::debug!(
+                        epoch = view.layout.epoch,
+                        "the cluster's layout or addresses changed"
+                    );
+                    self.view.store(Arc::new(view));
+                }
+                // Only now, so that it never says that something is known which is not.
+                self.layout_index.store(index, Ordering::Release);
                 Ok(())
             }
             Ok(Err(ClientError::Consul(error))) => {
@@ -150,10 +158,41 @@ impl Cluster {
             }
         }
     }
+
+    /// Waits until the layout is another one than that of `seen`, or until `until`, or until it
+    /// turns out that this cannot be waited for. Many operations share one blocking query.
+    ///
+    /// # Errors
+    /// The newer layout cannot be used.
+    pub(crate) async fn await_change(
+        &self,
+        seen: &Arc<View>,
+        until: Instant,
+    ) -> Result<(), ClientError> {
+        let Some(registry) = &self.registry else { return Ok(()) };
+        let awaiting = async {
+            let _turn = self.awaited.lock().await;
+            let wait = until.saturating_duration_since(Instant::now());
+            // To Consul no time to wait means the longest.
+            if !Arc::ptr_eq(&self.view(), seen) || wait < AWAIT_MIN {
+                return Ok(());
+            }
+            let index = self.layout_index.load(Ordering::Acquire);
+            let read = Read::consistent().after(index, wait);
+            let key = consul_keys::layout(&registry.cluster);
+            if let Err(error) = registry.consul.kv_get(&key, read).await {
+                tracing::debug!(%error, "Consul does not say when the layout changes");
+                return Ok(());
+            }
+            self.refresh(seen, Duration::ZERO).await
+        };
+        tokio::time::timeout_at(until.into(), awaiting).await.unwrap_or(Ok(()))
+    }
 }
 
 impl Registry {
-    async fn new(config: &ClientConfig) -> Result<Self, ClientError> {
+    /// Prepares to ask the Consul that `config` names, and loads the strategy that it names.
+    pub(crate) async fn new(config: &ClientConfig) -> Result<Self, ClientError> {
         let consul = Consul::new(&config.consul)?;
         let placement = Placement::default();
         // Before anything else, so that a bad file is found while nothing has happened.
@@ -161,14 +200,23 @@ impl Registry {
             Some(source) => Some(placement.load(source).await?),
             None => None,
         };
-        Ok(Self { consul, cluster: config.cluster.clone(), placement, given })
+        let (cluster, tables) = (config.cluster.clone(), Tables::default());
+        Ok(Self { consul, cluster, placement, tables, given })
     }
 
     async fn into_cluster(self, layout: Layout) -> Result<Cluster, ClientError> {
-        let table = self.table(&layout).await?;
-        let reach = catalog::reach(&layout, &self.cluster, &self.instances().await?);
-        let view = ArcSwap::from_pointee(View { layout, table, reach });
-        Ok(Cluster { view, registry: Some(self), looked: Mutex::default() })
+        let view = self.view(layout, &self.instances().await?).await?;
+        Ok(Cluster::of(view, Some(self)))
+    }
+
+    async fn view(
+        &self,
+        layout: Layout,
+        instances: &[ServiceInstance],
+    ) -> Result<View, ClientError> {
+        let assignments = Assignments::new(&layout, &self.tables(&layout).await?)?;
+        let reach = catalog::reach(assignments.nodes(), &self.cluster, instances);
+        Ok(View { layout, assignments, reach })
     }
 
     async fn create(
@@ -189,13 +237,24 @@ impl Registry {
         &self,
         deadline: Instant,
     ) -> Result<Indexed<Option<Layout>>, ClientError> {
+        let Indexed { index, value } = self.document(Read::consistent(), deadline).await?;
+        Ok(Indexed { index, value: value.map(|document| document.layout) })
+    }
+
+    /// The layout with what it takes to change it, where there is one. A Consul that has no leader
+    /// just now is given time.
+    pub(crate) async fn document(
+        &self,
+        read: Read,
+        deadline: Instant,
+    ) -> Result<Indexed<Option<Document>>, ClientError> {
         let key = consul_keys::layout(&self.cluster);
         let mut backoff = Backoff::default();
         loop {
-            match self.consul.kv_get(&key, Read::consistent()).await {
+            match self.consul.kv_get(&key, read).await {
                 Ok(Indexed { index, value }) => {
-                    let layout = value.map(|entry| Layout::parse(&entry.value)).transpose()?;
-                    return Ok(Indexed { index, value: layout });
+                    let value = value.map(Document::read).transpose()?;
+                    return Ok(Indexed { index, value });
                 }
                 Err(error @ ConsulError::Status { .. }) if error.is_transient() => {
                     let pause = backoff.failed();
@@ -216,53 +275,78 @@ impl Registry {
         Ok(catalog::of_cluster(&self.cluster, instances.value))
     }
 
-    /// What Consul says now. An older layout than `current`, or none, is not taken.
-    async fn look(&self, current: &View) -> Result<View, ClientError> {
-        let found = self.layout(Instant::now()).await?.value;
-        let instances = self.instances().await?;
-        let View { layout, table, .. } = match found {
+    /// What Consul says now, with the layout's index. An older layout than `current`, or none, is not
+    /// taken.
+    async fn look(&self, current: &View) -> Result<Indexed<View>, ClientError> {
+        let layout = self.layout(Instant::now());
+        let (found, instances) = futures::future::try_join(layout, self.instances()).await?;
+        let view = match found.value {
             Some(layout) if layout.cluster != current.layout.cluster => {
                 let (ours, theirs) = (current.layout.cluster, layout.cluster);
                 return Err(ClientError::OtherCluster { ours, theirs });
             }
             Some(layout) if layout.epoch > current.layout.epoch => {
-                let table = self.table(&layout).await?;
-                View { layout, table, reach: Vec::new() }
+                self.view(layout, &instances).await?
             }
-            _ => current.clone(),
+            _ => {
+                let nodes = current.assignments.nodes();
+                let reach = catalog::reach(nodes, &self.cluster, &instances);
+                View { reach, ..current.clone() }
+            }
         };
-        let reach = catalog::reach(&layout, &self.cluster, &instances);
-        Ok(View { layout, table, reach })
+        Ok(Indexed { index: found.index, value: view })
     }
 
-    /// The table that `layout` names, computed by the strategy that it pins.
-    async fn table(&self, layout: &Layout) -> Result<Table, ClientError> {
-        let strategy = self.pinned_strategy(layout).await?;
-        let table = placement::table(&strategy, Question::of(layout)).await?;
-        let computed = table.digest();
-        if computed != layout.placement.table {
-            return Err(ClientError::TableMismatch {
-                strategy: strategy.info().name.clone(),
-                epoch: layout.epoch,
-                computed,
-                named: layout.placement.table,
-            });
-        }
-        Ok(table)
-    }
-
-    async fn pinned_strategy(&self, layout: &Layout) -> Result<Strategy, ClientError> {
-        let pin = &layout.placement.strategy;
-        if let Some(given) = &self.given {
-            if given.digest() == pin.sha256 {
-                return Ok(given.clone());
+    /// The tables of `layout`'s placements, computed by the strategies that it pins. Those that are
+    /// known already are not computed again.
+    pub(crate) async fn tables(&self, layout: &Layout) -> Result<Vec<Table>, ClientError> {
+        self.check_given(layout)?;
+        let mut tables = Vec::new();
+        for placement in layout.placements() {
+            let pin = &placement.strategy;
+            let question = Question::of(layout, placement);
+            let Computed { table, digest } = match self.tables.find(pin.sha256, &question) {
+                Some(known) => known,
+                None => {
+                    let strategy = self.pinned_strategy(pin).await?;
+                    let table = placement::table(&strategy, question.clone()).await?;
+                    let computed = Computed::from(table);
+                    self.tables.keep(pin.sha256, question, computed.clone());
+                    computed
+                }
+            };
+            if digest != placement.table {
+                return Err(ClientError::TableMismatch {
+                    strategy: pin.name.clone(),
+                    epoch: layout.epoch,
+                    computed: digest,
+                    named: placement.table,
+                });
             }
-            return Err(ClientError::StrategyMismatch {
-                pinned: pin.name.clone(),
-                pinned_digest: pin.sha256.short(),
-                given: given.info().name.clone(),
-                given_digest: given.digest().short(),
-            });
+            tables.push(table);
+        }
+        Ok(tables)
+    }
+
+    /// Checks that the strategy that the user insists on, if there is one, is one of the layout's.
+    fn check_given(&self, layout: &Layout) -> Result<(), ClientError> {
+        let Some(given) = &self.given else { return Ok(()) };
+        if layout.placements().any(|placement| placement.strategy.sha256 == given.digest()) {
+            return Ok(());
+        }
+        let pin = &layout.placement.strategy;
+        Err(ClientError::StrategyMismatch {
+            pinned: pin.name.clone(),
+            pinned_digest: pin.sha256.short(),
+            given: given.info().name.clone(),
+            given_digest: given.digest().short(),
+        })
+    }
+
+    /// The strategy that `pin` names: the given one where it is that, otherwise the one in Consul.
+    pub(crate) async fn pinned_strategy(&self, pin: &StrategyPin) -> Result<Strategy, ClientError> {
+        if let Some(given) = self.given.as_ref().filter(|it| it.digest() == pin.sha256) {
+            return Ok(given.clone());
         }
         let unavailable = |problem| {
             let (name, digest) = (pin.name.clone(), pin.sha256);
@@ -281,5 +365,12 @@ impl Registry {
             return Err(unavailable("is damaged"));
         }
         self.placement.load_bytes(format!("{} (from Consul)", pin.name), bytes).await
+    }
+}
+
+impl Document {
+    fn read(entry: KvEntry) -> Result<Self, ClientError> {
+        let layout = Layout::parse(&entry.value)?;
+        Ok(Self { layout, modify_index: entry.modify_index })
     }
 }

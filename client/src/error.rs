@@ -194,18 +194,6 @@ pub enum ClientError {
         problem: String,
     },
 
-    /// The layout changed while everything was being read.
-    #[error(
-        "the layout changed from epoch {from} to {to} during the scan, so that parts of it may be \
-         missing or come twice: run it again"
-    )]
-    LayoutChanged {
-        /// The epoch under which the scan began.
-        from: u64,
-        /// The epoch of the layout now.
-        to: u64,
-    },
-
     /// This machine did not give what is needed to talk to nodes, such as threads or sockets.
     #[error("cannot talk to nodes: {0}")]
     Local(String),
@@ -235,7 +223,6 @@ impl ClientError {
             Self::Unavailable { .. } => "unavailable",
             Self::OutcomeUnknown { .. } => "outcome_unknown",
             Self::InvalidReply { .. } => "invalid_reply",
-            Self::LayoutChanged { .. } => "layout_changed",
             Self::Local(_) => "local",
         };
         code.to_owned()

@@ -1,26 +1,40 @@
-//! What a client is made of, and how it carries out an operation on a key.
+//! What a client is made of, and how it carries out an operation on a key: it takes the steps that
+//! `course` decides on.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kv_protocol::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX_CEILING};
 use kv_protocol::refusal::{bad_request, too_large};
-use kv_protocol::reply::Done;
-use kv_protocol::request::Operation;
+use kv_protocol::reply::{Content, Done};
+use kv_protocol::request::{Operation, Request};
 
 use crate::cluster::Cluster;
-use crate::connection::Connections;
-use crate::dispatch::{Dispatcher, Errand};
+use crate::connection::{Connections, ExchangeError};
+use crate::course::{Answer, Course, Promoted, Step, Trouble, What};
+use crate::dispatch::{Dispatcher, Errand, STYLE};
 use crate::error::ClientError;
+use crate::opening::Helping;
 use crate::retry::Attempts;
-use crate::routing::{Retry, Verdict, judge};
+use crate::routing::{Retry, Target, Verdict, View, describe, not_understood};
 
 /// The parts of a client.
 pub(crate) struct Executor {
     pub(crate) cluster: Cluster,
     pub(crate) connections: Connections,
     pub(crate) dispatcher: Dispatcher,
+    pub(crate) helping: Helping,
     pub(crate) timeout: Duration,
+}
+
+/// An attempt to carry out an operation under one view.
+struct Attempt<'a> {
+    executor: &'a Executor,
+    view: &'a View,
+    operation: &'a Arc<Operation<'static>>,
+    deadline: Instant,
+    /// Whether the operation must not share a batch.
+    alone: bool,
 }
 
 impl Executor {
@@ -37,27 +51,108 @@ impl Executor {
         let mut alone = false;
         loop {
             let view = self.cluster.view();
-            let verdict = match view.route(operation.key()) {
-                Ok(target) => {
-                    let errand = Errand {
-                        operation: Arc::clone(&operation),
-                        context: view.context(target),
-                        deadline: attempts.deadline(),
-                        alone,
-                    };
-                    judge(target, &operation, self.dispatcher.carry(target, errand).await)
-                }
-                Err(problem) => Verdict::Retry(Retry::elsewhere(problem)),
-            };
-            match verdict {
+            let (view, deadline) = (&view, attempts.deadline());
+            let attempt = Attempt { executor: self, view, operation: &operation, deadline, alone };
+            match attempt.run().await {
                 Verdict::Done(done) => return Ok(done),
                 Verdict::Fail(error) => return Err(error),
                 Verdict::Retry(retry) => {
                     alone |= retry.alone;
-                    self.cluster.before_retry(&mut attempts, &retry, &view).await?;
+                    self.before_retry(&mut attempts, &retry, view).await?;
                 }
             }
         }
+    }
+}
+
+impl Attempt<'_> {
+    /// Takes the steps of one course.
+    async fn run(&self) -> Verdict<Done> {
+        let (partition, assignment) = match self.view.assignment(self.operation.key()) {
+            Ok(assigned) => assigned,
+            Err(problem) => return Verdict::Fail(ClientError::Local(problem)),
+        };
+        let (mut course, mut step) = Course::start(assignment, self.operation);
+        let mut problem = self.view.frozen(partition);
+        let mut asked = None;
+        loop {
+            let (node, what) = match step {
+                Step::Ask { node, what } => (node, what),
+                step => return self.end(step, asked, problem),
+            };
+            let target = match self.view.node(node) {
+                Ok(target) => target,
+                // None of the steps leaves anything behind that harms.
+                Err(problem) => return Verdict::Retry(Retry::elsewhere(problem)),
+            };
+            let answer = self.ask(target, what).await;
+            problem = match &answer {
+                Ok(Answer::Outcome(Err(refusal))) => describe(target, refusal),
+                Err(ExchangeError::InvalidReply(problem)) => problem.clone(),
+                Err(error) => describe(target, error),
+                Ok(_) => "it answers another question".into(),
+            };
+            asked = Some(target);
+            step = course.after(answer.unwrap_or_else(|error| Answer::Trouble(trouble(&error))));
+        }
+    }
+
+    /// What the last step means for the operation.
+    fn end(&self, step: Step, asked: Option<&Arc<Target>>, problem: String) -> Verdict<Done> {
+        match (step, asked) {
+            (Step::Done(done), _) => Verdict::Done(done),
+            (Step::StartOver { remedy, alone }, _) => {
+                Verdict::Retry(Retry { problem, remedy, alone })
+            }
+            (Step::Refused(refusal), Some(target)) => {
+                Verdict::Fail(ClientError::Refused { node: target.node.clone(), refusal })
+            }
+            (Step::NotUnderstood, Some(target)) => Verdict::Fail(not_understood(target, problem)),
+            (Step::Unknown, _) => {
+                let key = self.operation.key().to_owned();
+                Verdict::Fail(ClientError::OutcomeUnknown { key, problem })
+            }
+            // A course ends so only after an answer, and what asks for another one is no end.
+            (Step::Refused(_) | Step::NotUnderstood | Step::Ask { .. }, _) => {
+                Verdict::Fail(ClientError::Local(problem))
+            }
+        }
+    }
+
+    async fn ask(&self, target: &Arc<Target>, what: What) -> Result<Answer, ExchangeError> {
+        let operation = match what {
+            What::Operation => Arc::clone(self.operation),
+            What::SourceRead => {
+                Arc::new(Operation::Get { key: self.operation.key().to_owned().into() })
+            }
+            What::Promotion(promoted) => return self.promote(target, &promoted).await,
+        };
+        let context = self.view.context(target);
+        let (deadline, alone) = (self.deadline, self.alone);
+        let errand = Errand { operation, context, deadline, alone };
+        self.executor.dispatcher.carry(target, errand).await.map(Answer::Outcome)
+    }
+
+    /// Promotions are rare, so each travels by itself.
+    async fn promote(&self, target: &Target, promoted: &Promoted) -> Result<Answer, ExchangeError> {
+        let command = promoted.command(self.operation.key());
+        let context = self.view.context(target);
+        let mut request = Request { id: None, context, style: STYLE, command };
+        let connections = &self.executor.connections;
+        match connections.exchange(&target.endpoint, &mut request, self.deadline).await? {
+            Content::Copied { .. } => Ok(Answer::Copied),
+            Content::Refused(refusal) => Ok(Answer::Outcome(Err(refusal))),
+            _ => Err(ExchangeError::InvalidReply("it is not the answer to COPY".into())),
+        }
+    }
+}
+
+fn trouble(error: &ExchangeError) -> Trouble {
+    match error {
+        ExchangeError::NotSent(_) => Trouble::NotSent,
+        ExchangeError::SharedRefusal(_) => Trouble::SharedRefusal,
+        ExchangeError::Lost(_) | ExchangeError::TimedOut => Trouble::Unanswered,
+        ExchangeError::InvalidReply(_) => Trouble::Invalid,
     }
 }
 

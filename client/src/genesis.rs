@@ -22,7 +22,7 @@ use crate::connection::Connections;
 use crate::error::ClientError;
 use crate::limits::{LAYOUT_LOOK_INTERVAL, STATUS_TIMEOUT};
 use crate::placement::{Question, table_verified};
-use crate::status::ask_status;
+use crate::status::ask_instance;
 use crate::strategy::Strategy;
 
 /// How many owners a partition gets.
@@ -72,7 +72,7 @@ pub(crate) async fn create(
         });
     }
     let reply_by = deadline.min(Instant::now() + STATUS_TIMEOUT);
-    let ask = |instance| ask_status(connections, instance, reply_by);
+    let ask = |instance| ask_instance(connections, instance, reply_by);
     let answers: Vec<_> = join_all(instances.iter().map(ask)).await;
     // Any node that belongs to a layout settles the question, whatever the others say.
     let installed = answers.iter().flatten().find_map(|status| {

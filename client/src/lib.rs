@@ -9,9 +9,10 @@
 //! | `executor` | how an operation is carried out, and tried again while that is safe |
 //! | `config`, `error`, `limits` | what a client is told, what can go wrong, and every limit |
 //! | `cluster`, `catalog`, `genesis` | the layout: found in Consul and verified, where the nodes are, or created |
-//! | [`strategy`], `placement` | the WebAssembly host, and tables computed by it |
-//! | `routing` | which node to ask, and what to do after its answer |
-//! | `dispatch`, `packing`, `retry` | operations of many tasks as batches for nodes |
+//! | [`strategy`], `placement`, `tables` | the WebAssembly host, and tables computed by it |
+//! | [`course`], `routing` | whom to ask for a key, and what follows from the answer, without I/O |
+//! | `dispatch`, `packing` | operations of many tasks as batches for nodes |
+//! | `retry`, `waiting`, `opening` | what is done before an operation is tried again |
 //! | `connection`, `endpoint` | ZeroMQ |
 //! | `scan`, `status` | everything in the store, and how it is |
 //!
@@ -39,12 +40,14 @@ mod client;
 mod cluster;
 mod config;
 mod connection;
+pub mod course;
 mod dispatch;
 mod endpoint;
 mod error;
 mod executor;
 mod genesis;
 pub mod limits;
+mod opening;
 mod packing;
 mod placement;
 mod retry;
@@ -52,6 +55,8 @@ mod routing;
 mod scan;
 mod status;
 pub mod strategy;
+mod tables;
+mod waiting;
 
 pub use client::{Client, Location};
 pub use config::{ClientConfig, NewCluster};

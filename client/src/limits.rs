@@ -59,8 +59,24 @@ pub const RETRY_PAUSE_MIN: Duration = Duration::from_millis(5);
 /// See [`RETRY_PAUSE_MIN`].
 pub const RETRY_PAUSE_MAX: Duration = Duration::from_millis(500);
 
-/// The shortest time between two looks at Consul for a newer layout or address.
-pub const REFRESH_SPACING_MIN: Duration = Duration::from_millis(100);
+/// The shortest time between two looks at Consul for a newer layout or address, where there may be
+/// one.
+pub const REFRESH_SPACING: Duration = Duration::from_millis(100);
+
+/// The shortest time between two looks at Consul where a node has said that there is a newer layout.
+/// During a rebalance there are several in a second.
+pub const REFRESH_SPACING_MIN: Duration = Duration::from_millis(10);
+
+/// The shortest time for which Consul is asked to hold a query for the next layout.
+pub const AWAIT_MIN: Duration = Duration::from_millis(10);
+
+/// How long an operation waits for a partition that is being handed over before it helps to finish
+/// the handing over.
+pub const HELP_AFTER: Duration = Duration::from_secs(1);
+
+/// The most tables that a client keeps, so that it need not ask their strategies again. During a
+/// rebalance there are two, and the next one brings two others.
+pub const TABLES_KEPT_MAX: usize = 4;
 
 /// How long a look at Consul may take while operations wait for it.
 pub const REFRESH_TIMEOUT: Duration = Duration::from_secs(3);
@@ -71,8 +87,9 @@ pub const LAYOUT_LOOK_INTERVAL: Duration = Duration::from_millis(200);
 /// How long a node may take to say how it is.
 pub const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How many nodes are scanned at the same time. Each holds at most one page in memory.
-pub const SCAN_NODES_PARALLEL: usize = 4;
+/// How many nodes or moving partitions are scanned at the same time. A node holds at most one page in
+/// memory, a moving partition two.
+pub const SCAN_PARALLEL: usize = 4;
 
 const _: () = {
     assert!(BATCH_BYTES_TARGET + VALUE_BYTES_MAX_CEILING + KEY_BYTES_MAX <= FRAME_BYTES_MAX);
@@ -82,5 +99,8 @@ const _: () = {
     assert!(PAGE_BYTES_TARGET + VALUE_BYTES_MAX_CEILING + KEY_BYTES_MAX <= FRAME_BYTES_MAX);
     assert!(CONNECT_WAIT.as_millis() * 2 < TIMEOUT_DEFAULT.as_millis());
     assert!(HEARTBEAT_TIMEOUT.as_millis() < TIMEOUT_DEFAULT.as_millis());
+    assert!(REFRESH_SPACING_MIN.as_millis() <= REFRESH_SPACING.as_millis());
+    // An operation has time to help, and to be carried out then.
+    assert!(HELP_AFTER.as_millis() * 4 < TIMEOUT_DEFAULT.as_millis());
     assert!(RETRY_PAUSE_MIN.as_millis() < RETRY_PAUSE_MAX.as_millis());
 };

@@ -2,14 +2,14 @@
 
 use std::sync::{Arc, OnceLock};
 
-use kv_protocol::layout::{Layout, Member, Table};
+use kv_protocol::layout::{self, Layout, Member, Table};
 use kv_protocol::partition::PartitionCount;
 
 use crate::error::ClientError;
 use crate::strategy::{Cache, Strategy, StrategyError, StrategyHost, StrategyNode, StrategySource};
 
 /// The question that a table answers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Question {
     pub(crate) members: Vec<Member>,
     pub(crate) partitions: PartitionCount,
@@ -18,13 +18,13 @@ pub(crate) struct Question {
 }
 
 impl Question {
-    /// The one that the table of `layout` answers.
-    pub(crate) fn of(layout: &Layout) -> Self {
+    /// The one that the table of one of `layout`'s placements answers.
+    pub(crate) fn of(layout: &Layout, placement: &layout::Placement) -> Self {
         Self {
-            members: layout.placement.members.clone(),
+            members: placement.members.clone(),
             partitions: layout.partitions,
             replicas: layout.replicas,
-            config: layout.placement.strategy.config.clone(),
+            config: placement.strategy.config.clone(),
         }
     }
 

@@ -10,12 +10,15 @@ use crate::limits::{RETRY_PAUSE_MAX, RETRY_PAUSE_MIN};
 pub(crate) struct Attempts {
     timeout: Duration,
     deadline: Instant,
+    /// How many pauses there were since something changed.
     failed: u32,
+    /// Since when the operation has met a partition that is being handed over.
+    frozen_since: Option<Instant>,
 }
 
 impl Attempts {
     pub(crate) fn within(timeout: Duration) -> Self {
-        Self { timeout, deadline: Instant::now() + timeout, failed: 0 }
+        Self { timeout, deadline: Instant::now() + timeout, failed: 0, frozen_since: None }
     }
 
     pub(crate) fn deadline(&self) -> Instant {
@@ -35,6 +38,25 @@ impl Attempts {
         tracing::debug!(%problem, ?pause, "trying again");
         tokio::time::sleep(pause).await;
         Ok(())
+    }
+
+    /// Goes on at once, since something has changed that stood in the way.
+    ///
+    /// # Errors
+    /// [`ClientError::Unavailable`] where the time is over.
+    pub(crate) fn go_on(&mut self, problem: &str) -> Result<(), ClientError> {
+        self.failed = 0;
+        if Instant::now() >= self.deadline { Err(self.over(problem)) } else { Ok(()) }
+    }
+
+    /// For how long the operation has met nothing but a partition that is being handed over.
+    pub(crate) fn frozen(&mut self) -> Duration {
+        self.frozen_since.get_or_insert_with(Instant::now).elapsed()
+    }
+
+    /// Notes that the operation has met something else.
+    pub(crate) fn thawed(&mut self) {
+        self.frozen_since = None;
     }
 
     /// The error that says that the time is over.
@@ -62,6 +84,26 @@ mod tests {
         for failed in [20, u32::MAX] {
             assert_eq!(pause(failed, 1.0), RETRY_PAUSE_MAX);
         }
+    }
+
+    #[tokio::test]
+    async fn who_goes_on_pauses_anew_and_has_no_more_time() {
+        let mut attempts = Attempts::within(RETRY_PAUSE_MAX);
+        attempts.pause("no").await.unwrap();
+        assert_eq!(attempts.failed, 1);
+        attempts.go_on("now").unwrap();
+        assert_eq!(attempts.failed, 0);
+        let error = Attempts::within(Duration::ZERO).go_on("too late").unwrap_err();
+        assert!(error.to_string().contains("too late"), "{error}");
+    }
+
+    #[test]
+    fn the_time_of_a_handover_counts_from_when_it_was_met_first() {
+        let mut attempts = Attempts::within(RETRY_PAUSE_MAX);
+        let (first, second) = (attempts.frozen(), attempts.frozen());
+        assert!(first <= second && attempts.frozen_since.is_some());
+        attempts.thawed();
+        assert_eq!(attempts.frozen_since, None);
     }
 
     #[tokio::test]

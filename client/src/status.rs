@@ -28,9 +28,9 @@ pub struct ClusterStatus {
     pub name: Name,
     /// Consul's address.
     pub consul: String,
-    /// The layout, none where none has been created.
+    /// The layout, with the rebalance that is under way; none where none has been created.
     pub layout: Option<Layout>,
-    /// Members of the layout and registered nodes, by id.
+    /// Members of the layout (of both placements during a rebalance) and registered nodes, by id.
     pub nodes: Vec<NodeReport>,
 }
 
@@ -74,7 +74,7 @@ pub(crate) async fn look(
     let instances = consul.service_instances(SERVICE, Read::consistent()).await?.value;
     let instances = of_cluster(cluster, instances);
     let reply_by = Instant::now() + timeout.min(STATUS_TIMEOUT);
-    let ask = |instance| ask_status(connections, instance, reply_by);
+    let ask = |instance| ask_instance(connections, instance, reply_by);
     let answers = join_all(instances.iter().map(ask)).await;
     let nodes = reports(cluster, layout.as_ref(), instances.iter().zip(answers));
     Ok(ClusterStatus { name: cluster.clone(), consul: consul.address().to_owned(), layout, nodes })
@@ -85,7 +85,7 @@ fn reports<'a>(
     layout: Option<&Layout>,
     asked: impl Iterator<Item = (&'a ServiceInstance, Result<NodeStatus, String>)>,
 ) -> Vec<NodeReport> {
-    let members = layout.map_or(&[][..], |layout| &layout.placement.members);
+    let members = layout.map(Layout::members).unwrap_or_default();
     let mut nodes: Vec<NodeReport> = asked
         .map(|(instance, answer)| {
             let uuid = uuid_of(instance);
@@ -122,16 +122,29 @@ fn reports<'a>(
 ///
 /// # Errors
 /// Why it says nothing, for a person.
-pub(crate) async fn ask_status(
+pub(crate) async fn ask_instance(
     connections: &Connections,
     instance: &ServiceInstance,
     reply_by: Instant,
 ) -> Result<NodeStatus, String> {
     let endpoint =
         Endpoint::tcp(&instance.address, instance.port).map_err(|error| error.to_string())?;
-    let mut request =
-        Request { id: None, context: Context::default(), style: STYLE, command: Command::Status };
-    match connections.exchange(&endpoint, &mut request, reply_by).await {
+    ask_status(connections, &endpoint, Context::default(), reply_by).await
+}
+
+/// Asks a node how it is. Where the context names an epoch that the node has not installed yet, it
+/// looks for that layout at once.
+///
+/// # Errors
+/// Why it says nothing, for a person.
+pub(crate) async fn ask_status(
+    connections: &Connections,
+    endpoint: &Endpoint,
+    context: Context,
+    reply_by: Instant,
+) -> Result<NodeStatus, String> {
+    let mut request = Request { id: None, context, style: STYLE, command: Command::Status };
+    match connections.exchange(endpoint, &mut request, reply_by).await {
         Ok(Content::Status(status)) => Ok(*status),
         Ok(Content::Refused(refusal)) => Err(refusal.message),
         Ok(_) => Err("its answer is not the answer to STATUS".into()),
@@ -199,5 +212,11 @@ mod tests {
         assert!(nodes[0].answer.as_ref().unwrap_err().contains("not registered"));
         let asked = instances.iter().map(|instance| (instance, silent()));
         assert_eq!(reports(&cluster, None, asked).len(), 2);
+        let mut moving = layout([1, 2]);
+        moving = moving.begin(layout([2, 7]).placement, Vec::new()).unwrap();
+        let asked = instances.iter().map(|instance| (instance, silent()));
+        let nodes = reports(&cluster, Some(&moving), asked);
+        assert!(nodes.iter().all(|node| node.member), "members of both placements: {nodes:?}");
+        assert_eq!(nodes.len(), 3);
     }
 }

@@ -104,7 +104,7 @@ impl Node {
             rebalance: None,
         };
         let endpoint = Endpoint::tcp("127.0.0.1", self.port).unwrap();
-        Client::fixed(layout, table, &HashMap::from([(uuid, endpoint)]), timeout).unwrap()
+        Client::fixed(layout, &[table], &HashMap::from([(uuid, endpoint)]), timeout).unwrap()
     }
 
     /// Waits until the node has died by its script.

@@ -1,0 +1,159 @@
+//! Opening the window of a rebalance. Whoever prepared it is to do it; where that one is gone, any
+//! client that waits for a key in it does.
+
+use std::time::Instant;
+
+use futures::future::join_all;
+use kv_protocol::consul::Read;
+use kv_protocol::consul_keys;
+use kv_protocol::layout::{Assignments, Layout, Phase};
+use kv_protocol::reply::NodeStatus;
+use tokio::sync::Mutex;
+
+use crate::catalog;
+use crate::cluster::{Document, Registry};
+use crate::connection::Connections;
+use crate::error::ClientError;
+use crate::limits::{HELP_AFTER, STATUS_TIMEOUT};
+use crate::routing::{Target, View};
+use crate::status::ask_status;
+
+/// What came of trying to open a window.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Opening {
+    /// It is open, by this layout.
+    Opened(Box<Layout>),
+    /// Some nodes that take part in it have not confirmed that they have frozen; why, for a person.
+    Unconfirmed(Vec<String>),
+    /// There is nothing to open any more: somebody else changed the layout, or it has no window that
+    /// waits for that.
+    Overtaken,
+}
+
+/// Opens the window that the layout in Consul prepares, if all nodes that take part in it confirm
+/// that they have installed that very layout, or a later one. Any number of clients may try at once.
+///
+/// # Errors
+/// Consul cannot be asked, or the layout cannot be used. Whether the window is open is not known
+/// then: look again.
+pub(crate) async fn open_window(
+    registry: &Registry,
+    connections: &Connections,
+    deadline: Instant,
+) -> Result<Opening, ClientError> {
+    let found = registry.document(Read::consistent(), deadline).await?.value;
+    let Some(Document { layout, modify_index }) = found else { return Ok(Opening::Overtaken) };
+    let window = layout.rebalance.as_ref().and_then(|rebalance| rebalance.window);
+    if window.is_none_or(|window| window.phase != Phase::Preparing) {
+        return Ok(Opening::Overtaken);
+    }
+    let (tables, instances) =
+        futures::future::try_join(registry.tables(&layout), registry.instances()).await?;
+    let assignments = Assignments::new(&layout, &tables)?;
+    let reach = catalog::reach(assignments.nodes(), &registry.cluster, &instances);
+    let view = View { layout, assignments, reach };
+    let reply_by = deadline.min(Instant::now() + STATUS_TIMEOUT);
+    let confirmations =
+        view.must_confirm().into_iter().map(|node| confirm(&view, node, connections, reply_by));
+    let missing: Vec<String> =
+        join_all(confirmations).await.into_iter().filter_map(Result::err).collect();
+    if !missing.is_empty() {
+        return Ok(Opening::Unconfirmed(missing));
+    }
+    let Ok(opened) = view.layout.open() else { return Ok(Opening::Overtaken) };
+    let key = consul_keys::layout(&registry.cluster);
+    match registry.consul.kv_put_cas(&key, &opened.to_json(), modify_index).await? {
+        true => Ok(Opening::Opened(Box::new(opened))),
+        false => Ok(Opening::Overtaken),
+    }
+}
+
+impl View {
+    /// The nodes that must have installed the layout before its window is opened: all that take part
+    /// in it, but for those that were given up.
+    fn must_confirm(&self) -> Vec<u16> {
+        let lost = self.layout.rebalance.as_ref().map_or(&[][..], |rebalance| &rebalance.lost);
+        let nodes = self.assignments.nodes();
+        let mut participants = self.assignments.participants();
+        participants.retain(|node| !lost.contains(&nodes[usize::from(*node)].uuid));
+        participants
+    }
+}
+
+/// Asks a node whether it has installed the view's layout.
+async fn confirm(
+    view: &View,
+    node: u16,
+    connections: &Connections,
+    reply_by: Instant,
+) -> Result<(), String> {
+    let target = view.node(node)?;
+    // The epoch makes the node fetch the layout at once, where it has an older one.
+    let context = view.context(target);
+    let status = ask_status(connections, &target.endpoint, context, reply_by).await;
+    has_confirmed(&view.layout, target, &status)
+        .map_err(|problem| format!("node {} ({}) {problem}", target.node, target.endpoint))
+}
+
+/// Whether a node's status says that it has installed `layout`.
+///
+/// # Errors
+/// Why it does not, for a person.
+fn has_confirmed(
+    layout: &Layout,
+    target: &Target,
+    status: &Result<NodeStatus, String>,
+) -> Result<(), String> {
+    let status = status.as_ref().map_err(|problem| format!("does not answer: {problem}"))?;
+    if status.uuid != target.uuid {
+        return Err(format!("runs on the data directory {}, not {}", status.uuid, target.uuid));
+    }
+    match &status.layout {
+        Some(installed) if installed.cluster != layout.cluster => {
+            Err(format!("belongs to cluster {}, not {}", installed.cluster, layout.cluster))
+        }
+        Some(installed) if installed.epoch < layout.epoch => Err(format!(
+            "has installed epoch {}, and epoch {} is waited for",
+            installed.epoch, layout.epoch
+        )),
+        Some(_) => Ok(()),
+        None => Err("has installed no layout".into()),
+    }
+}
+
+/// The help of one client, whose operations do not all help at once.
+#[derive(Debug, Default)]
+pub(crate) struct Helping {
+    /// When was helped last. Held while somebody helps.
+    last: Mutex<Option<Instant>>,
+}
+
+impl Helping {
+    /// Tries to open the window, unless another operation does that or just did. That it does not
+    /// succeed is only logged: whoever waits goes on waiting.
+    pub(crate) async fn help(
+        &self,
+        registry: &Registry,
+        connections: &Connections,
+        deadline: Instant,
+    ) {
+        let Ok(mut last) = self.last.try_lock() else { return };
+        if last.is_some_and(|at| at.elapsed() < HELP_AFTER) {
+            return;
+        }
+        *last = Some(Instant::now());
+        let opening = open_window(registry, connections, deadline);
+        match tokio::time::timeout_at(deadline.into(), opening).await {
+            Ok(Ok(Opening::Opened(layout))) => tracing::info!(
+                epoch = layout.epoch,
+                "opened the window of a rebalance that was not continued"
+            ),
+            Ok(Ok(Opening::Unconfirmed(missing))) => {
+                tracing::warn!(?missing, "a rebalance waits for nodes");
+            }
+            Ok(Ok(Opening::Overtaken)) => tracing::debug!("somebody else changed the layout"),
+            Ok(Err(error)) => tracing::warn!(%error, "could not help to continue a rebalance"),
+            Err(_) => tracing::debug!("no time left to help to continue a rebalance"),
+        }
+    }
+}
