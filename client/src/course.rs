@@ -298,3 +298,6 @@ fn harmless(trouble: Trouble) -> Step {
         Trouble::Invalid => Step::NotUnderstood,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -52,6 +52,8 @@ mod packing;
 mod placement;
 mod retry;
 mod routing;
+#[cfg(test)]
+mod sample;
 mod scan;
 mod status;
 pub mod strategy;

@@ -174,3 +174,84 @@ pub(crate) fn not_understood(target: &Target, problem: String) -> ClientError {
 pub(crate) fn describe(target: &Target, problem: &dyn std::fmt::Display) -> String {
     format!("node {} ({}): {problem}", target.node, target.endpoint)
 }
+
+#[cfg(test)]
+mod tests {
+    use kv_protocol::refusal::ErrorCode;
+
+    use super::*;
+    use crate::sample;
+
+    fn target() -> Target {
+        let endpoint = Endpoint::tcp("127.0.0.1", 2000).unwrap();
+        Target { node: "node-0".into(), uuid: Uuid::from_u128(0), endpoint }
+    }
+
+    /// Two nodes that own one half of the partitions each; only the first has an address.
+    fn view() -> View {
+        let (layout, table) = sample::layout(&[0, 1], 2);
+        let endpoints = HashMap::from([(Uuid::from_u128(0), target().endpoint)]);
+        View::fixed(layout, &[table], &endpoints).unwrap()
+    }
+
+    #[test]
+    fn a_key_is_served_by_its_owner() {
+        let view = view();
+        let mut served = [0, 0];
+        for number in 0..100 {
+            let (partition, assignment) = view.assignment(&format!("key-{number}")).unwrap();
+            let Assignment::Owned(owner) = assignment else { panic!("{assignment:?}") };
+            assert_eq!(partition.0, u32::from(owner), "the table gives each half to its node");
+            served[usize::from(owner)] += 1;
+        }
+        assert!(served.iter().all(|count| *count > 10), "{served:?}");
+        assert_eq!(view.node(0).unwrap().node, "node-0");
+        assert!(view.node(1).unwrap_err().contains("node-1"));
+        assert!(view.node(2).is_err());
+    }
+
+    #[test]
+    fn a_request_says_what_it_was_routed_by() {
+        let context = view().context(&target());
+        assert_eq!(context.cluster, Some(sample::CLUSTER));
+        assert_eq!((context.node, context.epoch), (Some(Uuid::from_u128(0)), Some(1)));
+    }
+
+    #[test]
+    fn a_partition_is_placed_by_the_placement_that_it_is_on_its_way_to() {
+        let (layout, table) = sample::layout(&[0, 0, 0, 0], 2);
+        let (to, other) = sample::placement(&[1, 1, 1, 1], 2);
+        let begun = layout.begin(to, Vec::new()).unwrap();
+        let open = begun.prepare(2).unwrap().open().unwrap();
+        let half = open.settle(None).unwrap();
+        let back = half.turn_back().unwrap().prepare(1).unwrap();
+        let arrived = |layout: &Layout| {
+            let tables = [table.clone(), other.clone()];
+            let view = View::fixed(layout.clone(), &tables, &HashMap::new()).unwrap();
+            let is_new = |it: &u32| view.placement_of(Partition(*it)).table == other.digest();
+            (0..4).filter(is_new).count()
+        };
+        assert_eq!([&begun, &open, &half, &back].map(arrived), [0, 2, 2, 1]);
+    }
+
+    #[test]
+    fn a_read_is_tried_again_where_that_may_help() {
+        let judge = |code| judge_read::<()>(&target(), Ok(Err(Refusal::new(code, "no"))));
+        for (code, expected) in [
+            (ErrorCode::StaleEpoch, Remedy::NewerLayout),
+            (ErrorCode::Retry, Remedy::Look),
+            (ErrorCode::Overloaded, Remedy::Patience),
+        ] {
+            let Verdict::Retry(retry) = judge(code) else { panic!("{code:?}") };
+            assert_eq!(retry.remedy, expected, "{code:?}");
+            assert!(retry.problem.contains("node-0 (127.0.0.1:2000)"), "{}", retry.problem);
+        }
+        let refused = judge(ErrorCode::Corrupt);
+        assert!(matches!(refused, Verdict::Fail(ClientError::Refused { .. })), "{refused:?}");
+        for error in [ExchangeError::TimedOut, ExchangeError::Lost("gone".into())] {
+            assert!(matches!(judge_read::<()>(&target(), Err(error)), Verdict::Retry(_)));
+        }
+        let nonsense = judge_read::<()>(&target(), Err(ExchangeError::InvalidReply("?".into())));
+        assert!(matches!(nonsense, Verdict::Fail(ClientError::InvalidReply { .. })));
+    }
+}
