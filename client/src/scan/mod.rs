@@ -241,3 +241,6 @@ impl Scanner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
