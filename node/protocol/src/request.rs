@@ -109,16 +109,29 @@ pub struct Fetch<'a> {
 /// The digest of one stretch of what moves between the asked node and `peer`.
 ///
 /// The source is asked with `after` alone and says by `next` how far its answer goes; the destination
-/// is then asked for the same stretch.
+/// is then asked for the same stretch. Where much was written at the destination, its answer ends
+/// earlier and says by `next` where: it is then asked for the rest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Digest<'a> {
     /// The data directory at the other end of the move.
     pub peer: Uuid,
+    /// At which end the asked node is. Two nodes can be moving partitions to each other.
+    pub side: Side,
     /// The stretch begins after this key; with the first one where there is none.
     pub after: Option<Cow<'a, str>>,
     /// The stretch ends with this key; with the last one where there is none. Only a destination
     /// may be asked for it.
     pub until: Option<Cow<'a, str>>,
+}
+
+/// An end of a move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// Where the records come from.
+    Source,
+    /// Where they go.
+    Destination,
 }
 
 /// A question for the sizes of partitions that the asked node owns.
@@ -205,9 +218,12 @@ impl Command<'_> {
             Self::Copy { records, stream } => {
                 Command::Copy { records, stream: Cow::Owned(stream.into_owned()) }
             }
-            Self::Digest(Digest { peer, after, until }) => {
-                Command::Digest(Digest { peer, after: after.map(owned), until: until.map(owned) })
-            }
+            Self::Digest(Digest { peer, side, after, until }) => Command::Digest(Digest {
+                peer,
+                side,
+                after: after.map(owned),
+                until: until.map(owned),
+            }),
             Self::Count(count) => Command::Count(count),
             Self::Stored { after } => Command::Stored { after: after.map(owned) },
         }

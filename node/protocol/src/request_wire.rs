@@ -21,8 +21,8 @@ use crate::limits::{
 use crate::partition::Partition;
 use crate::refusal::{ErrorCode, Refusal, bad_request, too_large};
 use crate::request::{
-    Command, Condition, Context, Count, Digest, Fetch, Operation, Request, RequestId, Scan, Style,
-    Values,
+    Command, Condition, Context, Count, Digest, Fetch, Operation, Request, RequestId, Scan, Side,
+    Style, Values,
 };
 use crate::version::Version;
 
@@ -82,6 +82,8 @@ struct Header<'a> {
     to: Option<Uuid>,
     #[serde(skip_serializing_if = "Option::is_none")]
     peer: Option<Uuid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    side: Option<Side>,
     #[serde(skip_serializing_if = "Option::is_none")]
     records: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -249,6 +251,7 @@ impl<'a> Request<'a> {
             Command::Digest(digest) => {
                 header.op = text("DIGEST");
                 header.peer = Some(digest.peer);
+                header.side = Some(digest.side);
                 header.after = digest.after.as_deref().and_then(text);
                 header.until = digest.until.as_deref().and_then(text);
             }
@@ -302,7 +305,7 @@ impl<'a> Header<'a> {
             "SCAN" => &["partition", "from", "after", "prefix", "limit"],
             "FETCH" => &["to", "after"],
             "COPY" => &["records"],
-            "DIGEST" => &["peer", "after", "until"],
+            "DIGEST" => &["peer", "side", "after", "until"],
             "COUNT" => &["partitions"],
             "STORED" => &["after"],
             "GET_ALL" | "STATUS" => &[],
@@ -333,9 +336,10 @@ impl<'a> Header<'a> {
             }
             "DIGEST" => {
                 let peer = self.peer.ok_or_else(|| missing("peer"))?;
+                let side = self.side.ok_or_else(|| missing("side"))?;
                 let after = take_cursor("\"after\"", self.after)?;
                 let until = take_cursor("\"until\"", self.until)?;
-                Command::Digest(Digest { peer, after, until })
+                Command::Digest(Digest { peer, side, after, until })
             }
             "COUNT" => {
                 let partitions = self.partitions.ok_or_else(|| missing("partitions"))?;
@@ -350,7 +354,7 @@ impl<'a> Header<'a> {
     }
 
     /// The names of the members that are there and do not belong to single operations.
-    fn members(&self) -> [Option<&'static str>; 11] {
+    fn members(&self) -> [Option<&'static str>; 12] {
         [
             self.ops.as_ref().map(|_| "ops"),
             self.partition.map(|_| "partition"),
@@ -361,6 +365,7 @@ impl<'a> Header<'a> {
             self.limit.map(|_| "limit"),
             self.to.map(|_| "to"),
             self.peer.map(|_| "peer"),
+            self.side.map(|_| "side"),
             self.records.map(|_| "records"),
             self.partitions.as_ref().map(|_| "partitions"),
         ]

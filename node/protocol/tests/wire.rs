@@ -11,8 +11,8 @@ use kv_protocol::partition::Partition;
 use kv_protocol::refusal::{ErrorCode, Refusal};
 use kv_protocol::reply::{Content, Counted, Done, Keys, MoveDigest, Page, Record, Records, Reply};
 use kv_protocol::request::{
-    Command, Condition, Context, Count, Digest, Fetch, Operation, Request, RequestId, Scan, Style,
-    Values,
+    Command, Condition, Context, Count, Digest, Fetch, Operation, Request, RequestId, Scan, Side,
+    Style, Values,
 };
 use kv_protocol::version::Version;
 use proptest::prelude::*;
@@ -216,15 +216,17 @@ fn command() -> impl Strategy<Value = Command<'static>> {
         (uuid(), cursor()).prop_map(|(to, after)| Command::Fetch(Fetch { to, after })),
         (any::<Vec<u8>>(), 0..=STREAM_RECORDS_MAX as u32)
             .prop_map(|(stream, records)| Command::Copy { records, stream: stream.into() }),
-        (uuid(), cursor(), cursor()).prop_map(|(peer, after, until)| Command::Digest(Digest {
-            peer,
-            after,
-            until
-        })),
+        (uuid(), side(), cursor(), cursor()).prop_map(
+            |(peer, side, after, until)| Command::Digest(Digest { peer, side, after, until })
+        ),
         proptest::collection::btree_set(any::<u32>().prop_map(Partition), 0..9)
             .prop_map(|it| Command::Count(Count { partitions: it.into_iter().collect() })),
         cursor().prop_map(|after| Command::Stored { after }),
     ]
+}
+
+fn side() -> impl Strategy<Value = Side> {
+    prop_oneof![Just(Side::Source), Just(Side::Destination)]
 }
 
 fn cursor() -> impl Strategy<Value = Option<Cow<'static, str>>> {
