@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use kv_protocol::consul_keys::CLUSTER_DEFAULT;
-use kv_protocol::limits::PARTITIONS_DEFAULT;
+use kv_protocol::limits::{PARTITIONS_DEFAULT, WEIGHT_MAX, ZONE_BYTES_MAX};
 use kv_protocol::name::Name;
 use kv_protocol::partition::PartitionCount;
 use kv_protocol::version::Version;
@@ -22,6 +22,9 @@ Examples:
   kvclient import words.ndjson           store many, one {\"key\":...,\"value\":...} a line
   kvclient export all.ndjson             write everything to a file
   kvclient status                        see the nodes
+  kvclient add-node                      add a node, and move its share to it
+  kvclient remove-node node-1            move its share away, and stop it
+  kvclient migrate --to consistent-hash  place everything by another strategy
   kvclient --strategy consistent-hash put a b
                                          start a new cluster with another strategy
 
@@ -138,6 +141,50 @@ Examples:
     Locate(Key),
     /// Show the cluster: nodes, health, partitions, keys, bytes, epoch, strategy
     Status,
+    /// Add nodes: start them where they do not run, and move to them what becomes theirs
+    #[command(after_help = "\
+A signal in Consul has the new node started by a node that runs on its host; nodes that were started by
+hand and are no members yet are taken first. Reading and writing go on meanwhile.
+
+Examples:
+  kvclient add-node                        one more node
+  kvclient add-node --count 3              three, moving each key at most once
+  kvclient add-node --id node-9 --weight 2 --zone rack-3 --host 10.0.0.9
+  kvclient add-node --dry-run              what would move
+  kvclient add-node --dry-run --output json > plan.json && kvclient add-node --apply plan.json")]
+    AddNode(AddNode),
+    /// Remove nodes: move away what they have, then have them stop
+    #[command(after_help = "\
+Examples:
+  kvclient remove-node node-3
+  kvclient remove-node node-3 --dry-run
+  kvclient remove-node --dead node-3 --accept-data-loss    it will never come back")]
+    RemoveNode(RemoveNode),
+    /// Adopt another placement strategy, and move the data to where it wants it
+    #[command(after_help = "\
+Examples:
+  kvclient migrate --to consistent-hash
+  kvclient migrate --to ./my-strategy.wasm --dry-run")]
+    Migrate(Migrate),
+    /// Show what a change would move, without changing anything
+    #[command(after_help = "\
+Examples:
+  kvclient plan add-node --count 2
+  kvclient plan remove-node node-3 --output json
+  kvclient plan migrate --to consistent-hash")]
+    Plan {
+        /// The change.
+        #[command(subcommand)]
+        change: PlannedChange,
+    },
+    /// Go on with a rebalance that is under way, pause it, or undo it
+    Rebalance {
+        /// What to do with it.
+        #[command(subcommand)]
+        action: RebalanceAction,
+    },
+    /// Check that every key is stored where it belongs, and nowhere else
+    Fsck,
     /// Create a new cluster's layout explicitly, of all nodes that are registered
     ///
     /// The first client of a new cluster does this by itself; `init` is for those who want other
@@ -204,6 +251,138 @@ pub(crate) struct Export {
     pub(crate) only: Prefix,
 }
 
+/// How a rebalance is carried out.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Carrying {
+    /// Only show what would move
+    #[arg(long, conflicts_with = "throttle")]
+    pub(crate) dry_run: bool,
+    /// Do what this file plans (of --dry-run --output json), unless the layout has changed since
+    #[arg(long, value_name = "PLAN", conflicts_with = "dry_run")]
+    pub(crate) apply: Option<PathBuf>,
+    /// Move at most this many megabytes per second
+    #[arg(long, value_name = "MB/S", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(crate) throttle: Option<u64>,
+}
+
+/// Which nodes are to join.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct NewNodes {
+    /// The node's id [default: nodes that run already, then the first free ones of node-0, node-1, ...]
+    #[arg(long, value_name = "ID", conflicts_with = "count")]
+    pub(crate) id: Option<Name>,
+    /// How many nodes to add
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) count: u32,
+    /// The host on which to start what does not run yet: the address by which a node there is reached
+    /// [default: any]
+    #[arg(long, value_name = "HOST")]
+    pub(crate) host: Option<String>,
+    /// The capacity relative to other nodes [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(WEIGHT_MAX)))]
+    pub(crate) weight: Option<u32>,
+    /// The failure domain, such as a rack [default: none]
+    #[arg(long, value_name = "NAME", value_parser = zone)]
+    pub(crate) zone: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AddNode {
+    #[command(flatten)]
+    pub(crate) nodes: NewNodes,
+    #[command(flatten)]
+    pub(crate) carrying: Carrying,
+}
+
+/// Which nodes are to go.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct OldNodes {
+    /// Their ids
+    #[arg(value_name = "ID", required_unless_present = "apply")]
+    pub(crate) ids: Vec<Name>,
+    /// They are gone for good, and what only they stored with them
+    #[arg(long)]
+    pub(crate) dead: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RemoveNode {
+    #[command(flatten)]
+    pub(crate) nodes: OldNodes,
+    /// With --dead: yes, what only they stored is to be given up
+    #[arg(long, requires = "dead")]
+    pub(crate) accept_data_loss: bool,
+    #[command(flatten)]
+    pub(crate) carrying: Carrying,
+}
+
+/// Which strategy is to be adopted.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct NewStrategy {
+    /// The strategy: a .wasm file or a built-in name (hrw, consistent-hash)
+    #[arg(long, value_name = "FILE|NAME", required_unless_present = "apply")]
+    pub(crate) to: Option<StrategySource>,
+    /// The strategy's own settings, as it understands them
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) strategy_config: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Migrate {
+    #[command(flatten)]
+    pub(crate) strategy: NewStrategy,
+    #[command(flatten)]
+    pub(crate) carrying: Carrying,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PlannedChange {
+    /// Nodes are added
+    AddNode(NewNodes),
+    /// Nodes are removed
+    RemoveNode(PlannedRemoval),
+    /// Another strategy is adopted
+    Migrate(PlannedMigration),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlannedRemoval {
+    /// Their ids
+    #[arg(value_name = "ID", required = true)]
+    pub(crate) ids: Vec<Name>,
+    /// They are gone for good
+    #[arg(long)]
+    pub(crate) dead: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlannedMigration {
+    /// The strategy: a .wasm file or a built-in name (hrw, consistent-hash)
+    #[arg(long, value_name = "FILE|NAME")]
+    pub(crate) to: StrategySource,
+    /// The strategy's own settings, as it understands them
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) strategy_config: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum RebalanceAction {
+    /// Begin no further part of it; everything is served meanwhile
+    Pause,
+    /// Go on with it, also where whoever ran it is gone
+    Resume {
+        /// Move at most this many megabytes per second
+        #[arg(long, value_name = "MB/S", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+        throttle: Option<u64>,
+    },
+    /// Move back what it has moved
+    Abort {
+        /// Move at most this many megabytes per second
+        #[arg(long, value_name = "MB/S", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+        throttle: Option<u64>,
+    },
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Init {
     /// How many partitions keys are hashed to, a power of two
@@ -221,6 +400,15 @@ fn seconds(text: &str) -> Result<Seconds, String> {
         .filter(|timeout| !timeout.is_zero() && *timeout <= TIMEOUT_MAX)
         .map(Seconds)
         .ok_or_else(|| format!("expected seconds, above 0 and up to {}", TIMEOUT_MAX.as_secs()))
+}
+
+fn zone(text: &str) -> Result<String, String> {
+    let plain = text.chars().all(|c| !c.is_control());
+    if text.len() <= ZONE_BYTES_MAX && plain {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("expected at most {ZONE_BYTES_MAX} bytes without control characters"))
+    }
 }
 
 fn partitions(text: &str) -> Result<u32, String> {

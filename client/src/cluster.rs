@@ -209,7 +209,7 @@ impl Registry {
         Ok(Cluster::of(view, Some(self)))
     }
 
-    async fn view(
+    pub(crate) async fn view(
         &self,
         layout: Layout,
         instances: &[ServiceInstance],

@@ -5,6 +5,7 @@ use std::io;
 use clap::error::ErrorKind;
 use kv_protocol::consul::ConsulError;
 use kvclient::ClientError;
+use kvclient::rebalance::RebalanceError;
 use kvclient::strategy::{StrategyError, StrategyFault};
 use serde::Serialize;
 
@@ -23,6 +24,14 @@ pub(crate) enum Failure {
     /// The store did not do it.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The rebalance was not planned, begun or finished.
+    #[error(transparent)]
+    Rebalance(#[from] RebalanceError),
+    /// Keys lie where they should not.
+    #[error(
+        "{strays} keys lie where they do not belong: they are listed above; please report this"
+    )]
+    Strays { strays: u64 },
     /// There is no such record.
     #[error("there is no value of the key {key:?}")]
     NotFound { key: String },
@@ -63,6 +72,8 @@ impl Failure {
     fn exit_code(&self) -> i32 {
         match self {
             Self::Client(error) => of_client(error),
+            Self::Rebalance(error) => of_rebalance(error),
+            Self::Strays { .. } => REFUSED,
             Self::NotFound { .. } => NOT_FOUND,
             Self::Usage(_) => USAGE,
             Self::Import { cause, .. } => cause.exit_code(),
@@ -75,6 +86,8 @@ impl Failure {
     fn code(&self) -> String {
         match self {
             Self::Client(error) => error.code(),
+            Self::Rebalance(error) => error.code(),
+            Self::Strays { .. } => "strays".into(),
             Self::NotFound { .. } => "not_found".into(),
             Self::Usage(_) => "usage".into(),
             Self::Import { cause, .. } => cause.code(),
@@ -98,6 +111,15 @@ fn of_client(error: &ClientError) -> i32 {
         | ClientError::Refused { .. } => REFUSED,
         // What remains is about who cannot be reached or does not answer properly.
         _ => UNAVAILABLE,
+    }
+}
+
+fn of_rebalance(error: &RebalanceError) -> i32 {
+    match error {
+        RebalanceError::Client(error) => of_client(error),
+        RebalanceError::UnknownNode { .. } => USAGE,
+        RebalanceError::NodeDown { .. } => UNAVAILABLE,
+        _ => REFUSED,
     }
 }
 

@@ -15,6 +15,7 @@
 //! | `retry`, `waiting`, `opening` | what is done before an operation is tried again |
 //! | `connection`, `endpoint` | ZeroMQ |
 //! | `scan`, `status` | everything in the store, and how it is |
+//! | [`rebalance`] | moving data as nodes come and go, or by another strategy |
 //!
 //! ```no_run
 //! use futures::TryStreamExt;
@@ -45,11 +46,14 @@ mod dispatch;
 mod endpoint;
 mod error;
 mod executor;
+#[doc(hidden)]
+pub mod failpoint;
 mod genesis;
 pub mod limits;
 mod opening;
 mod packing;
 mod placement;
+pub mod rebalance;
 mod retry;
 mod routing;
 #[cfg(test)]

@@ -91,6 +91,33 @@ pub const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 /// memory, a moving partition two.
 pub const SCAN_PARALLEL: usize = 4;
 
+/// A window of a rebalance takes partitions until they have this many keys (it always has one).
+pub const WINDOW_KEYS_TARGET: u64 = 1 << 16;
+
+/// A window of a rebalance takes partitions until they have this many bytes of keys and values.
+pub const WINDOW_BYTES_TARGET: u64 = 64 << 20;
+
+/// How long a node may take to answer a mover before it is asked again.
+pub const MOVER_REPLY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often a mover gives a sign of life.
+pub const MOVER_BEAT_INTERVAL: Duration = Duration::from_millis(500);
+
+/// A mover that has given no sign of life for this long may be replaced by another.
+pub const MOVER_SILENCE_MAX: Duration = Duration::from_secs(3);
+
+/// How long a mover waits for a node that does not answer.
+pub const MOVER_NODE_WAIT: Duration = Duration::from_secs(60);
+
+/// The pause before a mover looks again, where a turn came to nothing.
+pub const MOVER_TURN_PAUSE: Duration = Duration::from_millis(5);
+
+/// How long a node may take to start after the signal.
+pub const LAUNCH_WAIT: Duration = Duration::from_secs(60);
+
+/// How often is looked whether a node has started or stopped.
+pub const LAUNCH_LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
 const _: () = {
     assert!(BATCH_BYTES_TARGET + VALUE_BYTES_MAX_CEILING + KEY_BYTES_MAX <= FRAME_BYTES_MAX);
     // The largest operation fits the queue, else it would wait for ever.

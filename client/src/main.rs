@@ -13,6 +13,8 @@ use clap::Parser;
 fn main() {
     let cli = cli::Cli::try_parse().unwrap_or_else(|error| exit::not_understood(&error));
     let format = cli.globals.output;
+    #[cfg(feature = "failpoints")]
+    let _failpoints = fail::FailScenario::setup();
     output::log(cli.globals.verbose);
     let result = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

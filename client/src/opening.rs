@@ -71,7 +71,7 @@ pub(crate) async fn open_window(
 impl View {
     /// The nodes that must have installed the layout before its window is opened: all that take part
     /// in it, but for those that were given up.
-    fn must_confirm(&self) -> Vec<u16> {
+    pub(crate) fn must_confirm(&self) -> Vec<u16> {
         let lost = self.layout.rebalance.as_ref().map_or(&[][..], |rebalance| &rebalance.lost);
         let nodes = self.assignments.nodes();
         let mut participants = self.assignments.participants();

@@ -29,6 +29,14 @@ impl Disk {
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
+    /// The bytes that are free above the reserve.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn room_bytes(&self) -> io::Result<u64> {
+        Ok(self.free_bytes()?.saturating_sub(self.reserve_bytes))
+    }
+
     /// Whether there is room for `wanted_bytes` more above the reserve. A file system that cannot
     /// be asked is taken to have room: the write itself will tell.
     #[must_use]

@@ -268,6 +268,7 @@ impl<P> Handler<P> {
             bytes: gauges.bytes.load(Ordering::Relaxed),
             value_bytes_max: *value_bytes_max as u64,
             disk_free_bytes: disk.free_bytes().unwrap_or_default(),
+            disk_room_bytes: disk.room_bytes().unwrap_or_default(),
             uptime_s: self.started_at.elapsed().as_secs(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             partitions_to_clear: 0,

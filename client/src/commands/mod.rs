@@ -1,13 +1,20 @@
 //! The commands, one file each.
 
+mod add_node;
 mod completions;
 mod delete;
 mod export;
+mod fsck;
 mod get;
 mod import;
 mod init;
 mod locate;
+mod migrate;
+mod plan;
 mod put;
+mod rebalance;
+mod rebalancing;
+mod remove_node;
 mod status;
 
 use kv_protocol::consul::ConsulConfig;
@@ -38,6 +45,12 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Export(arguments) => export::run(&session, arguments).await,
         Command::Locate(arguments) => locate::run(&session, arguments).await,
         Command::Status => status::run(&session).await,
+        Command::AddNode(arguments) => add_node::run(&session, arguments).await,
+        Command::RemoveNode(arguments) => remove_node::run(&session, arguments).await,
+        Command::Migrate(arguments) => migrate::run(&session, arguments).await,
+        Command::Plan { change } => plan::run(&session, change).await,
+        Command::Rebalance { action } => rebalance::run(&session, action).await,
+        Command::Fsck => fsck::run(&session).await,
         Command::Init(arguments) => init::run(&session, arguments).await,
         Command::Completions { shell } => completions::run(shell),
     }

@@ -1,20 +1,27 @@
 //! `kvclient status`: the cluster and its nodes.
 
 use kv_protocol::consul::CheckStatus;
-use kv_protocol::layout::Layout;
+use kv_protocol::layout::{Goal, Layout, Phase as WindowPhase, Rebalance};
+use kvclient::rebalance::{Progress, Rebalancer};
 use kvclient::{ClusterStatus, NodeReport, inspect};
 use serde_json::{Value, json};
 
 use super::Session;
+use super::rebalancing;
 use crate::exit::Failure;
 use crate::output;
 
 pub(super) async fn run(session: &Session) -> Result<(), Failure> {
     let status = inspect(&session.config).await?;
+    let is_moving = status.layout.as_ref().is_some_and(|layout| layout.rebalance.is_some());
+    let progress = match is_moving {
+        true => Rebalancer::connect(&session.config).await?.progress().await?,
+        false => None,
+    };
     if session.is_json() {
-        return output::json(&in_json(&status));
+        return output::json(&in_json(&status, progress.as_ref()));
     }
-    output::data(text(&status).as_bytes())?;
+    output::data(text(&status, progress.as_ref()).as_bytes())?;
     for node in &status.nodes {
         if let Err(problem) = &node.answer {
             output::note(&format!("{}: {problem}", node.id));
@@ -23,10 +30,15 @@ pub(super) async fn run(session: &Session) -> Result<(), Failure> {
     Ok(())
 }
 
-fn text(status: &ClusterStatus) -> String {
+fn text(status: &ClusterStatus, progress: Option<&Progress>) -> String {
     let mut text = format!("cluster     {}\nconsul      {}\n", status.name, status.consul);
     match &status.layout {
-        Some(layout) => text.push_str(&layout_text(layout)),
+        Some(layout) => {
+            text.push_str(&layout_text(layout));
+            if let Some(rebalance) = &layout.rebalance {
+                text.push_str(&rebalance_text(layout, rebalance, progress));
+            }
+        }
         None => text
             .push_str("layout      none yet; the first client that stores or reads creates it\n"),
     }
@@ -49,6 +61,30 @@ fn layout_text(layout: &Layout) -> String {
         partitions.get(),
         strategy.name,
         strategy.sha256.short()
+    )
+}
+
+fn rebalance_text(layout: &Layout, rebalance: &Rebalance, progress: Option<&Progress>) -> String {
+    let way = match rebalance.goal {
+        Goal::Finish => "to",
+        Goal::Undo => "back from",
+    };
+    let window = match rebalance.window.map(|window| window.phase) {
+        None => "nothing is moving",
+        Some(WindowPhase::Preparing) => "a part is being handed over",
+        Some(WindowPhase::Migrating) => "a part is moving",
+    };
+    let mover = match (progress, rebalance.paused) {
+        (_, true) => "paused: kvclient rebalance resume".to_owned(),
+        (Some(progress), _) => format!("{}: {}", progress.mover, rebalancing::in_words(progress)),
+        (None, _) => "nobody at work: kvclient rebalance resume, or abort".to_owned(),
+    };
+    format!(
+        "rebalance   {way} {} on {} nodes, settled up to partition {} of {}; {window}\nmover       {mover}\n",
+        rebalance.to.strategy.name,
+        rebalance.to.members.len(),
+        rebalance.settled,
+        layout.partitions.get(),
     )
 }
 
@@ -76,11 +112,12 @@ fn health(node: &NodeReport) -> &'static str {
 fn phase(layout: &Layout) -> &'static str {
     match &layout.rebalance {
         None => "stable",
+        Some(rebalance) if rebalance.paused => "paused",
         Some(_) => "rebalancing",
     }
 }
 
-fn in_json(status: &ClusterStatus) -> Value {
+fn in_json(status: &ClusterStatus, progress: Option<&Progress>) -> Value {
     let layout = status.layout.as_ref().map(|layout| {
         json!({
             "cluster": layout.cluster,
@@ -88,6 +125,7 @@ fn in_json(status: &ClusterStatus) -> Value {
             "phase": phase(layout),
             "partitions": layout.partitions,
             "replicas": layout.replicas,
+            "rebalance": layout.rebalance,
             "strategy": layout.placement.strategy.name,
             "strategy_sha256": layout.placement.strategy.sha256,
         })
@@ -96,6 +134,7 @@ fn in_json(status: &ClusterStatus) -> Value {
         "name": status.name,
         "consul": status.consul,
         "layout": layout,
+        "mover": progress.map(rebalancing::in_json),
         "nodes": status.nodes.iter().map(node_in_json).collect::<Vec<_>>(),
     })
 }

@@ -178,6 +178,8 @@ pub struct NodeStatus {
     pub value_bytes_max: u64,
     /// The bytes that its disk has left for it.
     pub disk_free_bytes: u64,
+    /// How many of these it takes before it refuses to store more.
+    pub disk_room_bytes: u64,
     /// How long it has been running, in seconds.
     pub uptime_s: u64,
     /// The version of the program.

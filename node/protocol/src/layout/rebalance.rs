@@ -183,18 +183,6 @@ impl Layout {
         }
     }
 
-    /// Ends a rebalance that has nothing to move.
-    ///
-    /// # Errors
-    /// There is none, it has a window, or not all partitions have passed.
-    pub fn finish(&self) -> Result<Self, StepError> {
-        let rebalance = self.under_way()?;
-        if rebalance.window.is_some() || !rebalance.is_finished(self.partitions) {
-            return Err(self.cannot("has partitions that are not settled"));
-        }
-        Ok(self.at_rest(rebalance.clone()))
-    }
-
     fn with(&self, rebalance: Option<Rebalance>) -> Self {
         Self { epoch: self.epoch + 1, rebalance, ..self.clone() }
     }

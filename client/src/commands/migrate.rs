@@ -1,0 +1,33 @@
+//! `kvclient migrate`: adopts another strategy.
+
+use kvclient::rebalance::{Change, Rebalancer};
+
+use super::Session;
+use super::rebalancing;
+use crate::cli::Migrate;
+use crate::exit::Failure;
+
+pub(super) async fn run(session: &Session, migrate: Migrate) -> Result<(), Failure> {
+    let Migrate { strategy, carrying } = migrate;
+    let rebalancer = Rebalancer::connect(&session.config).await?;
+    let applied = match &carrying.apply {
+        Some(path) => Some(rebalancing::read_plan(&rebalancer, path).await?),
+        None => None,
+    };
+    let change = match (applied.as_ref().map(|plan| &plan.change), strategy.to) {
+        (Some(change @ Change::Migrate { .. }), _) => change.clone(),
+        (Some(other), _) => {
+            return Err(Failure::Usage(format!("the plan is to {other}, not to migrate")));
+        }
+        (None, Some(to)) => {
+            Change::Migrate { strategy: to.to_string(), config: strategy.strategy_config }
+        }
+        (None, None) => return Err(Failure::Usage("--to is missing".into())),
+    };
+    if carrying.dry_run {
+        let prepared = rebalancer.plan(change).await?;
+        return rebalancing::print(session, &prepared.plan);
+    }
+    rebalancing::carry_out(session, &rebalancer, change, &carrying, applied.as_ref()).await?;
+    Ok(())
+}

@@ -1,0 +1,24 @@
+//! `kvclient plan`: what a change would move.
+
+use kvclient::rebalance::{Change, Rebalancer};
+
+use super::Session;
+use super::{add_node, rebalancing};
+use crate::cli::PlannedChange;
+use crate::exit::Failure;
+
+pub(super) async fn run(session: &Session, change: PlannedChange) -> Result<(), Failure> {
+    let rebalancer = Rebalancer::connect(&session.config).await?;
+    let change = match change {
+        PlannedChange::AddNode(nodes) => {
+            Change::Add { nodes: add_node::choose(&rebalancer, &nodes).await? }
+        }
+        PlannedChange::RemoveNode(nodes) => Change::Remove { ids: nodes.ids, dead: nodes.dead },
+        PlannedChange::Migrate(strategy) => {
+            let config = strategy.strategy_config;
+            Change::Migrate { strategy: strategy.to.to_string(), config }
+        }
+    };
+    let prepared = rebalancer.plan(change).await?;
+    rebalancing::print(session, &prepared.plan)
+}

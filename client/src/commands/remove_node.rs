@@ -1,0 +1,87 @@
+//! `kvclient remove-node`: moves away what nodes have, then has them stop.
+
+use std::time::Duration;
+
+use kv_protocol::layout::Layout;
+use kv_protocol::name::Name;
+use kvclient::rebalance::{Change, End, Rebalancer};
+use uuid::Uuid;
+
+use super::Session;
+use super::rebalancing;
+use crate::cli::RemoveNode;
+use crate::exit::Failure;
+use crate::output;
+
+/// How long a node may take to remove its old data and stop.
+const STOP_WITHIN: Duration = Duration::from_secs(60);
+
+pub(super) async fn run(session: &Session, remove: RemoveNode) -> Result<(), Failure> {
+    let RemoveNode { nodes, accept_data_loss, carrying } = remove;
+    let rebalancer = Rebalancer::connect(&session.config).await?;
+    let applied = match &carrying.apply {
+        Some(path) => Some(rebalancing::read_plan(&rebalancer, path).await?),
+        None => None,
+    };
+    let (ids, dead) = match applied.as_ref().map(|plan| &plan.change) {
+        Some(Change::Remove { ids, dead }) => (ids.clone(), *dead),
+        Some(other) => {
+            return Err(Failure::Usage(format!("the plan is to {other}, not to remove nodes")));
+        }
+        None => (nodes.ids, nodes.dead),
+    };
+    let layout = rebalancer.layout().await?;
+    let leaving = leaving(&layout, &ids);
+    if leaving.is_empty() && !dead && !carrying.dry_run {
+        // They are no members, so there is nothing to move.
+        if let Some(spares) = rebalancer.spares(&ids).await? {
+            return stop(&rebalancer, &spares).await;
+        }
+    }
+    let change = Change::Remove { ids, dead };
+    if carrying.dry_run || (dead && !accept_data_loss) {
+        let prepared = rebalancer.plan(change).await?;
+        rebalancing::print(session, &prepared.plan)?;
+        if carrying.dry_run {
+            return Ok(());
+        }
+        return Err(Failure::Usage(
+            "nothing was done, since data would be lost: add --accept-data-loss to go on all the same"
+                .into(),
+        ));
+    }
+    let end = rebalancing::carry_out(session, &rebalancer, change, &carrying, applied.as_ref());
+    match end.await? {
+        End::AtRest { .. } if dead => forget(&rebalancer, &leaving).await,
+        End::AtRest { .. } => stop(&rebalancer, &leaving).await,
+        _ => Ok(()),
+    }
+}
+
+fn leaving(layout: &Layout, ids: &[Name]) -> Vec<(Name, Uuid)> {
+    let members = layout.placement.members.iter().filter(|member| ids.contains(&member.id));
+    members.map(|member| (member.id.clone(), member.uuid)).collect()
+}
+
+/// Has nodes stop that own nothing any more.
+async fn stop(rebalancer: &Rebalancer, nodes: &[(Name, Uuid)]) -> Result<(), Failure> {
+    for (id, uuid) in nodes {
+        if rebalancer.stop_node(id, *uuid, STOP_WITHIN).await? {
+            output::note(&format!("node {id} has stopped"));
+        } else {
+            output::note(&format!(
+                "node {id} owns nothing any more and was told to stop; it is still at it"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Frees the ids of nodes that were given up.
+async fn forget(rebalancer: &Rebalancer, nodes: &[(Name, Uuid)]) -> Result<(), Failure> {
+    for (id, uuid) in nodes {
+        rebalancer.forget_node(id, *uuid).await?;
+        output::note(&format!("node {id} was given up, with what only it stored"));
+    }
+    Ok(())
+}

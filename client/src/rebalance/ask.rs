@@ -1,0 +1,96 @@
+//! Asking nodes under one epoch.
+
+use std::time::{Duration, Instant};
+
+use kv_protocol::refusal::ErrorCode;
+use kv_protocol::reply::{Content, NodeStatus};
+use kv_protocol::request::{Command, Request};
+
+use crate::connection::Connections;
+use crate::dispatch::STYLE;
+use crate::error::ClientError;
+use crate::limits::MOVER_REPLY_TIMEOUT;
+use crate::routing::View;
+
+/// How often a request is tried before the layout and the nodes' addresses are looked up anew.
+const TRIES: u32 = 4;
+/// The pause after the first try; it doubles.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Why a node did not answer as was hoped.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// The layout has changed.
+    Changed,
+    /// The node may do it later.
+    Later {
+        /// The node's id.
+        node: String,
+        /// What stood in the way.
+        problem: String,
+    },
+    /// The node will not do it.
+    Never(ClientError),
+}
+
+/// Asks the nodes of one view.
+#[derive(Clone, Copy)]
+pub(crate) struct Asker<'a> {
+    pub(crate) connections: &'a Connections,
+    pub(crate) view: &'a View,
+}
+
+impl Asker<'_> {
+    /// Asks a node something that may be asked any number of times.
+    pub(crate) async fn ask(&self, node: u16, command: Command<'_>) -> Result<Content, Trouble> {
+        let mut tried = 1;
+        loop {
+            match self.ask_once(node, command.clone()).await {
+                Err(Trouble::Later { .. }) if tried < TRIES => {
+                    tokio::time::sleep(PAUSE * 2_u32.pow(tried)).await;
+                    tried += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Asks a node how it is. One that has an older layout learns by it that there is a newer one.
+    pub(crate) async fn status(&self, node: u16) -> Result<NodeStatus, Trouble> {
+        match self.ask(node, Command::Status).await? {
+            Content::Status(status) => Ok(*status),
+            _ => Err(self.nonsense(node, "it is not the answer to STATUS")),
+        }
+    }
+
+    /// The node's id.
+    pub(crate) fn name(&self, node: u16) -> String {
+        let nodes = self.view.assignments.nodes();
+        nodes.get(usize::from(node)).map_or_else(|| node.to_string(), |it| it.id.to_string())
+    }
+
+    async fn ask_once(&self, node: u16, command: Command<'_>) -> Result<Content, Trouble> {
+        let later = |problem: String| Trouble::Later { node: self.name(node), problem };
+        let target = self.view.node(node).map_err(later)?;
+        let context = self.view.context(target);
+        let mut request = Request { id: None, context, style: STYLE, command };
+        let reply_by = Instant::now() + MOVER_REPLY_TIMEOUT;
+        match self.connections.exchange(&target.endpoint, &mut request, reply_by).await {
+            Ok(Content::Refused(refusal)) => Err(match refusal.code {
+                ErrorCode::StaleEpoch | ErrorCode::NotOwner => Trouble::Changed,
+                code if code.is_retryable() => later(refusal.message),
+                // The node has failed, and is started again where somebody sees to it.
+                ErrorCode::Storage => later(refusal.message),
+                _ => Trouble::Never(ClientError::Refused { node: target.node.clone(), refusal }),
+            }),
+            Ok(content) => Ok(content),
+            Err(error) => Err(later(error.to_string())),
+        }
+    }
+
+    /// The error of an answer of the wrong kind.
+    pub(crate) fn nonsense(&self, node: u16, problem: &str) -> Trouble {
+        let (node, problem) = (self.name(node), problem.to_owned());
+        Trouble::Never(ClientError::InvalidReply { node, problem })
+    }
+}

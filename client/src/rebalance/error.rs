@@ -1,0 +1,151 @@
+//! What can go wrong with a rebalance.
+
+use std::time::Duration;
+
+use kv_protocol::layout::StepError;
+
+use crate::error::ClientError;
+
+/// Why a rebalance was not planned, begun or finished. Whatever it is, the cluster serves on, and
+/// nothing is lost.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RebalanceError {
+    /// Consul, a node or the strategy did not do what was asked.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+
+    /// A node that does not exist was named.
+    #[error("there is no node {id}; the cluster has {known}")]
+    UnknownNode {
+        /// The id that was named.
+        id: String,
+        /// The ids that there are.
+        known: String,
+    },
+
+    /// What was asked for makes no sense for this cluster.
+    #[error("{0}")]
+    Refused(String),
+
+    /// What was asked for is so already.
+    #[error("{0}: there is nothing to do")]
+    NothingToDo(String),
+
+    /// A node that is needed does not answer.
+    #[error("node {node} is needed and does not answer ({problem}): {advice}")]
+    NodeDown {
+        /// The node's id.
+        node: String,
+        /// What happened instead of an answer.
+        problem: String,
+        /// What to do.
+        advice: String,
+    },
+
+    /// Another rebalance is under way.
+    #[error(
+        "a rebalance is under way (epoch {epoch}): wait for it, or finish it with `kvclient rebalance \
+         resume`, or undo it with `kvclient rebalance abort`"
+    )]
+    UnderWay {
+        /// The epoch in which that was seen.
+        epoch: u64,
+    },
+
+    /// There is no rebalance to do something with.
+    #[error("no rebalance is under way: the layout of epoch {epoch} is at rest")]
+    AtRest {
+        /// The layout's epoch.
+        epoch: u64,
+    },
+
+    /// The layout does not allow that step.
+    #[error(transparent)]
+    Step(#[from] StepError),
+
+    /// Another mover is at work.
+    #[error(
+        "{mover} is moving the data already: watch it with `kvclient status`; once it has given no sign \
+         of life for {silence:?}, `kvclient rebalance resume` takes over"
+    )]
+    MoverAtWork {
+        /// The other mover, as it calls itself.
+        mover: String,
+        /// How long a mover may be silent before another one takes over.
+        silence: Duration,
+    },
+
+    /// The plan was made for another layout.
+    #[error(
+        "the plan was made for epoch {planned} of cluster {cluster}, and {found}: make a new plan"
+    )]
+    PlanOutdated {
+        /// The epoch that it was made for.
+        planned: u64,
+        /// The cluster that it was made for.
+        cluster: uuid::Uuid,
+        /// What was found instead.
+        found: String,
+    },
+
+    /// Source and destination do not agree on what was copied.
+    #[error(
+        "what node {destination} has of partition {partition} is not what node {from} has ({problem}), \
+         although it was copied twice: the partition stays where both are asked for its keys; \
+         please report this"
+    )]
+    Unverified {
+        /// The source.
+        from: String,
+        /// The destination.
+        destination: String,
+        /// The partition.
+        partition: u32,
+        /// How they differ.
+        problem: String,
+    },
+
+    /// A destination has no room for what moves to it.
+    #[error(
+        "node {node} has room for {room_bytes} bytes on its disk, and about {wanted_bytes} are to move \
+         there: free some space on it, then `kvclient rebalance resume`, or undo it with `kvclient \
+         rebalance abort`"
+    )]
+    NoRoom {
+        /// The destination.
+        node: String,
+        /// The bytes that it has room for.
+        room_bytes: u64,
+        /// The bytes that are to move to it.
+        wanted_bytes: u64,
+    },
+}
+
+impl RebalanceError {
+    /// What went wrong, as a stable word in snake_case for programs.
+    #[must_use]
+    pub fn code(&self) -> String {
+        let code = match self {
+            Self::Client(error) => return error.code(),
+            Self::UnknownNode { .. } => "unknown_node",
+            Self::Refused(_) => "refused",
+            Self::NothingToDo(_) => "nothing_to_do",
+            Self::NodeDown { .. } => "node_down",
+            Self::UnderWay { .. } => "under_way",
+            Self::AtRest { .. } => "at_rest",
+            Self::Step(_) => "not_now",
+            Self::MoverAtWork { .. } => "mover_at_work",
+            Self::PlanOutdated { .. } => "plan_outdated",
+            Self::Unverified { .. } => "unverified",
+            Self::NoRoom { .. } => "no_room",
+        };
+        code.to_owned()
+    }
+}
+
+impl From<kv_protocol::consul::ConsulError> for RebalanceError {
+    fn from(error: kv_protocol::consul::ConsulError) -> Self {
+        Self::Client(error.into())
+    }
+}

@@ -1,0 +1,457 @@
+//! Rebalancing: nodes come and go, or another strategy is adopted, and the data moves to where it
+//! then belongs, while everybody reads and writes on.
+//!
+//! A rebalance is a sequence of layouts (see [`kv_protocol::layout`]). Whoever runs
+//! [`Rebalancer::run`] is a mover: it takes the rebalance from wherever it is to its goal. It may die
+//! anywhere; the cluster serves on, and any other mover goes on from there.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`change`](Change), `launch` | what is wanted, and the nodes that are to join |
+//! | [`plan`](Plan) | what would move, before anything does |
+//! | [`decide()`], [`windows`] | what a mover does next, without I/O |
+//! | `mover` | the doing of it |
+//! | `transfer`, `throttle` | copying, comparing, and not too fast |
+//! | `lock`, [`progress`](Progress) | one mover at a time, and how far it is |
+//! | `ask`, `sizes` | questions to nodes |
+//! | `fsck` | whether every key is where it belongs, once |
+
+mod ask;
+mod change;
+mod decide;
+mod error;
+mod fsck;
+mod launch;
+mod lock;
+mod mover;
+mod plan;
+mod progress;
+mod sizes;
+mod throttle;
+mod transfer;
+pub mod windows;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kv_protocol::consul_keys;
+use kv_protocol::layout::{Layout, Phase, Placement as LayoutPlacement, StrategyPin, Table};
+use kv_protocol::name::Name;
+use kv_protocol::partition::Partition;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+pub use change::{Addition, Change};
+pub use decide::{Action, Facts, decide};
+pub use error::RebalanceError;
+pub use fsck::{Finding, FsckReport};
+pub use launch::Wanted;
+pub use mover::End;
+pub use plan::{Load, NodePlan, Plan};
+pub use progress::Progress;
+
+use self::ask::{Asker, Trouble};
+use self::mover::{Mover, Seen, look, set};
+use self::windows::{Size, moving};
+use crate::cluster::Registry;
+use crate::config::ClientConfig;
+use crate::connection::Connections;
+use crate::error::ClientError;
+use crate::failpoint;
+use crate::placement::{Question, table_verified};
+use crate::strategy::{Strategy, StrategySource};
+
+/// Plans and runs the rebalances of one cluster.
+pub struct Rebalancer {
+    registry: Registry,
+    connections: Connections,
+    name: String,
+}
+
+/// A plan with what is needed to begin it.
+pub struct Prepared {
+    /// The plan.
+    pub plan: Plan,
+    seen: Seen,
+    strategy: Strategy,
+    to: LayoutPlacement,
+    table: Table,
+    lost: Vec<Uuid>,
+    sizes: BTreeMap<Partition, Size>,
+}
+
+impl Rebalancer {
+    /// Connects to the cluster that `config` names, which must have a layout.
+    ///
+    /// # Errors
+    /// This machine gives no thread or no sockets, or `config`'s strategy cannot be loaded.
+    pub async fn connect(config: &ClientConfig) -> Result<Self, RebalanceError> {
+        let connections =
+            Connections::open().map_err(|error| ClientError::Local(error.to_string()))?;
+        let registry = config.within(Registry::new(config)).await?;
+        Ok(Self { registry, connections, name: own_name() })
+    }
+
+    /// The cluster's layout now.
+    ///
+    /// # Errors
+    /// Consul cannot be asked, or there is none.
+    pub async fn layout(&self) -> Result<Layout, RebalanceError> {
+        Ok(look(&self.registry).await?.view.layout)
+    }
+
+    /// Chooses nodes that are to join. Nothing is started yet.
+    ///
+    /// # Errors
+    /// There are no such nodes.
+    pub async fn choose(&self, wanted: &Wanted) -> Result<Vec<Addition>, RebalanceError> {
+        let layout = self.layout_at_rest().await?;
+        launch::choose(&self.registry, &layout, wanted).await
+    }
+
+    /// Has those of the `nodes` started that do not run, on `host` or anywhere, and waits until all
+    /// of them do. `told` is given a word on what happens.
+    ///
+    /// # Errors
+    /// One of them does not start.
+    pub async fn launch(
+        &self,
+        nodes: &mut [Addition],
+        host: Option<&str>,
+        told: &(dyn Fn(&str) + Sync),
+    ) -> Result<(), RebalanceError> {
+        let layout = self.layout_at_rest().await?;
+        launch::launch(&self.registry, &layout, nodes, host, told).await
+    }
+
+    async fn layout_at_rest(&self) -> Result<Layout, RebalanceError> {
+        let layout = self.layout().await?;
+        match layout.rebalance {
+            None => Ok(layout),
+            Some(_) => Err(RebalanceError::UnderWay { epoch: layout.epoch }),
+        }
+    }
+
+    /// Plans `change`. Nothing is changed.
+    ///
+    /// # Errors
+    /// The change makes no sense, a node that is needed is down, or the strategy fails its checks.
+    pub async fn plan(&self, change: Change) -> Result<Prepared, RebalanceError> {
+        let seen = look(&self.registry).await?;
+        let layout = &seen.view.layout;
+        if layout.rebalance.is_some() {
+            return Err(RebalanceError::UnderWay { epoch: layout.epoch });
+        }
+        let (members, lost) = change::members_after(layout, &change)?;
+        let (strategy, config) = self.strategy_after(layout, &change).await?;
+        let question = Question {
+            members,
+            partitions: layout.partitions,
+            replicas: layout.replicas,
+            config: config.clone(),
+        };
+        let table = table_verified(&strategy, question.clone()).await?;
+        let info = strategy.info();
+        let pin = StrategyPin { name: info.name.clone(), sha256: strategy.digest(), config };
+        let to =
+            LayoutPlacement { strategy: pin, members: question.members, table: table.digest() };
+        if matches!(change, Change::Migrate { .. }) && to.strategy == layout.placement.strategy {
+            let problem = format!("the cluster is placed by {} already", to.strategy.name);
+            return Err(RebalanceError::NothingToDo(problem));
+        }
+        let begun = layout.begin(to.clone(), lost.clone())?;
+        // Read back as everybody will read it, so that nothing is begun which nobody can use.
+        Layout::parse(&begun.to_json()).map_err(ClientError::from)?;
+        let tables: Vec<Table> = seen.tables.iter().cloned().chain([table.clone()]).collect();
+        let moving = moving(&begun, &tables);
+        let stored = self.check_nodes(&seen, &lost).await?;
+        let asker = Asker { connections: &self.connections, view: &seen.view };
+        let alive: Vec<_> = moving.iter().copied().filter(|it| !lost.contains(&it.from)).collect();
+        let sizes = sizes::count(asker, &alive).await.map_err(in_plan)?;
+        let (nodes, minimum) = plan::loads(&plan::Facts {
+            before: (&layout.placement.members, &tables[0]),
+            after: (&to.members, &table),
+            moving: &moving,
+            sizes: &sizes,
+            stored: &stored,
+            lost: &lost,
+        });
+        let mut total = Size::default();
+        sizes.values().for_each(|size| total.add(*size));
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let plan = Plan {
+            format: plan::PLAN_FORMAT,
+            cluster: layout.cluster,
+            epoch: layout.epoch,
+            change,
+            strategy: to.strategy.clone(),
+            table: to.table,
+            partitions: layout.partitions.get(),
+            partitions_moved: count(moving.len()),
+            partitions_minimum: minimum,
+            keys_moved: total.keys,
+            bytes_moved: total.bytes,
+            partitions_lost: count(moving.len() - alive.len()),
+            nodes,
+        };
+        Ok(Prepared { plan, seen, strategy, to, table, lost, sizes })
+    }
+
+    /// Plans again what `plan` planned, and makes sure that it comes to the same.
+    ///
+    /// # Errors
+    /// As [`Rebalancer::plan`], and [`RebalanceError::PlanOutdated`].
+    pub async fn plan_again(&self, plan: &Plan) -> Result<Prepared, RebalanceError> {
+        let outdated = |found: String| RebalanceError::PlanOutdated {
+            planned: plan.epoch,
+            cluster: plan.cluster,
+            found,
+        };
+        if plan.format != plan::PLAN_FORMAT {
+            return Err(outdated(format!("it has format {}", plan.format)));
+        }
+        let layout = self.layout().await?;
+        if layout.cluster != plan.cluster {
+            return Err(outdated(format!("this is cluster {}", layout.cluster)));
+        }
+        if layout.epoch != plan.epoch {
+            return Err(outdated(format!("the layout has epoch {} now", layout.epoch)));
+        }
+        let again = self.plan(plan.change.clone()).await?;
+        if again.plan.epoch != plan.epoch || again.plan.table != plan.table {
+            return Err(outdated("it would come to another result now".into()));
+        }
+        Ok(again)
+    }
+
+    /// Begins what was planned: from now on the cluster is being rebalanced, by whoever runs
+    /// [`Rebalancer::run`].
+    ///
+    /// # Errors
+    /// The layout has changed since.
+    pub async fn begin(&self, prepared: &Prepared) -> Result<(), RebalanceError> {
+        let Prepared { seen, strategy, to, table, lost, .. } = prepared;
+        let Registry { consul, cluster, .. } = &self.registry;
+        consul
+            .kv_put(&consul_keys::strategy(cluster, &strategy.digest()), strategy.bytes())
+            .await?;
+        consul.kv_put(&consul_keys::table(cluster, &to.table), &table.to_bytes()).await?;
+        let begun = seen.view.layout.begin(to.clone(), lost.clone())?;
+        let set = set(&self.registry, seen, &begun).await;
+        // What is there now decides: also a write whose answer got lost may have succeeded.
+        let found = self.layout().await?;
+        if found.epoch < begun.epoch {
+            set?;
+        }
+        let is_ours = found.rebalance.as_ref().is_some_and(|it| it.to == *to);
+        if !is_ours && found != begun {
+            return Err(RebalanceError::PlanOutdated {
+                planned: prepared.plan.epoch,
+                cluster: prepared.plan.cluster,
+                found: format!("the layout has epoch {} now", found.epoch),
+            });
+        }
+        failpoint!("mover::after-begin");
+        Ok(())
+    }
+
+    /// Moves data until the layout is at rest or the rebalance is paused. It may be dropped, or its
+    /// process killed, anywhere.
+    ///
+    /// `prepared` is what was begun, where it was by this rebalancer; at most `bytes_per_s` are moved,
+    /// where that is given.
+    ///
+    /// # Errors
+    /// Another mover is at work, a node is down for too long, or the data cannot be moved.
+    pub async fn run(
+        &self,
+        prepared: Option<Prepared>,
+        bytes_per_s: Option<u64>,
+        progress: watch::Sender<Progress>,
+    ) -> Result<End, RebalanceError> {
+        progress.send_modify(|progress| progress.mover.clone_from(&self.name));
+        let sizes = prepared.map(|it| it.sizes);
+        Mover::new(&self.registry, &self.connections, bytes_per_s, sizes, progress).run().await
+    }
+
+    /// Asks that no further window be begun, or takes that back.
+    ///
+    /// # Errors
+    /// No rebalance is under way, or it is (not) paused already.
+    pub async fn pause(&self, paused: bool) -> Result<Layout, RebalanceError> {
+        self.step(|layout| Ok(layout.pause(paused)?)).await
+    }
+
+    /// Turns the rebalance back. What it moved is moved back by whoever runs [`Rebalancer::run`].
+    ///
+    /// # Errors
+    /// No rebalance is under way, or it cannot be turned back.
+    pub async fn turn_back(&self) -> Result<Layout, RebalanceError> {
+        self.step(|layout| Ok(layout.turn_back()?)).await
+    }
+
+    /// Takes one step from the layout as it is, however often others take one at the same time.
+    async fn step(
+        &self,
+        step: impl Fn(&Layout) -> Result<Layout, RebalanceError>,
+    ) -> Result<Layout, RebalanceError> {
+        loop {
+            let seen = look(&self.registry).await?;
+            let layout = &seen.view.layout;
+            if layout.rebalance.is_none() {
+                return Err(RebalanceError::AtRest { epoch: layout.epoch });
+            }
+            let window = layout.rebalance.as_ref().and_then(|it| it.window);
+            if window.is_some_and(|it| it.phase == Phase::Preparing) {
+                // Nodes that restored an older document must not have the last word on whether the
+                // window was opened.
+                self.check_unopened(&seen).await?;
+            }
+            let next = step(layout)?;
+            if set(&self.registry, &seen, &next).await? {
+                return Ok(next);
+            }
+        }
+    }
+
+    /// What the mover at work tells of itself; none where there is none.
+    ///
+    /// # Errors
+    /// Consul cannot be asked.
+    pub async fn progress(&self) -> Result<Option<Progress>, RebalanceError> {
+        Ok(lock::progress_of_mover(&self.registry.consul, &self.registry.cluster).await?)
+    }
+
+    /// Tells a node that is no member to stop, and waits for that. Returns whether it did within
+    /// `within`.
+    ///
+    /// # Errors
+    /// Consul cannot be asked.
+    pub async fn stop_node(
+        &self,
+        id: &Name,
+        uuid: Uuid,
+        within: Duration,
+    ) -> Result<bool, RebalanceError> {
+        launch::signal_stop(&self.registry, id, uuid).await?;
+        launch::await_stop(&self.registry, uuid, within).await
+    }
+
+    /// The registered nodes with these ids, where all of them are and none is a member.
+    ///
+    /// # Errors
+    /// Consul cannot be asked.
+    pub async fn spares(&self, ids: &[Name]) -> Result<Option<Vec<(Name, Uuid)>>, RebalanceError> {
+        let layout = self.layout().await?;
+        launch::spares_with(&self.registry, &layout, ids).await
+    }
+
+    /// Frees the id of a node that was given up.
+    ///
+    /// # Errors
+    /// Consul cannot be asked.
+    pub async fn forget_node(&self, id: &Name, uuid: Uuid) -> Result<(), RebalanceError> {
+        launch::forget(&self.registry, id, uuid).await
+    }
+
+    /// Looks whether every key is stored where the layout says, and nowhere else. `told` is given
+    /// the number of keys that were looked at, now and then.
+    ///
+    /// # Errors
+    /// A node cannot be asked, or the layout changes meanwhile.
+    pub async fn fsck(&self, told: &(dyn Fn(u64) + Sync)) -> Result<FsckReport, RebalanceError> {
+        let seen = look(&self.registry).await?;
+        let asker = Asker { connections: &self.connections, view: &seen.view };
+        fsck::check(asker, told).await
+    }
+
+    async fn strategy_after(
+        &self,
+        layout: &Layout,
+        change: &Change,
+    ) -> Result<(Strategy, String), RebalanceError> {
+        let pin = &layout.placement.strategy;
+        let Change::Migrate { strategy, config } = change else {
+            return Ok((self.registry.pinned_strategy(pin).await?, pin.config.clone()));
+        };
+        let source: StrategySource = strategy.parse().map_err(ClientError::from)?;
+        let strategy = self.registry.placement.load(&source).await?;
+        let same = strategy.digest() == pin.sha256;
+        let inherited = if same { pin.config.clone() } else { String::new() };
+        Ok((strategy, config.clone().unwrap_or(inherited)))
+    }
+
+    /// Makes sure that all members answer, except those that are given up, which must not. Gives what
+    /// they store.
+    async fn check_nodes(
+        &self,
+        seen: &Seen,
+        lost: &[Uuid],
+    ) -> Result<BTreeMap<Uuid, Size>, RebalanceError> {
+        let asker = Asker { connections: &self.connections, view: &seen.view };
+        let mut stored = BTreeMap::new();
+        for (index, member) in (0..).zip(seen.view.assignments.nodes()) {
+            let node = member.id.to_string();
+            match (asker.status(index).await, lost.contains(&member.uuid)) {
+                (Ok(status), false) => {
+                    let size = Size { keys: status.keys, bytes: status.bytes };
+                    stored.insert(member.uuid, size);
+                }
+                (Ok(_), true) => {
+                    return Err(RebalanceError::Refused(format!(
+                        "node {node} is alive: remove it with `kvclient remove-node {node}`, which loses \
+                         nothing"
+                    )));
+                }
+                (Err(_), true) => {}
+                (Err(Trouble::Later { problem, .. }), false) => {
+                    let advice = format!(
+                        "start it, and try again. If it will never come back, give up what only it \
+                         stores: `kvclient remove-node --dead {node} --accept-data-loss`"
+                    );
+                    return Err(RebalanceError::NodeDown { node, problem, advice });
+                }
+                (Err(trouble), false) => return Err(in_plan(trouble)),
+            }
+        }
+        Ok(stored)
+    }
+
+    async fn check_unopened(&self, seen: &Seen) -> Result<(), RebalanceError> {
+        let asker = Asker { connections: &self.connections, view: &seen.view };
+        for node in seen.view.must_confirm() {
+            let status = asker.status(node).await.map_err(in_plan)?;
+            let installed = status.layout.map_or(0, |layout| layout.epoch);
+            if installed > seen.view.layout.epoch {
+                let problem = format!(
+                    "node {} has epoch {installed}, and Consul has an older layout, which the nodes are \
+                     about to put right: try again",
+                    asker.name(node)
+                );
+                return Err(RebalanceError::Refused(problem));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The error of a question that was asked before anything has begun.
+fn in_plan(trouble: Trouble) -> RebalanceError {
+    match trouble {
+        Trouble::Changed => {
+            RebalanceError::Refused("the layout changed meanwhile: try again".into())
+        }
+        Trouble::Later { node, problem } => RebalanceError::NodeDown {
+            node,
+            problem,
+            advice: "start it, and try again; nothing was changed".into(),
+        },
+        Trouble::Never(error) => error.into(),
+    }
+}
+
+/// How this process is called in what it tells others.
+fn own_name() -> String {
+    let host = rustix::system::uname();
+    format!("{} (process {})", host.nodename().to_string_lossy(), std::process::id())
+}

@@ -1,0 +1,392 @@
+//! The mover: takes a rebalance from wherever it is to its goal.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Instant;
+
+use futures::future::try_join_all;
+use kv_protocol::consul::{Backoff, ConsulError, Read};
+use kv_protocol::consul_keys;
+use kv_protocol::layout::{Layout, Table};
+use kv_protocol::partition::Partition;
+use tokio::sync::{Mutex, watch};
+use uuid::Uuid;
+
+use super::ask::{Asker, Trouble};
+use super::decide::{Action, Facts, decide};
+use super::error::RebalanceError;
+use super::lock::MoverLock;
+use super::progress::Progress;
+use super::sizes;
+use super::throttle::Throttle;
+use super::transfer::{Cursor, Difference, Pair, Tally, Transfer};
+use super::windows::{Moving, Size, moving, next_window};
+use crate::cluster::Registry;
+use crate::connection::Connections;
+use crate::error::ClientError;
+use crate::failpoint;
+use crate::limits::{MOVER_BEAT_INTERVAL, MOVER_NODE_WAIT, MOVER_TURN_PAUSE};
+use crate::routing::View;
+
+/// How a mover's work ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum End {
+    /// The layout is at rest.
+    AtRest {
+        /// Its epoch.
+        epoch: u64,
+    },
+    /// Somebody has paused the rebalance.
+    Paused {
+        /// The layout's epoch.
+        epoch: u64,
+    },
+}
+
+/// A layout as it was seen, with what belongs to it.
+pub(crate) struct Seen {
+    pub(crate) view: View,
+    /// The tables of the layout's placements.
+    pub(crate) tables: Vec<Table>,
+    /// The document's index, for a compare-and-set.
+    pub(crate) index: u64,
+}
+
+/// Who moves the data of one cluster.
+pub(crate) struct Mover<'a> {
+    registry: &'a Registry,
+    connections: &'a Connections,
+    throttle: Mutex<Throttle>,
+    copied: Tally,
+    began: Instant,
+    /// What the moving partitions have, once it was counted.
+    sizes: Option<BTreeMap<Partition, Size>>,
+    progress: watch::Sender<Progress>,
+    /// Since when nothing has got on, and why.
+    stuck: Option<(Instant, String, String)>,
+    /// Where the copying of the window stands.
+    window: WindowState,
+}
+
+/// What is known of the window under one epoch.
+#[derive(Default)]
+struct WindowState {
+    epoch: u64,
+    cursors: HashMap<Pair, Cursor>,
+    copied_twice: bool,
+    facts: Facts,
+}
+
+impl<'a> Mover<'a> {
+    pub(crate) fn new(
+        registry: &'a Registry,
+        connections: &'a Connections,
+        bytes_per_s: Option<u64>,
+        sizes: Option<BTreeMap<Partition, Size>>,
+        progress: watch::Sender<Progress>,
+    ) -> Self {
+        Self {
+            registry,
+            connections,
+            throttle: Mutex::new(Throttle::new(bytes_per_s)),
+            copied: Tally::default(),
+            began: Instant::now(),
+            sizes,
+            progress,
+            stuck: None,
+            window: WindowState::default(),
+        }
+    }
+
+    /// Works until the layout is at rest or the rebalance is paused. It may be dropped anywhere.
+    pub(crate) async fn run(mut self) -> Result<End, RebalanceError> {
+        let Registry { consul, cluster, .. } = self.registry;
+        let progress = self.progress.borrow().clone();
+        let lock = MoverLock::acquire(consul, cluster, &progress).await?;
+        let (copied, began, sender) = (self.copied.clone(), self.began, self.progress.clone());
+        let telling = async {
+            loop {
+                sender.send_modify(|progress| progress.update(copied.sum(), began));
+                let progress = sender.borrow().clone();
+                if let Err(error) = lock.tell(&progress).await {
+                    tracing::debug!(%error, "progress could not be told");
+                }
+                tokio::time::sleep(MOVER_BEAT_INTERVAL).await;
+            }
+        };
+        let end = tokio::select! {
+            end = self.work() => end,
+            () = telling => Err(RebalanceError::Refused("the telling of progress ended".into())),
+        };
+        self.progress.send_modify(|progress| progress.update(self.copied.sum(), self.began));
+        lock.release().await;
+        end
+    }
+
+    async fn work(&mut self) -> Result<End, RebalanceError> {
+        let mut backoff = Backoff::default();
+        loop {
+            let result = match self.look().await {
+                Ok(seen) => self.turn(&seen).await,
+                Err(error) => Err(Stop::Error(error)),
+            };
+            match result {
+                Ok(Some(end)) => return Ok(end),
+                Ok(None) => {
+                    backoff.succeeded();
+                    self.wait_for(None)?;
+                }
+                Err(Stop::Trouble(Trouble::Changed)) => {
+                    // A node knows a newer layout; it is in Consul, or will be.
+                    tokio::time::sleep(MOVER_TURN_PAUSE).await;
+                }
+                Err(Stop::Trouble(Trouble::Later { node, problem })) => {
+                    self.wait_for(Some((node, problem)))?;
+                    tokio::time::sleep(MOVER_TURN_PAUSE).await;
+                }
+                Err(Stop::Trouble(Trouble::Never(error))) => return Err(error.into()),
+                Err(Stop::Error(RebalanceError::Client(ClientError::Consul(error))))
+                    if is_outage(&error) =>
+                {
+                    // What was copied stays copied, and the cluster serves: the move is paused.
+                    tracing::debug!(%error, "waiting for Consul");
+                    let problem = format!("Consul ({error})");
+                    self.progress.send_modify(|it| it.waiting = Some(problem));
+                    tokio::time::sleep(backoff.failed()).await;
+                }
+                Err(Stop::Error(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// Looks at the layout as it is now.
+    pub(crate) async fn look(&self) -> Result<Seen, RebalanceError> {
+        look(self.registry).await
+    }
+
+    /// Does what is to be done next.
+    async fn turn(&mut self, seen: &Seen) -> Result<Option<End>, Stop> {
+        let layout = &seen.view.layout;
+        if self.window.epoch != layout.epoch {
+            self.window = WindowState { epoch: layout.epoch, ..WindowState::default() };
+        }
+        let asker = Asker { connections: self.connections, view: &seen.view };
+        let moving = moving(layout, &seen.tables);
+        if layout.rebalance.is_some() && self.sizes.is_none() {
+            self.sizes = Some(sizes::count(asker, &ahead(layout, &moving)).await?);
+        }
+        let sizes = self.sizes.get_or_insert_default();
+        report(&self.progress, layout, &moving, sizes);
+        let partitions = layout.partitions.get();
+        let window = |settled, goal| next_window(settled, goal, partitions, &moving, sizes);
+        let action = decide(layout, self.window.facts, window);
+        tracing::debug!(epoch = layout.epoch, ?action, "the mover's turn");
+        match action {
+            Action::Rest => return Ok(Some(End::AtRest { epoch: layout.epoch })),
+            Action::Pause => return Ok(Some(End::Paused { epoch: layout.epoch })),
+            Action::Prepare { until } => {
+                let settled = layout.rebalance.as_ref().map_or(0, |it| it.settled);
+                self.check_room(asker, &moving, settled, until).await?;
+                self.set(seen, layout.prepare(until)?).await?;
+                failpoint!("mover::after-prepare");
+            }
+            Action::Await => {
+                let nodes = seen.view.must_confirm().into_iter();
+                try_join_all(nodes.map(|node| confirm(asker, node))).await?;
+                self.window.facts.acknowledged = true;
+            }
+            Action::Open => {
+                failpoint!("mover::before-open");
+                self.set(seen, layout.open()?).await?;
+                failpoint!("mover::after-open");
+            }
+            Action::Transfer => self.transfer(asker).await?,
+            Action::Settle { next } => {
+                let settled = layout.rebalance.as_ref().and_then(|it| it.window);
+                let next = match (settled, next) {
+                    // Where the next window finds no room, this one is settled all the same.
+                    (Some(window), Some(until)) => {
+                        let room = self.check_room(asker, &moving, window.until, until).await;
+                        Some(until).filter(|_| room.is_ok())
+                    }
+                    _ => None,
+                };
+                self.set(seen, layout.settle(next)?).await?;
+                failpoint!("mover::after-settle");
+            }
+        }
+        Ok(None)
+    }
+
+    async fn transfer(&mut self, asker: Asker<'_>) -> Result<(), Stop> {
+        let copied = |size| self.copied.add(size);
+        let transfer = Transfer { asker, throttle: &self.throttle, copied: &copied };
+        transfer.copy(&mut self.window.cursors).await?;
+        failpoint!("mover::after-copy");
+        match transfer.verify().await? {
+            None => self.window.facts.verified = true,
+            Some(difference) if self.window.copied_twice => {
+                return Err(Stop::Error(unverified(asker, &difference)));
+            }
+            Some(difference) => {
+                tracing::warn!(?difference, "copying the window once more");
+                self.window.cursors.clear();
+                self.window.copied_twice = true;
+            }
+        }
+        failpoint!("mover::after-verify");
+        Ok(())
+    }
+
+    /// Checks that the destinations of the window from `settled` to `until` have room for it, before
+    /// it is begun: it could not be taken back once it is open.
+    async fn check_room(
+        &self,
+        asker: Asker<'_>,
+        moving: &[Moving],
+        settled: u32,
+        until: u32,
+    ) -> Result<(), Stop> {
+        let window = settled.min(until)..settled.max(until);
+        let mut wanted: BTreeMap<Uuid, u64> = BTreeMap::new();
+        for it in moving.iter().filter(|it| window.contains(&it.partition.0)) {
+            let destination = if until > settled { it.to } else { it.from };
+            let size = self.sizes.as_ref().and_then(|sizes| sizes.get(&it.partition));
+            *wanted.entry(destination).or_default() += size.map_or(0, |size| size.bytes);
+        }
+        for (uuid, wanted_bytes) in wanted {
+            let node = asker.view.assignments.index_of(uuid).ok_or(Trouble::Changed)?;
+            let status = asker.status(node).await?;
+            if status.disk_room_bytes < wanted_bytes {
+                let (node, room_bytes) = (asker.name(node), status.disk_room_bytes);
+                return Err(Stop::Error(RebalanceError::NoRoom { node, room_bytes, wanted_bytes }));
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets the layout to the next one, unless somebody else has changed it. What is there then, the
+    /// next look tells, also where the answer got lost.
+    async fn set(&self, seen: &Seen, next: Layout) -> Result<(), Stop> {
+        set(self.registry, seen, &next).await.map_err(Stop::from).map(|_| ())
+    }
+
+    /// Notes that a node is waited for, or that nothing is.
+    fn wait_for(&mut self, trouble: Option<(String, String)>) -> Result<(), RebalanceError> {
+        let Some((node, problem)) = trouble else {
+            self.stuck = None;
+            self.progress.send_if_modified(|progress| progress.waiting.take().is_some());
+            return Ok(());
+        };
+        let (since, ..) =
+            self.stuck.get_or_insert_with(|| (Instant::now(), node.clone(), problem.clone()));
+        if since.elapsed() > MOVER_NODE_WAIT {
+            let advice = "start it, then `kvclient rebalance resume`; the cluster serves on".into();
+            return Err(RebalanceError::NodeDown { node, problem, advice });
+        }
+        let waiting = format!("node {node} ({problem})");
+        self.progress.send_modify(|progress| progress.waiting = Some(waiting));
+        Ok(())
+    }
+}
+
+/// Why a turn came to nothing.
+enum Stop {
+    Trouble(Trouble),
+    Error(RebalanceError),
+}
+
+impl From<Trouble> for Stop {
+    fn from(trouble: Trouble) -> Self {
+        Self::Trouble(trouble)
+    }
+}
+
+impl<E: Into<RebalanceError>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Error(error.into())
+    }
+}
+
+/// Makes sure that a node has installed the layout.
+async fn confirm(asker: Asker<'_>, node: u16) -> Result<(), Trouble> {
+    let installed = asker.status(node).await?.layout.map_or(0, |layout| layout.epoch);
+    if installed >= asker.view.layout.epoch {
+        return Ok(());
+    }
+    let problem = format!("it has installed epoch {installed}");
+    Err(Trouble::Later { node: asker.name(node), problem })
+}
+
+/// Looks at the layout as it is now.
+pub(crate) async fn look(registry: &Registry) -> Result<Seen, RebalanceError> {
+    let key = consul_keys::layout(&registry.cluster);
+    let entry = registry.consul.kv_get(&key, Read::consistent()).await?.value;
+    let Some(entry) = entry else {
+        return Err(RebalanceError::Refused(format!(
+            "the cluster {} has no layout yet: the first client that stores or reads creates it",
+            registry.cluster
+        )));
+    };
+    let layout = Layout::parse(&entry.value).map_err(ClientError::from)?;
+    let tables = registry.tables(&layout).await?;
+    let view = registry.view(layout, &registry.instances().await?).await?;
+    Ok(Seen { view, tables, index: entry.modify_index })
+}
+
+/// Sets the layout, if it is still the one that was seen. Returns whether it was.
+pub(crate) async fn set(
+    registry: &Registry,
+    seen: &Seen,
+    next: &Layout,
+) -> Result<bool, RebalanceError> {
+    let key = consul_keys::layout(&registry.cluster);
+    Ok(registry.consul.kv_put_cas(&key, &next.to_json(), seen.index).await?)
+}
+
+/// The moving partitions that are not where the goal wants them yet.
+fn ahead(layout: &Layout, moving: &[Moving]) -> Vec<Moving> {
+    use kv_protocol::layout::Goal;
+    let Some(rebalance) = &layout.rebalance else { return Vec::new() };
+    let split = moving.partition_point(|it| it.partition.0 < rebalance.settled);
+    match rebalance.goal {
+        Goal::Finish => moving[split..].to_vec(),
+        Goal::Undo => moving[..split].to_vec(),
+    }
+}
+
+fn report(
+    progress: &watch::Sender<Progress>,
+    layout: &Layout,
+    moving: &[Moving],
+    sizes: &BTreeMap<Partition, Size>,
+) {
+    let mut total = Size::default();
+    sizes.values().for_each(|size| total.add(*size));
+    let left = ahead(layout, moving).len();
+    progress.send_modify(|progress| {
+        progress.epoch = layout.epoch;
+        if layout.rebalance.is_some() {
+            progress.partitions_total = u32::try_from(moving.len()).unwrap_or(u32::MAX);
+            progress.partitions_settled = u32::try_from(moving.len() - left).unwrap_or(u32::MAX);
+            progress.keys_total = total.keys;
+            progress.bytes_total = total.bytes;
+        } else {
+            progress.partitions_settled = progress.partitions_total;
+        }
+    });
+}
+
+fn unverified(asker: Asker<'_>, difference: &Difference) -> RebalanceError {
+    let Difference { pair, partition, problem } = difference;
+    RebalanceError::Unverified {
+        from: asker.name(pair.source),
+        destination: asker.name(pair.destination),
+        partition: *partition,
+        problem: problem.clone(),
+    }
+}
+
+fn is_outage(error: &ConsulError) -> bool {
+    error.is_transient()
+}

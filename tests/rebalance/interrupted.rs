@@ -1,0 +1,176 @@
+//! Whoever dies, wherever: the cluster serves on, and anybody can finish or undo the rebalance.
+
+use std::time::Duration;
+
+use crate::harness::{Backend, Cluster, eventually, on_both_backends};
+
+use super::{assert_holds, cluster_with_data, import, members, status};
+
+on_both_backends!(
+    a_mover_that_dies_at_any_step_leaves_a_serving_cluster,
+    a_rebalance_is_paused_resumed_and_undone,
+    two_movers_do_not_disturb_each_other,
+    a_consul_that_is_away_only_pauses_the_move,
+    a_node_that_dies_at_any_step_comes_back_right,
+);
+
+/// Every step of a mover, in the order in which they come.
+const MOVER_STEPS: [&str; 8] = [
+    "mover::after-begin",
+    "mover::after-prepare",
+    "mover::before-open",
+    "mover::after-open",
+    "mover::copy::page",
+    "mover::after-copy",
+    "mover::after-verify",
+    "mover::after-settle",
+];
+
+fn is_at_rest(cluster: &Cluster) -> bool {
+    status(cluster)["layout"]["rebalance"].is_null()
+}
+
+/// Stores and reads keys all over the store.
+#[track_caller]
+fn assert_serves(cluster: &Cluster) {
+    let lines: String = (0..200).map(|n| format!("{{\"key\":\"probe-{n}\",\"value\":\"{n}\"}}\n")).collect();
+    cluster.kvclient(&["import"]).stdin(lines).output().success();
+    for number in [0, 99, 199] {
+        let get = cluster.kvclient(&["get", &format!("probe-{number}")]).output().success();
+        assert_eq!(get.stdout, number.to_string().as_bytes());
+    }
+    let keys = cluster.kvclient(&["export", "--prefix", "probe-"]).output().success();
+    assert_eq!(keys.stdout_text().lines().count(), 200);
+}
+
+fn with_probes(lines: &str) -> String {
+    let probes = (0..200).map(|n| format!("{{\"key\":\"probe-{n}\",\"value\":\"{n}\"}}\n"));
+    lines.to_owned() + &probes.collect::<String>()
+}
+
+fn a_mover_that_dies_at_any_step_leaves_a_serving_cluster(backend: Backend) {
+    let (cluster, lines) = cluster_with_data(backend, 3);
+    let lines = with_probes(&lines);
+    let mut strategies = ["consistent-hash", "hrw"].iter().cycle();
+    for (number, step) in MOVER_STEPS.iter().enumerate() {
+        let to = strategies.next().expect("they come again and again");
+        let mover = cluster.kvclient(&["migrate", "--to", to]);
+        let killed = mover.env("FAILPOINTS", &format!("{step}=return")).output();
+        assert_eq!(killed.status.code(), None, "{step} was not reached\n{killed}");
+        assert_serves(&cluster);
+        if number % 2 == 0 {
+            cluster.kvclient(&["rebalance", "resume"]).output().success();
+            assert_eq!(status(&cluster)["layout"]["strategy"], *to, "{step}");
+        } else if !is_at_rest(&cluster) {
+            cluster.kvclient(&["rebalance", "abort"]).output().success();
+            // It is where it was, so the next one goes the same way.
+            strategies.next();
+        }
+        assert!(is_at_rest(&cluster), "{step}");
+    }
+    assert_holds(&cluster, &lines);
+}
+
+fn a_rebalance_is_paused_resumed_and_undone(backend: Backend) {
+    let cluster = Cluster::start(backend, 2);
+    let lines = import(&cluster, 100_000);
+    let slowly = ["migrate", "--to", "consistent-hash", "--throttle", "1"];
+    let mover = cluster.kvclient(&slowly).spawn();
+    eventually("the move to begin", Duration::from_secs(20), || {
+        let status = status(&cluster);
+        match status["mover"]["keys_copied"].as_u64() {
+            Some(keys) if keys > 0 => Ok(()),
+            _ => Err(status.to_string()),
+        }
+    });
+    let seen = cluster.kvclient(&["status"]).output().success();
+    assert!(seen.stdout_text().contains("rebalance   to consistent-hash"), "{seen}");
+    assert!(seen.stdout_text().contains("keys/s"), "{seen}");
+    cluster.kvclient(&["rebalance", "pause"]).output().success().says(&["paused"]);
+    cluster.kvclient(&["rebalance", "pause"]).output().code(4).says(&["is paused already"]);
+    mover.kill();
+    cluster.kvclient(&["rebalance", "resume"]).output().success().says(&["at rest"]);
+    assert_eq!(status(&cluster)["layout"]["strategy"], "consistent-hash");
+
+    let mover = cluster.kvclient(&["migrate", "--to", "hrw", "--throttle", "1"]).spawn();
+    eventually("the move to begin", Duration::from_secs(20), || {
+        let status = status(&cluster);
+        if status["mover"]["keys_copied"].as_u64() > Some(0) { Ok(()) } else { Err(status.to_string()) }
+    });
+    mover.kill();
+    cluster.kvclient(&["rebalance", "abort"]).output().success().says(&["at rest"]);
+    assert_eq!(status(&cluster)["layout"]["strategy"], "consistent-hash");
+    assert_holds(&cluster, &lines);
+}
+
+fn two_movers_do_not_disturb_each_other(backend: Backend) {
+    let cluster = Cluster::start(backend, 2);
+    let lines = import(&cluster, 100_000);
+    let mover = cluster.kvclient(&["migrate", "--to", "consistent-hash", "--throttle", "2"]).spawn();
+    eventually("the move to begin", Duration::from_secs(20), || {
+        if is_at_rest(&cluster) { Err("it is at rest".to_owned()) } else { Ok(()) }
+    });
+    cluster.kvclient(&["migrate", "--to", "hrw"]).output().code(4).says(&["a rebalance is under way"]);
+    cluster.kvclient(&["add-node"]).output().code(4).says(&["a rebalance is under way"]);
+    let second = cluster.kvclient(&["rebalance", "resume"]).output().code(4);
+    second.says(&["is moving the data already"]);
+    mover.output().success();
+    assert_eq!(members(&cluster), ["node-0", "node-1"]);
+    assert_holds(&cluster, &lines);
+}
+
+fn a_consul_that_is_away_only_pauses_the_move(backend: Backend) {
+    let mut cluster = Cluster::start_with_own_consul(backend, 3);
+    let lines = import(&cluster, 100_000);
+    let mover = cluster.kvclient(&["migrate", "--to", "consistent-hash", "--throttle", "2"]).spawn();
+    eventually("the move to begin", Duration::from_secs(20), || {
+        let status = status(&cluster);
+        if status["mover"]["keys_copied"].as_u64() > Some(0) { Ok(()) } else { Err(status.to_string()) }
+    });
+    cluster.own_consul().restart_empty();
+    mover.output().success();
+    assert_eq!(status(&cluster)["layout"]["strategy"], "consistent-hash");
+    assert_holds(&cluster, &lines);
+}
+
+/// Every step of a node's install, copying and clearing.
+const NODE_STEPS: [&str; 8] = [
+    "node::install::before-record",
+    "node::install::after-record",
+    "node::install::after-swap",
+    "node::install::after-wipe",
+    "node::copy::before-commit",
+    "node::copy::after-commit",
+    "node::clear::chunk",
+    "node::purge::chunk",
+];
+
+fn a_node_that_dies_at_any_step_comes_back_right(backend: Backend) {
+    let (mut cluster, lines) = cluster_with_data(backend, 3);
+    let mut to = ["consistent-hash", "hrw"].iter().cycle();
+    for step in NODE_STEPS {
+        let number = cluster.nodes().len() - 1;
+        cluster.node_mut(number).kill();
+        cluster.node_mut(number).restart_with_env("FAILPOINTS", &format!("{step}=return"));
+        let to = to.next().expect("they come again and again");
+        let mover = cluster.kvclient(&["migrate", "--to", to]).spawn();
+        if step == "node::purge::chunk" {
+            // There is something to purge only where something is deleted meanwhile.
+            for line in lines.lines().take(300) {
+                let key: serde_json::Value = serde_json::from_str(line).expect("it is JSON");
+                let key = key["key"].as_str().expect("it has a key");
+                cluster.kvclient(&["delete", key]).output();
+                cluster.kvclient(&["import"]).stdin(format!("{line}\n")).output().success();
+            }
+        }
+        let died = cluster.node_mut(number).process().wait_at_most(Duration::from_secs(20));
+        if died.is_none() {
+            assert_eq!(step, "node::purge::chunk", "{step} was not reached");
+            cluster.node_mut(number).kill();
+        }
+        cluster.node_mut(number).restart();
+        mover.output().success();
+        assert_eq!(status(&cluster)["layout"]["strategy"], *to, "{step}");
+    }
+    assert_holds(&cluster, &lines);
+}
