@@ -1,6 +1,7 @@
 //! The command line of `kvnode`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use kv_protocol::consul_keys::CLUSTER_DEFAULT;
@@ -12,10 +13,15 @@ use kv_protocol::name::Name;
 /// The environment variable that names the directory of all nodes' data.
 pub const DATA_DIR_VARIABLE: &str = "KVNODE_DATA_DIR";
 
+/// A node that is wanted, and that has not registered this long after somebody has taken it on to
+/// start it, may be taken on by another. Most stores open faster; one that takes longer is not
+/// disturbed, since its data directory shows that it runs.
+pub const LAUNCH_WITHIN_DEFAULT: Duration = Duration::from_secs(15);
+
 /// What the end of a run tells its caller.
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  stopped as asked (SIGTERM, SIGINT)
+  0  stopped as asked (SIGTERM, SIGINT, or removed from its cluster)
   1  failed in a way that the message on standard error tells
   2  the command line is wrong
   3  Consul cannot be reached
@@ -38,6 +44,10 @@ RUST_LOG=debug makes the log on standard error more talkative.
 ///
 /// The node registers in Consul, is pushed the cluster's layout, and serves the partitions that the
 /// layout gives it. It stops cleanly on SIGTERM and SIGINT.
+///
+/// Signals in Consul, which kvclient's add-node and remove-node write, start and stop nodes: a running
+/// node starts those that are wanted on its host, with their logs in DIR/ID.log, and again where they
+/// die; a node that is removed stops once it stores nothing. SIGTERM takes such a wish back.
 #[derive(Debug, Parser)]
 #[command(version, after_long_help = format!("{EXAMPLES}\n{EXIT_CODES}"), args_conflicts_with_subcommands = true)]
 pub struct Cli {
@@ -112,6 +122,14 @@ pub struct NodeArgs {
     /// Stop when standard input ends: a supervisor that dies takes its nodes along.
     #[arg(long, hide = true)]
     pub stop_with_stdin: bool,
+
+    /// Start no nodes that are wanted on this host: the supervisor that started this one does.
+    #[arg(long, hide = true)]
+    pub no_launch: bool,
+
+    /// How long to wait for a node that another has taken on to start, in milliseconds.
+    #[arg(long, hide = true, value_name = "MS", default_value_t = LAUNCH_WITHIN_DEFAULT.as_millis() as u64)]
+    pub launch_within_ms: u64,
 }
 
 /// The options of `kvnode dev`.

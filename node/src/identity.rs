@@ -4,8 +4,9 @@
 //! node's id is a name for people; the uuid is what layouts and clients hold it to, so that a
 //! process on an empty or foreign directory cannot pass for a node whose data it does not have.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use kv_protocol::name::Name;
@@ -17,7 +18,10 @@ use crate::store::Counters;
 const FORMAT: u32 = 1;
 /// The file of a data directory that says whose it is.
 pub const IDENTITY_FILE: &str = "identity.json";
+/// The file of a data directory that its holder has locked. It names the holder's process.
 const LOCK_FILE: &str = "lock";
+/// The locks of all processes, as the kernel lists them.
+const SYSTEM_LOCKS: &str = "/proc/locks";
 const STORE_DIRECTORY: &str = "store";
 
 /// Who a node is.
@@ -37,6 +41,10 @@ pub struct Identity {
     pub layout: Option<InstalledEpoch>,
     /// What the store's counters were when the node stopped cleanly; none while it runs.
     pub stopped_with: Option<Counters>,
+    /// Whether the node has left the cluster because it was told to, storing nothing. Who starts it
+    /// again by its id means it; nobody does who starts whatever has data here.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub removed: bool,
 }
 
 /// The cluster and the epoch of an installed layout.
@@ -124,22 +132,14 @@ impl DataDirectory {
     pub fn take(path: &Path, id: &Name, cluster: &Name) -> Result<Self, DataDirectoryError> {
         let unusable = |source| DataDirectoryError::Unusable { path: path.to_owned(), source };
         fs::create_dir_all(path).map_err(unusable)?;
-        let lock = File::create(path.join(LOCK_FILE)).map_err(unusable)?;
-        lock.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => DataDirectoryError::Held { path: path.to_owned() },
-            TryLockError::Error(source) => unusable(source),
-        })?;
-        let file = path.join(IDENTITY_FILE);
-        let (identity, is_new) = match fs::read(&file) {
-            Ok(json) => (parse(&json, &file)?, false),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if path.join(STORE_DIRECTORY).exists() {
-                    let reason = "it is missing, but there is data".to_owned();
-                    return Err(DataDirectoryError::Damaged { path: file, reason });
-                }
-                (Identity::draw(id, cluster), true)
+        let lock = lock(path)?;
+        let (identity, is_new) = match Identity::read(path)? {
+            Some(identity) => (identity, false),
+            None if path.join(STORE_DIRECTORY).exists() => {
+                let reason = "it is missing, but there is data".to_owned();
+                return Err(DataDirectoryError::Damaged { path: path.join(IDENTITY_FILE), reason });
             }
-            Err(error) => return Err(unusable(error)),
+            None => (Identity::draw(id, cluster), true),
         };
         if identity.id != *id || identity.cluster != *cluster {
             return Err(DataDirectoryError::Foreign {
@@ -176,15 +176,21 @@ impl DataDirectory {
         &self.path
     }
 
-    /// Keeps the identity, with the port that the node listens on, durably.
+    /// Keeps the identity of a node that starts, with the port that it listens on, durably.
     ///
     /// # Errors
     /// [`DataDirectoryError::Unusable`] where it cannot be written.
     pub fn keep(&mut self, port: u16) -> Result<(), DataDirectoryError> {
-        if self.is_new || self.identity.port != Some(port) {
-            self.write(Identity { port: Some(port), ..self.identity.clone() })?;
-        }
-        Ok(())
+        let started = Identity { port: Some(port), removed: false, ..self.identity.clone() };
+        if self.is_new || self.identity != started { self.write(started) } else { Ok(()) }
+    }
+
+    /// Keeps durably that the node has left the cluster.
+    ///
+    /// # Errors
+    /// [`DataDirectoryError::Unusable`] where it cannot be written.
+    pub fn remember_removal(&mut self) -> Result<(), DataDirectoryError> {
+        self.write(Identity { removed: true, ..self.identity.clone() })
     }
 
     /// Keeps durably which layout the store has.
@@ -277,8 +283,58 @@ impl Identity {
             port: None,
             layout: None,
             stopped_with: None,
+            removed: false,
         }
     }
+
+    /// Reads whose data directory `path` is; none where it is nobody's yet.
+    ///
+    /// # Errors
+    /// [`DataDirectoryError`] where it cannot be read or is damaged.
+    pub fn read(path: &Path) -> Result<Option<Self>, DataDirectoryError> {
+        let file = path.join(IDENTITY_FILE);
+        match fs::read(&file) {
+            Ok(json) => Ok(Some(parse(&json, &file)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(DataDirectoryError::Unusable { path: path.to_owned(), source }),
+        }
+    }
+}
+
+/// Whether a process of this machine holds the data directory `path`. Unlike an attempt to take it,
+/// looking is in nobody's way.
+#[must_use]
+pub fn is_held(path: &Path) -> bool {
+    let file = path.join(LOCK_FILE);
+    let Ok(text) = fs::read_to_string(&file) else { return false };
+    let (Ok(metadata), Ok(locks)) = (fs::metadata(&file), fs::read_to_string(SYSTEM_LOCKS)) else {
+        return false;
+    };
+    let inode = metadata.ino().to_string();
+    // `1: FLOCK ADVISORY WRITE <pid> <major>:<minor>:<inode> 0 EOF`. The device is left out: where
+    // file systems lie over each other, it is another than the one that the file shows.
+    locks.lines().any(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        fields.next() == Some("FLOCK")
+            && fields.nth(2) == Some(text.trim())
+            && fields.next().and_then(|file| file.rsplit(':').next()) == Some(inode.as_str())
+    })
+}
+
+/// Locks the data directory `path`, and writes down by which process.
+fn lock(path: &Path) -> Result<File, DataDirectoryError> {
+    let unusable = |source| DataDirectoryError::Unusable { path: path.to_owned(), source };
+    // It must not be emptied before it is locked: it names the process that holds it.
+    let mut options = OpenOptions::new();
+    let options = options.create(true).write(true).truncate(false);
+    let mut lock = options.open(path.join(LOCK_FILE)).map_err(unusable)?;
+    lock.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => DataDirectoryError::Held { path: path.to_owned() },
+        TryLockError::Error(source) => unusable(source),
+    })?;
+    // A disk that is full is no reason not to serve what is on it.
+    let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
+    Ok(lock)
 }
 
 fn parse(json: &[u8], file: &Path) -> Result<Identity, DataDirectoryError> {
@@ -303,4 +359,39 @@ fn write_durably(directory: &Path, identity: &Identity) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&temporary, directory.join(IDENTITY_FILE))?;
     File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_names_its_holder_and_shows_that_it_is_held() {
+        let root = tempfile::tempdir().unwrap();
+        let (id, cluster) = ("node-0".parse().unwrap(), "default".parse().unwrap());
+        let path = root.path().join("node-0");
+        assert!(!is_held(&path));
+        let directory = DataDirectory::take(&path, &id, &cluster).unwrap();
+        let pid = fs::read_to_string(path.join(LOCK_FILE)).unwrap();
+        assert_eq!(pid, format!("{}\n", std::process::id()));
+        assert!(is_held(&path));
+        let refused = DataDirectory::take(&path, &id, &cluster);
+        assert!(matches!(refused, Err(DataDirectoryError::Held { .. })));
+        assert_eq!(fs::read_to_string(path.join(LOCK_FILE)).unwrap(), pid);
+        drop(directory);
+        assert!(!is_held(&path));
+    }
+
+    #[test]
+    fn a_removal_is_kept_until_the_node_starts_again() {
+        let root = tempfile::tempdir().unwrap();
+        let (id, cluster) = ("node-0".parse().unwrap(), "default".parse().unwrap());
+        assert!(Identity::read(root.path()).unwrap().is_none());
+        let mut directory = DataDirectory::take(root.path(), &id, &cluster).unwrap();
+        directory.keep(2000).unwrap();
+        directory.remember_removal().unwrap();
+        assert!(Identity::read(root.path()).unwrap().unwrap().removed);
+        directory.keep(2000).unwrap();
+        assert!(!Identity::read(root.path()).unwrap().unwrap().removed);
+    }
 }

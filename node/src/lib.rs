@@ -17,14 +17,19 @@
 //! What surrounds it:
 //!
 //! - [`node`]: one node, from start to stop; [`config`] is its command line, [`identity`] its data
-//!   directory, [`signals`] what stops it;
+//!   directory, [`stopping`] what the system stops it with;
 //! - [`membership`]: its claim on an id and its registration in Consul;
+//! - [`signals`]: what is written to Consul to have nodes started and stopped. [`lifecycle`] is how a
+//!   node takes part: [`supervisor`] sees which nodes are wanted and do not run, [`attempts`] when
+//!   one may be started, [`launcher`] starts its process, and [`departure`] is how a node leaves;
 //! - [`follower`] and [`layouts`]: how it is pushed the layout, installs it, and gives it back to a
 //!   Consul that lost it; [`installed_record`] is how it lies on disk;
 //! - [`dev`]: `kvnode dev`, a cluster on one machine with an embedded Consul agent;
 //! - [`disk`], [`refusals`], [`wake`]: small things that several of these share.
 
+pub mod attempts;
 pub mod config;
+pub mod departure;
 pub mod dev;
 pub mod disk;
 pub mod follower;
@@ -32,7 +37,9 @@ pub mod guard;
 pub mod handler;
 pub mod identity;
 pub mod installed_record;
+pub mod launcher;
 pub mod layouts;
+pub mod lifecycle;
 pub mod membership;
 pub mod node;
 pub mod reader;
@@ -40,6 +47,8 @@ pub mod refusals;
 pub mod server;
 pub mod signals;
 pub mod staging;
+pub mod stopping;
 pub mod store;
+pub mod supervisor;
 pub mod wake;
 pub mod writer;

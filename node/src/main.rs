@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use kvnode::config::{Cli, Command, NodeArgs};
+use kvnode::stopping::{end_of_stdin, stop_signal};
 use kvnode::store::OPENING_THREAD;
-use kvnode::{dev, node, signals};
+use kvnode::{dev, node};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -55,13 +56,13 @@ fn exit_on_panic() {
 }
 
 async fn run_node(args: NodeArgs) -> Result<(), node::NodeError> {
-    let signal = signals::stop_signal()?;
+    let signal = stop_signal()?;
     let with_stdin = args.stop_with_stdin;
     let stopped = async move {
         if with_stdin {
             tokio::select! {
                 reason = signal => reason,
-                reason = signals::end_of_stdin() => reason,
+                reason = end_of_stdin() => reason,
             }
         } else {
             signal.await

@@ -139,6 +139,21 @@ pub async fn claim(
     Err(ClaimError::Contended { id: identity.id.to_string() })
 }
 
+/// Gives the claim on the node's id back, where it is the node's own.
+///
+/// # Errors
+/// Where Consul does not do it.
+pub async fn unclaim(consul: &Consul, identity: &Identity) -> Result<(), ConsulError> {
+    let key = consul_keys::claim(&identity.cluster, &identity.id);
+    let Some(entry) = consul.kv_get(&key, Read::consistent()).await?.value else { return Ok(()) };
+    let claim = serde_json::from_slice::<Claim>(&entry.value);
+    if claim.is_ok_and(|claim| claim.uuid == identity.uuid) {
+        // One that has changed since is another's.
+        consul.kv_delete_cas(&key, entry.modify_index).await?;
+    }
+    Ok(())
+}
+
 fn check_members(identity: &Identity, layout: Option<&Layout>) -> Result<(), ClaimError> {
     for member in layout.iter().flat_map(|layout| layout.members()) {
         if member.id == identity.id && member.uuid != identity.uuid {
@@ -202,6 +217,7 @@ impl Registration {
             (meta::PROTOCOL, PROTOCOL_VERSION.to_owned()),
             (meta::WEIGHT, weight.to_string()),
             (meta::ZONE, zone.to_owned()),
+            (meta::HOST, host.to_owned()),
         ];
         let service = ServiceRegistration {
             name: SERVICE.to_owned(),

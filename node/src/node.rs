@@ -1,7 +1,7 @@
 //! One node, from start to stop.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -15,6 +15,7 @@ use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
 use crate::config::{NodeArgs, default_data_dir};
+use crate::departure::DepartureError;
 use crate::disk::Disk;
 use crate::follower::{FollowError, Follower};
 use crate::guard::Guard;
@@ -22,8 +23,10 @@ use crate::handler::{Handler, Resources};
 use crate::identity::{DataDirectory, DataDirectoryError, InstalledEpoch};
 use crate::installed_record;
 use crate::layouts::{Layouts, LayoutsError};
+use crate::lifecycle::Lifecycle;
 use crate::membership::{ClaimError, Registration, claim};
 use crate::server::{ListenError, PortChoice, Server, Stop};
+use crate::stopping::StopReason;
 use crate::store::{Counters, Store, StoreError};
 use crate::wake::Wake;
 use crate::writer::{Finished, Gauges, Writer};
@@ -67,6 +70,9 @@ pub enum NodeError {
     /// The stored layout cannot be read.
     #[error("the layout that this node has installed cannot be read: {0}")]
     StoredLayout(#[from] LayoutError),
+    /// The node could not leave its cluster in order.
+    #[error(transparent)]
+    Departure(#[from] DepartureError),
     /// The serving loop ended by itself.
     #[error("the serving loop failed: {0}")]
     Serving(String),
@@ -92,6 +98,7 @@ impl NodeError {
             Self::Usage(_) => 2,
             Self::Consul(_)
             | Self::Claim(ClaimError::Consul(_))
+            | Self::Departure(DepartureError::Consul(_))
             | Self::Follow(FollowError::Layouts(LayoutsError::Consul(_))) => 3,
             Self::DataDirectory(DataDirectoryError::StoreReplaced { .. }) => 1,
             Self::Claim(_)
@@ -110,7 +117,7 @@ impl NodeError {
 /// [`NodeError`] where it cannot start or serve.
 pub async fn run(
     args: NodeArgs,
-    stopped: impl Future<Output = &'static str>,
+    stopped: impl Future<Output = StopReason>,
 ) -> Result<(), NodeError> {
     let consul = Consul::new(&ConsulConfig::resolve(args.consul.as_deref())?)?;
     let advertised = advertised_host(&args)?;
@@ -134,6 +141,7 @@ pub async fn run(
 
     let mut node = Running::start(&args, directory, layouts)?;
     node.catch_up().await?;
+    let lifecycle = node.lifecycle(&args, &consul, (&advertised, &path))?;
     let serving = node.serve(server)?;
     let registration =
         Registration::new(consul.clone(), &identity, (&advertised, port), args.weight, &args.zone);
@@ -154,10 +162,18 @@ pub async fn run(
         failed.send_replace(true);
         result
     });
+    let mut departs = false;
     let kept = tokio::select! {
         reason = &mut stopped => {
             info!("{reason}: stopping");
+            if reason == StopReason::Terminated {
+                lifecycle.withdraw().await;
+            }
             Ok(())
+        }
+        left = lifecycle.until_departure() => {
+            departs = left.is_ok();
+            left.map_err(NodeError::from)
         }
         _ = has_failed.wait_for(|failed| *failed) => Ok(()),
         kept = registration.keep(node.alive.clone()) => kept.map_err(NodeError::Claim),
@@ -166,12 +182,16 @@ pub async fn run(
     node.stop.store(true, Ordering::Release);
     node.wake.raise();
     let served = serving.join();
+    let directory = Arc::clone(&node.follower.directory);
     node.close();
     // Whoever took the id over has registered it, and must stay registered.
     if !matches!(kept, Err(NodeError::Claim(_))) {
         registration.deregister().await;
     }
     kept?;
+    if departs {
+        lifecycle.complete(&directory).await?;
+    }
     match served {
         Ok(Ok(result)) => Ok(result?),
         Ok(Err(_)) | Err(_) => Err(NodeError::Serving("it panicked".into())),
@@ -257,6 +277,21 @@ impl Running {
             alive,
             stop: Arc::new(AtomicBool::new(false)),
         })
+    }
+
+    /// The node's part in the signals of its cluster. It is known as `host`, with its data in
+    /// `directory`.
+    fn lifecycle(
+        &self,
+        args: &NodeArgs,
+        consul: &Consul,
+        (host, directory): (&str, &Path),
+    ) -> Result<Lifecycle, NodeError> {
+        let Some(resources) = &self.resources else {
+            return Err(NodeError::Serving("it was started before".into()));
+        };
+        let shared = (Arc::clone(&resources.guard), Arc::clone(&resources.gauges));
+        Ok(Lifecycle::new(args, consul, &resources.identity, (host, directory), shared)?)
     }
 
     /// Brings the node to the layout that Consul has. One that has a layout of its own starts with

@@ -1,25 +1,36 @@
 //! `kvnode dev`: a cluster on one machine, for trying things out.
 //!
 //! It starts a Consul agent of its own, unless a Consul answers already, and each node as a process
-//! of its own, exactly as an operator would.
+//! of its own, exactly as an operator would. Nodes that signals in Consul want are started beside
+//! them, and stop with them; started again, it starts every node that has data here, except those
+//! that were removed from the cluster.
 
 pub mod agent;
 mod nodes;
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kv_protocol::consul::{Consul, ConsulConfig, ConsulError};
-use tracing::info;
+use kv_protocol::consul_keys::CLUSTER_DEFAULT;
+use kv_protocol::name::Name;
+use kv_protocol::signal::Signal;
+use tokio::sync::watch;
+use tracing::{info, warn};
 
-use crate::config::{DevArgs, default_data_dir};
+use crate::config::{DevArgs, LAUNCH_WITHIN_DEFAULT, default_data_dir};
 use crate::dev::agent::{Agent, AgentConfig, AgentError};
-use crate::dev::nodes::{Nodes, NodesError};
-use crate::signals::stop_signal;
+use crate::dev::nodes::{Nodes, NodesError, Orders};
+use crate::signals::{self, Signals};
+use crate::stopping::stop_signal;
+use crate::supervisor::{Order, Supervisor};
 
 const CONSUL_DIRECTORY: &str = "consul";
 const NODES_DIRECTORY: &str = "nodes";
+/// What it is called in the signals that it takes up.
+const NAME: &str = "dev";
 
 /// Why a cluster on one machine does not run.
 #[derive(Debug, thiserror::Error)]
@@ -67,10 +78,19 @@ pub async fn run(args: DevArgs) -> Result<(), DevError> {
         None => default_data_dir("dev").map_err(|error| DevError::Usage(error.to_string()))?,
     };
     let (agent, consul) = consul(args.consul_port, &directory).await?;
-    let mut nodes = Nodes::new(directory.join(NODES_DIRECTORY), consul.clone())?;
+    let root = directory.join(NODES_DIRECTORY);
+    let mut nodes = Nodes::new(root.clone(), consul.clone())?;
+    let wanted = Wanted::new(&consul, root, agent.is_some())?;
     tokio::pin!(signal);
-    let result = tokio::select! {
-        result = nodes.start(args.nodes) => result,
+    let starting = async {
+        let described = wanted.described().await.unwrap_or_else(|error| {
+            warn!("cannot read how nodes are to be started: {error}");
+            BTreeMap::new()
+        });
+        Ok(nodes.start(args.nodes, described).await?)
+    };
+    let result: Result<(), DevError> = tokio::select! {
+        result = starting => result,
         reason = &mut signal => {
             info!("{reason}: stopping");
             nodes.stop().await;
@@ -80,17 +100,62 @@ pub async fn run(args: DevArgs) -> Result<(), DevError> {
     if let Err(error) = result {
         nodes.stop().await;
         shut_down(agent).await?;
-        return Err(error.into());
+        return Err(error);
     }
     // Nobody may be reading, and that is no reason not to serve.
     let _ = writeln!(io::stdout(), "ready: {} nodes, consul {consul}", nodes.count());
     let _ = print_next_steps(&consul);
+    let (orders, mut placed) = nodes::orders();
     tokio::select! {
         reason = &mut signal => info!("{reason}: stopping"),
-        () = nodes.supervise() => {}
+        () = nodes.supervise(&mut placed) => {}
+        result = wanted.start(&orders) => result?,
     }
     nodes.stop().await;
     shut_down(agent).await
+}
+
+/// The nodes that signals in Consul want here.
+struct Wanted {
+    supervisor: Supervisor,
+}
+
+impl Wanted {
+    /// An agent that is its `own` can be reached from this machine alone, and all nodes that are
+    /// wanted there are wanted here, however their host is called. Another Consul may have nodes
+    /// elsewhere.
+    fn new(consul: &str, root: PathBuf, own: bool) -> Result<Self, DevError> {
+        let supervisor = Supervisor {
+            consul: Consul::new(&ConsulConfig::resolve(Some(consul))?)?,
+            cluster: CLUSTER_DEFAULT.parse().expect("the default is a name"),
+            name: NAME.to_owned(),
+            host: (!own).then(|| Ipv4Addr::LOCALHOST.to_string()),
+            root,
+            within: LAUNCH_WITHIN_DEFAULT,
+        };
+        Ok(Self { supervisor })
+    }
+
+    /// How the nodes are to be started that are wanted now.
+    async fn described(&self) -> Result<BTreeMap<Name, Order>, ConsulError> {
+        let Supervisor { consul, cluster, .. } = &self.supervisor;
+        let signals = signals::read_all(consul, cluster).await?;
+        let orders = signals.into_iter().filter_map(|(id, signalled)| match signalled.signal {
+            Signal::Running { weight, zone, .. } => Some((id.clone(), Order { id, weight, zone })),
+            Signal::Stopped { .. } => None,
+        });
+        Ok(orders.collect())
+    }
+
+    /// Orders the nodes that are wanted and do not run.
+    async fn start(&self, orders: &Orders) -> Result<(), ConsulError> {
+        let Supervisor { consul, cluster, .. } = &self.supervisor;
+        let (news, signals) = watch::channel(Signals::new());
+        tokio::select! {
+            result = signals::follow(consul, cluster, news) => result,
+            () = self.supervisor.run(signals, orders) => Ok(()),
+        }
+    }
 }
 
 /// The Consul to use and its URL: the one that answers, otherwise an embedded one.

@@ -1,5 +1,6 @@
 //! The nodes of `kvnode dev`: starting, watching and stopping their processes.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,11 +8,14 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use kv_protocol::consul::Backoff;
+use kv_protocol::name::Name;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
-use crate::identity::IDENTITY_FILE;
+use crate::identity::{IDENTITY_FILE, Identity};
+use crate::supervisor::{Order, Start};
 
 /// A node that is not ready within this time is given up.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -65,8 +69,40 @@ pub(super) struct Nodes {
     running: Vec<NodeProcess>,
 }
 
+/// Places orders with the [`Nodes`] that are supervised.
+#[derive(Clone, Debug)]
+pub(super) struct Orders(mpsc::Sender<Placed>);
+
+/// An order with the place where its outcome is told.
+pub(super) struct Placed {
+    order: Order,
+    outcome: oneshot::Sender<Result<(), String>>,
+}
+
+/// How many orders may wait until a node that starts is ready.
+const ORDERS_MAX: usize = 64;
+
+/// What takes orders for nodes, and where they come in.
+pub(super) fn orders() -> (Orders, mpsc::Receiver<Placed>) {
+    let (sender, receiver) = mpsc::channel(ORDERS_MAX);
+    (Orders(sender), receiver)
+}
+
+impl Start for Orders {
+    /// Has the node started, and waits until it is ready.
+    fn start(&self, order: Order) -> impl Future<Output = Result<(), String>> + Send + 'static {
+        let orders = self.0.clone();
+        async move {
+            let (outcome, told) = oneshot::channel();
+            let stopping = "its supervisor is stopping";
+            orders.send(Placed { order, outcome }).await.map_err(|_| stopping)?;
+            told.await.map_err(|_| stopping)?
+        }
+    }
+}
+
 struct NodeProcess {
-    id: String,
+    order: Order,
     child: Child,
     /// The node stops when this is closed, so that none outlives this process.
     stdin: Option<ChildStdin>,
@@ -88,52 +124,90 @@ impl Nodes {
         self.running.len()
     }
 
-    /// Starts `count` nodes, or more where more have data here, and waits until all are ready.
+    /// Starts `count` nodes, or more where more have data here, and waits until all are ready. One
+    /// that was removed from the cluster stays away. Those in `described` start as these orders say.
     ///
     /// # Errors
     /// [`NodesError`] of the first node that does not become ready.
-    pub(super) async fn start(&mut self, count: u32) -> Result<(), NodesError> {
-        let kept = kept_nodes(&self.directory)?;
-        if kept > count {
-            eprintln!(
-                "{kept} nodes have data in {}: starting all of them",
-                self.directory.display()
-            );
+    pub(super) async fn start(
+        &mut self,
+        count: u32,
+        mut described: BTreeMap<Name, Order>,
+    ) -> Result<(), NodesError> {
+        let Kept { mut ids, removed } = kept_nodes(&self.directory)?;
+        if ids.len() > count as usize {
+            let directory = self.directory.display();
+            eprintln!("{} nodes have data in {directory}: starting all of them", ids.len());
         }
-        // One after the other, so that they take their ports in the order of their ids.
-        for number in 0..count.max(kept) {
-            self.start_one(format!("node-{number}")).await?;
+        let numbered = (0..count).filter_map(|number| format!("node-{number}").parse().ok());
+        ids.extend(numbered.filter(|id| !removed.contains(id)));
+        // So that they take their ports in the order of their numbers.
+        ids.sort_by_key(|id| (id.as_str().len(), id.clone()));
+        ids.dedup();
+        for id in ids {
+            let order = described.remove(&id);
+            let order = order.unwrap_or(Order { id, weight: 1, zone: String::new() });
+            self.start_one(order).await?;
         }
         Ok(())
     }
 
-    /// Starts nodes anew that end by themselves. A node that ends without an error has been told
-    /// to, and stays away. Returns when no node is left.
-    pub(super) async fn supervise(&mut self) {
+    /// Starts nodes anew that end by themselves, and those that are ordered. A node that ends without
+    /// an error has been told to, and stays away. Returns when no node is left.
+    pub(super) async fn supervise(&mut self, orders: &mut mpsc::Receiver<Placed>) {
         let mut backoff = Backoff::default();
         while !self.running.is_empty() {
-            let (index, status) = self.first_to_end().await;
-            let ended = self.running.remove(index);
-            if status.success() {
-                info!("{} has stopped", ended.id);
-                continue;
-            }
-            let mut wait = backoff.failed();
-            warn!("{} ended ({status}): starting it again in {wait:?}", ended.id);
-            loop {
-                tokio::time::sleep(wait).await;
-                match self.start_one(ended.id.clone()).await {
-                    Ok(()) => break backoff.succeeded(),
-                    // One that started and ended is watched, and its end leads here again.
-                    Err(error) if self.running.iter().any(|node| node.id == ended.id) => {
-                        break error!("{error}");
+            tokio::select! {
+                (index, status) = self.first_to_end() => {
+                    let ended = self.running.remove(index);
+                    if status.success() {
+                        info!("{} has stopped", ended.order.id);
+                    } else {
+                        warn!("{} ended ({status})", ended.order.id);
+                        self.start_again(ended.order, &mut backoff).await;
                     }
-                    Err(error) => error!("{error}"),
                 }
-                wait = backoff.failed();
+                Some(placed) = orders.recv() => self.fill(placed).await,
             }
         }
         warn!("no node is left");
+    }
+
+    async fn start_again(&mut self, order: Order, backoff: &mut Backoff) {
+        loop {
+            let wait = backoff.failed();
+            warn!("starting {} again in {wait:?}", order.id);
+            tokio::time::sleep(wait).await;
+            match self.start_one(order.clone()).await {
+                Ok(()) => return backoff.succeeded(),
+                // One that started and ended is watched, and its end leads here again.
+                Err(error) if self.runs(&order.id) => return error!("{error}"),
+                Err(error) => error!("{error}"),
+            }
+        }
+    }
+
+    /// Starts a node that is ordered. One that ends at once is not started again, since whoever
+    /// ordered it decides about that.
+    async fn fill(&mut self, Placed { order, outcome }: Placed) {
+        let id = order.id.clone();
+        let result = if self.runs(&id) { Ok(()) } else { self.start_one(order).await };
+        if let Err(error) = &result {
+            error!("{error}");
+            self.running.retain(|node| node.order.id != id);
+        }
+        let result = result.map_err(|error| match error {
+            NodesError::Ended { status, .. } => {
+                format!("it ended ({status}); `kvnode dev` has printed its last words")
+            }
+            error => error.to_string(),
+        });
+        // Who ordered it may have gone meanwhile.
+        let _ = outcome.send(result);
+    }
+
+    fn runs(&self, id: &Name) -> bool {
+        self.running.iter().any(|node| node.order.id == *id)
     }
 
     /// Stops all nodes and waits for their ends.
@@ -144,17 +218,17 @@ impl Nodes {
         for mut node in self.running.drain(..) {
             match tokio::time::timeout(STOP_WITHIN, node.child.wait()).await {
                 Ok(Ok(status)) if status.success() => {}
-                Ok(status) => warn!("{} did not stop cleanly: {status:?}", node.id),
+                Ok(status) => warn!("{} did not stop cleanly: {status:?}", node.order.id),
                 Err(_) => {
-                    warn!("{} does not stop: killing it", node.id);
+                    warn!("{} does not stop: killing it", node.order.id);
                     let _ = node.child.kill().await;
                 }
             }
         }
     }
 
-    async fn start_one(&mut self, id: String) -> Result<(), NodesError> {
-        let mut node = self.spawn(id)?;
+    async fn start_one(&mut self, order: Order) -> Result<(), NodesError> {
+        let mut node = self.spawn(order)?;
         let result = node.wait_until_ready().await;
         // One that is not ready is watched too: its end leads here again.
         self.running.push(node);
@@ -174,11 +248,13 @@ impl Nodes {
         (index, status.unwrap_or_else(|_| failed()))
     }
 
-    fn spawn(&self, id: String) -> Result<NodeProcess, NodesError> {
-        let start = |source| NodesError::Start { id: id.clone(), source };
+    fn spawn(&self, order: Order) -> Result<NodeProcess, NodesError> {
+        let start = |source| NodesError::Start { id: order.id.to_string(), source };
         let mut command = Command::new(&self.program);
         command
-            .args(["--id", &id, "--consul", &self.consul, "--stop-with-stdin", "--data-dir"])
+            .args(["--id", order.id.as_str(), "--consul", &self.consul])
+            .args(["--weight", &order.weight.to_string(), &format!("--zone={}", order.zone)])
+            .args(["--stop-with-stdin", "--no-launch", "--data-dir"])
             .arg(&self.directory)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -189,7 +265,7 @@ impl Nodes {
         let mut child = command.spawn().map_err(start)?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let stdout = stdout.ok_or_else(|| start(io::Error::other("it has no standard output")))?;
-        Ok(NodeProcess { id, child, stdin, stdout: BufReader::new(stdout).lines() })
+        Ok(NodeProcess { order, child, stdin, stdout: BufReader::new(stdout).lines() })
     }
 }
 
@@ -199,15 +275,14 @@ impl NodeProcess {
         match ready {
             Ok(Ok(Some(line))) if line.starts_with("ready: ") => Ok(()),
             Ok(_) => {
-                let status = self
-                    .child
-                    .wait()
-                    .await
-                    .map_err(|source| NodesError::Start { id: self.id.clone(), source })?;
+                let status = self.child.wait().await.map_err(|source| NodesError::Start {
+                    id: self.order.id.to_string(),
+                    source,
+                })?;
                 let code = status.code().and_then(|code| u8::try_from(code).ok());
-                Err(NodesError::Ended { id: self.id.clone(), status, code })
+                Err(NodesError::Ended { id: self.order.id.to_string(), status, code })
             }
-            Err(_) => Err(NodesError::Late { id: self.id.clone() }),
+            Err(_) => Err(NodesError::Late { id: self.order.id.to_string() }),
         }
     }
 }
@@ -216,21 +291,26 @@ fn failed() -> ExitStatus {
     std::os::unix::process::ExitStatusExt::from_raw(1 << 8)
 }
 
-/// How many nodes have data in `directory`: one more than the highest number of a `node-N`.
-fn kept_nodes(directory: &Path) -> Result<u32, NodesError> {
+/// The nodes that have a directory here.
+struct Kept {
+    /// Those that have data.
+    ids: Vec<Name>,
+    /// Those that have left the cluster.
+    removed: Vec<Name>,
+}
+
+/// Which nodes have data in `directory`.
+fn kept_nodes(directory: &Path) -> Result<Kept, NodesError> {
     let unusable = |source| NodesError::Directory { path: directory.to_owned(), source };
     fs::create_dir_all(directory).map_err(unusable)?;
-    let mut kept = 0;
+    let mut kept = Kept { ids: Vec::new(), removed: Vec::new() };
     for entry in fs::read_dir(directory).map_err(unusable)? {
         let entry = entry.map_err(unusable)?;
-        if !entry.path().join(IDENTITY_FILE).is_file() {
-            continue;
-        }
-        let name = entry.file_name();
-        let number = name.to_str().and_then(|name| name.strip_prefix("node-"));
-        if let Some(number) = number.and_then(|number| number.parse::<u32>().ok()) {
-            kept = kept.max(number.saturating_add(1));
-        }
+        let id = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        let Some(id) = id.filter(|_| entry.path().join(IDENTITY_FILE).is_file()) else { continue };
+        // What is wrong with a directory that is damaged, its node tells best.
+        let removed = Identity::read(&entry.path()).ok().flatten().is_some_and(|it| it.removed);
+        if removed { kept.removed.push(id) } else { kept.ids.push(id) }
     }
     Ok(kept)
 }

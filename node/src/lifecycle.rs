@@ -1,0 +1,130 @@
+//! How a node takes part in the signals of its cluster: it starts others, and leaves when told to.
+//!
+//! A signal is the truth about whether a node is wanted. The one exception is SIGTERM, by which an
+//! operator says more plainly than by any document that a node is not to run: a node that gets it
+//! takes its own signal to run back, so that nobody starts it again. Started by hand, it is back.
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use kv_protocol::consul::{Consul, ConsulError};
+use kv_protocol::consul_keys;
+use kv_protocol::signal::Signal;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use crate::config::NodeArgs;
+use crate::departure::{Departure, DepartureError};
+use crate::guard::Guard;
+use crate::identity::{DataDirectory, Identity};
+use crate::launcher::NodeLauncher;
+use crate::layouts::Layouts;
+use crate::signals::{self, Signals};
+use crate::supervisor::Supervisor;
+use crate::writer::Gauges;
+
+/// How long a stopping node tries to take its signal back.
+const WITHDRAW_WITHIN: Duration = Duration::from_secs(3);
+
+/// A node's part in the signals of its cluster.
+#[derive(Debug)]
+pub struct Lifecycle {
+    departure: Departure,
+    /// None where a supervisor starts the nodes.
+    launching: Option<(Supervisor, NodeLauncher)>,
+}
+
+impl Lifecycle {
+    /// The part of the node `identity`, which was started with `args`, is known as `host` and has its
+    /// data in `directory`.
+    ///
+    /// # Errors
+    /// Where the path of this program cannot be found out.
+    pub fn new(
+        args: &NodeArgs,
+        consul: &Consul,
+        identity: &Identity,
+        (host, directory): (&str, &Path),
+        (guard, gauges): (Arc<ArcSwap<Guard>>, Arc<Gauges>),
+    ) -> io::Result<Self> {
+        let root = directory.parent().unwrap_or(directory);
+        let cluster = identity.cluster.clone();
+        let supervisor = Supervisor {
+            consul: consul.clone(),
+            cluster: cluster.clone(),
+            name: identity.id.to_string(),
+            host: Some(host.to_owned()),
+            root: root.to_owned(),
+            within: Duration::from_millis(args.launch_within_ms),
+        };
+        let launching = match args.no_launch {
+            true => None,
+            false => Some((supervisor, NodeLauncher::new(args, root)?)),
+        };
+        let departure = Departure {
+            consul: consul.clone(),
+            identity: identity.clone(),
+            layouts: Layouts::new(consul.clone(), cluster),
+            guard,
+            gauges,
+        };
+        Ok(Self { departure, launching })
+    }
+
+    /// Follows the signals. Returns when this node is to leave; [`complete`](Self::complete) follows
+    /// when it has stopped serving.
+    ///
+    /// # Errors
+    /// Where the signals' prefix is not one that Consul takes.
+    pub async fn until_departure(&self) -> Result<(), ConsulError> {
+        let (news, signals) = watch::channel(Signals::new());
+        let Departure { consul, identity, .. } = &self.departure;
+        let launching = async {
+            if let Some((supervisor, launcher)) = &self.launching {
+                supervisor.run(signals.clone(), launcher).await;
+            }
+            std::future::pending().await
+        };
+        tokio::select! {
+            result = signals::follow(consul, &identity.cluster, news) => result,
+            () = self.departure.due(signals.clone()) => Ok(()),
+            result = launching => result,
+        }
+    }
+
+    /// Leaves the cluster for good.
+    ///
+    /// # Errors
+    /// [`DepartureError`]; the node goes on leaving when it is started again.
+    pub async fn complete(&self, directory: &Mutex<DataDirectory>) -> Result<(), DepartureError> {
+        self.departure.complete(directory).await
+    }
+
+    /// Takes back the signal that this node is to run, since its operator stops it.
+    pub async fn withdraw(&self) {
+        let Identity { id, .. } = &self.departure.identity;
+        match tokio::time::timeout(WITHDRAW_WITHIN, self.try_to_withdraw()).await {
+            Ok(Ok(false)) => {}
+            Ok(Ok(true)) => info!("nobody will start {id} again: start it with --id {id}"),
+            Ok(Err(error)) => warn!("the signal to run {id} could not be taken back: {error}"),
+            Err(_) => warn!("the signal to run {id} could not be taken back: no answer"),
+        }
+    }
+
+    async fn try_to_withdraw(&self) -> Result<bool, ConsulError> {
+        let Departure { consul, identity: Identity { cluster, id, .. }, .. } = &self.departure;
+        while let Some(own) = signals::read_one(consul, cluster, id).await? {
+            if !matches!(own.signal, Signal::Running { .. }) {
+                break;
+            }
+            // One that has changed meanwhile is looked at again.
+            if consul.kv_delete_cas(&consul_keys::signal(cluster, id), own.index).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}

@@ -1,0 +1,275 @@
+//! Seeing to it that the nodes which are wanted run: who is to start which one, and when.
+//!
+//! A node whose signal says `running` is to run for as long as the signal is there. One that is not
+//! up, which is that it is not registered, or critical, and that no process here has its data
+//! directory, is taken up by a supervisor on its host: it writes itself into the signal by
+//! compare-and-set, so that of several only one does, and then starts the process. The signal is the
+//! lock and the order in one, and nothing is left to clean up after a supervisor that dies: when its
+//! attempt has brought nothing for a while, another makes a new one (see [`crate::attempts`]).
+//!
+//! That two processes never serve as one node does not depend on any of this: the lock of the data
+//! directory and the claim on the id see to it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kv_protocol::consul::{Backoff, CheckStatus, Consul, ConsulError, Read, ServiceInstance};
+use kv_protocol::consul_keys::{self, SERVICE};
+use kv_protocol::name::Name;
+use kv_protocol::signal::{Launcher, Signal};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+use uuid::Uuid;
+
+use crate::attempts::{Attempts, Next};
+use crate::identity::{Identity, is_held};
+use crate::layouts::{Layouts, LayoutsError};
+use crate::signals::{self, Signals};
+
+/// How often it is tried to tell others why a node could not be started.
+const TELL_TRIES: usize = 5;
+
+/// A node to start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// Its id.
+    pub id: Name,
+    /// Its weight.
+    pub weight: u32,
+    /// Its zone.
+    pub zone: String,
+}
+
+/// What starts nodes.
+pub trait Start {
+    /// Starts a node. The future ends when there is nothing more to tell about it.
+    ///
+    /// # Errors
+    /// Why it does not run, for people.
+    fn start(&self, order: Order) -> impl Future<Output = Result<(), String>> + Send + 'static;
+}
+
+/// Starts the nodes of one cluster that are wanted here.
+#[derive(Clone, Debug)]
+pub struct Supervisor {
+    /// Where the signals are.
+    pub consul: Consul,
+    /// The cluster.
+    pub cluster: Name,
+    /// What it is called in the signals that it takes up.
+    pub name: String,
+    /// The host whose nodes it starts; those of every host where there is none.
+    pub host: Option<String>,
+    /// The directory under which its nodes have their data.
+    pub root: PathBuf,
+    /// How long an attempt to start a node is given.
+    pub within: Duration,
+}
+
+/// A node that is wanted here.
+#[derive(Clone, Debug)]
+struct Wanted {
+    order: Order,
+    /// The host, as the signal names it.
+    host: Option<String>,
+    launcher: Option<Launcher>,
+    index: u64,
+}
+
+impl Supervisor {
+    /// Starts what is wanted, by `start`, until this future is dropped or `signals` end.
+    pub async fn run(&self, signals: watch::Receiver<Signals>, start: &impl Start) {
+        let (is_wanted, wanted) = watch::channel(false);
+        let (news, nodes) = watch::channel(None);
+        tokio::select! {
+            () = self.follow_nodes(wanted, news) => {}
+            () = self.act(signals, nodes, is_wanted, start) => {}
+        }
+    }
+
+    /// Reports how the nodes are, as long as there are any to look after.
+    async fn follow_nodes(
+        &self,
+        mut wanted: watch::Receiver<bool>,
+        news: watch::Sender<Option<Vec<ServiceInstance>>>,
+    ) {
+        let mut watch = self.consul.watch_service(SERVICE);
+        while wanted.wait_for(|wanted| *wanted).await.is_ok() {
+            match watch.next().await {
+                Ok(nodes) => {
+                    news.send_replace(Some(nodes.value));
+                }
+                Err(error) => debug!("cannot follow the nodes: {error}; trying on"),
+            }
+        }
+    }
+
+    async fn act(
+        &self,
+        mut signals: watch::Receiver<Signals>,
+        mut nodes: watch::Receiver<Option<Vec<ServiceInstance>>>,
+        is_wanted: watch::Sender<bool>,
+        start: &impl Start,
+    ) {
+        let mut attempts = Attempts::new(self.within);
+        loop {
+            let wanted = self.wanted(&signals.borrow_and_update());
+            attempts.retain(|id| wanted.contains_key(id));
+            let any = !wanted.is_empty();
+            is_wanted.send_if_modified(|is| std::mem::replace(is, any) != any);
+            let known = nodes.borrow_and_update().clone();
+            let next_look = match known {
+                Some(known) => self.look(&wanted, &known, &mut attempts, start).await,
+                None => None,
+            };
+            let time = async {
+                match next_look {
+                    Some(time) => tokio::time::sleep_until(time).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                changed = signals.changed() => if changed.is_err() { return },
+                changed = nodes.changed() => if changed.is_err() { return },
+                () = time => {}
+            }
+        }
+    }
+
+    /// Starts those of the `wanted` nodes that are due. Returns when to look again, if nothing
+    /// changes until then.
+    async fn look(
+        &self,
+        wanted: &BTreeMap<Name, Wanted>,
+        known: &[ServiceInstance],
+        attempts: &mut Attempts,
+        start: &impl Start,
+    ) -> Option<Instant> {
+        let mut next_look: Option<Instant> = None;
+        for (id, wanted) in wanted {
+            let attempt = wanted.launcher.as_ref().map(|it| it.attempt);
+            let due = match attempts.judge(id, attempt, self.is_up(id, known), Instant::now()) {
+                Next::Nothing => continue,
+                Next::Wait(until) => until,
+                Next::Start => {
+                    if let Err(error) = self.take_up(wanted, start).await {
+                        debug!("{id} could not be taken up: {error}");
+                    }
+                    let until = Instant::now() + self.within;
+                    attempts.postpone(id, until);
+                    until
+                }
+            };
+            next_look = Some(next_look.map_or(due, |other| other.min(due)));
+        }
+        next_look
+    }
+
+    /// The nodes that are wanted here.
+    fn wanted(&self, signals: &Signals) -> BTreeMap<Name, Wanted> {
+        let wanted = signals.iter().filter_map(|(id, signalled)| {
+            let Signal::Running { host, weight, zone, launcher } = &signalled.signal else {
+                return None;
+            };
+            let elsewhere = host.is_some() && self.host.is_some() && *host != self.host;
+            let order = Order { id: id.clone(), weight: *weight, zone: zone.clone() };
+            let (host, launcher) = (host.clone(), launcher.clone());
+            let wanted = Wanted { order, host, launcher, index: signalled.index };
+            (!elsewhere).then(|| (id.clone(), wanted))
+        });
+        wanted.collect()
+    }
+
+    fn is_up(&self, id: &Name, nodes: &[ServiceInstance]) -> bool {
+        let service_id = consul_keys::service_id(&self.cluster, id);
+        nodes.iter().any(|it| it.id == service_id && it.status != CheckStatus::Critical)
+    }
+
+    /// Starts a node, unless it runs, is somebody else's to start, or somebody else was faster.
+    async fn take_up(&self, wanted: &Wanted, start: &impl Start) -> Result<(), LayoutsError> {
+        let order = &wanted.order;
+        let nodes = self.consul.service_instances(SERVICE, Read::consistent()).await?.value;
+        if self.is_up(&order.id, &nodes) {
+            return Ok(());
+        }
+        let directory = self.root.join(order.id.as_str());
+        if is_held(&directory) {
+            debug!("{} is starting, or hangs: its data directory is held", order.id);
+            return Ok(());
+        }
+        let layouts = Layouts::new(self.consul.clone(), self.cluster.clone());
+        let layout = layouts.read().await?.layout;
+        let member = layout
+            .and_then(|layout| layout.members().into_iter().find(|it| it.id == order.id).cloned());
+        if let Some(member) = member {
+            // It is started where its data is, or nowhere.
+            let here = Identity::read(&directory).ok().flatten();
+            if here.is_none_or(|here| here.uuid != member.uuid) {
+                debug!("{} has its data elsewhere", order.id);
+                return Ok(());
+            }
+        }
+        let attempt = Uuid::new_v4();
+        if self.write_attempt(wanted, attempt).await? {
+            info!("{} is wanted: starting it", order.id);
+            let (tell, started) = (self.clone(), start.start(order.clone()));
+            let id = order.id.clone();
+            tokio::spawn(async move {
+                if let Err(failure) = started.await {
+                    warn!("{id} does not run: {failure}");
+                    tell.tell_failure(&id, attempt, failure).await;
+                }
+            });
+        }
+        Ok(())
+    }
+
+    async fn write_attempt(&self, wanted: &Wanted, attempt: Uuid) -> Result<bool, ConsulError> {
+        let launcher = Launcher { name: self.name.clone(), attempt, failure: None };
+        let signal = Signal::Running {
+            host: wanted.host.clone(),
+            weight: wanted.order.weight,
+            zone: wanted.order.zone.clone(),
+            launcher: Some(launcher),
+        };
+        let key = consul_keys::signal(&self.cluster, &wanted.order.id);
+        self.consul.kv_put_cas(&key, &signal.to_json(), wanted.index).await
+    }
+
+    /// Writes into the signal why the attempt failed, as long as it is the last one.
+    async fn tell_failure(&self, id: &Name, attempt: Uuid, failure: String) {
+        let mut backoff = Backoff::default();
+        for _ in 0..TELL_TRIES {
+            match self.try_to_tell(id, attempt, &failure).await {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) => {
+                    debug!("the failure of {id} could not be written: {error}");
+                    tokio::time::sleep(backoff.failed()).await;
+                }
+            }
+        }
+    }
+
+    /// Returns whether there is nothing more to tell.
+    async fn try_to_tell(
+        &self,
+        id: &Name,
+        attempt: Uuid,
+        failure: &str,
+    ) -> Result<bool, ConsulError> {
+        let Some(mut signalled) = signals::read_one(&self.consul, &self.cluster, id).await? else {
+            return Ok(true);
+        };
+        match &mut signalled.signal {
+            Signal::Running { launcher: Some(launcher), .. } if launcher.attempt == attempt => {
+                launcher.failure = Some(failure.to_owned());
+            }
+            _ => return Ok(true),
+        }
+        let key = consul_keys::signal(&self.cluster, id);
+        self.consul.kv_put_cas(&key, &signalled.signal.to_json(), signalled.index).await
+    }
+}
