@@ -4,13 +4,16 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use kv_protocol::signal;
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 use crate::harness::binaries::{kvclient, kvnode};
 use crate::harness::corpus::{self, assert_same_lines, ndjson};
 use crate::harness::dev::Dev;
 use crate::harness::http::Impostor;
 use crate::harness::run::Run;
+use crate::harness::signals::{Signals, running};
 use crate::harness::{Backend, eventually};
 
 /// How long the supervisor may take to bring a node back.
@@ -74,6 +77,53 @@ fn no_node_outlives_its_supervisor() {
             .filter(|node| fs::read(format!("/proc/{node}/cmdline")).is_ok_and(|it| !it.is_empty()))
             .collect();
         if left.is_empty() { Ok(()) } else { Err(format!("{left:?} are left")) }
+    });
+}
+
+#[test]
+fn nodes_that_are_wanted_are_its_own_until_they_are_removed() {
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let mut dev = Dev::start(directory.path(), 2);
+    Signals::at(dev.address()).write("extra", &running(Some("of-whatever-name")));
+    wait_for_children(&dev, 3);
+    let identity = dev.directory.join("nodes/extra/identity.json");
+    eventually("its data", BACK_WITHIN, || fs::metadata(&identity).map_err(|it| it.to_string()));
+
+    // Ctrl-C in a terminal reaches the nodes as well.
+    let nodes = children(&dev);
+    for node in &nodes {
+        kill_process(Pid::from_raw(*node).expect("it has an id"), Signal::INT).expect("it runs");
+    }
+    dev.process.signal(Signal::INT);
+    assert_eq!(dev.process.wait().code(), Some(0));
+    assert!(!nodes.iter().any(|node| Path::new(&format!("/proc/{node}/stat")).exists()));
+
+    let (mut dev, ready) = Dev::start_any(directory.path(), 2, 0);
+    assert_eq!((ready, children(&dev).len()), (3, 3));
+    for id in ["extra", "node-1"] {
+        let identity = fs::read(dev.directory.join("nodes").join(id).join("identity.json"));
+        let identity: Value =
+            serde_json::from_slice(&identity.expect("it has data")).expect("it is JSON");
+        let uuid = identity["uuid"].as_str().and_then(|uuid| uuid.parse().ok());
+        let uuid = uuid.expect("it has a uuid");
+        let signals = Signals::at(dev.address());
+        signals.write(id, &signal::Signal::Stopped { uuid });
+        signals.wait_until_gone(id);
+    }
+    wait_for_children(&dev, 1);
+    assert_eq!(dev.process.terminate().code(), Some(0));
+
+    let (dev, ready) = Dev::start_any(directory.path(), 2, 0);
+    assert_eq!((ready, children(&dev).len()), (1, 1));
+    // Wanted again, it is back.
+    Signals::at(dev.address()).write("extra", &running(None));
+    wait_for_children(&dev, 2);
+}
+
+fn wait_for_children(dev: &Dev, count: usize) {
+    eventually("the nodes that are wanted", BACK_WITHIN, || {
+        let now = children(dev);
+        if now.len() == count { Ok(()) } else { Err(format!("{now:?}")) }
     });
 }
 

@@ -8,6 +8,7 @@
 //! | `durability` | an acknowledged write survives `kill -9` at any time |
 //! | `wire` | a plain ZeroMQ client in any language gets exactly the documented replies |
 //! | `membership` | nodes register, leave, and come back as themselves |
+//! | `signals` | nodes are started and stopped by signals in Consul, each by exactly one |
 //! | `consul_outages` | a Consul that is absent, failing or empty costs no data and confuses nobody |
 //! | `bad_input` | whatever comes in, the answer is a clear error, and everything else goes on |
 //! | `cli` | the command line teaches, and keeps data, words and exit codes apart |
@@ -28,4 +29,5 @@ mod dev;
 mod durability;
 mod membership;
 mod roundtrip;
+mod signals;
 mod wire;

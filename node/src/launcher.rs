@@ -89,7 +89,7 @@ impl Start for NodeLauncher {
         let launcher = self.clone();
         async move {
             let mut started = launcher.spawn(&order)?;
-            info!("starting {}, with its log in {}", order.id, started.log.display());
+            info!("the log of {} is {}", order.id, started.log.display());
             let status = started.child.wait().await.map_err(|error| error.to_string())?;
             if status.success() {
                 return Ok(());

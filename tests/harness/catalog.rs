@@ -19,8 +19,12 @@ const FOLLOW_WITHIN: Duration = Duration::from_secs(20);
 pub(crate) struct Entry {
     /// Its port.
     pub(crate) port: u16,
+    /// Its host and port.
+    pub(crate) address: String,
     /// The uuid that it registered.
     pub(crate) uuid: String,
+    /// The host, weight and zone that it registered.
+    pub(crate) described: [String; 3],
     /// The worst state of its checks.
     pub(crate) status: String,
 }
@@ -38,9 +42,12 @@ pub(crate) fn registered(cluster: &Cluster) -> BTreeMap<String, Entry> {
         // The names happen to be in the order of badness, backwards.
         let status = statuses.min().expect("there is a check");
         let port = service["Port"].as_u64().and_then(|port| u16::try_from(port).ok());
+        let port = port.expect("it has a port");
         let entry = Entry {
-            port: port.expect("it has a port"),
+            port,
+            address: format!("{}:{port}", text(&service["Address"])),
             uuid: text(&service["Meta"]["uuid"]),
+            described: ["host", "weight", "zone"].map(|name| text(&service["Meta"][name])),
             status,
         };
         (text(&service["ID"]), entry)
@@ -64,6 +71,11 @@ pub(crate) fn wait_for_nodes(cluster: &Cluster, expected: &[(&str, &str)]) {
             found.iter().map(|(id, entry)| (id.clone(), entry.status.clone())).collect();
         if states == expected { Ok(()) } else { Err(format!("{found:?}")) }
     });
+}
+
+/// How the node `id` of `cluster` is registered; none where it is not.
+pub(crate) fn entry(cluster: &Cluster, id: &str) -> Option<Entry> {
+    registered(cluster).remove(&format!("{}.{id}", cluster.name()))
 }
 
 /// What Consul keeps for `cluster`, by key.

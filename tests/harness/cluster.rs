@@ -9,8 +9,12 @@ use tempfile::TempDir;
 
 use super::backend::{Backend, ConsulServer};
 use super::binaries::{kvclient, kvnode};
+use super::catalog::{Entry, entry};
+use super::eventually;
+use super::launched::{self, Launched};
 use super::node::Node;
 use super::run::{Output, Run};
+use super::signals::HEEDED_WITHIN;
 
 /// Nodes of a cluster that no other test uses. Everything ends when this is dropped; after a failure
 /// it prints the nodes' logs.
@@ -194,11 +198,43 @@ impl Cluster {
     pub(crate) fn wait_for_layout(&self) {
         for node in &self.nodes {
             let peer = super::peer::Peer::req(&node.endpoint());
-            super::eventually("a layout at the node", super::peer::REPLY_WITHIN, || {
+            eventually("a layout at the node", super::peer::REPLY_WITHIN, || {
                 let reply = peer.ask_json(r#"{"op":"STATUS"}"#);
                 if reply["status"]["layout"].is_null() { Err(reply.to_string()) } else { Ok(()) }
             });
         }
+    }
+
+    /// The process that holds the data directory of the node `id`, whoever started it; none where no
+    /// process does.
+    pub(crate) fn launched(&self, id: &str) -> Option<Launched> {
+        Launched::find(&self.data_directory(), id)
+    }
+
+    /// Waits until the node `id` is registered and passing.
+    ///
+    /// # Panics
+    /// Where it does not come.
+    #[track_caller]
+    pub(crate) fn wait_until_registered(&self, id: &str) -> Entry {
+        eventually(&format!("{id} in Consul's catalog"), HEEDED_WITHIN, || match entry(self, id) {
+            Some(entry) if entry.status == "passing" => Ok(entry),
+            entry => Err(format!("{entry:?}")),
+        })
+    }
+
+    /// Waits until the node `id` is not registered and its process has ended.
+    ///
+    /// # Panics
+    /// Where it stays.
+    #[track_caller]
+    pub(crate) fn wait_until_gone(&self, id: &str) {
+        eventually(&format!("the end of {id}"), HEEDED_WITHIN, || {
+            match (entry(self, id), self.launched(id)) {
+                (None, None) => Ok(()),
+                left => Err(format!("{left:?}")),
+            }
+        });
     }
 
     /// The node with this number.
@@ -233,9 +269,15 @@ impl Drop for Cluster {
             for (number, node) in self.nodes.iter().enumerate() {
                 eprintln!("-- log of node process {number}\n{}--", node.log());
             }
+            for (path, log) in launched::logs(&self.data_directory()) {
+                eprintln!("-- {path}\n{log}--");
+            }
             if let Consul::Own(consul) = &self.consul {
                 eprintln!("-- log of Consul\n{}--", consul.log());
             }
         }
+        // Those that a test has started come first, so that they start no others meanwhile.
+        self.nodes.clear();
+        launched::end_all(self.directory.path());
     }
 }

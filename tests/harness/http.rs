@@ -18,7 +18,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// Where it is not answered with JSON.
 #[track_caller]
 pub(crate) fn get_json(address: &str, path: &str) -> Option<Value> {
-    let answer = get(address, path).unwrap_or_else(|error| panic!("GET {path}: {error}"));
+    let answer = exchange(address, "GET", path, b"");
+    let answer = answer.unwrap_or_else(|error| panic!("GET {path}: {error}"));
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
     if head.contains(" 404 ") {
         return None;
@@ -28,11 +29,39 @@ pub(crate) fn get_json(address: &str, path: &str) -> Option<Value> {
     Some(json.unwrap_or_else(|error| panic!("GET {path}: {error}: {body}")))
 }
 
-fn get(address: &str, path: &str) -> std::io::Result<String> {
+/// Writes `body` to `path`.
+///
+/// # Panics
+/// Where the answer is not that it was done.
+#[track_caller]
+pub(crate) fn put(address: &str, path: &str, body: &[u8]) {
+    change(address, "PUT", path, body);
+}
+
+/// Deletes what is at `path`.
+///
+/// # Panics
+/// Where the answer is not that it was done.
+#[track_caller]
+pub(crate) fn delete(address: &str, path: &str) {
+    change(address, "DELETE", path, b"");
+}
+
+#[track_caller]
+fn change(address: &str, method: &str, path: &str, body: &[u8]) {
+    let answer = exchange(address, method, path, body);
+    let answer = answer.unwrap_or_else(|error| panic!("{method} {path}: {error}"));
+    let done = answer.split_once("\r\n\r\n").is_some_and(|(_, body)| body.trim() == "true");
+    assert!(done, "{method} {path}: {answer}");
+}
+
+fn exchange(address: &str, method: &str, path: &str, body: &[u8]) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(ANSWER_WITHIN))?;
     // HTTP/1.0: the answer ends with the connection, and is not in chunks.
-    write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
+    let length = body.len();
+    write!(stream, "{method} {path} HTTP/1.0\r\ncontent-length: {length}\r\n\r\n")?;
+    stream.write_all(body)?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer)

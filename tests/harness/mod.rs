@@ -4,6 +4,7 @@
 //! - [`process`]: one running program; [`run`]: one that is expected to end;
 //! - [`backend`]: the Consul that a test uses, embedded or real ([`consul`]);
 //! - [`dev`]: `kvnode dev`; [`cluster`] and [`node`]: nodes that a test starts one by one;
+//! - [`launched`]: nodes that other nodes have started; [`signals`]: what has them started;
 //! - [`peer`], [`zmtp`], [`http`]: plain ZeroMQ, raw ZeroMQ frames and plain HTTP; [`catalog`]: what
 //!   Consul says;
 //! - [`library`]: the client's library;
@@ -23,11 +24,13 @@ pub(crate) mod corpus;
 pub(crate) mod dev;
 mod environment;
 pub(crate) mod http;
+pub(crate) mod launched;
 pub(crate) mod library;
 pub(crate) mod node;
 pub(crate) mod peer;
 pub(crate) mod process;
 pub(crate) mod run;
+pub(crate) mod signals;
 pub(crate) mod wait;
 pub(crate) mod zmtp;
 

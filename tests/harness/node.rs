@@ -89,6 +89,11 @@ impl Node {
         identity["uuid"].as_str().expect("it has a uuid").to_owned()
     }
 
+    /// The id of the node's process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// The node's process.
     pub(crate) fn process(&mut self) -> &mut Process {
         &mut self.process
