@@ -9,6 +9,7 @@
 //! | `wire` | a plain ZeroMQ client in any language gets exactly the documented replies |
 //! | `membership` | nodes register, leave, and come back as themselves |
 //! | `signals` | nodes are started and stopped by signals in Consul, each by exactly one |
+//! | `rebalance` | nodes come and go and strategies change while every key stays where it can be found |
 //! | `consul_outages` | a Consul that is absent, failing or empty costs no data and confuses nobody |
 //! | `bad_input` | whatever comes in, the answer is a clear error, and everything else goes on |
 //! | `cli` | the command line teaches, and keeps data, words and exit codes apart |
@@ -28,6 +29,7 @@ mod consul_outages;
 mod dev;
 mod durability;
 mod membership;
+mod rebalance;
 mod roundtrip;
 mod signals;
 mod wire;

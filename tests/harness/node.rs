@@ -37,7 +37,7 @@ impl Node {
     #[track_caller]
     pub(crate) fn spawn(name: &str, args: Vec<OsString>, home: &Path) -> Self {
         let log = home.join("logs").join(format!("{name}.log"));
-        let process = start(&args, home, &log);
+        let process = start(&args, home, &log, &[]);
         Self { args, home: home.to_owned(), log, process, ready: None }
     }
 
@@ -141,7 +141,18 @@ impl Node {
         let more = more.iter().map(OsString::from);
         let args: Vec<OsString> = self.args.iter().cloned().chain(more).collect();
         self.process.kill();
-        self.process = start(&args, &self.home, &self.log);
+        self.process = start(&args, &self.home, &self.log, &[]);
+        self.wait_until_ready();
+    }
+
+    /// [`Node::restart`] with a variable set.
+    ///
+    /// # Panics
+    /// Where it does not become ready.
+    #[track_caller]
+    pub(crate) fn restart_with_env(&mut self, name: &str, value: &str) {
+        self.process.kill();
+        self.process = start(&self.args, &self.home, &self.log, &[(name, value)]);
         self.wait_until_ready();
     }
 
@@ -153,7 +164,7 @@ impl Node {
     #[track_caller]
     pub(crate) fn try_restart(&mut self) -> Result<(), ExitStatus> {
         self.process.kill();
-        self.process = start(&self.args, &self.home, &self.log);
+        self.process = start(&self.args, &self.home, &self.log, &[]);
         let line = self.process.line_or_end("ready: ")?;
         self.ready = Some(Ready::parse(&line));
         Ok(())
@@ -185,9 +196,10 @@ impl Ready {
     }
 }
 
-fn start(args: &[OsString], home: &Path, log: &Path) -> Process {
+fn start(args: &[OsString], home: &Path, log: &Path, env: &[(&str, &str)]) -> Process {
     let mut command = Command::new(kvnode());
     isolate(&mut command, home);
     command.args(args).arg("--stop-with-stdin").env("RUST_LOG", "info,sled=error");
+    command.envs(env.iter().copied());
     Process::start("kvnode", &mut command, log)
 }

@@ -138,6 +138,20 @@ impl Process {
         })
     }
 
+    /// Waits until it ends by itself, or for some time. Gives how it ended, if it did.
+    pub(crate) fn wait_at_most(&mut self, within: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + within;
+        loop {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Some(status);
+            }
+            if Instant::now() >= deadline {
+                return None;
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
     /// Asks it to stop and waits until it has.
     ///
     /// # Panics

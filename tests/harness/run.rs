@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -21,6 +21,15 @@ pub(crate) struct Run {
     command: Command,
     home: PathBuf,
     stdin: Vec<u8>,
+}
+
+/// A command that runs. It is killed when this is dropped.
+pub(crate) struct Running {
+    command: String,
+    home: PathBuf,
+    child: Child,
+    /// Those who read its output and write its input.
+    threads: Option<([JoinHandle<Vec<u8>>; 2], JoinHandle<()>)>,
 }
 
 /// What a command did.
@@ -72,7 +81,16 @@ impl Run {
     /// # Panics
     /// Where it cannot be started or does not end.
     #[track_caller]
-    pub(crate) fn output(mut self) -> Output {
+    pub(crate) fn output(self) -> Output {
+        self.spawn().output()
+    }
+
+    /// Starts it.
+    ///
+    /// # Panics
+    /// Where it cannot be started.
+    #[track_caller]
+    pub(crate) fn spawn(mut self) -> Running {
         let mut child = self
             .command
             .stdin(Stdio::piped())
@@ -81,32 +99,66 @@ impl Run {
             .spawn()
             .unwrap_or_else(|error| panic!("{:?}: {error}", self.command));
         let mut stdin = child.stdin.take().expect("standard input is piped");
-        let stdout = collect(child.stdout.take());
-        let stderr = collect(child.stderr.take());
+        let streams = [collect(child.stdout.take()), collect(child.stderr.take())];
         // A program may end without having read all.
-        let feeder = std::thread::spawn(move || stdin.write_all(&self.stdin));
-        let command = format!("{:?}", self.command);
+        let feeder = std::thread::spawn(move || {
+            let _ = stdin.write_all(&self.stdin);
+        });
+        let threads = Some((streams, feeder));
+        Running { command: format!("{:?}", self.command), home: self.home, child, threads }
+    }
+}
+
+impl Running {
+    /// Waits until it ends by itself.
+    ///
+    /// # Panics
+    /// Where it does not.
+    #[track_caller]
+    pub(crate) fn output(mut self) -> Output {
+        let command = self.command.clone();
         let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            eventually(&command, END_WITHIN, || match child.try_wait() {
+            eventually(&command, END_WITHIN, || match self.child.try_wait() {
                 Ok(Some(status)) => Ok(status),
                 Ok(None) => Err("it is running".to_owned()),
                 Err(error) => Err(error.to_string()),
             })
         }));
-        if ended.is_err() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        let _ = feeder.join();
-        let join = |reader: JoinHandle<Vec<u8>>| reader.join().unwrap_or_default();
-        let (stdout, stderr) = (join(stdout), join(stderr));
         match ended {
-            Ok(status) => Output { command, home: self.home, status, stdout, stderr },
+            Ok(status) => self.collected(status),
             Err(panic) => {
-                eprintln!("{}", String::from_utf8_lossy(&stderr));
+                eprintln!("{}", self.kill());
                 std::panic::resume_unwind(panic)
             }
         }
+    }
+
+    /// Kills it without warning, where it has not ended.
+    ///
+    /// # Panics
+    /// Where it cannot be waited for.
+    #[track_caller]
+    pub(crate) fn kill(mut self) -> Output {
+        let _ = self.child.kill();
+        let status = self.child.wait().expect("a child can be waited for");
+        self.collected(status)
+    }
+
+    fn collected(mut self, status: ExitStatus) -> Output {
+        let ([stdout, stderr], feeder) = self.threads.take().expect("it is collected once");
+        let _ = feeder.join();
+        let join = |reader: JoinHandle<Vec<u8>>| reader.join().unwrap_or_default();
+        let (stdout, stderr) = (join(stdout), join(stderr));
+        let (command, home) = (self.command.clone(), self.home.clone());
+        Output { command, home, status, stdout, stderr }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Either fails only where it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

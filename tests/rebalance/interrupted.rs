@@ -33,7 +33,8 @@ fn is_at_rest(cluster: &Cluster) -> bool {
 /// Stores and reads keys all over the store.
 #[track_caller]
 fn assert_serves(cluster: &Cluster) {
-    let lines: String = (0..200).map(|n| format!("{{\"key\":\"probe-{n}\",\"value\":\"{n}\"}}\n")).collect();
+    let lines: String =
+        (0..200).map(|n| format!("{{\"key\":\"probe-{n}\",\"value\":\"{n}\"}}\n")).collect();
     cluster.kvclient(&["import"]).stdin(lines).output().success();
     for number in [0, 99, 199] {
         let get = cluster.kvclient(&["get", &format!("probe-{number}")]).output().success();
@@ -95,7 +96,11 @@ fn a_rebalance_is_paused_resumed_and_undone(backend: Backend) {
     let mover = cluster.kvclient(&["migrate", "--to", "hrw", "--throttle", "1"]).spawn();
     eventually("the move to begin", Duration::from_secs(20), || {
         let status = status(&cluster);
-        if status["mover"]["keys_copied"].as_u64() > Some(0) { Ok(()) } else { Err(status.to_string()) }
+        if status["mover"]["keys_copied"].as_u64() > Some(0) {
+            Ok(())
+        } else {
+            Err(status.to_string())
+        }
     });
     mover.kill();
     cluster.kvclient(&["rebalance", "abort"]).output().success().says(&["at rest"]);
@@ -106,11 +111,16 @@ fn a_rebalance_is_paused_resumed_and_undone(backend: Backend) {
 fn two_movers_do_not_disturb_each_other(backend: Backend) {
     let cluster = Cluster::start(backend, 2);
     let lines = import(&cluster, 100_000);
-    let mover = cluster.kvclient(&["migrate", "--to", "consistent-hash", "--throttle", "2"]).spawn();
+    let mover =
+        cluster.kvclient(&["migrate", "--to", "consistent-hash", "--throttle", "2"]).spawn();
     eventually("the move to begin", Duration::from_secs(20), || {
         if is_at_rest(&cluster) { Err("it is at rest".to_owned()) } else { Ok(()) }
     });
-    cluster.kvclient(&["migrate", "--to", "hrw"]).output().code(4).says(&["a rebalance is under way"]);
+    cluster
+        .kvclient(&["migrate", "--to", "hrw"])
+        .output()
+        .code(4)
+        .says(&["a rebalance is under way"]);
     cluster.kvclient(&["add-node"]).output().code(4).says(&["a rebalance is under way"]);
     let second = cluster.kvclient(&["rebalance", "resume"]).output().code(4);
     second.says(&["is moving the data already"]);
@@ -122,10 +132,15 @@ fn two_movers_do_not_disturb_each_other(backend: Backend) {
 fn a_consul_that_is_away_only_pauses_the_move(backend: Backend) {
     let mut cluster = Cluster::start_with_own_consul(backend, 3);
     let lines = import(&cluster, 100_000);
-    let mover = cluster.kvclient(&["migrate", "--to", "consistent-hash", "--throttle", "2"]).spawn();
+    let mover =
+        cluster.kvclient(&["migrate", "--to", "consistent-hash", "--throttle", "2"]).spawn();
     eventually("the move to begin", Duration::from_secs(20), || {
         let status = status(&cluster);
-        if status["mover"]["keys_copied"].as_u64() > Some(0) { Ok(()) } else { Err(status.to_string()) }
+        if status["mover"]["keys_copied"].as_u64() > Some(0) {
+            Ok(())
+        } else {
+            Err(status.to_string())
+        }
     });
     cluster.own_consul().restart_empty();
     mover.output().success();

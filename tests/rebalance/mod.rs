@@ -43,14 +43,22 @@ fn assert_holds(cluster: &Cluster, lines: &str) {
 /// Runs `fsck` once no node has anything left to remove.
 #[track_caller]
 fn fsck(cluster: &Cluster) -> Value {
-    crate::harness::eventually("old copies to be gone", crate::harness::peer::REPLY_WITHIN * 3, || {
-        let report = cluster.kvclient(&["fsck", "--output", "json"]).output().success().json();
-        assert_eq!((&report["strays"], &report["duplicates"]), (&0.into(), &0.into()), "{report}");
-        match report["clearing"].as_array().map(Vec::len) {
-            Some(0) => Ok(report),
-            _ => Err(report.to_string()),
-        }
-    })
+    crate::harness::eventually(
+        "old copies to be gone",
+        crate::harness::peer::REPLY_WITHIN * 3,
+        || {
+            let report = cluster.kvclient(&["fsck", "--output", "json"]).output().success().json();
+            assert_eq!(
+                (&report["strays"], &report["duplicates"]),
+                (&0.into(), &0.into()),
+                "{report}"
+            );
+            match report["clearing"].as_array().map(Vec::len) {
+                Some(0) => Ok(report),
+                _ => Err(report.to_string()),
+            }
+        },
+    )
 }
 
 /// What `status` says.
