@@ -1,7 +1,7 @@
 //! Following the layout: what Consul pushes is judged, installed, or given back.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use kv_protocol::consul::{Backoff, Consul, ConsulError};
@@ -16,7 +16,7 @@ use crate::store::StoreError;
 use crate::writer::Work;
 
 /// However often clients name a newer layout, Consul is asked for it at most this often.
-const ASK_SPACING: Duration = Duration::from_millis(100);
+const ASK_SPACING: Duration = Duration::from_millis(20);
 
 /// Why a layout was not installed.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,15 @@ pub enum FollowError {
     /// The node is stopping.
     #[error("the node is stopping")]
     Stopping,
+}
+
+/// Why Consul is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// Something may have changed there.
+    News,
+    /// A client knows a newer layout, or says so.
+    Wanted,
 }
 
 /// Keeps the node's layout at what Consul says.
@@ -61,6 +70,10 @@ impl Follower {
     /// # Errors
     /// [`FollowError`]; what was installed stays installed.
     pub async fn catch_up(&self) -> Result<(), FollowError> {
+        self.obey(Cause::News).await
+    }
+
+    async fn obey(&self, cause: Cause) -> Result<(), FollowError> {
         let offered = self.layouts.read().await?;
         let guard = self.guard.load_full();
         let Some(layout) = offered.layout else {
@@ -73,7 +86,11 @@ impl Follower {
         };
         match (guard.judge(&layout), guard.installed()) {
             (Verdict::Install, _) => {
-                let installed = self.layouts.complete(layout, self.uuid).await?;
+                let completed = self.layouts.complete(layout, self.uuid, guard.installed()).await;
+                let installed = completed.map_err(|error| match error {
+                    LayoutsError::NotHere(error) => FollowError::Refused(error.to_string()),
+                    error => error.into(),
+                })?;
                 let (reply, result) = oneshot::channel();
                 let install = Work::Install(Box::new(installed), reply);
                 self.work.send(install).map_err(|_| FollowError::Stopping)?;
@@ -87,7 +104,7 @@ impl Follower {
                 }
                 Ok(())
             }
-            (Verdict::Current, Some(installed)) => {
+            (Verdict::Current, Some(installed)) if cause == Cause::News => {
                 Ok(self.layouts.restore_parts(installed).await?)
             }
             (Verdict::Current | Verdict::Restore, _) => Ok(()),
@@ -141,17 +158,20 @@ impl Follower {
 
     async fn act(&self, mut changed: tokio::sync::watch::Receiver<()>) {
         let mut backoff = Backoff::default();
+        let mut cause = Cause::News;
         loop {
-            match self.catch_up().await {
+            let asked_at = Instant::now();
+            match self.obey(cause).await {
                 Ok(()) => {
                     backoff.succeeded();
-                    tokio::select! {
-                        _ = changed.changed() => {}
+                    cause = tokio::select! {
+                        _ = changed.changed() => Cause::News,
                         () = self.layout_wanted.notified() => {
                             debug!("a client knows a newer layout: asking Consul for it");
-                            tokio::time::sleep(ASK_SPACING).await;
+                            tokio::time::sleep_until((asked_at + ASK_SPACING).into()).await;
+                            Cause::Wanted
                         }
-                    }
+                    };
                 }
                 Err(FollowError::Stopping) => return,
                 Err(FollowError::Layouts(LayoutsError::Consul(error))) => {

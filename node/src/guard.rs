@@ -1,30 +1,17 @@
-//! Who may do what: the pure rules by which a node refuses what it does not own.
+//! Who may do what: a request's circumstances against what the node knows.
 //!
 //! A node never runs a strategy. It knows, durably, the layout that it has installed, and every
-//! request for a key passes here first. The rules see no socket, no clock and no file.
+//! request passes here first. The rules themselves are in [`crate::rights`]; like them, this sees no
+//! socket, no clock and no file.
 
-use kv_protocol::digest::Digest;
-use kv_protocol::layout::{Layout, LayoutError, Table};
-use kv_protocol::partition::{Partition, key_hash};
-use kv_protocol::refusal::{ErrorCode, Refusal};
-use kv_protocol::reply::InstalledLayout;
+use kv_protocol::layout::Layout;
+use kv_protocol::partition::Partition;
+use kv_protocol::refusal::{ErrorCode, Refusal, bad_request};
 use kv_protocol::request::Context;
 use uuid::Uuid;
 
-/// A layout with what belongs to it, seen from one node.
-#[derive(Debug)]
-pub struct Installed {
-    /// The layout.
-    pub layout: Layout,
-    /// The owners of every partition.
-    pub table: Table,
-    /// The strategy's bytes. The node does not run them; it keeps them so that a Consul that lost
-    /// everything can be given them back.
-    pub strategy: Vec<u8>,
-    /// The node's index among the members, none where it is not a member.
-    index: Option<u16>,
-    owned: u32,
-}
+pub use crate::installed::{InstallError, Installed};
+use crate::rights::{Denied, Right, Role};
 
 /// What a node knows about its rights.
 #[derive(Debug)]
@@ -37,6 +24,8 @@ pub struct Guard {
 #[derive(Clone, Copy, Debug)]
 pub struct Admitted<'a> {
     installed: &'a Installed,
+    /// The epoch under which the request was made; none where it does not say.
+    epoch: Option<u64>,
 }
 
 /// What is to be done with a layout that Consul offers.
@@ -52,46 +41,6 @@ pub enum Verdict {
     Refuse(String),
 }
 
-impl Installed {
-    /// Puts a layout together with its table and strategy, for the node with this `uuid`.
-    ///
-    /// # Errors
-    /// [`LayoutError::Table`] where table or strategy are not those that the layout names.
-    pub fn new(
-        layout: Layout,
-        table: &[u8],
-        strategy: Vec<u8>,
-        uuid: Uuid,
-    ) -> Result<Self, LayoutError> {
-        let table = Table::parse(table, &layout, &layout.placement)?;
-        let digest = Digest::of(&strategy);
-        if digest != layout.placement.strategy.sha256 {
-            return Err(LayoutError::Table(format!(
-                "the strategy's digest is {digest}, the layout names {}",
-                layout.placement.strategy.sha256
-            )));
-        }
-        let members = (0_u16..).zip(&layout.placement.members);
-        let index = members.into_iter().find(|(_, it)| it.uuid == uuid).map(|(index, _)| index);
-        let owned = index.map_or(0, |index| table.owned_by(index).map(|_| 1).sum());
-        Ok(Self { layout, table, strategy, index, owned })
-    }
-
-    /// What the node says of it in its status.
-    #[must_use]
-    pub fn summary(&self) -> InstalledLayout {
-        InstalledLayout {
-            cluster: self.layout.cluster,
-            epoch: self.layout.epoch,
-            partitions_owned: self.owned,
-        }
-    }
-
-    fn owns(&self, partition: Partition) -> bool {
-        self.index.is_some() && self.table.owner(partition) == self.index
-    }
-}
-
 impl Guard {
     /// The guard of the node with this `uuid` and, where it has one, its installed layout.
     #[must_use]
@@ -105,11 +54,23 @@ impl Guard {
         self.installed.as_ref()
     }
 
+    /// Whether a client knows a newer layout of this node's cluster than the node has.
+    #[must_use]
+    pub fn is_behind(&self, context: &Context) -> bool {
+        let layout = self.installed.as_ref().map(|it| &it.layout);
+        let is_foreign = match (context.cluster, layout) {
+            (Some(wanted), Some(layout)) => wanted != layout.cluster,
+            _ => false,
+        };
+        let epoch = layout.map_or(0, |layout| layout.epoch);
+        !is_foreign && context.epoch.is_some_and(|wanted| wanted > epoch)
+    }
+
     /// Checks what a client believes against what the node knows.
     ///
     /// # Errors
-    /// `wrong_node`, `no_layout`, `wrong_cluster`, `stale_epoch`, or `retry` where the client's
-    /// layout is newer than the node's.
+    /// `wrong_node`, `no_layout`, `wrong_cluster`, or `retry` where the client's layout is newer than
+    /// the node's.
     pub fn admit(&self, context: &Context) -> Result<Admitted<'_>, Refusal> {
         if context.node.is_some_and(|node| node != self.uuid) {
             return Err(Refusal::new(
@@ -123,7 +84,7 @@ impl Guard {
                 "this node belongs to no layout yet: the cluster's first kvclient creates one",
             ));
         };
-        let (cluster, epoch) = (installed.layout.cluster, installed.layout.epoch);
+        let cluster = installed.layout.cluster;
         if context.cluster.is_some_and(|wanted| wanted != cluster) {
             return Err(Refusal::new(
                 ErrorCode::WrongCluster,
@@ -132,19 +93,11 @@ impl Guard {
                 ),
             ));
         }
-        match context.epoch {
-            Some(wanted) if wanted < epoch => Err(Refusal::new(
-                ErrorCode::StaleEpoch,
-                format!("the layout of epoch {wanted} is outdated: fetch epoch {epoch} from Consul"),
-            )
-            .at_epoch(epoch)),
-            Some(wanted) if wanted > epoch => Err(Refusal::new(
-                ErrorCode::Retry,
-                format!("this node has epoch {epoch} installed and is fetching epoch {wanted}: try again"),
-            )
-            .at_epoch(epoch)),
-            _ => Ok(Admitted { installed }),
+        let admitted = Admitted { installed, epoch: context.epoch };
+        if self.is_behind(context) {
+            return Err(admitted.refuse(Denied::Newer, None));
         }
+        Ok(admitted)
     }
 
     /// Judges a layout that Consul offers.
@@ -171,54 +124,141 @@ impl Guard {
     }
 }
 
-impl Admitted<'_> {
+impl<'a> Admitted<'a> {
+    /// The layout under which the request is carried out.
+    #[must_use]
+    pub fn installed(&self) -> &'a Installed {
+        self.installed
+    }
+
     /// The epoch under which the request is carried out.
     #[must_use]
     pub fn epoch(&self) -> u64 {
         self.installed.layout.epoch
     }
 
-    /// Checks that the node owns `key`.
+    /// The right to deal with `key`.
     ///
     /// # Errors
-    /// `not_owner`.
-    pub fn check_key(&self, key: &str) -> Result<(), Refusal> {
-        self.check_partition(self.installed.layout.partitions.partition(key_hash(key)))
+    /// `stale_epoch`, `retry` or `not_owner`.
+    pub fn right_to_key(&self, key: &str) -> Result<Right, Refusal> {
+        self.right_to(self.installed.partition_of(key))
     }
 
-    /// Checks that the node owns `partition`.
+    /// The right to deal with the keys of `partition`.
     ///
     /// # Errors
-    /// `not_owner`, or `bad_request` where there is no such partition.
-    pub fn check_partition(&self, partition: Partition) -> Result<(), Refusal> {
-        let layout = &self.installed.layout;
-        if self.installed.owns(partition) {
-            return Ok(());
+    /// As [`Self::right_to_key`], or `bad_request` where there is no such partition.
+    pub fn right_to(&self, partition: Partition) -> Result<Right, Refusal> {
+        let role = self.role(partition)?;
+        role.right(self.epoch(), self.installed.since(partition), self.epoch)
+            .map_err(|denied| self.refuse(denied, Some(partition)))
+    }
+
+    /// Checks that the node can tell how much is in `partition`: that it owns it or hands it over.
+    ///
+    /// # Errors
+    /// As [`Self::right_to`].
+    pub fn check_countable(&self, partition: Partition) -> Result<(), Refusal> {
+        let role = self.role(partition)?;
+        match role.right(self.epoch(), self.installed.since(partition), self.epoch) {
+            Ok(Right::Owner | Right::Source) => Ok(()),
+            Ok(Right::Destination { .. }) => Err(self.refuse(Denied::Frozen, Some(partition))),
+            Err(Denied::Frozen) if role == Role::FrozenSource => Ok(()),
+            Err(denied) => Err(self.refuse(denied, Some(partition))),
         }
-        let Some(owner) = self.installed.table.owner(partition) else {
-            return Err(kv_protocol::refusal::bad_request(format!(
-                "there is no partition {partition}: the cluster has {}",
-                layout.partitions.get()
-            )));
+    }
+
+    /// Checks that a request for all that the node owns means what the node has installed.
+    ///
+    /// # Errors
+    /// `stale_epoch`, or `retry` where it names no epoch while partitions are moving here: what is
+    /// moving is left out of the answer, and its sender could not know.
+    pub fn check_whole(&self) -> Result<(), Refusal> {
+        match self.epoch {
+            None if self.installed.is_moving() => Err(Refusal::new(
+                ErrorCode::Retry,
+                "partitions are moving between this node and others, so it cannot say what it has without leaving something out: try again later, or read through kvclient",
+            )
+            .at_epoch(self.epoch())),
+            _ => self.check_current(),
+        }
+    }
+
+    /// Checks that the request, if it names an epoch, names the one that is installed.
+    ///
+    /// # Errors
+    /// `stale_epoch`.
+    pub fn check_current(&self) -> Result<(), Refusal> {
+        match self.epoch {
+            Some(epoch) if epoch < self.epoch() => Err(self.refuse(Denied::Stale, None)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks that the request names the epoch that is installed, as everything has to that is part
+    /// of a move; `op` is what it asks for.
+    ///
+    /// # Errors
+    /// `stale_epoch`, or `bad_request` where it names none.
+    pub fn check_exact(&self, op: &str) -> Result<(), Refusal> {
+        match self.epoch {
+            None => Err(bad_request(format!("\"epoch\" is missing in {op}"))),
+            Some(_) => self.check_current(),
+        }
+    }
+
+    /// The refusal of a request for `partition`, or for the node as a whole.
+    #[must_use]
+    pub fn refuse(&self, denied: Denied, partition: Option<Partition>) -> Refusal {
+        let installed = self.epoch();
+        let of = |partition: Option<Partition>| partition.map_or(0, |it| it.0);
+        let server = || partition.map_or("?", |it| self.installed.server_of(it));
+        let (code, message) = match denied {
+            Denied::Newer => (
+                ErrorCode::Retry,
+                format!(
+                    "this node has epoch {installed} installed and is fetching epoch {}: try again",
+                    self.epoch.unwrap_or_default()
+                ),
+            ),
+            Denied::Stale => (
+                ErrorCode::StaleEpoch,
+                format!(
+                    "the layout of epoch {} is outdated: fetch epoch {installed} from Consul",
+                    self.epoch.unwrap_or_default()
+                ),
+            ),
+            Denied::Frozen => (
+                ErrorCode::Retry,
+                format!(
+                    "partition {} is being handed over to {} just now: try again",
+                    of(partition),
+                    server()
+                ),
+            ),
+            Denied::Moving => (
+                ErrorCode::Retry,
+                format!(
+                    "partition {} is moving to {}, which takes its writes already: read it there, or try again",
+                    of(partition),
+                    server()
+                ),
+            ),
+            Denied::NotOwner => (
+                ErrorCode::NotOwner,
+                format!("partition {} belongs to {} in epoch {installed}", of(partition), server()),
+            ),
         };
-        let owner =
-            layout.placement.members.get(usize::from(owner)).map_or("?", |it| it.id.as_str());
-        Err(Refusal::new(
-            ErrorCode::NotOwner,
-            format!("partition {partition} belongs to {owner} in epoch {}", layout.epoch),
-        )
-        .at_epoch(layout.epoch))
+        Refusal::new(code, message).at_epoch(installed)
     }
 
-    /// Whether the node owns the key with this hash.
-    #[must_use]
-    pub fn owns_hash(&self, hash: u64) -> bool {
-        self.installed.owns(self.installed.layout.partitions.partition(hash))
-    }
-
-    /// The smallest and the largest hash in `partition`.
-    #[must_use]
-    pub fn hash_range(&self, partition: Partition) -> (u64, u64) {
-        self.installed.layout.partitions.hash_range(partition)
+    fn role(&self, partition: Partition) -> Result<Role, Refusal> {
+        self.installed.role(partition).ok_or_else(|| {
+            bad_request(format!(
+                "there is no partition {partition}: the cluster has {}",
+                self.installed.layout.partitions.get()
+            ))
+        })
     }
 }

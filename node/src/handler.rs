@@ -14,16 +14,17 @@ use arc_swap::ArcSwap;
 use kv_protocol::frame::Envelope;
 use kv_protocol::partition::key_hash;
 use kv_protocol::refusal::{ErrorCode, Refusal};
-use kv_protocol::reply::{Content, Done, NodeStatus, Outcome, Reply};
-use kv_protocol::request::{Command, Operation, Request, RequestId, Style};
+use kv_protocol::reply::{Content, InstalledLayout, NodeStatus, Reply};
+use kv_protocol::request::{Command, Digest, Operation, Request, RequestId, Side, Style};
 use tokio::sync::Notify;
 
 use crate::disk::Disk;
-use crate::guard::{Admitted, Guard};
+use crate::guard::{Admitted, Guard, Installed};
 use crate::identity::Identity;
 use crate::reader::{self, ReplyBudget};
-use crate::refusals::{from_store, shutting_down};
-use crate::store::{StorageKey, Store};
+use crate::refusals::shutting_down;
+use crate::staging;
+use crate::store::Store;
 use crate::writer::{Finished, Gauges, Job, Size, Work};
 
 /// The most requests that wait for the writer.
@@ -161,24 +162,24 @@ impl<P> Handler<P> {
     }
 
     fn carry_out(&mut self, peer: P, request: Request<'_>) -> Disposition<P> {
-        let guard = self.resources.guard.load_full();
-        if matches!(request.command, Command::Status) {
-            let content = Content::Status(Box::new(self.status(&guard)));
-            return Disposition::Answered(peer, encode(request.id, request.style, content));
-        }
-        let admitted = match guard.admit(&request.context) {
-            Ok(admitted) => admitted,
-            Err(refusal) => {
-                if refusal.code == ErrorCode::Retry {
-                    self.resources.layout_wanted.notify_one();
-                }
-                return Disposition::Answered(peer, refuse(request.id, refusal));
+        loop {
+            let guard = self.resources.guard.load_full();
+            if guard.is_behind(&request.context) {
+                self.resources.layout_wanted.notify_one();
             }
-        };
-        if let Some(content) = self.answer_at_once(admitted, &request.command) {
-            return Disposition::Answered(peer, encode(request.id, request.style, content));
+            let content = match (&request.command, guard.admit(&request.context)) {
+                (Command::Status, _) => Some(Content::Status(Box::new(self.status(&guard)))),
+                (_, Err(refusal)) => Some(Content::Refused(refusal)),
+                (command, Ok(admitted)) => self.answer_at_once(admitted, command),
+            };
+            let Some(content) = content else { return self.queue(peer, request) };
+            // What was read may have been removed meanwhile, because another layout was installed:
+            // then its absence says nothing.
+            if Arc::ptr_eq(&guard, &self.resources.guard.load()) {
+                let frames = encode(request.id, request.style, content);
+                return Disposition::Answered(peer, frames);
+            }
         }
-        self.queue(peer, request)
     }
 
     /// Answers a read of what is durable; none where the writer has to be asked.
@@ -186,7 +187,7 @@ impl<P> Handler<P> {
         let store = &self.resources.store;
         let content = match command {
             Command::One(operation) if self.is_settled(operation) => {
-                match self.read(admitted, operation.key()) {
+                match staging::read(admitted, store, operation.key()) {
                     Ok(done) => Content::One { key: operation.key().to_owned(), done },
                     Err(refusal) => Content::Refused(refusal),
                 }
@@ -194,15 +195,12 @@ impl<P> Handler<P> {
             Command::Batch(operations) if operations.iter().all(|it| self.is_settled(it)) => {
                 let mut budget = ReplyBudget::default();
                 let read = |it: &Operation<'_>| {
-                    budget.carry_out(it.borrowed(), |it| self.read(admitted, it.key()))
+                    budget.carry_out(it.borrowed(), |it| staging::read(admitted, store, it.key()))
                 };
                 Content::Batch(operations.iter().map(read).collect())
             }
-            Command::Scan(scan) if self.writing.is_empty() => {
-                reader::page(store, admitted, scan).map_or_else(Content::Refused, Content::Page)
-            }
-            Command::GetAll if self.writing.is_empty() => {
-                reader::all(store, admitted).map_or_else(Content::Refused, Content::Page)
+            command if self.can_be_read(command) => {
+                reader::answer(store, admitted, command).unwrap_or_else(Content::Refused)
             }
             _ => return None,
         };
@@ -214,15 +212,21 @@ impl<P> Handler<P> {
         Some(content)
     }
 
+    /// Whether `command` reads many keys of which none is being written.
+    fn can_be_read(&self, command: &Command<'_>) -> bool {
+        match command {
+            // What moves away is frozen, and was durable before the layout was installed.
+            Command::Fetch(_) | Command::Digest(Digest { side: Side::Source, .. }) => true,
+            Command::Scan(_) | Command::GetAll | Command::Count(_) | Command::Stored { .. } => {
+                self.writing.is_empty()
+            }
+            _ => false,
+        }
+    }
+
     /// Whether `operation` reads a key that is not being written.
     fn is_settled(&self, operation: &Operation<'_>) -> bool {
         !operation.is_write() && !self.writing.contains_key(&key_hash(operation.key()))
-    }
-
-    fn read(&self, admitted: Admitted<'_>, key: &str) -> Outcome {
-        admitted.check_key(key)?;
-        let record = self.resources.store.get(&StorageKey::new(key));
-        record.map(Done::Read).map_err(|error| from_store(&error))
     }
 
     fn queue(&mut self, peer: P, request: Request<'_>) -> Disposition<P> {
@@ -237,10 +241,13 @@ impl<P> Handler<P> {
             );
             return Disposition::Answered(peer, refuse(request.id, refusal));
         }
+        let written = match written_hashes(&request.command) {
+            Ok(written) => written,
+            Err(refusal) => return Disposition::Answered(peer, refuse(request.id, refusal)),
+        };
         let ticket = self.ticket_next;
         self.ticket_next += 1;
         let command = request.command.into_owned();
-        let written = written_hashes(&command);
         let job = Job { ticket, context: request.context, command };
         if self.resources.work.send(Work::Request(job)).is_err() {
             return Disposition::Answered(peer, refuse(request.id, shutting_down()));
@@ -259,11 +266,17 @@ impl<P> Handler<P> {
 
     fn status(&self, guard: &Guard) -> NodeStatus {
         let Resources { identity, gauges, disk, value_bytes_max, .. } = &self.resources;
+        // Before that, others must not go by the layout that is installed.
+        let epoch = gauges.epoch.load(Ordering::Acquire);
+        let shown = |installed: &Installed| {
+            let summary = installed.summary();
+            InstalledLayout { epoch: epoch.min(summary.epoch), ..summary }
+        };
         NodeStatus {
             node: identity.id.clone(),
             uuid: identity.uuid,
             cluster_name: identity.cluster.clone(),
-            layout: guard.installed().map(crate::guard::Installed::summary),
+            layout: guard.installed().filter(|_| epoch > 0).map(shown),
             keys: gauges.keys.load(Ordering::Relaxed),
             bytes: gauges.bytes.load(Ordering::Relaxed),
             value_bytes_max: *value_bytes_max as u64,
@@ -271,18 +284,26 @@ impl<P> Handler<P> {
             disk_room_bytes: disk.room_bytes().unwrap_or_default(),
             uptime_s: self.started_at.elapsed().as_secs(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            partitions_to_clear: 0,
+            partitions_to_clear: gauges.partitions_to_clear.load(Ordering::Relaxed),
         }
     }
 }
 
-fn written_hashes(command: &Command<'_>) -> Vec<u64> {
+/// The hashes of the keys that `command` writes to.
+///
+/// # Errors
+/// Where it is a stream of records that cannot be read.
+fn written_hashes(command: &Command<'_>) -> Result<Vec<u64>, Refusal> {
     let operations = match command {
         Command::One(operation) => std::slice::from_ref(operation),
         Command::Batch(operations) => operations,
+        Command::Copy { records, stream } => {
+            let records = staging::read_stream(*records, stream)?;
+            return Ok(records.iter().map(|record| key_hash(record.key)).collect());
+        }
         _ => &[],
     };
-    operations.iter().filter(|it| it.is_write()).map(|it| key_hash(it.key())).collect()
+    Ok(operations.iter().filter(|it| it.is_write()).map(|it| key_hash(it.key())).collect())
 }
 
 /// The frames of a refusal.

@@ -7,7 +7,7 @@ use kv_protocol::layout::{Layout, LayoutError};
 use kv_protocol::name::Name;
 use uuid::Uuid;
 
-use crate::guard::Installed;
+use crate::installed::{InstallError, Installed, strategy_digests};
 
 /// A layout document as it is in Consul, with the index that a compare-and-set needs.
 #[derive(Clone, Debug)]
@@ -33,6 +33,9 @@ pub enum LayoutsError {
         /// What is wrong.
         source: LayoutError,
     },
+    /// The layout must not be installed here.
+    #[error("{0}")]
+    NotHere(InstallError),
     /// The layout names a table or strategy that Consul does not hold.
     #[error(
         "the layout names {key}, which Consul does not hold: a node that has it installed will restore it"
@@ -77,16 +80,41 @@ impl Layouts {
         Ok(Offered { layout: Some(layout), index: entry.modify_index })
     }
 
-    /// Fetches what belongs to `layout` and puts it together for the node with this `uuid`.
+    /// Fetches what belongs to `layout`, except what `previous` has of it, and puts it together for the
+    /// node with this `uuid` that has `previous` installed.
     ///
     /// # Errors
-    /// [`LayoutsError`] where table or strategy are missing or not those that the layout names.
-    pub async fn complete(&self, layout: Layout, uuid: Uuid) -> Result<Installed, LayoutsError> {
-        let table = self.fetch(consul_keys::table(&self.cluster, &layout.placement.table)).await?;
-        let strategy = consul_keys::strategy(&self.cluster, &layout.placement.strategy.sha256);
-        let strategy = self.fetch(strategy).await?;
-        Installed::new(layout, &table, strategy, uuid)
-            .map_err(|source| LayoutsError::Layout { key: self.key(), source })
+    /// [`LayoutsError`] where tables or strategies are missing or not those that the layout names, or
+    /// the layout must not be installed here.
+    pub async fn complete(
+        &self,
+        layout: Layout,
+        uuid: Uuid,
+        previous: Option<&Installed>,
+    ) -> Result<Installed, LayoutsError> {
+        let mut tables = Vec::new();
+        for placement in layout.placements() {
+            let known = previous.into_iter().flat_map(|it| it.layout.placements().zip(&it.tables));
+            let known = known.into_iter().find(|(it, _)| it.table == placement.table);
+            tables.push(match known {
+                Some((_, table)) => table.to_bytes(),
+                None => self.fetch(consul_keys::table(&self.cluster, &placement.table)).await?,
+            });
+        }
+        let mut strategies = Vec::new();
+        for digest in strategy_digests(&layout) {
+            let known = previous.into_iter();
+            let mut known =
+                known.flat_map(|it| strategy_digests(&it.layout).into_iter().zip(&it.strategies));
+            strategies.push(match known.find(|(it, _)| *it == digest) {
+                Some((_, bytes)) => bytes.clone(),
+                None => self.fetch(consul_keys::strategy(&self.cluster, &digest)).await?,
+            });
+        }
+        Installed::new(layout, &tables, strategies, uuid, previous).map_err(|error| match error {
+            InstallError::Layout(source) => LayoutsError::Layout { key: self.key(), source },
+            error => LayoutsError::NotHere(error),
+        })
     }
 
     /// Gives Consul back a layout that it has lost, in place of what it has at `index`. Returns
@@ -99,18 +127,21 @@ impl Layouts {
         Ok(self.consul.kv_put_cas(&self.key(), &installed.layout.to_json(), index).await?)
     }
 
-    /// Gives Consul back the table and the strategy of a layout, where it has lost them.
+    /// Gives Consul back the tables and strategies of a layout, where it has lost them.
     ///
     /// # Errors
     /// [`LayoutsError::Consul`] where Consul cannot be asked.
     pub async fn restore_parts(&self, installed: &Installed) -> Result<(), LayoutsError> {
-        let table = installed.table.to_bytes();
-        let table_key = consul_keys::table(&self.cluster, &Digest::of(&table));
-        let strategy_key =
-            consul_keys::strategy(&self.cluster, &installed.layout.placement.strategy.sha256);
         // These never change, so it does not matter who put them there.
-        self.consul.kv_put_cas(&table_key, &table, 0).await?;
-        self.consul.kv_put_cas(&strategy_key, &installed.strategy, 0).await?;
+        for table in &installed.tables {
+            let bytes = table.to_bytes();
+            let key = consul_keys::table(&self.cluster, &Digest::of(&bytes));
+            self.consul.kv_put_cas(&key, &bytes, 0).await?;
+        }
+        for bytes in &installed.strategies {
+            let key = consul_keys::strategy(&self.cluster, &Digest::of(bytes));
+            self.consul.kv_put_cas(&key, bytes, 0).await?;
+        }
         Ok(())
     }
 

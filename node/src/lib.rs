@@ -9,9 +9,11 @@
 //!
 //! - [`server`]: the ROUTER socket and the serving loop (the only file that names ZeroMQ);
 //! - [`handler`]: what is answered at once, and what goes through the writer;
-//! - [`guard`]: who may do what under which layout, as pure rules;
+//! - [`guard`]: who may do what under which layout; the pure rules are in [`rights`] (what a node is
+//!   to a partition) and [`transition`] (what an operation does to a key);
 //! - [`writer`]: the one thread that changes anything, in groups that share a flush;
-//!   [`staging`] carries a group's operations out, [`reader`] reads many keys;
+//!   [`staging`] carries a group's operations out, [`sweep`] removes what the node may not have any
+//!   more, [`reader`] reads many keys;
 //! - [`store`]: the shard on disk (the only module that names sled).
 //!
 //! What surrounds it:
@@ -23,19 +25,22 @@
 //!   node takes part: [`supervisor`] sees which nodes are wanted and do not run, [`attempts`] when
 //!   one may be started, [`launcher`] starts its process, and [`departure`] is how a node leaves;
 //! - [`follower`] and [`layouts`]: how it is pushed the layout, installs it, and gives it back to a
-//!   Consul that lost it; [`installed_record`] is how it lies on disk;
+//!   Consul that lost it; [`installed`] is a layout as one node sees it, [`installed_record`] how it
+//!   lies on disk;
 //! - [`dev`]: `kvnode dev`, a cluster on one machine with an embedded Consul agent;
-//! - [`disk`], [`refusals`], [`wake`]: small things that several of these share.
+//! - [`disk`], [`failpoints`], [`refusals`], [`wake`]: small things that several of these share.
 
 pub mod attempts;
 pub mod config;
 pub mod departure;
 pub mod dev;
 pub mod disk;
+pub mod failpoints;
 pub mod follower;
 pub mod guard;
 pub mod handler;
 pub mod identity;
+pub mod installed;
 pub mod installed_record;
 pub mod launcher;
 pub mod layouts;
@@ -44,11 +49,14 @@ pub mod membership;
 pub mod node;
 pub mod reader;
 pub mod refusals;
+pub mod rights;
 pub mod server;
 pub mod signals;
 pub mod staging;
 pub mod stopping;
 pub mod store;
 pub mod supervisor;
+pub mod sweep;
+pub mod transition;
 pub mod wake;
 pub mod writer;

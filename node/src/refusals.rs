@@ -1,8 +1,13 @@
 //! The refusals that more than one part of the node gives.
 
+use kv_protocol::partition::Partition;
 use kv_protocol::refusal::{ErrorCode, Refusal};
+use kv_protocol::request::Condition;
 
+use crate::guard::Admitted;
+use crate::rights::Denied;
 use crate::store::StoreError;
+use crate::transition::Refused;
 
 /// What a client is told of the store's failure.
 #[must_use]
@@ -16,6 +21,40 @@ pub fn from_store(error: &StoreError) -> Refusal {
             format!("{error}, with the page that it is on; restore the node's data from a copy"),
         ),
         _ => Refusal::new(ErrorCode::Storage, error.to_string()),
+    }
+}
+
+/// What a client is told whose operation on a key of `partition` does nothing.
+#[must_use]
+pub fn from_refused(
+    refused: Refused,
+    condition: Condition,
+    admitted: Admitted<'_>,
+    partition: Partition,
+) -> Refusal {
+    match refused {
+        Refused::Conflict(stored) => {
+            let expected = match condition {
+                Condition::Version(wanted) => format!("version {wanted}"),
+                Condition::None | Condition::Absent => "no record".to_owned(),
+            };
+            let found = stored.map_or("there is none".to_owned(), |it| format!("found {it}"));
+            let message = format!("the condition does not hold: expected {expected}, {found}");
+            Refusal { version: stored, ..Refusal::new(ErrorCode::Conflict, message) }
+        }
+        Refused::NotCopied => Refusal::new(
+            ErrorCode::NotCopied,
+            format!(
+                "partition {partition} is moving here and there is no record of the key yet: the node that it comes from knows; or try again later"
+            ),
+        )
+        .at_epoch(admitted.epoch()),
+        Refused::ReadOnly => admitted.refuse(Denied::NotOwner, Some(partition)),
+        Refused::NotMoving => Refusal::new(
+            ErrorCode::NotOwner,
+            format!("partition {partition} is not moving here in epoch {}", admitted.epoch()),
+        )
+        .at_epoch(admitted.epoch()),
     }
 }
 

@@ -1,24 +1,27 @@
 //! Carrying out operations in memory, before they become durable together.
 //!
 //! Operations of one group see what those before them staged, so that a group behaves as if its
-//! operations were carried out one after another.
+//! operations were carried out one after another. What an operation does, [`crate::transition`]
+//! decides; here is what it takes to ask.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
-use kv_protocol::refusal::{ErrorCode, Refusal};
-use kv_protocol::reply::{Done, Outcome, Record};
+use kv_protocol::record_stream::{self, StreamRecord};
+use kv_protocol::refusal::{ErrorCode, Refusal, bad_request};
+use kv_protocol::reply::{Done, Outcome};
 use kv_protocol::request::{Condition, Operation};
 use kv_protocol::version::Version;
 
 use crate::guard::Admitted;
-use crate::refusals::from_store;
-use crate::store::{Batch, Counters, StorageKey, Store, StoreError};
+use crate::refusals::{from_refused, from_store};
+use crate::rights::Right;
+use crate::store::{Batch, Counters, StorageKey, Store, StoreError, Stored};
+use crate::transition::{Answer, Change, Current, Step, remove_damaged, transition};
 
 /// What a group of operations has changed so far.
 pub struct Staging {
     /// The new record of each key that was changed; none where it was removed.
-    changes: HashMap<StorageKey, Option<Record>>,
+    changes: HashMap<StorageKey, Option<Stored<Vec<u8>>>>,
     counters: Counters,
     /// Whether the store accepts new data; deletes go on when its disk is full.
     room: Room,
@@ -57,8 +60,8 @@ impl Staging {
         let mut batch = Batch::default();
         for (key, change) in self.changes {
             match change {
-                Some(Record { value, version: Some(version) }) => batch.put(&key, version, &value),
-                _ => batch.remove(&key),
+                Some(Stored { version, value }) => batch.put(&key, version, value.as_deref()),
+                None => batch.remove(&key),
             }
         }
         (batch, self.counters)
@@ -74,67 +77,125 @@ impl Staging {
         admitted: Admitted<'_>,
         operation: Operation<'_>,
     ) -> Outcome {
-        admitted.check_key(operation.key())?;
+        let partition = admitted.installed().partition_of(operation.key());
+        let right = admitted.right_to(partition)?;
         let key = StorageKey::new(operation.key());
-        let current = match self.changes.get(&key) {
-            Some(change) => Ok(change.clone()),
-            None => store.get(&key),
-        };
-        let current = match (current, &operation) {
-            (Ok(current), _) => current,
+        let next = Version { epoch: admitted.epoch(), sequence: self.counters.sequence + 1 };
+        let (step, condition) = step_of(&operation);
+        let refuse = |it| from_refused(it, condition, admitted, partition);
+        let stored = match (self.stored(store, &key), &operation) {
+            (Ok(stored), _) => stored,
             // The one cure of a damaged record is to remove it, so that must be possible.
             (Err(StoreError::Corrupt(_)), Operation::Delete { condition: Condition::None, .. }) => {
-                self.counters.sequence += 1;
-                self.counters.keys = self.counters.keys.saturating_sub(1);
-                self.changes.insert(key, None);
+                let change = remove_damaged(right, next).map_err(refuse)?;
+                let size = store.measure(&key).map_err(|error| from_store(&error))?;
+                self.apply(key, operation.key(), size, change, None);
+                self.counters.sequence = next.sequence;
                 return Ok(Done::Deleted { existed: true });
             }
             (Err(error), _) => return Err(from_store(&error)),
         };
-        match operation {
-            Operation::Get { .. } => Ok(Done::Read(current)),
-            Operation::Put { key: text, value, condition } => check(condition, current.as_ref())
-                .and_then(|()| self.check_room())
-                .map(|()| self.put(key, &text, value, current, admitted.epoch())),
-            Operation::Delete { key: text, condition } => {
-                check(condition, current.as_ref()).map(|()| self.delete(key, &text, current))
+        let current = current_of(stored.as_ref());
+        let (answer, change) = transition(right, current, step, next).map_err(refuse)?;
+        if matches!(change, Change::Store(_)) {
+            self.check_room()?;
+        }
+        if change != Change::Keep {
+            self.counters.sequence = next.sequence;
+        }
+        let size = stored.as_ref().map(size_of);
+        let done = match answer {
+            Answer::Stored(version) => Done::Stored { version },
+            Answer::Deleted { existed } => Done::Deleted { existed },
+            Answer::Read(_) | Answer::Copied { .. } => {
+                Done::Read(stored.and_then(Stored::into_record))
             }
+        };
+        match operation {
+            Operation::Put { key: text, value, .. } => {
+                self.apply(key, &text, size, change, Some(value.into_owned()));
+            }
+            Operation::Delete { key: text, .. } | Operation::Get { key: text } => {
+                self.apply(key, &text, size, change, None);
+            }
+        }
+        Ok(done)
+    }
+
+    /// Copies a stream of so many `records`. Returns how many of them are new here.
+    ///
+    /// # Errors
+    /// Why it was refused; nothing of it is staged then.
+    pub fn copy(
+        &mut self,
+        store: &Store,
+        admitted: Admitted<'_>,
+        records: u32,
+        stream: &[u8],
+    ) -> Result<u32, Refusal> {
+        admitted.check_exact("COPY")?;
+        let records = read_stream(records, stream)?;
+        records.iter().try_for_each(|record| check_copy(admitted, record))?;
+        let mut added = Vec::new();
+        for record in &records {
+            let key = StorageKey::new(record.key);
+            let is_new = !self.changes.contains_key(&key)
+                && store.measure(&key).map_err(|error| from_store(&error))?.is_none();
+            if is_new {
+                added.push((key, record));
+            }
+        }
+        if added.iter().any(|(_, record)| record.value.is_some()) {
+            self.check_room()?;
+        }
+        let mut copied = 0;
+        for (key, &StreamRecord { key: text, version, value }) in added {
+            // A key may stand in the stream twice: then the first one counts.
+            let current = current_of(self.changes.get(&key).and_then(Option::as_ref));
+            let partition = admitted.installed().partition_of(text);
+            let right = admitted.right_to(partition)?;
+            let step = Step::Copy { version, is_tombstone: value.is_none() };
+            let (answer, change) = transition(right, current, step, version)
+                .map_err(|it| from_refused(it, Condition::None, admitted, partition))?;
+            self.apply(key, text, None, change, value.map(<[u8]>::to_vec));
+            copied += u32::from(answer == Answer::Copied { is_new: true });
+        }
+        Ok(copied)
+    }
+
+    fn stored(
+        &self,
+        store: &Store,
+        key: &StorageKey,
+    ) -> Result<Option<Stored<Vec<u8>>>, StoreError> {
+        match self.changes.get(key) {
+            Some(change) => Ok(change.clone()),
+            None => store.get(key),
         }
     }
 
-    fn put(
+    /// Stages a change of the key `text`, whose record had this size before, if there was one.
+    fn apply(
         &mut self,
         key: StorageKey,
         text: &str,
-        value: Cow<'_, [u8]>,
-        current: Option<Record>,
-        epoch: u64,
-    ) -> Done {
-        self.counters.sequence += 1;
-        let version = Version { epoch, sequence: self.counters.sequence };
-        self.uncount(text, current.as_ref());
-        self.counters.keys += 1;
-        self.counters.bytes += size(text, &value);
-        let record = Record { value: value.into_owned(), version: Some(version) };
-        self.changes.insert(key, Some(record));
-        Done::Stored { version }
-    }
-
-    fn delete(&mut self, key: StorageKey, text: &str, current: Option<Record>) -> Done {
-        let existed = current.is_some();
-        if existed {
-            self.counters.sequence += 1;
-            self.uncount(text, current.as_ref());
-            self.changes.insert(key, None);
+        size: Option<Option<u64>>,
+        change: Change,
+        value: Option<Vec<u8>>,
+    ) {
+        let record = match change {
+            Change::Keep => return,
+            Change::Store(version) => Some(Stored { version, value }),
+            Change::Bury(version) => Some(Stored { version, value: None }),
+            Change::Remove => None,
+        };
+        if let Some(size) = size {
+            self.counters.subtract(text.len(), size);
         }
-        Done::Deleted { existed }
-    }
-
-    fn uncount(&mut self, text: &str, current: Option<&Record>) {
-        if let Some(current) = current {
-            self.counters.keys = self.counters.keys.saturating_sub(1);
-            self.counters.bytes = self.counters.bytes.saturating_sub(size(text, &current.value));
+        if let Some(record) = &record {
+            self.counters.add(text.len(), size_of(record));
         }
+        self.changes.insert(key, record);
     }
 
     fn check_room(&self) -> Result<(), Refusal> {
@@ -150,24 +211,72 @@ impl Staging {
     }
 }
 
-fn size(key: &str, value: &[u8]) -> u64 {
-    (key.len() + value.len()) as u64
+/// The records of a stream, which must be so many.
+///
+/// # Errors
+/// `bad_request` where the stream is damaged or has another number of records.
+pub fn read_stream(records: u32, stream: &[u8]) -> Result<Vec<StreamRecord<'_>>, Refusal> {
+    let read: Vec<_> = record_stream::records(stream)
+        .collect::<Result<_, _>>()
+        .map_err(|error| bad_request(error.to_string()))?;
+    if read.len() != records as usize {
+        return Err(bad_request(format!(
+            "the stream has {} records, \"records\" says {records}",
+            read.len()
+        )));
+    }
+    Ok(read)
 }
 
-fn check(condition: Condition, current: Option<&Record>) -> Result<(), Refusal> {
-    let stored = current.and_then(|record| record.version);
-    let expected = match (condition, stored) {
-        (Condition::None, _) | (Condition::Absent, None) => return Ok(()),
-        (Condition::Version(wanted), Some(stored)) if wanted == stored => return Ok(()),
-        (Condition::Absent, Some(_)) => "no record".to_owned(),
-        (Condition::Version(wanted), _) => format!("version {wanted}"),
-    };
-    let found = stored.map_or("there is none".to_owned(), |stored| format!("found {stored}"));
-    Err(Refusal {
-        version: stored,
-        ..Refusal::new(
-            ErrorCode::Conflict,
-            format!("the condition does not hold: expected {expected}, {found}"),
-        )
-    })
+/// Reads a record of which the node has this: what becomes of a read that changes nothing.
+///
+/// # Errors
+/// Why it was refused.
+pub fn read(admitted: Admitted<'_>, store: &Store, key: &str) -> Outcome {
+    let partition = admitted.installed().partition_of(key);
+    let right = admitted.right_to(partition)?;
+    let stored = store.get(&StorageKey::new(key)).map_err(|error| from_store(&error))?;
+    // A read changes nothing, so no version is given.
+    let unused = Version { epoch: 0, sequence: 0 };
+    transition(right, current_of(stored.as_ref()), Step::Get, unused)
+        .map_err(|it| from_refused(it, Condition::None, admitted, partition))?;
+    Ok(Done::Read(stored.and_then(Stored::into_record)))
+}
+
+fn check_copy(admitted: Admitted<'_>, record: &StreamRecord<'_>) -> Result<(), Refusal> {
+    let installed = admitted.installed();
+    let partition = installed.partition_of(record.key);
+    let right = admitted.right_to(partition)?;
+    if !matches!(right, Right::Destination { .. }) {
+        let refused = crate::transition::Refused::NotMoving;
+        return Err(from_refused(refused, Condition::None, admitted, partition));
+    }
+    // Versions from the window's own time are this node's to give.
+    if record.version.epoch >= installed.since(partition) {
+        return Err(bad_request(format!(
+            "the record of {:?} has version {}, which is not from before the move",
+            record.key, record.version
+        )));
+    }
+    Ok(())
+}
+
+fn step_of(operation: &Operation<'_>) -> (Step, Condition) {
+    match operation {
+        Operation::Get { .. } => (Step::Get, Condition::None),
+        Operation::Put { condition, .. } => (Step::Put(*condition), *condition),
+        Operation::Delete { condition, .. } => (Step::Delete(*condition), *condition),
+    }
+}
+
+fn current_of(stored: Option<&Stored<Vec<u8>>>) -> Current {
+    match stored {
+        None => Current::Absent,
+        Some(Stored { version, value: Some(_) }) => Current::Value(*version),
+        Some(Stored { version, value: None }) => Current::Tombstone(*version),
+    }
+}
+
+fn size_of(stored: &Stored<Vec<u8>>) -> Option<u64> {
+    stored.value.as_ref().map(|value| value.len() as u64)
 }

@@ -3,12 +3,10 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::ops::ControlFlow;
 use std::path::Path;
 
-use kv_protocol::reply::Record;
 use kv_protocol::version::Version;
-use kvnode::store::{Batch, Counters, ScanStart, StorageKey, Store, StoreError};
+use kvnode::store::{Batch, Counters, ScanStart, StorageKey, Store, StoreError, Stored, Visit};
 
 const KEYS: u64 = 1500;
 
@@ -36,12 +34,12 @@ fn value(number: u64) -> Vec<u8> {
 fn fill(store: &Store) {
     let mut batch = Batch::default();
     for number in 0..KEYS {
-        batch.put(&StorageKey::new(&key(number)), version(number), &value(number));
+        batch.put(&StorageKey::new(&key(number)), version(number), Some(&value(number)));
     }
     store.commit(batch, Counters { keys: KEYS, ..Counters::default() }).unwrap();
 }
 
-fn get(store: &Store, number: u64) -> Result<Option<Record>, StoreError> {
+fn get(store: &Store, number: u64) -> Result<Option<Stored<Vec<u8>>>, StoreError> {
     store.get(&StorageKey::new(&key(number)))
 }
 
@@ -55,7 +53,7 @@ fn what_is_committed_is_there_after_a_restart() {
     store.put_layout(b"layout").unwrap();
     let mut batch = Batch::default();
     batch.remove(&StorageKey::new(&key(0)));
-    let counters = Counters { keys: KEYS - 1, bytes: 5, sequence: u64::MAX };
+    let counters = Counters { keys: KEYS - 1, bytes: 5, sequence: u64::MAX, tombstones: 7 };
     store.commit(batch, counters).unwrap();
     drop(store);
 
@@ -65,7 +63,7 @@ fn what_is_committed_is_there_after_a_restart() {
     assert_eq!(get(&store, 0).unwrap(), None);
     for number in 1..KEYS {
         let record = get(&store, number).unwrap().unwrap();
-        assert_eq!(record, Record { value: value(number), version: Some(version(number)) });
+        assert_eq!(record, Stored { value: Some(value(number)), version: version(number) });
     }
 }
 
@@ -80,9 +78,9 @@ fn a_scan_goes_through_all_keys_once_in_the_order_of_their_hashes() {
         let mut page = Vec::new();
         store
             .reader()
-            .scan(start, u64::MAX, |key, _| {
-                page.push(key.to_owned());
-                if page.len() == 7 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            .scan(start, |entry| {
+                page.push(entry.key.to_owned());
+                Ok(if page.len() == 7 { Visit::Stop } else { Visit::Next })
             })
             .unwrap();
         if page.is_empty() {
@@ -121,7 +119,7 @@ fn a_damaged_page_takes_only_its_own_records_along() {
         for _ in 0..2 {
             match get(&reader, number) {
                 Ok(record) => {
-                    assert_eq!(record.unwrap().value, value(number));
+                    assert_eq!(record.unwrap().value, Some(value(number)));
                     sound += 1;
                     break;
                 }
@@ -140,9 +138,9 @@ fn a_damaged_page_takes_only_its_own_records_along() {
     // What is sound can still be written.
     let number = (0..KEYS).find(|number| get(&store, *number).is_ok()).unwrap();
     let mut batch = Batch::default();
-    batch.put(&StorageKey::new(&key(number)), version(KEYS), b"new");
+    batch.put(&StorageKey::new(&key(number)), version(KEYS), Some(b"new"));
     store.commit(batch, Counters::default()).unwrap();
-    assert_eq!(get(&reader, number).unwrap().unwrap().value, b"new");
+    assert_eq!(get(&reader, number).unwrap().unwrap().value.unwrap(), b"new");
 }
 
 /// Flips a byte in the middle of the fullest of the engine's page files.

@@ -1,28 +1,25 @@
 //! The writer on a real store: order, conditions, versions, room, installs.
 #![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
 
+mod support;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
-use kv_protocol::digest::Digest;
-use kv_protocol::layout::{LAYOUT_FORMAT, Layout, Member, Placement, StrategyPin, Table};
 use kv_protocol::limits::REPLY_BYTES_MAX;
-use kv_protocol::partition::PartitionCount;
 use kv_protocol::refusal::{ErrorCode, Refusal};
 use kv_protocol::reply::{Content, Done, Outcome, Record};
 use kv_protocol::request::{Command, Condition, Context, Operation, Scan};
 use kv_protocol::version::Version;
 use kvnode::disk::Disk;
-use kvnode::guard::{Guard, Installed};
+use kvnode::guard::Guard;
 use kvnode::store::{Counters, Store};
 use kvnode::wake::Wake;
 use kvnode::writer::{Finished, Gauges, Job, Work, Writer};
+use support::{Cluster, uuid};
 use tokio::sync::oneshot;
-use uuid::Uuid;
-
-const OWN: Uuid = Uuid::from_u128(1);
 
 /// A writer whose node owns everything.
 struct Harness {
@@ -36,14 +33,15 @@ struct Harness {
 impl Harness {
     fn start(directory: tempfile::TempDir, disk_reserve_bytes: u64) -> Self {
         let store = Store::open(&directory.path().join("store")).unwrap();
-        let guard = Arc::new(ArcSwap::from_pointee(Guard::new(OWN, Some(everything(1)))));
+        let installed = everything(1).install(0, None);
+        let guard = Arc::new(ArcSwap::from_pointee(Guard::new(uuid(0), Some(installed))));
         let gauges = Arc::new(Gauges::default());
         let disk = Disk::new(directory.path(), disk_reserve_bytes);
         let (finished_sender, finished) = flume::unbounded();
         let (work, receiver) = flume::unbounded();
         let wake = Wake::new().unwrap();
         let writer =
-            Writer::new(OWN, store, guard, Arc::clone(&gauges), disk, finished_sender, wake)
+            Writer::new(uuid(0), store, guard, Arc::clone(&gauges), disk, finished_sender, wake)
                 .unwrap();
         let thread = Some(std::thread::spawn(move || writer.run(&receiver)));
         Self { directory, work: Some(work), finished, gauges, thread }
@@ -121,32 +119,9 @@ fn delete(key: &'static str, condition: Condition) -> Operation<'static> {
     Operation::Delete { key: key.into(), condition }
 }
 
-fn everything(epoch: u64) -> Installed {
-    let partitions = PartitionCount::new(16).unwrap();
-    let table = Table::new(&[0; 16], partitions, 1, 1).unwrap();
-    let layout = Layout {
-        format: LAYOUT_FORMAT,
-        cluster: Uuid::from_u128(99),
-        epoch,
-        partitions,
-        replicas: 1,
-        placement: Placement {
-            strategy: StrategyPin {
-                name: "test".into(),
-                sha256: Digest::of(b""),
-                config: String::new(),
-            },
-            members: vec![Member {
-                id: "node-0".parse().unwrap(),
-                uuid: OWN,
-                weight: 1,
-                zone: String::new(),
-            }],
-            table: table.digest(),
-        },
-        rebalance: None,
-    };
-    Installed::new(layout, &table.to_bytes(), vec![], OWN).unwrap()
+/// A layout in which node 0 owns everything.
+fn everything(epoch: u64) -> Cluster {
+    Cluster::new(epoch, 1, |_| 0)
 }
 
 #[test]
@@ -268,7 +243,8 @@ fn an_install_separates_what_came_before_it_from_what_came_after() {
     let writer = Harness::new();
     let (reply, result) = oneshot::channel();
     writer.send(1, Command::One(put("k", "1", Condition::None)));
-    let install = Work::Install(Box::new(everything(2)), reply);
+    let before = everything(1).install(0, None);
+    let install = Work::Install(Box::new(everything(2).install(0, Some(&before))), reply);
     writer.work.as_ref().unwrap().send(install).unwrap();
     writer.send(2, Command::One(put("k", "2", Condition::None)));
     result.blocking_recv().unwrap().unwrap();

@@ -3,7 +3,7 @@
 //! | bytes | what |
 //! |---|---|
 //! | 1 | format, 1 |
-//! | 1 | flags, 0 |
+//! | 1 | flags: 0, or 1 where the record is a tombstone, which has no value |
 //! | 8 | epoch of the version, little-endian |
 //! | 8 | sequence number of the version, little-endian |
 //! | 4 | CRC-32 of the storage key, the 18 bytes before and the value, little-endian |
@@ -16,19 +16,48 @@ use kv_protocol::version::Version;
 
 const FORMAT: u8 = 1;
 const FLAGS_NONE: u8 = 0;
+const FLAGS_TOMBSTONE: u8 = 1;
 const CHECKED_BYTES: usize = 18;
 const HEADER_BYTES: usize = CHECKED_BYTES + 4;
+
+/// What is stored of a key; `V` owns or borrows the value's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored<V> {
+    /// The record's version.
+    pub version: Version,
+    /// The value; none where the record is a tombstone: there is no value of the key, for certain.
+    pub value: Option<V>,
+}
 
 /// Bytes that are no intact record.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{0}")]
 pub struct Damage(String);
 
-/// Lays out a record.
+impl Stored<&[u8]> {
+    /// The same with a value of its own.
+    #[must_use]
+    pub fn to_owned(self) -> Stored<Vec<u8>> {
+        Stored { version: self.version, value: self.value.map(<[u8]>::to_vec) }
+    }
+}
+
+impl Stored<Vec<u8>> {
+    /// The record as it is told to clients; none where it is a tombstone.
+    #[must_use]
+    pub fn into_record(self) -> Option<Record> {
+        let version = Some(self.version);
+        self.value.map(|value| Record { value, version })
+    }
+}
+
+/// Lays out a record; one without a value is a tombstone.
 #[must_use]
-pub fn encode(storage_key: &[u8], version: Version, value: &[u8]) -> Vec<u8> {
+pub fn encode(storage_key: &[u8], version: Version, value: Option<&[u8]>) -> Vec<u8> {
+    let flags = if value.is_some() { FLAGS_NONE } else { FLAGS_TOMBSTONE };
+    let value = value.unwrap_or_default();
     let mut bytes = Vec::with_capacity(HEADER_BYTES + value.len());
-    bytes.extend_from_slice(&[FORMAT, FLAGS_NONE]);
+    bytes.extend_from_slice(&[FORMAT, flags]);
     bytes.extend_from_slice(&version.epoch.to_le_bytes());
     bytes.extend_from_slice(&version.sequence.to_le_bytes());
     let checksum = checksum(storage_key, &bytes, value);
@@ -41,7 +70,7 @@ pub fn encode(storage_key: &[u8], version: Version, value: &[u8]) -> Vec<u8> {
 ///
 /// # Errors
 /// [`Damage`] where the bytes are not what [`encode`] made for this storage key.
-pub fn decode(storage_key: &[u8], bytes: &[u8]) -> Result<Record, Damage> {
+pub fn decode<'a>(storage_key: &[u8], bytes: &'a [u8]) -> Result<Stored<&'a [u8]>, Damage> {
     let header_and_value = bytes.split_first_chunk::<HEADER_BYTES>();
     let Some((header, value)) = header_and_value else {
         return Err(Damage(format!("it has {} bytes, fewer than its header", bytes.len())));
@@ -51,19 +80,30 @@ pub fn decode(storage_key: &[u8], bytes: &[u8]) -> Result<Record, Damage> {
     if stored_checksum != actual.to_le_bytes() {
         return Err(Damage("its checksum does not match its content".into()));
     }
-    if header[..2] != [FORMAT, FLAGS_NONE] {
-        return Err(Damage(format!(
-            "it has format {} and flags {}, this program reads format {FORMAT} without flags",
-            header[0], header[1]
-        )));
-    }
+    let value = match header[..2] {
+        [FORMAT, FLAGS_NONE] => Some(value),
+        [FORMAT, FLAGS_TOMBSTONE] if value.is_empty() => None,
+        [format, flags, ..] => {
+            return Err(Damage(format!(
+                "it has format {format} and flags {flags}, this program reads format {FORMAT}, values and tombstones"
+            )));
+        }
+        _ => return Err(Damage("it has no header".into())),
+    };
     let number = |at: usize| {
         let mut bytes = [0; 8];
         bytes.copy_from_slice(&header[at..at + 8]);
         u64::from_le_bytes(bytes)
     };
-    let version = Some(Version { epoch: number(2), sequence: number(10) });
-    Ok(Record { value: value.to_vec(), version })
+    Ok(Stored { version: Version { epoch: number(2), sequence: number(10) }, value })
+}
+
+/// How long a record's value is, in bytes, and none for a tombstone; without verifying anything, so
+/// that a damaged record can be counted as what it most likely was.
+#[must_use]
+pub fn value_bytes(bytes: &[u8]) -> Option<u64> {
+    let is_tombstone = bytes.get(1) == Some(&FLAGS_TOMBSTONE);
+    (!is_tombstone).then(|| bytes.len().saturating_sub(HEADER_BYTES) as u64)
 }
 
 fn checksum(storage_key: &[u8], checked: &[u8], value: &[u8]) -> u32 {
@@ -81,28 +121,31 @@ mod tests {
 
     #[test]
     fn the_layout_on_disk_is_pinned() {
-        let bytes = encode(b"k", Version { epoch: 1, sequence: 2 }, b"v");
-        let expected_head = [1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0];
-        assert_eq!(bytes[..CHECKED_BYTES], expected_head);
-        assert_eq!(bytes[HEADER_BYTES..], *b"v");
-        let mut checked = b"k".to_vec();
-        checked.extend_from_slice(&expected_head);
-        checked.extend_from_slice(b"v");
-        assert_eq!(bytes[CHECKED_BYTES..HEADER_BYTES], crc32fast::hash(&checked).to_le_bytes());
+        for (flags, value) in [(0, Some(&b"v"[..])), (1, None)] {
+            let bytes = encode(b"k", Version { epoch: 1, sequence: 2 }, value);
+            let expected_head = [1, flags, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0];
+            assert_eq!(bytes[..CHECKED_BYTES], expected_head);
+            assert_eq!(bytes[HEADER_BYTES..], *value.unwrap_or_default());
+            assert_eq!(value_bytes(&bytes), value.map(|it| it.len() as u64));
+            let mut checked = b"k".to_vec();
+            checked.extend_from_slice(&expected_head);
+            checked.extend_from_slice(value.unwrap_or_default());
+            assert_eq!(bytes[CHECKED_BYTES..HEADER_BYTES], crc32fast::hash(&checked).to_le_bytes());
+        }
     }
 
     proptest! {
         #[test]
-        fn records_round_trip(key: Vec<u8>, value: Vec<u8>, epoch: u64, sequence: u64) {
+        fn records_round_trip(key: Vec<u8>, value: Option<Vec<u8>>, epoch: u64, sequence: u64) {
             let version = Version { epoch, sequence };
-            let bytes = encode(&key, version, &value);
-            let record = decode(&key, &bytes).unwrap();
-            prop_assert_eq!(record, Record { value, version: Some(version) });
+            let bytes = encode(&key, version, value.as_deref());
+            let stored = decode(&key, &bytes).unwrap();
+            prop_assert_eq!(stored, Stored { version, value: value.as_deref() });
         }
 
         #[test]
-        fn every_flipped_bit_is_found(value: Vec<u8>, at: prop::sample::Index, bit in 0_u8..8) {
-            let mut bytes = encode(b"key", Version { epoch: 1, sequence: 1 }, &value);
+        fn every_flipped_bit_is_found(value: Option<Vec<u8>>, at: prop::sample::Index, bit in 0_u8..8) {
+            let mut bytes = encode(b"key", Version { epoch: 1, sequence: 1 }, value.as_deref());
             let at = at.index(bytes.len());
             bytes[at] ^= 1 << bit;
             prop_assert!(decode(b"key", &bytes).is_err());
@@ -110,7 +153,7 @@ mod tests {
 
         #[test]
         fn truncated_misplaced_and_foreign_bytes_are_found(value: Vec<u8>, cut: prop::sample::Index, noise: Vec<u8>) {
-            let bytes = encode(b"key", Version { epoch: 1, sequence: 1 }, &value);
+            let bytes = encode(b"key", Version { epoch: 1, sequence: 1 }, Some(&value));
             prop_assert!(decode(b"key", &bytes[..cut.index(bytes.len())]).is_err());
             prop_assert!(decode(b"other", &bytes).is_err());
             prop_assert!(decode(b"key", &noise).is_err());

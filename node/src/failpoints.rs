@@ -1,0 +1,38 @@
+//! Places where tests can have a node die, to see that nothing is lost.
+//!
+//! They exist only in a program that is built with the feature `failpoints`, and do nothing there
+//! unless the environment's `FAILPOINTS` names them, as the crate `fail` describes:
+//! `FAILPOINTS="node::install::after-record=3*off->return"` passes three times and then has the node
+//! kill itself (SIGKILL), `sleep(50)` waits so many milliseconds.
+//!
+//! | name | when |
+//! |---|---|
+//! | `node::install::before-record` | before a layout is stored |
+//! | `node::install::after-record` | it is durable, requests are still judged by the one before |
+//! | `node::install::after-swap` | requests are judged by it |
+//! | `node::install::after-wipe` | the places of partitions that are to come are clear, which is not told yet |
+//! | `node::commit::before` | before a group of writes is given to the store |
+//! | `node::commit::after` | it is durable, nobody was told yet |
+//! | `node::copy::before-commit` | as `node::commit::before`, where the group has copied records |
+//! | `node::copy::after-commit` | as `node::commit::after`, where the group has copied records |
+//! | `node::clear::chunk` | before some records are removed that the node may not have any more |
+//! | `node::purge::chunk` | before some tombstones are removed that nobody needs any more |
+
+/// Dies here, or waits, where the environment wants it.
+#[cfg(feature = "failpoints")]
+pub fn pass(name: &str) {
+    fail::fail_point!(name, |_| kill_this_process());
+}
+
+/// Does nothing: the program is built without failpoints.
+#[cfg(not(feature = "failpoints"))]
+pub fn pass(_name: &str) {}
+
+#[cfg(feature = "failpoints")]
+fn kill_this_process() {
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    // The signal may take a moment, and nothing may happen after this point.
+    loop {
+        std::thread::park();
+    }
+}

@@ -1,0 +1,241 @@
+//! A layout with what belongs to it, seen from one node.
+
+use kv_protocol::digest::Digest;
+use kv_protocol::layout::{Assignment, Assignments, Layout, LayoutError, Member, Move, Table};
+use kv_protocol::partition::{Partition, key_hash};
+use kv_protocol::reply::InstalledLayout;
+use kv_protocol::request::Side;
+use uuid::Uuid;
+
+use crate::rights::Role;
+
+/// Why a layout cannot be installed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InstallError {
+    /// The layout and its parts do not fit together.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The node lacks the layouts, and so the data, that must have come before.
+    #[error(
+        "in epoch {epoch} this node already has partition {partition}, but what it has stored is from before it was given it: its data directory has been put back, and what was acknowledged since is not in it. Bring the newest copy of the directory back; or give the node up with \"kvclient remove-node --dead\""
+    )]
+    PutBack {
+        /// The layout's epoch.
+        epoch: u64,
+        /// The first such partition.
+        partition: Partition,
+    },
+}
+
+/// A layout with its tables and strategies, and what this node is under it.
+#[derive(Debug)]
+pub struct Installed {
+    /// The layout.
+    pub layout: Layout,
+    /// The table of each of the layout's placements.
+    pub tables: Vec<Table>,
+    /// The bytes of the strategies that the layout names, each once, in the order of
+    /// [`strategy_digests`]. The node does not run them; it keeps them so that a Consul that lost
+    /// everything can be given them back.
+    pub strategies: Vec<Vec<u8>>,
+    assignments: Assignments,
+    roles: Vec<Role>,
+    since: Vec<u64>,
+}
+
+/// The digests of the strategies that `layout` names, each once.
+#[must_use]
+pub fn strategy_digests(layout: &Layout) -> Vec<Digest> {
+    let mut digests: Vec<Digest> = layout.placements().map(|it| it.strategy.sha256).collect();
+    digests.dedup();
+    digests
+}
+
+impl Installed {
+    /// Puts a layout together with its parts, for the node with this `uuid` that has `previous`
+    /// installed: a table for each of [`Layout::placements`], and the strategies in the order of
+    /// [`strategy_digests`].
+    ///
+    /// # Errors
+    /// [`InstallError`] where the parts are not those that the layout names, or the layout cannot
+    /// come after the previous one.
+    pub fn new(
+        layout: Layout,
+        tables: &[Vec<u8>],
+        strategies: Vec<Vec<u8>>,
+        uuid: Uuid,
+        previous: Option<&Self>,
+    ) -> Result<Self, InstallError> {
+        let mut installed = Self::assemble(layout, tables, strategies, uuid)?;
+        let previous = previous.filter(|it| it.layout.partitions == installed.layout.partitions);
+        let previous_roles = |index: usize| previous.map(|it| it.roles[index]);
+        let roles = installed.roles.iter().enumerate();
+        if let Some((index, _)) =
+            roles.into_iter().find(|(index, role)| !role.can_follow(previous_roles(*index)))
+        {
+            let partition = Partition(u32::try_from(index).unwrap_or(u32::MAX));
+            return Err(InstallError::PutBack { epoch: installed.layout.epoch, partition });
+        }
+        if let Some(previous) = previous {
+            installed.since = installed.assigned_since(previous);
+        }
+        Ok(installed)
+    }
+
+    /// Puts a layout that was installed before together again. `since` is what [`Self::since`] gave
+    /// for each partition.
+    ///
+    /// # Errors
+    /// [`LayoutError`] where the parts are not those that the layout names.
+    pub fn restored(
+        layout: Layout,
+        tables: &[Vec<u8>],
+        strategies: Vec<Vec<u8>>,
+        uuid: Uuid,
+        since: Vec<u64>,
+    ) -> Result<Self, LayoutError> {
+        let installed = Self::assemble(layout, tables, strategies, uuid)?;
+        if since.len() != installed.since.len() {
+            return Err(LayoutError::Invalid("it has another number of partitions".into()));
+        }
+        Ok(Self { since, ..installed })
+    }
+
+    fn assemble(
+        layout: Layout,
+        tables: &[Vec<u8>],
+        strategies: Vec<Vec<u8>>,
+        uuid: Uuid,
+    ) -> Result<Self, LayoutError> {
+        let placements: Vec<_> = layout.placements().collect();
+        if tables.len() != placements.len() {
+            let (found, wanted) = (tables.len(), placements.len());
+            return Err(LayoutError::Table(format!("there are {found}, expected {wanted}")));
+        }
+        let parsed = placements.iter().zip(tables);
+        let tables: Vec<Table> =
+            parsed.map(|(it, bytes)| Table::parse(bytes, &layout, it)).collect::<Result<_, _>>()?;
+        let found: Vec<Digest> = strategies.iter().map(|it| Digest::of(it)).collect();
+        let named = strategy_digests(&layout);
+        if found != named {
+            return Err(LayoutError::Invalid(format!(
+                "the strategies have the digests {found:?}, it names {named:?}"
+            )));
+        }
+        let assignments = Assignments::new(&layout, &tables)?;
+        let node = assignments.index_of(uuid);
+        let roles: Vec<Role> = assignments.iter().map(|(_, it)| Role::of(node, it)).collect();
+        let since = vec![layout.epoch; roles.len()];
+        Ok(Self { layout, tables, strategies, assignments, roles, since })
+    }
+
+    /// For each partition the epoch since which it has been assigned as it is, as far as this node,
+    /// which had `previous` installed before, can know.
+    fn assigned_since(&self, previous: &Self) -> Vec<u64> {
+        let index_now = |member: &Member| self.assignments.index_of(member.uuid);
+        let now: Vec<Option<u16>> = previous.assignments.nodes().iter().map(index_now).collect();
+        let now = |node: u16| now[usize::from(node)];
+        let now_move = |it: Move| {
+            let source = match it.source {
+                Some(source) => Some(now(source)?),
+                None => None,
+            };
+            Some(Move { source, destination: now(it.destination)? })
+        };
+        // The earlier assignment in today's indexes; none where a node of it is no member any more.
+        let translated = |it: Assignment| match it {
+            Assignment::Owned(owner) => Some(Assignment::Owned(now(owner)?)),
+            Assignment::Frozen(it) => Some(Assignment::Frozen(now_move(it)?)),
+            Assignment::Moving(it) => Some(Assignment::Moving(now_move(it)?)),
+        };
+        let pairs = previous.assignments.iter().zip(self.assignments.iter()).zip(&previous.since);
+        pairs
+            .map(
+                |(((_, before), (_, after)), since)| {
+                    if translated(before) == Some(after) { *since } else { self.layout.epoch }
+                },
+            )
+            .collect()
+    }
+
+    /// What the node says of it in its status, once it has done all that the layout asks of it.
+    #[must_use]
+    pub fn summary(&self) -> InstalledLayout {
+        let owned = self.roles.iter().filter(|role| **role == Role::Owner).count();
+        InstalledLayout {
+            cluster: self.layout.cluster,
+            epoch: self.layout.epoch,
+            partitions_owned: u32::try_from(owned).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// What this node is to `partition`, where there is such a partition.
+    #[must_use]
+    pub fn role(&self, partition: Partition) -> Option<Role> {
+        self.roles.get(partition.0 as usize).copied()
+    }
+
+    /// All partitions with what this node is to them, in ascending order.
+    pub fn roles(&self) -> impl Iterator<Item = (Partition, Role)> + '_ {
+        (0..).map(Partition).zip(self.roles.iter().copied())
+    }
+
+    /// The epoch since which `partition` has been assigned as it is; the layout's own where there is
+    /// no such partition.
+    #[must_use]
+    pub fn since(&self, partition: Partition) -> u64 {
+        self.since.get(partition.0 as usize).copied().unwrap_or(self.layout.epoch)
+    }
+
+    /// Since when each partition has been assigned as it is, in ascending order of the partitions.
+    #[must_use]
+    pub fn all_since(&self) -> &[u64] {
+        &self.since
+    }
+
+    /// Who serves each partition.
+    #[must_use]
+    pub fn assignments(&self) -> &Assignments {
+        &self.assignments
+    }
+
+    /// Whether any partition is moving to or from this node.
+    #[must_use]
+    pub fn is_moving(&self) -> bool {
+        self.roles.iter().any(|role| !matches!(role, Role::Owner | Role::Stranger))
+    }
+
+    /// The partition of `key`.
+    #[must_use]
+    pub fn partition_of(&self, key: &str) -> Partition {
+        self.layout.partitions.partition(key_hash(key))
+    }
+
+    /// The smallest and the largest hash in `partition`.
+    #[must_use]
+    pub fn hash_range(&self, partition: Partition) -> (u64, u64) {
+        self.layout.partitions.hash_range(partition)
+    }
+
+    /// At which end of the open move of `partition` this node is, and the data directory at the
+    /// other one; none where it is not part of one that has two ends.
+    #[must_use]
+    pub fn open_move(&self, partition: Partition) -> Option<(Side, Uuid)> {
+        let Assignment::Moving(it) = self.assignments.get(partition)? else { return None };
+        let (side, peer) = match self.role(partition)? {
+            Role::Source => (Side::Source, it.destination),
+            Role::Destination { .. } => (Side::Destination, it.source?),
+            _ => return None,
+        };
+        Some((side, self.assignments.nodes().get(usize::from(peer))?.uuid))
+    }
+
+    /// The id of the node that serves `partition`, or that will once it has moved.
+    #[must_use]
+    pub fn server_of(&self, partition: Partition) -> &str {
+        let node = self.assignments.get(partition).map(Assignment::destination);
+        let member = node.and_then(|it| self.assignments.nodes().get(usize::from(it)));
+        member.map_or("?", |it| it.id.as_str())
+    }
+}

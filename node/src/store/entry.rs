@@ -1,0 +1,44 @@
+//! A record as a scan comes across it.
+
+use super::record::{self, Stored};
+use super::{StorageKey, StoreError};
+
+/// A record that a scan has come across. It is verified when it is decoded, so that a damaged one
+/// does no harm to who does not want it.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// The hash of the key.
+    pub hash: u64,
+    /// The key.
+    pub key: &'a str,
+    storage_key: &'a [u8],
+    bytes: &'a [u8],
+}
+
+impl<'a> Entry<'a> {
+    pub(super) fn new(storage_key: &'a [u8], bytes: &'a [u8]) -> Result<Self, StoreError> {
+        let Some((hash, key)) = StorageKey::parse(storage_key) else {
+            return Err(StoreError::Corrupt("a key in the engine is not a record's".into()));
+        };
+        Ok(Self { hash, key, storage_key, bytes })
+    }
+
+    pub(super) fn storage_key(&self) -> &'a [u8] {
+        self.storage_key
+    }
+
+    /// The record.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] where it is damaged.
+    pub fn decode(&self) -> Result<Stored<&'a [u8]>, StoreError> {
+        record::decode(self.storage_key, self.bytes)
+            .map_err(|damage| StoreError::Corrupt(format!("{:?}: {damage}", self.key)))
+    }
+
+    /// The length of the value, none for a tombstone, as in [`record::value_bytes`].
+    #[must_use]
+    pub fn value_bytes(&self) -> Option<u64> {
+        record::value_bytes(self.bytes)
+    }
+}

@@ -1,0 +1,168 @@
+//! What an operation does to one key: the state machine of a record, without values or I/O.
+//!
+//! Everything that decides is here: the node's right, what is stored, and the operation. Values do
+//! not matter for it, so that a model checker can explore these very rules.
+
+use kv_protocol::request::Condition;
+use kv_protocol::version::Version;
+
+use crate::rights::Right;
+
+/// What is stored of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Current {
+    /// Nothing.
+    Absent,
+    /// A value of this version.
+    Value(Version),
+    /// The certainty that there is no value, of this version.
+    Tombstone(Version),
+}
+
+/// An operation, as far as it matters which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Reads the value.
+    Get,
+    /// Stores a value.
+    Put(Condition),
+    /// Removes the value.
+    Delete(Condition),
+    /// Stores what the partition's source has, unless there is something already.
+    Copy {
+        /// The version that the record comes with.
+        version: Version,
+        /// Whether it says that there is no value.
+        is_tombstone: bool,
+    },
+}
+
+/// What is to be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The value is the stored one; none where there is none.
+    Read(Option<Version>),
+    /// The value is stored, under this version.
+    Stored(Version),
+    /// There is no value any more.
+    Deleted {
+        /// Whether there was one.
+        existed: bool,
+    },
+    /// The record is there.
+    Copied {
+        /// Whether it is the one that was copied now.
+        is_new: bool,
+    },
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing.
+    Keep,
+    /// Store the operation's value under this version.
+    Store(Version),
+    /// Store a tombstone of this version.
+    Bury(Version),
+    /// Remove the record.
+    Remove,
+}
+
+/// Why an operation does nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The condition does not hold: this is the version of the stored value.
+    Conflict(Option<Version>),
+    /// The source knows what the key is; here is no record of it.
+    NotCopied,
+    /// A source does not change what it hands over.
+    ReadOnly,
+    /// The partition is not moving here, so there is nothing to copy.
+    NotMoving,
+}
+
+/// Carries `step` out on a key of which `current` is stored. A write gets the version `next`, which
+/// must be above all that the node has given before.
+///
+/// # Errors
+/// Why nothing is done.
+pub fn transition(
+    right: Right,
+    current: Current,
+    step: Step,
+    next: Version,
+) -> Result<(Answer, Change), Refused> {
+    match step {
+        Step::Copy { version, is_tombstone } => copy(right, current, version, is_tombstone),
+        Step::Get => Ok((Answer::Read(known(right, current)?), Change::Keep)),
+        Step::Put(_) | Step::Delete(_) if right == Right::Source => Err(Refused::ReadOnly),
+        // It makes no difference to this one what there was.
+        Step::Put(Condition::None) => Ok((Answer::Stored(next), Change::Store(next))),
+        Step::Put(condition) => {
+            check(condition, known(right, current)?)?;
+            Ok((Answer::Stored(next), Change::Store(next)))
+        }
+        Step::Delete(condition) => {
+            let stored = known(right, current)?;
+            check(condition, stored)?;
+            let change = match (stored, right) {
+                (None, _) => Change::Keep,
+                (Some(_), Right::Destination { .. }) => Change::Bury(next),
+                (Some(_), _) => Change::Remove,
+            };
+            Ok((Answer::Deleted { existed: stored.is_some() }, change))
+        }
+    }
+}
+
+/// What a removal does to a record that is damaged, so that nobody can tell what it was. A condition
+/// cannot be judged then.
+///
+/// # Errors
+/// Why nothing is done.
+pub fn remove_damaged(right: Right, next: Version) -> Result<Change, Refused> {
+    match right {
+        Right::Owner => Ok(Change::Remove),
+        // Without a tombstone the source's record would count again.
+        Right::Destination { .. } => Ok(Change::Bury(next)),
+        Right::Source => Err(Refused::ReadOnly),
+    }
+}
+
+/// The version of the key's value, where it can be told here whether there is one.
+fn known(right: Right, current: Current) -> Result<Option<Version>, Refused> {
+    match (current, right) {
+        (Current::Value(version), _) => Ok(Some(version)),
+        (Current::Absent, Right::Destination { has_source: true }) => Err(Refused::NotCopied),
+        (Current::Absent | Current::Tombstone(_), _) => Ok(None),
+    }
+}
+
+fn check(condition: Condition, stored: Option<Version>) -> Result<(), Refused> {
+    let holds = match condition {
+        Condition::None => true,
+        Condition::Absent => stored.is_none(),
+        Condition::Version(wanted) => stored == Some(wanted),
+    };
+    if holds { Ok(()) } else { Err(Refused::Conflict(stored)) }
+}
+
+fn copy(
+    right: Right,
+    current: Current,
+    version: Version,
+    is_tombstone: bool,
+) -> Result<(Answer, Change), Refused> {
+    match (right, current) {
+        (Right::Owner | Right::Source, _) => Err(Refused::NotMoving),
+        (Right::Destination { .. }, Current::Absent) if is_tombstone => {
+            Ok((Answer::Copied { is_new: true }, Change::Bury(version)))
+        }
+        (Right::Destination { .. }, Current::Absent) => {
+            Ok((Answer::Copied { is_new: true }, Change::Store(version)))
+        }
+        // Whatever is here is newer, or is this record.
+        (Right::Destination { .. }, _) => Ok((Answer::Copied { is_new: false }, Change::Keep)),
+    }
+}

@@ -1,0 +1,53 @@
+//! Installing a layout, in the order on which everything else rests:
+//!
+//! 1. the layout is durable;
+//! 2. requests are judged by it: what this node hands over is frozen from here on;
+//! 3. the places of partitions that it is about to get are cleared, durably;
+//! 4. the node's status shows the layout's epoch, by which others know that all this is done.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tracing::{error, info};
+
+use super::Writer;
+use crate::failpoints;
+use crate::guard::{Guard, Installed};
+use crate::installed_record;
+use crate::store::StoreError;
+
+impl Writer {
+    pub(super) fn install(&mut self, installed: Installed) -> Result<(), StoreError> {
+        let epoch = installed.layout.epoch;
+        failpoints::pass("node::install::before-record");
+        self.repair();
+        if let Err(error) = self.store.put_layout(&installed_record::encode(&installed)) {
+            error!("the layout of epoch {epoch} could not be stored: {error}; the node ends");
+            self.has_failed = true;
+            return Err(error);
+        }
+        failpoints::pass("node::install::after-record");
+        let previous = self.guard.load_full();
+        let guard = Arc::new(Guard::new(self.uuid, Some(installed)));
+        self.guard.store(Arc::clone(&guard));
+        failpoints::pass("node::install::after-swap");
+        if let Some(installed) = guard.installed() {
+            self.background.plan(&self.store, self.counters, previous.installed(), installed);
+            let owned = installed.summary().partitions_owned;
+            info!("installed the layout of epoch {epoch}: this node owns {owned} partitions");
+        }
+        self.settle_in();
+        Ok(())
+    }
+
+    /// Clears the places of partitions that are to come and, where that is done, shows the epoch.
+    pub(super) fn settle_in(&mut self) {
+        let guard = self.guard.load_full();
+        let Some(installed) = guard.installed() else { return };
+        if self.wipe(installed.layout.partitions) {
+            failpoints::pass("node::install::after-wipe");
+            self.gauges.epoch.store(installed.layout.epoch, Ordering::Release);
+        }
+        self.publish_counters();
+    }
+}

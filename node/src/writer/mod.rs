@@ -1,0 +1,259 @@
+//! The one thread that changes anything: it orders all writes and layout installs.
+//!
+//! It takes whatever work has queued up, carries it out as one group, makes the group durable with
+//! one flush, and only then hands the outcomes back. So the writes of many clients share a flush,
+//! and no reply speaks of what could still vanish. Reads of keys that are being written pass
+//! through here too, for the same reason.
+
+//!
+//! - here: the queue, and the loop that works it off;
+//! - `group`: carrying a group of requests out; `size`: how much is a group;
+//! - `install`: installing a layout; `background`: what is removed when nobody waits.
+
+mod background;
+mod group;
+mod install;
+mod size;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use kv_protocol::reply::Content;
+use kv_protocol::request::{Command, Context};
+use tokio::sync::oneshot;
+use tracing::{error, warn};
+use uuid::Uuid;
+
+use self::background::Background;
+pub use self::size::Size;
+use crate::disk::Disk;
+use crate::guard::{Guard, Installed};
+use crate::store::{Batch, Counters, Store, StoreError};
+use crate::wake::Wake;
+
+/// However much work there is, something is done in the background after this many pieces of it.
+const WORK_PER_BACKGROUND: u32 = 64;
+/// An engine that does not start is tried again at most this often.
+const REPAIR_SPACING: Duration = Duration::from_secs(1);
+
+/// Something for the writer to do.
+pub enum Work {
+    /// A request to carry out.
+    Request(Job),
+    /// A layout to install durably.
+    Install(Box<Installed>, oneshot::Sender<Result<(), StoreError>>),
+    /// The serving loop met damage: start the engine anew.
+    Repair,
+}
+
+/// A request on its way through the writer.
+pub struct Job {
+    /// The serving loop's number for it.
+    pub ticket: u64,
+    /// What its client believes.
+    pub context: Context,
+    /// What is asked.
+    pub command: Command<'static>,
+}
+
+/// What became of a [`Job`].
+pub struct Finished {
+    /// The job's ticket.
+    pub ticket: u64,
+    /// What the client is told.
+    pub content: Content,
+}
+
+/// The counters as every thread may read them.
+#[derive(Debug, Default)]
+pub struct Gauges {
+    /// The values that are stored.
+    pub keys: AtomicU64,
+    /// The bytes of their keys and of themselves.
+    pub bytes: AtomicU64,
+    /// The epoch of the installed layout, once all is done that others rely on who see it; 0 before
+    /// that was ever so.
+    pub epoch: AtomicU64,
+    /// The partitions of which there are records that the node may not have any more.
+    pub partitions_to_clear: AtomicU32,
+}
+
+/// The writer's state; it lives on its own thread.
+pub struct Writer {
+    uuid: Uuid,
+    store: Store,
+    guard: Arc<ArcSwap<Guard>>,
+    disk: Disk,
+    gauges: Arc<Gauges>,
+    counters: Counters,
+    repair_failed_at: Option<Instant>,
+    /// Whether a commit has failed, after which the engine is of no more use.
+    has_failed: bool,
+    background: Background,
+    work_since_background: u32,
+    finished: flume::Sender<Finished>,
+    wake: Wake,
+}
+
+impl Writer {
+    /// Prepares the writer for the node with this `uuid`. It publishes its counters in `gauges`,
+    /// and the node's rights, when it installs a layout, in `guard`. What the layout that is in
+    /// `guard` already asks for, it does here.
+    ///
+    /// # Errors
+    /// Where the counters cannot be read.
+    pub fn new(
+        uuid: Uuid,
+        store: Store,
+        guard: Arc<ArcSwap<Guard>>,
+        gauges: Arc<Gauges>,
+        disk: Disk,
+        finished: flume::Sender<Finished>,
+        wake: Wake,
+    ) -> Result<Self, StoreError> {
+        let counters = store.counters()?;
+        let mut writer = Self {
+            uuid,
+            store,
+            guard,
+            gauges,
+            disk,
+            counters,
+            repair_failed_at: None,
+            has_failed: false,
+            background: Background::default(),
+            work_since_background: 0,
+            finished,
+            wake,
+        };
+        if let Some(installed) = writer.guard.load_full().installed() {
+            writer.background.plan(&writer.store, counters, None, installed);
+            writer.settle_in();
+        }
+        writer.publish_counters();
+        Ok(writer)
+    }
+
+    /// Works until every sender of `work` is gone and all of it is done, or until the engine fails
+    /// in a commit: it cannot be used any more then, and the node has to end. Returns the counters as
+    /// the store has them, where it works.
+    pub fn run(mut self, work: &flume::Receiver<Work>) -> Option<Counters> {
+        while !self.has_failed {
+            let first = match self.next_work(work) {
+                Next::Work(first) => first,
+                Next::Again => continue,
+                Next::End => return Some(self.counters),
+            };
+            let mut group = Vec::new();
+            let mut size = Size::default();
+            let mut next = Some(first);
+            while let Some(item) = next {
+                match item {
+                    Work::Request(job) => {
+                        size.add(&job.command);
+                        group.push(job);
+                    }
+                    Work::Install(installed, reply) => {
+                        // What came before an install is judged by the old layout, what comes
+                        // after it by the new one.
+                        self.carry_out(std::mem::take(&mut group));
+                        size = Size::default();
+                        let result = self.install(*installed);
+                        let _ = reply.send(result);
+                    }
+                    Work::Repair => self.repair(),
+                }
+                next = if size.is_full() { None } else { work.try_recv().ok() };
+            }
+            self.carry_out(group);
+        }
+        self.store.abandon();
+        None
+    }
+
+    /// Waits for something to do. Where nothing is asked for, or much has been, something is done in
+    /// the background instead.
+    fn next_work(&mut self, work: &flume::Receiver<Work>) -> Next {
+        let Some(due) = self.background.due() else {
+            return work.recv().map_or(Next::End, Next::Work);
+        };
+        let wait = due.saturating_duration_since(Instant::now());
+        if !wait.is_zero() || self.work_since_background < WORK_PER_BACKGROUND {
+            match work.recv_timeout(wait) {
+                Ok(item) => {
+                    self.work_since_background += 1;
+                    return Next::Work(item);
+                }
+                Err(flume::RecvTimeoutError::Disconnected) => return Next::End,
+                Err(flume::RecvTimeoutError::Timeout) => {}
+            }
+        }
+        self.work_since_background = 0;
+        self.work_in_background();
+        Next::Again
+    }
+
+    /// Makes changes durable, with the counters after them.
+    fn commit(&mut self, batch: Batch, counters: Counters) -> Result<(), StoreError> {
+        if self.has_failed {
+            return Err(StoreError::OutOfOrder);
+        }
+        self.repair();
+        match self.store.commit(batch, counters) {
+            Ok(()) => {
+                self.counters = counters;
+                self.publish_counters();
+                Ok(())
+            }
+            Err(error) => {
+                error!("a group of writes could not be made durable: {error}; the node ends");
+                self.has_failed = true;
+                Err(error)
+            }
+        }
+    }
+
+    /// Starts the engine anew where a read has met damage, unless that failed a moment ago.
+    fn repair(&mut self) {
+        let failed_just_now = self.repair_failed_at.is_some_and(|at| at.elapsed() < REPAIR_SPACING);
+        if !self.store.has_stopped() || self.has_failed || failed_just_now {
+            return;
+        }
+        warn!("a damaged page was met: starting the storage engine anew");
+        match self.store.reopen() {
+            Ok(counters) => {
+                self.repair_failed_at = None;
+                self.counters = counters;
+                self.publish_counters();
+            }
+            Err(error) => {
+                self.repair_failed_at = Some(Instant::now());
+                error!("the storage engine does not start: {error}");
+            }
+        }
+    }
+
+    fn publish_counters(&self) {
+        self.gauges.keys.store(self.counters.keys, Ordering::Relaxed);
+        self.gauges.bytes.store(self.counters.bytes, Ordering::Relaxed);
+        let to_clear = self.background.partitions_to_clear();
+        self.gauges.partitions_to_clear.store(to_clear, Ordering::Relaxed);
+    }
+
+    fn finish(&self, ticket: u64, content: Content) {
+        // The serving loop outlives the writer's work; where it is gone, nobody waits for this.
+        let _ = self.finished.send(Finished { ticket, content });
+    }
+}
+
+/// What the writer does next.
+enum Next {
+    /// This.
+    Work(Work),
+    /// It has done something, and looks again.
+    Again,
+    /// Nothing, ever again.
+    End,
+}

@@ -1,0 +1,52 @@
+//! How much work a command is.
+
+use kv_protocol::request::{Command, Operation};
+
+/// A group takes in no more work once it has this many operations.
+const GROUP_OPERATIONS_MAX: usize = 1024;
+/// A group takes in no more work once its values have this many bytes.
+const GROUP_BYTES_MAX: usize = 16 << 20;
+
+/// How much work a command is.
+#[derive(Clone, Copy, Default)]
+pub struct Size {
+    /// Its operations.
+    pub operations: usize,
+    /// The bytes of its keys and values.
+    pub bytes: usize,
+}
+
+impl Size {
+    /// The size of `command`.
+    #[must_use]
+    pub fn of(command: &Command<'_>) -> Self {
+        let mut size = Self::default();
+        size.add(command);
+        size
+    }
+
+    pub(super) fn add(&mut self, command: &Command<'_>) {
+        let operations = match command {
+            Command::One(operation) => std::slice::from_ref(operation),
+            Command::Batch(operations) => operations,
+            Command::Copy { records, stream } => {
+                self.operations += (*records as usize).max(1);
+                self.bytes += stream.len();
+                return;
+            }
+            _ => &[],
+        };
+        self.operations += operations.len().max(1);
+        for operation in operations {
+            let value_bytes = match operation {
+                Operation::Put { value, .. } => value.len(),
+                _ => 0,
+            };
+            self.bytes += operation.key().len() + value_bytes;
+        }
+    }
+
+    pub(super) fn is_full(self) -> bool {
+        self.operations >= GROUP_OPERATIONS_MAX || self.bytes >= GROUP_BYTES_MAX
+    }
+}
