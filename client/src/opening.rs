@@ -157,3 +157,69 @@ impl Helping {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use kv_protocol::reply::InstalledLayout;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::endpoint::Endpoint;
+    use crate::sample;
+
+    /// Three nodes: 0 hands all partitions over to 1, and 2 has nothing to do with it.
+    fn prepared(lost: Vec<Uuid>) -> View {
+        let (layout, table) = sample::layout(&[0, 0], 3);
+        let (to, other) = sample::placement(&[1, 1], 3);
+        let layout = layout.begin(to, lost).unwrap().prepare(2).unwrap();
+        View::fixed(layout, &[table, other], &HashMap::new()).unwrap()
+    }
+
+    fn status(uuid: u128, layout: Option<(Uuid, u64)>) -> NodeStatus {
+        let installed = |(cluster, epoch)| InstalledLayout { cluster, epoch, partitions_owned: 0 };
+        NodeStatus {
+            node: "node-1".parse().unwrap(),
+            uuid: Uuid::from_u128(uuid),
+            cluster_name: "default".parse().unwrap(),
+            layout: layout.map(installed),
+            keys: 0,
+            bytes: 0,
+            value_bytes_max: 1,
+            disk_free_bytes: 1,
+            uptime_s: 1,
+            version: "0".into(),
+            partitions_to_clear: 0,
+        }
+    }
+
+    #[test]
+    fn those_who_take_part_must_confirm_but_not_those_that_were_given_up() {
+        assert_eq!(prepared(Vec::new()).must_confirm(), [0, 1]);
+        assert_eq!(prepared(vec![Uuid::from_u128(0)]).must_confirm(), [1]);
+    }
+
+    #[test]
+    fn only_the_node_itself_confirms_and_only_this_layout_or_a_later_one() {
+        let layout = prepared(Vec::new()).layout;
+        let endpoint = Endpoint::tcp("127.0.0.1", 2000).unwrap();
+        let target = Target { node: "node-1".into(), uuid: Uuid::from_u128(1), endpoint };
+        let confirms = |status| has_confirmed(&layout, &target, &status);
+        let epoch = layout.epoch;
+        for installed in [epoch, epoch + 1] {
+            let status = status(1, Some((sample::CLUSTER, installed)));
+            assert_eq!(confirms(Ok(status)), Ok(()));
+        }
+        for (status, problem) in [
+            (Err("silence".to_owned()), "silence"),
+            (Ok(status(1, None)), "no layout"),
+            (Ok(status(1, Some((sample::CLUSTER, epoch - 1)))), "epoch 2"),
+            (Ok(status(1, Some((Uuid::from_u128(99), epoch)))), "cluster"),
+            (Ok(status(2, Some((sample::CLUSTER, epoch)))), "data directory"),
+        ] {
+            let refused = confirms(status).unwrap_err();
+            assert!(refused.contains(problem), "{refused}");
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
 
+#[allow(dead_code, reason = "other tests use what this one does not")]
 #[path = "support/scripted_node.rs"]
 mod scripted_node;
 

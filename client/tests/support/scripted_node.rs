@@ -10,6 +10,7 @@ use kv_protocol::digest::Digest;
 use kv_protocol::layout::{LAYOUT_FORMAT, Layout, Member, Placement, StrategyPin, Table};
 use kv_protocol::limits::VALUE_BYTES_MAX_CEILING;
 use kv_protocol::partition::PartitionCount;
+use kv_protocol::record_stream::records;
 use kv_protocol::reply::{Content, Done, Page, Record, Reply};
 use kv_protocol::request::{Command, Operation, Request, RequestId, Style, Values};
 use kv_protocol::version::Version;
@@ -88,23 +89,8 @@ impl Node {
 
     /// A client whose only node this is.
     pub(crate) fn client(&self, timeout: Duration) -> Client {
-        let uuid = Uuid::from_u128(1);
-        let member = Member { id: "node-0".parse().unwrap(), uuid, weight: 1, zone: String::new() };
-        let partitions = PartitionCount::new(1).unwrap();
-        let table = Table::new(&[0], partitions, 1, 1).unwrap();
-        let strategy =
-            StrategyPin { name: "only".into(), sha256: Digest::of(b"only"), config: String::new() };
-        let layout = Layout {
-            format: LAYOUT_FORMAT,
-            cluster: Uuid::from_u128(2),
-            epoch: 1,
-            partitions,
-            replicas: 1,
-            placement: Placement { strategy, members: vec![member], table: table.digest() },
-            rebalance: None,
-        };
-        let endpoint = Endpoint::tcp("127.0.0.1", self.port).unwrap();
-        Client::fixed(layout, &[table], &HashMap::from([(uuid, endpoint)]), timeout).unwrap()
+        let (layout, table) = at_rest();
+        Client::fixed(layout, &[table], &endpoints(&[self]), timeout).unwrap()
     }
 
     /// Waits until the node has died by its script.
@@ -166,21 +152,86 @@ impl Serving {
         let mut heard = self.heard.lock().unwrap();
         heard.requests += 1;
         heard.peers = peers;
-        let operations = match &request.command {
-            Command::One(operation) => std::slice::from_ref(operation),
-            Command::Batch(operations) => operations,
-            _ => &[],
-        };
-        heard.operations.extend(operations.iter().map(|operation| {
-            let name = match operation {
-                Operation::Put { .. } => "PUT",
-                Operation::Get { .. } => "GET",
-                Operation::Delete { .. } => "DELETE",
-            };
-            format!("{name} {}", operation.key())
-        }));
+        heard.operations.extend(names(&request.command));
         heard.requests
     }
+}
+
+/// The operations of a command, such as `PUT key`, and the records that it copies.
+fn names(command: &Command<'_>) -> Vec<String> {
+    let name = |operation: &Operation<'_>| {
+        let name = match operation {
+            Operation::Put { .. } => "PUT",
+            Operation::Get { .. } => "GET",
+            Operation::Delete { .. } => "DELETE",
+        };
+        format!("{name} {}", operation.key())
+    };
+    match command {
+        Command::One(operation) => vec![name(operation)],
+        Command::Batch(operations) => operations.iter().map(name).collect(),
+        Command::Copy { stream, .. } => {
+            records(stream).map(|record| format!("COPY {}", record.unwrap().key)).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The identity of the only cluster that the scripted nodes know.
+pub(crate) const CLUSTER: Uuid = Uuid::from_u128(2);
+
+/// The data directory of the node of this number, whose id is `node-<number>`.
+pub(crate) fn uuid(number: usize) -> Uuid {
+    Uuid::from_u128(1000 + number as u128)
+}
+
+fn member(number: usize) -> Member {
+    let id = format!("node-{number}").parse().unwrap();
+    Member { id, uuid: uuid(number), weight: 1, zone: String::new() }
+}
+
+/// A placement of the one partition on the first of some nodes.
+fn placement(members: &[usize]) -> (Placement, Table) {
+    let table = Table::new(&[0], PartitionCount::new(1).unwrap(), 1, members.len()).unwrap();
+    let strategy =
+        StrategyPin { name: "first".into(), sha256: Digest::of(b"first"), config: String::new() };
+    let members = members.iter().copied().map(member).collect();
+    (Placement { strategy, members, table: table.digest() }, table)
+}
+
+/// A layout of epoch 1, whose one partition node-0 owns.
+fn at_rest() -> (Layout, Table) {
+    let (placement, table) = placement(&[0]);
+    let layout = Layout {
+        format: LAYOUT_FORMAT,
+        cluster: CLUSTER,
+        epoch: 1,
+        partitions: PartitionCount::new(1).unwrap(),
+        replicas: 1,
+        placement,
+        rebalance: None,
+    };
+    (layout, table)
+}
+
+fn endpoints(nodes: &[&Node]) -> HashMap<Uuid, Endpoint> {
+    let endpoint = |node: &Node| Endpoint::tcp("127.0.0.1", node.port).unwrap();
+    nodes.iter().enumerate().map(|(number, node)| (uuid(number), endpoint(node))).collect()
+}
+
+/// A client of a cluster whose one partition is on its way from the first node to the second. `step`
+/// takes the layout, in which that is being prepared, to where the test wants it.
+pub(crate) fn moving_client(
+    nodes: [&Node; 2],
+    timeout: Duration,
+    step: impl FnOnce(Layout) -> Layout,
+) -> Client {
+    let (layout, table) = at_rest();
+    let (to, other) = placement(&[1]);
+    let prepared = layout.begin(to, Vec::new()).unwrap().prepare(1).unwrap();
+    let layout = step(prepared);
+    let tables = if layout.rebalance.is_some() { vec![table, other] } else { vec![other] };
+    Client::fixed(layout, &tables, &endpoints(&nodes), timeout).unwrap()
 }
 
 /// The number by which the client knows its request.
