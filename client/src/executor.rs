@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kv_protocol::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX_CEILING};
+use kv_protocol::partition::Partition;
 use kv_protocol::refusal::{bad_request, too_large};
 use kv_protocol::reply::{Content, Done};
 use kv_protocol::request::{Operation, Request};
@@ -73,49 +74,64 @@ impl Attempt<'_> {
             Err(problem) => return Verdict::Fail(ClientError::Local(problem)),
         };
         let (mut course, mut step) = Course::start(assignment, self.operation);
-        let mut problem = self.view.frozen(partition);
-        let mut asked = None;
+        let mut last = None;
         loop {
             let (node, what) = match step {
                 Step::Ask { node, what } => (node, what),
-                step => return self.end(step, asked, problem),
+                step => return self.end(step, partition, last),
             };
             let target = match self.view.node(node) {
                 Ok(target) => target,
-                // None of the steps leaves anything behind that harms.
+                // What was asked before leaves nothing behind that harms.
                 Err(problem) => return Verdict::Retry(Retry::elsewhere(problem)),
             };
             let answer = self.ask(target, what).await;
-            problem = match &answer {
-                Ok(Answer::Outcome(Err(refusal))) => describe(target, refusal),
-                Err(ExchangeError::InvalidReply(problem)) => problem.clone(),
-                Err(error) => describe(target, error),
-                Ok(_) => "it answers another question".into(),
+            let problem = match &answer {
+                Ok(Answer::Outcome(Err(refusal))) => Some(refusal.to_string()),
+                Err(error) => Some(error.to_string()),
+                Ok(_) => None,
             };
-            asked = Some(target);
+            last = Some((target, problem));
             step = course.after(answer.unwrap_or_else(|error| Answer::Trouble(trouble(&error))));
         }
     }
 
-    /// What the last step means for the operation.
-    fn end(&self, step: Step, asked: Option<&Arc<Target>>, problem: String) -> Verdict<Done> {
-        match (step, asked) {
-            (Step::Done(done), _) => Verdict::Done(done),
-            (Step::StartOver { remedy, alone }, _) => {
-                Verdict::Retry(Retry { problem, remedy, alone })
+    /// What the last step means for the operation. `last` is who was asked, and what was wrong with
+    /// the answer.
+    fn end(
+        &self,
+        step: Step,
+        partition: Partition,
+        last: Option<(&Arc<Target>, Option<String>)>,
+    ) -> Verdict<Done> {
+        let step = match step {
+            Step::Done(done) => return Verdict::Done(done),
+            step => step,
+        };
+        let Some((target, problem)) = last else {
+            let problem = self.view.frozen(partition);
+            return match step {
+                Step::StartOver { remedy, alone } => {
+                    Verdict::Retry(Retry { problem, remedy, alone })
+                }
+                _ => Verdict::Fail(ClientError::Local(problem)),
+            };
+        };
+        let problem = problem.unwrap_or_else(|| "it answers another question".into());
+        match step {
+            Step::StartOver { remedy, alone } => {
+                Verdict::Retry(Retry { problem: describe(target, &problem), remedy, alone })
             }
-            (Step::Refused(refusal), Some(target)) => {
+            Step::Refused(refusal) => {
                 Verdict::Fail(ClientError::Refused { node: target.node.clone(), refusal })
             }
-            (Step::NotUnderstood, Some(target)) => Verdict::Fail(not_understood(target, problem)),
-            (Step::Unknown, _) => {
-                let key = self.operation.key().to_owned();
-                Verdict::Fail(ClientError::OutcomeUnknown { key, problem })
+            Step::NotUnderstood | Step::Done(_) | Step::Ask { .. } => {
+                Verdict::Fail(not_understood(target, problem))
             }
-            // A course ends so only after an answer, and what asks for another one is no end.
-            (Step::Refused(_) | Step::NotUnderstood | Step::Ask { .. }, _) => {
-                Verdict::Fail(ClientError::Local(problem))
-            }
+            Step::Unknown => Verdict::Fail(ClientError::OutcomeUnknown {
+                key: self.operation.key().to_owned(),
+                problem: describe(target, &problem),
+            }),
         }
     }
 

@@ -2,7 +2,7 @@
 //! where a move has come to a stop.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::course::Remedy;
 use crate::error::ClientError;
@@ -27,23 +27,34 @@ impl Executor {
             return self.await_thaw(attempts, problem, seen).await;
         }
         attempts.thawed();
-        let spacing = match remedy {
-            Remedy::Patience => return attempts.pause(problem).await,
-            Remedy::NewerLayout => REFRESH_SPACING_MIN,
-            Remedy::Look | Remedy::NextLayout => REFRESH_SPACING,
-        };
         // Somebody else may have brought the news while this operation was under way.
-        if self.has_changed(seen) {
+        if *remedy != Remedy::Patience && self.has_changed(seen) {
             return attempts.go_on(problem);
+        }
+        if *remedy == Remedy::NewerLayout {
+            self.look(attempts, problem, seen, REFRESH_SPACING_MIN).await?;
+            if self.has_changed(seen) {
+                return attempts.go_on(problem);
+            }
         }
         attempts.pause(problem).await?;
-        let looking = self.cluster.refresh(seen, spacing);
-        let looked = tokio::time::timeout_at(attempts.deadline().into(), looking).await;
-        looked.unwrap_or_else(|_| Err(attempts.over(problem)))?;
-        if self.has_changed(seen) {
-            return attempts.go_on(problem);
+        if *remedy == Remedy::Look {
+            self.look(attempts, problem, seen, REFRESH_SPACING).await?;
         }
         Ok(())
+    }
+
+    /// Looks for a newer layout for as long as the operation has time.
+    async fn look(
+        &self,
+        attempts: &Attempts,
+        problem: &str,
+        seen: &Arc<View>,
+        spacing: Duration,
+    ) -> Result<(), ClientError> {
+        let looking = self.cluster.refresh(seen, spacing);
+        let looked = tokio::time::timeout_at(attempts.deadline().into(), looking).await;
+        looked.unwrap_or_else(|_| Err(attempts.over(problem)))
     }
 
     /// Waits for the layout that follows `seen`, by which somebody serves the partition again. Where
