@@ -13,8 +13,9 @@ pub const VALUE_BYTES_MAX_CEILING: usize = 32 << 20;
 /// escapes can make it up to six times as long; a larger value travels in the body frame.
 pub const HEADER_BYTES_MAX: usize = 16 << 20;
 
-/// The longest body frame of a request, in bytes.
-pub const BODY_BYTES_MAX: usize = 32 << 20;
+/// The longest body frame of a request, in bytes: one value of any length that a node can store, also
+/// where it travels as a record with its key.
+pub const BODY_BYTES_MAX: usize = VALUE_BYTES_MAX_CEILING + (64 << 10);
 
 /// The longest frame that a socket reads at all, in bytes; the peer that sends a longer one is
 /// disconnected by ZeroMQ. It is well above the other limits, so that these get an answer.
@@ -84,7 +85,8 @@ pub const COMPONENT_BYTES_MAX: usize = 512 << 10;
 
 const _: () = {
     assert!(VALUE_BYTES_MAX_DEFAULT <= VALUE_BYTES_MAX_CEILING);
-    assert!(VALUE_BYTES_MAX_CEILING <= BODY_BYTES_MAX);
+    // The head of a record in a stream has less than a hundred bytes.
+    assert!(VALUE_BYTES_MAX_CEILING + KEY_BYTES_MAX + 100 <= BODY_BYTES_MAX);
     assert!(HEADER_BYTES_MAX < FRAME_BYTES_MAX && BODY_BYTES_MAX < FRAME_BYTES_MAX);
     // A header of a full batch of the longest keys fits, even where JSON escapes every byte.
     assert!(BATCH_OPERATIONS_MAX * (6 * KEY_BYTES_MAX + 256) <= HEADER_BYTES_MAX);
