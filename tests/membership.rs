@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::harness::catalog::{registered, wait_for_nodes};
+use crate::harness::http::put;
 use crate::harness::peer::{Peer, parse};
 use crate::harness::{Backend, Cluster, on_both_backends};
 
@@ -18,6 +19,7 @@ on_both_backends!(
     ids_and_ports_are_chosen_and_kept,
     an_id_is_refused_to_a_directory_without_its_data,
     an_id_is_refused_while_its_node_runs,
+    a_node_whose_id_another_has_claimed_stops,
     a_node_that_hangs_becomes_critical,
     a_node_that_comes_later_owns_nothing_and_says_so,
 );
@@ -164,6 +166,16 @@ fn an_id_is_refused_while_its_node_runs(backend: Backend) {
     let args = ["--id", "node-0", "--port", "0", "--data-dir", elsewhere];
     let running = format!("is running at {}", cluster.node(0).address());
     cluster.kvnode(&args).output().code(4).no_stdout().says(&[&running, "choose another --id"]);
+}
+
+fn a_node_whose_id_another_has_claimed_stops(backend: Backend) {
+    let mut cluster = Cluster::without_layout(backend, 1);
+    let claim = json!({"uuid": "00000000-0000-4000-8000-000000000000"}).to_string();
+    let key = format!("/v1/kv/kv/{}/nodes/node-0", cluster.name());
+    put(&cluster.consul(), &key, claim.as_bytes());
+    assert_eq!(cluster.node_mut(0).process().wait().code(), Some(4));
+    let log = cluster.node(0).log();
+    assert!(log.contains("node-0 was claimed by another data directory"), "{log}");
 }
 
 fn a_node_that_hangs_becomes_critical(backend: Backend) {

@@ -70,7 +70,7 @@ fn a_signal_starts_a_node_by_exactly_one_launcher(backend: Backend) {
     assert_eq!(entry.described, [HOST, "3", "-rack 7"]);
     let peer = Peer::req(&format!("tcp://{}", entry.address));
     let status = peer.ask_json(r#"{"op":"STATUS"}"#)["status"].clone();
-    assert_eq!(status["id"], "node-7");
+    assert_eq!(status["node"], "node-7");
 
     let launched = cluster.launched("node-7").expect("its process holds its directory");
     assert!(launched.directory.join("identity.json").is_file());
@@ -86,7 +86,7 @@ fn a_signal_starts_a_node_by_exactly_one_launcher(backend: Backend) {
     for number in 0..3 {
         cluster.node_mut(number).kill();
     }
-    assert_eq!(peer.ask_json(r#"{"op":"STATUS"}"#)["status"]["id"], "node-7");
+    assert_eq!(peer.ask_json(r#"{"op":"STATUS"}"#)["status"]["node"], "node-7");
 }
 
 fn a_node_is_started_on_its_host_or_nowhere(backend: Backend) {

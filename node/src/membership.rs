@@ -302,7 +302,24 @@ impl Registration {
                 info!("Consul has forgotten this node: registering again");
                 self.register().await
             }
-            result => Ok(result?),
+            result => {
+                result?;
+                self.check_claim().await
+            }
+        }
+    }
+
+    /// Two nodes that start at the same moment may both find the id free and register. One of them
+    /// has claimed it last, and the other one finds out here.
+    async fn check_claim(&self) -> Result<(), ClaimError> {
+        let key = consul_keys::claim(&self.identity.cluster, &self.identity.id);
+        let entry = self.consul.kv_get(&key, Read::default()).await?.value;
+        let claim = entry.and_then(|entry| serde_json::from_slice::<Claim>(&entry.value).ok());
+        match claim {
+            Some(claim) if claim.uuid != self.identity.uuid => {
+                Err(ClaimError::Lost { id: self.identity.id.to_string() })
+            }
+            _ => Ok(()),
         }
     }
 }
