@@ -188,6 +188,7 @@ mod tests {
             bytes: 0,
             value_bytes_max: 1,
             disk_free_bytes: 1,
+            disk_room_bytes: 1,
             uptime_s: 1,
             version: "0".into(),
             partitions_to_clear: 0,
