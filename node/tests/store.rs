@@ -1,12 +1,16 @@
 //! The shard on disk: what is kept, what damage does, and carrying out operations on it.
 #![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
 
-use std::fs::{self, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::path::Path;
+mod support;
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use kv_protocol::partition::{Partition, PartitionCount};
 use kv_protocol::version::Version;
 use kvnode::store::{Batch, Counters, ScanStart, StorageKey, Store, StoreError, Stored, Visit};
+
+use kvnode::sweep::{self, CHUNK_RECORDS_MAX, Removal};
+use proptest::prelude::*;
 
 const KEYS: u64 = 1500;
 
@@ -107,7 +111,7 @@ fn a_damaged_page_takes_only_its_own_records_along() {
     let store = Store::open(directory.path()).unwrap();
     fill(&store);
     drop(store);
-    damage(directory.path());
+    support::damage(directory.path());
 
     let store = Store::open(directory.path()).unwrap();
     let reader = store.reader();
@@ -143,15 +147,158 @@ fn a_damaged_page_takes_only_its_own_records_along() {
     assert_eq!(get(&reader, number).unwrap().unwrap().value.unwrap(), b"new");
 }
 
-/// Flips a byte in the middle of the fullest of the engine's page files.
-fn damage(store: &Path) {
-    let files = fs::read_dir(store.join("slabs")).unwrap().map(|entry| entry.unwrap().path());
-    let file = files.max_by_key(|path| path.metadata().unwrap().len()).unwrap();
-    let mut file = OpenOptions::new().read(true).write(true).open(file).unwrap();
-    let middle = file.metadata().unwrap().len() / 2;
-    let mut byte = [0];
-    file.seek(SeekFrom::Start(middle)).unwrap();
-    file.read_exact(&mut byte).unwrap();
-    file.seek(SeekFrom::Start(middle)).unwrap();
-    file.write_all(&[!byte[0]]).unwrap();
+/// What a test does to a store.
+#[derive(Clone, Debug)]
+enum Action {
+    /// Stores values and tombstones: of each key its number, and how long its value is.
+    Write(Vec<(u64, Option<usize>)>),
+    /// Clears partitions.
+    Clear(BTreeSet<u32>),
+    /// Purges partitions of tombstones.
+    Purge(BTreeSet<u32>),
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    let record = (0..KEYS, proptest::option::weighted(0.7, 0_usize..40));
+    let partitions = || proptest::collection::btree_set(0..16_u32, 0..16);
+    prop_oneof![
+        3 => proptest::collection::vec(record, 0..900).prop_map(Action::Write),
+        1 => partitions().prop_map(Action::Clear),
+        1 => partitions().prop_map(Action::Purge),
+    ]
+}
+
+/// A store, and what it must be like.
+struct Checked {
+    store: Store,
+    counters: Counters,
+    model: BTreeMap<String, Option<usize>>,
+    partitions: PartitionCount,
+}
+
+impl Checked {
+    fn carry_out(&mut self, action: &Action) {
+        match action {
+            Action::Write(records) => self.write(records),
+            Action::Clear(partitions) => {
+                let unwanted = partitions.iter().copied().map(Partition).collect();
+                self.clear(unwanted);
+                let count = self.partitions;
+                self.model.retain(|key, _| !partitions.contains(&count.partition_of(key).0));
+            }
+            Action::Purge(partitions) => {
+                let owned = partitions.iter().copied().map(Partition).collect();
+                self.purge(&owned);
+                let count = self.partitions;
+                self.model.retain(|key, value| {
+                    value.is_some() || !owned.contains(&count.partition_of(key))
+                });
+            }
+        }
+    }
+
+    fn write(&mut self, records: &[(u64, Option<usize>)]) {
+        let mut batch = Batch::default();
+        for (number, length) in records {
+            let text = key(*number);
+            let storage_key = StorageKey::new(&text);
+            let value = length.map(|length| vec![7; length]);
+            batch.put(&storage_key, version(*number), value.as_deref());
+            if let Some(before) = self.model.insert(text.clone(), *length) {
+                self.counters.subtract(text.len(), before.map(|it| it as u64));
+            }
+            self.counters.add(text.len(), length.map(|it| it as u64));
+        }
+        self.store.commit(batch, self.counters).unwrap();
+    }
+
+    fn clear(&mut self, mut unwanted: BTreeSet<Partition>) {
+        loop {
+            let mut removal = Removal::new(self.counters);
+            let rest = sweep::clear(&self.store, self.partitions, &unwanted, &mut removal).unwrap();
+            self.remove(removal);
+            let Some(rest) = rest else { return };
+            unwanted = unwanted.split_off(&rest);
+        }
+    }
+
+    fn purge(&mut self, owned: &BTreeSet<Partition>) {
+        let mut after: Option<String> = None;
+        loop {
+            let mut removal = Removal::new(self.counters);
+            let (count, from) = (self.partitions, after.as_deref());
+            after = sweep::purge(&self.store, count, owned, from, &mut removal).unwrap();
+            self.remove(removal);
+            if after.is_none() {
+                return;
+            }
+        }
+    }
+
+    fn remove(&mut self, removal: Removal) {
+        assert!(removal.records <= CHUNK_RECORDS_MAX);
+        self.counters = removal.counters;
+        self.store.commit(removal.batch, removal.counters).unwrap();
+    }
+
+    fn check(&self) {
+        let mut stored = BTreeMap::new();
+        self.store
+            .scan(ScanStart::Hash(0), |entry| {
+                let value = entry.decode()?.value.map(<[u8]>::len);
+                assert_eq!(entry.value_bytes(), value.map(|it| it as u64));
+                stored.insert(entry.key.to_owned(), value);
+                Ok(Visit::Next)
+            })
+            .unwrap();
+        assert_eq!(stored, self.model);
+        let values = self.model.iter().filter_map(|(key, value)| Some((key.len(), (*value)?)));
+        let bytes: usize = values.clone().map(|(key, value)| key + value).sum();
+        let expected = Counters {
+            keys: values.count() as u64,
+            bytes: bytes as u64,
+            tombstones: self.model.values().filter(|it| it.is_none()).count() as u64,
+            sequence: 0,
+        };
+        assert_eq!(self.store.counters().unwrap(), expected);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn counters_follow_whatever_is_written_cleared_and_purged(
+        actions in proptest::collection::vec(action(), 1..8),
+    ) {
+        let directory = tempfile::tempdir().unwrap();
+        let mut checked = Checked {
+            store: Store::open(directory.path()).unwrap(),
+            counters: Counters::default(),
+            model: BTreeMap::new(),
+            partitions: PartitionCount::new(16).unwrap(),
+        };
+        for action in &actions {
+            checked.carry_out(action);
+            checked.check();
+        }
+    }
+}
+
+#[test]
+fn a_scan_can_jump() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    fill(&store);
+    let partitions = PartitionCount::new(16).unwrap();
+    let mut seen = BTreeSet::new();
+    store
+        .scan(ScanStart::Hash(0), |entry| {
+            let partition = partitions.partition(entry.hash);
+            assert!(seen.insert(partition), "only the first record of each is looked at");
+            let next = Partition(partition.0 + 2);
+            Ok(if next.0 < 16 { Visit::Jump(partitions.hash_range(next).0) } else { Visit::Stop })
+        })
+        .unwrap();
+    assert_eq!(seen.len(), 8);
 }

@@ -3,126 +3,14 @@
 
 mod support;
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread::JoinHandle;
 
-use arc_swap::ArcSwap;
 use kv_protocol::limits::REPLY_BYTES_MAX;
-use kv_protocol::refusal::{ErrorCode, Refusal};
-use kv_protocol::reply::{Content, Done, Outcome, Record};
-use kv_protocol::request::{Command, Condition, Context, Operation, Scan};
-use kv_protocol::version::Version;
-use kvnode::disk::Disk;
-use kvnode::guard::Guard;
-use kvnode::store::{Counters, Store};
-use kvnode::wake::Wake;
-use kvnode::writer::{Finished, Gauges, Job, Work, Writer};
-use support::{Cluster, uuid};
-use tokio::sync::oneshot;
-
-/// A writer whose node owns everything.
-struct Harness {
-    directory: tempfile::TempDir,
-    work: Option<flume::Sender<Work>>,
-    finished: flume::Receiver<Finished>,
-    gauges: Arc<Gauges>,
-    thread: Option<JoinHandle<Option<Counters>>>,
-}
-
-impl Harness {
-    fn start(directory: tempfile::TempDir, disk_reserve_bytes: u64) -> Self {
-        let store = Store::open(&directory.path().join("store")).unwrap();
-        let installed = everything(1).install(0, None);
-        let guard = Arc::new(ArcSwap::from_pointee(Guard::new(uuid(0), Some(installed))));
-        let gauges = Arc::new(Gauges::default());
-        let disk = Disk::new(directory.path(), disk_reserve_bytes);
-        let (finished_sender, finished) = flume::unbounded();
-        let (work, receiver) = flume::unbounded();
-        let wake = Wake::new().unwrap();
-        let writer =
-            Writer::new(uuid(0), store, guard, Arc::clone(&gauges), disk, finished_sender, wake)
-                .unwrap();
-        let thread = Some(std::thread::spawn(move || writer.run(&receiver)));
-        Self { directory, work: Some(work), finished, gauges, thread }
-    }
-
-    fn new() -> Self {
-        Self::start(tempfile::tempdir().unwrap(), 0)
-    }
-
-    fn send(&self, ticket: u64, command: Command<'static>) {
-        let job = Job { ticket, context: Context::default(), command };
-        self.work.as_ref().unwrap().send(Work::Request(job)).unwrap();
-    }
-
-    fn call(&self, command: Command<'static>) -> Content {
-        self.send(7, command);
-        let finished = self.finished.recv().unwrap();
-        assert_eq!(finished.ticket, 7);
-        finished.content
-    }
-
-    fn one(&self, operation: Operation<'static>) -> Outcome {
-        match self.call(Command::One(operation)) {
-            Content::One { done, .. } => Ok(done),
-            Content::Refused(refusal) => Err(refusal),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn put(
-        &self,
-        key: &'static str,
-        value: &'static str,
-        condition: Condition,
-    ) -> Result<Version, Refusal> {
-        match self.one(put(key, value, condition))? {
-            Done::Stored { version } => Ok(version),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn get(&self, key: &'static str) -> Option<Record> {
-        match self.one(Operation::Get { key: key.into() }).unwrap() {
-            Done::Read(record) => record,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// Stops the writer and starts another on the same directory.
-    fn restart(mut self) -> Self {
-        self.stop();
-        let empty = tempfile::tempdir().unwrap();
-        Self::start(std::mem::replace(&mut self.directory, empty), 0)
-    }
-
-    fn stop(&mut self) {
-        self.work = None;
-        if let Some(thread) = self.thread.take() {
-            assert!(thread.join().unwrap().is_some());
-        }
-    }
-}
-
-impl Drop for Harness {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-fn put(key: &'static str, value: &'static str, condition: Condition) -> Operation<'static> {
-    Operation::Put { key: key.into(), value: value.as_bytes().into(), condition }
-}
-
-fn delete(key: &'static str, condition: Condition) -> Operation<'static> {
-    Operation::Delete { key: key.into(), condition }
-}
-
-/// A layout in which node 0 owns everything.
-fn everything(epoch: u64) -> Cluster {
-    Cluster::new(epoch, 1, |_| 0)
-}
+use kv_protocol::refusal::ErrorCode;
+use kv_protocol::reply::{Content, Done, Record};
+use kv_protocol::request::{Command, Condition, Operation, Scan};
+use support::Cluster;
+use support::harness::{Harness, delete, put};
 
 #[test]
 fn conditions_are_judged_by_what_is_stored() {
@@ -227,10 +115,8 @@ fn a_scan_that_follows_writes_sees_them() {
 fn a_full_disk_refuses_writes_and_nothing_else() {
     let writer = Harness::new();
     writer.put("k", "1", Condition::None).unwrap();
-    let mut writer = writer;
-    writer.stop();
-    let directory = std::mem::replace(&mut writer.directory, tempfile::tempdir().unwrap());
-    let writer = Harness::start(directory, u64::MAX);
+    let installed = Cluster::new(1, 1, |_| 0).install(0, None);
+    let writer = writer.restart_with(0, Some(installed), u64::MAX);
     let refusal = writer.put("k", "2", Condition::None).unwrap_err();
     assert_eq!(refusal.code, ErrorCode::DiskFull);
     assert_eq!(writer.get("k").unwrap().value, b"1");
@@ -241,11 +127,8 @@ fn a_full_disk_refuses_writes_and_nothing_else() {
 #[test]
 fn an_install_separates_what_came_before_it_from_what_came_after() {
     let writer = Harness::new();
-    let (reply, result) = oneshot::channel();
     writer.send(1, Command::One(put("k", "1", Condition::None)));
-    let before = everything(1).install(0, None);
-    let install = Work::Install(Box::new(everything(2).install(0, Some(&before))), reply);
-    writer.work.as_ref().unwrap().send(install).unwrap();
+    let result = writer.send_install(&Cluster::new(2, 1, |_| 0));
     writer.send(2, Command::One(put("k", "2", Condition::None)));
     result.blocking_recv().unwrap().unwrap();
     let mut epochs = Vec::new();

@@ -122,34 +122,25 @@ impl Writer {
     /// Clears the places of partitions that are to come. Returns whether all of them are clear.
     pub(super) fn wipe(&mut self, partitions: PartitionCount) -> bool {
         while !self.background.wipe.is_empty() && !self.has_failed {
-            let unwanted = std::mem::take(&mut self.background.wipe);
-            match self.clear_chunk(partitions, &unwanted) {
-                Ok(rest) => self.background.wipe = after(unwanted, rest),
-                Err(stuck) => {
-                    self.background.wipe = unwanted;
-                    self.background.strike(&stuck);
-                    error!(
-                        "partition {} is to be moved here, but what is stored of it cannot be removed: {}; trying on",
-                        stuck.partition, stuck.error
-                    );
-                    return false;
-                }
+            if let Err(stuck) = self.clear_chunk(partitions, |it| &mut it.wipe) {
+                self.background.strike(&stuck);
+                error!(
+                    "partition {} is to be moved here, but what is stored of it cannot be removed: {}; trying on",
+                    stuck.partition, stuck.error
+                );
+                return false;
             }
         }
         !self.has_failed
     }
 
     fn clear_next(&mut self, partitions: PartitionCount) {
-        let unwanted = std::mem::take(&mut self.background.clear);
-        match self.clear_chunk(partitions, &unwanted) {
-            Ok(rest) => {
-                self.background.clear = after(unwanted, rest);
-                if self.background.clear.is_empty() {
-                    info!("removed all that this node does not own any more");
-                }
+        match self.clear_chunk(partitions, |it| &mut it.clear) {
+            Ok(()) if self.background.clear.is_empty() => {
+                info!("removed all that this node does not own any more");
             }
+            Ok(()) => {}
             Err(stuck) => {
-                self.background.clear = unwanted;
                 if self.background.strike(&stuck) {
                     self.background.clear.remove(&stuck.partition);
                     warn!(
@@ -185,17 +176,21 @@ impl Writer {
         }
     }
 
+    /// Removes some records of the partitions in a set, and those from the set that are clear then.
     fn clear_chunk(
         &mut self,
         partitions: PartitionCount,
-        unwanted: &BTreeSet<Partition>,
-    ) -> Result<Option<Partition>, Stuck> {
+        set: fn(&mut Background) -> &mut BTreeSet<Partition>,
+    ) -> Result<(), Stuck> {
         let mut removal = Removal::new(self.counters);
+        let unwanted = set(&mut self.background);
+        let first = unwanted.first().copied().unwrap_or(Partition(0));
         let swept = sweep::clear(&self.store, partitions, unwanted, &mut removal);
         failpoints::pass("node::clear::chunk");
-        let first = unwanted.first().copied().unwrap_or(Partition(0));
         self.remove(removal).map_err(|error| Stuck { partition: first, error })?;
-        swept
+        let unwanted = set(&mut self.background);
+        *unwanted = swept?.map_or_else(BTreeSet::new, |rest| unwanted.split_off(&rest));
+        Ok(())
     }
 
     /// Removes records durably. A read of the sweep that found them may have stopped the engine.
@@ -210,9 +205,4 @@ impl Writer {
         }
         self.commit(removal.batch, removal.counters)
     }
-}
-
-/// What is left of `partitions` where all before `rest` are done.
-fn after(mut partitions: BTreeSet<Partition>, rest: Option<Partition>) -> BTreeSet<Partition> {
-    rest.map_or_else(BTreeSet::new, |rest| partitions.split_off(&rest))
 }

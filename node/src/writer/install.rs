@@ -28,14 +28,13 @@ impl Writer {
         }
         failpoints::pass("node::install::after-record");
         let previous = self.guard.load_full();
-        let guard = Arc::new(Guard::new(self.uuid, Some(installed)));
-        self.guard.store(Arc::clone(&guard));
+        self.background.plan(&self.store, self.counters, previous.installed(), &installed);
+        // Whoever sees that the node does not own something any more sees what is left of it, too.
+        self.publish_counters();
+        let owned = installed.summary().partitions_owned;
+        self.guard.store(Arc::new(Guard::new(self.uuid, Some(installed))));
+        info!("installed the layout of epoch {epoch}: this node owns {owned} partitions");
         failpoints::pass("node::install::after-swap");
-        if let Some(installed) = guard.installed() {
-            self.background.plan(&self.store, self.counters, previous.installed(), installed);
-            let owned = installed.summary().partitions_owned;
-            info!("installed the layout of epoch {epoch}: this node owns {owned} partitions");
-        }
         self.settle_in();
         Ok(())
     }

@@ -1,6 +1,12 @@
 //! Layouts for tests: made by hand, and taken through the steps of a rebalance.
 #![allow(dead_code, reason = "each suite uses some of it")]
 
+pub(crate) mod harness;
+
+use std::fs::{self, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
 use kv_protocol::digest::Digest;
 use kv_protocol::layout::{LAYOUT_FORMAT, Layout, Member, Placement, StrategyPin, Table};
 use kv_protocol::partition::PartitionCount;
@@ -106,4 +112,17 @@ impl Cluster {
     pub(crate) fn install(&self, node: u32, previous: Option<&Installed>) -> Installed {
         self.try_install(node, previous).unwrap()
     }
+}
+
+/// Flips a byte in the middle of the fullest of the engine's page files.
+pub(crate) fn damage(store: &Path) {
+    let files = fs::read_dir(store.join("slabs")).unwrap().map(|entry| entry.unwrap().path());
+    let file = files.max_by_key(|path| path.metadata().unwrap().len()).unwrap();
+    let mut file = OpenOptions::new().read(true).write(true).open(file).unwrap();
+    let middle = file.metadata().unwrap().len() / 2;
+    let mut byte = [0];
+    file.seek(SeekFrom::Start(middle)).unwrap();
+    file.read_exact(&mut byte).unwrap();
+    file.seek(SeekFrom::Start(middle)).unwrap();
+    file.write_all(&[!byte[0]]).unwrap();
 }

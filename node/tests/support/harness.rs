@@ -1,0 +1,216 @@
+//! A writer on a real store, as one node has it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use kv_protocol::refusal::Refusal;
+use kv_protocol::reply::{Content, Done, Outcome, Record};
+use kv_protocol::request::{Command, Condition, Context, Operation};
+use kv_protocol::version::Version;
+use kvnode::disk::Disk;
+use kvnode::guard::{Guard, Installed};
+use kvnode::installed_record;
+use kvnode::store::{Counters, Store, StoreError};
+use kvnode::wake::Wake;
+use kvnode::writer::{Finished, Gauges, Job, Work, Writer};
+use tokio::sync::oneshot;
+
+use super::{Cluster, uuid};
+
+const WAIT_MAX: Duration = Duration::from_secs(20);
+
+/// A node's writer.
+pub(crate) struct Harness {
+    node: u32,
+    pub(crate) directory: tempfile::TempDir,
+    pub(crate) work: Option<flume::Sender<Work>>,
+    pub(crate) finished: flume::Receiver<Finished>,
+    pub(crate) gauges: Arc<Gauges>,
+    guard: Arc<ArcSwap<Guard>>,
+    thread: Option<JoinHandle<Option<Counters>>>,
+}
+
+impl Harness {
+    /// The writer of a node that has this installed unless its directory says otherwise.
+    pub(crate) fn start(
+        node: u32,
+        directory: tempfile::TempDir,
+        installed: Option<Installed>,
+        disk_reserve_bytes: u64,
+    ) -> Self {
+        let store = Store::open(&directory.path().join("store")).unwrap();
+        let stored = store.layout().unwrap();
+        let stored = stored.map(|it| installed_record::decode(&it, uuid(node)).unwrap());
+        let guard = Guard::new(uuid(node), stored.or(installed));
+        let guard = Arc::new(ArcSwap::from_pointee(guard));
+        let gauges = Arc::new(Gauges::default());
+        let disk = Disk::new(directory.path(), disk_reserve_bytes);
+        let (finished_sender, finished) = flume::unbounded();
+        let (work, receiver) = flume::unbounded();
+        let wake = Wake::new().unwrap();
+        let (writer_guard, writer_gauges) = (Arc::clone(&guard), Arc::clone(&gauges));
+        let writer = Writer::new(
+            uuid(node),
+            store,
+            writer_guard,
+            writer_gauges,
+            disk,
+            finished_sender,
+            wake,
+        )
+        .unwrap();
+        let thread = Some(std::thread::spawn(move || writer.run(&receiver)));
+        Self { node, directory, work: Some(work), finished, gauges, guard, thread }
+    }
+
+    /// Node 0, which owns everything.
+    pub(crate) fn new() -> Self {
+        let installed = Cluster::new(1, 1, |_| 0).install(0, None);
+        Self::start(0, tempfile::tempdir().unwrap(), Some(installed), 0)
+    }
+
+    pub(crate) fn send(&self, ticket: u64, command: Command<'static>) {
+        self.send_under(None, ticket, command);
+    }
+
+    fn send_under(&self, epoch: Option<u64>, ticket: u64, command: Command<'static>) {
+        let context = Context { epoch, ..Context::default() };
+        let job = Job { ticket, context, command };
+        self.work.as_ref().unwrap().send(Work::Request(job)).unwrap();
+    }
+
+    pub(crate) fn call(&self, command: Command<'static>) -> Content {
+        self.call_under(None, command)
+    }
+
+    /// Asks under an epoch.
+    pub(crate) fn call_under(
+        &self,
+        epoch: impl Into<Option<u64>>,
+        command: Command<'static>,
+    ) -> Content {
+        self.send_under(epoch.into(), 7, command);
+        let finished = self.finished.recv().unwrap();
+        assert_eq!(finished.ticket, 7);
+        finished.content
+    }
+
+    pub(crate) fn one(&self, operation: Operation<'static>) -> Outcome {
+        self.one_under(None, operation)
+    }
+
+    pub(crate) fn one_under(
+        &self,
+        epoch: impl Into<Option<u64>>,
+        operation: Operation<'static>,
+    ) -> Outcome {
+        match self.call_under(epoch, Command::One(operation)) {
+            Content::One { done, .. } => Ok(done),
+            Content::Refused(refusal) => Err(refusal),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn put(
+        &self,
+        key: &str,
+        value: &'static str,
+        condition: Condition,
+    ) -> Result<Version, Refusal> {
+        match self.one(put(key, value, condition))? {
+            Done::Stored { version } => Ok(version),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<Record> {
+        match self.one(get(key)).unwrap() {
+            Done::Read(record) => record,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Gives the writer a layout to install, without waiting for it.
+    pub(crate) fn send_install(
+        &self,
+        cluster: &Cluster,
+    ) -> oneshot::Receiver<Result<(), StoreError>> {
+        let installed = cluster.install(self.node, self.guard.load().installed());
+        let (reply, result) = oneshot::channel();
+        let install = Work::Install(Box::new(installed), reply);
+        self.work.as_ref().unwrap().send(install).unwrap();
+        result
+    }
+
+    pub(crate) fn install(&self, cluster: &Cluster) {
+        self.send_install(cluster).blocking_recv().unwrap().unwrap();
+    }
+
+    /// The epoch that the node's status shows.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.gauges.epoch.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn keys(&self) -> u64 {
+        self.gauges.keys.load(Ordering::Relaxed)
+    }
+
+    /// Waits until nothing is left to be cleared.
+    pub(crate) fn wait_until_clear(&self) {
+        let started = Instant::now();
+        while self.gauges.partitions_to_clear.load(Ordering::Relaxed) > 0 {
+            assert!(started.elapsed() < WAIT_MAX, "the clearing does not end");
+            std::thread::yield_now();
+        }
+    }
+
+    /// Stops the writer and starts another on the same directory, for a node that has this installed
+    /// unless its directory says otherwise.
+    pub(crate) fn restart_with(
+        mut self,
+        node: u32,
+        installed: Option<Installed>,
+        disk_reserve_bytes: u64,
+    ) -> Self {
+        self.stop();
+        let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap());
+        Self::start(node, directory, installed, disk_reserve_bytes)
+    }
+
+    /// Stops the writer and starts another on the same directory.
+    pub(crate) fn restart(self) -> Self {
+        let (node, guard) = (self.node, self.guard.load_full());
+        let installed = guard
+            .installed()
+            .map(|it| installed_record::decode(&installed_record::encode(it), uuid(node)).unwrap());
+        self.restart_with(node, installed, 0)
+    }
+
+    /// Stops the writer. Returns the counters of its store.
+    pub(crate) fn stop(&mut self) -> Option<Counters> {
+        self.work = None;
+        let thread = self.thread.take()?;
+        Some(thread.join().unwrap().unwrap())
+    }
+}
+
+impl Drop for Harness {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+pub(crate) fn get(key: &str) -> Operation<'static> {
+    Operation::Get { key: key.to_owned().into() }
+}
+
+pub(crate) fn put(key: &str, value: &'static str, condition: Condition) -> Operation<'static> {
+    Operation::Put { key: key.to_owned().into(), value: value.as_bytes().into(), condition }
+}
+
+pub(crate) fn delete(key: &str, condition: Condition) -> Operation<'static> {
+    Operation::Delete { key: key.to_owned().into(), condition }
+}
