@@ -63,6 +63,9 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Starts a whole cluster on this machine, with an embedded Consul agent, for trying things out.
+    ///
+    /// Nodes that kvclient adds are started beside the others, and all stop together. Started again,
+    /// it starts every node that has data, except those that kvclient has removed.
     Dev(DevArgs),
 }
 
@@ -135,7 +138,7 @@ pub struct NodeArgs {
 /// The options of `kvnode dev`.
 #[derive(Clone, Debug, Args)]
 pub struct DevArgs {
-    /// How many nodes to start.
+    /// How many nodes to start, or more where more have data.
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub nodes: u32,
 
