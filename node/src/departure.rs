@@ -116,7 +116,8 @@ impl Departure {
 
     /// Whether everything has been moved off and cleared.
     fn stores_nothing(&self) -> bool {
-        self.gauges.keys.load(Ordering::Acquire) == 0
+        let Gauges { keys, partitions_to_clear, .. } = &*self.gauges;
+        keys.load(Ordering::Acquire) == 0 && partitions_to_clear.load(Ordering::Acquire) == 0
     }
 
     /// Leaves, after the node has stopped serving: its data directory is marked, and Consul forgets
