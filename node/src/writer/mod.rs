@@ -34,7 +34,7 @@ use crate::store::{Batch, Counters, Store, StoreError};
 use crate::wake::Wake;
 
 /// However much work there is, something is done in the background after this many pieces of it.
-const WORK_PER_BACKGROUND: u32 = 64;
+const WORK_PER_BACKGROUND: u32 = 16;
 /// An engine that does not start is tried again at most this often.
 const REPAIR_SPACING: Duration = Duration::from_secs(1);
 
