@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::harness::{Backend, Cluster, eventually, on_both_backends};
 
-use super::{assert_holds, cluster_with_data, import, members, status};
+use super::{assert_holds, cluster_with_data, fsck, import, members, status};
 
 on_both_backends!(
     a_mover_that_dies_at_any_step_leaves_a_serving_cluster,
@@ -148,25 +148,32 @@ fn a_consul_that_is_away_only_pauses_the_move(backend: Backend) {
     assert_holds(&cluster, &lines);
 }
 
-/// Every step of a node's install, copying and clearing.
-const NODE_STEPS: [&str; 8] = [
-    "node::install::before-record",
-    "node::install::after-record",
-    "node::install::after-swap",
-    "node::install::after-wipe",
-    "node::copy::before-commit",
-    "node::copy::after-commit",
-    "node::clear::chunk",
-    "node::purge::chunk",
+/// Every step of a node's install, copying and clearing, with how often it is passed unharmed.
+const NODE_STEPS: [(&str, u32); 8] = [
+    ("node::install::before-record", 0),
+    ("node::install::after-record", 0),
+    ("node::install::after-swap", 0),
+    // The first one comes before the node serves.
+    ("node::install::after-wipe", 1),
+    ("node::copy::before-commit", 0),
+    ("node::copy::after-commit", 3),
+    ("node::clear::chunk", 1),
+    ("node::purge::chunk", 0),
 ];
 
 fn a_node_that_dies_at_any_step_comes_back_right(backend: Backend) {
     let (mut cluster, lines) = cluster_with_data(backend, 3);
     let mut to = ["consistent-hash", "hrw"].iter().cycle();
-    for step in NODE_STEPS {
+    for (step, passes) in NODE_STEPS {
         let number = cluster.nodes().len() - 1;
+        // What the step before has left to clear would be cleared by the node that is to die later.
+        fsck(&cluster);
         cluster.node_mut(number).kill();
-        cluster.node_mut(number).restart_with_env("FAILPOINTS", &format!("{step}=return"));
+        let failpoint = match passes {
+            0 => format!("{step}=return"),
+            passes => format!("{step}={passes}*off->return"),
+        };
+        cluster.node_mut(number).restart_with_env("FAILPOINTS", &failpoint);
         let to = to.next().expect("they come again and again");
         let mover = cluster.kvclient(&["migrate", "--to", to]).spawn();
         if step == "node::purge::chunk" {
