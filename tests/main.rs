@@ -14,6 +14,7 @@
 //! | `bad_input` | whatever comes in, the answer is a clear error, and everything else goes on |
 //! | `cli` | the command line teaches, and keeps data, words and exit codes apart |
 //! | `dev` | `kvnode dev` is a whole cluster with one command |
+//! | `faults` | whatever fails at the same time, every key stays linearizable and comes back |
 //!
 //! `harness` starts and ends the processes. A case that depends on Consul is one function, which
 //! `on_both_backends!` makes two tests of: with the embedded agent, and with a real Consul where the
@@ -28,6 +29,7 @@ mod cli;
 mod consul_outages;
 mod dev;
 mod durability;
+mod faults;
 mod membership;
 mod rebalance;
 mod roundtrip;

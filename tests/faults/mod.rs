@@ -1,0 +1,9 @@
+//! placeholder
+mod backtracking;
+mod check;
+mod events;
+mod forward;
+mod history;
+mod model;
+mod seeded;
+mod simulated;
