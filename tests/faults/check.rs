@@ -37,7 +37,8 @@ pub(super) fn check(history: &History) -> Result<(), Finding> {
         [Verdict::Linearizable, Verdict::Linearizable] => Ok(()),
         [Verdict::Violation(at), Verdict::Violation(_) | Verdict::Undecided(_)] => {
             let last = at.map(|at| history.records[at].to_string()).unwrap_or_default();
-            let problem = format!("no order of operations explains it, up to the response of\n{last}");
+            let problem =
+                format!("no order of operations explains it, up to the response of\n{last}");
             Err(finding(history, true, &problem))
         }
         [forward, backtracking] => {

@@ -86,7 +86,9 @@ impl Writes {
                 }
                 (_, Outcome::Found(write, Some(version)))
                 | (Operation::Put(write, _), Outcome::Stored(version)) => {
-                    writes.bind(write, version).map_err(|problem| format!("{problem}: {record}"))?;
+                    writes
+                        .bind(write, version)
+                        .map_err(|problem| format!("{problem}: {record}"))?;
                 }
                 _ => {}
             }

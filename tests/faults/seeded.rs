@@ -101,21 +101,18 @@ fn a_resurrected_delete_is_caught() {
 
 #[test]
 fn reordered_writes_are_caught() {
-    let swapped = [
-        (0, 10, Put(1, Always), Stored(version(2))),
-        (20, 30, Put(2, Always), Stored(version(1))),
-    ];
+    let swapped =
+        [(0, 10, Put(1, Always), Stored(version(2))), (20, 30, Put(2, Always), Stored(version(1)))];
     caught(&swapped);
     // Concurrent ones have the order that their versions say.
-    let puts = [
-        (0, 30, Put(1, Always), Stored(version(2))),
-        (0, 30, Put(2, Always), Stored(version(1))),
-    ];
+    let puts =
+        [(0, 30, Put(1, Always), Stored(version(2))), (0, 30, Put(2, Always), Stored(version(1)))];
     accepted(&[puts[0], puts[1], (40, 50, Get, Found(1, Some(version(2))))]);
     caught(&[puts[0], puts[1], (40, 50, Get, Found(2, Some(version(1))))]);
     // Two who look see the same order.
     let puts = [(0, 90, Put(1, Always), Unknown), (0, 90, Put(2, Always), Unknown)];
-    let seen = |first, second, at| [(at, at + 1, Get, found(first)), (at + 2, at + 3, Get, found(second))];
+    let seen =
+        |first, second, at| [(at, at + 1, Get, found(first)), (at + 2, at + 3, Get, found(second))];
     accepted(&[&puts[..], &seen(1, 2, 10), &seen(2, 2, 20)].concat());
     caught(&[&puts[..], &seen(1, 2, 10), &seen(1, 2, 20)].concat());
 }
@@ -178,7 +175,11 @@ fn a_condition_that_was_judged_wrongly_is_caught() {
         (20, 40, Put(3, IfVersion(version(1))), stored(3)),
     ];
     caught(&[put, both_win[0], both_win[1]]);
-    accepted(&[put, both_win[0], (20, 40, Put(3, IfVersion(version(1))), Conflict(Some(version(2))))]);
+    accepted(&[
+        put,
+        both_win[0],
+        (20, 40, Put(3, IfVersion(version(1))), Conflict(Some(version(2)))),
+    ]);
 }
 
 #[test]
@@ -206,7 +207,12 @@ fn correct_histories_are_accepted_and_faulty_ones_are_judged_alike() {
         let Ok(events) = events(&history) else { continue };
         let [forward, backtracking] = both(&events);
         let violations = [&forward, &backtracking].map(|it| matches!(it, Verdict::Violation(_)));
-        assert_eq!(violations[0], violations[1], "{forward:?} {backtracking:?}\n{}", history.lines());
+        assert_eq!(
+            violations[0],
+            violations[1],
+            "{forward:?} {backtracking:?}\n{}",
+            history.lines()
+        );
         caught += usize::from(violations[0]);
     }
     assert!(caught > 50, "only {caught} were caught: the test tests nothing");

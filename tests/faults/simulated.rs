@@ -31,8 +31,7 @@ pub(super) fn simulated(random: &mut StdRng, operations: u64) -> History {
         let free = busy_until.iter().position(|until| *until < now_ns);
         let Some(client) = free else { continue };
         let operation = choose(random, write, last_seen[client]);
-        let is_unknown =
-            operation != Operation::Get && random.random_ratio(1, UNKNOWN_RATIO);
+        let is_unknown = operation != Operation::Get && random.random_ratio(1, UNKNOWN_RATIO);
         let happens = !is_unknown || random.random();
         let outcome = if happens { key.perform(operation) } else { Outcome::Unknown };
         if let Outcome::Stored(version) | Outcome::Found(_, Some(version)) = outcome {

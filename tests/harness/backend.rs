@@ -88,6 +88,17 @@ impl Backend {
             }
         }
     }
+
+    /// A Consul of the caller's own that keeps its state when it is [restarted](ConsulServer::restart).
+    pub(crate) fn start_durable(self) -> ConsulServer {
+        match self {
+            Self::Embedded => self.start(),
+            Self::RealConsul => {
+                let binary = real_consul_binary().expect("it was there when the test began");
+                ConsulServer::Real(RealConsul::start_durable(&binary))
+            }
+        }
+    }
 }
 
 impl ConsulServer {
@@ -123,6 +134,30 @@ impl ConsulServer {
                 *dev = Dev::start_at(directory.path(), 1, port);
             }
             Self::Real(consul) => consul.restart_empty(),
+        }
+    }
+
+    /// Starts it again, after [`stop`](Self::stop) or instead of it, at the same address. The embedded
+    /// agent has its state then, and so has a durable Consul.
+    ///
+    /// # Panics
+    /// Where it does not start.
+    pub(crate) fn restart(&mut self) {
+        match self {
+            Self::Embedded(dev, directory) => {
+                dev.process.stop_quietly();
+                let port = dev.port();
+                *dev = Dev::start_at(directory.path(), 1, port);
+            }
+            Self::Real(consul) => consul.restart(),
+        }
+    }
+
+    /// The id of its process.
+    pub(crate) fn pid(&self) -> u32 {
+        match self {
+            Self::Embedded(dev, _) => dev.process.pid(),
+            Self::Real(consul) => consul.pid(),
         }
     }
 

@@ -42,6 +42,11 @@ impl Cluster {
         Self::new(Consul::Own(backend.start()))
     }
 
+    /// A cluster without nodes, at a Consul that the test may end and that keeps its state.
+    pub(crate) fn empty_with_durable_consul(backend: Backend) -> Self {
+        Self::new(Consul::Own(backend.start_durable()))
+    }
+
     /// A cluster of nodes `node-0` and so on that belong to no layout yet.
     #[track_caller]
     pub(crate) fn without_layout(backend: Backend, nodes: usize) -> Self {

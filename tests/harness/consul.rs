@@ -47,16 +47,28 @@ pub(crate) fn real_consul_binary() -> Option<PathBuf> {
     binary
 }
 
-/// A Consul server on free ports of the loopback interface, which keeps nothing on disk. It ends
-/// when it is dropped.
+/// Where a server that is to keep its state keeps it, in its directory.
+const STATE_DIRECTORY: &str = "state";
+
+/// A Consul server on free ports of the loopback interface. It ends when it is dropped.
 #[derive(Debug)]
 pub(crate) struct RealConsul {
     binary: PathBuf,
+    mode: Mode,
     arguments: Vec<String>,
     token: Option<String>,
     ports: Ports,
     directory: tempfile::TempDir,
     process: Child,
+}
+
+/// What a server remembers when it starts again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// Nothing: all is in its memory, and it is ready soonest.
+    InMemory,
+    /// Everything: it is on disk.
+    Durable,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -68,13 +80,23 @@ struct Ports {
 }
 
 impl RealConsul {
-    /// Starts a server and waits until it serves. `arguments` are added to its command line.
+    /// Starts a server, which keeps nothing on disk, and waits until it serves. `arguments` are added
+    /// to its command line.
     ///
     /// # Panics
     ///
     /// Fails the test, with the server's log, when it does not start.
     pub(crate) fn start(binary: &Path, arguments: &[&str]) -> Self {
-        Self::start_for(binary, arguments, None)
+        Self::start_for(binary, Mode::InMemory, arguments, None)
+    }
+
+    /// Starts a server that keeps its state on disk, and waits until it serves.
+    ///
+    /// # Panics
+    ///
+    /// As [`start`](Self::start).
+    pub(crate) fn start_durable(binary: &Path) -> Self {
+        Self::start_for(binary, Mode::Durable, &[], None)
     }
 
     /// Starts a server that denies everything to those who do not show `token`, which is a UUID.
@@ -84,19 +106,20 @@ impl RealConsul {
     /// As [`start`](Self::start).
     pub(crate) fn start_closed(binary: &Path, token: &str) -> Self {
         let acl = "acl { enabled = true, default_policy = \"deny\", tokens { master = \"";
-        Self::start_for(binary, &[&format!("-hcl={acl}{token}\" }} }}")], Some(token))
+        let arguments = [&*format!("-hcl={acl}{token}\" }} }}")];
+        Self::start_for(binary, Mode::InMemory, &arguments, Some(token))
     }
 
-    fn start_for(binary: &Path, arguments: &[&str], token: Option<&str>) -> Self {
+    fn start_for(binary: &Path, mode: Mode, arguments: &[&str], token: Option<&str>) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
         let token = token.map(ToOwned::to_owned);
         for attempt in 1.. {
             let ports = Ports::free();
-            let mut process = spawn(binary, &arguments, ports, directory.path());
+            let mut process = spawn(binary, mode, &arguments, ports, directory.path());
             let Err(problem) = wait_until_ready(&mut process, ports.http, token.as_deref()) else {
                 let binary = binary.to_owned();
-                return Self { binary, arguments, token, ports, directory, process };
+                return Self { binary, mode, arguments, token, ports, directory, process };
             };
             end(&mut process);
             if attempt == START_ATTEMPTS {
@@ -129,7 +152,22 @@ impl RealConsul {
     /// Fails the test, with the server's log, when it does not start again.
     pub(crate) fn restart_empty(&mut self) {
         self.kill();
-        self.process = spawn(&self.binary, &self.arguments, self.ports, self.directory.path());
+        if self.mode == Mode::Durable {
+            let state = self.directory.path().join(STATE_DIRECTORY);
+            std::fs::remove_dir_all(state).expect("the server's state can be removed");
+        }
+        self.restart();
+    }
+
+    /// Kills it and starts it again at the same address. Only a durable one has its state then.
+    ///
+    /// # Panics
+    ///
+    /// Fails the test, with the server's log, when it does not start again.
+    pub(crate) fn restart(&mut self) {
+        self.kill();
+        let directory = self.directory.path();
+        self.process = spawn(&self.binary, self.mode, &self.arguments, self.ports, directory);
         let token = self.token.as_deref();
         if let Err(problem) = wait_until_ready(&mut self.process, self.ports.http, token) {
             panic!("Consul does not start again: {problem}\n{}", log(self.directory.path()));
@@ -166,11 +204,18 @@ impl Ports {
     }
 }
 
-fn spawn(binary: &Path, arguments: &[String], ports: Ports, directory: &Path) -> Child {
+fn spawn(binary: &Path, mode: Mode, arguments: &[String], ports: Ports, directory: &Path) -> Child {
+    let state = format!("-data-dir={}", directory.join(STATE_DIRECTORY).display());
+    // The fastest elections that it offers: it is alone.
+    let durable =
+        ["-server", "-bootstrap-expect=1", &state, "-hcl=performance { raft_multiplier = 1 }"];
+    let mode: &[&str] = if mode == Mode::Durable { &durable } else { &["-dev"] };
     let log = File::create(directory.join("log")).expect("the log can be made");
     let Ports { http, server, serf_lan, serf_wan } = ports;
     Command::new(binary)
-        .args(["agent", "-dev", "-bind=127.0.0.1", "-client=127.0.0.1", "-node=real"])
+        .arg("agent")
+        .args(mode)
+        .args(["-bind=127.0.0.1", "-client=127.0.0.1", "-node=real"])
         .args(["-dns-port=-1", "-grpc-port=-1"])
         .arg(format!("-http-port={http}"))
         .arg(format!("-server-port={server}"))

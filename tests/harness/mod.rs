@@ -7,7 +7,7 @@
 //! - [`launched`]: nodes that other nodes have started; [`signals`]: what has them started;
 //! - [`peer`], [`zmtp`], [`http`]: plain ZeroMQ, raw ZeroMQ frames and plain HTTP; [`catalog`]: what
 //!   Consul says;
-//! - [`library`]: the client's library;
+//! - [`library`]: the client's library; [`proxy`]: a bad network;
 //! - [`corpus`]: real text; [`wait`]: waiting for a condition.
 //!
 //! All ports are chosen by the system, and a process is known to be ready by the line that it
@@ -22,13 +22,14 @@ pub(crate) mod cluster;
 mod consul;
 pub(crate) mod corpus;
 pub(crate) mod dev;
-mod environment;
+pub(crate) mod environment;
 pub(crate) mod http;
 pub(crate) mod launched;
 pub(crate) mod library;
 pub(crate) mod node;
 pub(crate) mod peer;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod run;
 pub(crate) mod signals;
 pub(crate) mod wait;

@@ -1,0 +1,57 @@
+//! What a run is told by the environment.
+
+use std::time::Duration;
+
+use super::nemesis::Kind;
+
+/// Repeats the nemesis's choices of an earlier run.
+const SEED_VARIABLE: &str = "KV_FAULTS_SEED";
+/// Makes the run a long one.
+const MINUTES_VARIABLE: &str = "KV_FAULTS_MINUTES";
+/// Names the kinds of faults to use, separated by commas.
+const FAULTS_VARIABLE: &str = "KV_FAULTS_KINDS";
+
+/// How long faults go on in a run that is part of all tests.
+const SHORT: Duration = Duration::from_secs(9);
+
+/// How to run.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    /// What decides the nemesis's choices.
+    pub(super) seed: u64,
+    /// How long to begin new rounds.
+    pub(super) duration: Duration,
+    /// What the nemesis may do.
+    pub(super) kinds: Vec<Kind>,
+}
+
+impl Settings {
+    /// What the environment says, and how to repeat it.
+    ///
+    /// # Panics
+    /// Where it says what is not understood.
+    pub(super) fn from_environment() -> Self {
+        let number = |variable| {
+            let text = std::env::var(variable).ok()?;
+            let number = text.parse::<u64>();
+            Some(number.unwrap_or_else(|_| panic!("{variable} is {text:?}, expected a number")))
+        };
+        let kinds = match std::env::var(FAULTS_VARIABLE) {
+            Ok(names) => names.split(',').map(kind).collect(),
+            Err(_) => Kind::DEFAULT.to_vec(),
+        };
+        let seed = number(SEED_VARIABLE).unwrap_or_else(rand::random);
+        let duration =
+            number(MINUTES_VARIABLE).map_or(SHORT, |minutes| Duration::from_secs(60 * minutes));
+        println!("to repeat these faults: {SEED_VARIABLE}={seed}");
+        Self { seed, duration, kinds }
+    }
+}
+
+fn kind(name: &str) -> Kind {
+    let known = || Kind::ALL.map(Kind::name).join(", ");
+    let found = Kind::ALL.into_iter().find(|kind| kind.name() == name.trim());
+    found.unwrap_or_else(|| {
+        panic!("{FAULTS_VARIABLE} names {name:?}, expected some of: {}", known())
+    })
+}

@@ -1,0 +1,128 @@
+//! A bad network: a TCP proxy that delays, stalls and cuts what passes through it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// How much is carried at once, in bytes.
+const CHUNK_BYTES: usize = 16 << 10;
+
+/// What becomes of the traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Traffic {
+    /// It passes.
+    Flows,
+    /// It passes, each piece this much later.
+    IsLate(Duration),
+    /// Nothing passes in either direction, and nobody is told; later all of it does.
+    Stalls,
+    /// What the client sends arrives, and no answer comes back: the connection is open on one side.
+    IsOneWay,
+    /// All connections are closed, and new ones at once.
+    IsRefused,
+}
+
+/// A proxy before one listener. It ends when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    rule: watch::Sender<Rule>,
+    serving: JoinHandle<()>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Rule {
+    traffic: Traffic,
+    /// Grows when all open connections are to be closed.
+    cuts: u64,
+}
+
+impl Proxy {
+    /// Listens at `listen` and connects everybody to `target`.
+    ///
+    /// # Panics
+    /// Where somebody listens there already.
+    #[track_caller]
+    pub(crate) fn start(runtime: &Handle, listen: SocketAddr, target: SocketAddr) -> Self {
+        let listener = runtime.block_on(TcpListener::bind(listen));
+        let listener = listener.unwrap_or_else(|error| panic!("a proxy at {listen}: {error}"));
+        let (rule, rules) = watch::channel(Rule { traffic: Traffic::Flows, cuts: 0 });
+        let serving = runtime.spawn(serve(listener, target, rules));
+        Self { rule, serving }
+    }
+
+    /// Changes what becomes of the traffic.
+    pub(crate) fn set(&self, traffic: Traffic) {
+        self.rule.send_modify(|rule| {
+            // Where bytes were swallowed, what follows them would make no sense.
+            let is_broken = rule.traffic == Traffic::IsOneWay || traffic == Traffic::IsRefused;
+            *rule = Rule { traffic, cuts: rule.cuts + u64::from(is_broken) };
+        });
+    }
+
+    /// Closes all connections.
+    pub(crate) fn cut(&self) {
+        self.rule.send_modify(|rule| rule.cuts += 1);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        // Those who carry end when nobody can change their rule any more.
+        self.serving.abort();
+    }
+}
+
+async fn serve(listener: TcpListener, target: SocketAddr, rules: watch::Receiver<Rule>) {
+    loop {
+        let accepted = listener.accept().await;
+        let is_refused = rules.borrow().traffic == Traffic::IsRefused;
+        match accepted {
+            Ok((client, _)) if !is_refused => {
+                tokio::spawn(carry(client, target, rules.clone()));
+            }
+            // It is closed by being dropped; an error is about one connection that is gone already.
+            Ok(_) | Err(_) => {}
+        }
+    }
+}
+
+async fn carry(client: TcpStream, target: SocketAddr, mut rules: watch::Receiver<Rule>) {
+    let Ok(node) = TcpStream::connect(target).await else { return };
+    // Late answers are what `Traffic::IsLate` is for.
+    let _ = (client.set_nodelay(true), node.set_nodelay(true));
+    let cuts = rules.borrow_and_update().cuts;
+    let ((from_client, to_client), (from_node, to_node)) = (client.into_split(), node.into_split());
+    tokio::select! {
+        () = pump(from_client, to_node, rules.clone(), false) => {}
+        () = pump(from_node, to_client, rules.clone(), true) => {}
+        _ = rules.wait_for(|rule| rule.cuts != cuts) => {}
+    }
+}
+
+/// Carries one direction until a side closes it.
+async fn pump(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    mut rules: watch::Receiver<Rule>,
+    are_answers: bool,
+) {
+    let mut chunk = vec![0; CHUNK_BYTES];
+    loop {
+        let Ok(length @ 1..) = from.read(&mut chunk).await else { return };
+        let rule = rules.wait_for(|rule| rule.traffic != Traffic::Stalls).await;
+        let Ok(traffic) = rule.map(|rule| rule.traffic) else { return };
+        match traffic {
+            Traffic::IsOneWay if are_answers => continue,
+            Traffic::IsLate(delay) => tokio::time::sleep(delay).await,
+            _ => {}
+        }
+        if to.write_all(&chunk[..length]).await.is_err() {
+            return;
+        }
+    }
+}
