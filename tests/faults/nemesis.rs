@@ -189,7 +189,7 @@ impl Nemesis {
 
     fn kill(&mut self, fleet: &mut Fleet, dice: Dice, totals: &mut Totals) -> Result<(), String> {
         let down = fleet.in_state(State::IsDown);
-        if let Some(number) = dice.pick(&down).filter(|_| dice.coin()) {
+        if let Some(number) = dice.pick(&down).filter(|_| dice.ends()) {
             // A node that starts needs Consul.
             self.restore_consul(fleet);
             self.note(&format!("node {number} starts"));
@@ -206,7 +206,7 @@ impl Nemesis {
 
     fn freeze(&mut self, fleet: &mut Fleet, dice: Dice, totals: &mut Totals) {
         let frozen = fleet.in_state(State::IsFrozen);
-        if let Some(number) = dice.pick(&frozen).filter(|_| dice.coin()) {
+        if let Some(number) = dice.pick(&frozen).filter(|_| dice.ends()) {
             self.note(&format!("node {number} goes on"));
             fleet.thaw(number);
         } else if let Some(number) = dice.pick(&fleet.in_state(State::Runs)) {
@@ -220,7 +220,7 @@ impl Nemesis {
         let reached = fleet.behind_proxies();
         let is_troubled = |number: &usize| fleet.members()[*number].traffic != Traffic::Flows;
         let troubled: Vec<usize> = reached.iter().copied().filter(is_troubled).collect();
-        if let Some(number) = dice.pick(&troubled).filter(|_| dice.coin()) {
+        if let Some(number) = dice.pick(&troubled).filter(|_| dice.ends()) {
             self.note(&format!("the traffic of node {number} flows"));
             fleet.set_traffic(number, Traffic::Flows);
             return;
@@ -329,6 +329,12 @@ struct Dice(u32);
 impl Dice {
     fn coin(self) -> bool {
         self.0 >> 31 == 1
+    }
+
+    /// Whether a fault is to end rather than another one to begin: mostly, so that there is also
+    /// something that works.
+    fn ends(self) -> bool {
+        self.0 >> 30 != 0
     }
 
     /// A number below `sides`.

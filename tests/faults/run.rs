@@ -30,7 +30,7 @@ const CLIENTS: usize = 4;
 /// How long faults go on in one round.
 const ROUND: Duration = Duration::from_millis(2500);
 /// How long an operation is given in the midst of faults.
-const OPERATION_TIMEOUT: Duration = Duration::from_secs(4);
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(2);
 /// How many rounds pass between two words on how it goes, in a long run.
 const ROUNDS_PER_WORD: u64 = 20;
 
