@@ -26,6 +26,8 @@ pub(super) struct Fleet {
     pub(super) cluster: Cluster,
     runtime: Handle,
     members: Vec<Member>,
+    /// Ends of processes that nobody asked for.
+    crashes: Vec<String>,
 }
 
 /// One node.
@@ -77,7 +79,7 @@ impl Fleet {
             members.push(Member { id, process, proxy, state, traffic });
         }
         cluster.create_layout(&[]);
-        Self { cluster, runtime: runtime.clone(), members }
+        Self { cluster, runtime: runtime.clone(), members, crashes: Vec::new() }
     }
 
     /// All nodes that there were.
@@ -103,6 +105,7 @@ impl Fleet {
         }
         for member in &mut self.members {
             if member.state == State::Runs && member.pid().is_none() {
+                self.crashes.extend(member.crash());
                 member.state = State::HasLeft;
                 member.proxy = None;
             }
@@ -114,6 +117,11 @@ impl Fleet {
                 member.proxy = launched.port().map(|port| proxy(&self.runtime, port));
             }
         }
+    }
+
+    /// The ends of processes that nobody asked for, since this was asked last.
+    pub(super) fn take_crashes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.crashes)
     }
 
     /// Kills a node without warning.
@@ -136,7 +144,8 @@ impl Fleet {
     pub(super) fn restart(&mut self, number: usize) -> Result<(), String> {
         let member = &mut self.members[number];
         if let Process::Launched(launched) = &member.process {
-            // That the harness can wait for it, it is the harness's from now on.
+            // It is the harness's from now on, which can wait for it then; its first start here is
+            // cut short by the next one.
             let name = format!("launched-{number}");
             let node = Node::spawn(&name, launched.args.clone(), self.cluster.directory());
             member.process = Process::Own(Box::new(node));
@@ -227,6 +236,15 @@ impl Drop for Fleet {
 }
 
 impl Member {
+    /// How its process, which has ended by itself, did so otherwise than well. Of a launched one only
+    /// its launcher knows.
+    fn crash(&mut self) -> Option<String> {
+        let Process::Own(node) = &mut self.process else { return None };
+        let status = node.process().wait();
+        let id = self.id.display();
+        (!status.success()).then(|| format!("{id} ended with {status}:\n{}", tail(&node.log())))
+    }
+
     /// The id of its process; none where it has ended.
     fn pid(&mut self) -> Option<u32> {
         match &mut self.process {

@@ -74,6 +74,13 @@ impl Mover {
         self.process.signal(if is_frozen { Signal::STOP } else { Signal::CONT });
     }
 
+    /// What it says, where that is the trace of a mistake: of a command line that is not understood, or
+    /// of a panic.
+    pub(super) fn mistake(&self) -> Option<String> {
+        let log = self.log();
+        ["Usage: ", "panicked at"].iter().any(|trace| log.contains(trace)).then_some(log)
+    }
+
     /// What it has printed.
     pub(super) fn log(&self) -> String {
         self.process.log()

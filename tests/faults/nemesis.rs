@@ -101,6 +101,8 @@ pub(super) struct Nemesis {
     members: Vec<String>,
     began: Instant,
     actions: Vec<String>,
+    /// What movers said that they must not say.
+    problems: Vec<String>,
 }
 
 impl Nemesis {
@@ -114,6 +116,7 @@ impl Nemesis {
             members: Vec::new(),
             began: Instant::now(),
             actions: Vec::new(),
+            problems: Vec::new(),
         }
     }
 
@@ -167,12 +170,18 @@ impl Nemesis {
         for number in fleet.in_state(State::IsDown) {
             fleet.restart(number)?;
         }
+        self.dismiss_movers();
         for mut mover in self.movers.drain(..) {
             totals.mover_kills += u64::from(mover.is_running());
             mover.kill();
         }
         fleet.look_around();
         Ok(())
+    }
+
+    /// What movers said that they must not say, since this was asked last.
+    pub(super) fn take_problems(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.problems)
     }
 
     /// The last of what it did.
@@ -284,7 +293,7 @@ impl Nemesis {
     }
 
     fn rebalance(&mut self, fleet: &Fleet, dice: Dice) {
-        self.movers.retain_mut(Mover::is_running);
+        self.dismiss_movers();
         if self.movers.len() == MOVERS_MAX {
             return;
         }
@@ -306,8 +315,15 @@ impl Nemesis {
         self.note(&words);
     }
 
+    /// Parts with the movers that have ended. They may well have failed, but not by a mistake here or
+    /// there.
+    fn dismiss_movers(&mut self) {
+        let ended = self.movers.extract_if(.., |mover| !mover.is_running());
+        self.problems.extend(ended.filter_map(|mover| mover.mistake()));
+    }
+
     fn bother_mover(&mut self, dice: Dice, totals: &mut Totals) {
-        self.movers.retain_mut(Mover::is_running);
+        self.dismiss_movers();
         let numbers: Vec<usize> = (0..self.movers.len()).collect();
         let Some(number) = dice.pick(&numbers) else { return };
         if dice.coin() {

@@ -127,6 +127,8 @@ impl Run {
             self.reports.push(format!("a node does not start again: {problem}"));
             return;
         }
+        let (crashes, mistakes) = (self.fleet.take_crashes(), self.nemesis.take_problems());
+        self.note_wrong_answers([crashes, mistakes].concat());
         self.totals.scans += scans.complete.len() as u64;
         for found in &scans.complete {
             self.note_discrepancies(self.ledger.compare(found, &keys), "a scan under way");

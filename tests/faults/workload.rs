@@ -19,7 +19,7 @@ const WORKERS_OF_GROUP: usize = 6;
 /// How many such groups there are.
 const GROUPS: usize = 20;
 /// The keys of one group.
-const KEYS_OF_GROUP: usize = 10;
+const KEYS_OF_GROUP: usize = 4;
 /// How long a group keeps to the same two keys, so that they meet there, before it goes to the next.
 const FOCUS: Duration = Duration::from_millis(120);
 /// What is done to one key at most, so that its history can be judged soon.
