@@ -28,7 +28,7 @@ pub(super) async fn scan(shared: Shared, client: Client) -> Scans {
         match scan_once(&client).await {
             Ok(Ok(found)) => scans.complete.push(found),
             // It may be repeated, and is.
-            Err(ClientError::Unavailable { .. } | ClientError::LayoutChanged { .. }) => {}
+            Err(ClientError::Unavailable { .. }) => {}
             Err(ClientError::Refused { refusal, .. }) if refusal.code.is_retryable() => {}
             Ok(Err(problem)) => scans.problems.push(format!("a scan: {problem}")),
             Err(error) => scans.problems.push(format!("a scan: {error}")),
