@@ -12,7 +12,7 @@ const MINUTES_VARIABLE: &str = "KV_FAULTS_MINUTES";
 const FAULTS_VARIABLE: &str = "KV_FAULTS_KINDS";
 
 /// How long faults go on in a run that is part of all tests.
-const SHORT: Duration = Duration::from_secs(9);
+const SHORT: Duration = Duration::from_secs(15);
 
 /// How to run.
 #[derive(Clone, Debug)]
