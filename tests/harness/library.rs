@@ -8,6 +8,17 @@ use tokio::runtime::Runtime;
 
 use super::cluster::Cluster;
 
+/// Connects to `cluster`.
+///
+/// # Panics
+/// Where that fails.
+pub(crate) async fn connect(cluster: &Cluster) -> Client {
+    let consul = ConsulConfig::resolve(Some(&cluster.consul())).expect("the address is one");
+    let mut config = ClientConfig::new(consul);
+    config.cluster = cluster.name().parse().expect("the cluster's name is one");
+    Client::connect(config).await.unwrap_or_else(|error| panic!("{error}"))
+}
+
 /// A client with a runtime of its own, for tests that are not asynchronous.
 pub(crate) struct Library {
     /// The client.
@@ -23,11 +34,8 @@ impl Library {
     #[track_caller]
     pub(crate) fn connect(cluster: &Cluster) -> Self {
         let runtime = Runtime::new().expect("a runtime can be made");
-        let consul = ConsulConfig::resolve(Some(&cluster.consul())).expect("the address is one");
-        let mut config = ClientConfig::new(consul);
-        config.cluster = cluster.name().parse().expect("the cluster's name is one");
-        let client = runtime.block_on(Client::connect(config));
-        Self { client: client.unwrap_or_else(|error| panic!("{error}")), runtime }
+        let client = runtime.block_on(connect(cluster));
+        Self { client, runtime }
     }
 
     /// Waits for what the client does.

@@ -3,6 +3,7 @@
 mod bad_input;
 mod changes;
 mod interrupted;
+mod load;
 mod plans;
 
 use std::path::Path;
