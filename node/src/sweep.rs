@@ -10,7 +10,7 @@ use crate::rights::Role;
 use crate::store::{Batch, Counters, Entry, ScanStart, Store, StoreError, Visit};
 
 /// How many records one chunk removes.
-pub const CHUNK_RECORDS_MAX: usize = 512;
+pub const CHUNK_RECORDS_MAX: usize = 1024;
 /// How many records are looked at for one chunk.
 const CHUNK_LOOKED_AT_MAX: usize = 4096;
 

@@ -6,6 +6,8 @@ use kv_protocol::request::{Command, Operation};
 const GROUP_OPERATIONS_MAX: usize = 1024;
 /// A group takes in no more work once its values have this many bytes.
 const GROUP_BYTES_MAX: usize = 16 << 20;
+/// Copied records lie side by side, so that so many of them cost as much as one scattered write.
+const COPIES_PER_OPERATION: usize = 4;
 
 /// How much work a command is.
 #[derive(Clone, Copy, Default)]
@@ -30,7 +32,7 @@ impl Size {
             Command::One(operation) => std::slice::from_ref(operation),
             Command::Batch(operations) => operations,
             Command::Copy { records, stream } => {
-                self.operations += (*records as usize).max(1);
+                self.operations += (*records as usize).div_ceil(COPIES_PER_OPERATION).max(1);
                 self.bytes += stream.len();
                 return;
             }
