@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use kv_protocol::consul::{Backoff, Consul, ConsulError, Indexed, KvEntry, Read, ServiceInstance};
 use kv_protocol::consul_keys::{self, SERVICE};
 use kv_protocol::digest::Digest;
-use kv_protocol::layout::{Assignments, Layout, StrategyPin, Table};
+use kv_protocol::layout::{Assignments, Layout, Origin, StrategyPin, Table};
 use kv_protocol::name::Name;
 use tokio::sync::Mutex;
 
@@ -306,6 +306,9 @@ impl Registry {
             let pin = &placement.strategy;
             let question = Question::of(layout, placement);
             let Computed { table, digest } = match self.tables.find(pin.sha256, &question) {
+                _ if placement.origin == Origin::Interrupted => {
+                    Computed::from(self.fetch_table(layout, placement).await?)
+                }
                 Some(known) => known,
                 None => {
                     let strategy = self.pinned_strategy(pin).await?;
@@ -326,6 +329,18 @@ impl Registry {
             tables.push(table);
         }
         Ok(tables)
+    }
+
+    /// A table that no strategy computes.
+    async fn fetch_table(
+        &self,
+        layout: &Layout,
+        placement: &kv_protocol::layout::Placement,
+    ) -> Result<Table, ClientError> {
+        let key = consul_keys::table(&self.cluster, &placement.table);
+        let entry = self.consul.kv_get(&key, Read::consistent()).await?.value;
+        let bytes = entry.map(|entry| entry.value).unwrap_or_default();
+        Ok(Table::parse(&bytes, layout, placement)?)
     }
 
     /// Checks that the strategy that the user insists on, if there is one, is one of the layout's.

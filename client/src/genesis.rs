@@ -10,7 +10,7 @@ use futures::future::join_all;
 use kv_protocol::consul::{CheckStatus, ServiceInstance};
 use kv_protocol::consul_keys::{self, PROTOCOL_VERSION, meta};
 use kv_protocol::digest::Digest;
-use kv_protocol::layout::{LAYOUT_FORMAT, Layout, Member, Placement, StrategyPin, Table};
+use kv_protocol::layout::{LAYOUT_FORMAT, Layout, Member, Origin, Placement, StrategyPin, Table};
 use kv_protocol::name::Name;
 use kv_protocol::reply::{InstalledLayout, NodeStatus};
 use uuid::Uuid;
@@ -184,6 +184,7 @@ async fn publish(
             },
             members: question.members,
             table: table.digest(),
+            origin: Origin::Strategy,
         },
         rebalance: None,
     };

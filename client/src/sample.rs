@@ -1,7 +1,7 @@
 //! Small layouts for tests.
 
 use kv_protocol::digest::Digest;
-use kv_protocol::layout::{LAYOUT_FORMAT, Layout, Member, Placement, StrategyPin, Table};
+use kv_protocol::layout::{LAYOUT_FORMAT, Layout, Member, Origin, Placement, StrategyPin, Table};
 use kv_protocol::partition::PartitionCount;
 use uuid::Uuid;
 
@@ -21,7 +21,7 @@ pub(crate) fn placement(owners: &[u32], nodes: u128) -> (Placement, Table) {
     let table = Table::new(owners, count(owners), 1, members.len()).unwrap();
     let strategy =
         StrategyPin { name: "sample".into(), sha256: Digest::of(b"sample"), config: String::new() };
-    (Placement { strategy, members, table: table.digest() }, table)
+    (Placement { strategy, members, table: table.digest(), origin: Origin::Strategy }, table)
 }
 
 /// A layout at rest, of epoch 1.

@@ -156,7 +156,7 @@ pub(crate) async fn ask_status(
 mod tests {
     use kv_protocol::consul_keys::meta;
     use kv_protocol::digest::Digest;
-    use kv_protocol::layout::{LAYOUT_FORMAT, Member, Placement, StrategyPin};
+    use kv_protocol::layout::{LAYOUT_FORMAT, Member, Origin, Placement, StrategyPin};
     use kv_protocol::partition::PartitionCount;
 
     use super::*;
@@ -180,6 +180,7 @@ mod tests {
                 strategy,
                 members: members.into_iter().map(member).collect(),
                 table: Digest::of(b"t"),
+                origin: Origin::Strategy,
             },
             rebalance: None,
         }

@@ -11,6 +11,7 @@ on_both_backends!(
     a_rebalance_is_paused_resumed_and_undone,
     two_movers_do_not_disturb_each_other,
     a_consul_that_is_away_only_pauses_the_move,
+    a_rebalance_that_a_dead_node_holds_up_is_ended,
     a_node_that_dies_at_any_step_comes_back_right,
 );
 
@@ -145,6 +146,37 @@ fn a_consul_that_is_away_only_pauses_the_move(backend: Backend) {
     cluster.own_consul().restart_empty();
     mover.output().success();
     assert_eq!(status(&cluster)["layout"]["strategy"], "consistent-hash");
+    assert_holds(&cluster, &lines);
+}
+
+fn a_rebalance_that_a_dead_node_holds_up_is_ended(backend: Backend) {
+    let mut cluster = Cluster::start(backend, 3);
+    let lines = import(&cluster, 60_000);
+    let mover =
+        cluster.kvclient(&["migrate", "--to", "consistent-hash", "--throttle", "1"]).spawn();
+    eventually("the move to begin", Duration::from_secs(20), || {
+        let status = status(&cluster);
+        match status["mover"]["keys_copied"].as_u64() {
+            Some(keys) if keys > 0 => Ok(()),
+            _ => Err(status.to_string()),
+        }
+    });
+    let alive = ["remove-node", "--dead", "node-2", "--accept-data-loss"];
+    cluster.kvclient(&alive).output().code(4).says(&["node node-2 is alive"]);
+    cluster.node_mut(2).kill();
+    mover.kill();
+    let asked = cluster.kvclient(&["remove-node", "--dead", "node-2"]).output().code(2);
+    asked.says(&["nothing was done", "--accept-data-loss"]);
+    let done = cluster.kvclient(&alive).output().success();
+    done.says(&["the rebalance was ended", "LOST", "node node-2 was given up"]);
+    assert!(is_at_rest(&cluster));
+    assert_eq!(members(&cluster), ["node-0", "node-1"]);
+    let export = cluster.kvclient(&["export"]).output().success();
+    let kept = export.stdout_text().lines().count() as f64 / lines.lines().count() as f64;
+    assert!((0.5..0.9).contains(&kept), "what the other nodes have is kept, not {kept}");
+    cluster.kvclient(&["import"]).stdin(lines.clone()).output().success();
+    assert_holds(&cluster, &lines);
+    cluster.kvclient(&["migrate", "--to", "consistent-hash"]).output().success();
     assert_holds(&cluster, &lines);
 }
 

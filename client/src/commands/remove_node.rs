@@ -30,7 +30,10 @@ pub(super) async fn run(session: &Session, remove: RemoveNode) -> Result<(), Fai
         }
         None => (nodes.ids, nodes.dead),
     };
-    let layout = rebalancer.layout().await?;
+    let mut layout = rebalancer.layout().await?;
+    if dead && layout.rebalance.is_some() && !carrying.dry_run {
+        layout = give_up(&rebalancer, &layout, &ids, accept_data_loss).await?;
+    }
     let leaving = leaving(&layout, &ids);
     if leaving.is_empty() && !dead && !carrying.dry_run {
         // They are no members, so there is nothing to move.
@@ -61,6 +64,32 @@ pub(super) async fn run(session: &Session, remove: RemoveNode) -> Result<(), Fai
 fn leaving(layout: &Layout, ids: &[Name]) -> Vec<(Name, Uuid)> {
     let members = layout.placement.members.iter().filter(|member| ids.contains(&member.id));
     members.map(|member| (member.id.clone(), member.uuid)).collect()
+}
+
+/// Ends a rebalance that dead nodes hold up.
+async fn give_up(
+    rebalancer: &Rebalancer,
+    layout: &Layout,
+    ids: &[Name],
+    accept_data_loss: bool,
+) -> Result<Layout, Failure> {
+    if !accept_data_loss {
+        return Err(Failure::Usage(
+            "a rebalance is under way, and what these nodes were to give or had taken in it would be lost \
+             with all that only they stored; nothing was done: add --accept-data-loss to end the \
+             rebalance and give them up all the same"
+                .into(),
+        ));
+    }
+    let lost: Vec<Uuid> = layout
+        .members()
+        .into_iter()
+        .filter(|member| ids.contains(&member.id))
+        .map(|member| member.uuid)
+        .collect();
+    rebalancer.give_up(&lost).await?;
+    output::note("the rebalance was ended; everything stays where it is, but for what is lost");
+    Ok(rebalancer.layout().await?)
 }
 
 /// Has nodes stop that own nothing any more.

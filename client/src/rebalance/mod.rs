@@ -14,6 +14,7 @@
 //! | `transfer`, `throttle` | copying, comparing, and not too fast |
 //! | `lock`, [`progress`](Progress) | one mover at a time, and how far it is |
 //! | `ask`, `sizes` | questions to nodes |
+//! | `give_up` | an end where nodes are gone for good |
 //! | `fsck` | whether every key is where it belongs, once |
 
 mod ask;
@@ -21,6 +22,7 @@ mod change;
 mod decide;
 mod error;
 mod fsck;
+mod give_up;
 mod launch;
 mod lock;
 mod mover;
@@ -35,7 +37,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kv_protocol::consul_keys;
-use kv_protocol::layout::{Layout, Phase, Placement as LayoutPlacement, StrategyPin, Table};
+use kv_protocol::layout::{
+    Layout, Origin, Phase, Placement as LayoutPlacement, StrategyPin, Table,
+};
 use kv_protocol::name::Name;
 use kv_protocol::partition::Partition;
 use tokio::sync::watch;
@@ -153,9 +157,15 @@ impl Rebalancer {
         let table = table_verified(&strategy, question.clone()).await?;
         let info = strategy.info();
         let pin = StrategyPin { name: info.name.clone(), sha256: strategy.digest(), config };
-        let to =
-            LayoutPlacement { strategy: pin, members: question.members, table: table.digest() };
-        if matches!(change, Change::Migrate { .. }) && to.strategy == layout.placement.strategy {
+        let to = LayoutPlacement {
+            strategy: pin,
+            members: question.members,
+            table: table.digest(),
+            origin: Origin::Strategy,
+        };
+        let is_computed = layout.placement.origin == Origin::Strategy;
+        let same = is_computed && to.strategy == layout.placement.strategy;
+        if matches!(change, Change::Migrate { .. }) && same {
             let problem = format!("the cluster is placed by {} already", to.strategy.name);
             return Err(RebalanceError::NothingToDo(problem));
         }
@@ -344,6 +354,15 @@ impl Rebalancer {
     pub async fn spares(&self, ids: &[Name]) -> Result<Option<Vec<(Name, Uuid)>>, RebalanceError> {
         let layout = self.layout().await?;
         launch::spares_with(&self.registry, &layout, ids).await
+    }
+
+    /// Ends a rebalance that nodes hold up which are gone for good: everything stays where it is just
+    /// then. Where none is under way, nothing is done.
+    ///
+    /// # Errors
+    /// One of the nodes lives, or another one is needed and does not answer.
+    pub async fn give_up(&self, lost: &[Uuid]) -> Result<(), RebalanceError> {
+        give_up::give_up(&self.registry, &self.connections, lost).await
     }
 
     /// Frees the id of a node that was given up.

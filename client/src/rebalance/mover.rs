@@ -220,7 +220,7 @@ impl<'a> Mover<'a> {
 
     async fn transfer(&mut self, asker: Asker<'_>) -> Result<(), Stop> {
         let copied = |size| self.copied.add(size);
-        let transfer = Transfer { asker, throttle: &self.throttle, copied: &copied };
+        let transfer = Transfer { asker, throttle: &self.throttle, copied: &copied, lost: &[] };
         transfer.copy(&mut self.window.cursors).await?;
         failpoint!("mover::after-copy");
         match transfer.verify().await? {
@@ -377,7 +377,7 @@ fn report(
     });
 }
 
-fn unverified(asker: Asker<'_>, difference: &Difference) -> RebalanceError {
+pub(crate) fn unverified(asker: Asker<'_>, difference: &Difference) -> RebalanceError {
     let Difference { pair, partition, problem } = difference;
     RebalanceError::Unverified {
         from: asker.name(pair.source),

@@ -67,12 +67,22 @@ pub(crate) struct Transfer<'a> {
     pub(crate) throttle: &'a Mutex<Throttle>,
     /// Is told of everything that was copied.
     pub(crate) copied: &'a (dyn Fn(Size) + Sync),
+    /// Data directories that are given up: nothing is copied from or to them.
+    pub(crate) lost: &'a [Uuid],
 }
 
 impl Transfer<'_> {
+    fn pairs(&self) -> impl Iterator<Item = Pair> {
+        let assignments = &self.asker.view.assignments;
+        let lost: Vec<u16> =
+            self.lost.iter().filter_map(|uuid| assignments.index_of(*uuid)).collect();
+        let lives = move |it: &Pair| !lost.contains(&it.source) && !lost.contains(&it.destination);
+        pairs(assignments).into_iter().filter(lives)
+    }
+
     /// Copies what is left to copy, between all pairs at the same time.
     pub(crate) async fn copy(&self, cursors: &mut HashMap<Pair, Cursor>) -> Result<(), Trouble> {
-        for pair in pairs(&self.asker.view.assignments) {
+        for pair in self.pairs() {
             cursors.entry(pair).or_default();
         }
         try_join_all(cursors.iter_mut().map(|(pair, cursor)| self.copy_pair(*pair, cursor)))
@@ -137,8 +147,7 @@ impl Transfer<'_> {
     /// Compares what sources and destinations have, between all pairs at the same time. Gives the
     /// first difference.
     pub(crate) async fn verify(&self) -> Result<Option<Difference>, Trouble> {
-        let pairs = pairs(&self.asker.view.assignments);
-        let found = try_join_all(pairs.into_iter().map(|pair| self.verify_pair(pair))).await?;
+        let found = try_join_all(self.pairs().map(|pair| self.verify_pair(pair))).await?;
         Ok(found.into_iter().flatten().next())
     }
 

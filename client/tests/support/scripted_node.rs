@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use kv_protocol::digest::Digest;
-use kv_protocol::layout::{LAYOUT_FORMAT, Layout, Member, Placement, StrategyPin, Table};
+use kv_protocol::layout::{LAYOUT_FORMAT, Layout, Member, Origin, Placement, StrategyPin, Table};
 use kv_protocol::limits::VALUE_BYTES_MAX_CEILING;
 use kv_protocol::partition::PartitionCount;
 use kv_protocol::record_stream::records;
@@ -196,7 +196,7 @@ fn placement(members: &[usize]) -> (Placement, Table) {
     let strategy =
         StrategyPin { name: "first".into(), sha256: Digest::of(b"first"), config: String::new() };
     let members = members.iter().copied().map(member).collect();
-    (Placement { strategy, members, table: table.digest() }, table)
+    (Placement { strategy, members, table: table.digest(), origin: Origin::Strategy }, table)
 }
 
 /// A layout of epoch 1, whose one partition node-0 owns.

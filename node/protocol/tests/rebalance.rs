@@ -3,7 +3,7 @@
 
 use kv_protocol::digest::Digest;
 use kv_protocol::layout::{
-    Assignment, Assignments, Goal, LAYOUT_FORMAT, Layout, Member, Move, Phase, Placement,
+    Assignment, Assignments, Goal, LAYOUT_FORMAT, Layout, Member, Move, Origin, Phase, Placement,
     StrategyPin, Table, Window,
 };
 use kv_protocol::partition::{Partition, PartitionCount};
@@ -29,7 +29,7 @@ fn placement(members: &[u128], table: &Table) -> Placement {
     let strategy =
         StrategyPin { name: "test".into(), sha256: Digest::of(b"test"), config: String::new() };
     let members = members.iter().map(|number| member(*number)).collect();
-    Placement { strategy, members, table: table.digest() }
+    Placement { strategy, members, table: table.digest(), origin: Origin::Strategy }
 }
 
 fn layout(placement: Placement) -> Layout {
@@ -156,6 +156,28 @@ fn nothing_is_copied_from_nodes_that_were_given_up() {
     let assignments = seen(&open, &[before, after]);
     let it = Move { source: None, destination: 0 };
     assert_eq!(assignments[4..], [Assignment::Moving(it); 4]);
+}
+
+#[test]
+fn a_rebalance_is_ended_where_nodes_are_gone() {
+    let (at_rest, to, tables) = joining();
+    assert!(at_rest.give_up(tables[0].digest()).is_err());
+    let begun = at_rest.begin(to, Vec::new()).unwrap();
+    let frozen = begun.prepare(4).unwrap();
+    let open = frozen.open().unwrap();
+    let survivors = |layout: &Layout, lost: &[u128]| {
+        let lost: Vec<Uuid> = lost.iter().map(|number| Uuid::from_u128(*number)).collect();
+        Assignments::new(layout, &tables).unwrap().survivors(&lost)
+    };
+    assert_eq!(survivors(&frozen, &[3]), [0, 0, 0, 0, 1, 1, 1, 1]);
+    assert_eq!(survivors(&open, &[2]), [0, 2, 0, 2, 1, 1, 1, 1], "what is open is settled");
+    assert_eq!(survivors(&open, &[3]), [0, 0, 0, 0, 1, 1, 1, 1], "or stays with the source");
+    assert_eq!(survivors(&open, &[1, 3]), [0, 2, 0, 2, 1, 1, 1, 1]);
+    let table = table(&survivors(&open, &[3]), 3);
+    let ended = open.give_up(table.digest()).unwrap();
+    assert_eq!((ended.epoch, ended.placement.members.len()), (open.epoch + 1, 3));
+    assert_eq!(ended.placement.origin, Origin::Interrupted);
+    assert_eq!(seen(&ended, &[table]), [0, 0, 0, 0, 1, 1, 1, 1].map(Assignment::Owned));
 }
 
 #[test]

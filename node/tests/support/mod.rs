@@ -8,7 +8,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use kv_protocol::digest::Digest;
-use kv_protocol::layout::{LAYOUT_FORMAT, Layout, Member, Placement, StrategyPin, Table};
+use kv_protocol::layout::{LAYOUT_FORMAT, Layout, Member, Origin, Placement, StrategyPin, Table};
 use kv_protocol::partition::PartitionCount;
 use kvnode::guard::{InstallError, Installed};
 use uuid::Uuid;
@@ -45,7 +45,10 @@ fn placement(nodes: u32, strategy: &[u8], owner: impl Fn(u32) -> u32) -> (Placem
     let strategy =
         StrategyPin { name: "test".into(), sha256: Digest::of(strategy), config: String::new() };
     let members = (0..nodes).map(member).collect();
-    (Placement { strategy, members, table: table.digest() }, table.to_bytes())
+    (
+        Placement { strategy, members, table: table.digest(), origin: Origin::Strategy },
+        table.to_bytes(),
+    )
 }
 
 impl Cluster {

@@ -115,6 +115,25 @@ impl Assignments {
     }
 }
 
+impl Assignments {
+    /// Who has each partition where the nodes in `lost` are gone, as indexes into
+    /// [`Assignments::nodes`]: its owner; of a move that was not opened, the source; of an open one
+    /// the destination, unless that is gone and the source is not.
+    #[must_use]
+    pub fn survivors(&self, lost: &[Uuid]) -> Vec<u32> {
+        let is_lost = |node: u16| lost.contains(&self.nodes[usize::from(node)].uuid);
+        let survivor = |assignment: &Assignment| match *assignment {
+            Assignment::Owned(owner) => owner,
+            Assignment::Frozen(it) => it.source.unwrap_or(it.destination),
+            Assignment::Moving(it) => match it.source {
+                Some(source) if is_lost(it.destination) && !is_lost(source) => source,
+                _ => it.destination,
+            },
+        };
+        self.partitions.iter().map(|it| u32::from(survivor(it))).collect()
+    }
+}
+
 impl Assignment {
     /// The partition's owner, or who owns it once it has moved.
     #[must_use]

@@ -64,6 +64,27 @@ pub struct Placement {
     pub members: Vec<Member>,
     /// The digest of the table's bytes.
     pub table: Digest,
+    /// How the table came about.
+    #[serde(default, skip_serializing_if = "Origin::is_strategy")]
+    pub origin: Origin,
+}
+
+/// How a table came about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// The strategy computed it, and anybody can compute it again.
+    #[default]
+    Strategy,
+    /// It is what there was when nodes were given up in the middle of a rebalance. It has to be
+    /// fetched, and lasts until the next rebalance.
+    Interrupted,
+}
+
+impl Origin {
+    fn is_strategy(&self) -> bool {
+        *self == Self::Strategy
+    }
 }
 
 /// A node that is part of a layout. Where it is reached, Consul's catalog says.

@@ -10,6 +10,7 @@
 //! | [`Layout::settle`] | all data was copied and verified | the destinations own the window |
 //! | [`Layout::retract`] | a window that was not opened | no window; nothing has moved |
 //! | [`Layout::turn_back`] | forward | back: what was settled is moved back, window by window |
+//! | [`Layout::give_up`] | nodes are gone for good | at rest, with everything where it is just then |
 //! | [`Layout::pause`] | running | no new window is begun, and the reverse |
 //!
 //! The moving partitions are taken in ascending order, so that how far a rebalance is, is one
@@ -18,7 +19,8 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Layout, Placement};
+use super::{Layout, Origin, Placement};
+use crate::digest::Digest;
 use crate::partition::PartitionCount;
 
 /// A rebalance that is under way.
@@ -168,6 +170,23 @@ impl Layout {
             return Ok(self.at_rest(rebalance));
         }
         Ok(self.with(Some(rebalance)))
+    }
+
+    /// Ends a rebalance that nodes which are gone for good hold up: every partition stays where it is
+    /// served now, by `table`, which is [`Assignments::survivors`](super::Assignments::survivors) for those nodes. What moves between
+    /// other nodes must have been copied and verified.
+    ///
+    /// # Errors
+    /// There is no rebalance.
+    pub fn give_up(&self, table: Digest) -> Result<Self, StepError> {
+        self.under_way()?;
+        let placement = Placement {
+            strategy: self.placement.strategy.clone(),
+            members: self.members().into_iter().cloned().collect(),
+            table,
+            origin: Origin::Interrupted,
+        };
+        Ok(Self { placement, ..self.with(None) })
     }
 
     /// Asks that no further window be begun, or takes that back.
