@@ -28,9 +28,12 @@ pub(crate) struct Running {
     command: String,
     home: PathBuf,
     child: Child,
-    /// Those who read its output and write its input.
-    threads: Option<([JoinHandle<Vec<u8>>; 2], JoinHandle<()>)>,
+    /// Those who read its standard output and error, and write its input.
+    threads: Option<([Reader; 2], JoinHandle<()>)>,
 }
+
+/// A thread that reads a stream to its end.
+type Reader = JoinHandle<Vec<u8>>;
 
 /// What a command did.
 pub(crate) struct Output {

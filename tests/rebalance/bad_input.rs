@@ -12,6 +12,7 @@ on_both_backends!(
     a_node_that_is_down_is_named,
     a_dead_node_is_given_up_only_with_consent,
     a_bad_strategy_is_not_adopted,
+    a_destination_without_room_stops_the_move,
 );
 
 fn nonsense_is_refused_and_changes_nothing(backend: Backend) {
@@ -95,4 +96,22 @@ fn a_bad_strategy_is_not_adopted(backend: Backend) {
     let after = status(&cluster)["layout"].clone();
     assert_eq!(after["strategy_sha256"], before["strategy_sha256"]);
     assert_holds(&cluster, &lines);
+}
+
+fn a_destination_without_room_stops_the_move(backend: Backend) {
+    let (mut cluster, lines) = cluster_with_data(backend, 2);
+    // Whatever the disk has, all of it is kept in reserve.
+    let reserve = u64::MAX.to_string();
+    let full = ["--id", "full", "--port", "0", "--disk-reserve-bytes", &reserve];
+    cluster.add_node(&full);
+    let output = cluster.kvclient(&["add-node"]).output().code(4);
+    output.says(&["node full has room for 0 bytes", "free some space", "rebalance abort"]);
+    assert_holds(&cluster, &lines);
+    cluster.kvclient(&["put", "still", "served"]).output().success();
+    cluster.kvclient(&["delete", "still"]).output().success();
+    cluster.kvclient(&["rebalance", "resume"]).output().code(4).says(&["node full has room for 0"]);
+    cluster.kvclient(&["rebalance", "abort"]).output().success().says(&["at rest"]);
+    assert_eq!(members(&cluster), ["node-0", "node-1"]);
+    assert_holds(&cluster, &lines);
+    cluster.kvclient(&["remove-node", "full"]).output().success().says(&["node full has stopped"]);
 }

@@ -1,5 +1,6 @@
 //! What the commands that rebalance have in common: showing plans, and running movers.
 
+use std::convert::Infallible;
 use std::path::Path;
 use std::time::Duration;
 
@@ -64,7 +65,7 @@ pub(super) async fn run(
     let throttle = throttle.map(|megabytes| megabytes.saturating_mul(BYTES_PER_MB));
     let end = tokio::select! {
         end = rebalancer.run(prepared, throttle, sender) => end,
-        () = drawing => return Ok(End::AtRest { epoch: 0 }),
+        never = drawing => match never {},
         _ = tokio::signal::ctrl_c() => {
             bar.finish_and_clear();
             output::note(
@@ -114,8 +115,8 @@ fn bar() -> ProgressBar {
     }
 }
 
-/// Draws until the mover ends.
-async fn draw(bar: &ProgressBar, mut progress: watch::Receiver<Progress>) {
+/// Draws until it is dropped.
+async fn draw(bar: &ProgressBar, mut progress: watch::Receiver<Progress>) -> Infallible {
     let mut waiting = None;
     loop {
         let now = progress.borrow_and_update().clone();
@@ -130,7 +131,7 @@ async fn draw(bar: &ProgressBar, mut progress: watch::Receiver<Progress>) {
         tokio::time::sleep(DRAW_INTERVAL).await;
         if progress.changed().await.is_err() {
             // The mover has ended, and its result comes at once.
-            std::future::pending::<()>().await;
+            return std::future::pending().await;
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The mover: takes a rebalance from wherever it is to its goal.
 
 use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
 use std::time::Instant;
 
 use futures::future::try_join_all;
@@ -103,20 +104,10 @@ impl<'a> Mover<'a> {
         let Registry { consul, cluster, .. } = self.registry;
         let progress = self.progress.borrow().clone();
         let lock = MoverLock::acquire(consul, cluster, &progress).await?;
-        let (copied, began, sender) = (self.copied.clone(), self.began, self.progress.clone());
-        let telling = async {
-            loop {
-                sender.send_modify(|progress| progress.update(copied.sum(), began));
-                let progress = sender.borrow().clone();
-                if let Err(error) = lock.tell(&progress).await {
-                    tracing::debug!(%error, "progress could not be told");
-                }
-                tokio::time::sleep(MOVER_BEAT_INTERVAL).await;
-            }
-        };
+        let (copied, began, progress) = (self.copied.clone(), self.began, self.progress.clone());
         let end = tokio::select! {
             end = self.work() => end,
-            () = telling => Err(RebalanceError::Refused("the telling of progress ended".into())),
+            never = tell(&lock, &copied, began, &progress) => match never {},
         };
         self.progress.send_modify(|progress| progress.update(self.copied.sum(), self.began));
         lock.release().await;
@@ -126,7 +117,7 @@ impl<'a> Mover<'a> {
     async fn work(&mut self) -> Result<End, RebalanceError> {
         let mut backoff = Backoff::default();
         loop {
-            let result = match self.look().await {
+            let result = match look(self.registry).await {
                 Ok(seen) => self.turn(&seen).await,
                 Err(error) => Err(Stop::Error(error)),
             };
@@ -157,11 +148,6 @@ impl<'a> Mover<'a> {
                 Err(Stop::Error(error)) => return Err(error),
             }
         }
-    }
-
-    /// Looks at the layout as it is now.
-    pub(crate) async fn look(&self) -> Result<Seen, RebalanceError> {
-        look(self.registry).await
     }
 
     /// Does what is to be done next.
@@ -287,6 +273,23 @@ impl<'a> Mover<'a> {
         let waiting = format!("node {node} ({problem})");
         self.progress.send_modify(|progress| progress.waiting = Some(waiting));
         Ok(())
+    }
+}
+
+/// Tells how far the work is, until it is dropped.
+async fn tell(
+    lock: &MoverLock,
+    copied: &Tally,
+    began: Instant,
+    progress: &watch::Sender<Progress>,
+) -> Infallible {
+    loop {
+        progress.send_modify(|progress| progress.update(copied.sum(), began));
+        let now = progress.borrow().clone();
+        if let Err(error) = lock.tell(&now).await {
+            tracing::debug!(%error, "progress could not be told");
+        }
+        tokio::time::sleep(MOVER_BEAT_INTERVAL).await;
     }
 }
 

@@ -84,7 +84,7 @@ fn fill(mut ahead: impl Iterator<Item = (u32, Size)>) -> Option<u32> {
     let mut last = None;
     loop {
         // What comes after the last one that is taken decides whether the window goes to the end.
-        let Some((partition, size)) = ahead.next() else { return None };
+        let (partition, size) = ahead.next()?;
         let full = taken.keys + size.keys > WINDOW_KEYS_TARGET
             || taken.bytes + size.bytes > WINDOW_BYTES_TARGET;
         if last.is_some() && full {
