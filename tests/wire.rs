@@ -326,6 +326,12 @@ fn what_a_client_believes_is_checked() {
             let mut request = request;
             let members = request.as_object_mut().expect("it is an object");
             members.extend(belief.as_object().expect("it is an object").clone());
+            // Whether an older layout will do depends on the key, so each operation is told.
+            if request["op"] == "BATCH" && code == "stale_epoch" {
+                let reply = peers[0].ask_json(&request.to_string());
+                assert_eq!(reply["results"][0]["error"]["code"], code, "{request}");
+                continue;
+            }
             assert_eq!(peers[0].refusal(&[request.to_string().as_bytes()]), code, "{request}");
         }
     }
