@@ -208,7 +208,7 @@ fn step(layout: &Layout, choice: u32, until: u32) -> Option<Layout> {
         2 => layout.settle(Some(until)).or_else(|_| layout.settle(None)).ok(),
         3 => layout.retract().ok(),
         4 => layout.turn_back().ok(),
-        _ => layout.pause(choice % 2 == 0).ok(),
+        _ => layout.pause(choice == 5).ok(),
     }
 }
 
