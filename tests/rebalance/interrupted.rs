@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::harness::library::Library;
 use crate::harness::{Backend, Cluster, eventually, on_both_backends};
 
 use super::{assert_holds, cluster_with_data, fsck, import, members, status};
@@ -209,15 +210,9 @@ fn a_node_that_dies_at_any_step_comes_back_right(backend: Backend) {
         let to = to.next().expect("they come again and again");
         let mover = cluster.kvclient(&["migrate", "--to", to]).spawn();
         if step == "node::purge::chunk" {
-            // There is something to purge only where something is deleted meanwhile.
-            for line in lines.lines().take(300) {
-                let key: serde_json::Value = serde_json::from_str(line).expect("it is JSON");
-                let key = key["key"].as_str().expect("it has a key");
-                cluster.kvclient(&["delete", key]).output();
-                cluster.kvclient(&["import"]).stdin(format!("{line}\n")).output().success();
-            }
+            delete_until_it_dies(&mut cluster, number, &lines);
         }
-        let died = cluster.node_mut(number).process().wait_at_most(Duration::from_secs(20));
+        let died = cluster.node_mut(number).process().wait_at_most(Duration::from_secs(60));
         if died.is_none() {
             assert_eq!(step, "node::purge::chunk", "{step} was not reached");
             cluster.node_mut(number).kill();
@@ -226,5 +221,20 @@ fn a_node_that_dies_at_any_step_comes_back_right(backend: Backend) {
         mover.output().success();
         assert_eq!(status(&cluster)["layout"]["strategy"], *to, "{step}");
     }
+    cluster.kvclient(&["import"]).stdin(lines.clone()).output().success();
     assert_holds(&cluster, &lines);
+}
+
+/// Deletes keys while they move, which leaves tombstones, until the node meets them and dies.
+fn delete_until_it_dies(cluster: &mut Cluster, number: usize, lines: &str) {
+    let library = Library::connect(cluster);
+    for line in lines.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).expect("it is JSON");
+        let key = line["key"].as_str().expect("it has a key");
+        if !cluster.node_mut(number).process().is_running() {
+            return;
+        }
+        // Whatever comes of it: what is deleted is stored again later.
+        let _ = library.wait_for(library.client.delete(key));
+    }
 }
