@@ -1,0 +1,160 @@
+//! What movers do: as the real `decide` says about the layout that they saw last, however long ago.
+//! And what people do: begin a rebalance, or turn it back.
+
+use kv_protocol::layout::Assignment;
+use kv_protocol::version::Version;
+use kvclient::rebalance::{Action, Facts, decide};
+
+use crate::cluster::Model;
+use crate::catalogue::{LayoutId, Step};
+use crate::rules::Rule;
+use crate::state::{Copied, Record, State};
+
+impl Model {
+    /// Whether a layout's window may be opened as far as its participants show.
+    pub(crate) fn may_open(&self, state: &State, layout: LayoutId) -> bool {
+        let known = self.catalogue.layout(layout);
+        known.participants().all(|it| self.acknowledges(&state.nodes[it], layout))
+    }
+
+    /// A mover looks at the layout; where it compares and sets, it always has.
+    pub(crate) fn look(&self, state: &mut State, number: usize) -> Option<()> {
+        state.movers[number].seen = state.document;
+        Some(())
+    }
+
+    /// A mover does what is to be done next about the layout. To copy takes events of its own.
+    pub(crate) fn turn(&self, state: &mut State, number: usize) -> Option<()> {
+        let mover = &mut state.movers[number];
+        let seen = if self.keeps(Rule::ComparesAndSets) { state.document } else { mover.seen };
+        let known = self.catalogue.layout(seen);
+        let verified = self.compare(state, seen) == Some(true);
+        let mover = &mut state.movers[number];
+        mover.verified |= verified && !self.keeps(Rule::ForgetsFactsWithEpoch);
+        let facts = Facts {
+            acknowledged: self.may_open(state, seen)
+                || !self.keeps(Rule::OpensAfterAcknowledgements),
+            verified: verified
+                || state.movers[number].verified
+                || !self.keeps(Rule::SettlesAfterVerification),
+        };
+        let window = |settled, goal| self.scenario.window_end(settled, goal);
+        let step = match decide(&known.layout, facts, window) {
+            Action::Rest | Action::Pause | Action::Await | Action::Transfer => return None,
+            Action::Prepare { until } => Step::Prepare(until),
+            Action::Open => Step::Open,
+            Action::Settle { next } => Step::Settle(next),
+        };
+        state.document = self.catalogue.step(seen, step)?;
+        Some(())
+    }
+
+    /// A mover fetches a record that moves.
+    pub(crate) fn fetch_next(&self, state: &mut State, number: usize, key: usize) -> Option<()> {
+        let (layout, mover) = (state.document, state.movers[number]);
+        let (_, source, _) = self.moving(layout).find(|it| it.0 == key)?;
+        if mover.copy.is_some() {
+            return None;
+        }
+        let it = self.fetch(state, source, layout, key)?.value()?;
+        let copy = Copied { key: key as u8, layout, version: it.version, value: Some(it.value) };
+        state.movers[number].copy = Some(copy);
+        Some(())
+    }
+
+    /// The keys that move in a layout's open window, each with the nodes that it moves between.
+    fn moving(&self, layout: LayoutId) -> impl Iterator<Item = (usize, usize, usize)> + '_ {
+        let known = self.catalogue.layout(layout);
+        (0..self.scenario.keys.len()).filter_map(move |key| {
+            match known.numbered(self.partition(key)) {
+                Assignment::Moving(it) => {
+                    Some((key, usize::from(it.source?), usize::from(it.destination)))
+                }
+                _ => None,
+            }
+        })
+    }
+
+    /// The COPY of a mover arrives.
+    pub(crate) fn deliver(&self, state: &mut State, number: usize) -> Option<()> {
+        let copied = state.movers[number].copy?;
+        let key = usize::from(copied.key);
+        let (_, source, destination) = self.moving(copied.layout).find(|it| it.0 == key)?;
+        self.copy(state, destination, copied)?;
+        if !self.keeps(Rule::RetainsSource) {
+            state.nodes[source].records[key] = Record::Absent;
+        }
+        state.movers[number].copy = None;
+        Some(())
+    }
+
+    /// The COPY of a mover gets lost, or its mover is killed before it is sent.
+    pub(crate) fn lose(&self, state: &mut State, number: usize) -> Option<()> {
+        state.movers[number].copy.take().map(|_| ())
+    }
+
+    /// Whether the destinations have all that the sources have; none where a node does not say.
+    fn compare(&self, state: &State, layout: LayoutId) -> Option<bool> {
+        let mut is_same = true;
+        for (key, source, destination) in self.moving(layout) {
+            let theirs = self.fetch(state, source, layout, key)?;
+            let node = &state.nodes[destination];
+            // A DIGEST is for exactly one epoch, too.
+            if !node.is_up || self.catalogue.layout_of(node.guard) != layout {
+                return None;
+            }
+            let opened = self.catalogue.installed(node.guard).since(self.partition(key));
+            let was_copied = |version: Version| version.epoch < opened;
+            is_same &= match (theirs.value(), node.records[key]) {
+                (None, Record::Value(it)) => !was_copied(it.version),
+                (None, _) | (Some(_), Record::Tombstone(_)) => true,
+                (Some(_), Record::Absent) => false,
+                (Some(it), Record::Value(ours)) => it == ours || !was_copied(ours.version),
+            };
+        }
+        Some(is_same)
+    }
+
+    /// Somebody begins a rebalance to another placement.
+    pub(crate) fn begin(&self, state: &mut State, placement: usize) -> Option<()> {
+        if state.budget.begins == 0 {
+            return None;
+        }
+        state.document = self.catalogue.step(state.document, Step::Begin(placement as u8))?;
+        state.budget.begins -= 1;
+        Some(())
+    }
+
+    /// Somebody aborts the rebalance.
+    pub(crate) fn turn_back(&self, state: &mut State) -> Option<()> {
+        if state.budget.turns == 0 || !self.may_go_back(state) {
+            return None;
+        }
+        state.document = self.catalogue.step(state.document, Step::TurnBack)?;
+        state.budget.turns -= 1;
+        Some(())
+    }
+
+    /// Somebody takes a window back.
+    pub(crate) fn retract(&self, state: &mut State) -> Option<()> {
+        if state.budget.retracts == 0 || !self.may_go_back(state) {
+            return None;
+        }
+        let step =
+            if self.keeps(Rule::KeepsOpenWindows) { Step::Retract } else { Step::RetractOpen };
+        state.document = self.catalogue.step(state.document, step)?;
+        state.budget.retracts -= 1;
+        Some(())
+    }
+
+    /// A frozen window is taken back only where every participant answers and none is further.
+    fn may_go_back(&self, state: &State) -> bool {
+        let known = self.catalogue.layout(state.document);
+        !self.is_frozen(state.document)
+            || known.participants().all(|it| {
+                let node = &state.nodes[it];
+                let installed = self.catalogue.installed(node.guard).layout.epoch;
+                node.is_up && installed <= known.layout.epoch
+            })
+    }
+}

@@ -1,0 +1,157 @@
+//! What nodes do by themselves: install layouts, clear and purge, die and come back.
+//!
+//! Which layouts they take and what they are under them, the real rules decide (`Installed::new`).
+
+use kv_protocol::layout::Phase;
+use kv_protocol::partition::Partition;
+use kvnode::rights::Role;
+
+use crate::cluster::Model;
+use crate::catalogue::{InstalledId, LayoutId};
+use crate::rules::Rule;
+use crate::state::{Node, Record, State};
+
+impl Model {
+    /// The partition of the key of this number.
+    pub(crate) fn partition(&self, key: usize) -> Partition {
+        Partition(self.scenario.keys[key])
+    }
+
+    /// What the node is to a key under what it has installed.
+    pub(crate) fn role(&self, installed: InstalledId, key: usize) -> Role {
+        let role = self.catalogue.installed(installed).role(self.partition(key));
+        role.expect("keys are in partitions")
+    }
+
+    /// Whether the node's status shows at least the epoch of a layout.
+    pub(crate) fn acknowledges(&self, node: &Node, layout: LayoutId) -> bool {
+        let installed = self.catalogue.installed(node.guard);
+        let epoch = self.catalogue.layout(layout).layout.epoch;
+        node.is_up && node.shows_epoch && installed.layout.epoch >= epoch
+    }
+
+    /// The node makes the layout that Consul has its own. With crashes about, that takes two steps.
+    pub(crate) fn record(&self, state: &mut State, number: usize) -> Option<()> {
+        let document = state.document;
+        let crashes = state.budget.crashes > 0;
+        let node = &mut state.nodes[number];
+        if !node.is_up || node.recorded != node.guard {
+            return None;
+        }
+        let installed = self.catalogue.installed(node.guard);
+        if installed.layout.epoch >= self.catalogue.layout(document).layout.epoch {
+            return None;
+        }
+        let next = self.catalogue.install(number, Some(node.guard), document)?;
+        if self.keeps(Rule::RecordsBeforeActing) {
+            node.recorded = next;
+            if !crashes {
+                self.swap(node, next);
+            }
+        } else {
+            self.swap(node, next);
+        }
+        Some(())
+    }
+
+    /// The second half of an install: requests are judged by the layout from here on. (Where that
+    /// comes first, this makes the layout durable.)
+    pub(crate) fn act_on_record(&self, state: &mut State, number: usize) -> Option<()> {
+        let node = &mut state.nodes[number];
+        if !node.is_up || node.recorded == node.guard {
+            return None;
+        }
+        if self.keeps(Rule::RecordsBeforeActing) {
+            self.swap(node, node.recorded);
+        } else {
+            node.recorded = node.guard;
+        }
+        Some(())
+    }
+
+    fn swap(&self, node: &mut Node, next: InstalledId) {
+        node.guard = next;
+        node.shows_epoch = !self.keeps(Rule::WipesAtInstall)
+            || !self.keeps(Rule::WipesBeforeAcknowledging)
+            || self.unclear(node).next().is_none();
+    }
+
+    /// The keys of which there is something where something is to come.
+    fn unclear(&self, node: &Node) -> impl Iterator<Item = usize> + '_ {
+        let (guard, records) = (node.guard, node.records);
+        let comes = move |key: &usize| self.role(guard, *key) == Role::FrozenDestination;
+        (0..self.scenario.keys.len())
+            .filter(move |key| records[*key] != Record::Absent)
+            .filter(comes)
+    }
+
+    /// The node clears the places of what is to come, and then shows the epoch.
+    pub(crate) fn wipe(&self, state: &mut State, number: usize) -> Option<()> {
+        let node = &mut state.nodes[number];
+        let unclear: Vec<usize> = self.unclear(node).collect();
+        if !node.is_up || !self.keeps(Rule::WipesAtInstall) || unclear.is_empty() {
+            return None;
+        }
+        unclear.into_iter().for_each(|key| node.records[key] = Record::Absent);
+        node.shows_epoch = true;
+        Some(())
+    }
+
+    /// The node removes in the background what it need not have of a key.
+    pub(crate) fn sweep(&self, state: &mut State, number: usize, key: usize) -> Option<()> {
+        let node = &mut state.nodes[number];
+        let removes = match (self.role(node.guard, key), node.records[key]) {
+            (_, Record::Absent) => false,
+            (Role::Stranger, _) => true,
+            (Role::Owner, Record::Tombstone(_)) => true,
+            (Role::Destination { .. }, Record::Tombstone(_)) => !self.keeps(Rule::PurgesAsOwner),
+            (Role::Source, _) => !self.keeps(Rule::DropsAfterInstalling),
+            _ => false,
+        };
+        if !node.is_up || !removes {
+            return None;
+        }
+        node.records[key] = Record::Absent;
+        Some(())
+    }
+
+    /// The node is killed: what was not durable is gone.
+    pub(crate) fn crash(&self, state: &mut State, number: usize) -> Option<()> {
+        let node = &mut state.nodes[number];
+        if !node.is_up || state.budget.crashes == 0 {
+            return None;
+        }
+        state.budget.crashes -= 1;
+        node.is_up = false;
+        node.shows_epoch = false;
+        if let Some((key, record)) = node.undurable.take() {
+            node.records[usize::from(key)] = record;
+        }
+        node.guard = node.recorded;
+        Some(())
+    }
+
+    /// The node is started. It clears the places of what is to come before it serves.
+    pub(crate) fn restart(&self, state: &mut State, number: usize) -> Option<()> {
+        let node = &mut state.nodes[number];
+        if node.is_up {
+            return None;
+        }
+        node.is_up = true;
+        node.shows_epoch = true;
+        self.wipe(state, number);
+        Some(())
+    }
+
+    /// What was written becomes durable; only where it was acknowledged before.
+    pub(crate) fn flush(&self, state: &mut State, number: usize) -> Option<()> {
+        state.nodes[number].undurable.take().map(|_| ())
+    }
+
+    /// Whether a layout's window is frozen.
+    pub(crate) fn is_frozen(&self, layout: LayoutId) -> bool {
+        let known = self.catalogue.layout(layout);
+        let window = known.layout.rebalance.as_ref().and_then(|it| it.window);
+        window.is_some_and(|it| it.phase == Phase::Preparing)
+    }
+}

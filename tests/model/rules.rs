@@ -1,0 +1,60 @@
+//! The rules of the protocol, each of which can be left out.
+
+/// A rule, named by what is done. A model without it is a mutant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Rule {
+    /// A window is opened only after all participants show its epoch.
+    OpensAfterAcknowledgements,
+    /// A source takes no writes from when it has installed the frozen layout.
+    FreezesWrites,
+    /// A source answers no reads of older layouts from then on.
+    FreezesReads,
+    /// A DELETE at a destination leaves a tombstone.
+    BuriesAtDestination,
+    /// Tombstones are purged by owners only.
+    PurgesAsOwner,
+    /// A COPY never replaces a record.
+    CopiesWhereAbsent,
+    /// A COPY is taken by a destination only.
+    CopiesToDestination,
+    /// While a partition moves, a request's epoch must be the installed one.
+    MatchesEpochExactly,
+    /// Owners refuse requests from before the partition was assigned as it is.
+    ChecksSince,
+    /// A COPY leaves the source as it is.
+    RetainsSource,
+    /// A node that does not own a partition refuses, and does not say that there is nothing.
+    RefusesAfterDrop,
+    /// A window is settled only after it was verified.
+    SettlesAfterVerification,
+    /// A node removes what it handed over only after it has installed that it did.
+    DropsAfterInstalling,
+    /// A destination clears the place of what is to come.
+    WipesAtInstall,
+    /// A node shows an epoch only after the place is clear.
+    WipesBeforeAcknowledging,
+    /// A layout is durable before requests are judged by it.
+    RecordsBeforeActing,
+    /// A write is durable before it is acknowledged.
+    AcknowledgesDurable,
+    /// A read that was admitted looks whether the guard has changed before it answers.
+    LooksAgainAfterReading,
+    /// A destination without a record says `not_copied` to a read.
+    AsksSourceForReads,
+    /// A destination without a record says `not_copied` to what depends on what there was.
+    PromotesBeforeJudging,
+    /// A copy keeps the record's version.
+    KeepsVersions,
+    /// A window that was opened is never taken back.
+    KeepsOpenWindows,
+    /// The layout is changed by compare-and-set only.
+    ComparesAndSets,
+    /// What a mover found out holds for one epoch.
+    ForgetsFactsWithEpoch,
+    /// A write of which it is not known whether it was carried out is not sent again.
+    SendsWritesOnce,
+    /// Versions are never given twice.
+    GivesNewVersions,
+    /// Whoever comes goes on with a rebalance.
+    AnybodyGoesOn,
+}
