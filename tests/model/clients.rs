@@ -8,7 +8,7 @@ use crate::cluster::Model;
 use crate::catalogue;
 use crate::rules::Rule;
 use crate::scenario::Op;
-use crate::state::{Ask, Flaw, Request, State, Waiting};
+use crate::state::{Ask, Flaw, Request, State, Value, Waiting};
 use crate::truth::possible;
 
 impl Model {
@@ -121,11 +121,13 @@ impl Model {
                 self.next_operation(state, number);
                 let client = &mut state.clients[number];
                 if let Done::Read(record) = done {
+                    let read = record.and_then(|it| {
+                        Some(Value { value: *it.value.first()?, version: it.version? })
+                    });
                     if self.compares_from(number, client.at) {
-                        client.read = record.as_ref().and_then(|it| it.version);
+                        client.read = read;
                     }
-                    let bit = record.map_or(1, |it| 1 << it.value[0]);
-                    if waiting.possible & bit == 0 {
+                    if waiting.possible & possible(read) == 0 {
                         state.blame(Flaw::Read);
                     }
                 }

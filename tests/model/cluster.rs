@@ -9,6 +9,17 @@ use crate::rules::Rule;
 use crate::scenario::{Op, Scenario};
 use crate::state::{Client, Flaw, KEYS, MOVERS, Mover, NODES, Node, Record, State, Value};
 
+pub(crate) const READS: &str = "reads return what the key was meanwhile";
+pub(crate) const JUDGES: &str = "conditions and deletes are judged by what the key is";
+pub(crate) const ONCE: &str = "no write takes effect twice";
+pub(crate) const CURRENT: &str = "requests are carried out under the assignment they were made for";
+pub(crate) const ANSWERS: &str = "clients understand what they are answered";
+pub(crate) const KEPT: &str = "what was written last is what counts";
+pub(crate) const ONE_WRITER: &str = "one node takes the writes of a key";
+
+/// All properties.
+pub(crate) const ALL: [&str; 7] = [READS, JUDGES, ONCE, CURRENT, ANSWERS, KEPT, ONE_WRITER];
+
 /// A scenario, in a world where all rules are kept but perhaps one.
 pub(crate) struct Model {
     pub(crate) scenario: Scenario,
@@ -186,14 +197,11 @@ impl Checked for Model {
             late: Vec::new(),
             truth,
             budget: self.scenario.budget,
-            flaw: None,
+            flaws: 0,
         }]
     }
 
     fn actions(&self, state: &State, events: &mut Vec<Event>) {
-        if state.flaw.is_some() {
-            return;
-        }
         (0..self.scenario.nodes).for_each(|node| self.events_of_node(state, node, events));
         (0..state.clients.len()).for_each(|client| self.events_of_client(state, client, events));
         events.extend((0..state.late.len()).map(Event::ArriveLate));
@@ -219,28 +227,13 @@ impl Checked for Model {
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always(READS, |_, state: &State| state.flaw != Some(Flaw::Read)),
-            Property::always(JUDGES, |_, state: &State| state.flaw != Some(Flaw::Judgement)),
-            Property::always(ONCE, |_, state: &State| state.flaw != Some(Flaw::Twice)),
-            Property::always(CURRENT, |_, state: &State| state.flaw != Some(Flaw::Outdated)),
-            Property::always(ANSWERS, |_, state: &State| state.flaw != Some(Flaw::Answer)),
+            Property::always(READS, |_, state: &State| state.is_without(Flaw::Read)),
+            Property::always(JUDGES, |_, state: &State| state.is_without(Flaw::Judgement)),
+            Property::always(ONCE, |_, state: &State| state.is_without(Flaw::Twice)),
+            Property::always(CURRENT, |_, state: &State| state.is_without(Flaw::Outdated)),
+            Property::always(ANSWERS, |_, state: &State| state.is_without(Flaw::Answer)),
             Property::always(KEPT, Self::is_kept),
             Property::always(ONE_WRITER, Self::has_one_writer),
         ]
-    }
-}
-
-pub(crate) const READS: &str = "reads return what the key was meanwhile";
-pub(crate) const JUDGES: &str = "conditions and deletes are judged by what the key is";
-pub(crate) const ONCE: &str = "no write takes effect twice";
-pub(crate) const CURRENT: &str = "requests are carried out under the assignment they were made for";
-pub(crate) const ANSWERS: &str = "clients understand what they are answered";
-pub(crate) const KEPT: &str = "what was written last is what counts";
-pub(crate) const ONE_WRITER: &str = "one node takes the writes of a key";
-
-impl Scenario {
-    /// How many operations its clients carry out.
-    pub(crate) fn operations(&self) -> usize {
-        self.programs.iter().map(|program: &Vec<Op>| program.len()).sum()
     }
 }

@@ -17,23 +17,26 @@ pub(crate) struct Explored {
     pub(crate) violation: Option<(&'static str, Vec<Event>)>,
 }
 
-/// Explores all states of a model, until a property is found not to hold.
-pub(crate) fn explore(model: Model) -> Explored {
+/// Explores all states of a model, until one of the properties is found not to hold.
+pub(crate) fn explore(model: Model, properties: &[&'static str]) -> Explored {
     let began = Instant::now();
     let (name, without) = (model.scenario.name, model.without);
-    let limit = std::env::var("KV_MODEL_LIMIT").ok().and_then(|it| it.parse().ok()).unwrap_or(usize::MAX);
-    let checker = model.checker().finish_when(HasDiscoveries::AnyFailures).target_state_count(limit).spawn_bfs().join();
-    println!("generated {} depth {}", checker.state_count(), checker.max_depth());
-    let states = checker.unique_state_count();
-    let shortest = checker
+    let until = HasDiscoveries::AnyOf(properties.iter().copied().collect());
+    let checker = model.checker().finish_when(until).spawn_bfs().join();
+    let (states, depth) = (checker.unique_state_count(), checker.max_depth());
+    let violation = checker
         .discoveries()
         .into_iter()
+        .filter(|(property, _)| properties.contains(property))
         .map(|(property, path)| (property, path.into_actions()))
         .min_by_key(|(_, events)| events.len());
     let what = without.map_or("all rules".to_owned(), |rule| format!("without {rule:?}"));
-    let found = shortest.as_ref().map_or("no violation", |(property, _)| property);
-    println!("{name}, {what}: {states} states in {:.1?}: {found}", began.elapsed());
-    Explored { states, violation: shortest }
+    let found = violation.as_ref().map_or("no violation".to_owned(), |(property, events)| {
+        format!("after {} events not \"{property}\"", events.len())
+    });
+    let took = began.elapsed();
+    println!("{name}, {what}: {states} states, {depth} events deep, in {took:.1?}: {found}");
+    Explored { states, violation }
 }
 
 /// How many states there are, and how many from which the end cannot be reached by `permitted` events.

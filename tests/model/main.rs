@@ -4,38 +4,62 @@ mod clients;
 mod cluster;
 mod explore;
 mod movers;
+mod mutants;
 mod nodes;
 mod rules;
 mod scenario;
+mod scenarios;
 mod serving;
 mod state;
 mod truth;
 
-use cluster::Model;
+use cluster::{ALL, Event, Model};
 use explore::{dead_ends, explore};
-use scenario::{Op, Scenario};
-use state::Budget;
+use scenario::Scenario;
 
-fn one_key() -> Scenario {
-    Scenario {
-        name: "one key",
-        placements: vec![vec![0], vec![1]],
-        window: 1,
-        keys: vec![0],
-        stored: vec![true],
-        leftovers: vec![(1, 0)],
-        programs: vec![vec![Op::Put(0)], vec![Op::Delete(0)], vec![Op::Get(0)]],
-        movers: 2,
-        nodes: 2,
-        is_begun: true,
-        budget: Budget { turns: 1, ..Budget::default() },
+fn holds(scenario: Scenario) {
+    let explored = explore(Model::new(scenario, None), &ALL);
+    if let Some((property, events)) = explored.violation {
+        panic!("{property}: {events:#?}");
     }
 }
 
 #[test]
-fn the_rules_hold() {
-    let explored = explore(Model::new(one_key(), None));
-    if let Some((property, events)) = explored.violation {
-        panic!("{property}: {events:#?}");
-    }
+fn one_key_moves_while_it_is_read_and_written() {
+    holds(scenarios::one_key());
+}
+
+#[test]
+fn one_key_moves_and_is_moved_back() {
+    holds(scenarios::abort());
+}
+
+#[test]
+fn two_keys_move_between_three_nodes() {
+    holds(scenarios::two_windows());
+}
+
+#[test]
+fn nodes_are_killed() {
+    holds(scenarios::crashes());
+}
+
+#[test]
+fn writes_depend_on_what_was_there() {
+    holds(scenarios::conditions());
+}
+
+#[test]
+fn a_key_goes_there_and_back_and_there_again() {
+    holds(scenarios::there_again());
+}
+
+#[test]
+fn whoever_dies_somebody_brings_it_to_an_end() {
+    let model = Model { movers_are_alike: false, ..Model::new(scenarios::ending(), None) };
+    let is_not_by_the_first_mover = |event: &Event| {
+        !matches!(event, Event::Turn(0) | Event::Fetch(0, _) | Event::Deliver(0) | Event::Lose(0))
+    };
+    let (states, dead) = dead_ends(&model, is_not_by_the_first_mover);
+    assert_eq!(dead, 0, "of {states} states");
 }

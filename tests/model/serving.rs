@@ -217,7 +217,10 @@ impl Model {
             Op::Get(_) => Operation::Get { key },
             Op::Put(_) => put(Condition::None),
             Op::Create(_) => put(Condition::Absent),
-            Op::Replace(_) => put(request.read.map_or(Condition::Absent, Condition::Version)),
+            Op::Replace(_) => {
+                let wanted = request.read.map(|it| it.version);
+                put(wanted.map_or(Condition::Absent, Condition::Version))
+            }
             Op::Delete(_) => Operation::Delete { key, condition: Condition::None },
         }
     }

@@ -25,12 +25,12 @@ pub(crate) struct State {
     /// What each key is: what was written last, by whichever node took it.
     pub(crate) truth: [Option<Value>; KEYS],
     pub(crate) budget: Budget,
-    /// What has gone wrong.
-    pub(crate) flaw: Option<Flaw>,
+    /// What has gone wrong, a bit for each [`Flaw`].
+    pub(crate) flaws: u8,
 }
 
 /// A value with its version. Every write has a value of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Value {
     pub(crate) value: u8,
     pub(crate) version: Version,
@@ -92,8 +92,8 @@ pub(crate) struct Client {
     pub(crate) view: LayoutId,
     /// The operation that it is at.
     pub(crate) at: u8,
-    /// The version that it read last, none where there was nothing, or where it makes no use of it.
-    pub(crate) read: Option<Version>,
+    /// What it read last, none where there was nothing, or where it makes no use of it.
+    pub(crate) read: Option<Value>,
     /// What it waits for.
     pub(crate) waits: Option<Waiting>,
     /// Which of its writes that are still under way have taken effect, as bits.
@@ -121,7 +121,8 @@ pub(crate) struct Request {
     pub(crate) node: u8,
     /// The layout under which it is made.
     pub(crate) layout: LayoutId,
-    pub(crate) read: Option<Version>,
+    /// What its client has read before.
+    pub(crate) read: Option<Value>,
     pub(crate) ask: Ask,
 }
 
@@ -174,8 +175,13 @@ impl Record {
 }
 
 impl State {
-    /// Notes what has gone wrong first.
+    /// Notes what has gone wrong.
     pub(crate) fn blame(&mut self, flaw: Flaw) {
-        self.flaw.get_or_insert(flaw);
+        self.flaws |= 1 << flaw as u8;
+    }
+
+    /// Whether that has never gone wrong.
+    pub(crate) fn is_without(&self, flaw: Flaw) -> bool {
+        self.flaws & 1 << flaw as u8 == 0
     }
 }
