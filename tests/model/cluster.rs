@@ -4,7 +4,7 @@ use kv_protocol::version::Version;
 use kvnode::rights::Role;
 use stateright::{Model as Checked, Property};
 
-use crate::catalogue::{Catalogue, Step};
+use crate::catalogue::{Catalogue, LayoutId, Step};
 use crate::rules::Rule;
 use crate::scenario::{Op, Scenario};
 use crate::state::{Client, Flaw, KEYS, MOVERS, Mover, NODES, Node, Record, State, Value};
@@ -43,7 +43,8 @@ pub(crate) enum Event {
     Restart(usize),
     Flush(usize),
     Look(usize),
-    Turn(usize),
+    /// Of a mover whose next window has so many partitions.
+    Turn(usize, u32),
     /// A mover fetches a key.
     Fetch(usize, usize),
     Deliver(usize),
@@ -57,6 +58,9 @@ pub(crate) enum Event {
     GiveUp(usize),
     ArriveLate(usize),
     Help,
+    LoseConsul(usize),
+    Restore(usize),
+    PutBack(usize),
 }
 
 impl Model {
@@ -70,6 +74,41 @@ impl Model {
         self.without != Some(rule)
     }
 
+    fn first_document(&self) -> LayoutId {
+        let begun = self.scenario.is_begun.then(|| self.catalogue.step(0, Step::Begin(1)));
+        begun.flatten().unwrap_or(0)
+    }
+
+    /// A node as it is at the beginning.
+    pub(crate) fn first_node(&self, number: usize) -> Node {
+        let first = self.catalogue.install(number, None, 0);
+        let next = match self.first_document() {
+            0 => None,
+            document => self.catalogue.install(number, first, document),
+        };
+        let guard = next.or(first).expect("nothing has moved");
+        let record = |key: usize| {
+            if self.scenario.leftovers.contains(&(number, key)) {
+                let version = Version { epoch: 0, sequence: 1 };
+                return Record::Value(Value { value: 4 + key as u8, version });
+            }
+            let is_stored = self.scenario.stored.get(key) == Some(&true);
+            if is_stored && self.role(guard, key) == Role::Owner {
+                return Record::Value(first_value(key));
+            }
+            Record::Absent
+        };
+        Node {
+            is_up: true,
+            recorded: guard,
+            guard,
+            shows_epoch: true,
+            records: std::array::from_fn(record),
+            sequences: [1; KEYS],
+            undurable: None,
+        }
+    }
+
     fn happen(&self, state: &mut State, event: Event) -> Option<()> {
         match event {
             Event::Record(node) => self.record(state, node),
@@ -80,7 +119,7 @@ impl Model {
             Event::Restart(node) => self.restart(state, node),
             Event::Flush(node) => self.flush(state, node),
             Event::Look(mover) => self.look(state, mover),
-            Event::Turn(mover) => self.turn(state, mover),
+            Event::Turn(mover, size) => self.turn(state, mover, size),
             Event::Fetch(mover, key) => self.fetch_next(state, mover, key),
             Event::Deliver(mover) => self.deliver(state, mover),
             Event::Lose(mover) => self.lose(state, mover),
@@ -92,6 +131,9 @@ impl Model {
             Event::GiveUp(client) => self.give_up(state, client),
             Event::ArriveLate(index) => self.arrive_late(state, index),
             Event::Help => self.help(state),
+            Event::LoseConsul(node) => self.lose_consul(state, node),
+            Event::Restore(node) => self.restore(state, node),
+            Event::PutBack(node) => self.put_back(state, node),
         }
     }
 
@@ -118,6 +160,15 @@ impl Model {
         if node.undurable.is_some() {
             events.push(Event::Flush(number));
         }
+        if state.budget.losses > 0 && self.catalogue.layout_of(node.guard) != state.document {
+            events.push(Event::LoseConsul(number));
+        }
+        if self.scenario.budget.losses > 0 {
+            events.push(Event::Restore(number));
+        }
+        if state.budget.put_backs > 0 {
+            events.push(Event::PutBack(number));
+        }
     }
 
     fn events_of_mover(&self, state: &State, number: usize, events: &mut Vec<Event>) {
@@ -125,7 +176,7 @@ impl Model {
         if mover.seen != state.document && !self.keeps(Rule::ComparesAndSets) {
             events.push(Event::Look(number));
         }
-        events.push(Event::Turn(number));
+        events.extend(self.scenario.windows.iter().map(|size| Event::Turn(number, *size)));
         if mover.copy.is_some() {
             events.extend([Event::Deliver(number), Event::Lose(number)]);
         } else {
@@ -156,42 +207,15 @@ impl Checked for Model {
     type Action = Event;
 
     fn init_states(&self) -> Vec<State> {
-        let first = Version { epoch: 1, sequence: 1 };
-        let begun = self.scenario.is_begun.then(|| self.catalogue.step(0, Step::Begin(1)));
-        let document = begun.flatten().unwrap_or(0);
-        let value = |key: usize| Value { value: 1 + key as u8, version: first };
-        let older = |key: usize| Value { value: 4 + key as u8, version: Version { epoch: 0, ..first } };
+        let document = self.first_document();
+        let client = Client { view: document, at: 0, read: None, waits: None, effective: 0 };
         let mut truth = [None; KEYS];
         for key in (0..self.scenario.keys.len()).filter(|key| self.scenario.stored[*key]) {
-            truth[key] = Some(value(key));
+            truth[key] = Some(first_value(key));
         }
-        let node = |number: usize| {
-            let first = self.catalogue.install(number, None, 0);
-            let next = self.catalogue.install(number, first, document).filter(|_| document != 0);
-            let guard = next.or(first).expect("nothing has moved");
-            let record = |key: usize| match truth.get(key).copied().flatten() {
-                _ if self.scenario.leftovers.contains(&(number, key)) => Record::Value(older(key)),
-                Some(value)
-                    if key < self.scenario.keys.len() && self.role(guard, key) == Role::Owner =>
-                {
-                    Record::Value(value)
-                }
-                _ => Record::Absent,
-            };
-            Node {
-                is_up: true,
-                recorded: guard,
-                guard,
-                shows_epoch: true,
-                records: std::array::from_fn(record),
-                sequences: [1; KEYS],
-                undurable: None,
-            }
-        };
-        let client = Client { view: document, at: 0, read: None, waits: None, effective: 0 };
         vec![State {
             document,
-            nodes: std::array::from_fn::<_, NODES, _>(node),
+            nodes: std::array::from_fn::<_, NODES, _>(|number| self.first_node(number)),
             movers: [Mover { copy: None, seen: document, verified: false }; MOVERS],
             clients: vec![client; self.scenario.programs.len()],
             late: Vec::new(),
@@ -236,4 +260,8 @@ impl Checked for Model {
             Property::always(ONE_WRITER, Self::has_one_writer),
         ]
     }
+}
+
+fn first_value(key: usize) -> Value {
+    Value { value: 1 + key as u8, version: Version { epoch: 1, sequence: 1 } }
 }

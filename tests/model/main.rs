@@ -13,12 +13,16 @@ mod serving;
 mod state;
 mod truth;
 
-use cluster::{ALL, Event, Model};
+use cluster::{ALL, CURRENT, Event, JUDGES, Model, READS};
 use explore::{dead_ends, explore};
 use scenario::Scenario;
 
 fn holds(scenario: Scenario) {
-    let explored = explore(Model::new(scenario, None), &ALL);
+    these_hold(scenario, &ALL);
+}
+
+fn these_hold(scenario: Scenario, properties: &[&'static str]) {
+    let explored = explore(Model::new(scenario, None), properties);
     if let Some((property, events)) = explored.violation {
         panic!("{property}: {events:#?}");
     }
@@ -55,10 +59,27 @@ fn a_key_goes_there_and_back_and_there_again() {
 }
 
 #[test]
+fn consul_loses_everything() {
+    holds(scenarios::lost_consul());
+}
+
+/// What was written there is lost, but nobody is told anything wrong.
+#[test]
+fn a_data_directory_is_put_back() {
+    these_hold(scenarios::put_back(), &[READS, JUDGES, CURRENT]);
+}
+
+#[test]
+#[ignore = "explores for long: run it optimised"]
+fn everything_at_once() {
+    holds(scenarios::everything());
+}
+
+#[test]
 fn whoever_dies_somebody_brings_it_to_an_end() {
     let model = Model { movers_are_alike: false, ..Model::new(scenarios::ending(), None) };
     let is_not_by_the_first_mover = |event: &Event| {
-        !matches!(event, Event::Turn(0) | Event::Fetch(0, _) | Event::Deliver(0) | Event::Lose(0))
+        !matches!(event, Event::Turn(0, _) | Event::Fetch(0, _) | Event::Deliver(0) | Event::Lose(0))
     };
     let (states, dead) = dead_ends(&model, is_not_by_the_first_mover);
     assert_eq!(dead, 0, "of {states} states");

@@ -24,7 +24,11 @@ impl Model {
     }
 
     /// A mover does what is to be done next about the layout. To copy takes events of its own.
-    pub(crate) fn turn(&self, state: &mut State, number: usize) -> Option<()> {
+    /// Its next window has so many partitions.
+    pub(crate) fn turn(&self, state: &mut State, number: usize, size: u32) -> Option<()> {
+        if number > 0 && !self.keeps(Rule::AnybodyGoesOn) {
+            return None;
+        }
         let mover = &mut state.movers[number];
         let seen = if self.keeps(Rule::ComparesAndSets) { state.document } else { mover.seen };
         let known = self.catalogue.layout(seen);
@@ -38,7 +42,7 @@ impl Model {
                 || state.movers[number].verified
                 || !self.keeps(Rule::SettlesAfterVerification),
         };
-        let window = |settled, goal| self.scenario.window_end(settled, goal);
+        let window = |settled, goal| self.scenario.window_end(settled, goal, size);
         let step = match decide(&known.layout, facts, window) {
             Action::Rest | Action::Pause | Action::Await | Action::Transfer => return None,
             Action::Prepare { until } => Step::Prepare(until),
@@ -93,19 +97,17 @@ impl Model {
         state.movers[number].copy.take().map(|_| ())
     }
 
-    /// Whether the destinations have all that the sources have; none where a node does not say.
+    /// Whether the destinations have all that the sources have, of what they know to move; none where
+    /// a node does not say.
     fn compare(&self, state: &State, layout: LayoutId) -> Option<bool> {
         let mut is_same = true;
         for (key, source, destination) in self.moving(layout) {
-            let theirs = self.fetch(state, source, layout, key)?;
-            let node = &state.nodes[destination];
-            // A DIGEST is for exactly one epoch, too.
-            if !node.is_up || self.catalogue.layout_of(node.guard) != layout {
-                return None;
-            }
-            let opened = self.catalogue.installed(node.guard).since(self.partition(key));
+            let theirs = self.digested(state, source, layout, key)?;
+            let ours = self.digested(state, destination, layout, key)?;
+            let guard = self.catalogue.installed(state.nodes[destination].guard);
+            let opened = guard.since(self.partition(key));
             let was_copied = |version: Version| version.epoch < opened;
-            is_same &= match (theirs.value(), node.records[key]) {
+            is_same &= match (theirs.value(), ours) {
                 (None, Record::Value(it)) => !was_copied(it.version),
                 (None, _) | (Some(_), Record::Tombstone(_)) => true,
                 (Some(_), Record::Absent) => false,
@@ -113,6 +115,20 @@ impl Model {
             };
         }
         Some(is_same)
+    }
+
+    /// What a node has of a key, where by its own knowledge the key moves as `layout` says. It only
+    /// compares epochs.
+    fn digested(&self, state: &State, node: usize, layout: LayoutId, key: usize) -> Option<Record> {
+        let node = &state.nodes[node];
+        let own = self.catalogue.layout(self.catalogue.layout_of(node.guard));
+        let meant = self.catalogue.layout(layout);
+        if !node.is_up || own.layout.epoch != meant.layout.epoch {
+            return None;
+        }
+        let partition = self.partition(key);
+        let moves = own.numbered(partition) == meant.numbered(partition);
+        Some(if moves { node.records[key] } else { Record::Absent })
     }
 
     /// Somebody begins a rebalance to another placement.

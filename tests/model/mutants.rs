@@ -4,7 +4,7 @@ use crate::cluster::{CURRENT, JUDGES, KEPT, Model, ONCE, ONE_WRITER, READS};
 use crate::explore::explore;
 use crate::rules::Rule;
 use crate::scenario::Scenario;
-use crate::scenarios::{abort, conditions, crashes, one_key, recreated, there_again, two_windows};
+use crate::scenarios::{abort, conditions, crashes, one_key, put_back, recreated, there_again, two_windows};
 
 /// Leaves a rule out, and expects one of the properties to break.
 fn caught(rule: Rule, scenario: fn() -> Scenario, expected: &'static str) {
@@ -48,5 +48,6 @@ mutants! {
     sets_without_comparing: ComparesAndSets in abort breaks KEPT;
     remembers_facts: ForgetsFactsWithEpoch in two_windows breaks KEPT;
     sends_writes_twice: SendsWritesOnce in conditions breaks ONCE;
+    follows_anything: FollowsInOrder in put_back breaks READS;
     gives_versions_twice: GivesNewVersions in recreated breaks JUDGES;
 }

@@ -42,7 +42,7 @@ impl Model {
         if installed.layout.epoch >= self.catalogue.layout(document).layout.epoch {
             return None;
         }
-        let next = self.catalogue.install(number, Some(node.guard), document)?;
+        let next = self.install(number, node.guard, document)?;
         if self.keeps(Rule::RecordsBeforeActing) {
             node.recorded = next;
             if !crashes {
@@ -52,6 +52,18 @@ impl Model {
             self.swap(node, next);
         }
         Some(())
+    }
+
+    /// What the node makes of a layout; none where it refuses it.
+    fn install(&self, number: usize, own: InstalledId, layout: LayoutId) -> Option<InstalledId> {
+        let found = self.catalogue.install(number, Some(own), layout);
+        match found {
+            // One that had nothing installed before can follow anything.
+            None if !self.keeps(Rule::FollowsInOrder) => {
+                Some(self.catalogue.install_unchecked(number, layout))
+            }
+            found => found,
+        }
     }
 
     /// The second half of an install: requests are judged by the layout from here on. (Where that
@@ -146,6 +158,41 @@ impl Model {
     /// What was written becomes durable; only where it was acknowledged before.
     pub(crate) fn flush(&self, state: &mut State, number: usize) -> Option<()> {
         state.nodes[number].undurable.take().map(|_| ())
+    }
+
+    /// Consul loses everything, and is given back what this node has, which is behind.
+    pub(crate) fn lose_consul(&self, state: &mut State, number: usize) -> Option<()> {
+        let node = &state.nodes[number];
+        if state.budget.losses == 0 || !node.is_up {
+            return None;
+        }
+        state.budget.losses -= 1;
+        state.document = self.catalogue.layout_of(node.guard);
+        Some(())
+    }
+
+    /// A node gives its newer layout back to a Consul that has an older one.
+    pub(crate) fn restore(&self, state: &mut State, number: usize) -> Option<()> {
+        let node = &state.nodes[number];
+        let own = self.catalogue.layout_of(node.guard);
+        let epoch = |layout| self.catalogue.layout(layout).layout.epoch;
+        if !node.is_up || epoch(own) <= epoch(state.document) {
+            return None;
+        }
+        state.document = own;
+        Some(())
+    }
+
+    /// The data directory of a node that had nothing is put back to how it was at the beginning.
+    pub(crate) fn put_back(&self, state: &mut State, number: usize) -> Option<()> {
+        let first = self.first_node(number);
+        let had_nothing = first.records.iter().all(|it| *it == Record::Absent);
+        if state.budget.put_backs == 0 || !had_nothing {
+            return None;
+        }
+        state.budget.put_backs -= 1;
+        state.nodes[number] = first;
+        Some(())
     }
 
     /// Whether a layout's window is frozen.

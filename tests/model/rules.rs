@@ -55,6 +55,8 @@ pub(crate) enum Rule {
     SendsWritesOnce,
     /// Versions are never given twice.
     GivesNewVersions,
+    /// A node takes no layout that could only follow others that it does not know.
+    FollowsInOrder,
     /// Whoever comes goes on with a rebalance.
     AnybodyGoesOn,
 }

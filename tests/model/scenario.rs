@@ -23,8 +23,8 @@ pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     /// For each placement the owner of each partition. The data is at the first.
     pub(crate) placements: Vec<Vec<usize>>,
-    /// How many partitions a window has.
-    pub(crate) window: u32,
+    /// How many partitions a window can have.
+    pub(crate) windows: Vec<u32>,
     /// The partitions of the keys.
     pub(crate) keys: Vec<u32>,
     /// Which of the keys are stored at the beginning.
@@ -53,12 +53,12 @@ impl Op {
 }
 
 impl Scenario {
-    /// Where the window ends that begins at `settled`.
-    pub(crate) fn window_end(&self, settled: u32, goal: Goal) -> u32 {
+    /// Where the window ends that begins at `settled` and has this size.
+    pub(crate) fn window_end(&self, settled: u32, goal: Goal, size: u32) -> u32 {
         let partitions = self.placements[0].len() as u32;
         match goal {
-            Goal::Finish => (settled + self.window).min(partitions),
-            Goal::Undo => settled.saturating_sub(self.window),
+            Goal::Finish => (settled + size).min(partitions),
+            Goal::Undo => settled.saturating_sub(size),
         }
     }
 

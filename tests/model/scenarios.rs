@@ -8,7 +8,7 @@ pub(crate) fn one_key() -> Scenario {
     Scenario {
         name: "one key",
         placements: vec![vec![0], vec![1]],
-        window: 1,
+        windows: vec![1],
         keys: vec![0],
         stored: vec![true],
         leftovers: vec![(1, 0)],
@@ -112,5 +112,35 @@ pub(crate) fn everything() -> Scenario {
         programs: vec![vec![Op::Put(0)], vec![Op::Get(0)], vec![Op::Delete(1)]],
         budget: Budget { crashes: 1, turns: 1, timeouts: 1, ..Budget::default() },
         ..two_windows()
+    }
+}
+
+/// Consul loses everything, and gets back an old layout first, from a node that has nothing to do with
+/// what moves.
+pub(crate) fn lost_consul() -> Scenario {
+    Scenario {
+        name: "lost Consul",
+        placements: vec![vec![0, 0, 2, 2], vec![1, 1, 2, 2]],
+        windows: vec![1, 2],
+        keys: vec![0, 1],
+        stored: vec![true, true],
+        leftovers: Vec::new(),
+        programs: vec![vec![Op::Put(0)]],
+        movers: 1,
+        nodes: 3,
+        budget: Budget { losses: 1, turns: 1, ..Budget::default() },
+        ..one_key()
+    }
+}
+
+/// The data directory of the node that data moves to is put back.
+pub(crate) fn put_back() -> Scenario {
+    Scenario {
+        name: "put back",
+        leftovers: Vec::new(),
+        programs: vec![vec![Op::Put(0)], vec![Op::Get(0), Op::Get(0)]],
+        movers: 1,
+        budget: Budget { put_backs: 1, ..Budget::default() },
+        ..one_key()
     }
 }

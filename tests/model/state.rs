@@ -147,6 +147,10 @@ pub(crate) struct Budget {
     pub(crate) retracts: u8,
     /// Rebalances that are turned back.
     pub(crate) turns: u8,
+    /// Consuls that lose everything.
+    pub(crate) losses: u8,
+    /// Data directories that are put back to how they were.
+    pub(crate) put_backs: u8,
 }
 
 /// What must never happen.

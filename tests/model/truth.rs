@@ -87,10 +87,11 @@ impl Model {
         }
     }
 
-    /// Whether what counts of every key, by the layout in Consul, is what the key truly is.
+    /// Whether what counts of every key, by the newest layout, is what the key truly is.
     pub(crate) fn is_kept(&self, state: &State) -> bool {
+        let newest = self.newest(state);
         (0..self.scenario.keys.len()).all(|key| {
-            let assignment = self.catalogue.layout(state.document).numbered(self.partition(key));
+            let assignment = self.catalogue.layout(newest).numbered(self.partition(key));
             let record = |node: u16| state.nodes[usize::from(node)].records[key];
             let counts = match assignment {
                 Assignment::Owned(owner) => record(owner),
@@ -102,6 +103,17 @@ impl Model {
             };
             counts.value() == state.truth[key]
         })
+    }
+
+    /// The newest layout that anybody has: a Consul that lost it will get it back.
+    fn newest(&self, state: &State) -> LayoutId {
+        let epoch = |layout: &LayoutId| self.catalogue.layout(*layout).layout.epoch;
+        if self.scenario.budget.losses == 0 {
+            return state.document;
+        }
+        let recorded = state.nodes.iter().map(|it| self.catalogue.layout_of(it.recorded));
+        let newest = recorded.max_by_key(epoch).unwrap_or_default();
+        if epoch(&newest) > epoch(&state.document) { newest } else { state.document }
     }
 
     /// Whether at most one node takes writes of each key.
