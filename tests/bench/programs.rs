@@ -1,0 +1,52 @@
+//! The programs under test, as users build them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, bail};
+
+/// Where the programs under test are.
+#[derive(Debug)]
+pub(crate) struct Programs {
+    pub(crate) kvnode: PathBuf,
+    pub(crate) kvclient: PathBuf,
+}
+
+impl Programs {
+    /// Builds them for release, without what tests add to them, beside this benchmark.
+    pub(crate) fn build() -> anyhow::Result<Self> {
+        let own = std::env::current_exe().context("a running program has a path")?;
+        // <target>/release/deps/<this>
+        let target = own.ancestors().nth(3).context("cargo puts benchmarks into its target")?;
+        let mut command = Command::new(env!("CARGO"));
+        // What cargo says of the benchmark's package is not true of the programs.
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|prefix| text.starts_with(prefix)) {
+                command.env_remove(&name);
+            }
+        }
+        command
+            .args(["build", "--release", "--bin", "kvnode", "--bin", "kvclient", "--target-dir"])
+            .arg(target)
+            .current_dir(env!("CARGO_MANIFEST_DIR"));
+        // From the folder of one package, cargo would build that package alone.
+        command.arg("--workspace");
+        if !command.status().context("cargo does not run")?.success() {
+            bail!("the programs under test do not build");
+        }
+        let built = target.join("release");
+        Ok(Self { kvnode: built.join("kvnode"), kvclient: built.join("kvclient") })
+    }
+}
+
+/// Lets `command` run in `home`, with no setting of the user's left.
+pub(crate) fn isolate(command: &mut Command, home: &Path) {
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if ["CONSUL_", "KV", "XDG_", "RUST_LOG"].iter().any(|prefix| text.starts_with(prefix)) {
+            command.env_remove(&name);
+        }
+    }
+    command.current_dir(home).env("HOME", home).env("KV_CACHE_DIR", home.join("cache"));
+}
