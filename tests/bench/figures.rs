@@ -42,7 +42,8 @@ pub(crate) fn table(title: &str, header: &[&str], rows: &[Vec<String>]) -> Strin
         text.push('\n');
         for (column, cell) in row.iter().enumerate() {
             let width = width(column);
-            let cell = if column == 0 { format!("{cell:width$}") } else { format!("  {cell:>width$}") };
+            let cell =
+                if column == 0 { format!("{cell:width$}") } else { format!("  {cell:>width$}") };
             // Writing to a string cannot fail.
             let _ = write!(text, "{cell}");
         }

@@ -101,7 +101,8 @@ impl<'a> Fleet<'a> {
     pub(crate) async fn remove(&mut self, number: usize) -> anyhow::Result<Done> {
         let id = format!("node-{number}");
         let done = self.command(&["remove-node", &id]).await?;
-        let place = self.nodes.iter().position(|(it, _)| *it == id).context("there is no such node")?;
+        let place =
+            self.nodes.iter().position(|(it, _)| *it == id).context("there is no such node")?;
         self.nodes.remove(place).1.wait_for_end().await?;
         Ok(done)
     }

@@ -34,9 +34,9 @@ pub(crate) struct Described {
 
 /// Whether this machine has Redis.
 pub(crate) fn is_installed() -> bool {
-    ["redis-server", "redis-cli"]
-        .iter()
-        .all(|name| Command::new(name).arg("--version").output().is_ok_and(|it| it.status.success()))
+    ["redis-server", "redis-cli"].iter().all(|name| {
+        Command::new(name).arg("--version").output().is_ok_and(|it| it.status.success())
+    })
 }
 
 impl Redis {
@@ -191,11 +191,7 @@ impl Redis {
         Ok(out.trim().to_owned())
     }
 
-    async fn cli(
-        &self,
-        args: &[&str],
-        input: Option<&Path>,
-    ) -> anyhow::Result<(String, Duration)> {
+    async fn cli(&self, args: &[&str], input: Option<&Path>) -> anyhow::Result<(String, Duration)> {
         let mut command = Command::new("redis-cli");
         command.args(args);
         run(command, self.directory.path(), input).await

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use kv_protocol::digest::Digest;
 use kv_protocol::layout::{
-    Assignment, Assignments, LAYOUT_FORMAT, Layout, Member, Move, Placement, StrategyPin, Table,
+    Assignment, Assignments, LAYOUT_FORMAT, Layout, Member, Move, Origin, Placement, StrategyPin,
+    Table,
 };
 use kv_protocol::partition::{Partition, PartitionCount};
 use kvnode::guard::Installed;
@@ -75,10 +76,8 @@ impl Known {
     /// The same, by the numbers of the nodes.
     pub(crate) fn numbered(&self, partition: Partition) -> Assignment {
         let number = |index| self.node(index) as u16;
-        let moved = |it: Move| Move {
-            source: it.source.map(number),
-            destination: number(it.destination),
-        };
+        let moved =
+            |it: Move| Move { source: it.source.map(number), destination: number(it.destination) };
         match self.assignment(partition) {
             Assignment::Owned(owner) => Assignment::Owned(number(owner)),
             Assignment::Frozen(it) => Assignment::Frozen(moved(it)),
@@ -251,7 +250,7 @@ fn placement(owners: &[usize]) -> (Placement, Table) {
         config: String::new(),
     };
     let members = members.iter().map(member).collect();
-    (Placement { strategy, members, table: table.digest() }, table)
+    (Placement { strategy, members, table: table.digest(), origin: Origin::Strategy }, table)
 }
 
 fn retract_open(layout: &Layout) -> Option<Layout> {

@@ -4,8 +4,8 @@
 use kv_protocol::reply::Done;
 use kvclient::course::{Answer, Course, Step, Trouble, What};
 
-use crate::cluster::Model;
 use crate::catalogue;
+use crate::cluster::Model;
 use crate::rules::Rule;
 use crate::scenario::Op;
 use crate::state::{Ask, Flaw, Request, State, Value, Waiting};
@@ -134,7 +134,9 @@ impl Model {
             }
             Step::StartOver { .. } => {}
             Step::Refused(_) => self.next_operation(state, number),
-            Step::Unknown if self.keeps(Rule::SendsWritesOnce) => self.next_operation(state, number),
+            Step::Unknown if self.keeps(Rule::SendsWritesOnce) => {
+                self.next_operation(state, number)
+            }
             Step::Unknown => {}
             Step::NotUnderstood => state.blame(Flaw::Answer),
         }

@@ -194,7 +194,8 @@ impl Model {
         } else if usize::from(client.at) < self.scenario.programs[number].len() {
             events.push(Event::Start(number, true));
             // A write by an old layout is the same as one that is delayed.
-            let reads = matches!(self.scenario.programs[number][usize::from(client.at)], Op::Get(_));
+            let reads =
+                matches!(self.scenario.programs[number][usize::from(client.at)], Op::Get(_));
             if reads && client.view != state.document {
                 events.push(Event::Start(number, false));
             }

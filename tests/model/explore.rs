@@ -76,7 +76,8 @@ pub(crate) fn dead_ends(model: &Model, permitted: fn(&Event) -> bool) -> (usize,
 /// How many states are reached from the `reached` ones along `ways`.
 fn reach(ways: &mut [(u32, u32)], mut reached: Vec<bool>) -> usize {
     ways.sort_unstable();
-    let mut queue: Vec<u32> = (0..reached.len() as u32).filter(|it| reached[*it as usize]).collect();
+    let mut queue: Vec<u32> =
+        (0..reached.len() as u32).filter(|it| reached[*it as usize]).collect();
     let mut count = queue.len();
     while let Some(state) = queue.pop() {
         let first = ways.partition_point(|(from, _)| *from < state);

@@ -79,7 +79,10 @@ fn everything_at_once() {
 fn whoever_dies_somebody_brings_it_to_an_end() {
     let model = Model { movers_are_alike: false, ..Model::new(scenarios::ending(), None) };
     let is_not_by_the_first_mover = |event: &Event| {
-        !matches!(event, Event::Turn(0, _) | Event::Fetch(0, _) | Event::Deliver(0) | Event::Lose(0))
+        !matches!(
+            event,
+            Event::Turn(0, _) | Event::Fetch(0, _) | Event::Deliver(0) | Event::Lose(0)
+        )
     };
     let (states, dead) = dead_ends(&model, is_not_by_the_first_mover);
     assert_eq!(dead, 0, "of {states} states");

@@ -5,8 +5,8 @@ use kv_protocol::layout::Assignment;
 use kv_protocol::version::Version;
 use kvclient::rebalance::{Action, Facts, decide};
 
-use crate::cluster::Model;
 use crate::catalogue::{LayoutId, Step};
+use crate::cluster::Model;
 use crate::rules::Rule;
 use crate::state::{Copied, Record, State};
 

@@ -4,7 +4,9 @@ use crate::cluster::{CURRENT, JUDGES, KEPT, Model, ONCE, ONE_WRITER, READS};
 use crate::explore::explore;
 use crate::rules::Rule;
 use crate::scenario::Scenario;
-use crate::scenarios::{abort, conditions, crashes, one_key, put_back, recreated, there_again, two_windows};
+use crate::scenarios::{
+    abort, conditions, crashes, one_key, put_back, recreated, there_again, two_windows,
+};
 
 /// Leaves a rule out, and expects one of the properties to break.
 fn caught(rule: Rule, scenario: fn() -> Scenario, expected: &'static str) {

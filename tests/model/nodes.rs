@@ -6,8 +6,8 @@ use kv_protocol::layout::Phase;
 use kv_protocol::partition::Partition;
 use kvnode::rights::Role;
 
-use crate::cluster::Model;
 use crate::catalogue::{InstalledId, LayoutId};
+use crate::cluster::Model;
 use crate::rules::Rule;
 use crate::state::{Node, Record, State};
 

@@ -11,8 +11,8 @@ use kvclient::course::Answer;
 use kvnode::rights::{Denied, Right, Role};
 use kvnode::transition::{self, Change, Current, Refused, Step, transition};
 
-use crate::cluster::Model;
 use crate::catalogue::{InstalledId, LayoutId};
+use crate::cluster::Model;
 use crate::rules::Rule;
 use crate::scenario::Op;
 use crate::state::{Ask, Copied, Node, Record, Request, State, Value};
@@ -83,12 +83,7 @@ impl Model {
     }
 
     /// Carries a COPY out.
-    pub(crate) fn copy(
-        &self,
-        state: &mut State,
-        number: usize,
-        copied: Copied,
-    ) -> Option<Answer> {
+    pub(crate) fn copy(&self, state: &mut State, number: usize, copied: Copied) -> Option<Answer> {
         let Copied { layout, version, value, .. } = copied;
         let key = usize::from(copied.key);
         let guard = self.admit(&state.nodes[number], Kind::Copy, None)?;

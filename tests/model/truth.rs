@@ -10,8 +10,8 @@ use kv_protocol::request::{Condition, Operation};
 use kvnode::rights::Role;
 use kvnode::transition::{Answer, Refused};
 
-use crate::cluster::Model;
 use crate::catalogue::{InstalledId, LayoutId};
+use crate::cluster::Model;
 use crate::scenario::Op;
 use crate::serving::Outcome;
 use crate::state::{Flaw, Record, Request, State, Value};
@@ -30,8 +30,7 @@ impl Model {
         key: usize,
         layout: LayoutId,
     ) {
-        let assigned =
-            |layout| self.catalogue.layout(layout).numbered(self.partition(key));
+        let assigned = |layout| self.catalogue.layout(layout).numbered(self.partition(key));
         if assigned(layout) != assigned(self.catalogue.layout_of(guard)) {
             state.blame(Flaw::Outdated);
         }
