@@ -110,6 +110,13 @@ impl Model {
     }
 
     fn happen(&self, state: &mut State, event: Event) -> Option<()> {
+        let is_step = matches!(
+            event,
+            Event::Turn(..) | Event::Begin(_) | Event::TurnBack | Event::Retract | Event::Help
+        );
+        if is_step && self.scenario.budget.losses > 0 && !self.may_step(state) {
+            return None;
+        }
         match event {
             Event::Record(node) => self.record(state, node),
             Event::ActOnRecord(node) => self.act_on_record(state, node),

@@ -17,12 +17,14 @@ pub(crate) struct Explored {
     pub(crate) violation: Option<(&'static str, Vec<Event>)>,
 }
 
-/// Explores all states of a model, until one of the properties is found not to hold.
-pub(crate) fn explore(model: Model, properties: &[&'static str]) -> Explored {
+/// Explores all states of a model, the nearest first, until one of the properties is found not to hold
+/// or so many states have been come to.
+pub(crate) fn explore(model: Model, properties: &[&'static str], states_max: usize) -> Explored {
     let began = Instant::now();
     let (name, without) = (model.scenario.name, model.without);
     let until = HasDiscoveries::AnyOf(properties.iter().copied().collect());
-    let checker = model.checker().finish_when(until).spawn_bfs().join();
+    let checker =
+        model.checker().finish_when(until).target_state_count(states_max).spawn_bfs().join();
     let (states, depth) = (checker.unique_state_count(), checker.max_depth());
     let violation = checker
         .discoveries()

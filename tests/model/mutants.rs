@@ -1,16 +1,17 @@
 //! What becomes of the protocol where one of its rules is left out.
 
 use crate::cluster::{CURRENT, JUDGES, KEPT, Model, ONCE, ONE_WRITER, READS};
-use crate::explore::explore;
+use crate::explore::{dead_ends, explore};
 use crate::rules::Rule;
 use crate::scenario::Scenario;
 use crate::scenarios::{
-    abort, conditions, crashes, one_key, put_back, recreated, there_again, two_windows,
+    abort, conditions, crashes, ending, lost_consul, lost_while_read, one_key, put_back, recreated,
+    there_again, two_windows,
 };
 
 /// Leaves a rule out, and expects one of the properties to break.
 fn caught(rule: Rule, scenario: fn() -> Scenario, expected: &'static str) {
-    let explored = explore(Model::new(scenario(), Some(rule)), &[expected]);
+    let explored = explore(Model::new(scenario(), Some(rule)), &[expected], usize::MAX);
     let states = explored.states;
     assert!(explored.violation.is_some(), "{expected} in {states} states without {rule:?}");
 }
@@ -50,6 +51,16 @@ mutants! {
     sets_without_comparing: ComparesAndSets in abort breaks KEPT;
     remembers_facts: ForgetsFactsWithEpoch in two_windows breaks KEPT;
     sends_writes_twice: SendsWritesOnce in conditions breaks ONCE;
+    steps_from_what_is_outdated: NodesRestoreBeforeSteps in lost_consul breaks ONE_WRITER;
+    consul_loses_what_only_clients_know: NodesHaveWhatConsulLoses in lost_while_read breaks READS;
     follows_anything: FollowsInOrder in put_back breaks READS;
     gives_versions_twice: GivesNewVersions in recreated breaks JUDGES;
+}
+
+#[test]
+fn nobody_goes_on() {
+    let model = Model::new(ending(), Some(Rule::AnybodyGoesOn));
+    let model = Model { movers_are_alike: false, ..model };
+    let (states, dead) = dead_ends(&model, crate::is_not_by_the_first_mover);
+    assert!(dead > 0, "nothing gets stuck in {states} states");
 }

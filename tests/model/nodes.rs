@@ -163,7 +163,10 @@ impl Model {
     /// Consul loses everything, and is given back what this node has, which is behind.
     pub(crate) fn lose_consul(&self, state: &mut State, number: usize) -> Option<()> {
         let node = &state.nodes[number];
-        if state.budget.losses == 0 || !node.is_up {
+        let has_newest = |it: &Node| self.catalogue.layout_of(it.recorded) == state.document;
+        let is_copied =
+            state.nodes.iter().any(has_newest) || !self.keeps(Rule::NodesHaveWhatConsulLoses);
+        if state.budget.losses == 0 || !node.is_up || !is_copied {
             return None;
         }
         state.budget.losses -= 1;
@@ -181,6 +184,17 @@ impl Model {
         }
         state.document = own;
         Some(())
+    }
+
+    /// Whether somebody may take a step from the layout in Consul.
+    pub(crate) fn may_step(&self, state: &State) -> bool {
+        let document = state.document;
+        let epoch = |layout| self.catalogue.layout(layout).layout.epoch;
+        let is_behind = state.nodes[..self.scenario.nodes].iter().any(|node| {
+            let own = self.catalogue.layout_of(node.recorded);
+            own != document && epoch(own) >= epoch(document)
+        });
+        !is_behind || !self.keeps(Rule::NodesRestoreBeforeSteps)
     }
 
     /// The data directory of a node that had nothing is put back to how it was at the beginning.

@@ -59,4 +59,9 @@ pub(crate) enum Rule {
     FollowsInOrder,
     /// Whoever comes goes on with a rebalance.
     AnybodyGoesOn,
+    /// Where Consul has lost a layout, the nodes give it back before anybody takes a step. The programs
+    /// do not enforce this: they rely on the nodes to be quicker.
+    NodesRestoreBeforeSteps,
+    /// A layout that Consul loses was installed by some node. Nothing enforces this.
+    NodesHaveWhatConsulLoses,
 }

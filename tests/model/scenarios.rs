@@ -40,7 +40,7 @@ pub(crate) fn two_windows() -> Scenario {
         keys: vec![0, 1],
         stored: vec![true, true],
         leftovers: vec![(2, 1)],
-        programs: vec![vec![Op::Put(0)], vec![Op::Get(1)]],
+        programs: vec![vec![Op::Put(0)], vec![Op::Get(1)], vec![Op::Delete(1)]],
         nodes: 3,
         ..one_key()
     }
@@ -105,7 +105,8 @@ pub(crate) fn recreated() -> Scenario {
     }
 }
 
-/// Three nodes, two keys, two movers, a crash and an abort: too much for every day.
+/// Three nodes, two keys, two movers, a crash, a client that does not wait, and an abort: far more than
+/// can be explored every day.
 pub(crate) fn everything() -> Scenario {
     Scenario {
         name: "everything",
@@ -115,21 +116,24 @@ pub(crate) fn everything() -> Scenario {
     }
 }
 
-/// Consul loses everything, and gets back an old layout first, from a node that has nothing to do with
-/// what moves.
+/// Consul loses everything, and gets back an older layout first.
 pub(crate) fn lost_consul() -> Scenario {
     Scenario {
         name: "lost Consul",
-        placements: vec![vec![0, 0, 2, 2], vec![1, 1, 2, 2]],
-        windows: vec![1, 2],
-        keys: vec![0, 1],
-        stored: vec![true, true],
         leftovers: Vec::new(),
         programs: vec![vec![Op::Put(0)]],
         movers: 1,
-        nodes: 3,
         budget: Budget { losses: 1, turns: 1, ..Budget::default() },
         ..one_key()
+    }
+}
+
+/// The same, while a key is read.
+pub(crate) fn lost_while_read() -> Scenario {
+    Scenario {
+        name: "lost Consul, read",
+        programs: vec![vec![Op::Put(0)], vec![Op::Get(0)]],
+        ..lost_consul()
     }
 }
 
