@@ -7,7 +7,7 @@ use futures::future::join_all;
 use kv_protocol::consul::Read;
 use kv_protocol::consul_keys;
 use kv_protocol::layout::{Assignments, Layout, Phase};
-use kv_protocol::reply::NodeStatus;
+use kv_protocol::reply::{InstalledLayout, NodeStatus};
 use tokio::sync::Mutex;
 
 use crate::catalog;
@@ -108,16 +108,32 @@ fn has_confirmed(
     if status.uuid != target.uuid {
         return Err(format!("runs on the data directory {}, not {}", status.uuid, target.uuid));
     }
-    match &status.layout {
+    has_installed(layout, status.layout.as_ref())
+}
+
+/// Whether a node says that it has installed this very `layout`. A later one does not do, nor another
+/// one of the same epoch: a Consul that lost everything can have been given back an older layout than
+/// some nodes have, and then nothing must be built on it until they have put it right.
+///
+/// # Errors
+/// Why it does not, for a person.
+pub(crate) fn has_installed(
+    layout: &Layout,
+    installed: Option<&InstalledLayout>,
+) -> Result<(), String> {
+    match installed {
+        None => Err("has installed no layout".into()),
         Some(installed) if installed.cluster != layout.cluster => {
             Err(format!("belongs to cluster {}, not {}", installed.cluster, layout.cluster))
         }
-        Some(installed) if installed.epoch < layout.epoch => Err(format!(
+        Some(installed) if installed.epoch != layout.epoch => Err(format!(
             "has installed epoch {}, and epoch {} is waited for",
             installed.epoch, layout.epoch
         )),
+        Some(installed) if installed.document != layout.digest() => {
+            Err(format!("has installed another layout of epoch {}", layout.epoch))
+        }
         Some(_) => Ok(()),
-        None => Err("has installed no layout".into()),
     }
 }
 
@@ -162,7 +178,7 @@ impl Helping {
 mod tests {
     use std::collections::HashMap;
 
-    use kv_protocol::reply::InstalledLayout;
+    use kv_protocol::digest::Digest;
     use uuid::Uuid;
 
     use super::*;
@@ -177,8 +193,13 @@ mod tests {
         View::fixed(layout, &[table, other], &HashMap::new()).unwrap()
     }
 
-    fn status(uuid: u128, layout: Option<(Uuid, u64)>) -> NodeStatus {
-        let installed = |(cluster, epoch)| InstalledLayout { cluster, epoch, partitions_owned: 0 };
+    fn status(uuid: u128, layout: Option<(Uuid, u64, Digest)>) -> NodeStatus {
+        let installed = |(cluster, epoch, document)| InstalledLayout {
+            cluster,
+            epoch,
+            document,
+            partitions_owned: 0,
+        };
         NodeStatus {
             node: "node-1".parse().unwrap(),
             uuid: Uuid::from_u128(uuid),
@@ -202,22 +223,23 @@ mod tests {
     }
 
     #[test]
-    fn only_the_node_itself_confirms_and_only_this_layout_or_a_later_one() {
+    fn only_the_node_itself_confirms_and_only_this_very_layout() {
         let layout = prepared(Vec::new()).layout;
         let endpoint = Endpoint::tcp("127.0.0.1", 2000).unwrap();
         let target = Target { node: "node-1".into(), uuid: Uuid::from_u128(1), endpoint };
         let confirms = |status| has_confirmed(&layout, &target, &status);
         let epoch = layout.epoch;
-        for installed in [epoch, epoch + 1] {
-            let status = status(1, Some((sample::CLUSTER, installed)));
-            assert_eq!(confirms(Ok(status)), Ok(()));
-        }
+        let ours = layout.digest();
+        let confirmed = status(1, Some((sample::CLUSTER, epoch, ours)));
+        assert_eq!(confirms(Ok(confirmed)), Ok(()));
         for (status, problem) in [
             (Err("silence".to_owned()), "silence"),
             (Ok(status(1, None)), "no layout"),
-            (Ok(status(1, Some((sample::CLUSTER, epoch - 1)))), "epoch 2"),
-            (Ok(status(1, Some((Uuid::from_u128(99), epoch)))), "cluster"),
-            (Ok(status(2, Some((sample::CLUSTER, epoch)))), "data directory"),
+            (Ok(status(1, Some((sample::CLUSTER, epoch - 1, ours)))), "epoch 2"),
+            (Ok(status(1, Some((sample::CLUSTER, epoch + 1, ours)))), "epoch 4"),
+            (Ok(status(1, Some((sample::CLUSTER, epoch, Digest::of(b"other"))))), "another layout"),
+            (Ok(status(1, Some((Uuid::from_u128(99), epoch, ours)))), "cluster"),
+            (Ok(status(2, Some((sample::CLUSTER, epoch, ours)))), "data directory"),
         ] {
             let refused = confirms(status).unwrap_err();
             assert!(refused.contains(problem), "{refused}");

@@ -39,6 +39,7 @@ pub struct Installed {
     /// [`strategy_digests`]. The node does not run them; it keeps them so that a Consul that lost
     /// everything can be given them back.
     pub strategies: Vec<Vec<u8>>,
+    document: Digest,
     assignments: Assignments,
     roles: Vec<Role>,
     since: Vec<u64>,
@@ -127,7 +128,8 @@ impl Installed {
         let node = assignments.index_of(uuid);
         let roles: Vec<Role> = assignments.iter().map(|(_, it)| Role::of(node, it)).collect();
         let since = vec![layout.epoch; roles.len()];
-        Ok(Self { layout, tables, strategies, assignments, roles, since })
+        let document = layout.digest();
+        Ok(Self { layout, tables, strategies, document, assignments, roles, since })
     }
 
     /// For each partition the epoch since which it has been assigned as it is, as far as this node,
@@ -166,6 +168,7 @@ impl Installed {
         InstalledLayout {
             cluster: self.layout.cluster,
             epoch: self.layout.epoch,
+            document: self.document,
             partitions_owned: u32::try_from(owned).unwrap_or(u32::MAX),
         }
     }

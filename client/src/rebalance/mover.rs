@@ -26,6 +26,7 @@ use crate::connection::Connections;
 use crate::error::ClientError;
 use crate::failpoint;
 use crate::limits::{MOVER_BEAT_INTERVAL, MOVER_NODE_WAIT, MOVER_TURN_PAUSE};
+use crate::opening;
 use crate::routing::View;
 
 /// How a mover's work ended.
@@ -313,12 +314,10 @@ impl<E: Into<RebalanceError>> From<E> for Stop {
 
 /// Makes sure that a node has installed the layout.
 async fn confirm(asker: Asker<'_>, node: u16) -> Result<(), Trouble> {
-    let installed = asker.status(node).await?.layout.map_or(0, |layout| layout.epoch);
-    if installed >= asker.view.layout.epoch {
-        return Ok(());
-    }
-    let problem = format!("it has installed epoch {installed}");
-    Err(Trouble::Later { node: asker.name(node), problem })
+    let installed = asker.status(node).await?.layout;
+    opening::has_installed(&asker.view.layout, installed.as_ref()).map_err(|problem| {
+        Trouble::Later { node: asker.name(node), problem: format!("it {problem}") }
+    })
 }
 
 /// Looks at the layout as it is now.

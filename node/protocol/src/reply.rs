@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::digest::Digest;
 use crate::name::Name;
 use crate::partition::Partition;
 use crate::refusal::Refusal;
@@ -220,6 +221,9 @@ pub struct InstalledLayout {
     /// The layout's epoch. It is shown once the node has done all that must be done before others may
     /// go by this layout.
     pub epoch: u64,
+    /// The digest of the layout document. After a Consul that lost everything, there can be two
+    /// documents of one epoch.
+    pub document: Digest,
     /// How many partitions the node owns; 0 where it is not a member.
     pub partitions_owned: u32,
 }

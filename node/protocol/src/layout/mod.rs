@@ -161,6 +161,12 @@ impl Layout {
         serde_json::to_vec_pretty(self).expect("a layout holds only what JSON can say")
     }
 
+    /// The digest of the document's bytes.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.to_json())
+    }
+
     /// All placements that the document names: the one that data is at, and the one that it is
     /// being moved to.
     pub fn placements(&self) -> impl Iterator<Item = &Placement> {
