@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use kv_protocol::consul::ConsulConfig;
-use kvclient::{Client, ClientConfig};
+use kvclient::{Client, ClientConfig, NodeReport};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -55,7 +55,7 @@ impl<'a> Fleet<'a> {
         let mut command = Command::new(&programs.kvnode);
         command.args(["dev", "--nodes", "1", "--consul-port", "0", "--data-dir"]);
         command.arg(directory.path().join("dev"));
-        let mut agent = Server::start("consul", command, directory.path())?;
+        let mut agent = Server::start_watched("consul", &command, directory.path())?;
         let ready = agent.wait_for_line("ready: ").await?;
         let url = ready.split_once("consul http://").context("the line names Consul")?.1;
         let consul = url.trim().to_owned();
@@ -120,9 +120,10 @@ impl<'a> Fleet<'a> {
     /// Waits until no node has anything left to remove, so that it does not disturb what comes next.
     pub(crate) async fn wait_until_cleared(&self) -> anyhow::Result<()> {
         eventually("old copies to be gone", async || {
-            let report = self.command(&["status"]).await?.json;
-            let nodes = report["nodes"].as_array().context("status lists nodes")?;
-            let is_clear = |node: &Value| node["partitions_to_clear"].as_u64().unwrap_or(0) == 0;
+            let nodes = kvclient::inspect(&self.config()?).await?.nodes;
+            let is_clear = |node: &NodeReport| {
+                node.answer.as_ref().is_ok_and(|status| status.partitions_to_clear == 0)
+            };
             Ok(nodes.iter().all(is_clear).then_some(()))
         })
         .await
@@ -139,9 +140,13 @@ impl<'a> Fleet<'a> {
 
     /// A client of this cluster, as programs use it.
     pub(crate) async fn client(&self) -> anyhow::Result<Client> {
+        Ok(Client::connect(self.config()?).await?)
+    }
+
+    fn config(&self) -> anyhow::Result<ClientConfig> {
         let mut config = ClientConfig::new(ConsulConfig::resolve(Some(&self.consul))?);
         config.cluster = CLUSTER.parse()?;
-        Ok(Client::connect(config).await?)
+        Ok(config)
     }
 
     async fn command(&self, args: &[&str]) -> anyhow::Result<Done> {

@@ -61,15 +61,13 @@ impl Redis {
         let name = format!("redis-{port}");
         let directory = self.directory.path().join(&name);
         std::fs::create_dir(&directory)?;
-        // Redis does not end with whoever started it, so a shell waits for that, which closes its
-        // standard input. Everything that is not said here is Redis's default.
-        let mut command = Command::new("sh");
+        // Everything that is not said here is Redis's default.
+        let mut command = Command::new("redis-server");
         command
-            .args(["-c", r#"redis-server "$@" <&- & cat >&-; kill $!; wait"#, "sh"])
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
-            .args(["--cluster-enabled", "yes", "--dir"])
+            .args(["--cluster-enabled", "yes", "--shutdown-on-sigterm", "nosave", "--dir"])
             .arg(&directory);
-        let server = Server::start(&name, command, self.directory.path())?;
+        let server = Server::start_watched(&name, &command, self.directory.path())?;
         self.masters.push((port, server));
         eventually("a Redis that answers", async || {
             let answer = self.ask(port, &["ping"]).await;

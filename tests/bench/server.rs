@@ -14,6 +14,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How often that is looked at.
 const POLL: Duration = Duration::from_millis(10);
 
+/// Runs the arguments and ends them once its standard input is closed, also where the benchmark was
+/// killed. Ctrl-C reaches every process of the terminal; this one must live to end its own.
+const WATCHER: &str = r#"trap "" INT; "$@" & read -r _; kill $!; wait"#;
+
 /// A process that serves until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -23,7 +27,19 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts `command` in `home`; what it prints goes to a log there.
+    /// Starts `command`, which does not heed its standard input, as [`start`](Self::start) does.
+    pub(crate) fn start_watched(
+        name: &str,
+        command: &Command,
+        home: &Path,
+    ) -> anyhow::Result<Self> {
+        let mut watcher = Command::new("sh");
+        watcher.args(["-c", WATCHER, "sh"]).arg(command.get_program()).args(command.get_args());
+        Self::start(name, watcher, home)
+    }
+
+    /// Starts `command`, which ends once its standard input is closed, in `home`. What it prints goes
+    /// to a log there.
     pub(crate) fn start(name: &str, mut command: Command, home: &Path) -> anyhow::Result<Self> {
         isolate(&mut command, home);
         let log = home.join(format!("{name}.log"));
@@ -70,6 +86,11 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let deadline = Instant::now() + PATIENCE;
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+            std::thread::sleep(POLL);
+        }
         // Either fails only where it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -1,9 +1,12 @@
 //! How much work a command is.
 
+use kv_protocol::limits::BATCH_OPERATIONS_MAX;
 use kv_protocol::request::{Command, Operation};
 
-/// A group takes in no more work once it has this many operations.
-const GROUP_OPERATIONS_MAX: usize = 1024;
+/// A group takes in no more work once it has this many operations. A flush syncs several files however
+/// little it writes, so a group has room for a full batch or page from each of a few clients: nobody
+/// waits longer for one flush of four pages than for the last of four flushes.
+const GROUP_OPERATIONS_MAX: usize = 4 * BATCH_OPERATIONS_MAX;
 /// A group takes in no more work once its values have this many bytes.
 const GROUP_BYTES_MAX: usize = 16 << 20;
 /// Copied records lie side by side, so that so many of them cost as much as one scattered write.
