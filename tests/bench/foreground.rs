@@ -34,9 +34,8 @@ pub(crate) async fn run(settings: &Settings, programs: &Programs) -> anyhow::Res
     let client = fleet.client().await?;
     // Whoever connects, and warms the nodes' caches, is not measured.
     let warm_up = Duration::from_secs(1);
-    measure(&client, async { Ok(tokio::time::sleep(warm_up).await) }).await?;
-    let at_rest = async { Ok(tokio::time::sleep(settings.measured_for).await) };
-    let (idle, ()) = measure(&client, at_rest).await?;
+    measure(&client, pause(warm_up)).await?;
+    let (idle, ()) = measure(&client, pause(settings.measured_for)).await?;
     let (moving, loaded) = measure(&client, migrate_for(&fleet, settings.measured_for)).await?;
     let alone = migrate_for(&fleet, settings.measured_for).await?;
 
@@ -120,4 +119,9 @@ async fn operate(client: Client, seed: u64, stop: Arc<AtomicBool>) -> Times {
         }
     }
     times
+}
+
+async fn pause(time: Duration) -> anyhow::Result<()> {
+    tokio::time::sleep(time).await;
+    Ok(())
 }
