@@ -61,11 +61,13 @@ impl Redis {
         let name = format!("redis-{port}");
         let directory = self.directory.path().join(&name);
         std::fs::create_dir(&directory)?;
-        // Everything that is not said here is Redis's default.
+        // Everything that is not said here is Redis's default. A master that is emptied stays one, so
+        // that the next round can fill it again.
         let mut command = Command::new("redis-server");
         command
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
-            .args(["--cluster-enabled", "yes", "--shutdown-on-sigterm", "nosave", "--dir"])
+            .args(["--cluster-enabled", "yes", "--cluster-allow-replica-migration", "no"])
+            .args(["--shutdown-on-sigterm", "nosave", "--dir"])
             .arg(&directory);
         let server = Server::start_watched(&name, &command, self.directory.path())?;
         self.masters.push((port, server));
@@ -94,7 +96,10 @@ impl Redis {
     /// Moves all slots away from a master, which stays.
     pub(crate) async fn empty(&self, number: usize) -> anyhow::Result<()> {
         let id = self.ask(self.masters[number].0, &["cluster", "myid"]).await?;
-        self.balance(&["--cluster-weight", &format!("{id}=0")]).await.map(drop)
+        self.balance(&["--cluster-weight", &format!("{id}=0")]).await?;
+        let keys = self.keys(number).await?;
+        anyhow::ensure!(keys == 0, "Redis's emptied master has {keys} keys");
+        Ok(())
     }
 
     async fn balance(&self, how: &[&str]) -> anyhow::Result<Duration> {
