@@ -26,6 +26,8 @@ struct Times {
     gets: Vec<Duration>,
     puts: Vec<Duration>,
     failed: u64,
+    /// How long all of it took.
+    seconds: f64,
 }
 
 pub(crate) async fn run(settings: &Settings, programs: &Programs) -> anyhow::Result<String> {
@@ -34,15 +36,15 @@ pub(crate) async fn run(settings: &Settings, programs: &Programs) -> anyhow::Res
     let client = fleet.client().await?;
     // Whoever connects, and warms the nodes' caches, is not measured.
     let warm_up = Duration::from_secs(1);
-    measure(&client, pause(warm_up)).await?;
-    let (idle, ()) = measure(&client, pause(settings.measured_for)).await?;
+    measure(&client, rest_for(warm_up)).await?;
+    let (idle, ()) = measure(&client, rest_for(settings.measured_for)).await?;
     let (moving, loaded) = measure(&client, migrate_for(&fleet, settings.measured_for)).await?;
     let alone = migrate_for(&fleet, settings.measured_for).await?;
 
     let mut rows = Vec::new();
     let states = [("at rest", idle), ("while everything moves", moving)];
     for (state, times) in states {
-        let seconds = settings.measured_for.as_secs_f64();
+        let (failed, seconds) = (times.failed, times.seconds);
         for (name, mut times) in [("GET", times.gets), ("PUT", times.puts)] {
             times.sort_unstable();
             let mut row = vec![format!("{name} {state}")];
@@ -51,11 +53,11 @@ pub(crate) async fn run(settings: &Settings, programs: &Programs) -> anyhow::Res
             row.push(grouped(times.len() as f64 / seconds));
             rows.push(row);
         }
-        if times.failed > 0 {
-            rows.push(vec![format!("FAILED {state}: {}", times.failed)]);
+        if failed > 0 {
+            rows.push(vec![format!("FAILED {state}: {failed}")]);
         }
     }
-    let header = ["", "p50 ms", "p99 ms", "p99.9 ms", "about per s"];
+    let header = ["", "p50 ms", "p99 ms", "p99.9 ms", "per s"];
     let notes = format!(
         "{TASKS} operations at a time, half reads and half writes, on {} keys; the moves are migrations \
          from hrw to consistent-hash and back, one after the other\n\
@@ -65,6 +67,11 @@ pub(crate) async fn run(settings: &Settings, programs: &Programs) -> anyhow::Res
         grouped(median(&alone)),
     );
     Ok(format!("{}\n\n{notes}", table("Foreground", &header, &rows)))
+}
+
+async fn rest_for(time: Duration) -> anyhow::Result<()> {
+    tokio::time::sleep(time).await;
+    Ok(())
 }
 
 /// Migrates to and fro, for at least some time. Gives the rate of each migration, in keys per second.
@@ -88,11 +95,12 @@ async fn measure<T>(
     let tasks: Vec<_> = (0..TASKS)
         .map(|seed| tokio::spawn(operate(client.clone(), seed, Arc::clone(&stop))))
         .collect();
+    let began = Instant::now();
     let result = during.await;
     stop.store(true, Ordering::Relaxed);
-    let mut all = Times::default();
+    let mut all = Times { seconds: began.elapsed().as_secs_f64(), ..Times::default() };
     for task in tasks {
-        let Times { gets, puts, failed } = task.await?;
+        let Times { gets, puts, failed, .. } = task.await?;
         all.gets.extend(gets);
         all.puts.extend(puts);
         all.failed += failed;
@@ -119,9 +127,4 @@ async fn operate(client: Client, seed: u64, stop: Arc<AtomicBool>) -> Times {
         }
     }
     times
-}
-
-async fn pause(time: Duration) -> anyhow::Result<()> {
-    tokio::time::sleep(time).await;
-    Ok(())
 }

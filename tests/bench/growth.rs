@@ -2,7 +2,6 @@
 //! move to a new node, out of a small store and out of one that is ten times as large.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use kv_protocol::limits::PARTITIONS_DEFAULT;
 use kv_protocol::partition::{Partition, PartitionCount};
@@ -49,8 +48,6 @@ pub(crate) async fn run(settings: &Settings, programs: &Programs) -> anyhow::Res
             store.times.push(done.took.as_secs_f64());
             store.moved = done.number("keys")?;
             store.fleet.remove(NODES).await?;
-            // Disks write back for a while what was removed.
-            tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
     let row = |store: &Store<'_>| {

@@ -13,6 +13,12 @@ pub(crate) struct Programs {
 }
 
 impl Programs {
+    /// Those in `folder`.
+    pub(crate) fn in_folder(folder: &Path) -> anyhow::Result<Self> {
+        let folder = folder.canonicalize().with_context(|| format!("{}", folder.display()))?;
+        Ok(Self { kvnode: folder.join("kvnode"), kvclient: folder.join("kvclient") })
+    }
+
     /// Builds them for release, without what tests add to them, beside this benchmark.
     pub(crate) fn build() -> anyhow::Result<Self> {
         let own = std::env::current_exe().context("a running program has a path")?;
@@ -35,8 +41,7 @@ impl Programs {
         if !command.status().context("cargo does not run")?.success() {
             bail!("the programs under test do not build");
         }
-        let built = target.join("release");
-        Ok(Self { kvnode: built.join("kvnode"), kvclient: built.join("kvclient") })
+        Self::in_folder(&target.join("release"))
     }
 }
 

@@ -54,7 +54,10 @@ fn main() -> ExitCode {
 }
 
 fn run(settings: &Settings) -> anyhow::Result<()> {
-    let programs = Programs::build()?;
+    let programs = match &settings.programs {
+        Some(folder) => Programs::in_folder(folder)?,
+        None => Programs::build()?,
+    };
     println!("{}\n", machine());
     let runtime = tokio::runtime::Runtime::new().context("no runtime can be made")?;
     runtime.block_on(async {

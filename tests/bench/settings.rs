@@ -1,5 +1,6 @@
 //! What is to be measured.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How the program is used.
@@ -12,7 +13,8 @@ options:
   --keys N      keys that speed moves a fifth of [default: 400000]
   --rounds N    how often speed and growth measure, alternating [default: 3]
   --stored N    the larger number of keys that growth stores; the smaller is a tenth [default: 2000000]
-  --seconds N   how long foreground measures each state [default: 10]";
+  --seconds N   how long foreground measures each state [default: 10]
+  --programs D  measure kvnode and kvclient of the folder D instead of building them, to compare";
 
 /// One of the things that can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +37,8 @@ pub(crate) struct Settings {
     pub(crate) stored: usize,
     /// How long `foreground` measures one state.
     pub(crate) measured_for: Duration,
+    /// Where the programs under test are; none where they are to be built.
+    pub(crate) programs: Option<PathBuf>,
 }
 
 impl Settings {
@@ -51,6 +55,7 @@ impl Settings {
             rounds: 3,
             stored: 2_000_000,
             measured_for: Duration::from_secs(10),
+            programs: None,
         };
         while let Some(arg) = args.next() {
             let mut number = || {
@@ -66,6 +71,10 @@ impl Settings {
                 "--rounds" => settings.rounds = number()?,
                 "--stored" => settings.stored = number()?,
                 "--seconds" => settings.measured_for = Duration::from_secs(number()? as u64),
+                "--programs" => {
+                    let folder = args.next().ok_or("--programs needs a folder")?;
+                    settings.programs = Some(folder.into());
+                }
                 "speed" => settings.benchmarks.push(Benchmark::Speed),
                 "foreground" => settings.benchmarks.push(Benchmark::Foreground),
                 "growth" => settings.benchmarks.push(Benchmark::Growth),
