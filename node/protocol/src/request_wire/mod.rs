@@ -6,6 +6,8 @@
 //! operation, are refused rather than passed over: a condition with a slip of the pen in its name
 //! must never turn a conditional write into an unconditional one.
 
+mod operation;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
@@ -15,14 +17,12 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
-use crate::limits::{
-    BATCH_OPERATIONS_MAX, KEY_BYTES_MAX, REQUEST_ID_BYTES_MAX, STREAM_RECORDS_MAX,
-};
+use self::operation::{BodyReader, OperationHeader, check_key, decode_batch};
+use crate::limits::{KEY_BYTES_MAX, REQUEST_ID_BYTES_MAX, STREAM_RECORDS_MAX};
 use crate::partition::Partition;
-use crate::refusal::{ErrorCode, Refusal, bad_request, too_large};
+use crate::refusal::{Refusal, bad_request, too_large};
 use crate::request::{
-    Command, Condition, Context, Count, Digest, Fetch, Operation, Request, RequestId, Scan, Side,
-    Style, Values,
+    Command, Context, Count, Digest, Fetch, Request, RequestId, Scan, Side, Style, Values,
 };
 use crate::version::Version;
 
@@ -92,24 +92,6 @@ struct Header<'a> {
     prefix: Option<Text<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<u32>,
-}
-
-/// One operation as it stands on the wire.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct OperationHeader<'a> {
-    #[serde(borrow, skip_serializing_if = "Option::is_none")]
-    op: Option<Text<'a>>,
-    #[serde(borrow, skip_serializing_if = "Option::is_none")]
-    key: Option<Text<'a>>,
-    #[serde(borrow, skip_serializing_if = "Option::is_none")]
-    value: Option<Text<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    value_bytes: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "not_null")]
-    if_absent: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "not_null")]
-    if_version: Option<Version>,
 }
 
 /// Reads a member whose `null` must not pass for its absence: a condition that a program computed to
@@ -392,165 +374,4 @@ fn take_cursor<'a>(what: &str, key: Option<Text<'a>>) -> Result<Option<Cow<'a, s
     let Some(Text(key)) = key else { return Ok(None) };
     check_key(what, &key)?;
     Ok(Some(key))
-}
-
-fn decode_batch<'a>(
-    ops: Option<Vec<Object<OperationHeader<'a>>>>,
-    body: &mut BodyReader<'a>,
-) -> Result<Vec<Operation<'a>>, Refusal> {
-    let ops = ops.ok_or_else(|| {
-        bad_request("\"ops\" is missing: a BATCH is a list of PUT, GET_ONE and DELETE")
-    })?;
-    if ops.is_empty() {
-        return Err(bad_request("\"ops\" is empty: expected at least one operation"));
-    }
-    if ops.len() > BATCH_OPERATIONS_MAX {
-        return Err(too_large("the number of operations", ops.len(), BATCH_OPERATIONS_MAX));
-    }
-    ops.into_iter()
-        .enumerate()
-        .map(|(index, Object(mut header))| {
-            let op = header.op.take().map(|Text(op)| op).unwrap_or_default();
-            header.decode(&op, body).map_err(|refusal| Refusal {
-                message: format!("operation {index}: {}", refusal.message),
-                ..refusal
-            })
-        })
-        .collect()
-}
-
-impl<'a> OperationHeader<'a> {
-    fn encode(operation: &'a Operation<'_>, body: &mut Option<Vec<u8>>) -> Self {
-        let mut header = Self { key: text(operation.key()), ..Self::default() };
-        header.op = match operation {
-            Operation::Put { value, condition, .. } => {
-                body.get_or_insert_default().extend_from_slice(value);
-                // A node's limit on values is far below 4 GiB, and it checks the body's length, so
-                // that a longer value is refused.
-                header.value_bytes = Some(u32::try_from(value.len()).unwrap_or(u32::MAX));
-                header.set_condition(*condition);
-                text("PUT")
-            }
-            Operation::Get { .. } => text("GET_ONE"),
-            Operation::Delete { condition, .. } => {
-                header.set_condition(*condition);
-                text("DELETE")
-            }
-        };
-        header
-    }
-
-    fn set_condition(&mut self, condition: Condition) {
-        match condition {
-            Condition::None => {}
-            Condition::Absent => self.if_absent = Some(true),
-            Condition::Version(version) => self.if_version = Some(version),
-        }
-    }
-
-    /// The names of the members that are there.
-    fn members(&self) -> [Option<&'static str>; 5] {
-        [
-            self.key.as_ref().map(|_| "key"),
-            self.value.as_ref().map(|_| "value"),
-            self.value_bytes.map(|_| "value_bytes"),
-            self.if_absent.map(|_| "if_absent"),
-            self.if_version.map(|_| "if_version"),
-        ]
-    }
-
-    fn decode(self, op: &str, body: &mut BodyReader<'a>) -> Result<Operation<'a>, Refusal> {
-        let allowed: &[&str] = match op {
-            "PUT" => &["key", "value", "value_bytes", "if_absent", "if_version"],
-            "GET_ONE" => &["key"],
-            "DELETE" => &["key", "if_version"],
-            _ => {
-                let shown: String = op.chars().take(40).collect();
-                return Err(Refusal::new(
-                    ErrorCode::UnknownOp,
-                    format!(
-                        "unknown operation {shown:?}: expected {OPERATIONS_KNOWN}; a BATCH holds PUT, GET_ONE and DELETE"
-                    ),
-                ));
-            }
-        };
-        if let Some(name) = self.members().iter().flatten().find(|name| !allowed.contains(name)) {
-            return Err(bad_request(format!("\"{name}\" is not a member of {op}")));
-        }
-        let condition = match (self.if_absent.unwrap_or(false), self.if_version) {
-            (false, None) => Condition::None,
-            (true, None) => Condition::Absent,
-            (false, Some(version)) => Condition::Version(version),
-            (true, Some(_)) => {
-                return Err(bad_request("\"if_absent\" and \"if_version\" exclude each other"));
-            }
-        };
-        let Some(Text(key)) = self.key else {
-            return Err(bad_request(format!("\"key\" is missing in {op}")));
-        };
-        check_key("the key", &key)?;
-        Ok(match op {
-            "PUT" => {
-                Operation::Put { key, value: body.take(self.value, self.value_bytes)?, condition }
-            }
-            "GET_ONE" => Operation::Get { key },
-            _ => Operation::Delete { key, condition },
-        })
-    }
-}
-
-/// Checks that `key` is one that a node can store; `what` names it in the error.
-fn check_key(what: &str, key: &str) -> Result<(), Refusal> {
-    if key.is_empty() {
-        return Err(bad_request(format!("{what} is empty: expected 1 to {KEY_BYTES_MAX} bytes")));
-    }
-    if key.len() > KEY_BYTES_MAX {
-        return Err(too_large(&format!("the length of {what}"), key.len(), KEY_BYTES_MAX));
-    }
-    Ok(())
-}
-
-/// Hands out the body frame's bytes to the values that the header announces, in order.
-struct BodyReader<'a> {
-    rest: &'a [u8],
-    value_bytes_max: usize,
-}
-
-impl<'a> BodyReader<'a> {
-    fn take(
-        &mut self,
-        inline: Option<Text<'a>>,
-        value_bytes: Option<u32>,
-    ) -> Result<Cow<'a, [u8]>, Refusal> {
-        let value = match (inline, value_bytes) {
-            (Some(Text(Cow::Borrowed(text))), None) => Cow::Borrowed(text.as_bytes()),
-            (Some(Text(Cow::Owned(text))), None) => Cow::Owned(text.into_bytes()),
-            (None, Some(length)) => {
-                let length = length as usize;
-                if length > self.value_bytes_max {
-                    return Err(too_large("the value's length", length, self.value_bytes_max));
-                }
-                let Some((value, rest)) = self.rest.split_at_checked(length) else {
-                    return Err(bad_request(format!(
-                        "\"value_bytes\" is {length}, but the body frame has only {} bytes left",
-                        self.rest.len()
-                    )));
-                };
-                self.rest = rest;
-                Cow::Borrowed(value)
-            }
-            (Some(_), Some(_)) => {
-                return Err(bad_request("\"value\" and \"value_bytes\" exclude each other"));
-            }
-            (None, None) => {
-                return Err(bad_request(
-                    "the value is missing: expected \"value\" (text), or \"value_bytes\" with the bytes in a body frame",
-                ));
-            }
-        };
-        if value.len() > self.value_bytes_max {
-            return Err(too_large("the value's length", value.len(), self.value_bytes_max));
-        }
-        Ok(value)
-    }
 }
