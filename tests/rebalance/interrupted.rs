@@ -32,6 +32,16 @@ fn is_at_rest(cluster: &Cluster) -> bool {
     status(cluster)["layout"]["rebalance"].is_null()
 }
 
+/// Waits until a mover has copied something, and so holds its lock.
+#[track_caller]
+fn wait_until_moving(cluster: &Cluster) {
+    eventually("the move to begin", Duration::from_secs(60), || {
+        let status = status(cluster);
+        let copied = status["mover"]["keys_copied"].as_u64();
+        if copied > Some(0) { Ok(()) } else { Err(status.to_string()) }
+    });
+}
+
 /// Stores and reads keys all over the store.
 #[track_caller]
 fn assert_serves(cluster: &Cluster) {
@@ -79,13 +89,7 @@ fn a_rebalance_is_paused_resumed_and_undone(backend: Backend) {
     let lines = import(&cluster, 100_000);
     let slowly = ["migrate", "--to", "consistent-hash", "--throttle", "1"];
     let mover = cluster.kvclient(&slowly).spawn();
-    eventually("the move to begin", Duration::from_secs(20), || {
-        let status = status(&cluster);
-        match status["mover"]["keys_copied"].as_u64() {
-            Some(keys) if keys > 0 => Ok(()),
-            _ => Err(status.to_string()),
-        }
-    });
+    wait_until_moving(&cluster);
     let seen = cluster.kvclient(&["status"]).output().success();
     assert!(seen.stdout_text().contains("rebalance   to consistent-hash"), "{seen}");
     assert!(seen.stdout_text().contains("keys/s"), "{seen}");
@@ -96,14 +100,7 @@ fn a_rebalance_is_paused_resumed_and_undone(backend: Backend) {
     assert_eq!(status(&cluster)["layout"]["strategy"], "consistent-hash");
 
     let mover = cluster.kvclient(&["migrate", "--to", "hrw", "--throttle", "1"]).spawn();
-    eventually("the move to begin", Duration::from_secs(20), || {
-        let status = status(&cluster);
-        if status["mover"]["keys_copied"].as_u64() > Some(0) {
-            Ok(())
-        } else {
-            Err(status.to_string())
-        }
-    });
+    wait_until_moving(&cluster);
     mover.kill();
     cluster.kvclient(&["rebalance", "abort"]).output().success().says(&["at rest"]);
     assert_eq!(status(&cluster)["layout"]["strategy"], "consistent-hash");
@@ -115,9 +112,7 @@ fn two_movers_do_not_disturb_each_other(backend: Backend) {
     let lines = import(&cluster, 100_000);
     let mover =
         cluster.kvclient(&["migrate", "--to", "consistent-hash", "--throttle", "2"]).spawn();
-    eventually("the move to begin", Duration::from_secs(20), || {
-        if is_at_rest(&cluster) { Err("it is at rest".to_owned()) } else { Ok(()) }
-    });
+    wait_until_moving(&cluster);
     cluster
         .kvclient(&["migrate", "--to", "hrw"])
         .output()
@@ -136,14 +131,7 @@ fn a_consul_that_is_away_only_pauses_the_move(backend: Backend) {
     let lines = import(&cluster, 100_000);
     let mover =
         cluster.kvclient(&["migrate", "--to", "consistent-hash", "--throttle", "2"]).spawn();
-    eventually("the move to begin", Duration::from_secs(20), || {
-        let status = status(&cluster);
-        if status["mover"]["keys_copied"].as_u64() > Some(0) {
-            Ok(())
-        } else {
-            Err(status.to_string())
-        }
-    });
+    wait_until_moving(&cluster);
     cluster.own_consul().restart_empty();
     mover.output().success();
     assert_eq!(status(&cluster)["layout"]["strategy"], "consistent-hash");
@@ -155,13 +143,7 @@ fn a_rebalance_that_a_dead_node_holds_up_is_ended(backend: Backend) {
     let lines = import(&cluster, 60_000);
     let mover =
         cluster.kvclient(&["migrate", "--to", "consistent-hash", "--throttle", "1"]).spawn();
-    eventually("the move to begin", Duration::from_secs(20), || {
-        let status = status(&cluster);
-        match status["mover"]["keys_copied"].as_u64() {
-            Some(keys) if keys > 0 => Ok(()),
-            _ => Err(status.to_string()),
-        }
-    });
+    wait_until_moving(&cluster);
     let alive = ["remove-node", "--dead", "node-2", "--accept-data-loss"];
     cluster.kvclient(&alive).output().code(4).says(&["node node-2 is alive"]);
     cluster.node_mut(2).kill();
