@@ -7,8 +7,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use kv_protocol::consul_keys::CLUSTER_DEFAULT;
-use kv_protocol::limits::{PARTITIONS_DEFAULT, WEIGHT_MAX, ZONE_BYTES_MAX};
-use kv_protocol::name::Name;
+use kv_protocol::limits::{PARTITIONS_DEFAULT, WEIGHT_MAX};
+use kv_protocol::name::{Name, parse_zone};
 use kv_protocol::partition::PartitionCount;
 use kv_protocol::version::Version;
 use kvclient::limits::{TIMEOUT_DEFAULT, TIMEOUT_MAX};
@@ -282,7 +282,7 @@ pub(crate) struct NewNodes {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(WEIGHT_MAX)))]
     pub(crate) weight: Option<u32>,
     /// The failure domain, such as a rack [default: none]
-    #[arg(long, value_name = "NAME", value_parser = zone)]
+    #[arg(long, value_name = "NAME", value_parser = parse_zone)]
     pub(crate) zone: Option<String>,
 }
 
@@ -400,15 +400,6 @@ fn seconds(text: &str) -> Result<Seconds, String> {
         .filter(|timeout| !timeout.is_zero() && *timeout <= TIMEOUT_MAX)
         .map(Seconds)
         .ok_or_else(|| format!("expected seconds, above 0 and up to {}", TIMEOUT_MAX.as_secs()))
-}
-
-fn zone(text: &str) -> Result<String, String> {
-    let plain = text.chars().all(|c| !c.is_control());
-    if text.len() <= ZONE_BYTES_MAX && plain {
-        Ok(text.to_owned())
-    } else {
-        Err(format!("expected at most {ZONE_BYTES_MAX} bytes without control characters"))
-    }
 }
 
 fn partitions(text: &str) -> Result<u32, String> {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use kv_protocol::consul::{CheckStatus, Consul, Read, ServiceInstance};
-use kv_protocol::consul_keys::{self, SERVICE};
+use kv_protocol::consul_keys::{self, SERVICE, id_of_service};
 use kv_protocol::layout::Layout;
 use kv_protocol::name::Name;
 use kv_protocol::reply::{Content, NodeStatus};
@@ -90,8 +90,7 @@ fn reports<'a>(
         .map(|(instance, answer)| {
             let uuid = uuid_of(instance);
             let member = members.iter().find(|member| Some(member.uuid) == uuid);
-            let registered =
-                instance.id.strip_prefix(&format!("{cluster}.")).unwrap_or(&instance.id);
+            let registered = id_of_service(cluster, &instance.id);
             NodeReport {
                 id: member.map_or(registered.to_owned(), |member| member.id.to_string()),
                 uuid,

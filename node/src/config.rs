@@ -5,10 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use kv_protocol::consul_keys::CLUSTER_DEFAULT;
-use kv_protocol::limits::{
-    VALUE_BYTES_MAX_CEILING, VALUE_BYTES_MAX_DEFAULT, WEIGHT_MAX, ZONE_BYTES_MAX,
-};
-use kv_protocol::name::Name;
+use kv_protocol::limits::{VALUE_BYTES_MAX_CEILING, VALUE_BYTES_MAX_DEFAULT, WEIGHT_MAX};
+use kv_protocol::name::{Name, parse_zone};
 
 /// The environment variable that names the directory of all nodes' data.
 pub const DATA_DIR_VARIABLE: &str = "KVNODE_DATA_DIR";
@@ -149,15 +147,6 @@ pub struct DevArgs {
     /// Where data and Consul state are kept [default: kvnode/dev in XDG_DATA_HOME or ~/.local/share].
     #[arg(long, value_name = "DIR", env = DATA_DIR_VARIABLE)]
     pub data_dir: Option<PathBuf>,
-}
-
-fn parse_zone(text: &str) -> Result<String, String> {
-    let plain = text.chars().all(|c| !c.is_control());
-    if text.len() <= ZONE_BYTES_MAX && plain {
-        Ok(text.to_owned())
-    } else {
-        Err(format!("expected at most {ZONE_BYTES_MAX} bytes without control characters"))
-    }
 }
 
 /// Where data lies when nobody says otherwise.

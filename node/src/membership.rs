@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kv_protocol::consul::{Backoff, CheckStatus, Consul, ConsulError, Read, ServiceRegistration};
-use kv_protocol::consul_keys::{self, PROTOCOL_VERSION, SERVICE, meta};
+use kv_protocol::consul_keys::{self, Claim, PROTOCOL_VERSION, SERVICE, meta};
 use kv_protocol::layout::Layout;
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -88,11 +87,6 @@ pub enum ClaimError {
         /// The node's id.
         id: String,
     },
-}
-
-#[derive(Serialize, Deserialize)]
-struct Claim {
-    uuid: Uuid,
 }
 
 /// How often a claim is tried again when others change it at the same time.

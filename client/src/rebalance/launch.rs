@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use kv_protocol::consul::{CheckStatus, Read, ServiceInstance};
-use kv_protocol::consul_keys::{self, meta};
+use kv_protocol::consul_keys::{self, Claim, id_of_service, meta};
 use kv_protocol::layout::Layout;
 use kv_protocol::limits::MEMBERS_MAX;
 use kv_protocol::name::Name;
@@ -61,7 +61,7 @@ pub(crate) async fn choose(
     for spare in spares.iter().filter(fits).take(wanted.count as usize) {
         chosen.push(taken(spare, wanted)?);
     }
-    let claims = format!("kv/{}/nodes/", registry.cluster);
+    let claims = consul_keys::claims(&registry.cluster);
     let claims = registry.consul.kv_list(&claims, Read::consistent()).await?.value;
     let mut used: BTreeSet<String> =
         claims.iter().filter_map(|it| it.key.rsplit('/').next().map(str::to_owned)).collect();
@@ -93,7 +93,7 @@ fn taken(spare: &Spare, wanted: &Wanted) -> Result<Addition, RebalanceError> {
 
 fn spares(cluster: &Name, layout: &Layout, instances: &[ServiceInstance]) -> Vec<Spare> {
     let spare = |instance: &ServiceInstance| {
-        let id = instance.id.strip_prefix(&format!("{cluster}.")).unwrap_or(&instance.id);
+        let id = id_of_service(cluster, &instance.id);
         let uuid = uuid_of(instance)?;
         let is_member = layout.member_by_uuid(uuid).is_some();
         let text = |name: &str| instance.meta.get(name).map_or("", String::as_str);
@@ -128,9 +128,9 @@ pub(crate) async fn forget(
     uuid: Uuid,
 ) -> Result<(), RebalanceError> {
     let Registry { consul, cluster, .. } = registry;
-    if let Some(entry) =
-        consul.kv_get(&consul_keys::claim(cluster, id), Read::consistent()).await?.value
-        && String::from_utf8_lossy(&entry.value).contains(&uuid.to_string())
+    let claim = consul.kv_get(&consul_keys::claim(cluster, id), Read::consistent()).await?.value;
+    if let Some(entry) = claim
+        && serde_json::from_slice(&entry.value).is_ok_and(|claim: Claim| claim.uuid == uuid)
     {
         consul.kv_delete_cas(&entry.key, entry.modify_index).await?;
     }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use futures::future::try_join_all;
 use kv_protocol::consul::{Backoff, ConsulError, Read};
 use kv_protocol::consul_keys;
-use kv_protocol::layout::{Layout, Table};
+use kv_protocol::layout::{Goal, Layout, Table};
 use kv_protocol::partition::Partition;
 use tokio::sync::{Mutex, watch};
 use uuid::Uuid;
@@ -348,7 +348,6 @@ pub(crate) async fn set(
 
 /// The moving partitions that are not where the goal wants them yet.
 fn ahead(layout: &Layout, moving: &[Moving]) -> Vec<Moving> {
-    use kv_protocol::layout::Goal;
     let Some(rebalance) = &layout.rebalance else { return Vec::new() };
     let split = moving.partition_point(|it| it.partition.0 < rebalance.settled);
     match rebalance.goal {

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use futures::future::try_join_all;
+use kv_protocol::layout::Assignment;
 use kv_protocol::partition::Partition;
-use kv_protocol::reply::Content;
+use kv_protocol::reply::{Content, PartitionSize};
 use kv_protocol::request::{Command, Count};
 
 use super::ask::{Asker, Trouble};
@@ -16,7 +17,6 @@ pub(crate) async fn count(
     asker: Asker<'_>,
     moving: &[Moving],
 ) -> Result<BTreeMap<Partition, Size>, Trouble> {
-    use kv_protocol::layout::Assignment;
     let assignments = &asker.view.assignments;
     let mut by_node: BTreeMap<u16, Vec<Partition>> = BTreeMap::new();
     for Moving { partition, .. } in moving {
@@ -49,9 +49,7 @@ async fn count_at(
         let Content::Count(counted) = asker.ask(node, command).await? else {
             return Err(asker.nonsense(node, "it is not the answer to COUNT"));
         };
-        let size = |it: &kv_protocol::reply::PartitionSize| {
-            (it.partition, Size { keys: it.keys, bytes: it.bytes })
-        };
+        let size = |it: &PartitionSize| (it.partition, Size { keys: it.keys, bytes: it.bytes });
         sizes.extend(counted.partitions.iter().map(size));
         let Some(next) = counted.next else { return Ok(sizes) };
         let done = partitions.partition_point(|it| *it < next);

@@ -1,5 +1,8 @@
 //! Where things lie in Consul.
 
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
 use crate::digest::Digest;
 use crate::name::Name;
 
@@ -32,6 +35,13 @@ pub fn service_id(cluster: &Name, node: &Name) -> String {
     if cluster.as_str() == CLUSTER_DEFAULT { node.to_string() } else { format!("{cluster}.{node}") }
 }
 
+/// The node's id in the service id that a node of `cluster` has registered under.
+#[must_use]
+pub fn id_of_service<'a>(cluster: &Name, service_id: &'a str) -> &'a str {
+    let prefix = service_id.strip_prefix(cluster.as_str());
+    prefix.and_then(|rest| rest.strip_prefix('.')).unwrap_or(service_id)
+}
+
 /// The version of the protocol between clients and nodes, as registered in [`meta::PROTOCOL`].
 pub const PROTOCOL_VERSION: &str = "1";
 
@@ -53,7 +63,20 @@ pub fn strategy(cluster: &Name, digest: &Digest) -> String {
     format!("kv/{cluster}/strategies/{digest}")
 }
 
-/// The key of the claim on a node's id: the uuid of the data directory that it names.
+/// A claim on a node's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// The data directory that the id belongs to.
+    pub uuid: Uuid,
+}
+
+/// The keys of all claims of `cluster` start with this, and end with the id.
+#[must_use]
+pub fn claims(cluster: &Name) -> String {
+    format!("kv/{cluster}/nodes/")
+}
+
+/// The key of the claim on a node's id: a [`Claim`].
 #[must_use]
 pub fn claim(cluster: &Name, node: &Name) -> String {
     format!("kv/{cluster}/nodes/{node}")

@@ -1,11 +1,11 @@
-//! Names of nodes and clusters.
+//! Names of nodes, clusters and zones.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::limits::NAME_BYTES_MAX;
+use crate::limits::{NAME_BYTES_MAX, ZONE_BYTES_MAX};
 
 /// A node's id or a cluster's name: 1 to 64 of `a-z`, `0-9` and `-`, starting with a letter or digit.
 ///
@@ -20,6 +20,19 @@ pub struct Name(String);
     "{0:?} is not a valid name: expected 1 to {NAME_BYTES_MAX} of a-z, 0-9 and '-', starting with a letter or digit"
 )]
 pub struct InvalidName(String);
+
+/// Checks the name of a zone: any text of at most [`ZONE_BYTES_MAX`] bytes that can be printed.
+///
+/// # Errors
+/// What is expected.
+pub fn parse_zone(text: &str) -> Result<String, String> {
+    let plain = text.chars().all(|c| !c.is_control());
+    if text.len() <= ZONE_BYTES_MAX && plain {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("expected at most {ZONE_BYTES_MAX} bytes without control characters"))
+    }
+}
 
 impl Name {
     /// The name as text.
