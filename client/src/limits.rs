@@ -109,6 +109,10 @@ pub const MOVER_SILENCE_MAX: Duration = Duration::from_secs(3);
 /// How long a mover waits for a node that does not answer.
 pub const MOVER_NODE_WAIT: Duration = Duration::from_secs(60);
 
+/// How long a mover keeps a window frozen, which nobody serves meanwhile, for a node that does not
+/// confirm it; then the window is taken back.
+pub const MOVER_FREEZE_MAX: Duration = Duration::from_secs(3);
+
 /// The pause before a mover looks again, where a turn came to nothing.
 pub const MOVER_TURN_PAUSE: Duration = Duration::from_millis(5);
 

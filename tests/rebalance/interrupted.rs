@@ -13,6 +13,7 @@ on_both_backends!(
     two_movers_do_not_disturb_each_other,
     a_consul_that_is_away_only_pauses_the_move,
     a_rebalance_that_a_dead_node_holds_up_is_ended,
+    a_node_that_dies_in_a_handover_keeps_nobody_waiting,
     a_node_that_dies_at_any_step_comes_back_right,
 );
 
@@ -161,6 +162,37 @@ fn a_rebalance_that_a_dead_node_holds_up_is_ended(backend: Backend) {
     assert_holds(&cluster, &lines);
     cluster.kvclient(&["migrate", "--to", "consistent-hash"]).output().success();
     assert_holds(&cluster, &lines);
+}
+
+fn a_node_that_dies_in_a_handover_keeps_nobody_waiting(backend: Backend) {
+    let (mut cluster, lines) = cluster_with_data(backend, 3);
+    cluster.node_mut(2).kill();
+    // The first layout begins the rebalance, the second one freezes.
+    let failpoint = "node::install::after-record=1*off->return";
+    cluster.node_mut(2).restart_with_env("FAILPOINTS", failpoint);
+    let owned_by_others: Vec<String> = (0..200)
+        .map(|number| format!("probe-{number}"))
+        .filter(|key| {
+            let location =
+                cluster.kvclient(&["locate", key, "--output", "json"]).output().success();
+            location.json()["node"] != "node-2"
+        })
+        .take(20)
+        .collect();
+    let mover = cluster.kvclient(&["migrate", "--to", "consistent-hash"]).spawn();
+    let died = cluster.node_mut(2).process().wait_at_most(Duration::from_secs(60));
+    assert!(died.is_some(), "it does not die of the second layout");
+    let probes: String = owned_by_others
+        .iter()
+        .map(|key| format!("{{\"key\":\"{key}\",\"value\":\"v\"}}\n"))
+        .collect();
+    let import = cluster.kvclient(&["import", "--timeout", "40"]).stdin(probes.clone());
+    import.output().success();
+    mover.kill();
+    cluster.kvclient(&["rebalance", "abort"]).output().success().says(&["at rest"]);
+    cluster.node_mut(2).restart();
+    assert_eq!(status(&cluster)["layout"]["strategy"], "hrw");
+    assert_holds(&cluster, &(lines + &probes));
 }
 
 /// Every step of a node's install, copying and clearing, with how often it is passed unharmed.

@@ -25,7 +25,7 @@ use crate::cluster::Registry;
 use crate::connection::Connections;
 use crate::error::ClientError;
 use crate::failpoint;
-use crate::limits::{MOVER_BEAT_INTERVAL, MOVER_NODE_WAIT, MOVER_TURN_PAUSE};
+use crate::limits::{MOVER_BEAT_INTERVAL, MOVER_FREEZE_MAX, MOVER_NODE_WAIT, MOVER_TURN_PAUSE};
 use crate::opening;
 use crate::routing::View;
 
@@ -71,12 +71,20 @@ pub(crate) struct Mover<'a> {
 }
 
 /// What is known of the window under one epoch.
-#[derive(Default)]
 struct WindowState {
     epoch: u64,
+    /// When the epoch was first seen.
+    since: Instant,
     cursors: HashMap<Pair, Cursor>,
     copied_twice: bool,
     facts: Facts,
+}
+
+impl WindowState {
+    fn new(epoch: u64) -> Self {
+        let (cursors, copied_twice, facts) = Default::default();
+        Self { epoch, since: Instant::now(), cursors, copied_twice, facts }
+    }
 }
 
 impl<'a> Mover<'a> {
@@ -96,7 +104,7 @@ impl<'a> Mover<'a> {
             sizes,
             progress,
             stuck: None,
-            window: WindowState::default(),
+            window: WindowState::new(0),
         }
     }
 
@@ -155,7 +163,7 @@ impl<'a> Mover<'a> {
     async fn turn(&mut self, seen: &Seen) -> Result<Option<End>, Stop> {
         let layout = &seen.view.layout;
         if self.window.epoch != layout.epoch {
-            self.window = WindowState { epoch: layout.epoch, ..WindowState::default() };
+            self.window = WindowState::new(layout.epoch);
         }
         let asker = Asker { connections: self.connections, view: &seen.view };
         let moving = moving(layout, &seen.tables);
@@ -173,13 +181,19 @@ impl<'a> Mover<'a> {
             Action::Pause => return Ok(Some(End::Paused { epoch: layout.epoch })),
             Action::Prepare { until } => {
                 let settled = layout.rebalance.as_ref().map_or(0, |it| it.settled);
-                self.check_room(asker, &moving, settled, until).await?;
+                self.check_nodes(asker, &moving, settled, until).await?;
                 self.set(seen, layout.prepare(until)?).await?;
                 failpoint!("mover::after-prepare");
             }
             Action::Await => {
                 let nodes = seen.view.must_confirm().into_iter();
-                try_join_all(nodes.map(|node| confirm(asker, node))).await?;
+                let confirmed = try_join_all(nodes.map(|node| confirm(asker, node))).await;
+                let is_late = self.window.since.elapsed() > MOVER_FREEZE_MAX;
+                if matches!(confirmed, Err(Trouble::Later { .. })) && is_late {
+                    // Nobody serves the window's keys, and a node that is down must not keep them all.
+                    self.set(seen, layout.retract()?).await?;
+                }
+                confirmed?;
                 self.window.facts.acknowledged = true;
             }
             Action::Open => {
@@ -193,7 +207,7 @@ impl<'a> Mover<'a> {
                 let next = match (settled, next) {
                     // Where the next window finds no room, this one is settled all the same.
                     (Some(window), Some(until)) => {
-                        let room = self.check_room(asker, &moving, window.until, until).await;
+                        let room = self.check_nodes(asker, &moving, window.until, until).await;
                         Some(until).filter(|_| room.is_ok())
                     }
                     _ => None,
@@ -225,9 +239,9 @@ impl<'a> Mover<'a> {
         Ok(())
     }
 
-    /// Checks that the destinations of the window from `settled` to `until` have room for it, before
-    /// it is begun: it could not be taken back once it is open.
-    async fn check_room(
+    /// Checks that the nodes of the window from `settled` to `until` answer, and that its destinations
+    /// have room, before it is begun: it would be frozen in vain, or could not be taken back.
+    async fn check_nodes(
         &self,
         asker: Asker<'_>,
         moving: &[Moving],
@@ -237,11 +251,14 @@ impl<'a> Mover<'a> {
         let window = settled.min(until)..settled.max(until);
         let mut wanted: BTreeMap<Uuid, u64> = BTreeMap::new();
         for it in moving.iter().filter(|it| window.contains(&it.partition.0)) {
-            let destination = if until > settled { it.to } else { it.from };
+            let (source, destination) =
+                if until > settled { (it.from, it.to) } else { (it.to, it.from) };
+            wanted.entry(source).or_default();
             let size = self.sizes.as_ref().and_then(|sizes| sizes.get(&it.partition));
             *wanted.entry(destination).or_default() += size.map_or(0, |size| size.bytes);
         }
-        for (uuid, wanted_bytes) in wanted {
+        let lost = asker.view.layout.rebalance.as_ref().map_or(&[][..], |it| &it.lost);
+        for (uuid, wanted_bytes) in wanted.into_iter().filter(|(uuid, _)| !lost.contains(uuid)) {
             let node = asker.view.assignments.index_of(uuid).ok_or(Trouble::Changed)?;
             let status = asker.status(node).await?;
             if status.disk_room_bytes < wanted_bytes {
