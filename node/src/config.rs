@@ -8,6 +8,8 @@ use kv_protocol::consul_keys::CLUSTER_DEFAULT;
 use kv_protocol::limits::{VALUE_BYTES_MAX_CEILING, VALUE_BYTES_MAX_DEFAULT, WEIGHT_MAX};
 use kv_protocol::name::{Name, parse_zone};
 
+use crate::store::Fsync;
+
 /// The environment variable that names the directory of all nodes' data.
 pub const DATA_DIR_VARIABLE: &str = "KVNODE_DATA_DIR";
 
@@ -115,6 +117,10 @@ pub struct NodeArgs {
     /// How much of the disk to keep free, in bytes. Below it the node refuses to store more.
     #[arg(long, value_name = "BYTES", default_value_t = 64 << 20)]
     pub disk_reserve_bytes: u64,
+
+    /// When a write is acknowledged. A crash of the node alone loses nothing either way.
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Fsync::Always)]
+    pub fsync: Fsync,
 
     /// How long to try to reach Consul at the start, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]

@@ -13,6 +13,14 @@
 //! | `node::install::after-wipe` | the places of partitions that are to come are clear, which is not told yet |
 //! | `node::commit::before` | before a group of writes is given to the store |
 //! | `node::commit::after` | it is durable, nobody was told yet |
+//! | `node::redo::before-write` | before a group is appended to the redo log |
+//! | `node::redo::torn-write` | half of it has been appended |
+//! | `node::redo::before-sync` | it is in the log, and perhaps not on the disk |
+//! | `node::redo::after-sync` | it is on the disk, where it was to be synced |
+//! | `node::redo::after-seal` | a segment of the log has ended, and the next one does not exist |
+//! | `node::checkpoint::before-flush` | before the engine gets what a segment contains |
+//! | `node::checkpoint::after-flush` | the engine has it, and the segment is still there |
+//! | `node::checkpoint::after-remove` | the segment has been removed |
 //! | `node::copy::before-commit` | as `node::commit::before`, where the group has copied records |
 //! | `node::copy::after-commit` | as `node::commit::after`, where the group has copied records |
 //! | `node::clear::chunk` | before some records are removed that the node may not have any more |
@@ -27,6 +35,18 @@ pub fn pass(name: &str) {
 /// Does nothing: the program is built without failpoints.
 #[cfg(not(feature = "failpoints"))]
 pub fn pass(_name: &str) {}
+
+/// Whether the environment wants something to happen here.
+#[cfg(feature = "failpoints")]
+pub fn is_on(name: &str) -> bool {
+    fail::list().iter().any(|(listed, _)| listed == name)
+}
+
+/// Never: the program is built without failpoints.
+#[cfg(not(feature = "failpoints"))]
+pub fn is_on(_name: &str) -> bool {
+    false
+}
 
 #[cfg(feature = "failpoints")]
 fn kill_this_process() {

@@ -7,6 +7,8 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
 use tokio::process::{Child, Command};
 use tracing::info;
 
@@ -39,12 +41,15 @@ impl NodeLauncher {
     /// # Errors
     /// Where the path of this program cannot be found out.
     pub fn new(args: &NodeArgs, root: &Path) -> io::Result<Self> {
+        let fsync = args.fsync.to_possible_value();
+        let fsync = fsync.as_ref().map_or("always", PossibleValue::get_name);
         let mut options: Vec<(&str, OsString)> = vec![
             ("cluster", args.cluster.as_str().into()),
             ("data-dir", root.into()),
             ("host", args.host.clone().into()),
             ("value-bytes-max", args.value_bytes_max.to_string().into()),
             ("disk-reserve-bytes", args.disk_reserve_bytes.to_string().into()),
+            ("fsync", fsync.into()),
             ("start-timeout", args.start_timeout.to_string().into()),
             ("launch-within-ms", args.launch_within_ms.to_string().into()),
         ];

@@ -219,7 +219,7 @@ impl Running {
     ) -> Result<Self, NodeError> {
         let path = directory.store();
         let store_error = |source| NodeError::Store { path: path.clone(), source };
-        let store = Store::open(&path).map_err(store_error)?;
+        let store = Store::open(&path, args.fsync).map_err(store_error)?;
         let identity = directory.identity().clone();
         let uuid = identity.uuid;
         let stored = store.layout().map_err(store_error)?;
@@ -227,7 +227,7 @@ impl Running {
         let stored = installed
             .as_ref()
             .map(|it| InstalledEpoch { cluster: it.layout.cluster, epoch: it.layout.epoch });
-        directory.check_store(stored, store.counters().map_err(store_error)?)?;
+        directory.check_store(stored, store.counters())?;
         let guard = Arc::new(ArcSwap::from_pointee(Guard::new(uuid, installed)));
         let gauges = Arc::new(Gauges::default());
         let disk = Disk::new(directory.path(), args.disk_reserve_bytes);
@@ -244,8 +244,7 @@ impl Running {
             disk.clone(),
             finished_sender,
             wake.clone(),
-        )
-        .map_err(store_error)?;
+        );
         let writer = std::thread::Builder::new()
             .name("writer".into())
             .spawn(move || writer.run(&work_receiver))?;

@@ -60,8 +60,8 @@ impl Staging {
         let mut batch = Batch::default();
         for (key, change) in self.changes {
             match change {
-                Some(Stored { version, value }) => batch.put(&key, version, value.as_deref()),
-                None => batch.remove(&key),
+                Some(Stored { version, value }) => batch.put(key, version, value.as_deref()),
+                None => batch.remove(key),
             }
         }
         (batch, self.counters)

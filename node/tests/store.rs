@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kv_protocol::partition::{Partition, PartitionCount};
 use kv_protocol::version::Version;
-use kvnode::store::{Batch, Counters, ScanStart, StorageKey, Store, StoreError, Stored, Visit};
+use kvnode::store::{
+    Batch, Counters, Fsync, ScanStart, StorageKey, Store, StoreError, Stored, Visit,
+};
 
 use kvnode::sweep::{self, CHUNK_RECORDS_MAX, Removal};
 use proptest::prelude::*;
@@ -38,7 +40,7 @@ fn value(number: u64) -> Vec<u8> {
 fn fill(store: &Store) {
     let mut batch = Batch::default();
     for number in 0..KEYS {
-        batch.put(&StorageKey::new(&key(number)), version(number), Some(&value(number)));
+        batch.put(StorageKey::new(&key(number)), version(number), Some(&value(number)));
     }
     store.commit(batch, Counters { keys: KEYS, ..Counters::default() }).unwrap();
 }
@@ -50,19 +52,19 @@ fn get(store: &Store, number: u64) -> Result<Option<Stored<Vec<u8>>>, StoreError
 #[test]
 fn what_is_committed_is_there_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
-    let store = Store::open(directory.path()).unwrap();
-    assert_eq!(store.counters().unwrap(), Counters::default());
+    let store = Store::open(directory.path(), Fsync::Always).unwrap();
+    assert_eq!(store.counters(), Counters::default());
     assert_eq!(store.layout().unwrap(), None);
     fill(&store);
     store.put_layout(b"layout").unwrap();
     let mut batch = Batch::default();
-    batch.remove(&StorageKey::new(&key(0)));
+    batch.remove(StorageKey::new(&key(0)));
     let counters = Counters { keys: KEYS - 1, bytes: 5, sequence: u64::MAX, tombstones: 7 };
     store.commit(batch, counters).unwrap();
     drop(store);
 
-    let store = Store::open(directory.path()).unwrap();
-    assert_eq!(store.counters().unwrap(), counters);
+    let store = Store::open(directory.path(), Fsync::Always).unwrap();
+    assert_eq!(store.counters(), counters);
     assert_eq!(store.layout().unwrap().as_deref(), Some(&b"layout"[..]));
     assert_eq!(get(&store, 0).unwrap(), None);
     for number in 1..KEYS {
@@ -74,7 +76,7 @@ fn what_is_committed_is_there_after_a_restart() {
 #[test]
 fn a_scan_goes_through_all_keys_once_in_the_order_of_their_hashes() {
     let directory = tempfile::tempdir().unwrap();
-    let store = Store::open(directory.path()).unwrap();
+    let store = Store::open(directory.path(), Fsync::Always).unwrap();
     fill(&store);
     let mut seen = Vec::new();
     let mut start = ScanStart::Hash(0);
@@ -101,19 +103,19 @@ fn a_scan_goes_through_all_keys_once_in_the_order_of_their_hashes() {
 #[test]
 fn two_stores_cannot_share_a_directory() {
     let directory = tempfile::tempdir().unwrap();
-    let _store = Store::open(directory.path()).unwrap();
-    assert!(Store::open(directory.path()).is_err());
+    let _store = Store::open(directory.path(), Fsync::Always).unwrap();
+    assert!(Store::open(directory.path(), Fsync::Always).is_err());
 }
 
 #[test]
 fn a_damaged_page_takes_only_its_own_records_along() {
     let directory = tempfile::tempdir().unwrap();
-    let store = Store::open(directory.path()).unwrap();
+    let store = Store::open(directory.path(), Fsync::Always).unwrap();
     fill(&store);
-    drop(store);
+    store.close().unwrap();
     support::damage(directory.path());
 
-    let store = Store::open(directory.path()).unwrap();
+    let store = Store::open(directory.path(), Fsync::Always).unwrap();
     let reader = store.reader();
     let (mut sound, mut damaged) = (0, 0);
     // Starting the engine anew takes a moment, so only some keys of each page are looked at.
@@ -127,7 +129,7 @@ fn a_damaged_page_takes_only_its_own_records_along() {
                     sound += 1;
                     break;
                 }
-                Err(StoreError::Damaged(_)) => assert!(store.reopen().is_ok()),
+                Err(StoreError::Damaged(_)) => store.reopen().unwrap(),
                 Err(error) => panic!("{error}"),
             }
         }
@@ -142,7 +144,7 @@ fn a_damaged_page_takes_only_its_own_records_along() {
     // What is sound can still be written.
     let number = (0..KEYS).find(|number| get(&store, *number).is_ok()).unwrap();
     let mut batch = Batch::default();
-    batch.put(&StorageKey::new(&key(number)), version(KEYS), Some(b"new"));
+    batch.put(StorageKey::new(&key(number)), version(KEYS), Some(b"new"));
     store.commit(batch, Counters::default()).unwrap();
     assert_eq!(get(&reader, number).unwrap().unwrap().value.unwrap(), b"new");
 }
@@ -203,7 +205,7 @@ impl Checked {
             let text = key(*number);
             let storage_key = StorageKey::new(&text);
             let value = length.map(|length| vec![7; length]);
-            batch.put(&storage_key, version(*number), value.as_deref());
+            batch.put(storage_key, version(*number), value.as_deref());
             if let Some(before) = self.model.insert(text.clone(), *length) {
                 self.counters.subtract(text.len(), before.map(|it| it as u64));
             }
@@ -260,7 +262,7 @@ impl Checked {
             tombstones: self.model.values().filter(|it| it.is_none()).count() as u64,
             sequence: 0,
         };
-        assert_eq!(self.store.counters().unwrap(), expected);
+        assert_eq!(self.store.counters(), expected);
     }
 }
 
@@ -273,7 +275,7 @@ proptest! {
     ) {
         let directory = tempfile::tempdir().unwrap();
         let mut checked = Checked {
-            store: Store::open(directory.path()).unwrap(),
+            store: Store::open(directory.path(), Fsync::Always).unwrap(),
             counters: Counters::default(),
             model: BTreeMap::new(),
             partitions: PartitionCount::new(16).unwrap(),
@@ -288,7 +290,7 @@ proptest! {
 #[test]
 fn a_scan_can_jump() {
     let directory = tempfile::tempdir().unwrap();
-    let store = Store::open(directory.path()).unwrap();
+    let store = Store::open(directory.path(), Fsync::Always).unwrap();
     fill(&store);
     let partitions = PartitionCount::new(16).unwrap();
     let mut seen = BTreeSet::new();

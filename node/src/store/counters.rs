@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 
-const BYTES: usize = 32;
+pub(super) const BYTES: usize = 32;
 
 /// Numbers that are stored with the data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,9 +1,12 @@
 //! The engine itself: how it is opened, and what it reports.
 
 use std::io;
+use std::ops::Bound;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use super::{Counters, StoreError};
+use super::memtable::Memtable;
+use super::{Counters, StorageKey, StoreError};
 
 /// Entries per leaf of the engine's tree, which rewrites a leaf for a change of one of them: few,
 /// since values may be large. Fixed for ever once a data directory exists.
@@ -12,10 +15,19 @@ const LEAF_FANOUT: usize = 32;
 const CACHE_BYTES: usize = 256 << 20;
 /// Pages are lightly compressed when they are written.
 const COMPRESSION_LEVEL: i32 = 1;
+/// How long a directory may be held by an engine that was just dropped, and how often it is tried.
+const HELD_FOR_MAX: Duration = Duration::from_millis(500);
+const HELD_LOOK_INTERVAL: Duration = Duration::from_millis(10);
 const LAYOUT_TREE: &str = "layout";
+const LAYOUT_KEY: &str = "installed";
 const COUNTERS_KEY: [u8; 9] = *b"\0counters";
+/// Under it is the number of the last segment of the redo log that the engine has.
+const CHECKPOINT_KEY: [u8; 11] = *b"\0checkpoint";
+/// How many changes the engine gets at once. It locks their pages meanwhile, and readers wait.
+const CHANGES_PER_BATCH: usize = 256;
 
 const _: () = assert!(COUNTERS_KEY[0] == super::key::MARK_META);
+const _: () = assert!(CHECKPOINT_KEY[0] == super::key::MARK_META);
 
 /// The name of the thread on which the engine is opened. The engine panics on some damage, and
 /// unwinding would wait for ever for a flush: the process has to end when this thread panics.
@@ -27,7 +39,7 @@ type Tree = sled::Tree<LEAF_FANOUT>;
 #[derive(Clone)]
 pub(super) struct Engine {
     pub(super) data: Tree,
-    pub(super) layout: Tree,
+    layout: Tree,
 }
 
 impl Engine {
@@ -35,8 +47,24 @@ impl Engine {
         let directory = directory.to_owned();
         let opening = std::thread::Builder::new()
             .name(OPENING_THREAD.into())
-            .spawn(move || Self::open_here(&directory))?;
+            .spawn(move || Self::open_patiently(&directory))?;
         opening.join().unwrap_or(Err(StoreError::OutOfOrder))
+    }
+
+    /// An engine that was just dropped may hold its directory for a moment, until its thread has ended.
+    fn open_patiently(directory: &Path) -> Result<Self, StoreError> {
+        let started = Instant::now();
+        loop {
+            match Self::open_here(directory) {
+                Err(StoreError::Engine(error))
+                    if error.kind() == io::ErrorKind::WouldBlock
+                        && started.elapsed() < HELD_FOR_MAX =>
+                {
+                    std::thread::sleep(HELD_LOOK_INTERVAL);
+                }
+                result => return result,
+            }
+        }
     }
 
     fn open_here(directory: &Path) -> Result<Self, StoreError> {
@@ -57,20 +85,53 @@ impl Engine {
         Ok(Self { data: Tree::clone(&db), layout })
     }
 
-    /// Applies changes with their new counters and returns once both are durable.
-    pub(super) fn commit(
-        &self,
-        mut changes: sled::Batch,
-        counters: Counters,
-    ) -> Result<(), StoreError> {
-        changes.insert(COUNTERS_KEY.as_slice(), sealed(&counters.encode()));
-        self.data.apply_batch(changes).map_err(classify)?;
-        self.flush()
-    }
-
-    pub(super) fn flush(&self) -> Result<(), StoreError> {
+    /// Takes over all that is in `memtable`, whose changes the redo log has in the segments up to
+    /// `segment`, and returns once that is durable.
+    pub(super) fn checkpoint(&self, memtable: &Memtable, segment: u64) -> Result<(), StoreError> {
+        let mut start = Bound::Unbounded;
+        loop {
+            let changes = memtable.range(start.as_ref(), CHANGES_PER_BATCH);
+            let mut batch = sled::Batch::default();
+            for (key, record) in &changes {
+                match record {
+                    Some(record) => batch.insert(key.to_bytes(), &record[..]),
+                    None => batch.remove(key.to_bytes()),
+                }
+            }
+            self.data.apply_batch(batch).map_err(classify)?;
+            match changes.into_iter().next_back() {
+                Some((last, _)) => start = Bound::Excluded(last),
+                None => break,
+            }
+        }
+        if let Some(layout) = memtable.layout() {
+            self.layout.insert(LAYOUT_KEY, sealed(&layout)).map_err(classify)?;
+        }
+        let mut batch = sled::Batch::default();
+        if let Some(counters) = memtable.counters() {
+            batch.insert(COUNTERS_KEY.as_slice(), sealed(&counters.encode()));
+        }
+        batch.insert(CHECKPOINT_KEY.as_slice(), sealed(&segment.to_le_bytes()));
+        self.data.apply_batch(batch).map_err(classify)?;
         self.data.flush().map_err(classify)?;
         Ok(())
+    }
+
+    /// The number of the last segment of the redo log that the engine has; 0 where it has none.
+    pub(super) fn checkpointed(&self) -> Result<u64, StoreError> {
+        let Some(bytes) = self.data.get(CHECKPOINT_KEY).map_err(classify)? else { return Ok(0) };
+        let number = unsealed(&bytes)?.try_into().map(u64::from_le_bytes);
+        number.map_err(|_| StoreError::Corrupt("the number of the last checkpoint".into()))
+    }
+
+    pub(super) fn layout(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        let bytes = self.layout.get(LAYOUT_KEY).map_err(classify)?;
+        bytes.map(|bytes| unsealed(&bytes).map(<[u8]>::to_vec)).transpose()
+    }
+
+    /// The bytes of a key's record.
+    pub(super) fn get(&self, key: &StorageKey) -> Result<Option<sled::InlineArray>, StoreError> {
+        self.data.get(key.to_bytes()).map_err(classify)
     }
 
     pub(super) fn counters(&self) -> Result<Counters, StoreError> {
@@ -93,11 +154,11 @@ pub(super) fn classify(error: io::Error) -> StoreError {
 }
 
 /// Bytes with their checksum before them.
-pub(super) fn sealed(bytes: &[u8]) -> Vec<u8> {
+fn sealed(bytes: &[u8]) -> Vec<u8> {
     [&crc32fast::hash(bytes).to_le_bytes(), bytes].concat()
 }
 
-pub(super) fn unsealed(bytes: &[u8]) -> Result<&[u8], StoreError> {
+fn unsealed(bytes: &[u8]) -> Result<&[u8], StoreError> {
     match bytes.split_first_chunk::<4>() {
         Some((checksum, bytes)) if *checksum == crc32fast::hash(bytes).to_le_bytes() => Ok(bytes),
         _ => Err(StoreError::Corrupt("a bookkeeping record's checksum does not match".into())),

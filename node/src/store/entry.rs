@@ -11,20 +11,16 @@ pub struct Entry<'a> {
     pub hash: u64,
     /// The key.
     pub key: &'a str,
-    storage_key: &'a [u8],
     bytes: &'a [u8],
 }
 
 impl<'a> Entry<'a> {
-    pub(super) fn new(storage_key: &'a [u8], bytes: &'a [u8]) -> Result<Self, StoreError> {
-        let Some((hash, key)) = StorageKey::parse(storage_key) else {
-            return Err(StoreError::Corrupt("a key in the engine is not a record's".into()));
-        };
-        Ok(Self { hash, key, storage_key, bytes })
+    pub(super) fn new((hash, key): (u64, &'a str), bytes: &'a [u8]) -> Self {
+        Self { hash, key, bytes }
     }
 
-    pub(super) fn storage_key(&self) -> &'a [u8] {
-        self.storage_key
+    pub(super) fn storage_key(&self) -> StorageKey {
+        StorageKey::of_parts((self.hash, self.key))
     }
 
     /// The record.
@@ -32,7 +28,7 @@ impl<'a> Entry<'a> {
     /// # Errors
     /// [`StoreError::Corrupt`] where it is damaged.
     pub fn decode(&self) -> Result<Stored<&'a [u8]>, StoreError> {
-        record::decode(self.storage_key, self.bytes)
+        record::decode((self.hash, self.key), self.bytes)
             .map_err(|damage| StoreError::Corrupt(format!("{:?}: {damage}", self.key)))
     }
 

@@ -13,32 +13,49 @@ pub(super) const MARK_DATA: u8 = 1;
 
 const HEAD_BYTES: usize = 9;
 
-/// A key as it lies in the engine.
+/// A key with its hash. Storage keys are ordered as their bytes are: by the hash, then by the key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StorageKey(Vec<u8>);
+pub struct StorageKey {
+    hash: u64,
+    text: Box<str>,
+}
 
 impl StorageKey {
     /// The storage key of `key`.
     #[must_use]
     pub fn new(key: &str) -> Self {
-        let mut bytes = Self::first_of_hash(key_hash(key)).0;
-        bytes.extend_from_slice(key.as_bytes());
-        Self(bytes)
+        Self { hash: key_hash(key), text: key.into() }
     }
 
     /// The place before all keys with this hash.
     #[must_use]
     pub fn first_of_hash(hash: u64) -> Self {
-        let mut bytes = Vec::with_capacity(HEAD_BYTES + 32);
-        bytes.push(MARK_DATA);
-        bytes.extend_from_slice(&hash.to_be_bytes());
-        Self(bytes)
+        Self { hash, text: Box::default() }
+    }
+
+    pub(super) fn of_parts((hash, text): (u64, &str)) -> Self {
+        Self { hash, text: text.into() }
+    }
+
+    /// The key.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The hash and the key.
+    pub(super) fn parts(&self) -> (u64, &str) {
+        (self.hash, &self.text)
     }
 
     /// The storage key's bytes.
     #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(HEAD_BYTES + self.text.len());
+        bytes.push(MARK_DATA);
+        bytes.extend_from_slice(&self.hash.to_be_bytes());
+        bytes.extend_from_slice(self.text.as_bytes());
+        bytes
     }
 
     /// The hash and the key that `bytes` stand for, where they are a data record's storage key.
@@ -58,13 +75,19 @@ mod tests {
     #[test]
     fn a_storage_key_leads_back_to_its_key() {
         let storage_key = StorageKey::new("na\u{ef}ve");
-        assert_eq!(
-            StorageKey::parse(storage_key.as_bytes()),
-            Some((key_hash("na\u{ef}ve"), "na\u{ef}ve"))
-        );
+        let parts = (key_hash("na\u{ef}ve"), "na\u{ef}ve");
+        assert_eq!(StorageKey::parse(&storage_key.to_bytes()), Some(parts));
+        assert_eq!(storage_key.parts(), parts);
         assert!(StorageKey::first_of_hash(key_hash("na\u{ef}ve")) < storage_key);
         assert_eq!(StorageKey::parse(&[MARK_META; 20]), None);
         assert_eq!(StorageKey::parse(&[MARK_DATA]), None);
         assert_eq!(StorageKey::parse(&[MARK_DATA, 0, 0, 0, 0, 0, 0, 0, 0, 0xff]), None);
+    }
+
+    #[test]
+    fn storage_keys_are_ordered_as_their_bytes() {
+        let mut keys: Vec<_> = (0..1000).map(|it| StorageKey::new(&format!("k{it}"))).collect();
+        keys.sort();
+        assert!(keys.is_sorted_by_key(StorageKey::to_bytes));
     }
 }

@@ -1,45 +1,58 @@
 //! The node's shard on disk: the only module that names sled.
 //!
-//! One thread writes (the engine's batches are not safe beside other mutations), any thread reads.
-//! A batch is durable when [`Store::commit`] returns. What lies where:
+//! One thread writes, any thread reads. A batch is durable when [`Store::commit`] returns: then it is
+//! in the redo log. What lies where:
 //!
-//! - the default tree: data records under their [`StorageKey`], and one bookkeeping record with the
-//!   counters, changed in the same batch as the data that they count;
-//! - the tree `layout`: the installed layout with its tables and strategies, as one record.
+//! - `redo`: the log, to which groups of changes are appended, in the folder `redo`;
+//! - `memtable`: the same changes in memory, where they are found until the engine has them;
+//! - `checkpoint`: the thread that gives them to the engine, many at once;
+//! - `engine`: sled, with data records under their [`StorageKey`], a few bookkeeping records beside
+//!   them, and the installed layout in a tree of its own;
+//! - `scan`: all of this as one ordered whole.
 //!
 //! sled answers damage on its disk by refusing all further work. So that one damaged page does not
 //! take the whole node down, [`Store::reopen`] starts the engine anew; the keys that led to the
 //! damage are remembered and answered without touching it again.
 
+mod batch;
+mod checkpoint;
 mod counters;
 mod engine;
 mod entry;
 mod key;
+mod memtable;
 pub mod record;
+mod redo;
+mod scan;
 
 use std::collections::HashMap;
 use std::io;
-use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use kv_protocol::version::Version;
-use sled::InlineArray;
+use arc_swap::ArcSwap;
 
+pub use self::batch::Batch;
+use self::checkpoint::{Background, SEGMENT_BYTES, SEGMENT_BYTES_MAX};
 pub use self::counters::Counters;
+use self::engine::Engine;
 pub use self::engine::OPENING_THREAD;
-use self::engine::{Engine, classify, sealed, unsealed};
 pub use self::entry::Entry;
 pub use self::key::StorageKey;
+use self::memtable::{Memtable, Memtables};
 pub use self::record::Stored;
+pub use self::redo::{Fsync, RedoError};
+use self::redo::{Malformed, RedoLog};
+pub use self::scan::{ScanStart, Visit};
 
 /// A key whose reading stopped the engine this often is not read again. One strike is not enough:
 /// a reader of a sound key can be told of damage that another reader met at the same moment.
 const STRIKES_MAX: u8 = 2;
 /// How many such keys are remembered; beyond it they are found out anew.
 const STRUCK_KEYS_MAX: usize = 1 << 16;
-const LAYOUT_KEY: &str = "installed";
+const REDO_DIRECTORY: &str = "redo";
 
 /// Why the store did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -54,52 +67,12 @@ pub enum StoreError {
     /// The engine failed.
     #[error("the storage engine failed: {0}")]
     Engine(#[from] io::Error),
+    /// The redo log cannot be used.
+    #[error(transparent)]
+    Redo(#[from] RedoError),
     /// The engine failed and could not be started anew.
     #[error("the storage engine is out of order; see the node's log")]
     OutOfOrder,
-}
-
-/// Changes that become durable together.
-#[derive(Default)]
-pub struct Batch {
-    changes: sled::Batch,
-}
-
-impl Batch {
-    /// Adds the storing of a value or, where there is none, of a tombstone.
-    pub fn put(&mut self, key: &StorageKey, version: Version, value: Option<&[u8]>) {
-        self.changes.insert(key.as_bytes(), record::encode(key.as_bytes(), version, value));
-    }
-
-    /// Adds the removal of a record.
-    pub fn remove(&mut self, key: &StorageKey) {
-        self.changes.remove(key.as_bytes());
-    }
-
-    /// Adds the removal of a record that a scan has come across.
-    pub fn remove_entry(&mut self, entry: &Entry<'_>) {
-        self.changes.remove(entry.storage_key());
-    }
-}
-
-/// Where a scan starts.
-#[derive(Clone, Copy, Debug)]
-pub enum ScanStart<'a> {
-    /// With the first key of this hash or above.
-    Hash(u64),
-    /// After this key.
-    After(&'a str),
-}
-
-/// How a scan goes on after a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Visit {
-    /// With the next record.
-    Next,
-    /// With the first record of this hash or above, which must be above the record's own.
-    Jump(u64),
-    /// Not at all.
-    Stop,
 }
 
 /// A handle to a shard's records.
@@ -109,43 +82,79 @@ pub enum Visit {
 pub struct Store {
     shared: Arc<Shared>,
     slot: usize,
+    /// Only the writer's handle has it.
+    background: Option<Background>,
 }
 
 const WRITER: usize = 0;
 const READER: usize = 1;
+const CHECKPOINTER: usize = 2;
 
 struct Shared {
     directory: PathBuf,
+    fsync: Fsync,
     /// The engine's handles of each thread; none where the engine failed and could not be started
     /// anew. A slot is locked while its thread uses it, so that [`Store::reopen`] knows when nobody
     /// uses the old engine any more; otherwise nobody contends for it.
-    slots: [Mutex<Option<Engine>>; 2],
+    slots: [Mutex<Option<Engine>>; 3],
+    log: Mutex<WrittenLog>,
+    memtables: ArcSwap<Memtables>,
     /// Whether the engine has failed or met damage and so refuses further work.
     stopped: AtomicBool,
+    /// Whether something failed in the background after which nothing more may be written.
+    failed: AtomicBool,
     /// How often reading a key stopped the engine.
     strikes: Mutex<HashMap<StorageKey, u8>>,
+    has_strikes: AtomicBool,
+}
+
+/// The log, and what is to be known when it is appended to.
+struct WrittenLog {
+    log: RedoLog,
+    counters: Counters,
+    written_at: Instant,
 }
 
 impl Store {
     /// Opens the store in `directory`, creating it where there is none.
     ///
     /// # Errors
-    /// [`StoreError::Engine`] where the directory cannot be used or its files are damaged.
-    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+    /// Where the directory cannot be used or its files are damaged.
+    pub fn open(directory: &Path, fsync: Fsync) -> Result<Self, StoreError> {
         let engine = Engine::open(directory)?;
-        let shared = Shared {
-            directory: directory.to_owned(),
-            slots: [Mutex::new(Some(engine.clone())), Mutex::new(Some(engine))],
-            stopped: AtomicBool::new(false),
-            strikes: Mutex::default(),
+        let checkpointed = engine.checkpointed()?;
+        let replayed = Memtable::default();
+        let log = RedoLog::open(&directory.join(REDO_DIRECTORY), checkpointed, |frame| {
+            let (counters, changes) = batch::read(&frame).map_err(|batch::Malformed| Malformed)?;
+            replayed.insert(&frame, changes, counters);
+            Ok(())
+        })?;
+        let counters = match replayed.counters() {
+            Some(counters) => counters,
+            None => engine.counters()?,
         };
-        Ok(Self { shared: Arc::new(shared), slot: WRITER })
+        let frozen = (!replayed.is_empty()).then(|| (log.number() - 1, Arc::new(replayed)));
+        let memtables = Memtables { active: Arc::default(), frozen };
+        let shared = Arc::new(Shared {
+            directory: directory.to_owned(),
+            fsync,
+            slots: [(); 3].map(|()| Mutex::new(Some(engine.clone()))),
+            log: Mutex::new(WrittenLog { log, counters, written_at: Instant::now() }),
+            memtables: ArcSwap::from_pointee(memtables),
+            stopped: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+            strikes: Mutex::default(),
+            has_strikes: AtomicBool::new(false),
+        });
+        let background = Background::start(&shared)?;
+        background.wake();
+        Ok(Self { shared, slot: WRITER, background: Some(background) })
     }
 
     /// The handle for the thread that only reads.
     #[must_use]
     pub fn reader(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), slot: READER }
+        Self { shared: Arc::clone(&self.shared), slot: READER, background: None }
     }
 
     /// The record of a key.
@@ -153,21 +162,24 @@ impl Store {
     /// # Errors
     /// [`StoreError::Corrupt`] where it is damaged, otherwise what befell the engine.
     pub fn get(&self, key: &StorageKey) -> Result<Option<Stored<Vec<u8>>>, StoreError> {
-        if self.strikes().get(key).is_some_and(|strikes| *strikes >= STRIKES_MAX) {
+        let decode = |bytes: &[u8]| {
+            let stored = record::decode(key.parts(), bytes);
+            stored.map(|it| Some(it.to_owned())).map_err(|it| StoreError::Corrupt(it.to_string()))
+        };
+        match self.shared.memtables.load().get(key) {
+            Some(Some(record)) => return decode(&record),
+            Some(None) => return Ok(None),
+            None => {}
+        }
+        if self.is_struck(key) {
             return Err(StoreError::Damaged("found out when it was last read".into()));
         }
-        let result = self.with_engine(|engine| {
-            let bytes = engine.data.get(key.as_bytes()).map_err(classify)?;
-            let Some(bytes) = bytes else { return Ok(None) };
-            let stored = record::decode(key.as_bytes(), &bytes);
-            stored.map(|it| Some(it.to_owned())).map_err(|it| StoreError::Corrupt(it.to_string()))
+        let result = self.with_engine(|engine| match engine.get(key)? {
+            Some(bytes) => decode(&bytes),
+            None => Ok(None),
         });
         if matches!(result, Err(StoreError::Damaged(_))) {
-            let mut strikes = self.strikes();
-            if strikes.len() >= STRUCK_KEYS_MAX {
-                strikes.clear();
-            }
-            *strikes.entry(key.clone()).or_default() += 1;
+            self.strike(key);
         }
         result
     }
@@ -184,74 +196,45 @@ impl Store {
     /// # Errors
     /// As [`Store::get`], except that a damaged record is none.
     pub fn measure(&self, key: &StorageKey) -> Result<Option<Option<u64>>, StoreError> {
-        self.with_engine(|engine| {
-            let bytes = engine.data.get(key.as_bytes()).map_err(classify)?;
-            Ok(bytes.map(|bytes| record::value_bytes(&bytes)))
-        })
+        if let Some(changed) = self.shared.memtables.load().get(key) {
+            return Ok(changed.map(|bytes| record::value_bytes(&bytes)));
+        }
+        self.with_engine(|engine| Ok(engine.get(key)?.map(|bytes| record::value_bytes(&bytes))))
     }
 
-    /// Hands the records from `start` on to `visit`, in the order of their hashes, which says how to
-    /// go on, until there are no more.
+    /// Applies a batch with its new counters and returns once both are durable, as durable as the
+    /// store was told to make writes.
     ///
     /// # Errors
-    /// As [`Store::get`], and what `visit` reports; the scan ends there.
-    pub fn scan(
-        &self,
-        start: ScanStart<'_>,
-        mut visit: impl FnMut(Entry<'_>) -> Result<Visit, StoreError>,
-    ) -> Result<(), StoreError> {
-        let from = |bound: Bound<StorageKey>| {
-            (bound.map(|key| InlineArray::from(key.as_bytes())), Bound::Unbounded)
-        };
-        let mut range = from(match start {
-            ScanStart::Hash(hash) => Bound::Included(StorageKey::first_of_hash(hash)),
-            ScanStart::After(key) => Bound::Excluded(StorageKey::new(key)),
-        });
-        self.with_engine(|engine| {
-            'jumps: loop {
-                for entry in engine.data.range(range) {
-                    let (storage_key, bytes) = entry.map_err(classify)?;
-                    let entry = Entry::new(&storage_key, &bytes)?;
-                    match visit(entry)? {
-                        Visit::Jump(hash) if hash > entry.hash => {
-                            range = from(Bound::Included(StorageKey::first_of_hash(hash)));
-                            continue 'jumps;
-                        }
-                        Visit::Next | Visit::Jump(_) => {}
-                        Visit::Stop => break,
-                    }
-                }
-                return Ok(());
-            }
-        })
-    }
-
-    /// Applies a batch with its new counters and returns once both are durable.
-    ///
-    /// # Errors
-    /// What befell the engine. Whether the batch took effect is then unknown, and the engine can
-    /// neither be used nor closed any more: the process has to end, see [`Store::abandon`].
+    /// What befell the log. Whether the batch takes effect is then unknown, and nothing can be written
+    /// any more: the process has to end, see [`Store::abandon`].
     pub fn commit(&self, batch: Batch, counters: Counters) -> Result<(), StoreError> {
-        self.with_engine(|engine| engine.commit(batch.changes, counters))
+        self.append(batch, counters, self.shared.fsync == Fsync::Always)
+    }
+
+    /// As [`Store::commit`], and the batch is on the disk, with all before it, however the store was
+    /// told to make writes durable.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn commit_synced(&self, batch: Batch, counters: Counters) -> Result<(), StoreError> {
+        self.append(batch, counters, true)
     }
 
     /// The counters as they were last committed.
-    ///
-    /// # Errors
-    /// As [`Store::get`].
-    pub fn counters(&self) -> Result<Counters, StoreError> {
-        self.with_engine(Engine::counters)
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        lock(&self.shared.log).counters
     }
 
     /// Stores the installed layout's record durably.
     ///
     /// # Errors
-    /// What befell the engine.
+    /// As [`Store::commit`].
     pub fn put_layout(&self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.with_engine(|engine| {
-            engine.layout.insert(LAYOUT_KEY, sealed(bytes)).map_err(classify)?;
-            engine.flush()
-        })
+        let mut batch = Batch::default();
+        batch.put_layout(bytes);
+        self.append(batch, self.counters(), true)
     }
 
     /// The installed layout's record, where there is one.
@@ -259,53 +242,120 @@ impl Store {
     /// # Errors
     /// As [`Store::get`].
     pub fn layout(&self) -> Result<Option<Vec<u8>>, StoreError> {
-        self.with_engine(|engine| {
-            let bytes = engine.layout.get(LAYOUT_KEY).map_err(classify)?;
-            bytes.map(|bytes| unsealed(&bytes).map(<[u8]>::to_vec)).transpose()
-        })
+        let memtables = self.shared.memtables.load();
+        match memtables.newest_first().find_map(|memtable| memtable.layout()) {
+            Some(layout) => Ok(Some(layout.to_vec())),
+            None => self.with_engine(Engine::layout),
+        }
     }
 
-    /// Starts the engine anew from what is durable, after a read has met damage, and gives the
-    /// counters that it finds. It must not be called after a [`Store::commit`] that failed: the
-    /// engine then waits for ever for its own flush to finish.
+    /// Starts the engine anew from what is durable, after a read has met damage. It must not be called
+    /// after a commit that failed.
     ///
     /// # Errors
     /// What befell it; the store is then out of order until the next try.
-    pub fn reopen(&self) -> Result<Counters, StoreError> {
-        let [mut writer, mut reader] = [WRITER, READER].map(|slot| lock(&self.shared.slots[slot]));
+    pub fn reopen(&self) -> Result<(), StoreError> {
+        let mut slots = self.shared.slots.each_ref().map(lock);
         // The engine locks its directory, so the old one must be gone before the new one starts.
-        (*writer, *reader) = (None, None);
+        slots.iter_mut().for_each(|slot| **slot = None);
         let engine = Engine::open(&self.shared.directory)?;
-        let counters = engine.counters()?;
-        (*writer, *reader) = (Some(engine.clone()), Some(engine));
+        slots.iter_mut().for_each(|slot| **slot = Some(engine.clone()));
         self.shared.stopped.store(false, Ordering::Release);
-        Ok(counters)
+        Ok(())
+    }
+
+    /// Closes the store in order: the engine takes over all that is in the redo log, so that the next
+    /// start finds that empty. Where that fails, the next start finds it in the log.
+    ///
+    /// # Errors
+    /// Why the engine has not got everything.
+    pub fn close(mut self) -> Result<(), StoreError> {
+        // This thread goes on with what the others leave.
+        self.background = None;
+        self.shared.checkpoint()?;
+        self.shared.freeze(&mut lock(&self.shared.log).log)?;
+        self.shared.checkpoint()
     }
 
     /// Gives the store up without closing it, after a commit that failed.
     pub fn abandon(self) {
-        // Closing would flush, and the engine waits for ever for the flush that failed.
+        // Closing would flush, and the engine waits for ever for a flush that failed.
         std::mem::forget(self);
+    }
+
+    fn append(&self, batch: Batch, counters: Counters, sync: bool) -> Result<(), StoreError> {
+        if self.shared.failed.load(Ordering::Acquire) {
+            return Err(StoreError::OutOfOrder);
+        }
+        let mut log = lock(&self.shared.log);
+        let (frame, changes) = batch.finish(counters);
+        let frame = log.log.append(frame, sync)?;
+        log.counters = counters;
+        log.written_at = Instant::now();
+        self.shared.memtables.load().active.insert(&frame, changes, counters);
+        if log.log.length() >= SEGMENT_BYTES {
+            self.freeze(&mut log.log)?;
+        }
+        Ok(())
+    }
+
+    /// Freezes the active memtable, and waits until that is possible where it has grown too long.
+    fn freeze(&self, log: &mut RedoLog) -> Result<(), StoreError> {
+        let Some(background) = &self.background else { return Ok(()) };
+        while log.length() >= SEGMENT_BYTES_MAX
+            && self.shared.memtables.load().frozen.is_some()
+            && !self.shared.failed.load(Ordering::Acquire)
+        {
+            // It is told after every try, so this ends where the tries fail.
+            let _ = background.done.recv();
+        }
+        self.shared.freeze(log)?;
+        background.wake();
+        Ok(())
     }
 
     fn with_engine<T>(
         &self,
         use_engine: impl FnOnce(&Engine) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let engine = lock(&self.shared.slots[self.slot]);
+        self.shared.with_engine(self.slot, use_engine)
+    }
+
+    fn is_struck(&self, key: &StorageKey) -> bool {
+        self.shared.has_strikes.load(Ordering::Acquire)
+            && lock(&self.shared.strikes).get(key).is_some_and(|strikes| *strikes >= STRIKES_MAX)
+    }
+
+    fn strike(&self, key: &StorageKey) {
+        let mut strikes = lock(&self.shared.strikes);
+        if strikes.len() >= STRUCK_KEYS_MAX {
+            strikes.clear();
+        }
+        *strikes.entry(key.clone()).or_default() += 1;
+        self.shared.has_strikes.store(true, Ordering::Release);
+    }
+}
+
+impl Shared {
+    fn redo_directory(&self) -> PathBuf {
+        self.directory.join(REDO_DIRECTORY)
+    }
+
+    fn with_engine<T>(
+        &self,
+        slot: usize,
+        use_engine: impl FnOnce(&Engine) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let engine = lock(&self.slots[slot]);
         let engine = engine.as_ref().ok_or(StoreError::OutOfOrder)?;
-        if self.shared.stopped.load(Ordering::Acquire) {
+        if self.stopped.load(Ordering::Acquire) {
             return Err(StoreError::OutOfOrder);
         }
         let result = use_engine(engine);
         if matches!(&result, Err(StoreError::Damaged(_) | StoreError::Engine(_))) {
-            self.shared.stopped.store(true, Ordering::Release);
+            self.stopped.store(true, Ordering::Release);
         }
         result
-    }
-
-    fn strikes(&self) -> MutexGuard<'_, HashMap<StorageKey, u8>> {
-        lock(&self.shared.strikes)
     }
 }
 

@@ -14,6 +14,8 @@
 use kv_protocol::reply::Record;
 use kv_protocol::version::Version;
 
+use super::key::MARK_DATA;
+
 const FORMAT: u8 = 1;
 const FLAGS_NONE: u8 = 0;
 const FLAGS_TOMBSTONE: u8 = 1;
@@ -51,32 +53,32 @@ impl Stored<Vec<u8>> {
     }
 }
 
-/// Lays out a record; one without a value is a tombstone.
-#[must_use]
-pub fn encode(storage_key: &[u8], version: Version, value: Option<&[u8]>) -> Vec<u8> {
+/// Appends the record of a key, given as its hash and itself, to `bytes`; one without a value is a
+/// tombstone.
+pub fn append(bytes: &mut Vec<u8>, key: (u64, &str), version: Version, value: Option<&[u8]>) {
     let flags = if value.is_some() { FLAGS_NONE } else { FLAGS_TOMBSTONE };
     let value = value.unwrap_or_default();
-    let mut bytes = Vec::with_capacity(HEADER_BYTES + value.len());
+    bytes.reserve(HEADER_BYTES + value.len());
+    let start = bytes.len();
     bytes.extend_from_slice(&[FORMAT, flags]);
     bytes.extend_from_slice(&version.epoch.to_le_bytes());
     bytes.extend_from_slice(&version.sequence.to_le_bytes());
-    let checksum = checksum(storage_key, &bytes, value);
+    let checksum = checksum(key, &bytes[start..], value);
     bytes.extend_from_slice(&checksum.to_le_bytes());
     bytes.extend_from_slice(value);
-    bytes
 }
 
 /// Reads a record and verifies it.
 ///
 /// # Errors
-/// [`Damage`] where the bytes are not what [`encode`] made for this storage key.
-pub fn decode<'a>(storage_key: &[u8], bytes: &'a [u8]) -> Result<Stored<&'a [u8]>, Damage> {
+/// [`Damage`] where the bytes are not what [`append`] made for this key.
+pub fn decode<'a>(key: (u64, &str), bytes: &'a [u8]) -> Result<Stored<&'a [u8]>, Damage> {
     let header_and_value = bytes.split_first_chunk::<HEADER_BYTES>();
     let Some((header, value)) = header_and_value else {
         return Err(Damage(format!("it has {} bytes, fewer than its header", bytes.len())));
     };
     let (checked, stored_checksum) = header.split_at(CHECKED_BYTES);
-    let actual = checksum(storage_key, checked, value);
+    let actual = checksum(key, checked, value);
     if stored_checksum != actual.to_le_bytes() {
         return Err(Damage("its checksum does not match its content".into()));
     }
@@ -106,9 +108,11 @@ pub fn value_bytes(bytes: &[u8]) -> Option<u64> {
     (!is_tombstone).then(|| bytes.len().saturating_sub(HEADER_BYTES) as u64)
 }
 
-fn checksum(storage_key: &[u8], checked: &[u8], value: &[u8]) -> u32 {
+fn checksum((hash, text): (u64, &str), checked: &[u8], value: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
-    hasher.update(storage_key);
+    let [a, b, c, d, e, f, g, h] = hash.to_be_bytes();
+    hasher.update(&[MARK_DATA, a, b, c, d, e, f, g, h]);
+    hasher.update(text.as_bytes());
     hasher.update(checked);
     hasher.update(value);
     hasher.finalize()
@@ -117,17 +121,27 @@ fn checksum(storage_key: &[u8], checked: &[u8], value: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::StorageKey;
     use proptest::prelude::*;
+
+    const KEY: (u64, &str) = (7, "key");
+
+    fn encode(key: (u64, &str), version: Version, value: Option<&[u8]>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        append(&mut bytes, key, version, value);
+        bytes
+    }
 
     #[test]
     fn the_layout_on_disk_is_pinned() {
+        let key = StorageKey::new("k");
         for (flags, value) in [(0, Some(&b"v"[..])), (1, None)] {
-            let bytes = encode(b"k", Version { epoch: 1, sequence: 2 }, value);
+            let bytes = encode(key.parts(), Version { epoch: 1, sequence: 2 }, value);
             let expected_head = [1, flags, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0];
             assert_eq!(bytes[..CHECKED_BYTES], expected_head);
             assert_eq!(bytes[HEADER_BYTES..], *value.unwrap_or_default());
             assert_eq!(value_bytes(&bytes), value.map(|it| it.len() as u64));
-            let mut checked = b"k".to_vec();
+            let mut checked = key.to_bytes();
             checked.extend_from_slice(&expected_head);
             checked.extend_from_slice(value.unwrap_or_default());
             assert_eq!(bytes[CHECKED_BYTES..HEADER_BYTES], crc32fast::hash(&checked).to_le_bytes());
@@ -136,27 +150,28 @@ mod tests {
 
     proptest! {
         #[test]
-        fn records_round_trip(key: Vec<u8>, value: Option<Vec<u8>>, epoch: u64, sequence: u64) {
+        fn records_round_trip(hash: u64, text: String, value: Option<Vec<u8>>, epoch: u64, sequence: u64) {
             let version = Version { epoch, sequence };
-            let bytes = encode(&key, version, value.as_deref());
-            let stored = decode(&key, &bytes).unwrap();
+            let bytes = encode((hash, &text), version, value.as_deref());
+            let stored = decode((hash, &text), &bytes).unwrap();
             prop_assert_eq!(stored, Stored { version, value: value.as_deref() });
         }
 
         #[test]
         fn every_flipped_bit_is_found(value: Option<Vec<u8>>, at: prop::sample::Index, bit in 0_u8..8) {
-            let mut bytes = encode(b"key", Version { epoch: 1, sequence: 1 }, value.as_deref());
+            let mut bytes = encode(KEY, Version { epoch: 1, sequence: 1 }, value.as_deref());
             let at = at.index(bytes.len());
             bytes[at] ^= 1 << bit;
-            prop_assert!(decode(b"key", &bytes).is_err());
+            prop_assert!(decode(KEY, &bytes).is_err());
         }
 
         #[test]
         fn truncated_misplaced_and_foreign_bytes_are_found(value: Vec<u8>, cut: prop::sample::Index, noise: Vec<u8>) {
-            let bytes = encode(b"key", Version { epoch: 1, sequence: 1 }, Some(&value));
-            prop_assert!(decode(b"key", &bytes[..cut.index(bytes.len())]).is_err());
-            prop_assert!(decode(b"other", &bytes).is_err());
-            prop_assert!(decode(b"key", &noise).is_err());
+            let bytes = encode(KEY, Version { epoch: 1, sequence: 1 }, Some(&value));
+            prop_assert!(decode(KEY, &bytes[..cut.index(bytes.len())]).is_err());
+            prop_assert!(decode((7, "other"), &bytes).is_err());
+            prop_assert!(decode((8, "key"), &bytes).is_err());
+            prop_assert!(decode(KEY, &noise).is_err());
         }
     }
 }

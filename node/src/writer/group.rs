@@ -10,7 +10,7 @@ use crate::guard::Admitted;
 use crate::reader::{self, ReplyBudget};
 use crate::refusals::outcome_unknown;
 use crate::staging::Staging;
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 
 /// What a job will be answered once the group is durable.
 enum Staged {
@@ -108,7 +108,9 @@ impl Writer {
         }
         failpoints::pass("node::commit::before");
         let (batch, counters) = staging.into_batch();
-        let committed = self.commit(batch, counters);
+        // The node that a record is copied from may remove it soon, so the copy must be on the disk.
+        let commit = if has_copies { Store::commit_synced } else { Store::commit };
+        let committed = self.commit_by(commit, batch, counters);
         failpoints::pass("node::commit::after");
         if has_copies {
             failpoints::pass("node::copy::after-commit");

@@ -101,9 +101,7 @@ impl Writer {
     /// Prepares the writer for the node with this `uuid`. It publishes its counters in `gauges`,
     /// and the node's rights, when it installs a layout, in `guard`. What the layout that is in
     /// `guard` already asks for, it does here.
-    ///
-    /// # Errors
-    /// Where the counters cannot be read.
+    #[must_use]
     pub fn new(
         uuid: Uuid,
         store: Store,
@@ -112,8 +110,8 @@ impl Writer {
         disk: Disk,
         finished: flume::Sender<Finished>,
         wake: Wake,
-    ) -> Result<Self, StoreError> {
-        let counters = store.counters()?;
+    ) -> Self {
+        let counters = store.counters();
         let mut writer = Self {
             uuid,
             store,
@@ -133,7 +131,7 @@ impl Writer {
             writer.settle_in();
         }
         writer.publish_counters();
-        Ok(writer)
+        writer
     }
 
     /// Works until every sender of `work` is gone and all of it is done, or until the engine fails
@@ -144,7 +142,7 @@ impl Writer {
             let first = match self.next_work(work) {
                 Next::Work(first) => first,
                 Next::Again => continue,
-                Next::End => return Some(self.counters),
+                Next::End => break,
             };
             let mut group = Vec::new();
             let mut size = Size::default();
@@ -169,8 +167,20 @@ impl Writer {
             }
             self.carry_out(group);
         }
-        self.store.abandon();
-        None
+        if self.has_failed {
+            self.store.abandon();
+            return None;
+        }
+        let counters = self.counters;
+        match self.store.close() {
+            Ok(()) => Some(counters),
+            Err(error) => {
+                error!(
+                    "the store could not be closed: {error}; the next start finds what is left in its log"
+                );
+                None
+            }
+        }
     }
 
     /// Waits for something to do. Where nothing is asked for, or much has been, something is done in
@@ -197,11 +207,21 @@ impl Writer {
 
     /// Makes changes durable, with the counters after them.
     fn commit(&mut self, batch: Batch, counters: Counters) -> Result<(), StoreError> {
+        self.commit_by(Store::commit, batch, counters)
+    }
+
+    /// Makes changes durable as `commit` does it.
+    fn commit_by(
+        &mut self,
+        commit: fn(&Store, Batch, Counters) -> Result<(), StoreError>,
+        batch: Batch,
+        counters: Counters,
+    ) -> Result<(), StoreError> {
         if self.has_failed {
             return Err(StoreError::OutOfOrder);
         }
         self.repair();
-        match self.store.commit(batch, counters) {
+        match commit(&self.store, batch, counters) {
             Ok(()) => {
                 self.counters = counters;
                 self.publish_counters();
@@ -223,11 +243,7 @@ impl Writer {
         }
         warn!("a damaged page was met: starting the storage engine anew");
         match self.store.reopen() {
-            Ok(counters) => {
-                self.repair_failed_at = None;
-                self.counters = counters;
-                self.publish_counters();
-            }
+            Ok(()) => self.repair_failed_at = None,
             Err(error) => {
                 self.repair_failed_at = Some(Instant::now());
                 error!("the storage engine does not start: {error}");

@@ -13,7 +13,7 @@ use kv_protocol::version::Version;
 use kvnode::disk::Disk;
 use kvnode::guard::{Guard, Installed};
 use kvnode::installed_record;
-use kvnode::store::{Counters, Store, StoreError};
+use kvnode::store::{Counters, Fsync, Store, StoreError};
 use kvnode::wake::Wake;
 use kvnode::writer::{Finished, Gauges, Job, Work, Writer};
 use tokio::sync::oneshot;
@@ -41,7 +41,7 @@ impl Harness {
         installed: Option<Installed>,
         disk_reserve_bytes: u64,
     ) -> Self {
-        let store = Store::open(&directory.path().join("store")).unwrap();
+        let store = Store::open(&directory.path().join("store"), Fsync::Always).unwrap();
         let stored = store.layout().unwrap();
         let stored = stored.map(|it| installed_record::decode(&it, uuid(node)).unwrap());
         let guard = Guard::new(uuid(node), stored.or(installed));
@@ -60,8 +60,7 @@ impl Harness {
             disk,
             finished_sender,
             wake,
-        )
-        .unwrap();
+        );
         let thread = Some(std::thread::spawn(move || writer.run(&receiver)));
         Self { node, directory, work: Some(work), finished, gauges, guard, thread }
     }

@@ -1,0 +1,161 @@
+//! Giving the engine what is in the redo log, in the background.
+//!
+//! When the log's segment is long enough, or nobody has written for a while, the active memtable is
+//! frozen and the log goes on with another segment. A thread then has the engine take the frozen
+//! memtable over, with one flush for all of it, and removes the segment. The thread also syncs what
+//! writes did not wait for.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tracing::error;
+
+use super::memtable::{Memtable, Memtables};
+use super::redo::RedoLog;
+use super::{CHECKPOINTER, Fsync, Shared, StoreError, lock};
+use crate::failpoints;
+
+/// The engine takes over what is in a segment when the segment has this many bytes. More would save
+/// work where keys are written again and again, and cost memory and time at the start.
+pub(super) const SEGMENT_BYTES: u64 = 64 << 20;
+/// Writes wait for the engine where the segment has grown to this many bytes meanwhile.
+pub(super) const SEGMENT_BYTES_MAX: u64 = 4 * SEGMENT_BYTES;
+/// The engine takes over what there is when nobody has written for this long.
+const IDLE_MIN: Duration = Duration::from_secs(3);
+/// How often that is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// A checkpoint that met damage so often in succession is not tried again.
+const FAILURES_MAX: u32 = 8;
+/// How often writes that do not wait for the disk are synced to it.
+const SYNC_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The threads that work for a store in the background; they end when this is dropped.
+pub(super) struct Background {
+    /// One that is told when there is a frozen memtable, and one that only tells, by its end, that
+    /// the threads shall end.
+    channels: Option<(flume::Sender<()>, flume::Sender<()>)>,
+    /// Told when the engine has taken one over.
+    pub(super) done: flume::Receiver<()>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Background {
+    pub(super) fn start(shared: &Arc<Shared>) -> std::io::Result<Self> {
+        let (frozen, frozen_receiver) = flume::bounded(1);
+        let (done_sender, done) = flume::bounded(1);
+        let (running, ended) = flume::bounded(0);
+        let mut threads = Vec::new();
+        let checkpointing = Arc::clone(shared);
+        threads.push(std::thread::Builder::new().name("checkpoint".into()).spawn(move || {
+            checkpointing.keep_checkpointing(&frozen_receiver, &done_sender);
+        })?);
+        if shared.fsync == Fsync::EverySecond {
+            let syncing = Arc::clone(shared);
+            let sync = move || syncing.keep_syncing(&ended);
+            threads.push(std::thread::Builder::new().name("sync".into()).spawn(sync)?);
+        }
+        Ok(Self { channels: Some((frozen, running)), done, threads })
+    }
+
+    /// Has the frozen memtable taken over.
+    pub(super) fn wake(&self) {
+        if let Some((frozen, _)) = &self.channels {
+            // Where it was told and has not looked yet, it will find this one as well.
+            let _ = frozen.try_send(());
+        }
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.channels = None;
+        for thread in self.threads.drain(..) {
+            // Its panic has been printed, and there is nobody else to tell.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn keep_checkpointing(&self, frozen: &flume::Receiver<()>, done: &flume::Sender<()>) {
+        let mut failures = 0;
+        loop {
+            let is_woken = match frozen.recv_timeout(LOOK_INTERVAL) {
+                Ok(()) => true,
+                Err(flume::RecvTimeoutError::Timeout) => false,
+                Err(flume::RecvTimeoutError::Disconnected) => return,
+            };
+            let result = if is_woken { Ok(()) } else { self.freeze_idle() };
+            match result.and_then(|()| self.checkpoint()) {
+                Ok(()) => failures = 0,
+                // Where a reader has met damage, the engine is started anew, and then this is tried again.
+                Err(StoreError::Damaged(_) | StoreError::OutOfOrder) if failures < FAILURES_MAX => {
+                    failures += 1;
+                }
+                Err(error) => {
+                    error!(
+                        "what is in the redo log could not be given to the engine: {error}; nothing is lost, and the node ends"
+                    );
+                    self.failed.store(true, Ordering::Release);
+                }
+            }
+            let _ = done.try_send(());
+        }
+    }
+
+    fn keep_syncing(&self, ended: &flume::Receiver<()>) {
+        while ended.recv_timeout(SYNC_INTERVAL) == Err(flume::RecvTimeoutError::Timeout) {
+            let Some(unsynced) = lock(&self.log).log.unsynced() else { continue };
+            // Writes go on meanwhile.
+            match unsynced.sync() {
+                Ok(()) => lock(&self.log).log.synced(&unsynced),
+                Err(error) => {
+                    error!("the redo log could not be synced to the disk: {error}; the node ends");
+                    self.failed.store(true, Ordering::Release);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn freeze_idle(&self) -> Result<(), StoreError> {
+        let mut log = lock(&self.log);
+        if log.written_at.elapsed() < IDLE_MIN || self.memtables.load().active.is_empty() {
+            return Ok(());
+        }
+        self.freeze(&mut log.log)
+    }
+
+    /// Freezes the active memtable, where none is frozen, and begins another segment.
+    pub(super) fn freeze(&self, log: &mut RedoLog) -> Result<(), StoreError> {
+        let memtables = self.memtables.load_full();
+        if memtables.frozen.is_some() || self.failed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let segment = log.rotate()?;
+        let frozen = Some((segment, Arc::clone(&memtables.active)));
+        self.memtables.store(Arc::new(Memtables { active: Arc::default(), frozen }));
+        Ok(())
+    }
+
+    /// Has the engine take over the frozen memtable, where there is one.
+    pub(super) fn checkpoint(&self) -> Result<(), StoreError> {
+        let Some((segment, frozen)) = self.memtables.load().frozen.clone() else { return Ok(()) };
+        if self.failed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.take_over(&frozen, segment)?;
+        failpoints::pass("node::checkpoint::after-flush");
+        self.memtables.rcu(|it| Memtables { active: Arc::clone(&it.active), frozen: None });
+        RedoLog::remove_through(&self.redo_directory(), segment)?;
+        failpoints::pass("node::checkpoint::after-remove");
+        Ok(())
+    }
+
+    fn take_over(&self, frozen: &Memtable, segment: u64) -> Result<(), StoreError> {
+        failpoints::pass("node::checkpoint::before-flush");
+        self.with_engine(CHECKPOINTER, |engine| engine.checkpoint(frozen, segment))
+    }
+}
