@@ -12,6 +12,7 @@
 //! | `rebalance` | nodes come and go and strategies change while every key stays where it can be found |
 //! | `consul_outages` | a Consul that is absent, failing or empty costs no data and confuses nobody |
 //! | `bad_input` | whatever comes in, the answer is a clear error, and everything else goes on |
+//! | `bench_command` | `kvclient bench` measures what it says |
 //! | `cli` | the command line teaches, and keeps data, words and exit codes apart |
 //! | `dev` | `kvnode dev` is a whole cluster with one command |
 //! | `faults` | whatever fails at the same time, every key stays linearizable and comes back |
@@ -25,6 +26,7 @@ mod guests;
 mod harness;
 
 mod bad_input;
+mod bench_command;
 mod cli;
 mod consul_outages;
 mod dev;

@@ -14,6 +14,8 @@ use kv_protocol::version::Version;
 use kvclient::limits::{TIMEOUT_DEFAULT, TIMEOUT_MAX};
 use kvclient::strategy::StrategySource;
 
+use crate::bench;
+
 const EXAMPLES: &str = "\
 Examples:
   kvclient put greeting hello            store a value
@@ -25,6 +27,7 @@ Examples:
   kvclient add-node                      add a node, and move its share to it
   kvclient remove-node node-1            move its share away, and stop it
   kvclient migrate --to consistent-hash  place everything by another strategy
+  kvclient bench --workload a            measure the cluster
   kvclient --strategy consistent-hash put a b
                                          start a new cluster with another strategy
 
@@ -185,6 +188,16 @@ Examples:
     },
     /// Check that every key is stored where it belongs, and nowhere else
     Fsck,
+    /// Measure the cluster: throughput and latencies of a workload
+    #[command(after_help = "\
+It stores the records first, under keys of their own, and leaves them there. Ctrl-C ends the measuring
+early, and what was measured is printed.
+
+Examples:
+  kvclient bench --workload get --threads 50
+  kvclient bench --workload a --keys 1000000 --duration 60 --warm-up 5 --output json
+  kvclient bench --workload put --value-size 4096 --depth 1 --operations 10000 --no-load")]
+    Bench(bench::Arguments),
     /// Create a new cluster's layout explicitly, of all nodes that are registered
     ///
     /// The first client of a new cluster does this by itself; `init` is for those who want other
@@ -393,7 +406,7 @@ pub(crate) struct Init {
     pub(crate) strategy_config: String,
 }
 
-fn seconds(text: &str) -> Result<Seconds, String> {
+pub(crate) fn seconds(text: &str) -> Result<Seconds, String> {
     text.parse()
         .ok()
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())

@@ -1,5 +1,6 @@
 //! `kvclient`, the command line of the store. It parses, logs, runs and exits; `commands` decide.
 
+mod bench;
 mod cli;
 mod commands;
 mod exit;

@@ -12,6 +12,18 @@ use crate::output;
 /// How often the bar is drawn while nothing comes.
 const TICK: Duration = Duration::from_millis(200);
 
+/// A line that is drawn again and again from `template`, on standard error and only where that is a
+/// terminal. `total` is how far it goes where that is known.
+pub(crate) fn ticking(template: &str, total: Option<u64>) -> ProgressBar {
+    let bar = total.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
+    let bar = match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    };
+    bar.enable_steady_tick(TICK);
+    bar
+}
+
 /// How far a command is.
 pub(crate) struct Progress {
     /// Draws on standard error, and only where that is a terminal.
@@ -35,18 +47,11 @@ pub(crate) struct Summary {
 impl Progress {
     /// Begins. `bytes_total` is the size of the whole where it is known.
     pub(crate) fn begin(bytes_total: Option<u64>) -> Self {
-        let (bar, template) = match bytes_total {
-            Some(total) => (
-                ProgressBar::new(total),
-                "{wide_bar} {bytes}/{total_bytes} {msg} records, {eta} left",
-            ),
-            None => (ProgressBar::new_spinner(), "{spinner} {bytes} {msg} records, {elapsed}"),
+        let template = match bytes_total {
+            Some(_) => "{wide_bar} {bytes}/{total_bytes} {msg} records, {eta} left",
+            None => "{spinner} {bytes} {msg} records, {elapsed}",
         };
-        let bar = match ProgressStyle::with_template(template) {
-            Ok(style) => bar.with_style(style),
-            Err(_) => bar,
-        };
-        bar.enable_steady_tick(TICK);
+        let bar = ticking(template, bytes_total);
         Self { bar, began: Instant::now(), records: 0, bytes: 0 }
     }
 

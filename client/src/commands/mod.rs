@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod add_node;
+mod bench;
 mod completions;
 mod delete;
 mod export;
@@ -51,6 +52,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Plan { change } => plan::run(&session, change).await,
         Command::Rebalance { action } => rebalance::run(&session, action).await,
         Command::Fsck => fsck::run(&session).await,
+        Command::Bench(arguments) => bench::run(&session, arguments).await,
         Command::Init(arguments) => init::run(&session, arguments).await,
         Command::Completions { shell } => completions::run(shell),
     }

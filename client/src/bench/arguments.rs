@@ -1,0 +1,71 @@
+//! What can be asked for on the command line.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use kv_protocol::limits::VALUE_BYTES_MAX_CEILING;
+
+use super::plan::{DEPTH_MAX, KEYS_MAX, THREADS_MAX};
+use super::workload::Workload;
+use crate::cli::{Seconds, seconds};
+
+/// How the keys of operations are drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Distribution {
+    /// A few keys are drawn most of the time
+    Zipfian,
+    /// Every key is as likely as any other
+    Uniform,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Arguments {
+    /// What to do: only puts, only gets, or one of YCSB's core workloads
+    #[arg(long, value_enum)]
+    pub(crate) workload: Workload,
+    /// How many records there are
+    #[arg(long, value_name = "N", default_value_t = 100_000,
+          value_parser = clap::value_parser!(u64).range(1..=KEYS_MAX))]
+    pub(crate) keys: u64,
+    /// The length of the values in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 100,
+          value_parser = clap::value_parser!(u64).range(..=VALUE_BYTES_MAX_CEILING as u64))]
+    pub(crate) value_size: u64,
+    /// How many workers there are; they share one client
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u64).range(1..=THREADS_MAX))]
+    pub(crate) threads: u64,
+    /// How many operations each worker has under way
+    #[arg(long, value_name = "N", default_value_t = 16,
+          value_parser = clap::value_parser!(u64).range(1..=DEPTH_MAX))]
+    pub(crate) depth: u64,
+    /// Measure this many operations [default: as many as fit into the duration]
+    #[arg(long, value_name = "N", conflicts_with = "duration",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) operations: Option<u64>,
+    /// Measure for this long [default: 10]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) duration: Option<Seconds>,
+    /// Do the same for this long before anything is measured
+    #[arg(long, value_name = "SECONDS", value_parser = seconds_or_none)]
+    pub(crate) warm_up: Option<Seconds>,
+    /// How keys are drawn [default: uniform for put and get, zipfian otherwise]
+    #[arg(long, value_enum)]
+    pub(crate) distribution: Option<Distribution>,
+    /// What the random numbers start from: the same seed draws the same operations
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// What the keys start with
+    #[arg(long, value_name = "TEXT", default_value = "bench-")]
+    pub(crate) prefix: String,
+    /// Store the records first [default]
+    #[arg(long, overrides_with = "no_load")]
+    pub(crate) load: bool,
+    /// Do not store the records first: they are there
+    #[arg(long, overrides_with = "load")]
+    pub(crate) no_load: bool,
+}
+
+fn seconds_or_none(text: &str) -> Result<Seconds, String> {
+    if text == "0" { Ok(Seconds(Duration::ZERO)) } else { seconds(text) }
+}
