@@ -4,7 +4,6 @@
 //! from the store, unless a key is being written at that moment: then the read follows the write
 //! through the writer, so that nobody is shown a value that a crash could take back.
 
-use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,17 +13,19 @@ use arc_swap::ArcSwap;
 use kv_protocol::frame::Envelope;
 use kv_protocol::partition::key_hash;
 use kv_protocol::refusal::{ErrorCode, Refusal};
-use kv_protocol::reply::{Content, InstalledLayout, NodeStatus, Reply};
+use kv_protocol::reply::{Content, InstalledLayout, NodeStatus, Outcome, Reply};
 use kv_protocol::request::{Command, Digest, Operation, Request, RequestId, Side, Style};
+use nohash_hasher::IntMap;
 use tokio::sync::Notify;
 
+use crate::cache::RecordCache;
 use crate::disk::Disk;
 use crate::guard::{Admitted, Guard, Installed};
 use crate::identity::Identity;
 use crate::reader::{self, ReplyBudget};
 use crate::refusals::shutting_down;
 use crate::staging;
-use crate::store::Store;
+use crate::store::{StorageKey, Store};
 use crate::writer::{Finished, Gauges, Job, Size, Work};
 
 /// The most requests that wait for the writer.
@@ -69,11 +70,12 @@ pub struct Resources {
 pub struct Handler<P> {
     resources: Resources,
     started_at: Instant,
-    pending: HashMap<u64, Pending<P>>,
+    pending: IntMap<u64, Pending<P>>,
     pending_bytes: usize,
     ticket_next: u64,
     /// How many pending jobs write to a key with this hash.
-    writing: HashMap<u64, u32>,
+    writing: IntMap<u64, u32>,
+    cache: RecordCache,
     progress_at: Instant,
 }
 
@@ -90,13 +92,15 @@ impl<P> Handler<P> {
     /// A handler without pending requests.
     #[must_use]
     pub fn new(resources: Resources) -> Self {
+        let cache = RecordCache::new(resources.guard.load_full());
         Self {
+            cache,
             resources,
             started_at: Instant::now(),
-            pending: HashMap::new(),
+            pending: IntMap::default(),
             pending_bytes: 0,
             ticket_next: 0,
-            writing: HashMap::new(),
+            writing: IntMap::default(),
             progress_at: Instant::now(),
         }
     }
@@ -167,6 +171,7 @@ impl<P> Handler<P> {
             if guard.is_behind(&request.context) {
                 self.resources.layout_wanted.notify_one();
             }
+            self.cache.follow(&guard);
             let content = match (&request.command, guard.admit(&request.context)) {
                 (Command::Status, _) => Some(Content::Status(Box::new(self.status(&guard)))),
                 (_, Err(refusal)) => Some(Content::Refused(refusal)),
@@ -183,11 +188,10 @@ impl<P> Handler<P> {
     }
 
     /// Answers a read of what is durable; none where the writer has to be asked.
-    fn answer_at_once(&self, admitted: Admitted<'_>, command: &Command<'_>) -> Option<Content> {
-        let store = &self.resources.store;
+    fn answer_at_once(&mut self, admitted: Admitted<'_>, command: &Command<'_>) -> Option<Content> {
         let content = match command {
             Command::One(operation) if self.is_settled(operation) => {
-                match staging::read(admitted, store, operation.key()) {
+                match self.read(admitted, operation.key()) {
                     Ok(done) => Content::One { key: operation.key().to_owned(), done },
                     Err(refusal) => Content::Refused(refusal),
                 }
@@ -195,21 +199,36 @@ impl<P> Handler<P> {
             Command::Batch(operations) if operations.iter().all(|it| self.is_settled(it)) => {
                 let mut budget = ReplyBudget::default();
                 let read = |it: &Operation<'_>| {
-                    budget.carry_out(it.borrowed(), |it| staging::read(admitted, store, it.key()))
+                    budget.carry_out(it.borrowed(), |it| self.read(admitted, it.key()))
                 };
                 Content::Batch(operations.iter().map(read).collect())
             }
             command if self.can_be_read(command) => {
+                let store = &self.resources.store;
                 reader::answer(store, admitted, command).unwrap_or_else(Content::Refused)
             }
             _ => return None,
         };
-        if store.has_stopped() {
+        if self.resources.store.has_stopped() {
             // The writer starts the engine anew, and what it finds then is the better answer.
             let _ = self.resources.work.try_send(Work::Repair);
             return None;
         }
         Some(content)
+    }
+
+    /// Reads a key that is not being written.
+    fn read(&mut self, admitted: Admitted<'_>, key: &str) -> Outcome {
+        staging::read(admitted, key, || {
+            if let Some(record) = self.cache.get(key) {
+                return Ok(Some(record));
+            }
+            let record = self.resources.store.get(&StorageKey::new(key))?;
+            if let Some(record) = &record {
+                self.cache.remember(key, record);
+            }
+            Ok(record)
+        })
     }
 
     /// Whether `command` reads many keys of which none is being written.
@@ -257,6 +276,7 @@ impl<P> Handler<P> {
         }
         for hash in &written {
             *self.writing.entry(*hash).or_default() += 1;
+            self.cache.forget(*hash);
         }
         self.pending_bytes += bytes;
         let pending = Pending { peer, id: request.id, style: request.style, bytes, written };

@@ -8,7 +8,8 @@
 //! What a request passes, from the socket to the disk and back:
 //!
 //! - [`server`]: the ROUTER socket and the serving loop (the only file that names ZeroMQ);
-//! - [`handler`]: what is answered at once, and what goes through the writer;
+//! - [`handler`]: what is answered at once, and what goes through the writer; [`cache`] has what was
+//!   read lately;
 //! - [`guard`]: who may do what under which layout; the pure rules are in [`rights`] (what a node is
 //!   to a partition) and [`transition`] (what an operation does to a key);
 //! - [`writer`]: the one thread that changes anything, in groups that share a flush;
@@ -31,6 +32,7 @@
 //! - [`disk`], [`failpoints`], [`refusals`], [`wake`]: small things that several of these share.
 
 pub mod attempts;
+pub mod cache;
 pub mod config;
 pub mod departure;
 pub mod dev;

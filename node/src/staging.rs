@@ -11,6 +11,7 @@ use kv_protocol::refusal::{ErrorCode, Refusal, bad_request};
 use kv_protocol::reply::{Done, Outcome};
 use kv_protocol::request::{Condition, Operation};
 use kv_protocol::version::Version;
+use nohash_hasher::BuildNoHashHasher;
 
 use crate::guard::Admitted;
 use crate::refusals::{from_refused, from_store};
@@ -21,11 +22,13 @@ use crate::transition::{Answer, Change, Current, Step, remove_damaged, transitio
 /// What a group of operations has changed so far.
 pub struct Staging {
     /// The new record of each key that was changed; none where it was removed.
-    changes: HashMap<StorageKey, Option<Stored<Vec<u8>>>>,
+    changes: Changes,
     counters: Counters,
     /// Whether the store accepts new data; deletes go on when its disk is full.
     room: Room,
 }
+
+type Changes = HashMap<StorageKey, Option<Stored<Vec<u8>>>, BuildNoHashHasher<StorageKey>>;
 
 /// Whether the disk has room for more data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +48,7 @@ impl Staging {
     /// Starts a group on top of what is stored.
     #[must_use]
     pub fn new(counters: Counters, room: Room) -> Self {
-        Self { changes: HashMap::new(), counters, room }
+        Self { changes: Changes::default(), counters, room }
     }
 
     /// Whether nothing has been changed.
@@ -83,7 +86,8 @@ impl Staging {
         let next = Version { epoch: admitted.epoch(), sequence: self.counters.sequence + 1 };
         let (step, condition) = step_of(&operation);
         let refuse = |it| from_refused(it, condition, admitted, partition);
-        let stored = match (self.stored(store, &key), &operation) {
+        let is_read = matches!(operation, Operation::Get { .. });
+        let stored = match (self.stored(store, &key, is_read), &operation) {
             (Ok(stored), _) => stored,
             // The one cure of a damaged record is to remove it, so that must be possible.
             (Err(StoreError::Corrupt(_)), Operation::Delete { condition: Condition::None, .. }) => {
@@ -95,7 +99,7 @@ impl Staging {
             }
             (Err(error), _) => return Err(from_store(&error)),
         };
-        let current = current_of(stored.as_ref());
+        let current = stored.as_ref().map_or(Current::Absent, |it| it.current);
         let (answer, change) = transition(right, current, step, next).map_err(refuse)?;
         if matches!(change, Change::Store(_)) {
             self.check_room()?;
@@ -103,12 +107,12 @@ impl Staging {
         if change != Change::Keep {
             self.counters.sequence = next.sequence;
         }
-        let size = stored.as_ref().map(size_of);
+        let size = stored.as_ref().map(|it| it.value_bytes);
         let done = match answer {
             Answer::Stored(version) => Done::Stored { version },
             Answer::Deleted { existed } => Done::Deleted { existed },
             Answer::Read(_) | Answer::Copied { .. } => {
-                Done::Read(stored.and_then(Stored::into_record))
+                Done::Read(stored.and_then(|it| it.record).and_then(Stored::into_record))
             }
         };
         match operation {
@@ -151,7 +155,8 @@ impl Staging {
         let mut copied = 0;
         for (key, &StreamRecord { key: text, version, value }) in added {
             // A key may stand in the stream twice: then the first one counts.
-            let current = current_of(self.changes.get(&key).and_then(Option::as_ref));
+            let before = self.changes.get(&key).and_then(Option::as_ref);
+            let current = current_of(before.map(Stored::borrowed));
             let partition = admitted.installed().partition_of(text);
             let right = admitted.right_to(partition)?;
             let step = Step::Copy { version, is_tombstone: value.is_none() };
@@ -163,14 +168,21 @@ impl Staging {
         Ok(copied)
     }
 
+    /// What the node has of a key, with its value only where that is wanted.
     fn stored(
         &self,
         store: &Store,
         key: &StorageKey,
-    ) -> Result<Option<Stored<Vec<u8>>>, StoreError> {
+        with_value: bool,
+    ) -> Result<Option<Known>, StoreError> {
+        let know = |stored: Stored<&[u8]>| Known {
+            current: current_of(Some(stored)),
+            value_bytes: size_of(stored),
+            record: with_value.then(|| stored.to_owned()),
+        };
         match self.changes.get(key) {
-            Some(change) => Ok(change.clone()),
-            None => store.get(key),
+            Some(change) => Ok(change.as_ref().map(|it| know(it.borrowed()))),
+            None => store.look_up(key, know),
         }
     }
 
@@ -193,7 +205,7 @@ impl Staging {
             self.counters.subtract(text.len(), size);
         }
         if let Some(record) = &record {
-            self.counters.add(text.len(), size_of(record));
+            self.counters.add(text.len(), size_of(record.borrowed()));
         }
         self.changes.insert(key, record);
     }
@@ -228,17 +240,21 @@ pub fn read_stream(records: u32, stream: &[u8]) -> Result<Vec<StreamRecord<'_>>,
     Ok(read)
 }
 
-/// Reads a record of which the node has this: what becomes of a read that changes nothing.
+/// Reads a key, of which `find` finds what the node has: a read that changes nothing.
 ///
 /// # Errors
 /// Why it was refused.
-pub fn read(admitted: Admitted<'_>, store: &Store, key: &str) -> Outcome {
+pub fn read(
+    admitted: Admitted<'_>,
+    key: &str,
+    find: impl FnOnce() -> Result<Option<Stored<Vec<u8>>>, StoreError>,
+) -> Outcome {
     let partition = admitted.installed().partition_of(key);
     let right = admitted.right_to(partition)?;
-    let stored = store.get(&StorageKey::new(key)).map_err(|error| from_store(&error))?;
+    let stored = find().map_err(|error| from_store(&error))?;
     // A read changes nothing, so no version is given.
     let unused = Version { epoch: 0, sequence: 0 };
-    transition(right, current_of(stored.as_ref()), Step::Get, unused)
+    transition(right, current_of(stored.as_ref().map(Stored::borrowed)), Step::Get, unused)
         .map_err(|it| from_refused(it, Condition::None, admitted, partition))?;
     Ok(Done::Read(stored.and_then(Stored::into_record)))
 }
@@ -269,14 +285,23 @@ fn step_of(operation: &Operation<'_>) -> (Step, Condition) {
     }
 }
 
-fn current_of(stored: Option<&Stored<Vec<u8>>>) -> Current {
+/// What the node has of a key.
+struct Known {
+    current: Current,
+    /// The length of the value; none where the record is a tombstone.
+    value_bytes: Option<u64>,
+    /// The record, where it was wanted.
+    record: Option<Stored<Vec<u8>>>,
+}
+
+fn current_of(stored: Option<Stored<&[u8]>>) -> Current {
     match stored {
         None => Current::Absent,
-        Some(Stored { version, value: Some(_) }) => Current::Value(*version),
-        Some(Stored { version, value: None }) => Current::Tombstone(*version),
+        Some(Stored { version, value: Some(_) }) => Current::Value(version),
+        Some(Stored { version, value: None }) => Current::Tombstone(version),
     }
 }
 
-fn size_of(stored: &Stored<Vec<u8>>) -> Option<u64> {
-    stored.value.as_ref().map(|value| value.len() as u64)
+fn size_of(stored: Stored<&[u8]>) -> Option<u64> {
+    stored.value.map(|value| value.len() as u64)
 }

@@ -4,6 +4,8 @@
 //! partition is therefore one contiguous range whatever the number of partitions, and comparisons
 //! end within the first bytes.
 
+use std::hash::{Hash, Hasher};
+
 use kv_protocol::partition::key_hash;
 
 /// What the engine's bookkeeping records start with; they sort before all data.
@@ -14,11 +16,19 @@ pub(super) const MARK_DATA: u8 = 1;
 const HEAD_BYTES: usize = 9;
 
 /// A key with its hash. Storage keys are ordered as their bytes are: by the hash, then by the key.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StorageKey {
     hash: u64,
     text: Box<str>,
 }
+
+impl Hash for StorageKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl nohash_hasher::IsEnabled for StorageKey {}
 
 impl StorageKey {
     /// The storage key of `key`.

@@ -160,23 +160,34 @@ impl Store {
     /// The record of a key.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] where it is damaged, otherwise what befell the engine.
+    /// As [`Store::look_up`].
     pub fn get(&self, key: &StorageKey) -> Result<Option<Stored<Vec<u8>>>, StoreError> {
-        let decode = |bytes: &[u8]| {
-            let stored = record::decode(key.parts(), bytes);
-            stored.map(|it| Some(it.to_owned())).map_err(|it| StoreError::Corrupt(it.to_string()))
-        };
+        self.look_up(key, |stored| stored.to_owned())
+    }
+
+    /// Hands the record of a key, where there is one, to `look`.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] where it is damaged, otherwise what befell the engine.
+    pub fn look_up<T>(
+        &self,
+        key: &StorageKey,
+        look: impl FnOnce(Stored<&[u8]>) -> T,
+    ) -> Result<Option<T>, StoreError> {
+        let corrupt = |damage: record::Damage| StoreError::Corrupt(damage.to_string());
         match self.shared.memtables.load().get(key) {
-            Some(Some(record)) => return decode(&record),
+            Some(Some(record)) => {
+                return record::parse(&record).map(look).map(Some).map_err(corrupt);
+            }
             Some(None) => return Ok(None),
             None => {}
         }
         if self.is_struck(key) {
             return Err(StoreError::Damaged("found out when it was last read".into()));
         }
-        let result = self.with_engine(|engine| match engine.get(key)? {
-            Some(bytes) => decode(&bytes),
-            None => Ok(None),
+        let result = self.with_engine(|engine| {
+            let Some(bytes) = engine.get(key)? else { return Ok(None) };
+            record::decode(key.parts(), &bytes).map(look).map(Some).map_err(corrupt)
         });
         if matches!(result, Err(StoreError::Damaged(_))) {
             self.strike(key);

@@ -1,5 +1,7 @@
 //! Carrying out a group of requests: staged together, made durable together, then answered.
 
+use std::time::Instant;
+
 use kv_protocol::refusal::Refusal;
 use kv_protocol::reply::{Content, Outcome};
 use kv_protocol::request::{Command, Operation};
@@ -31,14 +33,13 @@ impl Staged {
 }
 
 impl Writer {
-    /// Carries a group of requests out and answers them.
-    pub(super) fn carry_out(&mut self, group: Vec<Job>) {
+    /// Carries a group of requests of this size out and answers them.
+    pub(super) fn carry_out(&mut self, group: Vec<Job>, size: Size) {
         if group.is_empty() {
             return;
         }
         let guard = self.guard.load_full();
-        let wanted_bytes: u64 = group.iter().map(|job| Size::of(&job.command).bytes as u64).sum();
-        let room = self.disk.room(wanted_bytes);
+        let room = self.disk.room(size.bytes as u64);
         let mut staging = Staging::new(self.counters, room);
         let mut staged = Vec::new();
         let mut reads = Vec::new();
@@ -74,7 +75,9 @@ impl Writer {
             };
             staged.push((job.ticket, outcome));
         }
+        let commit_started = Instant::now();
         let committed = self.commit_staged(staging, has_copies);
+        self.pace.note(size, commit_started.elapsed());
         for (ticket, outcome) in staged {
             let content = match &committed {
                 Ok(()) => outcome.into_content(),

@@ -7,12 +7,14 @@
 
 //!
 //! - here: the queue, and the loop that works it off;
-//! - `group`: carrying a group of requests out; `size`: how much is a group;
+//! - `group`: carrying a group of requests out; `size`: how much is a group; `pace`: how long it
+//!   waits for company;
 //! - `install`: installing a layout; `background`: what is removed when nobody waits.
 
 mod background;
 mod group;
 mod install;
+mod pace;
 mod size;
 
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use tracing::{error, warn};
 use uuid::Uuid;
 
 use self::background::Background;
+use self::pace::Pace;
 pub use self::size::Size;
 use crate::disk::Disk;
 use crate::guard::{Guard, Installed};
@@ -92,6 +95,7 @@ pub struct Writer {
     /// Whether a commit has failed, after which the engine is of no more use.
     has_failed: bool,
     background: Background,
+    pace: Pace,
     work_since_background: u32,
     finished: flume::Sender<Finished>,
     wake: Wake,
@@ -122,6 +126,7 @@ impl Writer {
             repair_failed_at: None,
             has_failed: false,
             background: Background::default(),
+            pace: Pace::default(),
             work_since_background: 0,
             finished,
             wake,
@@ -144,6 +149,7 @@ impl Writer {
                 Next::Again => continue,
                 Next::End => break,
             };
+            let started = Instant::now();
             let mut group = Vec::new();
             let mut size = Size::default();
             let mut next = Some(first);
@@ -156,16 +162,15 @@ impl Writer {
                     Work::Install(installed, reply) => {
                         // What came before an install is judged by the old layout, what comes
                         // after it by the new one.
-                        self.carry_out(std::mem::take(&mut group));
-                        size = Size::default();
+                        self.carry_out(std::mem::take(&mut group), std::mem::take(&mut size));
                         let result = self.install(*installed);
                         let _ = reply.send(result);
                     }
                     Work::Repair => self.repair(),
                 }
-                next = if size.is_full() { None } else { work.try_recv().ok() };
+                next = self.pace.next(work, size, started);
             }
-            self.carry_out(group);
+            self.carry_out(group, size);
         }
         if self.has_failed {
             self.store.abandon();
