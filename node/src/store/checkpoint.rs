@@ -134,9 +134,13 @@ impl Shared {
         if memtables.frozen.is_some() || self.failed.load(Ordering::Acquire) {
             return Ok(());
         }
+        // While much is written, the next one will be about as large.
+        let is_busy = log.length() >= SEGMENT_BYTES;
+        let keys = if is_busy { memtables.active.keys() } else { 0 };
+        let active = Arc::new(Memtable::with_room_for(keys));
         let segment = log.rotate()?;
         let frozen = Some((segment, Arc::clone(&memtables.active)));
-        self.memtables.store(Arc::new(Memtables { active: Arc::default(), frozen }));
+        self.memtables.store(Arc::new(Memtables { active, frozen }));
         Ok(())
     }
 

@@ -5,6 +5,7 @@
 //! end within the first bytes.
 
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use kv_protocol::partition::key_hash;
 
@@ -19,7 +20,8 @@ const HEAD_BYTES: usize = 9;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StorageKey {
     hash: u64,
-    text: Box<str>,
+    /// Shared, since a memtable has it in several places.
+    text: Arc<str>,
 }
 
 impl Hash for StorageKey {
@@ -40,7 +42,7 @@ impl StorageKey {
     /// The place before all keys with this hash.
     #[must_use]
     pub fn first_of_hash(hash: u64) -> Self {
-        Self { hash, text: Box::default() }
+        Self { hash, text: Arc::default() }
     }
 
     pub(super) fn of_parts((hash, text): (u64, &str)) -> Self {

@@ -1,16 +1,23 @@
 //! Changes that are durable in the redo log and not yet in the engine.
+//!
+//! Keys are found by their hashes. They are put in order only when somebody wants to go through them,
+//! which most memtables see once, when the engine gets them.
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
+use nohash_hasher::BuildNoHashHasher;
 
 use super::batch::Change;
 use super::{Counters, StorageKey};
 
 /// How many changes are taken in while readers wait.
 const CHANGES_PER_LOCK: usize = 64;
+/// How many keys are put in order while readers and the writer wait.
+const KEYS_PER_LOCK: usize = 1024;
 
 /// The newest record of each key that was changed since it was begun; none where it was removed.
 #[derive(Default)]
@@ -20,12 +27,40 @@ pub(super) struct Memtable {
 
 #[derive(Default)]
 struct Content {
-    records: BTreeMap<StorageKey, Option<Bytes>>,
+    records: HashMap<StorageKey, Option<Bytes>, BuildNoHashHasher<StorageKey>>,
+    /// The keys of the records, in order.
+    ordered: BTreeSet<StorageKey>,
+    /// Those of them that are not in `ordered` yet.
+    unordered: Vec<StorageKey>,
     counters: Option<Counters>,
     layout: Option<Bytes>,
 }
 
+impl Content {
+    fn set(&mut self, key: StorageKey, record: Option<Bytes>) {
+        match self.records.entry(key) {
+            Entry::Occupied(mut known) => drop(known.insert(record)),
+            Entry::Vacant(new) => {
+                self.unordered.push(new.key().clone());
+                new.insert(record);
+            }
+        }
+    }
+}
+
 impl Memtable {
+    /// One that has room for so many keys.
+    pub(super) fn with_room_for(keys: usize) -> Self {
+        let memtable = Self::default();
+        memtable.write().records.reserve(keys);
+        memtable
+    }
+
+    /// How many keys were changed.
+    pub(super) fn keys(&self) -> usize {
+        self.read().records.len()
+    }
+
     /// Takes in the changes of a frame that is durable.
     pub(super) fn insert(&self, frame: &Bytes, changes: Vec<Change>, counters: Counters) {
         let mut changes = changes.into_iter().peekable();
@@ -33,10 +68,8 @@ impl Memtable {
             let mut content = self.write();
             for change in changes.by_ref().take(CHANGES_PER_LOCK) {
                 match change {
-                    Change::Put(key, range) => {
-                        content.records.insert(key, Some(frame.slice(range)));
-                    }
-                    Change::Remove(key) => drop(content.records.insert(key, None)),
+                    Change::Put(key, range) => content.set(key, Some(frame.slice(range))),
+                    Change::Remove(key) => content.set(key, None),
                     Change::Layout(range) => content.layout = Some(frame.slice(range)),
                 }
             }
@@ -68,9 +101,23 @@ impl Memtable {
         start: Bound<&StorageKey>,
         count: usize,
     ) -> Vec<(StorageKey, Option<Bytes>)> {
-        let content = self.read();
-        let range = content.records.range((start, Bound::Unbounded));
-        range.take(count).map(|(key, record)| (key.clone(), record.clone())).collect()
+        let content = self.ordered();
+        let keys = content.ordered.range((start, Bound::Unbounded)).take(count);
+        keys.map(|key| (key.clone(), content.records.get(key).cloned().flatten())).collect()
+    }
+
+    /// The content, with all its keys in order.
+    fn ordered(&self) -> RwLockReadGuard<'_, Content> {
+        loop {
+            let content = self.read();
+            if content.unordered.is_empty() {
+                return content;
+            }
+            drop(content);
+            let content = &mut *self.write();
+            let rest = content.unordered.len().saturating_sub(KEYS_PER_LOCK);
+            content.ordered.extend(content.unordered.drain(rest..));
+        }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Content> {
