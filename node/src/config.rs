@@ -8,7 +8,7 @@ use kv_protocol::consul_keys::CLUSTER_DEFAULT;
 use kv_protocol::limits::{VALUE_BYTES_MAX_CEILING, VALUE_BYTES_MAX_DEFAULT, WEIGHT_MAX};
 use kv_protocol::name::{Name, parse_zone};
 
-use crate::store::Fsync;
+use crate::store::{Fsync, SEGMENT_BYTES_DEFAULT};
 
 /// The environment variable that names the directory of all nodes' data.
 pub const DATA_DIR_VARIABLE: &str = "KVNODE_DATA_DIR";
@@ -129,6 +129,10 @@ pub struct NodeArgs {
     /// Stop when standard input ends: a supervisor that dies takes its nodes along.
     #[arg(long, hide = true)]
     pub stop_with_stdin: bool,
+
+    /// How long a segment of the redo log is, in bytes: short ones have tests come to their ends.
+    #[arg(long, hide = true, value_name = "BYTES", default_value_t = SEGMENT_BYTES_DEFAULT)]
+    pub segment_bytes: u64,
 
     /// Start no nodes that are wanted on this host: the supervisor that started this one does.
     #[arg(long, hide = true)]

@@ -50,6 +50,7 @@ impl NodeLauncher {
             ("value-bytes-max", args.value_bytes_max.to_string().into()),
             ("disk-reserve-bytes", args.disk_reserve_bytes.to_string().into()),
             ("fsync", fsync.into()),
+            ("segment-bytes", args.segment_bytes.to_string().into()),
             ("start-timeout", args.start_timeout.to_string().into()),
             ("launch-within-ms", args.launch_within_ms.to_string().into()),
         ];

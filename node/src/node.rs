@@ -27,7 +27,7 @@ use crate::lifecycle::Lifecycle;
 use crate::membership::{ClaimError, Registration, claim};
 use crate::server::{ListenError, PortChoice, Server, Stop};
 use crate::stopping::StopReason;
-use crate::store::{Counters, Store, StoreError};
+use crate::store::{Counters, Store, StoreError, StoreOptions};
 use crate::wake::Wake;
 use crate::writer::{Finished, Gauges, Writer};
 
@@ -219,7 +219,8 @@ impl Running {
     ) -> Result<Self, NodeError> {
         let path = directory.store();
         let store_error = |source| NodeError::Store { path: path.clone(), source };
-        let store = Store::open(&path, args.fsync).map_err(store_error)?;
+        let options = StoreOptions { fsync: args.fsync, segment_bytes: args.segment_bytes };
+        let store = Store::open(&path, options).map_err(store_error)?;
         let identity = directory.identity().clone();
         let uuid = identity.uuid;
         let stored = store.layout().map_err(store_error)?;

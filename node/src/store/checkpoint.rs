@@ -17,11 +17,6 @@ use super::redo::RedoLog;
 use super::{CHECKPOINTER, Fsync, Shared, StoreError, lock};
 use crate::failpoints;
 
-/// The engine takes over what is in a segment when the segment has this many bytes. More would save
-/// work where keys are written again and again, and cost memory and time at the start.
-pub(super) const SEGMENT_BYTES: u64 = 64 << 20;
-/// Writes wait for the engine where the segment has grown to this many bytes meanwhile.
-pub(super) const SEGMENT_BYTES_MAX: u64 = 4 * SEGMENT_BYTES;
 /// The engine takes over what there is when nobody has written for this long.
 const IDLE_MIN: Duration = Duration::from_secs(3);
 /// How often that is looked at.
@@ -51,7 +46,7 @@ impl Background {
         threads.push(std::thread::Builder::new().name("checkpoint".into()).spawn(move || {
             checkpointing.keep_checkpointing(&frozen_receiver, &done_sender);
         })?);
-        if shared.fsync == Fsync::EverySecond {
+        if shared.options.fsync == Fsync::EverySecond {
             let syncing = Arc::clone(shared);
             let sync = move || syncing.keep_syncing(&ended);
             threads.push(std::thread::Builder::new().name("sync".into()).spawn(sync)?);

@@ -21,6 +21,7 @@ mod engine;
 mod entry;
 mod key;
 mod memtable;
+mod options;
 pub mod record;
 mod redo;
 mod scan;
@@ -35,13 +36,14 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 
 pub use self::batch::Batch;
-use self::checkpoint::{Background, SEGMENT_BYTES, SEGMENT_BYTES_MAX};
+use self::checkpoint::Background;
 pub use self::counters::Counters;
 use self::engine::Engine;
 pub use self::engine::OPENING_THREAD;
 pub use self::entry::Entry;
 pub use self::key::StorageKey;
 use self::memtable::{Memtable, Memtables};
+pub use self::options::{SEGMENT_BYTES_DEFAULT, StoreOptions};
 pub use self::record::Stored;
 pub use self::redo::{Fsync, RedoError};
 use self::redo::{Malformed, RedoLog};
@@ -92,7 +94,7 @@ const CHECKPOINTER: usize = 2;
 
 struct Shared {
     directory: PathBuf,
-    fsync: Fsync,
+    options: StoreOptions,
     /// The engine's handles of each thread; none where the engine failed and could not be started
     /// anew. A slot is locked while its thread uses it, so that [`Store::reopen`] knows when nobody
     /// uses the old engine any more; otherwise nobody contends for it.
@@ -120,7 +122,7 @@ impl Store {
     ///
     /// # Errors
     /// Where the directory cannot be used or its files are damaged.
-    pub fn open(directory: &Path, fsync: Fsync) -> Result<Self, StoreError> {
+    pub fn open(directory: &Path, options: impl Into<StoreOptions>) -> Result<Self, StoreError> {
         let engine = Engine::open(directory)?;
         let checkpointed = engine.checkpointed()?;
         let replayed = Memtable::default();
@@ -137,7 +139,7 @@ impl Store {
         let memtables = Memtables { active: Arc::default(), frozen };
         let shared = Arc::new(Shared {
             directory: directory.to_owned(),
-            fsync,
+            options: options.into(),
             slots: [(); 3].map(|()| Mutex::new(Some(engine.clone()))),
             log: Mutex::new(WrittenLog { log, counters, written_at: Instant::now() }),
             memtables: ArcSwap::from_pointee(memtables),
@@ -220,7 +222,7 @@ impl Store {
     /// What befell the log. Whether the batch takes effect is then unknown, and nothing can be written
     /// any more: the process has to end, see [`Store::abandon`].
     pub fn commit(&self, batch: Batch, counters: Counters) -> Result<(), StoreError> {
-        self.append(batch, counters, self.shared.fsync == Fsync::Always)
+        self.append(batch, counters, self.shared.options.fsync == Fsync::Always)
     }
 
     /// As [`Store::commit`], and the batch is on the disk, with all before it, however the store was
@@ -304,7 +306,7 @@ impl Store {
         log.counters = counters;
         log.written_at = Instant::now();
         self.shared.memtables.load().active.insert(&frame, changes, counters);
-        if log.log.length() >= SEGMENT_BYTES {
+        if log.log.length() >= self.shared.options.segment_bytes {
             self.freeze(&mut log.log)?;
         }
         Ok(())
@@ -313,7 +315,7 @@ impl Store {
     /// Freezes the active memtable, and waits until that is possible where it has grown too long.
     fn freeze(&self, log: &mut RedoLog) -> Result<(), StoreError> {
         let Some(background) = &self.background else { return Ok(()) };
-        while log.length() >= SEGMENT_BYTES_MAX
+        while log.length() >= self.shared.options.segment_bytes_max()
             && self.shared.memtables.load().frozen.is_some()
             && !self.shared.failed.load(Ordering::Acquire)
         {
