@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tracing::error;
+use tracing::{error, warn};
 
 use super::memtable::{Memtable, Memtables};
 use super::redo::RedoLog;
@@ -19,6 +19,8 @@ use crate::failpoints;
 
 /// The engine takes over what there is when nobody has written for this long.
 const IDLE_MIN: Duration = Duration::from_secs(3);
+/// An idle engine that was given so many bytes is started anew.
+const ENGINE_WRITTEN_MAX: u64 = 16 << 20;
 /// How often that is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// A checkpoint that met damage so often in succession is not tried again.
@@ -75,15 +77,15 @@ impl Drop for Background {
 
 impl Shared {
     fn keep_checkpointing(&self, frozen: &flume::Receiver<()>, done: &flume::Sender<()>) {
-        let mut failures = 0;
+        let (mut failures, mut reads) = (0, 0);
         loop {
             let is_woken = match frozen.recv_timeout(LOOK_INTERVAL) {
                 Ok(()) => true,
                 Err(flume::RecvTimeoutError::Timeout) => false,
                 Err(flume::RecvTimeoutError::Disconnected) => return,
             };
-            let result = if is_woken { Ok(()) } else { self.freeze_idle() };
-            match result.and_then(|()| self.checkpoint()) {
+            let frozen = if is_woken { Ok(()) } else { self.freeze_idle() };
+            match frozen.and_then(|()| self.checkpoint()) {
                 Ok(()) => failures = 0,
                 // Where a reader has met damage, the engine is started anew, and then this is tried again.
                 Err(StoreError::Damaged(_) | StoreError::OutOfOrder) if failures < FAILURES_MAX => {
@@ -97,6 +99,9 @@ impl Shared {
                 }
             }
             let _ = done.try_send(());
+            if !is_woken {
+                self.renew_idle_engine(&mut reads);
+            }
         }
     }
 
@@ -123,6 +128,22 @@ impl Shared {
         self.freeze(&mut log.log)
     }
 
+    /// Starts the engine anew where it keeps much in memory and nobody has used it since the last look,
+    /// at `reads_before`: it keeps what was written to it for as long as it runs.
+    fn renew_idle_engine(&self, reads_before: &mut u64) {
+        let reads = self.engine_reads.load(Ordering::Relaxed);
+        let is_quiet = std::mem::replace(reads_before, reads) == reads
+            && lock(&self.log).written_at.elapsed() >= IDLE_MIN
+            && self.memtables.load().frozen.is_none();
+        if is_quiet && self.engine_written.load(Ordering::Relaxed) >= ENGINE_WRITTEN_MAX {
+            if let Err(error) = self.reopen() {
+                warn!(
+                    "the storage engine does not start anew: {error}; whoever needs it tries again"
+                );
+            }
+        }
+    }
+
     /// Freezes the active memtable, where none is frozen, and begins another segment.
     pub(super) fn freeze(&self, log: &mut RedoLog) -> Result<(), StoreError> {
         let memtables = self.memtables.load_full();
@@ -130,7 +151,7 @@ impl Shared {
             return Ok(());
         }
         // While much is written, the next one will be about as large.
-        let is_busy = log.length() >= SEGMENT_BYTES;
+        let is_busy = log.length() >= self.options.segment_bytes;
         let keys = if is_busy { memtables.active.keys() } else { 0 };
         let active = Arc::new(Memtable::with_room_for(keys));
         let segment = log.rotate()?;
@@ -146,6 +167,7 @@ impl Shared {
             return Ok(());
         }
         self.take_over(&frozen, segment)?;
+        self.engine_written.fetch_add(frozen.bytes(), Ordering::Relaxed);
         failpoints::pass("node::checkpoint::after-flush");
         self.memtables.rcu(|it| Memtables { active: Arc::clone(&it.active), frozen: None });
         RedoLog::remove_through(&self.redo_directory(), segment)?;

@@ -32,6 +32,8 @@ struct Content {
     ordered: BTreeSet<StorageKey>,
     /// Those of them that are not in `ordered` yet.
     unordered: Vec<StorageKey>,
+    /// The bytes of the frames that were taken in.
+    bytes: u64,
     counters: Option<Counters>,
     layout: Option<Bytes>,
 }
@@ -74,7 +76,9 @@ impl Memtable {
                 }
             }
         }
-        self.write().counters = Some(counters);
+        let mut content = self.write();
+        content.bytes += frame.len() as u64;
+        content.counters = Some(counters);
     }
 
     /// The record of a key; none where it has not been changed, and none in that where it was removed.
@@ -89,6 +93,11 @@ impl Memtable {
     /// The counters after its last change; none where there was no change.
     pub(super) fn counters(&self) -> Option<Counters> {
         self.read().counters
+    }
+
+    /// The bytes of the changes, also of those that others have taken the place of.
+    pub(super) fn bytes(&self) -> u64 {
+        self.read().bytes
     }
 
     pub(super) fn is_empty(&self) -> bool {

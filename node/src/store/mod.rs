@@ -29,7 +29,7 @@ mod scan;
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -105,6 +105,10 @@ struct Shared {
     stopped: AtomicBool,
     /// Whether something failed in the background after which nothing more may be written.
     failed: AtomicBool,
+    /// How many bytes the engine was given since it was opened.
+    engine_written: AtomicU64,
+    /// How often the engine was read from.
+    engine_reads: AtomicU64,
     /// How often reading a key stopped the engine.
     strikes: Mutex<HashMap<StorageKey, u8>>,
     has_strikes: AtomicBool,
@@ -145,6 +149,8 @@ impl Store {
             memtables: ArcSwap::from_pointee(memtables),
             stopped: AtomicBool::new(false),
             failed: AtomicBool::new(false),
+            engine_written: AtomicU64::new(0),
+            engine_reads: AtomicU64::new(0),
             strikes: Mutex::default(),
             has_strikes: AtomicBool::new(false),
         });
@@ -200,7 +206,8 @@ impl Store {
     /// Whether the engine has stopped and waits for [`Store::reopen`].
     #[must_use]
     pub fn has_stopped(&self) -> bool {
-        matches!(self.with_engine(|_| Ok(())), Err(StoreError::OutOfOrder))
+        let result = self.shared.with_engine(self.slot, |_| Ok(()));
+        matches!(result, Err(StoreError::OutOfOrder))
     }
 
     /// Whether there is a record of a key, and how long its value is: none for a tombstone. Nothing is
@@ -268,13 +275,7 @@ impl Store {
     /// # Errors
     /// What befell it; the store is then out of order until the next try.
     pub fn reopen(&self) -> Result<(), StoreError> {
-        let mut slots = self.shared.slots.each_ref().map(lock);
-        // The engine locks its directory, so the old one must be gone before the new one starts.
-        slots.iter_mut().for_each(|slot| **slot = None);
-        let engine = Engine::open(&self.shared.directory)?;
-        slots.iter_mut().for_each(|slot| **slot = Some(engine.clone()));
-        self.shared.stopped.store(false, Ordering::Release);
-        Ok(())
+        self.shared.reopen()
     }
 
     /// Closes the store in order: the engine takes over all that is in the redo log, so that the next
@@ -331,6 +332,7 @@ impl Store {
         &self,
         use_engine: impl FnOnce(&Engine) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        self.shared.engine_reads.fetch_add(1, Ordering::Relaxed);
         self.shared.with_engine(self.slot, use_engine)
     }
 
@@ -350,6 +352,17 @@ impl Store {
 }
 
 impl Shared {
+    fn reopen(&self) -> Result<(), StoreError> {
+        let mut slots = self.slots.each_ref().map(lock);
+        // The engine locks its directory, so the old one must be gone before the new one starts.
+        slots.iter_mut().for_each(|slot| **slot = None);
+        let engine = Engine::open(&self.directory)?;
+        slots.iter_mut().for_each(|slot| **slot = Some(engine.clone()));
+        self.stopped.store(false, Ordering::Release);
+        self.engine_written.store(0, Ordering::Relaxed);
+        Ok(())
+    }
+
     fn redo_directory(&self) -> PathBuf {
         self.directory.join(REDO_DIRECTORY)
     }
