@@ -39,7 +39,7 @@ fn reach_member(member: &Member, cluster: &Name, instances: &[ServiceInstance]) 
     if let Some(instance) = registered {
         let endpoint = Endpoint::tcp(&instance.address, instance.port)
             .map_err(|error| format!("node {id} is registered with Consul, but {error}"))?;
-        return Ok(Arc::new(Target { node: id.to_string(), uuid: *uuid, endpoint }));
+        return Ok(Arc::new(Target::new(id.to_string(), *uuid, endpoint)));
     }
     let namesake = service_id(cluster, id);
     match instances.iter().find(|instance| instance.id == namesake) {

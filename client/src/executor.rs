@@ -10,11 +10,13 @@ use kv_protocol::refusal::{bad_request, too_large};
 use kv_protocol::reply::{Content, Done};
 use kv_protocol::request::{Operation, Request};
 
+use crate::batch::STYLE;
 use crate::cluster::Cluster;
 use crate::connection::{Connections, ExchangeError};
 use crate::course::{Answer, Course, Promoted, Step, Trouble, What};
-use crate::dispatch::{Dispatcher, Errand, STYLE};
+use crate::dispatch::Dispatcher;
 use crate::error::ClientError;
+use crate::lane::Errand;
 use crate::opening::Helping;
 use crate::retry::Attempts;
 use crate::routing::{Retry, Target, Verdict, View, describe, not_understood};

@@ -11,7 +11,7 @@
 //! | `cluster`, `catalog`, `genesis` | the layout: found in Consul and verified, where the nodes are, or created |
 //! | [`strategy`], `placement`, `tables` | the WebAssembly host, and tables computed by it |
 //! | [`course`], `routing` | whom to ask for a key, and what follows from the answer, without I/O |
-//! | `dispatch`, `packing` | operations of many tasks as batches for nodes |
+//! | `dispatch`, `lane`, `packing`, `batch` | operations of many tasks as batches for nodes |
 //! | `retry`, `waiting`, `opening` | what is done before an operation is tried again |
 //! | `connection`, `endpoint` | ZeroMQ |
 //! | `scan`, `status` | everything in the store, and how it is |
@@ -36,6 +36,7 @@
 //! # }
 //! ```
 
+mod batch;
 mod catalog;
 mod client;
 mod cluster;
@@ -49,6 +50,7 @@ mod executor;
 #[doc(hidden)]
 pub mod failpoint;
 mod genesis;
+mod lane;
 pub mod limits;
 mod opening;
 mod packing;

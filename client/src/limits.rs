@@ -24,8 +24,12 @@ pub const READ_BYTES_ASSUMED: usize = 4 << 10;
 /// gather for the next batch.
 pub const BATCHES_IN_FLIGHT_MAX: usize = 4;
 
-/// The most operations that wait for their turn at one node; more wait with their callers.
-pub const QUEUE_OPERATIONS_MAX: usize = 4 * BATCH_OPERATIONS_MAX;
+/// While batches are under way to a node, the next one is held back until it has at least one operation
+/// for every this many that are under way.
+pub const BATCH_SHARE_MIN: usize = 2;
+
+/// The most operations that are queued for one node or under way to it; more wait with their callers.
+pub const QUEUE_OPERATIONS_MAX: usize = 8 * BATCH_OPERATIONS_MAX;
 
 /// The most bytes of keys and values that are queued for one node or under way to it.
 pub const QUEUE_BYTES_MAX: usize = 64 << 20;

@@ -17,7 +17,12 @@ fn main() {
     #[cfg(feature = "failpoints")]
     let _failpoints = fail::FailScenario::setup();
     output::log(cli.globals.verbose);
-    let result = tokio::runtime::Builder::new_multi_thread()
+    // A benchmark's workers are meant to keep the connections' thread busy, not one another.
+    let mut runtime = match cli.command {
+        cli::Command::Bench(_) => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let result = runtime
         .enable_all()
         .build()
         .map_err(|error| exit::Failure::local("cannot start", error))

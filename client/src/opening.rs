@@ -226,7 +226,7 @@ mod tests {
     fn only_the_node_itself_confirms_and_only_this_very_layout() {
         let layout = prepared(Vec::new()).layout;
         let endpoint = Endpoint::tcp("127.0.0.1", 2000).unwrap();
-        let target = Target { node: "node-1".into(), uuid: Uuid::from_u128(1), endpoint };
+        let target = Target::new("node-1".into(), Uuid::from_u128(1), endpoint);
         let confirms = |status| has_confirmed(&layout, &target, &status);
         let epoch = layout.epoch;
         let ours = layout.digest();

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use kv_protocol::limits::BATCH_OPERATIONS_MAX;
-use kv_protocol::request::Operation;
+use kv_protocol::request::{Context, Operation};
 
 use crate::limits::{BATCH_BYTES_TARGET, READ_BYTES_ASSUMED};
 
@@ -12,8 +12,8 @@ use crate::limits::{BATCH_BYTES_TARGET, READ_BYTES_ASSUMED};
 pub(crate) trait Parcel {
     /// The bytes that it adds to a batch or to its reply.
     fn bytes(&self) -> usize;
-    /// The epoch by which it was routed, which goes for the whole batch.
-    fn epoch(&self) -> u64;
+    /// What it was routed by, which goes for the whole batch.
+    fn context(&self) -> Context;
     /// When there must be an answer.
     fn deadline(&self) -> Instant;
     /// Whether it must be sent by itself.
@@ -36,12 +36,12 @@ pub(crate) fn operation_bytes(operation: &Operation<'_>) -> usize {
 /// deadline is further than `spread` from the first one's.
 pub(crate) fn take_batch<P: Parcel>(queue: &mut VecDeque<P>, spread: Duration) -> Vec<P> {
     let Some(first) = queue.front() else { return Vec::new() };
-    let (epoch, deadline, alone) = (first.epoch(), first.deadline(), first.alone());
+    let (context, deadline, alone) = (first.context(), first.deadline(), first.alone());
     let mut bytes = first.bytes();
     let fits = |parcel: &P| {
         let earlier = deadline.saturating_duration_since(parcel.deadline());
         let later = parcel.deadline().saturating_duration_since(deadline);
-        parcel.epoch() == epoch && !parcel.alone() && earlier.max(later) <= spread
+        parcel.context() == context && !parcel.alone() && earlier.max(later) <= spread
     };
     let rest = queue.iter().skip(1).take(BATCH_OPERATIONS_MAX - 1).take_while(|parcel| {
         bytes += parcel.bytes();
@@ -70,8 +70,8 @@ mod tests {
             self.bytes
         }
 
-        fn epoch(&self) -> u64 {
-            self.epoch
+        fn context(&self) -> Context {
+            Context { epoch: Some(self.epoch), ..Context::default() }
         }
 
         fn deadline(&self) -> Instant {

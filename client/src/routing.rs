@@ -16,9 +16,10 @@ use crate::connection::ExchangeError;
 use crate::course::{self, Remedy};
 use crate::endpoint::Endpoint;
 use crate::error::ClientError;
+use crate::lane::LaneCell;
 
 /// A node that can be asked.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     /// The node's id.
     pub(crate) node: String,
@@ -26,6 +27,14 @@ pub(crate) struct Target {
     pub(crate) uuid: Uuid,
     /// Where it listens.
     pub(crate) endpoint: Endpoint,
+    /// The lane to it, once it was needed.
+    pub(crate) lane: LaneCell,
+}
+
+impl Target {
+    pub(crate) fn new(node: String, uuid: Uuid, endpoint: Endpoint) -> Self {
+        Self { node, uuid, endpoint, lane: LaneCell::default() }
+    }
 }
 
 /// How a node of the layout is reached, or why it is not.
@@ -53,7 +62,7 @@ impl View {
     ) -> Result<Self, LayoutError> {
         let assignments = Assignments::new(&layout, tables)?;
         let reach = |(id, uuid): (String, Uuid)| match endpoints.get(&uuid) {
-            Some(endpoint) => Ok(Arc::new(Target { node: id, uuid, endpoint: endpoint.clone() })),
+            Some(endpoint) => Ok(Arc::new(Target::new(id, uuid, endpoint.clone()))),
             None => Err(format!("node {id} has no address")),
         };
         let nodes = assignments.nodes().iter();
@@ -184,7 +193,7 @@ mod tests {
 
     fn target() -> Target {
         let endpoint = Endpoint::tcp("127.0.0.1", 2000).unwrap();
-        Target { node: "node-0".into(), uuid: Uuid::from_u128(0), endpoint }
+        Target::new("node-0".into(), Uuid::from_u128(0), endpoint)
     }
 
     /// Two nodes that own one half of the partitions each; only the first has an address.

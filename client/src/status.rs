@@ -12,10 +12,10 @@ use kv_protocol::reply::{Content, NodeStatus};
 use kv_protocol::request::{Command, Context, Request};
 use uuid::Uuid;
 
+use crate::batch::STYLE;
 use crate::catalog::{of_cluster, uuid_of};
 use crate::config::ClientConfig;
 use crate::connection::Connections;
-use crate::dispatch::STYLE;
 use crate::endpoint::Endpoint;
 use crate::error::ClientError;
 use crate::limits::STATUS_TIMEOUT;

@@ -279,17 +279,19 @@ async fn a_scan_survives_a_lost_page() {
 
 #[tokio::test]
 async fn only_a_few_batches_are_under_way_at_a_time() {
-    const OPERATIONS: usize = 4 * BATCH_OPERATIONS_MAX;
+    const OPERATIONS: usize = 2 * BATCHES_IN_FLIGHT_MAX * BATCH_OPERATIONS_MAX;
     let node = Node::start(|_, _| Answer::Nothing);
     let client = node.client(TIMEOUT);
     let puts = (0..OPERATIONS).map(|number| client.put(format!("key-{number}"), "v"));
     let outcomes = futures::future::join_all(puts).await;
     assert!(outcomes.iter().all(Result::is_err));
-    let unknown = |error: &ClientError| matches!(error, ClientError::OutcomeUnknown { .. });
-    assert!(!outcomes.iter().all(|it| it.as_ref().is_err_and(unknown)), "some were never sent");
     // When the first deadlines pass, others are sent, but through another socket.
     let heard = node.stop();
-    assert!(heard.requests <= BATCHES_IN_FLIGHT_MAX * heard.peers, "{}", heard.requests);
+    assert!(
+        (1..=BATCHES_IN_FLIGHT_MAX * heard.peers).contains(&heard.requests),
+        "{}",
+        heard.requests
+    );
 }
 
 #[tokio::test]
@@ -300,8 +302,8 @@ async fn what_is_under_way_is_limited_in_bytes() {
     // The keys take the room that is left for the third value.
     let puts = (0..4).map(|number| client.put(format!("key-{number}"), vec![0; VALUE_BYTES]));
     let outcomes = futures::future::join_all(puts).await;
-    let unsent = |error: &ClientError| matches!(error, ClientError::Unavailable { .. });
-    assert!(outcomes.iter().any(|it| it.as_ref().is_err_and(unsent)), "{outcomes:?}");
+    assert!(outcomes.iter().all(Result::is_err), "{outcomes:?}");
+    // When the first deadlines pass, others may be sent, but through another socket.
     let heard = node.stop();
     assert!(heard.requests <= 2 * heard.peers, "{}", heard.requests);
 }

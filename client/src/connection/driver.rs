@@ -2,24 +2,42 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
-use super::ExchangeError;
 use super::peer::{Exchange, Peer};
 use super::socket::{Sockets, Waker};
+use crate::connection::ExchangeError;
 use crate::endpoint::Endpoint;
+use crate::lane::{Lane, Ticket};
 use crate::limits::CONNECTION_IDLE_MAX;
+
+/// What tasks hand over.
+pub(super) enum Message {
+    /// A request.
+    Exchange(Box<Exchange>),
+    /// A lane whose queue is not empty any more.
+    Lane(Arc<Lane>),
+}
 
 pub(super) struct Driver {
     sockets: Sockets,
-    inbox: flume::Receiver<Exchange>,
+    inbox: flume::Receiver<Message>,
+    next_id: Arc<AtomicU64>,
     peers: HashMap<Endpoint, Peer>,
+    /// What a lane's queue is swapped with, so that neither is allocated anew.
+    tickets: Vec<Ticket>,
 }
 
 impl Driver {
-    pub(super) fn new(inbox: flume::Receiver<Exchange>) -> io::Result<(Waker, Self)> {
+    pub(super) fn new(
+        inbox: flume::Receiver<Message>,
+        next_id: Arc<AtomicU64>,
+    ) -> io::Result<(Waker, Self)> {
         let (waker, sockets) = Sockets::new()?;
-        Ok((waker, Self { sockets, inbox, peers: HashMap::new() }))
+        let (peers, tickets) = Default::default();
+        Ok((waker, Self { sockets, inbox, next_id, peers, tickets }))
     }
 
     /// Works until the waker is closed.
@@ -37,7 +55,8 @@ impl Driver {
         let deadline = self.peers.values().map(Peer::next_deadline).min();
         let now = Instant::now();
         let time = deadline.map_or(CONNECTION_IDLE_MAX, |at| at.saturating_duration_since(now));
-        let ready = self.sockets.wait(self.peers.values().map(Peer::wanted), time)?;
+        let lines = self.peers.values().map(Peer::wanted);
+        let ready = self.sockets.wait(lines, time, || !self.inbox.is_empty())?;
         let now = Instant::now();
         // The map has not changed since the wait, so its order has not.
         for ((endpoint, peer), ready) in self.peers.iter_mut().zip(ready) {
@@ -45,27 +64,62 @@ impl Driver {
                 peer.renew(self.sockets.connect(endpoint), &trouble);
             }
         }
+        self.take_messages(now);
+        // Last, so that what has come meanwhile travels together.
+        for peer in self.peers.values_mut() {
+            peer.send_all(&self.next_id, now);
+        }
         self.peers.retain(|_, peer| !peer.is_spent(now));
-        self.take_exchanges();
         Ok(())
     }
 
-    fn take_exchanges(&mut self) {
-        for exchange in self.inbox.try_iter() {
-            if let Some(peer) = self.peers.get_mut(&exchange.endpoint) {
-                peer.submit(exchange);
-                continue;
-            }
-            match self.sockets.connect(&exchange.endpoint) {
-                Ok(line) => {
-                    let peer = self.peers.entry(exchange.endpoint.clone());
-                    peer.or_insert_with(|| Peer::new(line)).submit(exchange);
+    fn take_messages(&mut self, now: Instant) {
+        while let Ok(message) = self.inbox.try_recv() {
+            match message {
+                Message::Exchange(exchange) => match self.peer(&exchange.endpoint) {
+                    Ok(peer) => peer.submit(*exchange),
+                    Err(error) => {
+                        let _ = exchange.answer.send(Err(ExchangeError::NotSent(error)));
+                    }
+                },
+                Message::Lane(lane) => {
+                    let mut tickets = std::mem::take(&mut self.tickets);
+                    lane.swap(&mut tickets);
+                    match self.peer(&lane.endpoint) {
+                        Ok(peer) => {
+                            peer.take_tickets(&lane, &mut tickets, now);
+                            self.tickets = tickets;
+                        }
+                        Err(error) => lane.refuse(tickets, &error),
+                    }
                 }
-                Err(error) => {
-                    let problem = format!("no connection to it could be made: {error}");
-                    let _ = exchange.answer.send(Err(ExchangeError::NotSent(problem)));
-                }
             }
+        }
+    }
+
+    /// The node at `endpoint`, to which a connection is made where there is none.
+    fn peer(&mut self, endpoint: &Endpoint) -> Result<&mut Peer, String> {
+        if !self.peers.contains_key(endpoint) {
+            let line = self.sockets.connect(endpoint);
+            let line =
+                line.map_err(|error| format!("no connection to it could be made: {error}"))?;
+            self.peers.insert(endpoint.clone(), Peer::new(line));
+        }
+        self.peers.get_mut(endpoint).ok_or_else(|| "no connection to it is there".into())
+    }
+}
+
+impl Drop for Driver {
+    /// Nobody empties the lanes any more.
+    fn drop(&mut self) {
+        self.sockets.end();
+        for message in self.inbox.drain() {
+            if let Message::Lane(lane) = message {
+                lane.close();
+            }
+        }
+        for peer in self.peers.values() {
+            peer.close();
         }
     }
 }

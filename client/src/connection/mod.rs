@@ -8,11 +8,13 @@
 //! |---|---|
 //! | `driver` | the thread: waits for sockets and deadlines, and for what tasks hand over |
 //! | `peer` | what is unsent and unanswered at one node, and when it is given up |
+//! | `waiting` | the errands that wait for their turn at one node |
 //! | `socket` | ZeroMQ, narrowed to what is needed here; the only file that names it |
 
 mod driver;
 mod peer;
 mod socket;
+mod waiting;
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,10 +25,11 @@ use kv_protocol::reply::Content;
 use kv_protocol::request::{Request, RequestId};
 use tokio::sync::oneshot;
 
-use self::driver::Driver;
+use self::driver::{Driver, Message};
 use self::peer::Exchange;
 use self::socket::Waker;
 use crate::endpoint::Endpoint;
+use crate::lane::Lane;
 use crate::limits::CONNECT_WAIT;
 
 /// Why a request has no answer.
@@ -56,9 +59,9 @@ pub(crate) struct Connections {
 }
 
 struct Shared {
-    exchanges: flume::Sender<Exchange>,
+    messages: flume::Sender<Message>,
     waker: Waker,
-    next_id: AtomicU64,
+    next_id: Arc<AtomicU64>,
 }
 
 impl fmt::Debug for Connections {
@@ -73,11 +76,11 @@ impl Connections {
     /// # Errors
     /// Where the system gives no thread or no sockets.
     pub(crate) fn open() -> std::io::Result<Self> {
-        let (exchanges, inbox) = flume::unbounded();
-        let (waker, driver) = Driver::new(inbox)?;
+        let (messages, inbox) = flume::unbounded();
+        let next_id = Arc::new(AtomicU64::new(1));
+        let (waker, driver) = Driver::new(inbox, Arc::clone(&next_id))?;
         std::thread::Builder::new().name("kv-connections".into()).spawn(move || driver.run())?;
-        let next_id = AtomicU64::new(1);
-        Ok(Self { shared: Arc::new(Shared { exchanges, waker, next_id }) })
+        Ok(Self { shared: Arc::new(Shared { messages, waker, next_id }) })
     }
 
     /// Sends `request` to the node at `endpoint`, and gives its answer. The request gets an id.
@@ -99,12 +102,28 @@ impl Connections {
         let send_by = reply_by.min(Instant::now() + CONNECT_WAIT);
         let endpoint = endpoint.clone();
         let exchange = Exchange { id, endpoint, header, body, send_by, reply_by, answer };
-        if self.shared.exchanges.send(exchange).is_err() {
+        let message = Message::Exchange(Box::new(exchange));
+        if self.shared.messages.send(message).is_err() {
             return Err(ExchangeError::NotSent("this client's connections are closed".into()));
         }
         self.shared.waker.wake();
         let closed = || ExchangeError::Lost("this client's connections are closed".into());
+        // The thread may end after it was told. It says so before it looks for the last time.
+        if self.shared.waker.is_ended() {
+            return Err(closed());
+        }
         answered.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// Has the thread empty a lane, in whose empty queue there is something now.
+    pub(crate) fn announce(&self, lane: &Arc<Lane>) {
+        let Shared { messages, waker, .. } = &*self.shared;
+        let gone = messages.send(Message::Lane(Arc::clone(lane))).is_err();
+        // The thread may end after it was told. It says so before it looks for the last time.
+        if gone || waker.is_ended() {
+            lane.close();
+        }
+        waker.wake();
     }
 }
 

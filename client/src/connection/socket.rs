@@ -1,12 +1,14 @@
 //! ZeroMQ, narrowed to what connections to nodes need. This is the only file that names it.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::time::Duration;
 
 use kv_protocol::frame::is_delimiter;
 use kv_protocol::limits::FRAME_BYTES_MAX;
+use rustix::event::{EventfdFlags, eventfd};
 
 use crate::endpoint::Endpoint;
 use crate::limits::{
@@ -16,40 +18,54 @@ use crate::limits::{
 
 /// Wakes the thread that sleeps in [`Sockets::wait`], from any thread.
 pub(super) struct Waker {
-    socket: Mutex<zmq::Socket>,
-    flags: Arc<Flags>,
+    shared: Arc<Alarm>,
 }
 
-#[derive(Default)]
-struct Flags {
-    /// Whether there is a wake-up that the sleeper has not taken note of.
-    woken: AtomicBool,
+/// What the sleeper shares with those who wake it.
+struct Alarm {
+    event: OwnedFd,
+    /// Whether the sleeper sleeps, or is about to.
+    sleeping: AtomicBool,
     closed: AtomicBool,
+    ended: AtomicBool,
 }
 
 impl Waker {
-    /// Wakes the sleeper, or keeps it from falling asleep.
+    /// Wakes the sleeper, or keeps it from falling asleep. What was handed over before, it sees.
     pub(super) fn wake(&self) {
-        // One wake-up serves all that comes before the sleeper takes note of it.
-        if !self.flags.woken.swap(true, Ordering::AcqRel) {
-            let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
-            // The sleeper's queue has room: it holds at most this one wake-up.
-            let _ = socket.send(&b""[..], zmq::DONTWAIT);
+        // Pairs with the one in `wait`: either the sleeper sees what was handed over, or this sees
+        // that it sleeps.
+        fence(Ordering::SeqCst);
+        let sleeping = &self.shared.sleeping;
+        // One wake-up serves all that comes before the sleeper is awake, and who is awake needs none.
+        if sleeping.load(Ordering::Relaxed) && sleeping.swap(false, Ordering::AcqRel) {
+            self.shared.ring();
         }
     }
 
     /// Wakes the sleeper for the last time.
     pub(super) fn close(&self) {
-        self.flags.closed.store(true, Ordering::Release);
-        self.wake();
+        self.shared.closed.store(true, Ordering::SeqCst);
+        self.shared.ring();
+    }
+
+    /// Whether the sleeper does not come back.
+    pub(super) fn is_ended(&self) -> bool {
+        self.shared.ended.load(Ordering::SeqCst)
+    }
+}
+
+impl Alarm {
+    fn ring(&self) {
+        // It fails only where it rings more often than can be counted.
+        let _ = rustix::io::write(&self.event, &1_u64.to_ne_bytes());
     }
 }
 
 /// Makes the sockets of one thread, and waits for them.
 pub(super) struct Sockets {
     context: zmq::Context,
-    sleeper: zmq::Socket,
-    flags: Arc<Flags>,
+    alarm: Arc<Alarm>,
     /// Makes the names of the lines' monitors distinct.
     lines_made: u64,
 }
@@ -59,57 +75,62 @@ pub(super) struct Sockets {
 pub(super) struct Ready {
     /// A message can be received.
     pub(super) receive: bool,
-    /// A message can be sent.
-    pub(super) send: bool,
-    /// The connection broke.
-    pub(super) broken: bool,
+    /// Something happened to the connection: ask [`Line::has_broken`].
+    pub(super) events: bool,
 }
 
 impl Sockets {
     pub(super) fn new() -> io::Result<(Waker, Self)> {
-        let context = zmq::Context::new();
-        let (sleeper, waker) = (context.socket(zmq::PAIR)?, context.socket(zmq::PAIR)?);
-        sleeper.bind("inproc://wake")?;
-        waker.connect("inproc://wake")?;
-        let flags = Arc::new(Flags::default());
-        let waker = Waker { socket: Mutex::new(waker), flags: Arc::clone(&flags) };
-        Ok((waker, Self { context, sleeper, flags, lines_made: 0 }))
+        let event = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
+        let (sleeping, closed, ended) = Default::default();
+        let alarm = Arc::new(Alarm { event, sleeping, closed, ended });
+        let waker = Waker { shared: Arc::clone(&alarm) };
+        Ok((waker, Self { context: zmq::Context::new(), alarm, lines_made: 0 }))
     }
 
     /// Whether the [`Waker`] has been closed.
     pub(super) fn closed(&self) -> bool {
-        self.flags.closed.load(Ordering::Acquire)
+        self.alarm.closed.load(Ordering::SeqCst)
     }
 
-    /// Waits until a line is ready, until it is woken, or for `time`. A line is waited for to take
-    /// a message only where it comes with `true`. Gives what is ready, in the order of the lines.
+    /// Takes note that nobody waits here any more.
+    pub(super) fn end(&self) {
+        self.alarm.ended.store(true, Ordering::SeqCst);
+    }
+
+    /// Waits until a line is ready, until it is woken, or for `time`; not at all where there `is_news`
+    /// already. A line is waited for to take a message only where it comes with `true`. Gives what is
+    /// ready, in the order of the lines.
     pub(super) fn wait<'a>(
         &self,
         lines: impl Iterator<Item = (&'a Line, bool)>,
         time: Duration,
+        is_news: impl FnOnce() -> bool,
     ) -> io::Result<Vec<Ready>> {
-        let mut items = vec![self.sleeper.as_poll_item(zmq::POLLIN)];
+        let mut items = vec![zmq::PollItem::from_fd(self.alarm.event.as_raw_fd(), zmq::POLLIN)];
         for (line, send) in lines {
             let wanted = if send { zmq::POLLIN | zmq::POLLOUT } else { zmq::POLLIN };
             items.push(line.socket.as_poll_item(wanted));
-            items.push(line.monitor.as_poll_item(zmq::POLLIN));
+            // The descriptor rather than the socket, which ZeroMQ would look at with system calls of its
+            // own each time.
+            items.push(zmq::PollItem::from_fd(line.monitor_fd, zmq::POLLIN));
         }
+        self.alarm.sleeping.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
         // Rounded up, so that a deadline has passed when the poll returns for it.
         let time_ms = i64::try_from(time.as_millis()).unwrap_or(i64::MAX).saturating_add(1);
-        match zmq::poll(&mut items, time_ms) {
+        let polled = zmq::poll(&mut items, if is_news() { 0 } else { time_ms });
+        self.alarm.sleeping.store(false, Ordering::Relaxed);
+        match polled {
             Ok(_) | Err(zmq::Error::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
         if items[0].is_readable() {
-            while self.sleeper.recv_msg(zmq::DONTWAIT).is_ok() {}
-            // Before the caller looks at what it was woken for, so that what comes later wakes again.
-            self.flags.woken.swap(false, Ordering::AcqRel);
+            let _ = rustix::io::read(&self.alarm.event, &mut [0_u8; 8]);
         }
-        let ready = items[1..].chunks_exact(2).map(|pair| Ready {
-            receive: pair[0].is_readable(),
-            send: pair[0].is_writable(),
-            broken: pair[1].is_readable(),
-        });
+        let ready = items[1..]
+            .chunks_exact(2)
+            .map(|pair| Ready { receive: pair[0].is_readable(), events: pair[1].is_readable() });
         Ok(ready.collect())
     }
 
@@ -135,7 +156,11 @@ impl Sockets {
         monitor.set_linger(0)?;
         monitor.connect(&events)?;
         socket.connect(endpoint.as_str())?;
-        Ok(Line { socket, monitor })
+        let monitor_fd = monitor.get_fd()?;
+        let line = Line { socket, monitor, monitor_fd };
+        // ZeroMQ signals what comes only to a reader that has found nothing before.
+        line.has_broken();
+        Ok(line)
     }
 }
 
@@ -144,6 +169,8 @@ pub(super) struct Line {
     socket: zmq::Socket,
     /// Tells that the connection broke, and nothing else.
     monitor: zmq::Socket,
+    /// Readable from when something comes to `monitor` until everything has been received.
+    monitor_fd: RawFd,
 }
 
 /// A received frame.
@@ -190,8 +217,12 @@ impl Line {
         }
     }
 
-    /// Takes note that the connection broke. Connecting again is ZeroMQ's business.
-    pub(super) fn take_event(&self) {
-        while self.monitor.recv_msg(zmq::DONTWAIT).is_ok() {}
+    /// Whether the connection broke since this was asked last. Connecting again is ZeroMQ's business.
+    pub(super) fn has_broken(&self) -> bool {
+        let mut broken = false;
+        while self.monitor.recv_msg(zmq::DONTWAIT).is_ok() {
+            broken = true;
+        }
+        broken
     }
 }

@@ -6,8 +6,8 @@ use kv_protocol::refusal::ErrorCode;
 use kv_protocol::reply::{Content, NodeStatus};
 use kv_protocol::request::{Command, Request};
 
+use crate::batch::STYLE;
 use crate::connection::Connections;
-use crate::dispatch::STYLE;
 use crate::error::ClientError;
 use crate::limits::MOVER_REPLY_TIMEOUT;
 use crate::routing::View;

@@ -27,9 +27,9 @@ use kv_protocol::request::{Command, Request, Scan};
 
 use self::page::{Question, merge};
 use self::progress::{Part, Plan, Progress};
+use crate::batch::STYLE;
 use crate::connection::ExchangeError;
 use crate::course::Remedy;
-use crate::dispatch::STYLE;
 use crate::error::ClientError;
 use crate::executor::Executor;
 use crate::limits::SCAN_PARALLEL;
