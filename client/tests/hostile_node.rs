@@ -251,6 +251,21 @@ async fn a_write_that_nobody_waits_for_is_not_sent() {
 }
 
 #[tokio::test]
+async fn who_goes_away_before_its_operation_is_announced_holds_up_nobody() {
+    let node = Node::start(|request, _| Answer::Content(carry_out(request)));
+    let client = node.client(LONG);
+    for round in 0..20 {
+        // From then on the first of several waits for the others before it has them sent.
+        let puts = (0..10).map(|number| client.put(format!("key-{number}"), "v"));
+        futures::future::try_join_all(puts).await.unwrap();
+        let mut forgotten = Box::pin(client.put(format!("forgotten-{round}"), "v"));
+        assert!(futures::poll!(&mut forgotten).is_pending());
+        drop(forgotten);
+        tokio::time::timeout(LONG / 4, assert_works(&client)).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_scan_that_goes_round_in_circles_is_ended() {
     let node = Node::start(|_, _| {
         let record = Record { value: b"v".to_vec(), version: None };
