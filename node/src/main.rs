@@ -10,10 +10,6 @@ use kvnode::store::OPENING_THREAD;
 use kvnode::{dev, node};
 use tracing_subscriber::EnvFilter;
 
-// The engine frees what it has written; this allocator gives it back to the system.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let cli = Cli::parse();
     #[cfg(feature = "failpoints")]

@@ -180,3 +180,12 @@ impl Shared {
         self.with_engine(CHECKPOINTER, |engine| engine.checkpoint(frozen, segment))
     }
 }
+
+/// Has the allocator give the system what has been freed.
+fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it may be called at any time, from any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}

@@ -12,7 +12,7 @@ use super::{Counters, StorageKey, StoreError};
 /// since values may be large. Fixed for ever once a data directory exists.
 const LEAF_FANOUT: usize = 32;
 /// The engine's page cache, in bytes.
-const CACHE_BYTES: usize = 64 << 20;
+const CACHE_BYTES: usize = 128 << 20;
 /// Pages are lightly compressed when they are written.
 const COMPRESSION_LEVEL: i32 = 1;
 /// How long a directory may be held by an engine that was just dropped, and how often it is tried.
