@@ -1,9 +1,9 @@
 //! A cluster of this project, with its own Consul: the embedded agent.
 
 use std::io::{BufWriter, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use kv_protocol::consul::ConsulConfig;
@@ -11,16 +11,22 @@ use kvclient::{Client, ClientConfig, NodeReport};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::figures::median;
+use crate::load::{KEY_PREFIX, Load, Measured};
 use crate::programs::Programs;
 use crate::server::{Server, eventually, run};
 
 const CLUSTER: &str = "bench";
 /// The length of a value, in bytes.
 pub(crate) const VALUE_BYTES: usize = 100;
+/// How long a node that is ready may take to answer, in milliseconds.
+const ANSWER_WITHIN_MS: i32 = 10_000;
 
 /// Nodes with a layout. All of it ends when this is dropped.
 pub(crate) struct Fleet<'a> {
     programs: &'a Programs,
+    /// How every node is started, besides what makes it a member.
+    options: Vec<String>,
     nodes: Vec<(String, Server)>,
     consul: String,
     // Kept for its process, which serves Consul's API.
@@ -51,6 +57,16 @@ impl<'a> Fleet<'a> {
         nodes: usize,
         weight: u32,
     ) -> anyhow::Result<Self> {
+        Self::start_with(programs, nodes, weight, &[]).await
+    }
+
+    /// The same, with more options of `kvnode`.
+    pub(crate) async fn start_with(
+        programs: &'a Programs,
+        nodes: usize,
+        weight: u32,
+        options: &[&str],
+    ) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir().context("no temporary directory can be made")?;
         let mut command = Command::new(&programs.kvnode);
         command.args(["dev", "--nodes", "1", "--consul-port", "0", "--data-dir"]);
@@ -59,7 +75,9 @@ impl<'a> Fleet<'a> {
         let ready = agent.wait_for_line("ready: ").await?;
         let url = ready.split_once("consul http://").context("the line names Consul")?.1;
         let consul = url.trim().to_owned();
-        let mut fleet = Self { programs, nodes: Vec::new(), consul, _agent: agent, directory };
+        let options = options.iter().map(|&it| it.to_owned()).collect();
+        let mut fleet =
+            Self { programs, options, nodes: Vec::new(), consul, _agent: agent, directory };
         for number in 0..nodes {
             fleet.spawn(number, weight)?;
         }
@@ -72,15 +90,85 @@ impl<'a> Fleet<'a> {
 
     fn spawn(&mut self, number: usize, weight: u32) -> anyhow::Result<()> {
         let id = format!("node-{number}");
-        let mut command = Command::new(&self.programs.kvnode);
-        command
-            .args(["--consul", &self.consul, "--cluster", CLUSTER, "--id", &id, "--port", "0"])
-            .args(["--weight", &weight.to_string(), "--stop-with-stdin", "--data-dir"])
-            .arg(self.directory.path().join("nodes"))
-            .env("RUST_LOG", "warn,sled=error");
-        let node = Server::start(&id, command, self.directory.path())?;
+        let node = self.launch(&id, weight)?;
         self.nodes.push((id, node));
         Ok(())
+    }
+
+    fn launch(&self, id: &str, weight: u32) -> anyhow::Result<Server> {
+        let mut command = Command::new(&self.programs.kvnode);
+        command
+            .args(["--consul", &self.consul, "--cluster", CLUSTER, "--id", id, "--port", "0"])
+            .args(["--weight", &weight.to_string(), "--stop-with-stdin"])
+            .args(&self.options)
+            .arg("--data-dir")
+            .arg(self.directory.path().join("nodes"))
+            .env("RUST_LOG", "warn,sled=error");
+        Server::start(id, command, self.directory.path())
+    }
+
+    /// The process of a node.
+    pub(crate) fn pid(&self, number: usize) -> u32 {
+        self.nodes[number].1.pid()
+    }
+
+    /// The directory of a node's data.
+    pub(crate) fn data(&self, number: usize) -> PathBuf {
+        self.directory.path().join("nodes").join(&self.nodes[number].0)
+    }
+
+    /// Kills a node with SIGKILL.
+    pub(crate) fn kill(&mut self, number: usize) -> anyhow::Result<()> {
+        self.nodes[number].1.kill()
+    }
+
+    /// Stops a node as an operator does, who wants it back later.
+    pub(crate) async fn stop(&mut self, number: usize) -> anyhow::Result<()> {
+        self.nodes[number].1.stop().await
+    }
+
+    /// Starts a node that has ended on the data that it has left, and gives the time until it answers
+    /// for `key`.
+    pub(crate) async fn restart(&mut self, number: usize, key: &str) -> anyhow::Result<Duration> {
+        let began = Instant::now();
+        let id = self.nodes[number].0.clone();
+        let mut node = self.launch(&id, 1)?;
+        let ready = node.wait_for_line("ready: ").await?;
+        self.nodes[number].1 = node;
+        let address = ready.split(' ').nth(3).context("the line names the address")?;
+        ask(address.trim_end_matches(','), key)?;
+        Ok(began.elapsed())
+    }
+
+    /// Stores a value of [`VALUE_BYTES`] under one key.
+    pub(crate) async fn put(&self, key: &str) -> anyhow::Result<()> {
+        self.kvclient(&["put", key, &"v".repeat(VALUE_BYTES)], None).await.map(drop)
+    }
+
+    /// Runs `kvclient bench`.
+    pub(crate) async fn bench(&self, load: &Load<'_>) -> anyhow::Result<Measured> {
+        let arguments = load.arguments();
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        Measured::read(&self.command(&arguments).await?.json)
+    }
+
+    /// The operations per second of several runs, as their median.
+    pub(crate) async fn rate(&self, load: &Load<'_>, rounds: usize) -> anyhow::Result<f64> {
+        let mut rates = Vec::new();
+        for _ in 0..rounds {
+            rates.push(self.bench(load).await?.throughput);
+        }
+        Ok(median(&rates))
+    }
+
+    /// The keys that are stored, and the bytes of them and of their values.
+    pub(crate) async fn stored(&self) -> anyhow::Result<(u64, u64)> {
+        let mut sum = (0, 0);
+        for node in kvclient::inspect(&self.config()?).await?.nodes {
+            let status = node.answer.map_err(anyhow::Error::msg)?;
+            sum = (sum.0 + status.keys, sum.1 + status.bytes);
+        }
+        Ok(sum)
     }
 
     /// Starts one more node and waits until it is ready to be added.
@@ -168,7 +256,25 @@ impl<'a> Fleet<'a> {
 
 /// The names of `count` keys.
 pub(crate) fn keys(count: usize) -> impl Iterator<Item = String> {
-    (0..count).map(|number| format!("key:{number:012}"))
+    (0..count).map(key)
+}
+
+/// The name of a key, as the load generators make it.
+pub(crate) fn key(number: usize) -> String {
+    format!("{KEY_PREFIX}{number:010}")
+}
+
+/// Asks the node at `address` for `key` and waits for the value.
+fn ask(address: &str, key: &str) -> anyhow::Result<()> {
+    let dealer = zmq::Context::new().socket(zmq::DEALER)?;
+    dealer.set_linger(0)?;
+    dealer.set_rcvtimeo(ANSWER_WITHIN_MS)?;
+    dealer.connect(&format!("tcp://{address}"))?;
+    dealer.send(&*format!(r#"{{"op":"GET_ONE","key":"{key}"}}"#), 0)?;
+    let reply = dealer.recv_bytes(0).with_context(|| format!("{address} does not answer"))?;
+    let reply: Value = serde_json::from_slice(&reply)?;
+    anyhow::ensure!(reply["value"].is_string(), "{key:?} is not there: {reply}");
+    Ok(())
 }
 
 fn write_lines(path: &Path, keys: impl Iterator<Item = String>) -> std::io::Result<()> {

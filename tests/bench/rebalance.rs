@@ -15,83 +15,70 @@
 //! temporary directory, and ends with this program, Ctrl-C included.
 
 mod figures;
+#[allow(dead_code, reason = "shared by the benchmark programs, each of which uses a part of it")]
 mod fleet;
 mod foreground;
 mod growth;
+#[allow(dead_code, reason = "shared by the benchmark programs, each of which uses a part of it")]
+mod load;
 mod movement;
+mod program;
 mod programs;
 mod redis;
+#[allow(dead_code, reason = "shared by the benchmark programs, each of which uses a part of it")]
 mod server;
+#[allow(dead_code, reason = "shared by the benchmark programs, each of which uses a part of it")]
 mod settings;
 mod speed;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
 use self::programs::Programs;
-use self::settings::{Benchmark, Settings};
+use self::settings::{Settings, Usage};
+
+const USAGE: &str = "\
+usage: cargo bench -p kv-tests --bench rebalance [-- [OPTIONS] [BENCHMARK...]]
+
+benchmarks (all of them where none is named): speed, foreground, growth, movement
+
+options:
+  --keys N      keys that speed moves a fifth of [default: 400000]
+  --rounds N    how often speed and growth measure, alternating [default: 3]
+  --stored N    the larger number of keys that growth stores; the smaller is a tenth [default: 2000000]
+  --seconds N   how long foreground measures each state [default: 10]
+  --programs D  measure kvnode and kvclient of the folder D instead of building them, to compare";
 
 fn main() -> ExitCode {
-    let settings = match Settings::from_args(std::env::args().skip(1)) {
-        Ok(Some(settings)) => settings,
-        Ok(None) => {
-            println!("{}", settings::USAGE);
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("error: {error}\n\n{}", settings::USAGE);
-            return ExitCode::from(2);
-        }
+    let usage = Usage {
+        text: USAGE,
+        sections: &["speed", "foreground", "growth", "movement"],
+        options: &["--keys", "--rounds", "--stored", "--seconds"],
+        defaults: Settings {
+            sections: Vec::new(),
+            keys: 400_000,
+            rounds: 3,
+            stored: 2_000_000,
+            measured_for: Duration::from_secs(10),
+            large: false,
+            json: None,
+            programs: None,
+        },
     };
-    match run(&settings) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    program::run(&usage, measure)
 }
 
-fn run(settings: &Settings) -> anyhow::Result<()> {
-    let programs = match &settings.programs {
-        Some(folder) => Programs::in_folder(folder)?,
-        None => Programs::build()?,
-    };
-    println!("{}\n", machine());
-    let runtime = tokio::runtime::Runtime::new().context("no runtime can be made")?;
-    runtime.block_on(async {
-        tokio::select! {
-            result = run_all(settings, &programs) => result,
-            // What is under way is dropped, and with it end its processes and its directory.
-            _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
-        }
-    })
-}
-
-async fn run_all(settings: &Settings, programs: &Programs) -> anyhow::Result<()> {
-    for benchmark in &settings.benchmarks {
-        let report = match benchmark {
-            Benchmark::Speed => speed::run(settings, programs).await.context("speed")?,
-            Benchmark::Foreground => {
-                foreground::run(settings, programs).await.context("foreground")?
-            }
-            Benchmark::Growth => growth::run(settings, programs).await.context("growth")?,
-            Benchmark::Movement => movement::run(settings, programs).await.context("movement")?,
+async fn measure(settings: &Settings, programs: &Programs) -> anyhow::Result<()> {
+    for section in &settings.sections {
+        let report = match *section {
+            "speed" => speed::run(settings, programs).await,
+            "foreground" => foreground::run(settings, programs).await,
+            "growth" => growth::run(settings, programs).await,
+            _ => movement::run(settings, programs).await,
         };
-        println!("{report}\n");
+        println!("{}\n", report.context(*section)?);
     }
     Ok(())
-}
-
-/// What the figures depend on besides the programs.
-fn machine() -> String {
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-    let cpuinfo = read("/proc/cpuinfo");
-    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split(':').nth(1));
-    let model = model.map_or("unknown processor", str::trim);
-    let load = read("/proc/loadavg");
-    let load = load.split(' ').next().unwrap_or("?");
-    format!("machine: {cores} cores ({model}); load before the first benchmark: {load}")
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use tempfile::TempDir;
 
-use crate::server::{Server, eventually, run};
+use crate::server::{Server, eventually, free_port, run};
 
 /// The slots of every Redis cluster.
 const SLOTS: u16 = 16384;
@@ -57,7 +57,7 @@ impl Redis {
     }
 
     async fn spawn(&mut self) -> anyhow::Result<u16> {
-        let port = free_port()?;
+        let port = port_with_bus()?;
         let name = format!("redis-{port}");
         let directory = self.directory.path().join(&name);
         std::fs::create_dir(&directory)?;
@@ -128,11 +128,7 @@ impl Redis {
         let value = "v".repeat(value_bytes);
         for key in keys {
             let owner = owners[usize::from(slot(&key))];
-            let key_bytes = key.len();
-            write!(
-                files[owner],
-                "*3\r\n$3\r\nSET\r\n${key_bytes}\r\n{key}\r\n${value_bytes}\r\n{value}\r\n"
-            )?;
+            write_set(&mut files[owner], &key, &value)?;
         }
         for (number, mut written) in files.into_iter().enumerate() {
             written.flush()?;
@@ -201,24 +197,26 @@ impl Redis {
     }
 }
 
+/// Writes the command that stores a value, as Redis reads it.
+pub(crate) fn write_set(
+    to: &mut impl std::io::Write,
+    key: &str,
+    value: &str,
+) -> std::io::Result<()> {
+    let (key_bytes, value_bytes) = (key.len(), value.len());
+    write!(to, "*3\r\n$3\r\nSET\r\n${key_bytes}\r\n{key}\r\n${value_bytes}\r\n{value}\r\n")
+}
+
 fn address(port: u16) -> String {
     format!("127.0.0.1:{port}")
 }
 
 /// A port that is free now, and so is the one for other nodes that belongs to it.
-fn free_port() -> anyhow::Result<u16> {
-    let mut held = Vec::new();
-    for _ in 0..1000 {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let port = listener.local_addr()?.port();
+fn port_with_bus() -> anyhow::Result<u16> {
+    free_port(|port| {
         let bus = port.checked_add(BUS_PORT_OFFSET);
-        if bus.is_some_and(|bus| TcpListener::bind((Ipv4Addr::LOCALHOST, bus)).is_ok()) {
-            return Ok(port);
-        }
-        // Held, so that the system offers another one.
-        held.push(listener);
-    }
-    bail!("no two ports that are {BUS_PORT_OFFSET} apart are free")
+        bus.is_some_and(|bus| TcpListener::bind((Ipv4Addr::LOCALHOST, bus)).is_ok())
+    })
 }
 
 /// The slot of a key without a hash tag: CRC-16/XMODEM.

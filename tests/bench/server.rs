@@ -1,6 +1,7 @@
 //! One process that serves, and commands that end.
 
 use std::fs::File;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use anyhow::{Context as _, bail};
 use crate::programs::isolate;
 
 /// How long a process may take until it is ready, and to end.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 /// How often that is looked at.
 const POLL: Duration = Duration::from_millis(10);
 
@@ -71,8 +72,30 @@ impl Server {
         }
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it as a power cut would: it can do nothing about it.
+    pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill().with_context(|| format!("{} cannot be killed", self.name))?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Ends it in good order.
+    pub(crate) async fn stop(&mut self) -> anyhow::Result<()> {
+        drop(self.child.stdin.take());
+        self.ended().await
+    }
+
     /// Waits until it has ended by itself.
     pub(crate) async fn wait_for_end(mut self) -> anyhow::Result<()> {
+        self.ended().await
+    }
+
+    async fn ended(&mut self) -> anyhow::Result<()> {
         let deadline = Instant::now() + PATIENCE;
         while self.child.try_wait()?.is_none() {
             if Instant::now() > deadline {
@@ -138,4 +161,19 @@ pub(crate) async fn eventually<T>(
         }
         tokio::time::sleep(POLL).await;
     }
+}
+
+/// A port of the loopback interface that is free now and that `fits`.
+pub(crate) fn free_port(fits: impl Fn(u16) -> bool) -> anyhow::Result<u16> {
+    let mut held = Vec::new();
+    for _ in 0..1000 {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let port = listener.local_addr()?.port();
+        if fits(port) {
+            return Ok(port);
+        }
+        // Held, so that the system offers another one.
+        held.push(listener);
+    }
+    bail!("the system offers no port that fits")
 }

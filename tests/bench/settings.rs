@@ -1,42 +1,38 @@
-//! What is to be measured.
+//! What is to be measured, as the command line says it.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How the program is used.
-pub(crate) const USAGE: &str = "\
-usage: cargo bench -p kv-tests --bench rebalance [-- [OPTIONS] [BENCHMARK...]]
-
-benchmarks (all of them where none is named): speed, foreground, growth, movement
-
-options:
-  --keys N      keys that speed moves a fifth of [default: 400000]
-  --rounds N    how often speed and growth measure, alternating [default: 3]
-  --stored N    the larger number of keys that growth stores; the smaller is a tenth [default: 2000000]
-  --seconds N   how long foreground measures each state [default: 10]
-  --programs D  measure kvnode and kvclient of the folder D instead of building them, to compare";
-
-/// One of the things that can be measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Benchmark {
-    Speed,
-    Foreground,
-    Growth,
-    Movement,
+/// One of the benchmark programs, as its user sees it.
+#[derive(Debug)]
+pub(crate) struct Usage {
+    /// What `--help` prints.
+    pub(crate) text: &'static str,
+    /// What it can measure. Where nothing is named, it measures all of it.
+    pub(crate) sections: &'static [&'static str],
+    /// Which options it has, besides `--programs` and `--help`.
+    pub(crate) options: &'static [&'static str],
+    /// What holds where nothing else is said.
+    pub(crate) defaults: Settings,
 }
 
-/// What is to be measured, and how long.
-#[derive(Debug)]
+/// What is to be measured, and how long. A program heeds those that are among its options.
+#[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    pub(crate) benchmarks: Vec<Benchmark>,
-    /// The keys of `speed`.
+    /// What is measured.
+    pub(crate) sections: Vec<&'static str>,
+    /// How many keys there are.
     pub(crate) keys: usize,
-    /// The rounds of `speed` and `growth`.
+    /// How often everything is measured; the sides take turns.
     pub(crate) rounds: usize,
-    /// The larger number of keys of `growth`.
+    /// The keys of what needs a large store.
     pub(crate) stored: usize,
-    /// How long `foreground` measures one state.
+    /// How long one measurement takes.
     pub(crate) measured_for: Duration,
+    /// Whether what takes long is measured too.
+    pub(crate) large: bool,
+    /// Where each measurement is written, as a line of JSON.
+    pub(crate) json: Option<PathBuf>,
     /// Where the programs under test are; none where they are to be built.
     pub(crate) programs: Option<PathBuf>,
 }
@@ -47,49 +43,54 @@ impl Settings {
     /// # Errors
     /// What is wrong with it.
     pub(crate) fn from_args(
+        usage: &Usage,
         mut args: impl Iterator<Item = String>,
     ) -> Result<Option<Self>, String> {
-        let mut settings = Self {
-            benchmarks: Vec::new(),
-            keys: 400_000,
-            rounds: 3,
-            stored: 2_000_000,
-            measured_for: Duration::from_secs(10),
-            programs: None,
-        };
+        let mut settings = usage.defaults.clone();
         while let Some(arg) = args.next() {
-            let mut number = || {
-                let value = args.next().ok_or_else(|| format!("{arg} needs a number"))?;
-                let number = value.parse::<usize>().ok().filter(|it| *it > 0);
-                number.ok_or_else(|| format!("{arg} {value}: expected a number above 0"))
-            };
-            match arg.as_str() {
-                "--help" | "-h" => return Ok(None),
-                // Cargo says so to every benchmark.
-                "--bench" => {}
-                "--keys" => settings.keys = number()?,
-                "--rounds" => settings.rounds = number()?,
-                "--stored" => settings.stored = number()?,
-                "--seconds" => settings.measured_for = Duration::from_secs(number()? as u64),
-                "--programs" => {
-                    let folder = args.next().ok_or("--programs needs a folder")?;
-                    settings.programs = Some(folder.into());
-                }
-                "speed" => settings.benchmarks.push(Benchmark::Speed),
-                "foreground" => settings.benchmarks.push(Benchmark::Foreground),
-                "growth" => settings.benchmarks.push(Benchmark::Growth),
-                "movement" => settings.benchmarks.push(Benchmark::Movement),
-                other => return Err(format!("{other:?} is neither a benchmark nor an option")),
+            if matches!(arg.as_str(), "--help" | "-h") {
+                return Ok(None);
             }
+            // Cargo says so to every benchmark.
+            if arg == "--bench" {
+                continue;
+            }
+            if !arg.starts_with('-') {
+                let section = usage.sections.iter().find(|it| **it == arg);
+                settings.sections.push(section.ok_or_else(|| unknown(&arg))?);
+                continue;
+            }
+            if arg != "--programs" && !usage.options.contains(&arg.as_str()) {
+                return Err(unknown(&arg));
+            }
+            settings.set(&arg, &mut args)?;
         }
-        if settings.benchmarks.is_empty() {
-            settings.benchmarks = vec![
-                Benchmark::Speed,
-                Benchmark::Foreground,
-                Benchmark::Growth,
-                Benchmark::Movement,
-            ];
+        if settings.sections.is_empty() {
+            settings.sections = usage.sections.to_vec();
         }
         Ok(Some(settings))
     }
+
+    fn set(&mut self, option: &str, args: &mut impl Iterator<Item = String>) -> Result<(), String> {
+        let mut value = || args.next().ok_or_else(|| format!("{option} needs a value"));
+        let number = |value: String| {
+            let number = value.parse::<usize>().ok().filter(|it| *it > 0);
+            number.ok_or_else(|| format!("{option} {value}: expected a number above 0"))
+        };
+        match option {
+            "--keys" => self.keys = number(value()?)?,
+            "--rounds" => self.rounds = number(value()?)?,
+            "--stored" => self.stored = number(value()?)?,
+            "--seconds" => self.measured_for = Duration::from_secs(number(value()?)? as u64),
+            "--large" => self.large = true,
+            "--json" => self.json = Some(value()?.into()),
+            "--programs" => self.programs = Some(value()?.into()),
+            _ => return Err(unknown(option)),
+        }
+        Ok(())
+    }
+}
+
+fn unknown(arg: &str) -> String {
+    format!("{arg:?} is neither something to measure nor an option")
 }

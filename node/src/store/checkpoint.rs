@@ -136,10 +136,11 @@ impl Shared {
             && lock(&self.log).written_at.elapsed() >= IDLE_MIN
             && self.memtables.load().frozen.is_none();
         if is_quiet && self.engine_written.load(Ordering::Relaxed) >= ENGINE_WRITTEN_MAX {
-            if let Err(error) = self.reopen() {
-                warn!(
+            match self.reopen() {
+                Ok(()) => give_memory_back(),
+                Err(error) => warn!(
                     "the storage engine does not start anew: {error}; whoever needs it tries again"
-                );
+                ),
             }
         }
     }
