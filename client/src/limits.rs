@@ -139,3 +139,7 @@ const _: () = {
     assert!(HELP_AFTER.as_millis() * 4 < TIMEOUT_DEFAULT.as_millis());
     assert!(RETRY_PAUSE_MIN.as_millis() < RETRY_PAUSE_MAX.as_millis());
 };
+
+/// While at most this many operations are under way, the connections' thread stays awake for their
+/// answers for a moment. Where there are more, answers come all the time, and the processor is needed.
+pub const LINGER_OPERATIONS_MAX: usize = 32;

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use kv_protocol::partition::key_hash;
+use kv_protocol::version::Version;
 use nohash_hasher::BuildNoHashHasher;
 use quick_cache::Weighter;
 use quick_cache::unsync::Cache;
@@ -17,7 +18,7 @@ use crate::store::Stored;
 /// The memory that cached records may take, in bytes.
 const BYTES_MAX: u64 = 64 << 20;
 /// About what a small record takes beside its key and its value, in bytes.
-const OVERHEAD_BYTES: u64 = 128;
+const OVERHEAD_BYTES: u64 = 96;
 /// A larger value costs more to copy than to read again.
 const VALUE_BYTES_MAX: usize = 64 << 10;
 
@@ -29,9 +30,13 @@ pub struct RecordCache {
 
 type Records = Cache<u64, Cached, Bytes, BuildNoHashHasher<u64>>;
 
+/// A key and its record, side by side.
 struct Cached {
-    key: Box<str>,
-    record: Stored<Vec<u8>>,
+    /// The key, and the value after it where there is one.
+    bytes: Box<[u8]>,
+    key_bytes: u16,
+    is_tombstone: bool,
+    version: Version,
 }
 
 #[derive(Clone)]
@@ -39,8 +44,7 @@ struct Bytes;
 
 impl Weighter<u64, Cached> for Bytes {
     fn weight(&self, _: &u64, cached: &Cached) -> u64 {
-        let value_bytes = cached.record.value.as_ref().map_or(0, Vec::len);
-        OVERHEAD_BYTES + (cached.key.len() + value_bytes) as u64
+        OVERHEAD_BYTES + cached.bytes.len() as u64
     }
 }
 
@@ -63,13 +67,24 @@ impl RecordCache {
     #[must_use]
     pub fn get(&self, key: &str) -> Option<Stored<Vec<u8>>> {
         let cached = self.records.get(&key_hash(key))?;
-        (*cached.key == *key).then(|| cached.record.clone())
+        let (cached_key, value) = cached.bytes.split_at(cached.key_bytes.into());
+        (cached_key == key.as_bytes()).then(|| Stored {
+            version: cached.version,
+            value: (!cached.is_tombstone).then(|| value.to_vec()),
+        })
     }
 
     /// Remembers what was just read of a key.
     pub fn remember(&mut self, key: &str, record: &Stored<Vec<u8>>) {
-        if record.value.as_ref().is_none_or(|value| value.len() <= VALUE_BYTES_MAX) {
-            let cached = Cached { key: key.into(), record: record.clone() };
+        let value = record.value.as_deref().unwrap_or_default();
+        let Ok(key_bytes) = u16::try_from(key.len()) else { return };
+        if value.len() <= VALUE_BYTES_MAX {
+            let cached = Cached {
+                bytes: [key.as_bytes(), value].concat().into(),
+                key_bytes,
+                is_tombstone: record.value.is_none(),
+                version: record.version,
+            };
             self.records.insert(key_hash(key), cached);
         }
     }

@@ -11,7 +11,7 @@ use super::socket::{Sockets, Waker};
 use crate::connection::ExchangeError;
 use crate::endpoint::Endpoint;
 use crate::lane::{Lane, Ticket};
-use crate::limits::CONNECTION_IDLE_MAX;
+use crate::limits::{CONNECTION_IDLE_MAX, LINGER_OPERATIONS_MAX};
 
 /// What tasks hand over.
 pub(super) enum Message {
@@ -55,8 +55,10 @@ impl Driver {
         let deadline = self.peers.values().map(Peer::next_deadline).min();
         let now = Instant::now();
         let time = deadline.map_or(CONNECTION_IDLE_MAX, |at| at.saturating_duration_since(now));
+        let under_way: usize = self.peers.values().map(Peer::operations_in_flight).sum();
+        let may_linger = (1..=LINGER_OPERATIONS_MAX).contains(&under_way);
         let lines = self.peers.values().map(Peer::wanted);
-        let ready = self.sockets.wait(lines, time, || !self.inbox.is_empty())?;
+        let ready = self.sockets.wait(lines, time, may_linger, || !self.inbox.is_empty())?;
         let now = Instant::now();
         // The map has not changed since the wait, so its order has not.
         for ((endpoint, peer), ready) in self.peers.iter_mut().zip(ready) {

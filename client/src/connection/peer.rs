@@ -82,6 +82,11 @@ impl Peer {
         }
     }
 
+    /// How many operations were sent and are not answered.
+    pub(super) fn operations_in_flight(&self) -> usize {
+        self.operations_in_flight
+    }
+
     /// The line to wait for, and whether there is something to send.
     pub(super) fn wanted(&self) -> (&Line, bool) {
         (&self.line, !self.unsent.is_empty() || self.waiting.is_blocked())

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use kv_protocol::frame::is_delimiter;
 use kv_protocol::limits::FRAME_BYTES_MAX;
+use kv_protocol::linger::Linger;
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::endpoint::Endpoint;
@@ -66,6 +67,7 @@ impl Alarm {
 pub(super) struct Sockets {
     context: zmq::Context,
     alarm: Arc<Alarm>,
+    linger: Linger,
     /// Makes the names of the lines' monitors distinct.
     lines_made: u64,
 }
@@ -85,7 +87,8 @@ impl Sockets {
         let (sleeping, closed, ended) = Default::default();
         let alarm = Arc::new(Alarm { event, sleeping, closed, ended });
         let waker = Waker { shared: Arc::clone(&alarm) };
-        Ok((waker, Self { context: zmq::Context::new(), alarm, lines_made: 0 }))
+        let (context, linger) = (zmq::Context::new(), Linger::default());
+        Ok((waker, Self { context, alarm, linger, lines_made: 0 }))
     }
 
     /// Whether the [`Waker`] has been closed.
@@ -99,14 +102,19 @@ impl Sockets {
     }
 
     /// Waits until a line is ready, until it is woken, or for `time`; not at all where there `is_news`
-    /// already. A line is waited for to take a message only where it comes with `true`. Gives what is
+    /// already. Where it `may_linger`, it stays awake for a moment. A line is waited for to take a message only where it comes with `true`. Gives what is
     /// ready, in the order of the lines.
     pub(super) fn wait<'a>(
-        &self,
-        lines: impl Iterator<Item = (&'a Line, bool)>,
+        &mut self,
+        lines: impl Iterator<Item = (&'a Line, bool)> + Clone,
         time: Duration,
-        is_news: impl FnOnce() -> bool,
+        may_linger: bool,
+        is_news: impl Fn() -> bool,
     ) -> io::Result<Vec<Ready>> {
+        if may_linger {
+            let is_ready = || lines.clone().any(|(line, _)| line.can_receive());
+            self.linger.wait(|| is_news() || is_ready());
+        }
         let mut items = vec![zmq::PollItem::from_fd(self.alarm.event.as_raw_fd(), zmq::POLLIN)];
         for (line, send) in lines {
             let wanted = if send { zmq::POLLIN | zmq::POLLOUT } else { zmq::POLLIN };
@@ -177,6 +185,11 @@ pub(super) struct Line {
 pub(super) type Frame = zmq::Message;
 
 impl Line {
+    /// Whether there is a message.
+    fn can_receive(&self) -> bool {
+        self.socket.get_events().is_ok_and(|events| events.contains(zmq::POLLIN))
+    }
+
     /// Whether there is a connection that takes a message now.
     pub(super) fn can_send(&self) -> bool {
         self.socket.get_events().is_ok_and(|events| events.contains(zmq::POLLOUT))

@@ -12,7 +12,7 @@
 //! - [`record_stream`]: records on their way from one node to another.
 //! - [`signal`]: what is written to Consul to have a node started or stopped.
 //! - [`consul`]: the client for Consul's HTTP API; [`consul_keys`]: where things lie in it.
-//! - [`limits`]: every shared limit.
+//! - [`limits`]: every shared limit. [`linger`]: when the threads at both ends stay awake.
 //!
 //! ```
 //! use kv_protocol::request::{Command, Operation, Request};
@@ -27,6 +27,7 @@ pub mod digest;
 pub mod frame;
 pub mod layout;
 pub mod limits;
+pub mod linger;
 pub mod name;
 pub mod partition;
 pub mod record_stream;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use kv_protocol::frame::{Envelope, is_delimiter};
 use kv_protocol::limits::{FRAME_BYTES_MAX, FRAMES_MAX};
+use kv_protocol::linger::Linger;
 use tokio::sync::watch;
 use tracing::{debug, warn};
 use zmq::{DONTWAIT, PollEvents, PollItem};
@@ -144,7 +145,9 @@ impl Server {
         alive: &watch::Sender<()>,
         stop: &AtomicBool,
     ) -> io::Result<()> {
+        let mut linger = Linger::default();
         while !stop.load(Ordering::Acquire) {
+            linger.wait(|| self.has_news(finished));
             self.wait(wake, TURN_MAX)?;
             self.take_messages(handler)?;
             self.connections.look();
@@ -159,6 +162,12 @@ impl Server {
             }
         }
         self.drain(handler, finished, wake)
+    }
+
+    /// Whether there is a message, or something is finished.
+    fn has_news(&self, finished: &flume::Receiver<Finished>) -> bool {
+        !finished.is_empty()
+            || self.router.get_events().is_ok_and(|events| events.contains(PollEvents::POLLIN))
     }
 
     fn wait(&self, wake: &Wake, timeout: Duration) -> io::Result<()> {

@@ -1,0 +1,70 @@
+//! Staying awake for a moment where more is about to come.
+//!
+//! Waking a thread that sleeps costs tens of microseconds, more than an operation does. So a thread that
+//! has just been busy looks for news for a moment before it sleeps, and lets others run meanwhile. Where
+//! that was in vain, it does so more and more seldom, so that a trickle of requests costs no processor.
+
+use std::time::{Duration, Instant};
+
+/// How long a thread stays awake.
+const AWAKE_MAX: Duration = Duration::from_micros(100);
+/// After this many vain tries in succession, the pauses between tries grow no more.
+const VAIN_MAX: u32 = 7;
+
+/// When one thread stays awake before it sleeps.
+#[derive(Debug, Default)]
+pub struct Linger {
+    /// How many tries in succession were in vain.
+    vain: u32,
+    /// How often it goes to sleep at once.
+    skips: u32,
+}
+
+impl Linger {
+    /// Waits awake, where that is worth while, until there `is_news`.
+    pub fn wait(&mut self, is_news: impl Fn() -> bool) {
+        if self.skips > 0 {
+            self.skips -= 1;
+            return;
+        }
+        let started = Instant::now();
+        while started.elapsed() < AWAKE_MAX {
+            if is_news() {
+                self.vain = 0;
+                return;
+            }
+            std::thread::yield_now();
+        }
+        self.vain = VAIN_MAX.min(self.vain + 1);
+        self.skips = (1 << self.vain) - 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn whoever_waits_in_vain_waits_more_and_more_seldom() {
+        let mut linger = Linger::default();
+        let looked = Cell::new(false);
+        let mut tries = |linger: &mut Linger, waits: u32, is_news: bool| {
+            (0..waits)
+                .filter(|_| {
+                    looked.set(false);
+                    linger.wait(|| {
+                        looked.set(true);
+                        is_news
+                    });
+                    looked.get()
+                })
+                .count()
+        };
+        assert_eq!(tries(&mut linger, 100, true), 100);
+        assert_eq!(tries(&mut linger, 1000, false), 1 + 1 + 1 + 1 + 1 + 1 + 1 + 5);
+        assert!(tries(&mut linger, 128, true) >= 1, "it has given up for ever");
+        assert_eq!(tries(&mut linger, 100, true), 100);
+    }
+}
