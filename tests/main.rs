@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `roundtrip` | what is stored comes back as it went, from the node that the strategy chose |
 //! | `durability` | an acknowledged write survives `kill -9` at any time |
+//! | `crash` | a node that is killed at any instant has all that it acknowledged when it is back |
 //! | `wire` | a plain ZeroMQ client in any language gets exactly the documented replies |
 //! | `membership` | nodes register, leave, and come back as themselves |
 //! | `signals` | nodes are started and stopped by signals in Consul, each by exactly one |
@@ -29,6 +30,7 @@ mod bad_input;
 mod bench_command;
 mod cli;
 mod consul_outages;
+mod crash;
 mod dev;
 mod durability;
 mod faults;

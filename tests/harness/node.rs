@@ -163,8 +163,24 @@ impl Node {
     /// How it ended.
     #[track_caller]
     pub(crate) fn try_restart(&mut self) -> Result<(), ExitStatus> {
+        self.respawn(&[]);
+        self.ready_or_end()
+    }
+
+    /// Starts the ended process again with the arguments it had and these variables, without waiting
+    /// for it.
+    #[track_caller]
+    pub(crate) fn respawn(&mut self, env: &[(&str, &str)]) {
         self.process.kill();
-        self.process = start(&self.args, &self.home, &self.log, &[]);
+        self.process = start(&self.args, &self.home, &self.log, env);
+    }
+
+    /// Waits until the node is ready or has ended.
+    ///
+    /// # Errors
+    /// How it ended.
+    #[track_caller]
+    pub(crate) fn ready_or_end(&mut self) -> Result<(), ExitStatus> {
         let line = self.process.line_or_end("ready: ")?;
         self.ready = Some(Ready::parse(&line));
         Ok(())
@@ -173,6 +189,11 @@ impl Node {
     /// All that the node has printed, in all its runs.
     pub(crate) fn log(&self) -> String {
         super::process::read_log(&self.log)
+    }
+
+    /// All that the node has printed in its last run.
+    pub(crate) fn last_words(&self) -> String {
+        self.process.log()
     }
 
     #[track_caller]

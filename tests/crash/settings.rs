@@ -1,0 +1,36 @@
+//! What a run is told by the environment.
+
+/// Repeats the choices of an earlier run.
+const SEED_VARIABLE: &str = "KV_CRASH_SEED";
+/// Says how often nodes are killed.
+const KILLS_VARIABLE: &str = "KV_CRASH_KILLS";
+
+/// How often nodes are killed in a run that is part of all tests: at each failpoint in each lane, and
+/// as often again at random instants.
+const KILLS_SHORT: u64 = 80;
+
+/// How to run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settings {
+    /// What decides all choices.
+    pub(super) seed: u64,
+    /// How often nodes are killed.
+    pub(super) kills: u64,
+}
+
+impl Settings {
+    /// What the environment says, and how to repeat it.
+    ///
+    /// # Panics
+    /// Where it says what is not understood.
+    pub(super) fn from_environment() -> Self {
+        let number = |variable| {
+            let text = std::env::var(variable).ok()?;
+            let number = text.parse::<u64>();
+            Some(number.unwrap_or_else(|_| panic!("{variable} is {text:?}, expected a number")))
+        };
+        let seed = number(SEED_VARIABLE).unwrap_or_else(rand::random);
+        println!("to repeat these kills: {SEED_VARIABLE}={seed}");
+        Self { seed, kills: number(KILLS_VARIABLE).unwrap_or(KILLS_SHORT) }
+    }
+}
