@@ -84,13 +84,23 @@ impl<'a> Lane<'a> {
                 println!("{kill} kills in {:.0} s", self.run.started.elapsed().as_secs_f64());
             }
         }
-        self.cluster.node_mut(0).respawn(&[]);
-        self.cluster.node_mut(0).wait_until_ready();
-        let sockets = self.connect();
-        assert!(self.recover(&sockets), "a node that nobody kills answers");
-        self.tell(&format!("the last life of lane {}", self.number));
+        self.look_at_last();
         let mut totals = self.run.totals.lock().expect("no lane panicked");
         totals.add(&self.shared.totals);
+    }
+
+    /// Starts the node once more and looks at all that it has.
+    fn look_at_last(&mut self) {
+        self.node().respawn(&[]);
+        if self.node().ready_or_end().is_ok() {
+            let sockets = self.connect();
+            self.recover(&sockets);
+        }
+        if !self.node().process().is_running() {
+            let log = self.node().last_words();
+            self.shared.faults.push(Fault::Wrong(format!("the node has ended by itself:\n{log}")));
+        }
+        self.tell(&format!("the last life of lane {}", self.number));
     }
 
     /// One life of the node. Returns whether there may be another.
