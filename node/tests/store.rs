@@ -4,6 +4,7 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use kv_protocol::partition::{Partition, PartitionCount};
 use kv_protocol::version::Version;
@@ -70,6 +71,39 @@ fn what_is_committed_is_there_after_a_restart() {
     for number in 1..KEYS {
         let record = get(&store, number).unwrap().unwrap();
         assert_eq!(record, Stored { value: Some(value(number)), version: version(number) });
+    }
+}
+
+/// What a crash leaves after the engine has written its snapshot and before it began a log.
+fn leave_only_the_snapshot(store: &Path) {
+    let mut logs = 0;
+    for entry in std::fs::read_dir(store.join("metadata")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().unwrap().to_str().unwrap().starts_with("log_") {
+            assert_eq!(path.metadata().unwrap().len(), 0, "nothing has been written since");
+            std::fs::remove_file(path).unwrap();
+            logs += 1;
+        }
+    }
+    assert_eq!(logs, 1);
+}
+
+#[test]
+fn crashes_in_the_midst_of_two_starts_lose_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path(), Fsync::Always).unwrap();
+    fill(&store);
+    store.put_layout(b"layout").unwrap();
+    store.close().unwrap();
+    for _ in 0..3 {
+        drop(Store::open(directory.path(), Fsync::Always).unwrap());
+        leave_only_the_snapshot(directory.path());
+        drop(Store::open(directory.path(), Fsync::Always).unwrap());
+        let store = Store::open(directory.path(), Fsync::Always).unwrap();
+        assert_eq!(store.layout().unwrap().as_deref(), Some(&b"layout"[..]));
+        for number in 0..KEYS {
+            assert_eq!(get(&store, number).unwrap().unwrap().value, Some(value(number)));
+        }
     }
 }
 

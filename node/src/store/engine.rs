@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::memtable::Memtable;
-use super::{Counters, StorageKey, StoreError};
+use super::{Counters, StorageKey, StoreError, unfinished};
 
 /// Entries per leaf of the engine's tree, which rewrites a leaf for a change of one of them: few,
 /// since values may be large. Fixed for ever once a data directory exists.
@@ -68,6 +68,7 @@ impl Engine {
     }
 
     fn open_here(directory: &Path) -> Result<Self, StoreError> {
+        unfinished::complete_start(directory)?;
         let config = sled::Config {
             path: directory.to_owned(),
             cache_capacity_bytes: CACHE_BYTES,

@@ -25,6 +25,7 @@ mod options;
 pub mod record;
 mod redo;
 mod scan;
+mod unfinished;
 
 use std::collections::HashMap;
 use std::io;
