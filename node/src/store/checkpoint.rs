@@ -178,7 +178,14 @@ impl Shared {
 
     fn take_over(&self, frozen: &Memtable, segment: u64) -> Result<(), StoreError> {
         failpoints::pass("node::checkpoint::before-flush");
-        self.with_engine(CHECKPOINTER, |engine| engine.checkpoint(frozen, segment))
+        self.with_engine(CHECKPOINTER, |engine| {
+            let result = engine.checkpoint(frozen, segment);
+            if matches!(&result, Err(StoreError::Engine(_))) {
+                // Known before anybody else can use the engine, and start it anew.
+                self.failed.store(true, Ordering::Release);
+            }
+            result
+        })
     }
 }
 

@@ -10,7 +10,7 @@ use super::{Counters, StorageKey, StoreError, unfinished};
 
 /// Entries per leaf of the engine's tree, which rewrites a leaf for a change of one of them: few,
 /// since values may be large. Fixed for ever once a data directory exists.
-const LEAF_FANOUT: usize = 32;
+pub(super) const LEAF_FANOUT: usize = 32;
 /// The engine's page cache, in bytes.
 const CACHE_BYTES: usize = 128 << 20;
 /// Pages are lightly compressed when they are written.

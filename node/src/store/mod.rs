@@ -129,6 +129,17 @@ impl Store {
     /// Where the directory cannot be used or its files are damaged.
     pub fn open(directory: &Path, options: impl Into<StoreOptions>) -> Result<Self, StoreError> {
         let engine = Engine::open(directory)?;
+        Self::open_with(&engine, directory, options.into()).inspect_err(|_| {
+            // Dropped, it would write, and wait for ever where it cannot. The process ends anyway.
+            std::mem::forget(engine.clone());
+        })
+    }
+
+    fn open_with(
+        engine: &Engine,
+        directory: &Path,
+        options: StoreOptions,
+    ) -> Result<Self, StoreError> {
         let checkpointed = engine.checkpointed()?;
         let replayed = Memtable::default();
         let log = RedoLog::open(&directory.join(REDO_DIRECTORY), checkpointed, |frame| {
@@ -144,7 +155,7 @@ impl Store {
         let memtables = Memtables { active: Arc::default(), frozen };
         let shared = Arc::new(Shared {
             directory: directory.to_owned(),
-            options: options.into(),
+            options,
             slots: [(); 3].map(|()| Mutex::new(Some(engine.clone()))),
             log: Mutex::new(WrittenLog { log, counters, written_at: Instant::now() }),
             memtables: ArcSwap::from_pointee(memtables),
@@ -248,6 +259,26 @@ impl Store {
         lock(&self.shared.log).counters
     }
 
+    /// The disk room that the engine may need to take over what is only in the log, in bytes: it writes
+    /// whole pages anew before it gives up the old ones, at most all that there are.
+    #[must_use]
+    pub fn headroom_bytes(&self) -> u64 {
+        let pending: u64 =
+            self.shared.memtables.load().newest_first().map(|memtable| memtable.bytes()).sum();
+        self.counters().bytes.min(pending.saturating_mul(engine::LEAF_FANOUT as u64))
+    }
+
+    /// Has the engine take over soon what is only in the log.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn checkpoint_soon(&self) -> Result<(), StoreError> {
+        if self.shared.memtables.load().active.is_empty() {
+            return Ok(());
+        }
+        self.freeze(&mut lock(&self.shared.log).log)
+    }
+
     /// Stores the installed layout's record durably.
     ///
     /// # Errors
@@ -287,6 +318,10 @@ impl Store {
     pub fn close(mut self) -> Result<(), StoreError> {
         // This thread goes on with what the others leave.
         self.background = None;
+        if self.shared.failed.load(Ordering::Acquire) {
+            self.abandon();
+            return Err(StoreError::OutOfOrder);
+        }
         self.shared.checkpoint()?;
         self.shared.freeze(&mut lock(&self.shared.log).log)?;
         self.shared.checkpoint()
@@ -355,6 +390,10 @@ impl Store {
 impl Shared {
     fn reopen(&self) -> Result<(), StoreError> {
         let mut slots = self.slots.each_ref().map(lock);
+        if self.failed.load(Ordering::Acquire) {
+            // An engine that could not write waits for ever for its flush when it is dropped.
+            return Err(StoreError::OutOfOrder);
+        }
         // The engine locks its directory, so the old one must be gone before the new one starts.
         slots.iter_mut().for_each(|slot| **slot = None);
         let engine = Engine::open(&self.directory)?;

@@ -6,12 +6,14 @@ use kv_protocol::refusal::Refusal;
 use kv_protocol::reply::{Content, Outcome};
 use kv_protocol::request::{Command, Operation};
 
+use tracing::warn;
+
 use super::{Job, Size, Writer};
 use crate::failpoints;
 use crate::guard::Admitted;
 use crate::reader::{self, ReplyBudget};
 use crate::refusals::outcome_unknown;
-use crate::staging::Staging;
+use crate::staging::{Room, Staging};
 use crate::store::{Store, StoreError};
 
 /// What a job will be answered once the group is durable.
@@ -39,7 +41,12 @@ impl Writer {
             return;
         }
         let guard = self.guard.load_full();
-        let room = self.disk.room(size.bytes as u64);
+        let room = self.disk.room(size.bytes as u64 + self.store.headroom_bytes());
+        if room != Room::Free
+            && let Err(error) = self.store.checkpoint_soon()
+        {
+            warn!("the disk is full, and the redo log cannot be made shorter: {error}");
+        }
         let mut staging = Staging::new(self.counters, room);
         let mut staged = Vec::new();
         let mut reads = Vec::new();
