@@ -12,7 +12,7 @@ use super::http::get_json;
 use super::wait::eventually;
 
 /// How long Consul's catalog may take to follow its agent.
-const FOLLOW_WITHIN: Duration = Duration::from_secs(20);
+const FOLLOW_WITHIN: Duration = Duration::from_secs(60);
 
 /// How one node stands in the catalog.
 #[derive(Clone, Debug, PartialEq, Eq)]
