@@ -57,8 +57,14 @@ pub(super) fn complete(frame: &mut [u8], place: Place) {
     frame[..CHECKSUM_BYTES].copy_from_slice(&checksum.to_le_bytes());
 }
 
-/// The frame at `offset` of a segment's bytes, where a valid one is there.
+/// The frame at `offset` of a segment's bytes, where a valid one of this segment is there.
 pub(super) fn find(bytes: &[u8], segment: u64, offset: usize) -> Option<Found> {
+    find_of_any(bytes, offset).filter(|(number, _)| *number == segment).map(|(_, found)| found)
+}
+
+/// The frame at `offset` of a segment's bytes, where a valid one is there, and the number of the
+/// segment to which it belongs.
+pub(super) fn find_of_any(bytes: &[u8], offset: usize) -> Option<(u64, Found)> {
     let rest = bytes.get(offset..)?;
     let (head, _) = rest.split_first_chunk::<FRAME_HEAD_BYTES>()?;
     if head[8..12] != MAGIC {
@@ -69,8 +75,7 @@ pub(super) fn find(bytes: &[u8], segment: u64, offset: usize) -> Option<Found> {
     let length = FRAME_HEAD_BYTES + (number(8) >> 32) as usize;
     let frame = rest.get(..length)?;
     let checksum = xxh3_64_with_seed(&frame[CHECKSUM_BYTES..], offset as u64);
-    (number(0) == checksum && number(16) == segment)
-        .then_some(Found { bytes: length, durable: number(24) })
+    (number(0) == checksum).then_some((number(16), Found { bytes: length, durable: number(24) }))
 }
 
 /// The first valid frame after `offset` that says that what is at `offset` was durable.

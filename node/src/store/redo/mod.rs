@@ -52,6 +52,9 @@ pub enum RedoError {
         "the redo log is incomplete: {0} is missing; restore the file, or remove the node as dead and start it with an empty data directory"
     )]
     Missing(PathBuf),
+    /// It failed before, and what is at its end is unknown.
+    #[error("the redo log failed before: start the node again, which finds out what is in it")]
+    Unusable,
     /// A file cannot be used.
     #[error("{path}: {source}")]
     File {
@@ -82,6 +85,9 @@ pub(super) struct RedoLog {
     length: u64,
     /// How many of them are on the disk for certain.
     durable: u64,
+    /// Whether something failed, after which nothing may be appended: it could stand behind a seal, or
+    /// behind something that is torn, where nobody would find it.
+    has_failed: bool,
 }
 
 /// A piece of the log that has been written and is perhaps not on the disk yet.
@@ -99,9 +105,14 @@ impl RedoLog {
         checkpointed: u64,
         mut take: impl FnMut(Bytes) -> Result<(), Malformed>,
     ) -> Result<Self, RedoError> {
-        fs::create_dir_all(directory).map_err(|source| file_error(directory, source))?;
+        make(directory).map_err(|source| file_error(directory, source))?;
         let mut last = checkpointed;
-        for number in replay::numbers(directory)? {
+        let numbers = replay::numbers(directory)?;
+        // The engine gets a segment only after the next one was begun.
+        if checkpointed > 0 && numbers.last().is_none_or(|it| *it <= checkpointed) {
+            return Err(RedoError::Missing(path_of(directory, checkpointed + 1)));
+        }
+        for number in numbers {
             let path = path_of(directory, number);
             if number <= checkpointed {
                 fs::remove_file(&path).map_err(|source| file_error(&path, source))?;
@@ -125,7 +136,8 @@ impl RedoLog {
             Ok(file)
         };
         let file = Arc::new(create().map_err(|source| file_error(&path, source))?);
-        Ok(Self { directory: directory.to_owned(), number, file, length: 0, durable: 0 })
+        let directory = directory.to_owned();
+        Ok(Self { directory, number, file, length: 0, durable: 0, has_failed: false })
     }
 
     /// The number of the segment that is being written.
@@ -141,8 +153,20 @@ impl RedoLog {
     /// Appends a frame, whose head is still blank; where `sync` says so, it is on the disk when this
     /// returns. After an error the log must not be used any more: what it contains is unknown.
     pub(super) fn append(&mut self, frame: Vec<u8>, sync: bool) -> Result<Bytes, RedoError> {
-        self.write(frame, sync)
-            .map_err(|source| file_error(&path_of(&self.directory, self.number), source))
+        let path = path_of(&self.directory, self.number);
+        self.unless_failed(|log| log.write(frame, sync).map_err(|source| file_error(&path, source)))
+    }
+
+    fn unless_failed<T>(
+        &mut self,
+        change: impl FnOnce(&mut Self) -> Result<T, RedoError>,
+    ) -> Result<T, RedoError> {
+        if self.has_failed {
+            return Err(RedoError::Unusable);
+        }
+        let result = change(self);
+        self.has_failed = result.is_err();
+        result
     }
 
     fn write(&mut self, mut frame: Vec<u8>, sync: bool) -> io::Result<Bytes> {
@@ -186,10 +210,13 @@ impl RedoLog {
     /// Ends the segment and begins the next one. Returns the number of the one that has ended.
     pub(super) fn rotate(&mut self) -> Result<u64, RedoError> {
         let ended = self.number;
-        self.seal().map_err(|source| file_error(&path_of(&self.directory, ended), source))?;
-        failpoints::pass("node::redo::after-seal");
-        *self = Self::create(&self.directory, ended + 1)?;
-        Ok(ended)
+        let path = path_of(&self.directory, ended);
+        self.unless_failed(|log| {
+            log.seal().map_err(|source| file_error(&path, source))?;
+            failpoints::pass("node::redo::after-seal");
+            *log = Self::create(&log.directory, ended + 1)?;
+            Ok(ended)
+        })
     }
 
     fn seal(&mut self) -> io::Result<()> {
@@ -221,6 +248,15 @@ pub(super) struct Malformed;
 
 fn path_of(directory: &Path, number: u64) -> PathBuf {
     directory.join(format!("{number:016}{SUFFIX}"))
+}
+
+/// Makes the log's directory where there is none, durably.
+fn make(directory: &Path) -> io::Result<()> {
+    match fs::create_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        result => result?,
+    }
+    directory.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
 }
 
 fn file_error(path: &Path, source: io::Error) -> RedoError {

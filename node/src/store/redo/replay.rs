@@ -17,7 +17,8 @@ pub(super) fn numbers(directory: &Path) -> Result<Vec<u64>, RedoError> {
         for entry in fs::read_dir(directory)? {
             let name = entry?.file_name();
             let number = name.to_str().and_then(|it| it.strip_suffix(SUFFIX)?.parse::<u64>().ok());
-            numbers.extend(number);
+            // Numbers can be written in several ways, and each segment has one name.
+            numbers.extend(number.filter(|it| path_of(directory, *it).file_name() == Some(&name)));
         }
         numbers.sort_unstable();
         Ok(numbers)
@@ -50,14 +51,21 @@ pub(super) fn segment(
         }
         offset += found.bytes;
     }
+    let has_next = path_of(directory, number + 1).exists();
     if is_sealed && offset == bytes.len() {
-        return Ok(());
+        // Where the process died right after it wrote the seal, that may not be on the disk yet, and
+        // must be before there is a next segment.
+        let sync = || if has_next { Ok(()) } else { File::open(&path)?.sync_all() };
+        return sync().map_err(|source| file_error(&path, source));
     }
     if is_sealed {
         return Err(damaged(offset, "the segment goes on after its seal".into()));
     }
-    if path_of(directory, number + 1).exists() {
+    if has_next {
         return Err(damaged(offset, "the segment was complete when the next one was begun".into()));
+    }
+    if let Some((other, _)) = frame::find_of_any(&bytes, offset) {
+        return Err(damaged(offset, format!("what stands there now belongs to segment {other}")));
     }
     if let Some(witness) = frame::find_witness(&bytes, number, offset) {
         return Err(damaged(offset, format!("so says the frame at byte {witness}")));
