@@ -28,6 +28,10 @@ pub const BATCHES_IN_FLIGHT_MAX: usize = 4;
 /// for every this many that are under way.
 pub const BATCH_SHARE_MIN: usize = 2;
 
+/// While at most this many operations are under way, the connections' thread stays awake for their
+/// answers for a moment. Where there are more, answers come all the time, and the processor is needed.
+pub const LINGER_OPERATIONS_MAX: usize = 32;
+
 /// The most operations that are queued for one node or under way to it; more wait with their callers.
 pub const QUEUE_OPERATIONS_MAX: usize = 8 * BATCH_OPERATIONS_MAX;
 
@@ -139,7 +143,3 @@ const _: () = {
     assert!(HELP_AFTER.as_millis() * 4 < TIMEOUT_DEFAULT.as_millis());
     assert!(RETRY_PAUSE_MIN.as_millis() < RETRY_PAUSE_MAX.as_millis());
 };
-
-/// While at most this many operations are under way, the connections' thread stays awake for their
-/// answers for a moment. Where there are more, answers come all the time, and the processor is needed.
-pub const LINGER_OPERATIONS_MAX: usize = 32;

@@ -194,11 +194,12 @@ impl Store {
         key: &StorageKey,
         look: impl FnOnce(Stored<&[u8]>) -> T,
     ) -> Result<Option<T>, StoreError> {
-        let corrupt = |damage: record::Damage| StoreError::Corrupt(damage.to_string());
+        let decode = |bytes: &[u8]| {
+            let stored = record::decode(key.parts(), bytes);
+            stored.map(look).map(Some).map_err(|damage| StoreError::Corrupt(damage.to_string()))
+        };
         match self.shared.memtables.load().get(key) {
-            Some(Some(record)) => {
-                return record::parse(&record).map(look).map(Some).map_err(corrupt);
-            }
+            Some(Some(record)) => return decode(&record),
             Some(None) => return Ok(None),
             None => {}
         }
@@ -207,7 +208,7 @@ impl Store {
         }
         let result = self.with_engine(|engine| {
             let Some(bytes) = engine.get(key)? else { return Ok(None) };
-            record::decode(key.parts(), &bytes).map(look).map(Some).map_err(corrupt)
+            decode(&bytes)
         });
         if matches!(result, Err(StoreError::Damaged(_))) {
             self.strike(key);

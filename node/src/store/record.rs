@@ -88,17 +88,6 @@ pub fn decode<'a>(key: (u64, &str), bytes: &'a [u8]) -> Result<Stored<&'a [u8]>,
     if stored_checksum != actual.to_le_bytes() {
         return Err(Damage("its checksum does not match its content".into()));
     }
-    parse(bytes)
-}
-
-/// Reads a record that this process has made, or verified before.
-///
-/// # Errors
-/// [`Damage`] where the bytes are of another form.
-pub fn parse(bytes: &[u8]) -> Result<Stored<&[u8]>, Damage> {
-    let Some((header, value)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
-        return Err(Damage("it has no header".into()));
-    };
     let value = match header[..2] {
         [FORMAT, FLAGS_NONE] => Some(value),
         [FORMAT, FLAGS_TOMBSTONE] if value.is_empty() => None,
