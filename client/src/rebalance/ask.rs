@@ -55,6 +55,26 @@ impl Asker<'_> {
         }
     }
 
+    /// Checks that no node that answers has a later layout than the one that Consul gave: nodes that
+    /// restored an older document must not have the last word on whether a window was opened.
+    ///
+    /// # Errors
+    /// Which node has a later one. A node that is down says nothing: it must not keep a window frozen.
+    pub(crate) async fn check_unopened(self) -> Result<(), Trouble> {
+        for node in self.view.must_confirm() {
+            let Ok(status) = self.status(node).await else { continue };
+            let installed = status.layout.map_or(0, |layout| layout.epoch);
+            if installed > self.view.layout.epoch {
+                let problem = format!(
+                    "it has epoch {installed}, and Consul has an older layout, which the nodes are about \
+                     to put right"
+                );
+                return Err(Trouble::Later { node: self.name(node), problem });
+            }
+        }
+        Ok(())
+    }
+
     /// Asks a node how it is. One that has an older layout learns by it that there is a newer one.
     pub(crate) async fn status(&self, node: u16) -> Result<NodeStatus, Trouble> {
         match self.ask(node, Command::Status).await? {

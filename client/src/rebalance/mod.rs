@@ -313,9 +313,13 @@ impl Rebalancer {
             }
             let window = layout.rebalance.as_ref().and_then(|it| it.window);
             if window.is_some_and(|it| it.phase == Phase::Preparing) {
-                // Nodes that restored an older document must not have the last word on whether the
-                // window was opened.
-                self.check_unopened(&seen).await?;
+                let asker = Asker { connections: &self.connections, view: &seen.view };
+                asker.check_unopened().await.map_err(|trouble| match trouble {
+                    Trouble::Later { node, problem } => {
+                        RebalanceError::Refused(format!("node {node}: {problem}: try again"))
+                    }
+                    trouble => in_plan(trouble),
+                })?;
             }
             let next = step(layout)?;
             if set(&self.registry, &seen, &next).await? {
@@ -434,24 +438,6 @@ impl Rebalancer {
             }
         }
         Ok(stored)
-    }
-
-    async fn check_unopened(&self, seen: &Seen) -> Result<(), RebalanceError> {
-        let asker = Asker { connections: &self.connections, view: &seen.view };
-        for node in seen.view.must_confirm() {
-            // A node that is down must not keep the window frozen.
-            let Ok(status) = asker.status(node).await else { continue };
-            let installed = status.layout.map_or(0, |layout| layout.epoch);
-            if installed > seen.view.layout.epoch {
-                let problem = format!(
-                    "node {} has epoch {installed}, and Consul has an older layout, which the nodes are \
-                     about to put right: try again",
-                    asker.name(node)
-                );
-                return Err(RebalanceError::Refused(problem));
-            }
-        }
-        Ok(())
     }
 }
 

@@ -191,6 +191,7 @@ impl<'a> Mover<'a> {
                 let is_late = self.window.since.elapsed() > MOVER_FREEZE_MAX;
                 if matches!(confirmed, Err(Trouble::Later { .. })) && is_late {
                     // Nobody serves the window's keys, and a node that is down must not keep them all.
+                    asker.check_unopened().await?;
                     self.set(seen, layout.retract()?).await?;
                 }
                 confirmed?;
