@@ -8,7 +8,7 @@ use crate::connection::ExchangeError;
 use crate::lane::{Answer, Ticket};
 
 /// How replies are to be written to this client.
-pub(crate) const STYLE: Style = Style { values: Values::Body, versions: true };
+pub(crate) const STYLE: Style = Style { values: Values::Body, versions: true, streams: true };
 
 /// The frames of the request that carries `tickets`, which have one context; none where there are no
 /// tickets.

@@ -244,7 +244,7 @@ pub(crate) fn id_of(request: &Request<'_>) -> u64 {
 
 /// The frames of an answer.
 pub(crate) fn encoded(id: Option<u64>, content: Content) -> Vec<Vec<u8>> {
-    let style = Style { values: Values::Body, versions: true };
+    let style = Style { values: Values::Body, versions: true, streams: true };
     let (header, body) = Reply { id: id.map(RequestId::Number), content }.encode(style);
     std::iter::once(header).chain(body).collect()
 }

@@ -119,7 +119,7 @@ fn decode_reply(bencher: Bencher<'_, '_>, reply: Reply, operations: usize) {
 }
 
 /// How the client library wants its replies.
-const STYLE: Style = Style { values: Values::Body, versions: true };
+const STYLE: Style = Style { values: Values::Body, versions: true, streams: true };
 
 fn request(operations: usize, operation: fn(String) -> Operation<'static>) -> Request<'static> {
     let command = if operations == 1 {

@@ -6,7 +6,8 @@
 //! client's business.
 //!
 //! - [`request`], [`reply`], [`refusal`]: what is asked, answered and refused, as types; their
-//!   forms on the wire are in `request_wire` and `reply_wire`, the frames around them in [`frame`].
+//!   forms on the wire are in `request_wire` and `reply_wire`, those of large batches in
+//!   `operation_stream`, the frames around them in [`frame`].
 //! - [`partition`], [`version`], [`digest`], [`name`]: the small values that they are made of.
 //! - [`layout`]: the cluster's source of truth: who owns what, and how that changes.
 //! - [`record_stream`]: records on their way from one node to another.
@@ -29,6 +30,7 @@ pub mod layout;
 pub mod limits;
 pub mod linger;
 pub mod name;
+mod operation_stream;
 pub mod partition;
 pub mod record_stream;
 pub mod refusal;

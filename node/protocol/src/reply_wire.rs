@@ -1,10 +1,12 @@
 //! How a reply stands in a message.
 //!
 //! Like a request, it is a JSON object in the header frame, and values that do not stand in it as
-//! text follow one another in the body frame, with their lengths in the header.
+//! text follow one another in the body frame, with their lengths in the header. The outcomes of a batch
+//! whose operations came as an `operation_stream` are one too.
 
 use serde::{Deserialize, Serialize};
 
+use crate::operation_stream;
 use crate::partition::Partition;
 use crate::refusal::Refusal;
 use crate::reply::{
@@ -27,6 +29,8 @@ struct Header {
     one: Item,
     #[serde(skip_serializing_if = "Option::is_none")]
     results: Option<Vec<Item>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcomes: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     collection: Option<Vec<Item>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -91,6 +95,11 @@ impl Reply {
             Content::One { key, done } => {
                 header.one = Item { key: Some(key), ..writer.done(done) };
             }
+            Content::Batch(outcomes) if style.streams => {
+                // There are as many as there were operations, which are few.
+                header.outcomes = Some(u32::try_from(outcomes.len()).unwrap_or(u32::MAX));
+                writer.body = Some(operation_stream::write_outcomes(&outcomes, style.versions));
+            }
             Content::Batch(outcomes) => {
                 header.results = Some(outcomes.into_iter().map(|it| writer.outcome(it)).collect());
             }
@@ -134,7 +143,11 @@ impl Reply {
         let header: Header =
             serde_json::from_slice(header).map_err(|error| InvalidReply(error.to_string()))?;
         let mut reader = Reader { rest: body.unwrap_or_default() };
-        let content = if let Some(results) = header.results {
+        let content = if let Some(count) = header.outcomes {
+            let stream = std::mem::take(&mut reader.rest);
+            let outcomes = operation_stream::read_outcomes(stream, count);
+            Content::Batch(outcomes.map_err(InvalidReply)?)
+        } else if let Some(results) = header.results {
             let outcomes = results.into_iter().map(|item| reader.outcome(item));
             Content::Batch(outcomes.collect::<Result<_, _>>()?)
         } else if let Some(collection) = header.collection {

@@ -50,6 +50,9 @@ pub struct Style {
     pub values: Values,
     /// Whether records that are read come with their versions.
     pub versions: bool,
+    /// Whether the operations and the outcomes of a batch travel as streams in the body frames, with
+    /// all values there.
+    pub streams: bool,
 }
 
 /// Where a reply's values go.

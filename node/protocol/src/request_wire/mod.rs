@@ -4,7 +4,8 @@
 //! bytes, in the body frame with its length in the header (`"value_bytes"`); the values of a batch
 //! follow one another in the body. Members that are not known, or that do not belong to the
 //! operation, are refused rather than passed over: a condition with a slip of the pen in its name
-//! must never turn a conditional write into an unconditional one.
+//! must never turn a conditional write into an unconditional one. A batch may instead have its
+//! operations in the body frame, as an `operation_stream`, with their number in the header.
 
 mod operation;
 
@@ -17,8 +18,10 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
-use self::operation::{BodyReader, OperationHeader, check_key, decode_batch};
+pub(crate) use self::operation::check_key;
+use self::operation::{BodyReader, OperationHeader, decode_batch};
 use crate::limits::{KEY_BYTES_MAX, REQUEST_ID_BYTES_MAX, STREAM_RECORDS_MAX};
+use crate::operation_stream;
 use crate::partition::Partition;
 use crate::refusal::{Refusal, bad_request, too_large};
 use crate::request::{
@@ -70,6 +73,8 @@ struct Header<'a> {
     if_version: Option<Version>,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     ops: Option<Vec<Object<OperationHeader<'a>>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operations: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     partition: Option<Partition>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -171,6 +176,7 @@ impl<'a> Request<'a> {
         let style = Style {
             values: header.values.take().unwrap_or_default(),
             versions: header.versions.take().unwrap_or_default(),
+            streams: header.operations.is_some(),
         };
         let mut body = BodyReader { rest: body.unwrap_or_default(), value_bytes_max };
         let command = header.take_command(&mut body)?;
@@ -204,6 +210,12 @@ impl<'a> Request<'a> {
                 header.value_bytes = one.value_bytes;
                 header.if_absent = one.if_absent;
                 header.if_version = one.if_version;
+            }
+            Command::Batch(operations) if self.style.streams => {
+                header.op = text("BATCH");
+                // A longer list than can be counted is refused for its length.
+                header.operations = Some(u32::try_from(operations.len()).unwrap_or(u32::MAX));
+                body = Some(operation_stream::write_operations(operations));
             }
             Command::Batch(operations) => {
                 header.op = text("BATCH");
@@ -283,7 +295,7 @@ impl<'a> Header<'a> {
             if_version: self.if_version.take(),
         };
         let allowed: &[&str] = match op.as_ref() {
-            "BATCH" => &["ops"],
+            "BATCH" => &["ops", "operations"],
             "SCAN" => &["partition", "from", "after", "prefix", "limit"],
             "FETCH" => &["to", "after"],
             "COPY" => &["records"],
@@ -300,7 +312,16 @@ impl<'a> Header<'a> {
         }
         let missing = |name: &str| bad_request(format!("\"{name}\" is missing in {op}"));
         Ok(match op.as_ref() {
-            "BATCH" => Command::Batch(decode_batch(self.ops, body)?),
+            "BATCH" => Command::Batch(match self.operations {
+                Some(count) if self.ops.is_none() => {
+                    let stream = std::mem::take(&mut body.rest);
+                    operation_stream::read_operations(stream, count, body.value_bytes_max)?
+                }
+                Some(_) => {
+                    return Err(bad_request("\"ops\" and \"operations\" exclude each other"));
+                }
+                None => decode_batch(self.ops, body)?,
+            }),
             "SCAN" => Command::Scan(self.take_scan()?),
             "GET_ALL" => Command::GetAll,
             "STATUS" => Command::Status,
@@ -336,9 +357,10 @@ impl<'a> Header<'a> {
     }
 
     /// The names of the members that are there and do not belong to single operations.
-    fn members(&self) -> [Option<&'static str>; 12] {
+    fn members(&self) -> [Option<&'static str>; 13] {
         [
             self.ops.as_ref().map(|_| "ops"),
+            self.operations.map(|_| "operations"),
             self.partition.map(|_| "partition"),
             self.from.map(|_| "from"),
             self.after.as_ref().map(|_| "after"),

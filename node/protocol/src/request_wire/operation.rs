@@ -138,7 +138,7 @@ impl<'a> OperationHeader<'a> {
 }
 
 /// Checks that `key` is one that a node can store; `what` names it in the error.
-pub(super) fn check_key(what: &str, key: &str) -> Result<(), Refusal> {
+pub(crate) fn check_key(what: &str, key: &str) -> Result<(), Refusal> {
     if key.is_empty() {
         return Err(bad_request(format!("{what} is empty: expected 1 to {KEY_BYTES_MAX} bytes")));
     }
