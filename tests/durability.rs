@@ -8,10 +8,11 @@ use std::time::Duration;
 use kvclient::ClientError;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use serde_json::json;
 
 use crate::harness::corpus::{Line, assert_same_lines, ndjson};
 use crate::harness::library::Library;
-use crate::harness::peer::Peer;
+use crate::harness::peer::{Peer, parse};
 use crate::harness::{Backend, Cluster, eventually, on_both_backends};
 
 on_both_backends!(
@@ -182,6 +183,33 @@ fn verify(cluster: &Cluster, ledger: &BTreeMap<String, Known>) {
 fn short(state: &State) -> Option<String> {
     let value = state.as_ref()?;
     Some(format!("{} ({} bytes)", value.trim_end_matches('x'), value.len()))
+}
+
+#[test]
+fn a_read_waits_for_no_other_keys_write_and_shows_nothing_of_what_is_not_durable() {
+    let mut cluster = Cluster::start(Backend::Embedded, 1);
+    for key in ["a", "b"] {
+        cluster.kvclient(&["put", key, "old"]).output().success();
+    }
+    cluster.node_mut(0).restart_with_env("FAILPOINTS", "node::commit::before=sleep(1000)");
+    let peer = Peer::dealer(&cluster.node(0).endpoint());
+    peer.send(&[br#"{"op":"PUT","key":"a","value":"new","id":1}"#]);
+    // Its own key is being written, so it waits for that.
+    peer.send(&[br#"{"op":"GET_ONE","key":"a","id":2}"#]);
+    peer.send(&[br#"{"op":"GET_ONE","key":"b","id":3}"#]);
+    // Both keys, as a stream, which waits for nothing.
+    let operations = [&b"\x02\x01\0\0\0\0\0a"[..], b"\x02\x01\0\0\0\0\0b"].concat();
+    peer.send(&[br#"{"op":"BATCH","operations":2,"id":4}"#, &operations]);
+    assert_eq!(parse(&peer.receive()[0]), json!({"key": "b", "value": "old", "id": 3}));
+    let read = peer.receive();
+    assert_eq!(parse(&read[0]), json!({"outcomes": 2, "id": 4}));
+    assert_eq!(read[1], b"\x06\x03\0\0\0old".repeat(2));
+    let written = parse(&peer.receive()[0]);
+    assert_eq!((&written["id"], &written["ok"]), (&json!(1), &json!(true)), "{written}");
+    assert_eq!(parse(&peer.receive()[0]), json!({"key": "a", "value": "new", "id": 2}));
+    // What was read meanwhile is not remembered.
+    let read = peer.ask_frames(&[br#"{"op":"BATCH","operations":2,"id":5}"#, &operations]);
+    assert_eq!(read[1], b"\x06\x03\0\0\0new\x06\x03\0\0\0old");
 }
 
 fn an_import_that_met_a_kill_is_completed_by_another(backend: Backend) {

@@ -20,17 +20,20 @@ pub const BATCH_BYTES_TARGET: usize = 1 << 20;
 /// The bytes that a read counts for in a batch, in place of its value's, which nobody knows yet.
 pub const READ_BYTES_ASSUMED: usize = 4 << 10;
 
-/// The most batches that wait for one node's answers at a time. While they do, later operations
-/// gather for the next batch.
+/// The most batches of reads, and of writes, that wait for one node's answers at a time. While they
+/// do, later operations gather for the next batch.
 pub const BATCHES_IN_FLIGHT_MAX: usize = 4;
 
 /// While batches are under way to a node, the next one is held back until it has at least one operation
 /// for every this many that are under way.
 pub const BATCH_SHARE_MIN: usize = 2;
 
+/// While batches are under way to a node, the next one is held back until it has this many operations.
+pub const BATCH_BESIDE_MIN: usize = 32;
+
 /// While at most this many operations are under way, the connections' thread stays awake for their
 /// answers for a moment. Where there are more, answers come all the time, and the processor is needed.
-pub const LINGER_OPERATIONS_MAX: usize = 32;
+pub const LINGER_OPERATIONS_MAX: usize = 64;
 
 /// The most operations that are queued for one node or under way to it; more wait with their callers.
 pub const QUEUE_OPERATIONS_MAX: usize = 8 * BATCH_OPERATIONS_MAX;

@@ -228,6 +228,26 @@ async fn what_comes_while_batches_are_under_way_travels_together() {
 }
 
 #[tokio::test]
+async fn no_read_waits_for_what_writes_wait_for() {
+    let writes = |command: &Command<'_>| match command {
+        Command::One(operation) => operation.is_write(),
+        Command::Batch(operations) => operations.iter().any(Operation::is_write),
+        _ => false,
+    };
+    let node = Node::start(move |request, _| match writes(&request.command) {
+        true => Answer::Nothing,
+        false => Answer::Content(carry_out(request)),
+    });
+    let client = node.client(LONG);
+    let puts = (0..100).map(|number| client.put(format!("key-{number}"), "v"));
+    let gets = (0..100).map(|number| client.get(format!("key-{number}")));
+    tokio::select! {
+        _ = futures::future::select_all(puts.map(Box::pin)) => panic!("no write is answered"),
+        read = futures::future::try_join_all(gets) => assert_eq!(read.unwrap().len(), 100),
+    }
+}
+
+#[tokio::test]
 async fn operations_on_one_key_are_carried_out_in_their_order() {
     let node = Node::start(|request, _| Answer::Content(carry_out(request)));
     let operations = vec![put("a"), put("b"), Operation::Get { key: "a".into() }, put("a")];

@@ -1,8 +1,10 @@
 //! From a request to its reply: what is answered at once, and what goes through the writer.
 //!
-//! The handler lives on the serving loop's thread and knows no socket. Reads are answered at once
-//! from the store, unless a key is being written at that moment: then the read follows the write
-//! through the writer, so that nobody is shown a value that a crash could take back.
+//! The handler lives on the serving loop's thread and knows no socket. Reads are answered at once from
+//! the store, which shows nothing that is not as durable as it will be, unless they read something that
+//! is being written at that moment: then they follow the write through the writer, so that whoever sends
+//! a read after a write, without waiting for its answer, is shown what was written. A batch that comes as
+//! a stream asks for no such order, and its reads wait for nothing.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -175,7 +177,7 @@ impl<P> Handler<P> {
             let content = match (&request.command, guard.admit(&request.context)) {
                 (Command::Status, _) => Some(Content::Status(Box::new(self.status(&guard)))),
                 (_, Err(refusal)) => Some(Content::Refused(refusal)),
-                (command, Ok(admitted)) => self.answer_at_once(admitted, command),
+                (command, Ok(admitted)) => self.answer_at_once(admitted, command, request.style),
             };
             let Some(content) = content else { return self.queue(peer, request) };
             // What was read may have been removed meanwhile, because another layout was installed:
@@ -188,15 +190,23 @@ impl<P> Handler<P> {
     }
 
     /// Answers a read of what is durable; none where the writer has to be asked.
-    fn answer_at_once(&mut self, admitted: Admitted<'_>, command: &Command<'_>) -> Option<Content> {
+    fn answer_at_once(
+        &mut self,
+        admitted: Admitted<'_>,
+        command: &Command<'_>,
+        style: Style,
+    ) -> Option<Content> {
+        let is_ready = |it: &Operation<'_>| {
+            !it.is_write() && (style.streams || !self.is_being_written(it.key()))
+        };
         let content = match command {
-            Command::One(operation) if self.is_settled(operation) => {
+            Command::One(operation) if is_ready(operation) => {
                 match self.read(admitted, operation.key()) {
                     Ok(done) => Content::One { key: operation.key().to_owned(), done },
                     Err(refusal) => Content::Refused(refusal),
                 }
             }
-            Command::Batch(operations) if operations.iter().all(|it| self.is_settled(it)) => {
+            Command::Batch(operations) if operations.iter().all(is_ready) => {
                 let mut budget = ReplyBudget::default();
                 let read = |it: &Operation<'_>| {
                     budget.carry_out(it.borrowed(), |it| self.read(admitted, it.key()))
@@ -217,14 +227,17 @@ impl<P> Handler<P> {
         Some(content)
     }
 
-    /// Reads a key that is not being written.
+    /// Reads a key.
     fn read(&mut self, admitted: Admitted<'_>, key: &str) -> Outcome {
         staging::read(admitted, key, || {
             if let Some(record) = self.cache.get(key) {
                 return Ok(Some(record));
             }
             let record = self.resources.store.get(&StorageKey::new(key))?;
-            if let Some(record) = &record {
+            // What is being written changes without the cache's being told.
+            if let Some(record) = &record
+                && !self.is_being_written(key)
+            {
                 self.cache.remember(key, record);
             }
             Ok(record)
@@ -243,9 +256,8 @@ impl<P> Handler<P> {
         }
     }
 
-    /// Whether `operation` reads a key that is not being written.
-    fn is_settled(&self, operation: &Operation<'_>) -> bool {
-        !operation.is_write() && !self.writing.contains_key(&key_hash(operation.key()))
+    fn is_being_written(&self, key: &str) -> bool {
+        self.writing.contains_key(&key_hash(key))
     }
 
     fn queue(&mut self, peer: P, request: Request<'_>) -> Disposition<P> {

@@ -8,13 +8,13 @@
 //! |---|---|
 //! | `driver` | the thread: waits for sockets and deadlines, and for what tasks hand over |
 //! | `peer` | what is unsent and unanswered at one node, and when it is given up |
-//! | `waiting` | the errands that wait for their turn at one node |
+//! | `flow` | the errands of one kind on their way to one node |
 //! | `socket` | ZeroMQ, narrowed to what is needed here; the only file that names it |
 
 mod driver;
+mod flow;
 mod peer;
 mod socket;
-mod waiting;
 
 use std::fmt;
 use std::sync::Arc;

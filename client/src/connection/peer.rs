@@ -11,14 +11,12 @@ use kv_protocol::request::RequestId;
 use tokio::sync::oneshot;
 
 use super::ExchangeError;
+use super::flow::Flow;
 use super::socket::{Line, Ready};
-use super::waiting::Waiting;
 use crate::batch;
 use crate::endpoint::Endpoint;
 use crate::lane::{Lane, Ticket};
-use crate::limits::{
-    BATCH_SHARE_MIN, BATCHES_IN_FLIGHT_MAX, CONNECTION_IDLE_MAX, REPLIES_PER_TURN_MAX,
-};
+use crate::limits::{CONNECTION_IDLE_MAX, REPLIES_PER_TURN_MAX};
 
 /// A request on its way.
 pub(super) struct Exchange {
@@ -44,11 +42,8 @@ pub(super) struct Peer {
     unsent: VecDeque<Exchange>,
     /// Where errands come from, once there were some.
     lane: Option<Arc<Lane>>,
-    /// Errands that are not sent yet.
-    waiting: Waiting,
-    batches_in_flight: usize,
-    /// How many operations are in these batches.
-    operations_in_flight: usize,
+    /// Of each [`Kind`].
+    flows: [Flow; 2],
     /// What is sent and not answered, by id.
     unanswered: HashMap<u64, Unanswered>,
     used: Instant,
@@ -64,7 +59,20 @@ struct Unanswered {
 /// Who waits for an answer.
 enum Whose {
     Exchange(Answer),
-    Batch(Arc<Lane>, Vec<Ticket>),
+    Batch(Kind, Arc<Lane>, Vec<Ticket>),
+}
+
+/// What travels together. Reads and writes do not, so that no read waits for the disk with a write.
+#[derive(Clone, Copy)]
+enum Kind {
+    Read,
+    Write,
+}
+
+impl Kind {
+    fn of(ticket: &Ticket) -> Self {
+        if ticket.errand.operation.is_write() { Self::Write } else { Self::Read }
+    }
 }
 
 impl Peer {
@@ -73,9 +81,7 @@ impl Peer {
             line,
             unsent: VecDeque::new(),
             lane: None,
-            waiting: Waiting::default(),
-            batches_in_flight: 0,
-            operations_in_flight: 0,
+            flows: Default::default(),
             unanswered: HashMap::new(),
             used: Instant::now(),
             closed: false,
@@ -84,12 +90,12 @@ impl Peer {
 
     /// How many operations were sent and are not answered.
     pub(super) fn operations_in_flight(&self) -> usize {
-        self.operations_in_flight
+        self.flows.iter().map(Flow::operations_in_flight).sum()
     }
 
     /// The line to wait for, and whether there is something to send.
     pub(super) fn wanted(&self) -> (&Line, bool) {
-        (&self.line, !self.unsent.is_empty() || self.waiting.is_blocked())
+        (&self.line, !self.unsent.is_empty() || self.flows.iter().any(Flow::is_blocked))
     }
 
     /// Hands over a request.
@@ -105,7 +111,9 @@ impl Peer {
         now: Instant,
     ) {
         self.lane.get_or_insert_with(|| Arc::clone(lane));
-        self.waiting.extend(tickets.drain(..), now);
+        for ticket in tickets.drain(..) {
+            self.flows[Kind::of(&ticket) as usize].push(ticket, now);
+        }
     }
 
     /// Takes in what has come, and gives up what is late. Returns why the line is to be given up,
@@ -128,15 +136,15 @@ impl Peer {
     pub(super) fn renew(&mut self, line: io::Result<Line>, trouble: &ExchangeError) {
         tracing::debug!(%trouble, requests = self.unanswered.len(), "a connection is given up");
         for (_, unanswered) in self.unanswered.drain() {
-            unanswered.whose.fail(trouble);
+            unanswered.whose.fail(trouble, &mut self.flows);
         }
-        (self.batches_in_flight, self.operations_in_flight) = (0, 0);
         match line {
             Ok(line) => self.line = line,
             Err(error) => {
                 refuse(std::mem::take(&mut self.unsent), &error.to_string());
-                let waiting = self.waiting.take();
-                self.refuse(waiting, &error.to_string());
+                for flow in &mut self.flows {
+                    refuse_tickets(self.lane.as_ref(), flow.take(), &error.to_string());
+                }
                 self.closed = true;
             }
         }
@@ -157,9 +165,8 @@ impl Peer {
             self.used = now;
             match unanswered.whose {
                 Whose::Exchange(answer) => drop(answer.send(Ok(reply.content))),
-                Whose::Batch(lane, tickets) => {
-                    self.batches_in_flight -= 1;
-                    self.operations_in_flight -= tickets.len();
+                Whose::Batch(kind, lane, tickets) => {
+                    self.flows[kind as usize].arrived(tickets.len());
                     let answers = batch::answers(&tickets, reply.content);
                     lane.answer(tickets, answers.into_iter());
                 }
@@ -183,37 +190,27 @@ impl Peer {
             }
         }
         let Some(lane) = self.lane.clone() else { return };
-        while self.is_batch_due() {
-            if !self.line.can_send() {
-                self.waiting.block(now);
-                return;
-            }
-            let mut tickets = self.waiting.next_batch(lane.spread);
-            lane.forget_unwanted(&mut tickets);
-            let id = next_id.fetch_add(1, Ordering::Relaxed);
-            let Some((header, body)) = batch::encode(id, &tickets) else { continue };
-            let deadlines = tickets.iter().map(|ticket| ticket.errand.deadline);
-            // There is a ticket, else nothing was encoded.
-            let reply_by = deadlines.min().unwrap_or(now);
-            let operations = tickets.len();
-            let whose = Whose::Batch(Arc::clone(&lane), tickets);
-            if self.send(id, header, body, Unanswered { reply_by, whose }, now) {
-                self.batches_in_flight += 1;
-                self.operations_in_flight += operations;
+        for kind in [Kind::Read, Kind::Write] {
+            while self.flows[kind as usize].is_batch_due() {
+                if !self.line.can_send() {
+                    self.flows[kind as usize].block(now);
+                    break;
+                }
+                let mut tickets = self.flows[kind as usize].next_batch(lane.spread);
+                lane.forget_unwanted(&mut tickets);
+                let id = next_id.fetch_add(1, Ordering::Relaxed);
+                let Some((header, body)) = batch::encode(id, &tickets) else { continue };
+                let deadlines = tickets.iter().map(|ticket| ticket.errand.deadline);
+                // There is a ticket, else nothing was encoded.
+                let reply_by = deadlines.min().unwrap_or(now);
+                self.flows[kind as usize].sent(tickets.len());
+                let whose = Whose::Batch(kind, Arc::clone(&lane), tickets);
+                self.send(id, header, body, Unanswered { reply_by, whose }, now);
             }
         }
     }
 
-    /// Whether the next batch is to be sent. While others are under way, it is held back until it is
-    /// worth a message of its own: messages cost far more than the operations in them.
-    fn is_batch_due(&self) -> bool {
-        let (waiting, in_flight) = (self.waiting.len(), self.operations_in_flight);
-        waiting > 0
-            && self.batches_in_flight < BATCHES_IN_FLIGHT_MAX
-            && waiting * BATCH_SHARE_MIN >= in_flight
-    }
-
-    /// Sends a message over a line that takes one. Returns whether it did.
+    /// Sends a message over a line that takes one.
     fn send(
         &mut self,
         id: u64,
@@ -221,17 +218,13 @@ impl Peer {
         body: Option<Vec<u8>>,
         unanswered: Unanswered,
         now: Instant,
-    ) -> bool {
+    ) {
         self.used = now;
         match self.line.send(header, body) {
-            Ok(()) => {
-                self.unanswered.insert(id, unanswered);
-                true
-            }
+            Ok(()) => drop(self.unanswered.insert(id, unanswered)),
             Err(error) => {
                 let problem = format!("the message was not accepted: {error}");
-                unanswered.whose.fail(&ExchangeError::NotSent(problem));
-                false
+                unanswered.whose.fail(&ExchangeError::NotSent(problem), &mut self.flows);
             }
         }
     }
@@ -244,14 +237,15 @@ impl Peer {
             self.unsent = unsent;
             refuse(late, UNCONNECTED);
         }
-        let late = self.waiting.unconnected(now);
-        self.refuse(late, UNCONNECTED);
-        let late = self.waiting.overdue(now);
-        self.refuse(late, "its turn did not come in time");
+        for flow in &mut self.flows {
+            refuse_tickets(self.lane.as_ref(), flow.unconnected(now), UNCONNECTED);
+            let late = flow.overdue(now);
+            refuse_tickets(self.lane.as_ref(), late, "its turn did not come in time");
+        }
         let mut overdue = false;
         for (_, unanswered) in self.unanswered.extract_if(|_, it| it.reply_by <= now) {
             overdue = true;
-            unanswered.whose.fail(&ExchangeError::TimedOut);
+            unanswered.whose.fail(&ExchangeError::TimedOut, &mut self.flows);
         }
         if overdue {
             let why = "the connection was given up, since the node left a request unanswered";
@@ -260,24 +254,20 @@ impl Peer {
         Ok(())
     }
 
-    fn refuse(&self, tickets: Vec<Ticket>, problem: &str) {
-        if let Some(lane) = self.lane.as_ref().filter(|_| !tickets.is_empty()) {
-            lane.refuse(tickets, problem);
-        }
-    }
-
     /// When to look again, even if nothing happens.
     pub(super) fn next_deadline(&self) -> Instant {
         let unsent = self.unsent.iter().map(|exchange| exchange.send_by);
         let unanswered = self.unanswered.values().map(|unanswered| unanswered.reply_by);
-        let deadlines = unsent.chain(unanswered).chain(self.waiting.next_deadline());
+        let waiting = self.flows.iter().filter_map(Flow::next_deadline);
+        let deadlines = unsent.chain(unanswered).chain(waiting);
         deadlines.min().unwrap_or(self.used + CONNECTION_IDLE_MAX)
     }
 
     /// Whether nobody has used the line for [`CONNECTION_IDLE_MAX`], or it cannot be used.
     pub(super) fn is_spent(&self, now: Instant) -> bool {
-        let unused =
-            self.unsent.is_empty() && self.waiting.is_empty() && self.unanswered.is_empty();
+        let unused = self.unsent.is_empty()
+            && self.flows.iter().all(Flow::is_empty)
+            && self.unanswered.is_empty();
         self.closed || (unused && now.duration_since(self.used) >= CONNECTION_IDLE_MAX)
     }
 
@@ -292,10 +282,11 @@ impl Peer {
 const UNCONNECTED: &str = "no connection to it could be made";
 
 impl Whose {
-    fn fail(self, error: &ExchangeError) {
+    fn fail(self, error: &ExchangeError, flows: &mut [Flow; 2]) {
         match self {
             Self::Exchange(answer) => drop(answer.send(Err(error.clone()))),
-            Self::Batch(lane, tickets) => {
+            Self::Batch(kind, lane, tickets) => {
+                flows[kind as usize].arrived(tickets.len());
                 lane.answer(tickets, std::iter::repeat_with(|| Err(error.clone())));
             }
         }
@@ -305,5 +296,11 @@ impl Whose {
 fn refuse(exchanges: VecDeque<Exchange>, problem: &str) {
     for exchange in exchanges {
         let _ = exchange.answer.send(Err(ExchangeError::NotSent(problem.to_owned())));
+    }
+}
+
+fn refuse_tickets(lane: Option<&Arc<Lane>>, tickets: Vec<Ticket>, problem: &str) {
+    if let Some(lane) = lane.filter(|_| !tickets.is_empty()) {
+        lane.refuse(tickets, problem);
     }
 }
