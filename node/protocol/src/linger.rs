@@ -6,8 +6,9 @@
 
 use std::time::{Duration, Instant};
 
-/// How long a thread stays awake.
-const AWAKE_MAX: Duration = Duration::from_micros(100);
+/// How long a thread stays awake: longer than an answer takes where others have to wake up for it, or
+/// what sleeps once would never be worth waiting for again.
+const AWAKE_MAX: Duration = Duration::from_micros(300);
 /// After this many vain tries in succession, the pauses between tries grow no more.
 const VAIN_MAX: u32 = 7;
 

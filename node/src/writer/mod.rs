@@ -2,9 +2,8 @@
 //!
 //! It takes whatever work has queued up, carries it out as one group, makes the group durable with
 //! one flush, and only then hands the outcomes back. So the writes of many clients share a flush,
-//! and no reply speaks of what could still vanish. Reads of keys that are being written pass
-//! through here too, for the same reason.
-
+//! and no reply speaks of what could still vanish. Reads that were sent after a write pass through here
+//! too, so that they see it.
 //!
 //! - here: the queue, and the loop that works it off;
 //! - `group`: carrying a group of requests out; `size`: how much is a group; `pace`: how long it
@@ -22,6 +21,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use kv_protocol::linger::Linger;
 use kv_protocol::reply::Content;
 use kv_protocol::request::{Command, Context};
 use tokio::sync::oneshot;
@@ -96,6 +96,7 @@ pub struct Writer {
     has_failed: bool,
     background: Background,
     pace: Pace,
+    linger: Linger,
     work_since_background: u32,
     finished: flume::Sender<Finished>,
     wake: Wake,
@@ -127,6 +128,7 @@ impl Writer {
             has_failed: false,
             background: Background::default(),
             pace: Pace::default(),
+            linger: Linger::default(),
             work_since_background: 0,
             finished,
             wake,
@@ -191,6 +193,8 @@ impl Writer {
     /// Waits for something to do. Where nothing is asked for, or much has been, something is done in
     /// the background instead.
     fn next_work(&mut self, work: &flume::Receiver<Work>) -> Next {
+        // Whoever writes one thing after another asks again as soon as the last one is answered.
+        self.linger.wait(|| !work.is_empty() || work.is_disconnected());
         let Some(due) = self.background.due() else {
             return work.recv().map_or(Next::End, Next::Work);
         };
