@@ -74,7 +74,11 @@ fn a_signal_starts_a_node_by_exactly_one_launcher(backend: Backend) {
 
     let launched = cluster.launched("node-7").expect("its process holds its directory");
     assert!(launched.directory.join("identity.json").is_file());
-    assert!(launched.log().contains("ready: node-7 at"), "{}", launched.log());
+    // It answers before it says so.
+    eventually("the launched node's readiness line", REPLY_WITHIN, || {
+        let log = launched.log();
+        if log.contains("ready: node-7 at") { Ok(()) } else { Err(log) }
+    });
     let launcher = launcher(&signals, "node-7");
     assert!(launcher.name.starts_with("node-") && launcher.failure.is_none(), "{launcher:?}");
     assert_eq!(launches(&cluster, "node-7"), 1);

@@ -112,7 +112,7 @@ fn two_movers_do_not_disturb_each_other(backend: Backend) {
     let cluster = Cluster::start(backend, 2);
     let lines = import(&cluster, 100_000);
     let mover =
-        cluster.kvclient(&["migrate", "--to", "consistent-hash", "--throttle", "2"]).spawn();
+        cluster.kvclient(&["migrate", "--to", "consistent-hash", "--throttle", "1"]).spawn();
     wait_until_moving(&cluster);
     cluster
         .kvclient(&["migrate", "--to", "hrw"])
