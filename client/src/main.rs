@@ -11,6 +11,10 @@ mod progress;
 
 use clap::Parser;
 
+/// What an operation allocates, another thread frees, which the system's allocator is slow at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     let cli = cli::Cli::try_parse().unwrap_or_else(|error| exit::not_understood(&error));
     let format = cli.globals.output;
