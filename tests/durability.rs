@@ -212,6 +212,24 @@ fn a_read_waits_for_no_other_keys_write_and_shows_nothing_of_what_is_not_durable
     assert_eq!(read[1], b"\x06\x03\0\0\0new\x06\x03\0\0\0old");
 }
 
+/// The engine takes far longer than a client waits, and more is written than may wait for it.
+#[test]
+fn writes_slow_down_where_the_engine_cannot_keep_up() {
+    const RECORDS: usize = 3000;
+    let mut cluster = Cluster::empty(Backend::Embedded);
+    cluster.add_node(&["--id", "node-0", "--port", "0", "--segment-bytes", "65536"]);
+    cluster.create_layout(&[]);
+    let failpoint = "node::checkpoint::before-flush=1*sleep(25000)";
+    cluster.node_mut(0).restart_with_env("FAILPOINTS", failpoint);
+    let library = Library::connect(&cluster);
+    library.wait_for(async {
+        for number in 0..RECORDS {
+            let put = library.client.put(format!("key-{number}"), vec![b'v'; 100]).await;
+            put.unwrap_or_else(|error| panic!("{number}: {error}"));
+        }
+    });
+}
+
 fn an_import_that_met_a_kill_is_completed_by_another(backend: Backend) {
     const RECORDS: usize = 20_000;
     let mut cluster = Cluster::start(backend, 2);

@@ -5,7 +5,8 @@
 //!
 //! - `redo`: the log, to which groups of changes are appended, in the folder `redo`;
 //! - `memtable`: the same changes in memory, where they are found until the engine has them;
-//! - `checkpoint`: the thread that gives them to the engine, many at once;
+//! - `checkpoint`: the thread that gives them to the engine, many at once; `backpressure`: what becomes
+//!   of writes when it cannot keep up;
 //! - `engine`: sled, with data records under their [`StorageKey`], a few bookkeeping records beside
 //!   them, and the installed layout in a tree of its own;
 //! - `scan`: all of this as one ordered whole.
@@ -14,6 +15,7 @@
 //! take the whole node down, [`Store::reopen`] starts the engine anew; the keys that led to the
 //! damage are remembered and answered without touching it again.
 
+mod backpressure;
 mod batch;
 mod checkpoint;
 mod counters;
@@ -338,8 +340,12 @@ impl Store {
         if self.shared.failed.load(Ordering::Acquire) {
             return Err(StoreError::OutOfOrder);
         }
-        let mut log = lock(&self.shared.log);
         let (frame, changes) = batch.finish(counters);
+        if self.shared.memtables.load().frozen.is_some() {
+            let length = lock(&self.shared.log).log.length();
+            std::thread::sleep(backpressure::delay(frame.len(), length, self.shared.options));
+        }
+        let mut log = lock(&self.shared.log);
         let frame = log.log.append(frame, sync)?;
         log.counters = counters;
         log.written_at = Instant::now();
