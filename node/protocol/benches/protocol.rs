@@ -132,7 +132,9 @@ fn request(operations: usize, operation: fn(String) -> Operation<'static>) -> Re
         node: Some(Uuid::from_u128(2)),
         epoch: Some(3),
     };
-    Request { id: Some(RequestId::Number(123_456)), context, style: STYLE, command }
+    // An operation by itself is no stream.
+    let style = Style { streams: operations > 1, ..STYLE };
+    Request { id: Some(RequestId::Number(123_456)), context, style, command }
 }
 
 fn get(key: String) -> Operation<'static> {
