@@ -102,8 +102,8 @@ impl Sockets {
     }
 
     /// Waits until a line is ready, until it is woken, or for `time`; not at all where there `is_news`
-    /// already. Where it `may_linger`, it stays awake for a moment. A line is waited for to take a message only where it comes with `true`. Gives what is
-    /// ready, in the order of the lines.
+    /// already. Where it `may_linger`, it stays awake for a moment. A line is waited for to take a message
+    /// only where it comes with `true`. Gives what is ready, in the order of the lines.
     pub(super) fn wait<'a>(
         &mut self,
         lines: impl Iterator<Item = (&'a Line, bool)> + Clone,

@@ -6,7 +6,7 @@
 //! client's business.
 //!
 //! - [`request`], [`reply`], [`refusal`]: what is asked, answered and refused, as types; their
-//!   forms on the wire are in `request_wire` and `reply_wire`, those of large batches in
+//!   forms on the wire are in `request_wire` and `reply_wire`, those of our own client's batches in
 //!   `operation_stream`, the frames around them in [`frame`].
 //! - [`partition`], [`version`], [`digest`], [`name`]: the small values that they are made of.
 //! - [`layout`]: the cluster's source of truth: who owns what, and how that changes.

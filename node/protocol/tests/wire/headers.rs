@@ -1,0 +1,159 @@
+//! Requests and replies that stand in JSON, and their limits.
+
+use std::borrow::Cow;
+
+use kv_protocol::limits::{
+    BATCH_OPERATIONS_MAX, KEY_BYTES_MAX, REQUEST_ID_BYTES_MAX, VALUE_BYTES_MAX_DEFAULT,
+};
+use kv_protocol::refusal::{ErrorCode, Refusal};
+use kv_protocol::reply::{Content, Done, Page, Record, Reply};
+use kv_protocol::request::{Command, Condition, Operation, Request, RequestId, Style};
+use kv_protocol::version::Version;
+
+pub(super) fn decode(header: &str) -> Result<Request<'_>, ErrorCode> {
+    Request::decode(header.as_bytes(), None, VALUE_BYTES_MAX_DEFAULT)
+        .map_err(|error| error.refusal.code)
+}
+
+fn encode(content: Content) -> String {
+    let (header, body) = Reply { id: None, content }.encode(Style::default());
+    assert_eq!(body, None);
+    String::from_utf8(header).unwrap()
+}
+
+#[test]
+fn the_fixed_requests_are_understood() {
+    let command = |header| decode(header).unwrap().command;
+    assert_eq!(
+        command(r#"{"op":"PUT","key":"key","value":"value"}"#),
+        Command::One(Operation::Put {
+            key: "key".into(),
+            value: Cow::Borrowed(b"value"),
+            condition: Condition::None,
+        })
+    );
+    assert_eq!(
+        command(r#"{"op":"GET_ONE","key":"key"}"#),
+        Command::One(Operation::Get { key: "key".into() })
+    );
+    assert_eq!(command(r#"{"op":"GET_ALL"}"#), Command::GetAll);
+}
+
+#[test]
+fn the_fixed_replies_are_exact() {
+    let version = Version { epoch: 1, sequence: 7 };
+    let one = |done| encode(Content::One { key: "key".into(), done });
+    let record = Record { value: b"value".to_vec(), version: Some(version) };
+    assert_eq!(one(Done::Stored { version }), r#"{"key":"key","ok":true,"version":"1-7"}"#);
+    assert_eq!(one(Done::Read(Some(record.clone()))), r#"{"key":"key","value":"value"}"#);
+    assert_eq!(one(Done::Read(None)), r#"{"key":"key","value":null}"#);
+    let items = vec![("key1".into(), record.clone()), ("key2".into(), record)];
+    assert_eq!(
+        encode(Content::Page(Page { items, ..Page::default() })),
+        r#"{"collection":[{"key":"key1","value":"value"},{"key":"key2","value":"value"}]}"#
+    );
+    assert_eq!(encode(Content::Page(Page::default())), r#"{"collection":[]}"#);
+    assert_eq!(
+        encode(Content::Refused(Refusal::new(ErrorCode::NotOwner, "elsewhere").at_epoch(3))),
+        r#"{"error":{"code":"not_owner","message":"elsewhere","epoch":3}}"#
+    );
+}
+
+#[test]
+fn bytes_that_are_not_text_travel_in_the_body() {
+    let record = Record { value: vec![0xff, 0], version: None };
+    let content = Content::One { key: "k".into(), done: Done::Read(Some(record)) };
+    let (header, body) = Reply { id: Some(RequestId::Number(4)), content }.encode(Style::default());
+    assert_eq!(header, br#"{"key":"k","value_bytes":2,"id":4}"#);
+    assert_eq!(body, Some(vec![0xff, 0]));
+}
+
+#[test]
+fn bad_requests_are_named() {
+    use ErrorCode::{BadRequest, TooLarge, UnknownOp};
+    let long_key = "k".repeat(KEY_BYTES_MAX + 1);
+    let nested = "[".repeat(100_000);
+    for (header, code) in [
+        ("", BadRequest),
+        ("{", BadRequest),
+        ("[]", BadRequest),
+        ("null", BadRequest),
+        (&nested, BadRequest),
+        (r#"{"op":"PUT","key":"k","value":"v"} trailing"#, BadRequest),
+        (r#"{"key":"k"}"#, BadRequest),
+        (r#"{"op":7}"#, BadRequest),
+        (r#"{"op":"put","key":"k","value":"v"}"#, UnknownOp),
+        (r#"{"op":"DROP_ALL"}"#, UnknownOp),
+        (r#"{"op":"PUT","value":"v"}"#, BadRequest),
+        (r#"{"op":"PUT","key":"k"}"#, BadRequest),
+        (r#"{"op":"PUT","key":"","value":"v"}"#, BadRequest),
+        (r#"{"op":"PUT","key":7,"value":"v"}"#, BadRequest),
+        (r#"{"op":"PUT","key":"k","value":7}"#, BadRequest),
+        (r#"{"op":"PUT","key":"k","value":null}"#, BadRequest),
+        (r#"{"op":"PUT","key":"k","value":"v","value_bytes":1}"#, BadRequest),
+        (r#"{"op":"PUT","key":"k","value_bytes":1}"#, BadRequest),
+        (r#"{"op":"PUT","key":"k","value_bytes":-1}"#, BadRequest),
+        (r#"{"op":"PUT","key":"k","value_bytes":4000000000}"#, TooLarge),
+        (r#"{"op":"PUT","key":"k","value":"v","if_absnet":true}"#, BadRequest),
+        (r#"{"op":"PUT","key":"k","value":"v","if_version":"1"}"#, BadRequest),
+        (r#"{"op":"PUT","key":"k","value":"v","if_absent":true,"if_version":"1-1"}"#, BadRequest),
+        (r#"{"op":"PUT","key":"k","value":"v","if_version":null}"#, BadRequest),
+        (r#"{"op":"PUT","key":"k","value":"v","if_absent":null}"#, BadRequest),
+        (r#"{"op":"DELETE","key":"k","if_version":null}"#, BadRequest),
+        (r#"{"op":"GET_ONE","key":"k","epoch":null}"#, BadRequest),
+        (r#"["GET_ONE",null,null,null,null,null,null,"k"]"#, BadRequest),
+        (r#"{"op":"BATCH","ops":[["GET_ONE","k"]]}"#, BadRequest),
+        (r#"{"op":"GET_ONE","key":"k","value":"v"}"#, BadRequest),
+        (r#"{"op":"GET_ALL","key":"k"}"#, BadRequest),
+        (r#"{"op":"SCAN","limit":0}"#, BadRequest),
+        (r#"{"op":"SCAN","ops":[]}"#, BadRequest),
+        (r#"{"op":"BATCH"}"#, BadRequest),
+        (r#"{"op":"BATCH","ops":[]}"#, BadRequest),
+        (r#"{"op":"BATCH","ops":[{"op":"SCAN"}]}"#, UnknownOp),
+        (r#"{"op":"DELETE","key":"k","if_absent":true}"#, BadRequest),
+        (r#"{"op":"STATUS","epoch":-1}"#, BadRequest),
+        (r#"{"op":"STATUS","cluster":"x"}"#, BadRequest),
+        (&format!(r#"{{"op":"GET_ONE","key":"{long_key}"}}"#), TooLarge),
+    ] {
+        let shown: String = header.chars().take(80).collect();
+        assert_eq!(decode(header).unwrap_err(), code, "{shown}");
+    }
+    assert_eq!(Request::decode(b"\xff", None, 1).unwrap_err().refusal.code, BadRequest);
+}
+
+#[test]
+fn limits_are_obeyed_at_their_edge() {
+    let key = "k".repeat(KEY_BYTES_MAX);
+    assert!(decode(&format!(r#"{{"op":"GET_ONE","key":"{key}"}}"#)).is_ok());
+    let value = |length| {
+        Request::decode(br#"{"op":"PUT","key":"k","value_bytes":4}"#, Some(&[0; 4]), length).is_ok()
+    };
+    assert!(value(4) && !value(3));
+    let inline =
+        |length| Request::decode(br#"{"op":"PUT","key":"k","value":"four"}"#, None, length).is_ok();
+    assert!(inline(4) && !inline(3));
+    let batch = |count| {
+        let ops = vec![r#"{"op":"GET_ONE","key":"k"}"#; count].join(",");
+        decode(&format!(r#"{{"op":"BATCH","ops":[{ops}]}}"#)).is_ok()
+    };
+    assert!(batch(BATCH_OPERATIONS_MAX) && !batch(BATCH_OPERATIONS_MAX + 1));
+    let id =
+        |length| decode(&format!(r#"{{"op":"STATUS","id":"{}"}}"#, "i".repeat(length))).is_ok();
+    assert!(id(REQUEST_ID_BYTES_MAX) && !id(REQUEST_ID_BYTES_MAX + 1));
+}
+
+#[test]
+fn a_refusal_can_be_matched_to_its_request() {
+    for header in [r#"{"id":9,"op":"NO"}"#, r#"{"op":"PUT","key":7,"id":9}"#] {
+        let error = Request::decode(header.as_bytes(), None, 1).unwrap_err();
+        assert_eq!(error.id, Some(RequestId::Number(9)), "{header}");
+    }
+}
+
+#[test]
+fn a_body_that_is_not_accounted_for_is_refused() {
+    for header in [r#"{"op":"STATUS"}"#, r#"{"op":"PUT","key":"k","value":"v"}"#] {
+        let error = Request::decode(header.as_bytes(), Some(b"x"), 10).unwrap_err();
+        assert_eq!(error.refusal.code, ErrorCode::BadRequest, "{header}");
+    }
+}
