@@ -1,8 +1,9 @@
 //! Records that were read lately, so that reading them again does not bother the engine.
 //!
-//! It belongs to the serving loop's thread. That thread hands all writes of clients on, and forgets
-//! their keys then; and what a layout's installing takes away or brings is forgotten with everything
-//! else, since the cache is of one guard only. So nothing in it can be older than what is stored.
+//! It belongs to the serving loop's thread. That thread hands all writes of clients on, forgets their
+//! keys then, and remembers none of them before they are answered; and what a layout's installing takes
+//! away or brings is forgotten with everything else, since the cache is of one guard only. So nothing in
+//! it can be older than what is stored.
 
 use std::sync::Arc;
 
