@@ -45,10 +45,15 @@ pub enum Room {
 }
 
 impl Staging {
-    /// Starts a group on top of what is stored.
+    /// Starts a group on top of what is stored, on a disk that has room.
     #[must_use]
-    pub fn new(counters: Counters, room: Room) -> Self {
-        Self { changes: Changes::default(), counters, room }
+    pub fn new(counters: Counters) -> Self {
+        Self { changes: Changes::default(), counters, room: Room::Free }
+    }
+
+    /// Takes note of whether the disk has room for what comes next.
+    pub fn set_room(&mut self, room: Room) {
+        self.room = room;
     }
 
     /// Whether nothing has been changed.

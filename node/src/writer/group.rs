@@ -1,5 +1,6 @@
-//! Carrying out a group of requests: staged together, made durable together, then answered.
+//! Carrying out a group of requests: each staged as it comes, all made durable together, then answered.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use kv_protocol::refusal::Refusal;
@@ -10,11 +11,14 @@ use tracing::warn;
 
 use super::{Job, Size, Writer};
 use crate::failpoints;
-use crate::guard::Admitted;
+use crate::guard::{Admitted, Guard};
 use crate::reader::{self, ReplyBudget};
 use crate::refusals::outcome_unknown;
 use crate::staging::{Room, Staging};
 use crate::store::{Store, StoreError};
+
+/// The disk is asked for room for so many bytes at once.
+const ROOM_STEP_BYTES: usize = 64 << 10;
 
 /// What a job will be answered once the group is durable.
 enum Staged {
@@ -34,69 +38,109 @@ impl Staged {
     }
 }
 
+/// A group of requests that is being carried out: what they change, and what they will be answered.
+pub(super) struct Group {
+    guard: Arc<Guard>,
+    staging: Staging,
+    size: Size,
+    /// The bytes for which the disk was asked for room.
+    room_bytes: usize,
+    staged: Vec<(u64, Staged)>,
+    /// What reads many keys, once the group is durable.
+    reads: Vec<Job>,
+    has_copies: bool,
+}
+
+impl Group {
+    pub(super) fn size(&self) -> Size {
+        self.size
+    }
+}
+
 impl Writer {
-    /// Carries a group of requests of this size out and answers them.
-    pub(super) fn carry_out(&mut self, group: Vec<Job>, size: Size) {
-        if group.is_empty() {
+    /// Begins a group, on top of what is stored.
+    pub(super) fn begin_group(&self) -> Group {
+        Group {
+            guard: self.guard.load_full(),
+            staging: Staging::new(self.counters),
+            size: Size::default(),
+            room_bytes: 0,
+            staged: Vec::new(),
+            reads: Vec::new(),
+            has_copies: false,
+        }
+    }
+
+    /// Carries a request out in memory. It is done as soon as the request is there, while others of its
+    /// group are still on their way.
+    pub(super) fn take_in(&mut self, group: &mut Group, job: Job) {
+        group.size.add(&job.command);
+        self.make_room(group);
+        let Group { guard, staging, staged, reads, .. } = group;
+        let admitted = match guard.admit(&job.context) {
+            Ok(admitted) => admitted,
+            Err(refusal) => return self.finish(job.ticket, Content::Refused(refusal)),
+        };
+        let outcome = match job.command {
+            Command::One(operation) => {
+                let key = operation.key().to_owned();
+                Staged::One(key, self.stage(staging, admitted, operation))
+            }
+            Command::Batch(operations) => {
+                let mut budget = ReplyBudget::default();
+                let mut stage = |it| self.stage(staging, admitted, it);
+                let carry_out = |operation| budget.carry_out(operation, &mut stage);
+                Staged::Batch(operations.into_iter().map(carry_out).collect())
+            }
+            Command::Copy { records, stream } => {
+                self.repair();
+                group.has_copies = true;
+                Staged::Copied(staging.copy(&self.store, admitted, records, &stream))
+            }
+            command => return reads.push(Job { command, ..job }),
+        };
+        staged.push((job.ticket, outcome));
+    }
+
+    /// Makes a group durable and answers its requests.
+    pub(super) fn complete(&mut self, group: Group) {
+        if group.size.operations == 0 {
             return;
         }
-        let guard = self.guard.load_full();
-        let room = self.disk.room(size.bytes as u64 + self.store.headroom_bytes());
-        if room != Room::Free
-            && let Err(error) = self.store.checkpoint_soon()
-        {
-            warn!("the disk is full, and the redo log cannot be made shorter: {error}");
-        }
-        let mut staging = Staging::new(self.counters, room);
-        let mut staged = Vec::new();
-        let mut reads = Vec::new();
-        let mut has_copies = false;
-        for job in group {
-            let admitted = match guard.admit(&job.context) {
-                Ok(admitted) => admitted,
-                Err(refusal) => {
-                    self.finish(job.ticket, Content::Refused(refusal));
-                    continue;
-                }
-            };
-            let outcome = match job.command {
-                Command::One(operation) => {
-                    let key = operation.key().to_owned();
-                    Staged::One(key, self.stage(&mut staging, admitted, operation))
-                }
-                Command::Batch(operations) => {
-                    let mut budget = ReplyBudget::default();
-                    let mut stage = |it| self.stage(&mut staging, admitted, it);
-                    let carry_out = |operation| budget.carry_out(operation, &mut stage);
-                    Staged::Batch(operations.into_iter().map(carry_out).collect())
-                }
-                Command::Copy { records, stream } => {
-                    self.repair();
-                    has_copies = true;
-                    Staged::Copied(staging.copy(&self.store, admitted, records, &stream))
-                }
-                command => {
-                    reads.push((job.ticket, admitted, command));
-                    continue;
-                }
-            };
-            staged.push((job.ticket, outcome));
-        }
         let commit_started = Instant::now();
-        let committed = self.commit_staged(staging, has_copies);
-        self.pace.note(size, commit_started.elapsed());
-        for (ticket, outcome) in staged {
+        let committed = self.commit_staged(group.staging, group.has_copies);
+        self.pace.note(group.size, commit_started.elapsed());
+        for (ticket, outcome) in group.staged {
             let content = match &committed {
                 Ok(()) => outcome.into_content(),
                 Err(error) => Content::Refused(outcome_unknown(error)),
             };
             self.finish(ticket, content);
         }
-        for (ticket, admitted, command) in reads {
-            let content = self.read(admitted, &command);
+        for Job { ticket, context, command } in group.reads {
+            let content = match group.guard.admit(&context) {
+                Ok(admitted) => self.read(admitted, &command),
+                Err(refusal) => Content::Refused(refusal),
+            };
             self.finish(ticket, content);
         }
         self.wake.raise();
+    }
+
+    /// Asks the disk for room for what the group has come to, and has the log made shorter where there
+    /// is none.
+    fn make_room(&self, group: &mut Group) {
+        if group.room_bytes > 0 && group.size.bytes <= group.room_bytes {
+            return;
+        }
+        group.room_bytes = group.size.bytes + ROOM_STEP_BYTES;
+        let room = self.disk.room(group.room_bytes as u64 + self.store.headroom_bytes());
+        if room != Room::Free
+            && let Err(error) = self.store.checkpoint_soon()
+        {
+            warn!("the disk is full, and the redo log cannot be made shorter: {error}");
+        }
+        group.staging.set_room(room);
     }
 
     fn stage(

@@ -152,27 +152,24 @@ impl Writer {
                 Next::End => break,
             };
             let started = Instant::now();
-            let mut group = Vec::new();
-            let mut size = Size::default();
+            let mut group = self.begin_group();
             let mut next = Some(first);
             while let Some(item) = next {
                 match item {
-                    Work::Request(job) => {
-                        size.add(&job.command);
-                        group.push(job);
-                    }
+                    Work::Request(job) => self.take_in(&mut group, job),
                     Work::Install(installed, reply) => {
                         // What came before an install is judged by the old layout, what comes
                         // after it by the new one.
-                        self.carry_out(std::mem::take(&mut group), std::mem::take(&mut size));
+                        self.complete(group);
                         let result = self.install(*installed);
                         let _ = reply.send(result);
+                        group = self.begin_group();
                     }
                     Work::Repair => self.repair(),
                 }
-                next = self.pace.next(work, size, started);
+                next = self.pace.next(work, group.size(), started);
             }
-            self.carry_out(group, size);
+            self.complete(group);
         }
         if self.has_failed {
             self.store.abandon();
