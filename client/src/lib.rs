@@ -10,6 +10,7 @@
 //! | `config`, `error`, `limits` | what a client is told, what can go wrong, and every limit |
 //! | `cluster`, `catalog`, `genesis` | the layout: found in Consul and verified, where the nodes are, or created |
 //! | [`strategy`], `placement`, `tables` | the WebAssembly host, and tables computed by it |
+//! | [`measure`] | what a table is worth |
 //! | [`course`], `routing` | whom to ask for a key, and what follows from the answer, without I/O |
 //! | `dispatch`, `lane`, `packing`, `batch` | operations of many tasks as batches for nodes |
 //! | `retry`, `waiting`, `opening` | what is done before an operation is tried again |
@@ -52,6 +53,7 @@ pub mod failpoint;
 mod genesis;
 mod lane;
 pub mod limits;
+pub mod measure;
 mod opening;
 mod packing;
 mod placement;
