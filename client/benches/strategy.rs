@@ -78,7 +78,7 @@ fn fuel(name: &str, cache: &Cache) {
     let source: StrategySource = name.parse().expect("it is built in");
     let strategy = load(&source, cache);
     let start = Instant::now();
-    let used = strategy.fuel_used(&nodes(MOST.1), MOST.0, 1, "").expect("it answers");
+    let used = strategy.assign_counted(&nodes(MOST.1), MOST.0, 1, "").expect("it answers").1.fuel;
     let budget = limits::fuel_for(MOST.1, MOST.0);
     let pairs = u64::from(MOST.0) * MOST.1 as u64;
     println!(

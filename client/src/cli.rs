@@ -1,5 +1,6 @@
 //! The command line as it is typed.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,10 +12,12 @@ use kv_protocol::limits::{PARTITIONS_DEFAULT, WEIGHT_MAX};
 use kv_protocol::name::{Name, parse_zone};
 use kv_protocol::partition::PartitionCount;
 use kv_protocol::version::Version;
+use kvclient::admission::Property;
 use kvclient::limits::{TIMEOUT_DEFAULT, TIMEOUT_MAX};
 use kvclient::strategy::StrategySource;
 
 use crate::bench;
+use crate::commands::strategy;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -203,6 +206,12 @@ Examples:
     /// The first client of a new cluster does this by itself; `init` is for those who want other
     /// numbers. Neither can be changed later.
     Init(Init),
+    /// Look at strategies and judge them, without a cluster
+    Strategy {
+        /// What to do.
+        #[command(subcommand)]
+        action: strategy::Action,
+    },
     /// Print a completion script for a shell
     #[command(
         after_help = "Example:\n  kvclient completions bash > ~/.local/share/bash-completion/completions/kvclient"
@@ -329,6 +338,20 @@ pub(crate) struct RemoveNode {
     pub(crate) carrying: Carrying,
 }
 
+/// What a strategy that is to be adopted may lack.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Accepting {
+    /// Adopt the strategy though it lacks these properties (see `kvclient strategy check`)
+    #[arg(long, value_name = "PROPERTY,...", value_delimiter = ',')]
+    accept: Vec<Property>,
+}
+
+impl Accepting {
+    pub(crate) fn accepted(self) -> BTreeSet<Property> {
+        self.accept.into_iter().collect()
+    }
+}
+
 /// Which strategy is to be adopted.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct NewStrategy {
@@ -338,6 +361,8 @@ pub(crate) struct NewStrategy {
     /// The strategy's own settings, as it understands them
     #[arg(long, value_name = "TEXT")]
     pub(crate) strategy_config: Option<String>,
+    #[command(flatten)]
+    pub(crate) accepting: Accepting,
 }
 
 #[derive(Debug, Args)]
@@ -376,6 +401,8 @@ pub(crate) struct PlannedMigration {
     /// The strategy's own settings, as it understands them
     #[arg(long, value_name = "TEXT")]
     pub(crate) strategy_config: Option<String>,
+    #[command(flatten)]
+    pub(crate) accepting: Accepting,
 }
 
 #[derive(Clone, Copy, Debug, Subcommand)]
@@ -404,6 +431,8 @@ pub(crate) struct Init {
     /// The strategy's own settings, as it understands them
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub(crate) strategy_config: String,
+    #[command(flatten)]
+    pub(crate) accepting: Accepting,
 }
 
 pub(crate) fn seconds(text: &str) -> Result<Seconds, String> {

@@ -1,5 +1,6 @@
 //! What a client must be told.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kv_protocol::consul::ConsulConfig;
@@ -8,6 +9,7 @@ use kv_protocol::limits::PARTITIONS_DEFAULT;
 use kv_protocol::name::Name;
 use kv_protocol::partition::PartitionCount;
 
+use crate::admission::Property;
 use crate::error::ClientError;
 use crate::limits::TIMEOUT_DEFAULT;
 use crate::strategy::StrategySource;
@@ -56,12 +58,14 @@ pub struct NewCluster {
     pub partitions: PartitionCount,
     /// The configuration text that the strategy is called with.
     pub strategy_config: String,
+    /// The properties that the strategy may lack.
+    pub accepted: BTreeSet<Property>,
 }
 
 impl Default for NewCluster {
     fn default() -> Self {
         let partitions = PartitionCount::new(PARTITIONS_DEFAULT);
         let partitions = partitions.expect("the default is a valid number of partitions");
-        Self { partitions, strategy_config: String::new() }
+        Self { partitions, strategy_config: String::new(), accepted: BTreeSet::new() }
     }
 }

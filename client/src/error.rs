@@ -8,6 +8,7 @@ use kv_protocol::layout::LayoutError;
 use kv_protocol::refusal::{ErrorCode, Refusal};
 use uuid::Uuid;
 
+use crate::admission::NotAdmitted;
 use crate::strategy::StrategyError;
 
 /// Why the store did not do what was asked. The messages are for people and say what to do next.
@@ -21,6 +22,10 @@ pub enum ClientError {
     /// A strategy could not be loaded, or its answer was refused.
     #[error(transparent)]
     Strategy(#[from] StrategyError),
+
+    /// A strategy was to be adopted that lacks something.
+    #[error(transparent)]
+    NotAdmitted(#[from] NotAdmitted),
 
     /// The strategy that was given is not the one that the cluster has adopted.
     #[error(
@@ -207,6 +212,7 @@ impl ClientError {
         let code = match self {
             Self::Consul(_) => "consul",
             Self::Strategy(error) => return error.code().replace('-', "_"),
+            Self::NotAdmitted(_) => "strategy_not_admitted",
             Self::StrategyMismatch { .. } => "strategy_mismatch",
             Self::StrategyUnavailable { .. } => "strategy_unavailable",
             Self::Layout(_) => "invalid_layout",

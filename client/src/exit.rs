@@ -32,6 +32,13 @@ pub(crate) enum Failure {
         "{strays} keys lie where they do not belong: they are listed above; please report this"
     )]
     Strays { strays: u64 },
+    /// A strategy lacks what it is to have.
+    #[error("strategy {strategy} lacks: {lacked}; the smallest counterexamples are listed above")]
+    LacksProperties {
+        strategy: String,
+        /// The names of the properties.
+        lacked: String,
+    },
     /// There is no such record.
     #[error("there is no value of the key {key:?}")]
     NotFound { key: String },
@@ -54,6 +61,12 @@ pub(crate) enum Failure {
     OutputClosed,
 }
 
+impl From<StrategyError> for Failure {
+    fn from(error: StrategyError) -> Self {
+        Self::Client(error.into())
+    }
+}
+
 impl From<ConsulError> for Failure {
     fn from(error: ConsulError) -> Self {
         Self::Client(error.into())
@@ -73,7 +86,7 @@ impl Failure {
         match self {
             Self::Client(error) => of_client(error),
             Self::Rebalance(error) => of_rebalance(error),
-            Self::Strays { .. } => REFUSED,
+            Self::Strays { .. } | Self::LacksProperties { .. } => REFUSED,
             Self::NotFound { .. } => NOT_FOUND,
             Self::Usage(_) => USAGE,
             Self::Import { cause, .. } => cause.exit_code(),
@@ -88,6 +101,7 @@ impl Failure {
             Self::Client(error) => error.code(),
             Self::Rebalance(error) => error.code(),
             Self::Strays { .. } => "strays".into(),
+            Self::LacksProperties { .. } => "strategy_lacks_properties".into(),
             Self::NotFound { .. } => "not_found".into(),
             Self::Usage(_) => "usage".into(),
             Self::Import { cause, .. } => cause.code(),
@@ -102,7 +116,8 @@ fn of_client(error: &ClientError) -> i32 {
         ClientError::Consul(error) => of_consul(error),
         ClientError::Strategy(error) => of_strategy(error),
         ClientError::InvalidKey(_) => USAGE,
-        ClientError::StrategyMismatch { .. }
+        ClientError::NotAdmitted(_)
+        | ClientError::StrategyMismatch { .. }
         | ClientError::TableMismatch { .. }
         | ClientError::Layout(_)
         | ClientError::AlreadyCreated { .. }

@@ -21,7 +21,7 @@ use crate::config::NewCluster;
 use crate::connection::Connections;
 use crate::error::ClientError;
 use crate::limits::{LAYOUT_LOOK_INTERVAL, STATUS_TIMEOUT};
-use crate::placement::{Question, table_verified};
+use crate::placement::{Question, admitted, table_verified};
 use crate::status::ask_instance;
 use crate::strategy::Strategy;
 
@@ -96,7 +96,9 @@ pub(crate) async fn create(
         replicas: REPLICAS,
         config: new.strategy_config.clone(),
     };
+    // First, since a fault in the strategy is told best by what it is.
     let table = table_verified(strategy, question.clone()).await?;
+    admitted(strategy, &new.strategy_config, &new.accepted).await?;
     publish(registry, strategy, question, &table, deadline).await
 }
 

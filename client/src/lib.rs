@@ -11,6 +11,7 @@
 //! | `cluster`, `catalog`, `genesis` | the layout: found in Consul and verified, where the nodes are, or created |
 //! | [`strategy`], `placement`, `tables` | the WebAssembly host, and tables computed by it |
 //! | [`measure`] | what a table is worth |
+//! | [`admission`] | what is found out about a strategy before it is adopted |
 //! | [`course`], `routing` | whom to ask for a key, and what follows from the answer, without I/O |
 //! | `dispatch`, `lane`, `packing`, `batch` | operations of many tasks as batches for nodes |
 //! | `retry`, `waiting`, `opening` | what is done before an operation is tried again |
@@ -37,6 +38,7 @@
 //! # }
 //! ```
 
+pub mod admission;
 mod batch;
 mod catalog;
 mod client;

@@ -1,10 +1,12 @@
 //! Strategies, asked from asynchronous code: their calls block, so they run where that is allowed.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
 use kv_protocol::layout::{self, Layout, Member, Table};
 use kv_protocol::partition::PartitionCount;
 
+use crate::admission::{Property, admit};
 use crate::error::ClientError;
 use crate::strategy::{Cache, Strategy, StrategyError, StrategyHost, StrategyNode, StrategySource};
 
@@ -88,6 +90,17 @@ pub(crate) async fn table_verified(
     question: Question,
 ) -> Result<Table, ClientError> {
     ask(strategy, question, Strategy::assign_verified).await
+}
+
+/// Makes sure that a cluster can adopt a strategy, which is to be called with `config` and may lack the
+/// `accepted` properties.
+pub(crate) async fn admitted(
+    strategy: &Strategy,
+    config: &str,
+    accepted: &BTreeSet<Property>,
+) -> Result<(), ClientError> {
+    let (strategy, config, accepted) = (strategy.clone(), config.to_owned(), accepted.clone());
+    blocking(move || Ok(admit(&strategy, &config, &accepted)?)).await
 }
 
 async fn ask(

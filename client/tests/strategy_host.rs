@@ -392,7 +392,8 @@ fn the_largest_question_takes_half_of_the_fuel_at_most() {
     for (name, weight) in [("hrw", WEIGHT_MAX), ("consistent-hash", 1)] {
         let strategy = host().load(&name.parse().unwrap()).unwrap();
         let nodes = most_nodes(weight);
-        let used = strategy.fuel_used(&nodes, PARTITIONS_MAX, REPLICAS_MAX, "").unwrap();
+        let used =
+            strategy.assign_counted(&nodes, PARTITIONS_MAX, REPLICAS_MAX, "").unwrap().1.fuel;
         let budget = limits::fuel_for(nodes.len(), PARTITIONS_MAX);
         assert!(used <= budget / 2, "{name}: {used} of {budget}");
     }

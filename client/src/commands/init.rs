@@ -12,7 +12,8 @@ use crate::output;
 pub(super) async fn run(session: &Session, init: Init) -> Result<(), Failure> {
     let partitions =
         PartitionCount::new(init.partitions).map_err(|error| Failure::Usage(error.to_string()))?;
-    let new = NewCluster { partitions, strategy_config: init.strategy_config };
+    let accepted = init.accepting.accepted();
+    let new = NewCluster { partitions, strategy_config: init.strategy_config, accepted };
     let client = Client::create(session.config.clone(), new).await?;
     let Some(creation) = client.creation() else { return Ok(()) };
     if session.is_json() {

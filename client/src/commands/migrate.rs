@@ -20,7 +20,9 @@ pub(super) async fn run(session: &Session, migrate: Migrate) -> Result<(), Failu
             return Err(Failure::Usage(format!("the plan is to {other}, not to migrate")));
         }
         (None, Some(to)) => {
-            Change::Migrate { strategy: to.to_string(), config: strategy.strategy_config }
+            let accepted = strategy.accepting.accepted();
+            let config = strategy.strategy_config;
+            Change::Migrate { strategy: to.to_string(), config, accepted }
         }
         (None, None) => return Err(Failure::Usage("--to is missing".into())),
     };

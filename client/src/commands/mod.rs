@@ -17,6 +17,7 @@ mod rebalance;
 mod rebalancing;
 mod remove_node;
 mod status;
+pub(crate) mod strategy;
 
 use kv_protocol::consul::ConsulConfig;
 use kvclient::{Client, ClientConfig, Creation};
@@ -36,6 +37,9 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
     if let Command::Completions { shell } = cli.command {
         return completions::run(shell);
     }
+    if let Command::Strategy { action } = cli.command {
+        return strategy::run(action, cli.globals.output).await;
+    }
     let session = Session::new(&cli.globals)?;
     match cli.command {
         Command::Put(arguments) => put::run(&session, arguments).await,
@@ -54,6 +58,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Fsck => fsck::run(&session).await,
         Command::Bench(arguments) => bench::run(&session, arguments).await,
         Command::Init(arguments) => init::run(&session, arguments).await,
+        Command::Strategy { action } => strategy::run(action, session.format).await,
         Command::Completions { shell } => completions::run(shell),
     }
 }

@@ -16,7 +16,8 @@ pub(super) async fn run(session: &Session, change: PlannedChange) -> Result<(), 
         PlannedChange::RemoveNode(nodes) => Change::Remove { ids: nodes.ids, dead: nodes.dead },
         PlannedChange::Migrate(strategy) => {
             let config = strategy.strategy_config;
-            Change::Migrate { strategy: strategy.to.to_string(), config }
+            let accepted = strategy.accepting.accepted();
+            Change::Migrate { strategy: strategy.to.to_string(), config, accepted }
         }
     };
     let prepared = rebalancer.plan(change).await?;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::error::RebalanceError;
+use crate::admission::Property;
 
 /// A change of who owns what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +34,9 @@ pub enum Change {
         strategy: String,
         /// The text that it is called with; the present one where there is none.
         config: Option<String>,
+        /// The properties that it may lack.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        accepted: BTreeSet<Property>,
     },
 }
 

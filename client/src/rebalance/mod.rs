@@ -62,7 +62,7 @@ use crate::config::ClientConfig;
 use crate::connection::Connections;
 use crate::error::ClientError;
 use crate::failpoint;
-use crate::placement::{Question, table_verified};
+use crate::placement::{Question, admitted, table_verified};
 use crate::strategy::{Strategy, StrategySource};
 
 /// Plans and runs the rebalances of one cluster.
@@ -394,14 +394,16 @@ impl Rebalancer {
         change: &Change,
     ) -> Result<(Strategy, String), RebalanceError> {
         let pin = &layout.placement.strategy;
-        let Change::Migrate { strategy, config } = change else {
+        let Change::Migrate { strategy, config, accepted } = change else {
             return Ok((self.registry.pinned_strategy(pin).await?, pin.config.clone()));
         };
         let source: StrategySource = strategy.parse().map_err(ClientError::from)?;
         let strategy = self.registry.placement.load(&source).await?;
         let same = strategy.digest() == pin.sha256;
         let inherited = if same { pin.config.clone() } else { String::new() };
-        Ok((strategy, config.clone().unwrap_or(inherited)))
+        let config = config.clone().unwrap_or(inherited);
+        admitted(&strategy, &config, accepted).await?;
+        Ok((strategy, config))
     }
 
     /// Makes sure that all members answer, except those that are given up, which must not. Gives what

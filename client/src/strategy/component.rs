@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kv_protocol::digest::Digest;
 
@@ -30,6 +31,28 @@ pub struct Strategy {
     info: StrategyInfo,
     program: Program,
     cache_outcome: CacheOutcome,
+}
+
+/// What a component imports and exports, by name, safe to show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interfaces {
+    /// What it wants; a strategy wants nothing.
+    pub imports: Vec<String>,
+    /// What it offers.
+    pub exports: Vec<String>,
+}
+
+/// What it took a strategy to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cost {
+    /// The fuel, of which a unit is about one WebAssembly instruction. It is the same on every machine.
+    pub fuel: u64,
+    /// The most that it could have been, [`fuel_for`](super::limits::fuel_for) the question.
+    pub fuel_max: u64,
+    /// The linear memory at the end, in bytes; it never shrinks.
+    pub memory_bytes: usize,
+    /// The time of the call alone.
+    pub took: Duration,
 }
 
 impl fmt::Debug for Strategy {
@@ -74,6 +97,19 @@ impl StrategyHost {
         self.try_load(label, bytes).map_err(|fault| StrategyError::new(label, fault))
     }
 
+    /// What a component imports and exports, also one that is no strategy. Nothing of it is run.
+    ///
+    /// # Errors
+    /// Fails where it is no component.
+    pub fn interfaces(&self, source: &StrategySource) -> Result<Interfaces, StrategyError> {
+        let interfaces = || {
+            let bytes = source.read()?;
+            source::check_kind(&bytes)?;
+            self.host.interfaces(&bytes)
+        };
+        interfaces().map_err(|fault| StrategyError::new(source, fault))
+    }
+
     fn try_load(&self, label: &str, bytes: &[u8]) -> Result<Strategy, StrategyFault> {
         source::check_kind(bytes)?;
         let digest = Digest::of(bytes);
@@ -109,6 +145,12 @@ impl Strategy {
     #[must_use]
     pub fn info(&self) -> &StrategyInfo {
         &self.info
+    }
+
+    /// The strategy as it was named: a built-in name, a path, or where it came from.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        &self.label
     }
 
     /// The component's bytes.
@@ -187,21 +229,21 @@ impl Strategy {
         })
     }
 
-    /// The fuel that this question takes, for those who write strategies: the most that it may take
-    /// is [`fuel_for`](super::limits::fuel_for) it.
+    /// As [`Strategy::assign`], with what it took.
     ///
     /// # Errors
     /// As [`Strategy::assign`].
-    pub fn fuel_used(
+    pub fn assign_counted(
         &self,
         nodes: &[StrategyNode],
         partitions: u32,
         replicas: u32,
         config: &str,
-    ) -> Result<u64, StrategyError> {
+    ) -> Result<(Vec<u32>, Cost), StrategyError> {
         self.named(|| {
             let question = Question::new(nodes, partitions, replicas, config)?;
-            Ok(self.program.ask(&question, &question.sorted())?.fuel_used)
+            let answer = self.program.ask(&question, &question.sorted())?;
+            Ok((answer.owners, answer.cost))
         })
     }
 

@@ -12,6 +12,7 @@ use wasmtime::{Config, Engine, ResourceLimiter, Store, Trap, UpdateDeadline, Was
 use self::bindings::exports::kv::placement::strategy as contract;
 use self::bindings::{Placement, PlacementPre};
 use super::check::{self, StrategyInfo};
+use super::component::{Cost, Interfaces};
 use super::error::StrategyFault;
 use super::limits::{
     ANSWER_BYTES_MAX, COMPILER_STACK_BYTES, FUEL_DESCRIBE, INSTANCES_MAX, MEMORY_BYTES_MAX,
@@ -44,11 +45,11 @@ pub(super) struct Program {
 /// What a strategy answered, checked, by the question's own indexes.
 pub(super) struct Answer {
     pub(super) owners: Vec<u32>,
-    pub(super) fuel_used: u64,
+    pub(super) cost: Cost,
 }
 
-/// What a strategy answered, as it is, and the fuel that it took.
-type RawAnswer = (Result<Vec<u32>, contract::Error>, u64);
+/// What a strategy answered, as it is, and what that took.
+type RawAnswer = (Result<Vec<u32>, contract::Error>, Cost);
 
 impl Host {
     pub(super) fn new(times: TimeLimits) -> Result<Self, StrategyFault> {
@@ -64,24 +65,36 @@ impl Host {
     }
 
     /// Compiles a component, and gives its machine code too, for [`Host::load_compiled`].
-    ///
-    /// The compiler cannot be stopped: where it takes too long, it is abandoned.
     pub(super) fn compile(&self, bytes: &[u8]) -> Result<(Program, Vec<u8>), StrategyFault> {
+        let component = self.component(bytes)?;
+        let program = self.program(&component)?;
+        Ok((program, component.serialize().map_err(engine_fault)?))
+    }
+
+    /// What any component imports and exports, whether it can be used or not.
+    pub(super) fn interfaces(&self, bytes: &[u8]) -> Result<Interfaces, StrategyFault> {
+        let component = self.component(bytes)?;
+        let kind = component.component_type();
+        let name = |(name, _): (&str, _)| check::printable(name);
+        Ok(Interfaces {
+            imports: kind.imports(&self.engine).map(name).collect(),
+            exports: kind.exports(&self.engine).map(|(name, _)| check::printable(name)).collect(),
+        })
+    }
+
+    /// Compiles a component. The compiler cannot be stopped: where it takes too long, it is abandoned.
+    fn component(&self, bytes: &[u8]) -> Result<Component, StrategyFault> {
         let (engine, bytes) = (self.engine.clone(), bytes.to_vec());
         let compiled =
             watchdog::run_or_abandon(self.times.compile, COMPILER_STACK_BYTES, move || {
                 Component::from_binary(&engine, &bytes)
             });
-        let component = match compiled {
-            Ok(Ok(component)) => component,
-            Ok(Err(error)) => return Err(StrategyFault::Compile { reason: words(&error) }),
-            Err(Failure::Abandoned) => {
-                return Err(StrategyFault::CompileTime { max: self.times.compile });
-            }
-            Err(failure) => return Err(engine_fault(failure)),
-        };
-        let program = self.program(&component)?;
-        Ok((program, component.serialize().map_err(engine_fault)?))
+        match compiled {
+            Ok(Ok(component)) => Ok(component),
+            Ok(Err(error)) => Err(StrategyFault::Compile { reason: words(&error) }),
+            Err(Failure::Abandoned) => Err(StrategyFault::CompileTime { max: self.times.compile }),
+            Err(failure) => Err(engine_fault(failure)),
+        }
     }
 
     /// Loads what [`Host::compile`] gave.
@@ -309,6 +322,7 @@ fn call(
         .collect();
     let budget = question.fuel();
     store.set_fuel(budget)?;
+    let began = Instant::now();
     let said = guest.kv_placement_strategy().call_assign(
         &mut *store,
         &nodes,
@@ -316,16 +330,22 @@ fn call(
         question.replicas,
         question.config,
     )?;
-    Ok((said, budget - store.get_fuel()?))
+    let cost = Cost {
+        fuel: budget - store.get_fuel()?,
+        fuel_max: budget,
+        memory_bytes: store.data().memory_bytes,
+        took: began.elapsed(),
+    };
+    Ok((said, cost))
 }
 
 fn checked(
-    (said, fuel_used): RawAnswer,
+    (said, cost): RawAnswer,
     question: &Question<'_>,
     order: &Order,
 ) -> Result<Answer, StrategyFault> {
     let said = said.map_err(|error| guest_fault(&error, question))?;
-    Ok(Answer { owners: check::owners(question, order, &said)?, fuel_used })
+    Ok(Answer { owners: check::owners(question, order, &said)?, cost })
 }
 
 fn words(error: &wasmtime::Error) -> String {

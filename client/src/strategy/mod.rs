@@ -45,7 +45,7 @@ mod watchdog;
 
 pub use self::cache::{Cache, CacheOutcome};
 pub use self::check::StrategyInfo;
-pub use self::component::{Strategy, StrategyHost};
+pub use self::component::{Cost, Interfaces, Strategy, StrategyHost};
 pub use self::error::{StrategyError, StrategyFault};
 pub use self::limits::TimeLimits;
 pub use self::question::StrategyNode;

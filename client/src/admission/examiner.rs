@@ -1,0 +1,337 @@
+//! Asking a strategy, and judging what it answers.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::property::Property;
+use super::question::{Question, Thoroughness};
+use super::report::{Figure, Finding, Report, Verdict};
+use crate::measure::{Balance, Movement, Placed, Spread};
+use crate::strategy::{
+    Cache, Cost, Strategy, StrategyError, StrategyFault, StrategyHost, StrategyNode,
+};
+
+/// The most load that a node may have, over what is due to it. With the questions' partitions, chance
+/// alone gives the most loaded of 16 nodes 1.1 to 1.15 times its due.
+const LOAD_RATIO_MAX: f64 = 1.25;
+/// The most that a change may move, over what has to move.
+const MOVEMENT_RATIO_MAX: f64 = 1.5;
+/// The longest that one answer to these questions may take. Clients wait for it when a layout changes.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+/// The longest that the questions of the gate may take together.
+const GATE_TIME_MAX: Duration = Duration::from_secs(20);
+/// The longest that all questions may take together.
+const FULL_TIME_MAX: Duration = Duration::from_secs(300);
+/// A cluster has one replica of each partition today, so nothing more is wanted of a strategy.
+const REPLICAS_WANTED: u32 = 1;
+
+/// Asks `strategy`, which is called with `config`, and judges what it answers.
+///
+/// It blocks for as long as the strategy computes, and ends early where the strategy breaks a rule that
+/// leaves nothing to judge.
+#[must_use]
+pub fn examine(strategy: &Strategy, config: &str, thoroughness: Thoroughness) -> Report {
+    let mut examiner = Examiner {
+        strategy,
+        config,
+        time_max: match thoroughness {
+            Thoroughness::Gate => GATE_TIME_MAX,
+            Thoroughness::Full => FULL_TIME_MAX,
+        },
+        began: Instant::now(),
+        questions: 0,
+        declined: 0,
+        known: BTreeMap::new(),
+    };
+    // An error of a strategy ends it: what it was is known by then.
+    let _ = examiner.examine(thoroughness);
+    examiner.report()
+}
+
+/// What is known about a property so far.
+#[derive(Default)]
+struct Known {
+    figure: Option<Figure>,
+    /// The first and smallest question that showed that the strategy lacks it.
+    counterexample: Option<String>,
+    was_seen: bool,
+}
+
+struct Examiner<'a> {
+    strategy: &'a Strategy,
+    config: &'a str,
+    time_max: Duration,
+    began: Instant,
+    questions: usize,
+    /// How many of them the strategy said that it does not answer.
+    declined: usize,
+    known: BTreeMap<Property, Known>,
+}
+
+/// The strategy broke a rule, after which there is nothing more to find out.
+struct Broken;
+
+impl Examiner<'_> {
+    fn examine(&mut self, thoroughness: Thoroughness) -> Result<(), Broken> {
+        for count in Question::equal_sizes() {
+            self.balance_of_equals(count)?;
+        }
+        for question in Question::weighted() {
+            self.weights(&question)?;
+        }
+        for count in Question::equal_sizes() {
+            self.join_and_leave(&Question::equal(count + 1))?;
+        }
+        for question in Question::weighted() {
+            self.join_and_leave(&question)?;
+        }
+        for question in Question::zoned() {
+            self.zones(&question)?;
+        }
+        if thoroughness == Thoroughness::Full {
+            self.compile_anew()?;
+            for question in Question::random() {
+                self.ask_verified(&question)?;
+            }
+            for question in Question::largest() {
+                self.ask(&question)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn balance_of_equals(&mut self, count: usize) -> Result<(), Broken> {
+        let question = Question::equal(count);
+        if let Some(owners) = self.ask_verified(&question)? {
+            self.load(Property::Balanced, &question, &owners);
+        }
+        Ok(())
+    }
+
+    fn weights(&mut self, question: &Question) -> Result<(), Broken> {
+        if let Some(owners) = self.ask_verified(question)? {
+            self.load(Property::HonoursWeights, question, &owners);
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, property: Property, question: &Question, owners: &[u32]) {
+        let Some(placed) = Placed::new(&question.nodes, owners, question.replicas) else { return };
+        let balance = Balance::of_partitions(placed);
+        let figure = Figure {
+            what: "times what is due to it, on the most loaded node",
+            value: balance.max,
+            limit: Some(LOAD_RATIO_MAX),
+        };
+        let most = balance.ratios.iter().position(|ratio| *ratio == balance.max);
+        let node = most.map_or("", |index| question.nodes[index].id.as_str());
+        self.note(property, figure, || {
+            let load = most.map_or(0, |index| balance.loads[index]);
+            format!("{question}: {node} gets {load}, {:.2} times what is due to it", balance.max)
+        });
+    }
+
+    /// Has the first node, the last one and one between them join the others, and leave them.
+    fn join_and_leave(&mut self, all: &Question) -> Result<(), Broken> {
+        let last = all.nodes.len() - 1;
+        for index in [last, last / 2, 0] {
+            let rest = all.without(index);
+            let id = &all.nodes[index].id;
+            let (Some(with), Some(without)) = (self.ask(all)?, self.ask(&rest)?) else { continue };
+            let with = Placed::new(&all.nodes, &with, all.replicas);
+            let without = Placed::new(&rest.nodes, &without, rest.replicas);
+            let (Some(with), Some(without)) = (with, without) else { continue };
+            let joins = Movement::between(without, with);
+            self.movement(Property::MovesLittleOnJoin, joins, || format!("{rest}, {id} joins"));
+            let leaves = Movement::between(with, without);
+            self.movement(Property::MovesLittleOnLeave, leaves, || format!("{all}, {id} leaves"));
+        }
+        Ok(())
+    }
+
+    fn movement(
+        &mut self,
+        property: Property,
+        movement: Option<Movement>,
+        case: impl FnOnce() -> String,
+    ) {
+        let Some((movement, ratio)) = movement.and_then(|it| it.ratio().map(|ratio| (it, ratio)))
+        else {
+            return;
+        };
+        let figure = Figure {
+            what: "times what has to move",
+            value: ratio,
+            limit: Some(MOVEMENT_RATIO_MAX),
+        };
+        self.note(property, figure, || {
+            let case = case();
+            let Movement { moved, total, needless, .. } = movement;
+            format!(
+                "{case}: {moved} of {total} move, {ratio:.2} times what has to, {needless} of them between nodes that stay"
+            )
+        });
+    }
+
+    fn zones(&mut self, question: &Question) -> Result<(), Broken> {
+        let Some(owners) = self.ask_verified(question)? else { return Ok(()) };
+        self.see(Property::ReplicasDistinct);
+        let Some(placed) = Placed::new(&question.nodes, &owners, question.replicas) else {
+            return Ok(());
+        };
+        let spread = Spread::of(placed);
+        let figure = Figure {
+            what: "partitions in fewer zones than possible",
+            value: spread.short as f64,
+            limit: Some(0.0),
+        };
+        self.note(Property::ZonesDistinct, figure, || {
+            let owners = |partition: usize| {
+                let owners = placed.partitions().nth(partition).unwrap_or_default().iter();
+                let told = |&owner: &u32| {
+                    let StrategyNode { id, zone, .. } = &question.nodes[owner as usize];
+                    format!("{id} ({zone})")
+                };
+                owners.map(told).collect::<Vec<_>>().join(" and ")
+            };
+            let partition = spread.first_short.unwrap_or_default();
+            format!("{question}: partition {partition} is on {}", owners(partition))
+        });
+        Ok(())
+    }
+
+    /// The owners, after proving that everybody gets the same; none where the strategy declines.
+    fn ask_verified(&mut self, question: &Question) -> Result<Option<Vec<u32>>, Broken> {
+        let Some(owners) = self.ask(question)? else { return Ok(None) };
+        let Question { nodes, partitions, replicas } = question;
+        let verified = self.strategy.assign_verified(nodes, *partitions, *replicas, self.config);
+        verified.map_err(|error| self.fault(question, &error))?;
+        self.see(Property::Deterministic);
+        self.see(Property::OrderIndependent);
+        Ok(Some(owners))
+    }
+
+    /// The owners; none where the strategy says that it does not answer such questions.
+    fn ask(&mut self, question: &Question) -> Result<Option<Vec<u32>>, Broken> {
+        self.questions += 1;
+        let Question { nodes, partitions, replicas } = question;
+        let answer = self.strategy.assign_counted(nodes, *partitions, *replicas, self.config);
+        let (owners, cost) = match answer {
+            Ok(answered) => answered,
+            Err(error) if matches!(error.fault(), StrategyFault::Unsupported(_)) => {
+                self.declined += 1;
+                return Ok(None);
+            }
+            Err(error) => return Err(self.fault(question, &error)),
+        };
+        self.see(Property::Total);
+        self.see(Property::InRange);
+        self.cost(question, cost);
+        if self.began.elapsed() > self.time_max {
+            let max = self.time_max.as_secs();
+            let why = format!("{} questions took more than {max} s", self.questions);
+            return Err(self.lack(Property::WithinTime, why));
+        }
+        Ok(Some(owners))
+    }
+
+    /// Compiles the strategy anew and asks what was asked before.
+    fn compile_anew(&mut self) -> Result<(), Broken> {
+        let question = Question::equal(3);
+        let Question { nodes, partitions, replicas } = &question;
+        let Some(owners) = self.ask(&question)? else { return Ok(()) };
+        let again = StrategyHost::new(Cache::disabled())
+            .and_then(|host| host.load_bytes(self.strategy.label(), self.strategy.bytes()))
+            .and_then(|strategy| strategy.assign(nodes, *partitions, *replicas, self.config))
+            .map_err(|error| self.fault(&question, &error))?;
+        if owners == again {
+            return Ok(());
+        }
+        let why = format!("{question}: it answers otherwise when it is compiled anew");
+        Err(self.lack(Property::Deterministic, why))
+    }
+
+    fn cost(&mut self, question: &Question, cost: Cost) {
+        let fuel = Figure {
+            what: "of its fuel",
+            value: cost.fuel as f64 / cost.fuel_max as f64,
+            limit: Some(1.0),
+        };
+        self.note(Property::WithinFuel, fuel, || question.to_string());
+        let memory = Figure {
+            what: "MiB of memory",
+            value: cost.memory_bytes as f64 / f64::from(1 << 20),
+            limit: Some(crate::strategy::limits::MEMORY_BYTES_MAX as f64 / f64::from(1 << 20)),
+        };
+        self.note(Property::WithinMemory, memory, || question.to_string());
+        let time = Figure {
+            what: "ms for an answer",
+            value: (cost.took.as_secs_f64() * 1e4).round() / 10.0,
+            limit: Some(ANSWER_TIME_MAX.as_millis() as f64),
+        };
+        self.note(Property::WithinTime, time, || {
+            format!("{question}: it took {:.1} s", cost.took.as_secs_f64())
+        });
+    }
+
+    fn see(&mut self, property: Property) {
+        self.known.entry(property).or_default().was_seen = true;
+    }
+
+    /// Takes note of a figure, and of a counterexample where it exceeds its limit.
+    fn note(&mut self, property: Property, figure: Figure, case: impl FnOnce() -> String) {
+        let known = self.known.entry(property).or_default();
+        known.was_seen = true;
+        if figure.limit.is_some_and(|limit| figure.value > limit) && known.counterexample.is_none()
+        {
+            known.counterexample = Some(case());
+        }
+        if known.figure.is_none_or(|before| before.value < figure.value) {
+            known.figure = Some(figure);
+        }
+    }
+
+    fn lack(&mut self, property: Property, why: String) -> Broken {
+        self.known.entry(property).or_default().counterexample.get_or_insert(why);
+        Broken
+    }
+
+    /// What an error says about the strategy.
+    fn fault(&mut self, question: &Question, error: &StrategyError) -> Broken {
+        let property = match error.fault() {
+            StrategyFault::Unstable { .. } => Property::Deterministic,
+            StrategyFault::OrderDependent { .. } => Property::OrderIndependent,
+            StrategyFault::OutOfRange { .. } => Property::InRange,
+            StrategyFault::DuplicateReplica { .. } => Property::ReplicasDistinct,
+            StrategyFault::OutOfFuel { .. } => Property::WithinFuel,
+            StrategyFault::OutOfMemory { .. }
+            | StrategyFault::OutOfTable { .. }
+            | StrategyFault::OutOfStack { .. } => Property::WithinMemory,
+            StrategyFault::OutOfTime { .. } => Property::WithinTime,
+            _ => Property::Total,
+        };
+        self.lack(property, format!("{question}: {}", error.fault()))
+    }
+
+    fn report(mut self) -> Report {
+        let declined =
+            Figure { what: "questions declined", value: self.declined as f64, limit: None };
+        if let Some(total) = self.known.get_mut(&Property::Total) {
+            total.figure = Some(declined);
+        }
+        let finding = |property: Property| {
+            let known = self.known.remove(&property).unwrap_or_default();
+            let verdict = match known.counterexample {
+                Some(case) => Verdict::Fail(case),
+                None if known.was_seen => Verdict::Pass,
+                None => Verdict::Unknown("nothing that it answered shows it".into()),
+            };
+            let is_about_replicas =
+                matches!(property, Property::ReplicasDistinct | Property::ZonesDistinct);
+            let is_required = !is_about_replicas || REPLICAS_WANTED > 1;
+            Finding { property, verdict, figure: known.figure, is_required }
+        };
+        let findings = Property::ALL.into_iter().map(finding).collect();
+        Report { findings, questions: self.questions }
+    }
+}

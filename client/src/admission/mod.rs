@@ -1,0 +1,63 @@
+//! The admission of strategies: what is found out about one before a cluster adopts it.
+//!
+//! A strategy that has once been adopted decides where all data lies. So before its digest is pinned it
+//! is asked for the tables of clusters of many kinds, and its answers are judged; what it lacks it is
+//! refused for, unless the operator accepts that by name.
+//!
+//! - [`Property`]: what is looked at.
+//! - [`Question`]: what is asked, from small to large.
+//! - [`examine`]: asking and judging; [`Report`]: what came out.
+
+mod examiner;
+mod property;
+mod question;
+mod report;
+
+use std::collections::BTreeSet;
+
+pub use self::examiner::examine;
+pub use self::property::{Property, UnknownProperty};
+pub use self::question::{Question, Thoroughness};
+pub use self::report::{Figure, Finding, Report, Verdict};
+use crate::strategy::Strategy;
+
+/// A strategy that lacks something that a cluster wants.
+#[derive(Debug, thiserror::Error)]
+#[error("strategy {strategy} was not admitted, for it lacks {property}: {why}; {advice}")]
+pub struct NotAdmitted {
+    /// The strategy as it was named.
+    pub strategy: String,
+    /// The first property that it lacks.
+    pub property: Property,
+    /// The smallest counterexample.
+    pub why: String,
+    /// What to do about it.
+    pub advice: String,
+}
+
+/// Makes sure that a cluster can adopt `strategy`, to be called with `config`. It may lack the
+/// `accepted` properties.
+///
+/// # Errors
+/// [`NotAdmitted`] for the first property that it lacks.
+pub fn admit(
+    strategy: &Strategy,
+    config: &str,
+    accepted: &BTreeSet<Property>,
+) -> Result<(), NotAdmitted> {
+    let report = examine(strategy, config, Thoroughness::Gate);
+    let lacking: Vec<&Finding> = report.lacking(accepted).collect();
+    let Some(first) = lacking.first() else { return Ok(()) };
+    let why = match &first.verdict {
+        Verdict::Fail(why) | Verdict::Unknown(why) => why.clone(),
+        Verdict::Pass => String::new(),
+    };
+    let advice = if lacking.iter().all(|it| it.property.is_optional()) {
+        let names: Vec<_> = lacking.iter().map(|it| it.property.name()).collect();
+        format!("to adopt it all the same, give init or migrate --accept {}", names.join(","))
+    } else {
+        "that cannot be accepted; see `kvclient strategy check`".to_owned()
+    };
+    let strategy = strategy.label().to_owned();
+    Err(NotAdmitted { strategy, property: first.property, why, advice })
+}

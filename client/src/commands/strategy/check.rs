@@ -1,0 +1,90 @@
+//! `kvclient strategy check`: what is found out about a strategy before it is adopted.
+
+use kvclient::admission::{Finding, Report, Thoroughness, Verdict, examine};
+use kvclient::strategy::{Strategy, StrategyHost};
+use serde_json::{Value, json};
+
+use super::Checked;
+use crate::cli::Format;
+use crate::exit::Failure;
+use crate::output;
+
+pub(super) fn run(host: &StrategyHost, checked: &Checked, format: Format) -> Result<(), Failure> {
+    let strategy = host.load(&checked.strategy)?;
+    let report = examine(&strategy, &checked.strategy_config, Thoroughness::Full);
+    match format {
+        Format::Json => output::json(&in_json(&strategy, &report))?,
+        Format::Text => output::data(text(&strategy, &report).as_bytes())?,
+    }
+    if report.passes() {
+        return Ok(());
+    }
+    let failed = report.findings.iter().filter(|it| it.is_required && it.verdict != Verdict::Pass);
+    let failed: Vec<_> = failed.map(|it| it.property.name()).collect();
+    Err(Failure::LacksProperties {
+        strategy: strategy.label().to_owned(),
+        lacked: failed.join(", "),
+    })
+}
+
+fn text(strategy: &Strategy, report: &Report) -> String {
+    let info = strategy.info();
+    let rows: Vec<_> = report.findings.iter().map(row).collect();
+    let mut text = format!(
+        "{} {} ({}), {} questions\n\n{}",
+        info.name,
+        info.version,
+        strategy.digest().short(),
+        report.questions,
+        output::table(&["PROPERTY", "VERDICT", "FIGURE"], &[false, false, false], &rows)
+    );
+    for finding in &report.findings {
+        let why = match &finding.verdict {
+            Verdict::Pass => continue,
+            Verdict::Fail(why) | Verdict::Unknown(why) => why,
+        };
+        let optional = if finding.is_required { "" } else { " (not required with one replica)" };
+        text.push_str(&format!("\n{}{optional}: {why}\n", finding.property));
+    }
+    text
+}
+
+fn row(finding: &Finding) -> Vec<String> {
+    let figure = finding.figure.map_or_else(String::new, |figure| figure.to_string());
+    vec![finding.property.to_string(), verdict(finding).to_owned(), figure]
+}
+
+fn verdict(finding: &Finding) -> &'static str {
+    match finding.verdict {
+        Verdict::Pass => "pass",
+        Verdict::Fail(_) => "fail",
+        Verdict::Unknown(_) => "unknown",
+    }
+}
+
+fn in_json(strategy: &Strategy, report: &Report) -> Value {
+    let finding = |finding: &Finding| {
+        json!({
+            "property": finding.property.name(),
+            "verdict": verdict(finding),
+            "required": finding.is_required,
+            "optional": finding.property.is_optional(),
+            "figure": finding.figure.map(|figure| json!({
+                "value": figure.value,
+                "limit": figure.limit,
+                "what": figure.what,
+            })),
+            "counterexample": match &finding.verdict {
+                Verdict::Fail(case) => Some(case),
+                Verdict::Pass | Verdict::Unknown(_) => None,
+            },
+        })
+    };
+    json!({
+        "name": strategy.info().name,
+        "sha256": strategy.digest(),
+        "passed": report.passes(),
+        "questions": report.questions,
+        "properties": report.findings.iter().map(finding).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,102 @@
+//! `kvclient strategy inspect`: what a component is.
+
+use kv_protocol::limits::PARTITIONS_DEFAULT;
+use kvclient::strategy::{Cost, Interfaces, Strategy, StrategyHost, StrategyNode};
+use serde_json::json;
+
+use super::Inspected;
+use crate::cli::Format;
+use crate::exit::Failure;
+use crate::output;
+
+/// What the cost of an answer is told for: so many equal nodes, with the default number of partitions.
+const REFERENCE_NODES: usize = 10;
+
+pub(super) fn run(
+    host: &StrategyHost,
+    inspected: &Inspected,
+    format: Format,
+) -> Result<(), Failure> {
+    let source = &inspected.strategy;
+    let interfaces = host.interfaces(source)?;
+    // What is no strategy is shown as far as it goes, and then refused.
+    let strategy = match host.load(source) {
+        Ok(strategy) => strategy,
+        Err(error) => {
+            show_interfaces(&interfaces, format)?;
+            return Err(error.into());
+        }
+    };
+    let node =
+        |number| StrategyNode { id: format!("node-{number}"), weight: 1, zone: String::new() };
+    let nodes: Vec<_> = (0..REFERENCE_NODES).map(node).collect();
+    let (_, cost) =
+        strategy.assign_counted(&nodes, PARTITIONS_DEFAULT, 1, &inspected.strategy_config)?;
+    match format {
+        Format::Json => output::json(&in_json(&strategy, &interfaces, cost)),
+        Format::Text => output::data(text(&strategy, &interfaces, cost).as_bytes()),
+    }
+}
+
+fn show_interfaces(interfaces: &Interfaces, format: Format) -> Result<(), Failure> {
+    let Interfaces { imports, exports } = interfaces;
+    match format {
+        Format::Json => output::json(&json!({ "imports": imports, "exports": exports })),
+        Format::Text => output::data(interfaces_text(interfaces).as_bytes()),
+    }
+}
+
+fn interfaces_text(interfaces: &Interfaces) -> String {
+    let list = |names: &[String]| match names {
+        [] => "none".to_owned(),
+        names => names.join(", "),
+    };
+    format!("exports   {}\nimports   {}\n", list(&interfaces.exports), list(&interfaces.imports))
+}
+
+fn text(strategy: &Strategy, interfaces: &Interfaces, cost: Cost) -> String {
+    let info = strategy.info();
+    format!(
+        "name      {} {}\nsummary   {}\nsha256    {}\nsize      {} bytes\ncontract  {}\n{}\
+         answer    {:.1} M fuel ({:.0} % of the limit), {:.1} MiB, {:.1} ms for {REFERENCE_NODES} nodes and \
+         {PARTITIONS_DEFAULT} partitions\n",
+        info.name,
+        info.version,
+        info.summary,
+        strategy.digest(),
+        strategy.bytes().len(),
+        contract(interfaces).unwrap_or("?"),
+        interfaces_text(interfaces),
+        cost.fuel as f64 / 1e6,
+        100.0 * cost.fuel as f64 / cost.fuel_max as f64,
+        cost.memory_bytes as f64 / f64::from(1 << 20),
+        cost.took.as_secs_f64() * 1e3,
+    )
+}
+
+/// The version of the contract that the strategy was built for.
+fn contract(interfaces: &Interfaces) -> Option<&str> {
+    interfaces.exports.iter().find_map(|name| name.strip_prefix("kv:placement/strategy@"))
+}
+
+fn in_json(strategy: &Strategy, interfaces: &Interfaces, cost: Cost) -> serde_json::Value {
+    let info = strategy.info();
+    json!({
+        "name": info.name,
+        "version": info.version,
+        "summary": info.summary,
+        "sha256": strategy.digest(),
+        "bytes": strategy.bytes().len(),
+        "contract": contract(interfaces),
+        "exports": interfaces.exports,
+        "imports": interfaces.imports,
+        "reference": {
+            "nodes": REFERENCE_NODES,
+            "partitions": PARTITIONS_DEFAULT,
+            "fuel": cost.fuel,
+            "fuel_max": cost.fuel_max,
+            "memory_bytes": cost.memory_bytes,
+            "took_us": cost.took.as_micros(),
+        },
+    })
+}

@@ -1,0 +1,62 @@
+//! `kvclient strategy`: strategies by themselves, without a cluster.
+
+mod check;
+mod inspect;
+
+use clap::{Args, Subcommand};
+use kvclient::strategy::{Cache, StrategyHost, StrategySource};
+
+use crate::cli::Format;
+use crate::exit::Failure;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Action {
+    /// Show what a strategy is: digest, size, contract, imports, and what answering takes
+    #[command(after_help = "\
+Examples:
+  kvclient strategy inspect hrw
+  kvclient strategy inspect ./my-strategy.wasm --output json")]
+    Inspect(Inspected),
+    /// Find out whether a cluster should adopt a strategy
+    ///
+    /// It is asked for the tables of clusters of many kinds, small ones first. Each property passes,
+    /// or fails with the smallest counterexample. The exit code is 4 where a required one fails.
+    #[command(after_help = "\
+Examples:
+  kvclient strategy check ./my-strategy.wasm
+  kvclient strategy check consistent-hash --strategy-config points=64 --output json")]
+    Check(Checked),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Inspected {
+    /// The strategy: a .wasm file or a built-in name
+    #[arg(value_name = "FILE|NAME")]
+    strategy: StrategySource,
+    /// The settings that it is called with
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    strategy_config: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Checked {
+    /// The strategy: a .wasm file or a built-in name
+    #[arg(value_name = "FILE|NAME")]
+    strategy: StrategySource,
+    /// The settings that it is called with
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    strategy_config: String,
+}
+
+pub(crate) async fn run(action: Action, format: Format) -> Result<(), Failure> {
+    // Strategies compute without a pause, which is not allowed where others wait for their turn.
+    let work = move || {
+        let host = StrategyHost::new(Cache::from_env())?;
+        match action {
+            Action::Inspect(inspected) => inspect::run(&host, &inspected, format),
+            Action::Check(checked) => check::run(&host, &checked, format),
+        }
+    };
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(Failure::Usage(format!("the strategy host: {error}"))))
+}

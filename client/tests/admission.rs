@@ -1,0 +1,98 @@
+//! What is found out about strategies before they are adopted: each that lacks something is caught, by
+//! name and with a counterexample, and those of this program lack nothing that clusters need.
+#![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
+
+#[path = "../../tests/guests/mod.rs"]
+mod guests;
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use kvclient::admission::{Property, Report, Thoroughness, Verdict, admit, examine};
+use kvclient::strategy::{Cache, Strategy, StrategyHost, StrategySource};
+
+fn host() -> &'static StrategyHost {
+    static HOST: LazyLock<StrategyHost> =
+        LazyLock::new(|| StrategyHost::new(Cache::disabled()).unwrap());
+    &HOST
+}
+
+fn guest(name: &str) -> Strategy {
+    host().load_bytes(name, &guests::component(name)).unwrap()
+}
+
+fn failed(report: &Report) -> Vec<Property> {
+    let fails = |verdict: &Verdict| matches!(verdict, Verdict::Fail(_));
+    report.findings.iter().filter(|it| fails(&it.verdict)).map(|it| it.property).collect()
+}
+
+fn counterexample(report: &Report, property: Property) -> &str {
+    let finding = report.findings.iter().find(|it| it.property == property).unwrap();
+    match &finding.verdict {
+        Verdict::Fail(why) => why,
+        other => panic!("{property}: {other:?}"),
+    }
+}
+
+#[test]
+fn the_strategies_of_this_program_pass() {
+    for name in StrategySource::built_in_names() {
+        let strategy = host().load(&name.parse().unwrap()).unwrap();
+        admit(&strategy, "", &BTreeSet::new()).unwrap_or_else(|error| panic!("{error}"));
+        let report = examine(&strategy, "", Thoroughness::Full);
+        assert!(report.passes(), "{name}: {report:#?}");
+        assert_eq!(report.findings.len(), Property::ALL.len());
+    }
+}
+
+#[test]
+fn every_lack_is_found_with_its_smallest_counterexample() {
+    use Property::{
+        Balanced, Deterministic, HonoursWeights, InRange, MovesLittleOnJoin, MovesLittleOnLeave,
+        OrderIndependent, ReplicasDistinct, Total, WithinFuel, ZonesDistinct,
+    };
+    for (name, lacked, words) in [
+        (
+            "one-owner",
+            &[Balanced, HonoursWeights, ReplicasDistinct, MovesLittleOnJoin, MovesLittleOnLeave][..],
+            "2 nodes, 4096 partitions: node-0 gets 4096, 2.00 times what is due to it",
+        ),
+        (
+            "in-turn",
+            &[HonoursWeights, MovesLittleOnJoin, MovesLittleOnLeave, ZonesDistinct],
+            "2 nodes of weights 1, 2, 65536 partitions: node-0 gets 32768, 1.50 times",
+        ),
+        ("same-replicas", &[ReplicasDistinct], "2 nodes, 4096 partitions, 2 replicas: it named"),
+        ("wrong-from-ten", &[InRange], "10 nodes, 4096 partitions: it gave partition 0 to node"),
+        ("slow-from-ten", &[WithinFuel], "10 nodes, 4096 partitions: it had"),
+        ("first-node", &[OrderIndependent], "2 nodes, 4096 partitions: it depends on the order"),
+        ("second-in-line", &[OrderIndependent], "3 nodes, 4096 partitions: it depends on the"),
+        ("counter", &[Deterministic], "2 nodes, 4096 partitions: it is not a pure function"),
+        ("trap-on-second-call", &[Total], "1 node, 4096 partitions: it crashed"),
+    ] {
+        let report = examine(&guest(name), "", Thoroughness::Gate);
+        let failed = failed(&report);
+        for property in lacked {
+            assert!(failed.contains(property), "{name} lacks {property}: {report:#?}");
+        }
+        let why = counterexample(&report, lacked[0]);
+        assert!(why.starts_with(words), "{name}: {why}");
+        assert!(admit(&guest(name), "", &BTreeSet::new()).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn what_is_optional_can_be_accepted_by_name_and_nothing_else_can() {
+    let names = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect();
+    let in_turn = guest("in-turn");
+    let error = admit(&in_turn, "", &names(&["honours-weights"])).unwrap_err().to_string();
+    assert!(error.contains("lacks moves-little-on-join"), "{error}");
+    assert!(error.contains("--accept moves-little-on-join,moves-little-on-leave"), "{error}");
+    let accepted = names(&["honours-weights", "moves-little-on-join", "moves-little-on-leave"]);
+    admit(&in_turn, "", &accepted).unwrap();
+    let error = "deterministic".parse::<Property>().unwrap_err().to_string();
+    assert!(error.contains("zones-distinct, balanced"), "{error}");
+    let every = Property::ALL.into_iter().collect();
+    let error = admit(&guest("counter"), "", &every).unwrap_err().to_string();
+    assert!(error.contains("cannot be accepted"), "{error}");
+}
