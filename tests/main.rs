@@ -11,6 +11,7 @@
 //! | `membership` | nodes register, leave, and come back as themselves |
 //! | `signals` | nodes are started and stopped by signals in Consul, each by exactly one |
 //! | `rebalance` | nodes come and go and strategies change while every key stays where it can be found |
+//! | `strategies` | strategies are judged before they are adopted, and what they chose is explained |
 //! | `consul_outages` | a Consul that is absent, failing or empty costs no data and confuses nobody |
 //! | `bad_input` | whatever comes in, the answer is a clear error, and everything else goes on |
 //! | `bench_command` | `kvclient bench` measures what it says |
@@ -38,4 +39,5 @@ mod membership;
 mod rebalance;
 mod roundtrip;
 mod signals;
+mod strategies;
 mod wire;

@@ -145,6 +145,12 @@ Examples:
     Export(Export),
     /// Say where a key belongs: partition, owner, epoch, strategy
     Locate(Key),
+    /// Say why a key is where it is: the strategy's candidates, and what moved it
+    #[command(after_help = "\
+Examples:
+  kvclient explain greeting               why it is where it is
+  kvclient explain greeting --epoch 7     compared with where it was then")]
+    Explain(Explain),
     /// Show the cluster: nodes, health, partitions, keys, bytes, epoch, strategy
     Status,
     /// Add nodes: start them where they do not run, and move to them what becomes theirs
@@ -226,6 +232,15 @@ Examples:
 pub(crate) struct Key {
     /// The key: 1 to 1024 bytes of text
     pub(crate) key: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The key: 1 to 1024 bytes of text
+    pub(crate) key: String,
+    /// Compare with where it was in this epoch [default: before it moved last]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) epoch: Option<u64>,
 }
 
 #[derive(Debug, Args)]

@@ -80,6 +80,29 @@ pub enum ClientError {
         named: Digest,
     },
 
+    /// There is no layout, and nothing is to be created.
+    #[error(
+        "the cluster {cluster} has no layout yet: the first client that stores or reads creates it"
+    )]
+    NoLayout {
+        /// The cluster's name.
+        cluster: String,
+    },
+
+    /// An epoch that nothing is known of.
+    #[error(
+        "nothing is known of epoch {wanted}: this cluster's layouts are kept from epoch {first} on, and it is \
+         at epoch {last}"
+    )]
+    UnknownEpoch {
+        /// The epoch that was asked for.
+        wanted: u64,
+        /// The first one that anything is known of.
+        first: u64,
+        /// The present one.
+        last: u64,
+    },
+
     /// There is no layout, and no node to make one of.
     #[error(
         "no node of cluster {cluster:?} is registered with Consul at {consul}. Start one: `kvnode dev` \
@@ -217,6 +240,8 @@ impl ClientError {
             Self::StrategyUnavailable { .. } => "strategy_unavailable",
             Self::Layout(_) => "invalid_layout",
             Self::TableMismatch { .. } => "table_mismatch",
+            Self::NoLayout { .. } => "no_layout",
+            Self::UnknownEpoch { .. } => "unknown_epoch",
             Self::NoNodes { .. } => "no_nodes",
             Self::NodeNotReady { .. } => "node_not_ready",
             Self::LayoutLost { .. } => "layout_lost",

@@ -115,7 +115,7 @@ fn of_client(error: &ClientError) -> i32 {
     match error {
         ClientError::Consul(error) => of_consul(error),
         ClientError::Strategy(error) => of_strategy(error),
-        ClientError::InvalidKey(_) => USAGE,
+        ClientError::InvalidKey(_) | ClientError::UnknownEpoch { .. } => USAGE,
         ClientError::NotAdmitted(_)
         | ClientError::StrategyMismatch { .. }
         | ClientError::TableMismatch { .. }

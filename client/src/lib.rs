@@ -17,6 +17,7 @@
 //! | `retry`, `waiting`, `opening` | what is done before an operation is tried again |
 //! | `connection`, `endpoint` | ZeroMQ |
 //! | `scan`, `status` | everything in the store, and how it is |
+//! | `explain`, `history` | why a key is where it is, and the layouts of the past |
 //! | [`rebalance`] | moving data as nodes come and go, or by another strategy |
 //!
 //! ```no_run
@@ -50,9 +51,11 @@ mod dispatch;
 mod endpoint;
 mod error;
 mod executor;
+mod explain;
 #[doc(hidden)]
 pub mod failpoint;
 mod genesis;
+mod history;
 mod lane;
 pub mod limits;
 pub mod measure;
@@ -74,6 +77,7 @@ pub use client::{Client, Location};
 pub use config::{ClientConfig, NewCluster};
 pub use endpoint::{Endpoint, InvalidAddress};
 pub use error::ClientError;
+pub use explain::{Cause, Choice, Explanation, explain};
 pub use genesis::Creation;
 pub use kv_protocol::reply::{Done, Record};
 pub use kv_protocol::request::{Condition, Operation};

@@ -41,6 +41,9 @@ pub const QUEUE_OPERATIONS_MAX: usize = 8 * BATCH_OPERATIONS_MAX;
 /// The most bytes of keys and values that are queued for one node or under way to it.
 pub const QUEUE_BYTES_MAX: usize = 64 << 20;
 
+/// The past layouts that are kept; the oldest go first.
+pub const PAST_LAYOUTS_MAX: usize = 64;
+
 /// How long a request waits for a connection before its node counts as unreachable at this address.
 /// Short against an operation's timeout, so that there is time to look for a new address.
 pub const CONNECT_WAIT: Duration = Duration::from_secs(1);

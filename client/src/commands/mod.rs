@@ -4,6 +4,7 @@ mod add_node;
 mod bench;
 mod completions;
 mod delete;
+mod explain;
 mod export;
 mod fsck;
 mod get;
@@ -49,6 +50,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Import(arguments) => import::run(&session, arguments).await,
         Command::Export(arguments) => export::run(&session, arguments).await,
         Command::Locate(arguments) => locate::run(&session, arguments).await,
+        Command::Explain(arguments) => explain::run(&session, arguments).await,
         Command::Status => status::run(&session).await,
         Command::AddNode(arguments) => add_node::run(&session, arguments).await,
         Command::RemoveNode(arguments) => remove_node::run(&session, arguments).await,

@@ -62,6 +62,7 @@ use crate::config::ClientConfig;
 use crate::connection::Connections;
 use crate::error::ClientError;
 use crate::failpoint;
+use crate::history;
 use crate::placement::{Question, admitted, table_verified};
 use crate::strategy::{Strategy, StrategySource};
 
@@ -247,6 +248,7 @@ impl Rebalancer {
             .await?;
         consul.kv_put(&consul_keys::table(cluster, &to.table), &table.to_bytes()).await?;
         let begun = seen.view.layout.begin(to.clone(), lost.clone())?;
+        history::keep(&self.registry, &seen.view.layout).await?;
         let set = set(&self.registry, seen, &begun).await;
         // What is there now decides: also a write whose answer got lost may have succeeded.
         let found = self.layout().await?;

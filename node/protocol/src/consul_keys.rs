@@ -63,6 +63,18 @@ pub fn strategy(cluster: &Name, digest: &Digest) -> String {
     format!("kv/{cluster}/strategies/{digest}")
 }
 
+/// The keys of all past layouts of `cluster` start with this.
+#[must_use]
+pub fn past_layouts(cluster: &Name) -> String {
+    format!("kv/{cluster}/history/")
+}
+
+/// The key of the layout that was at rest in this epoch; keys are in the order of epochs.
+#[must_use]
+pub fn past_layout(cluster: &Name, epoch: u64) -> String {
+    format!("kv/{cluster}/history/{epoch:020}")
+}
+
 /// A claim on a node's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {

@@ -92,7 +92,15 @@ impl Table {
     /// The index of the member that owns `partition`, where there is such a partition.
     #[must_use]
     pub fn owner(&self, partition: Partition) -> Option<u16> {
-        self.owners.get(partition.0 as usize * self.replicas).copied()
+        self.owners(partition).first().copied()
+    }
+
+    /// The indexes of the members that own `partition`, the best first; none where there is no such
+    /// partition.
+    #[must_use]
+    pub fn owners(&self, partition: Partition) -> &[u16] {
+        let first = partition.0 as usize * self.replicas;
+        self.owners.get(first..first + self.replicas).unwrap_or_default()
     }
 
     /// The partitions that member `index` owns, in ascending order.

@@ -1,0 +1,40 @@
+//! Past layouts. A layout that is at rest is kept in Consul, beside the strategies and tables that it
+//! names, before a rebalance begins that takes its place. So what was placed where, and why, can be
+//! computed again.
+
+use kv_protocol::consul::Read;
+use kv_protocol::consul_keys;
+use kv_protocol::layout::Layout;
+
+use crate::cluster::Registry;
+use crate::error::ClientError;
+use crate::limits::PAST_LAYOUTS_MAX;
+
+/// Keeps a layout that is at rest, in place of the oldest one where there are too many.
+pub(crate) async fn keep(registry: &Registry, layout: &Layout) -> Result<(), ClientError> {
+    let Registry { consul, cluster, .. } = registry;
+    let key = consul_keys::past_layout(cluster, layout.epoch);
+    consul.kv_put(&key, &layout.to_json()).await?;
+    let kept = consul.kv_list(&consul_keys::past_layouts(cluster), Read::consistent()).await?.value;
+    let excess = kept.len().saturating_sub(PAST_LAYOUTS_MAX);
+    for entry in &kept[..excess] {
+        // Another client may have removed it already.
+        consul.kv_delete_cas(&entry.key, entry.modify_index).await?;
+    }
+    Ok(())
+}
+
+/// The past layouts of this cluster that are kept, the oldest first.
+pub(crate) async fn kept(
+    registry: &Registry,
+    current: &Layout,
+) -> Result<Vec<Layout>, ClientError> {
+    let prefix = consul_keys::past_layouts(&registry.cluster);
+    let entries = registry.consul.kv_list(&prefix, Read::consistent()).await?.value;
+    let layouts = entries.iter().map(|entry| Layout::parse(&entry.value));
+    let mut layouts: Vec<Layout> = layouts.collect::<Result<_, _>>()?;
+    // There may be some of a cluster that had the same name before.
+    layouts.retain(|it| it.cluster == current.cluster && it.epoch < current.epoch);
+    layouts.sort_by_key(|layout| layout.epoch);
+    Ok(layouts)
+}

@@ -1,0 +1,55 @@
+//! No cluster adopts a strategy that lacks something, unless its operator accepts that by name.
+
+use super::write_guest;
+use crate::harness::catalog::{layout, stored};
+use crate::harness::{Backend, Cluster, on_both_backends};
+
+on_both_backends!(
+    a_new_cluster_adopts_only_what_passes,
+    an_existing_cluster_adopts_only_what_passes
+);
+
+/// What the guest `in-turn` lacks.
+const LACKED: &str = "honours-weights,moves-little-on-join,moves-little-on-leave";
+
+fn a_new_cluster_adopts_only_what_passes(backend: Backend) {
+    let cluster = Cluster::without_layout(backend, 2);
+    let guest = write_guest(&cluster, "in-turn");
+    let before = stored(&cluster);
+    let given = ["--strategy", &guest];
+    let refused = cluster.kvclient(&given).args(["put", "key", "value"]).output().code(4);
+    refused.no_stdout().says(&["lacks honours-weights", "--accept", LACKED]);
+    for accepted in ["balanced", "honours-weights,moves-little-on-join"] {
+        let init = ["init", "--accept", accepted];
+        cluster.kvclient(&given).args(init).output().code(4).no_stdout().says(&["lacks"]);
+    }
+    let unknown = cluster.kvclient(&given).args(["init", "--accept", "in-range"]).output().code(2);
+    unknown.says(&["in-range", "zones-distinct"]);
+    assert_eq!(stored(&cluster), before, "Consul holds what it held");
+    cluster.kvclient(&given).args(["init", "--accept", LACKED]).output().success();
+    cluster.kvclient(&["put", "key", "value"]).output().success();
+    let got = cluster.kvclient(&["get", "key"]).output().success();
+    assert_eq!(got.stdout, b"value");
+}
+
+fn an_existing_cluster_adopts_only_what_passes(backend: Backend) {
+    let cluster = Cluster::start(backend, 2);
+    cluster.kvclient(&["put", "key", "value"]).output().success();
+    let guest = write_guest(&cluster, "in-turn");
+    let before = layout(&cluster);
+    for command in [&["migrate", "--to", &guest][..], &["plan", "migrate", "--to", &guest]] {
+        cluster.kvclient(command).output().code(4).no_stdout().says(&["lacks honours-weights"]);
+    }
+    assert_eq!(layout(&cluster), before);
+    let plan = ["plan", "migrate", "--to", &guest, "--accept", LACKED, "--output", "json"];
+    let plan = cluster.kvclient(&plan).output().success();
+    std::fs::write(cluster.directory().join("plan.json"), &plan.stdout).expect("it can be written");
+    // A plan says what its maker accepted, so that whoever carries it out need not.
+    cluster.kvclient(&["migrate", "--apply", "plan.json"]).output().success();
+    assert_ne!(layout(&cluster), before);
+    let got = cluster.kvclient(&["get", "key"]).output().success();
+    assert_eq!(got.stdout, b"value");
+    // What is adopted once needs no admission for what comes later.
+    cluster.kvclient(&["remove-node", "node-1"]).output().success();
+    assert_eq!(cluster.kvclient(&["get", "key"]).output().success().stdout, b"value");
+}
