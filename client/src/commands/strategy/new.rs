@@ -1,0 +1,146 @@
+//! `kvclient strategy new`: a project that works, to be changed into one's own strategy.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use kvclient::strategy::limits::INFO_NAME_BYTES_MAX;
+use serde_json::json;
+
+use super::templates;
+use crate::cli::Format;
+use crate::exit::Failure;
+use crate::output;
+
+/// What stands for the strategy's name in the templates.
+const PLACEHOLDER: &str = "my-strategy";
+
+#[derive(Debug, Args)]
+pub(crate) struct New {
+    /// The strategy's name, and the new directory's: letters a to z, digits and dashes
+    #[arg(value_name = "NAME", value_parser = strategy_name)]
+    name: String,
+    /// The language that it is to be written in
+    #[arg(long, value_enum, default_value_t = Language::Rust)]
+    lang: Language,
+    /// Where the directory is to be made [default: here]
+    #[arg(long, value_name = "DIR", default_value = ".", hide_default_value = true)]
+    directory: PathBuf,
+}
+
+/// A language that there is a template for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Language {
+    /// With cargo
+    Rust,
+    /// With a compiler from Python's package index
+    C,
+    /// JavaScript's typed and compiled sibling, with npm
+    #[value(alias = "javascript", alias = "js", alias = "typescript", alias = "ts")]
+    Assemblyscript,
+    /// With a compiler from Python's package index
+    Zig,
+}
+
+impl Language {
+    /// The two commands that build a template.
+    fn commands(self) -> [&'static str; 2] {
+        match self {
+            Self::Rust => ["rustup target add wasm32-unknown-unknown", "cargo strategy"],
+            Self::C | Self::Zig => [
+                "python3 -m venv .venv && .venv/bin/pip install --requirement requirements.txt",
+                ".venv/bin/python build.py",
+            ],
+            Self::Assemblyscript => ["npm ci", "npm run build"],
+        }
+    }
+}
+
+fn strategy_name(text: &str) -> Result<String, String> {
+    let is_name = text.starts_with(|c: char| c.is_ascii_lowercase())
+        && !text.ends_with('-')
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    if is_name && text.len() <= INFO_NAME_BYTES_MAX {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "expected up to {INFO_NAME_BYTES_MAX} letters a to z, digits and dashes, a letter first and no dash last"
+    ))
+}
+
+pub(super) fn run(new: &New, format: Format) -> Result<(), Failure> {
+    let New { name, lang, directory } = new;
+    let project = directory.join(name);
+    if fs::symlink_metadata(&project).is_ok() {
+        let shown = project.display();
+        return Err(Failure::Usage(format!(
+            "{shown} exists already: choose another name, or another place with --directory"
+        )));
+    }
+    // Made aside, so that what appears under its name is whole.
+    let partial = directory.join(format!(".{name}.{}.partial", std::process::id()));
+    let written = write(&partial, *lang, name).and_then(|()| rename(&partial, &project));
+    if let Err(failure) = written {
+        let _ = fs::remove_dir_all(&partial);
+        return Err(failure);
+    }
+    let [prepare, build] = lang.commands();
+    if format == Format::Json {
+        return output::json(&json!({
+            "directory": project,
+            "commands": [prepare, build],
+            "component": project.join(format!("{name}.wasm")),
+        }));
+    }
+    output::data(
+        format!(
+            "made {}; its README.md says what is what\n\n  cd {}\n  {prepare}\n  {build}\n  \
+             kvclient strategy check ./{name}.wasm\n",
+            project.display(),
+            project.display(),
+        )
+        .as_bytes(),
+    )
+}
+
+fn write(project: &Path, lang: Language, name: &str) -> Result<(), Failure> {
+    let named = |text: &str| {
+        // Rust's names of crates have underscores where those of packages have dashes.
+        let text = text.replace(PLACEHOLDER, name);
+        text.replace(&PLACEHOLDER.replace('-', "_"), &name.replace('-', "_"))
+    };
+    for (path, content) in templates::of(lang) {
+        let path = project.join(named(path));
+        let failed = |error| Failure::local(format_args!("cannot write {}", path.display()), error);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(failed)?;
+        }
+        fs::write(&path, named(content)).map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn rename(partial: &Path, project: &Path) -> Result<(), Failure> {
+    fs::rename(partial, project).map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty => {
+            Failure::Usage(format!("{} exists already: choose another name", project.display()))
+        }
+        _ => Failure::local(format_args!("cannot make {}", project.display()), error),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_that_every_toolchain_takes_are_taken() {
+        for name in ["a", "my-own", "ring2", &"n".repeat(INFO_NAME_BYTES_MAX)] {
+            assert!(strategy_name(name).is_ok(), "{name}");
+        }
+        for name in ["", "-a", "a-", "2a", "A", "a_b", "a/b", "..", &"n".repeat(65)] {
+            assert!(strategy_name(name).is_err(), "{name}");
+        }
+    }
+}
