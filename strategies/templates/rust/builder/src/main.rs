@@ -49,7 +49,9 @@ fn compile(project: &Path) -> Result<Vec<u8>> {
     let target_dir = target_dir.unwrap_or_else(|| project.join("target"));
     let status = cargo(project)?
         .current_dir(project)
-        .args(["build", "--quiet", "--lib", "--release", "--package", "my-strategy"])
+        // The crate type is asked for here: for tests the strategy is an ordinary library.
+        .args(["rustc", "--quiet", "--lib", "--crate-type", "cdylib", "--release"])
+        .args(["--package", "my-strategy"])
         .args(["--target", TARGET])
         .arg("--target-dir")
         // Not this build's own folder, which the cargo that runs this program may hold locked.
