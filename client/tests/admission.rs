@@ -38,11 +38,20 @@ fn counterexample(report: &Report, property: Property) -> &str {
 fn the_strategies_of_this_program_pass() {
     for name in StrategySource::built_in_names() {
         let strategy = host().load(&name.parse().unwrap()).unwrap();
-        admit(&strategy, "", &BTreeSet::new()).unwrap_or_else(|error| panic!("{error}"));
         let report = examine(&strategy, "", Thoroughness::Full);
         assert!(report.passes(), "{name}: {report:#?}");
         assert_eq!(report.findings.len(), Property::ALL.len());
     }
+}
+
+/// A built-in strategy is admitted as it is; with settings it is examined as any other.
+#[test]
+fn settings_can_make_a_strategy_fail() {
+    let ring = host().load(&"consistent-hash".parse().unwrap()).unwrap();
+    admit(&ring, "", &BTreeSet::new()).unwrap();
+    admit(&ring, "points=256", &BTreeSet::new()).unwrap();
+    let error = admit(&ring, "points=1", &BTreeSet::new()).unwrap_err().to_string();
+    assert!(error.contains("lacks balanced"), "{error}");
 }
 
 #[test]

@@ -40,6 +40,20 @@ pub(crate) fn component(name: &str) -> Vec<u8> {
         .unwrap_or_else(|error| panic!("guest {name} cannot be made a component: {error:#}"))
 }
 
+/// The names of all guests.
+#[allow(dead_code, reason = "not every suite that includes this file wants all of them")]
+pub(crate) fn names() -> Vec<String> {
+    let files = fs::read_dir(root().join("tests/guests")).expect("the folder of guests is there");
+    let name = |entry: fs::DirEntry| {
+        let file = entry.file_name().into_string().expect("their names are text");
+        file.strip_suffix(".wat").filter(|name| *name != "common").map(str::to_owned)
+    };
+    let mut names: Vec<_> =
+        files.filter_map(|it| name(it.expect("the folder is readable"))).collect();
+    names.sort();
+    names
+}
+
 /// The bytes of a guest's core module.
 ///
 /// # Panics

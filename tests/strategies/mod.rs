@@ -5,9 +5,11 @@
 //! | `judged` | `kvclient strategy inspect` and `check`, which need no cluster |
 //! | `adoption` | no cluster adopts a strategy that lacks something, unless its operator accepts that |
 //! | `explained` | `kvclient explain`, also of the past |
+//! | `guide` | the guide to a strategy of one's own, word for word |
 
 mod adoption;
 mod explained;
+mod guide;
 mod judged;
 
 use std::fs;

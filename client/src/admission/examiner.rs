@@ -18,8 +18,9 @@ const LOAD_RATIO_MAX: f64 = 1.25;
 const MOVEMENT_RATIO_MAX: f64 = 1.5;
 /// The longest that one answer to these questions may take. Clients wait for it when a layout changes.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
-/// The longest that the questions of the gate may take together.
-const GATE_TIME_MAX: Duration = Duration::from_secs(20);
+/// The longest that the questions of the gate may take together: less than the time that a client has to
+/// create a layout.
+const GATE_TIME_MAX: Duration = Duration::from_secs(8);
 /// The longest that all questions may take together.
 const FULL_TIME_MAX: Duration = Duration::from_secs(300);
 /// A cluster has one replica of each partition today, so nothing more is wanted of a strategy.

@@ -45,6 +45,10 @@ pub fn admit(
     config: &str,
     accepted: &BTreeSet<Property>,
 ) -> Result<(), NotAdmitted> {
+    // This program's own tests have examined these.
+    if strategy.is_built_in() && config.is_empty() {
+        return Ok(());
+    }
     let report = examine(strategy, config, Thoroughness::Gate);
     let lacking: Vec<&Finding> = report.lacking(accepted).collect();
     let Some(first) = lacking.first() else { return Ok(()) };

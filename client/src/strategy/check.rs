@@ -127,6 +127,11 @@ pub(super) fn printable(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::super::question::StrategyNode;
     use super::*;
 
@@ -164,6 +169,23 @@ mod tests {
             check(2, &[0, 1, 2, 2]),
             Err(StrategyFault::DuplicateReplica { partition: 1, node }) if node == "c"
         ));
+    }
+
+    proptest! {
+        /// Whatever is answered is refused, or is owners that are there and distinct.
+        #[test]
+        fn arbitrary_answers_are_refused_or_are_tables(
+            replicas in 1..4_u32,
+            answer in vec(prop_oneof![9 => 0..3_u32, 1 => any::<u32>()], 0..9),
+        ) {
+            let Ok(owners) = check(replicas, &answer) else { return Ok(()) };
+            let replicas = replicas as usize;
+            prop_assert_eq!(owners.len(), 2 * replicas);
+            for set in owners.chunks(replicas) {
+                let distinct: BTreeSet<_> = set.iter().collect();
+                prop_assert!(distinct.len() == replicas && set.iter().all(|&owner| owner < 3));
+            }
+        }
     }
 
     #[test]

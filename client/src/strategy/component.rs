@@ -153,6 +153,12 @@ impl Strategy {
         &self.label
     }
 
+    /// Whether it is part of this program, wherever it was loaded from.
+    #[must_use]
+    pub fn is_built_in(&self) -> bool {
+        StrategySource::is_built_in(&self.bytes)
+    }
+
     /// The component's bytes.
     #[must_use]
     pub fn bytes(&self) -> &Arc<[u8]> {

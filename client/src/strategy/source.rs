@@ -68,6 +68,11 @@ impl StrategySource {
         BUILT_IN.iter().map(|(name, _)| *name)
     }
 
+    /// Whether these are the bytes of a built-in strategy.
+    pub(super) fn is_built_in(bytes: &[u8]) -> bool {
+        BUILT_IN.iter().any(|(_, known)| *known == bytes)
+    }
+
     /// The bytes, read from the file where it is one. At most [`COMPONENT_BYTES_MAX`] are read.
     pub(super) fn read(&self) -> Result<Cow<'static, [u8]>, StrategyFault> {
         match self {

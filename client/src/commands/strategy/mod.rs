@@ -2,6 +2,8 @@
 
 mod check;
 mod inspect;
+mod new;
+mod templates;
 
 use clap::{Args, Subcommand};
 use kvclient::strategy::{Cache, StrategyHost, StrategySource};
@@ -26,6 +28,15 @@ Examples:
   kvclient strategy check ./my-strategy.wasm
   kvclient strategy check consistent-hash --strategy-config points=64 --output json")]
     Check(Checked),
+    /// Make a project that works, to be changed into a strategy of one's own
+    ///
+    /// It starts as weighted rendezvous hashing, gives the same tables as the built-in hrw, and is built
+    /// with the two commands of its README.
+    #[command(after_help = "\
+Examples:
+  kvclient strategy new my-own
+  kvclient strategy new my-own --lang c")]
+    New(new::New),
 }
 
 #[derive(Debug, Args)]
@@ -49,12 +60,16 @@ pub(crate) struct Checked {
 }
 
 pub(crate) async fn run(action: Action, format: Format) -> Result<(), Failure> {
+    if let Action::New(new) = action {
+        return new::run(&new, format);
+    }
     // Strategies compute without a pause, which is not allowed where others wait for their turn.
     let work = move || {
         let host = StrategyHost::new(Cache::from_env())?;
         match action {
             Action::Inspect(inspected) => inspect::run(&host, &inspected, format),
             Action::Check(checked) => check::run(&host, &checked, format),
+            Action::New(new) => new::run(&new, format),
         }
     };
     let done = tokio::task::spawn_blocking(work).await;
