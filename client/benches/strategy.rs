@@ -23,8 +23,13 @@ fn main() {
     let home = tempfile::tempdir().expect("a temporary directory can be made");
     let cache = Cache::at(home.path().join("strategies"));
     println!("a layout of {PARTITIONS} partitions x {NODES} nodes, medians of {ROUNDS} rounds\n");
-    let native: [(&str, Assign); 2] =
-        [("hrw", hrw::assign), ("consistent-hash", consistent_hash::assign)];
+    let native: [(&str, Assign); 5] = [
+        ("hrw", hrw::assign),
+        ("consistent-hash", consistent_hash::assign),
+        ("zone-hrw", zone_hrw::assign),
+        ("bounded-hrw", bounded_hrw::assign),
+        ("maglev", maglev::assign),
+    ];
     for (name, assign) in native {
         compare(name, assign, &cache);
     }

@@ -35,6 +35,36 @@ fn consistent_hash_native(bencher: Bencher<'_, '_>, nodes: usize) {
     native(bencher, consistent_hash::assign, nodes);
 }
 
+#[divan::bench(args = NODES)]
+fn zone_hrw_component(bencher: Bencher<'_, '_>, nodes: usize) {
+    component(bencher, "zone-hrw", nodes);
+}
+
+#[divan::bench(args = NODES)]
+fn zone_hrw_native(bencher: Bencher<'_, '_>, nodes: usize) {
+    native(bencher, zone_hrw::assign, nodes);
+}
+
+#[divan::bench(args = NODES)]
+fn bounded_hrw_component(bencher: Bencher<'_, '_>, nodes: usize) {
+    component(bencher, "bounded-hrw", nodes);
+}
+
+#[divan::bench(args = NODES)]
+fn bounded_hrw_native(bencher: Bencher<'_, '_>, nodes: usize) {
+    native(bencher, bounded_hrw::assign, nodes);
+}
+
+#[divan::bench(args = NODES)]
+fn maglev_component(bencher: Bencher<'_, '_>, nodes: usize) {
+    component(bencher, "maglev", nodes);
+}
+
+#[divan::bench(args = NODES)]
+fn maglev_native(bencher: Bencher<'_, '_>, nodes: usize) {
+    native(bencher, maglev::assign, nodes);
+}
+
 fn component(bencher: Bencher<'_, '_>, name: &str, nodes: usize) {
     let home = tempfile::tempdir().expect("a temporary directory can be made");
     let source: StrategySource = name.parse().expect("it is built in");

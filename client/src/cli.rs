@@ -70,8 +70,8 @@ pub(crate) struct Globals {
     #[arg(long, global = true, value_name = "NAME", default_value = CLUSTER_DEFAULT)]
     pub(crate) cluster: Name,
 
-    /// The placement strategy: a .wasm file or a built-in name (hrw, consistent-hash) [default: the
-    /// cluster's own; hrw for a new cluster]
+    /// The placement strategy: a .wasm file or a built-in name (hrw, consistent-hash, zone-hrw,
+    /// bounded-hrw, maglev) [default: the cluster's own; hrw for a new cluster]
     #[arg(long, global = true, value_name = "FILE|NAME")]
     pub(crate) strategy: Option<StrategySource>,
 
@@ -370,7 +370,8 @@ impl Accepting {
 /// Which strategy is to be adopted.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct NewStrategy {
-    /// The strategy: a .wasm file or a built-in name (hrw, consistent-hash)
+    /// The strategy: a .wasm file or a built-in name (hrw, consistent-hash, zone-hrw, bounded-hrw,
+    /// maglev)
     #[arg(long, value_name = "FILE|NAME", required_unless_present = "apply")]
     pub(crate) to: Option<StrategySource>,
     /// The strategy's own settings, as it understands them
@@ -410,7 +411,8 @@ pub(crate) struct PlannedRemoval {
 
 #[derive(Debug, Args)]
 pub(crate) struct PlannedMigration {
-    /// The strategy: a .wasm file or a built-in name (hrw, consistent-hash)
+    /// The strategy: a .wasm file or a built-in name (hrw, consistent-hash, zone-hrw, bounded-hrw,
+    /// maglev)
     #[arg(long, value_name = "FILE|NAME")]
     pub(crate) to: StrategySource,
     /// The strategy's own settings, as it understands them

@@ -389,7 +389,13 @@ fn a_bad_question_is_not_asked() {
 #[test]
 fn the_largest_question_takes_half_of_the_fuel_at_most() {
     // A ring has points for every unit of weight, so it takes as many nodes only if they are light.
-    for (name, weight) in [("hrw", WEIGHT_MAX), ("consistent-hash", 1)] {
+    for (name, weight) in [
+        ("hrw", WEIGHT_MAX),
+        ("consistent-hash", 1),
+        ("zone-hrw", WEIGHT_MAX),
+        ("bounded-hrw", WEIGHT_MAX),
+        ("maglev", WEIGHT_MAX),
+    ] {
         let strategy = host().load(&name.parse().unwrap()).unwrap();
         let nodes = most_nodes(weight);
         let used =

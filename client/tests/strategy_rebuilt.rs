@@ -14,8 +14,13 @@ use kvclient::strategy::{Cache, Strategy, StrategyHost, StrategyNode, StrategySo
 /// The variable that names the folder of rebuilt components.
 const REBUILT: &str = "KV_STRATEGIES_REBUILT";
 
-const NATIVE: [(&str, Assign); 2] =
-    [("hrw", hrw::assign), ("consistent-hash", consistent_hash::assign)];
+const NATIVE: [(&str, Assign); 5] = [
+    ("hrw", hrw::assign),
+    ("consistent-hash", consistent_hash::assign),
+    ("zone-hrw", zone_hrw::assign),
+    ("bounded-hrw", bounded_hrw::assign),
+    ("maglev", maglev::assign),
+];
 
 struct Question {
     nodes: Vec<StrategyNode>,

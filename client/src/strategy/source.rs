@@ -12,9 +12,12 @@ use kv_protocol::limits::COMPONENT_BYTES_MAX;
 use super::error::{StrategyError, StrategyFault};
 
 /// The strategies that are part of this program, the default one first.
-const BUILT_IN: [(&str, &[u8]); 2] = [
+const BUILT_IN: [(&str, &[u8]); 5] = [
     ("hrw", include_bytes!("../../../strategies/hrw.wasm")),
     ("consistent-hash", include_bytes!("../../../strategies/consistent-hash.wasm")),
+    ("zone-hrw", include_bytes!("../../../strategies/zone-hrw.wasm")),
+    ("bounded-hrw", include_bytes!("../../../strategies/bounded-hrw.wasm")),
+    ("maglev", include_bytes!("../../../strategies/maglev.wasm")),
 ];
 
 /// What `--strategy FILE|NAME` names.
@@ -156,7 +159,10 @@ mod tests {
         for name in ["rendezvous", "", "HRW"] {
             let error = name.parse::<StrategySource>().unwrap_err();
             assert_eq!(error.code(), "strategy-unknown");
-            assert!(error.to_string().contains("hrw, consistent-hash"), "{error}");
+            assert!(
+                error.to_string().contains("hrw, consistent-hash, zone-hrw, bounded-hrw, maglev"),
+                "{error}"
+            );
         }
     }
 

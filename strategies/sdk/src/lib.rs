@@ -38,6 +38,8 @@
 //!
 //! - [`contract`]: nodes, errors, and the check of a question against the contract's limits.
 //! - [`hash`]: the hashes that a table may depend on, pinned for ever.
+//! - [`permutation`]: pseudo-random permutations of the partitions, pinned as well.
+//! - [`score`]: what weighted rendezvous hashing makes of a hash and a weight.
 //! - `guest`: the component's side, only on `wasm32`.
 //! - `testing`: a strategy's promises as test functions, only with the feature `testing`.
 //!
@@ -51,6 +53,8 @@ pub mod contract;
 #[cfg(target_arch = "wasm32")]
 pub mod guest;
 pub mod hash;
+pub mod permutation;
+pub mod score;
 #[cfg(feature = "testing")]
 pub mod testing;
 

@@ -2,6 +2,10 @@
 //!
 //! - [`properties`]: what holds for all nodes, checked on random ones.
 //! - [`balance`]: how evenly and how sparingly, checked on nodes as people name them.
+//! - [`spread`]: replicas over zones, checked on random nodes.
+//! - [`bound`]: loads below a bound, checked on random nodes.
+//! - [`shares`]: what every node should own.
+//! - [`movement`]: how much moves where more than the minimum does, measured on random clusters.
 //! - [`vectors`]: recorded tables, and how to record them anew.
 //!
 //! Everything here panics where a promise is broken, for that is how a test fails.
@@ -11,7 +15,11 @@ use std::collections::BTreeMap;
 use crate::{Assign, Node};
 
 pub mod balance;
+pub mod bound;
+pub mod movement;
 pub mod properties;
+pub mod shares;
+pub mod spread;
 pub mod vectors;
 
 /// `count` nodes of weight 1, named as nodes name themselves: `node-0`, `node-1` and so on.

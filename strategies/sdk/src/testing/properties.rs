@@ -12,8 +12,8 @@ use crate::{Assign, Error, Node};
 
 /// Few enough for a development build to check them all in a second or two.
 const CASES: u32 = 48;
-const PARTITIONS: u32 = 256;
-const NODES_MAX: usize = 12;
+pub(super) const PARTITIONS: u32 = 256;
+pub(super) const NODES_MAX: usize = 12;
 const NODE_WEIGHT_MAX: u32 = 8;
 const REPLICAS: u32 = 3;
 
@@ -71,6 +71,33 @@ pub fn only_the_changed_node_moves(assign: Assign, config: &str) {
     });
 }
 
+/// Checks that only a node which joins becomes an owner of anything, and that nothing is lost but by
+/// way of it: each partition loses as many owners as it gains. Backwards, the same holds for one that
+/// leaves.
+///
+/// That is [`only_the_changed_node_moves`] but for the order of a partition's owners, of whom the first
+/// stays first unless it is the node that leaves.
+pub fn only_a_newcomer_gains(assign: Assign, config: &str) {
+    proptest!(cases(), |(nodes in nodes(REPLICAS as usize + 1))| {
+        let newcomer = nodes[0].id.as_str();
+        let before = owners(assign, &nodes[1..], PARTITIONS, REPLICAS, config);
+        let after = owners(assign, &nodes, PARTITIONS, REPLICAS, config);
+        for (before, after) in before.iter().zip(&after) {
+            let others = gained(before, after).filter(|id| **id != newcomer).count();
+            prop_assert_eq!(others, 0, "with {}, {:?} became {:?}", newcomer, before, after);
+            prop_assert!(after[0] == before[0] || after[0] == newcomer, "{before:?} to {after:?}");
+        }
+    });
+}
+
+/// The owners of a partition that it did not have before.
+pub(super) fn gained<'a>(
+    before: &'a [&'a str],
+    after: &'a [&'a str],
+) -> impl Iterator<Item = &'a &'a str> {
+    after.iter().filter(|id| !before.contains(id))
+}
+
 /// Checks that a node whose weight grows only gains partitions, and that only it does.
 pub fn a_heavier_node_only_gains(assign: Assign, config: &str) {
     proptest!(cases(), |(nodes in nodes(1), more in 1..=NODE_WEIGHT_MAX)| {
@@ -100,13 +127,13 @@ pub fn impossible_questions_are_refused(assign: Assign, config: &str) {
     }
 }
 
-fn cases() -> Config {
+pub(super) fn cases() -> Config {
     // Nothing is recorded: the case that fails is printed, and belongs into a test of its own.
     Config { cases: CASES, failure_persistence: None, ..Config::default() }
 }
 
 /// At least `count_min` nodes with distinct ids, in no particular order.
-fn nodes(count_min: usize) -> impl Strategy<Value = Vec<Node>> {
+pub(super) fn nodes(count_min: usize) -> impl Strategy<Value = Vec<Node>> {
     let node = ("[a-z0-9][a-z0-9-]{0,20}", 1..=NODE_WEIGHT_MAX, "(|rack-[0-3])")
         .prop_map(|(id, weight, zone)| Node { id, weight, zone });
     vec(node, count_min..=NODES_MAX).prop_filter("ids are distinct", |nodes| {

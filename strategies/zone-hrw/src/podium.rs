@@ -1,0 +1,133 @@
+//! The places of the best, of which no zone may have too many.
+
+/// The highest values offered so far, highest first, at most so many of each zone.
+pub struct Podium<T> {
+    places: Vec<Place<T>>,
+    /// The most places there are.
+    limit: usize,
+    /// The most places that one zone has.
+    per_zone: usize,
+}
+
+/// A value and whose it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Place<T> {
+    /// What decides: of equal values the smaller rank comes first.
+    pub value: T,
+    /// The node's rank among all nodes' ids.
+    pub rank: u32,
+    /// The number of its zone.
+    pub zone: u32,
+}
+
+impl<T: PartialOrd + Copy> Podium<T> {
+    /// An empty podium of so many places.
+    #[must_use]
+    pub fn new(limit: usize, per_zone: usize) -> Self {
+        Self { places: Vec::with_capacity(limit + 1), limit, per_zone }
+    }
+
+    /// Empties it.
+    pub fn clear(&mut self) {
+        self.places.clear();
+    }
+
+    /// The value that a new one must exceed to have any chance, none while there is a place.
+    #[must_use]
+    pub fn bar(&self) -> Option<T> {
+        (self.places.len() == self.limit).then(|| self.places.last().map(|last| last.value))?
+    }
+
+    /// The best, highest first.
+    pub fn places(&self) -> impl Iterator<Item = &Place<T>> {
+        self.places.iter()
+    }
+
+    /// Gives the node of `rank` its place, unless enough of all or of its zone are before it. The last
+    /// of its zone gives way, or the last of all.
+    pub fn offer(&mut self, value: T, rank: u32, zone: u32) {
+        let before =
+            |other: &Place<T>| other.value > value || (other.value == value && other.rank < rank);
+        let at = self.places.partition_point(before);
+        let of_zone = |place: &Place<T>| place.zone == zone;
+        if self.places[..at].iter().filter(|place| of_zone(place)).count() == self.per_zone {
+            return;
+        }
+        self.places.insert(at, Place { value, rank, zone });
+        if self.places.iter().filter(|place| of_zone(place)).count() > self.per_zone
+            && let Some(last) = self.places.iter().rposition(of_zone)
+        {
+            self.places.remove(last);
+        }
+        self.places.truncate(self.limit);
+    }
+
+    /// The ranks of the first `count` if all zones give in turn: the best of every zone, highest
+    /// first, then the second best of every zone, and so on.
+    pub fn dealt(&self, count: usize) -> impl Iterator<Item = u32> {
+        (0..self.per_zone).flat_map(|turn| self.of_turn(turn)).take(count)
+    }
+
+    /// The ranks of those that have exactly `turn` better ones in their zone.
+    fn of_turn(&self, turn: usize) -> impl Iterator<Item = u32> {
+        let is_due = move |(at, place): &(usize, &Place<T>)| {
+            // With one place a zone everybody is the best of its zone.
+            self.per_zone == 1
+                || self.places[..*at].iter().filter(|other| other.zone == place.zone).count()
+                    == turn
+        };
+        self.places.iter().enumerate().filter(is_due).map(|(_, place)| place.rank)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A podium after offers of a value, a rank and a zone each.
+    fn podium(limit: usize, per_zone: usize, offers: &[(u32, u32, u32)]) -> Podium<u32> {
+        let mut podium = Podium::new(limit, per_zone);
+        for &(value, rank, zone) in offers {
+            podium.offer(value, rank, zone);
+        }
+        podium
+    }
+
+    fn ranks(podium: &Podium<u32>) -> Vec<u32> {
+        podium.places().map(|place| place.rank).collect()
+    }
+
+    const OFFERS: [(u32, u32, u32); 6] =
+        [(20, 0, 0), (50, 1, 0), (10, 2, 1), (50, 3, 1), (40, 4, 0), (30, 5, 2)];
+
+    #[test]
+    fn the_best_of_each_zone_stay_and_the_smaller_rank_of_equals_wins() {
+        assert_eq!(ranks(&podium(3, 1, &OFFERS)), [1, 3, 5]);
+        assert_eq!(ranks(&podium(2, 1, &OFFERS)), [1, 3]);
+        assert_eq!(ranks(&podium(5, 2, &OFFERS)), [1, 3, 4, 5, 2]);
+        assert_eq!(ranks(&podium(4, 4, &OFFERS)), [1, 3, 4, 5]);
+    }
+
+    #[test]
+    fn the_order_of_offers_does_not_matter() {
+        let mut backwards = OFFERS;
+        backwards.reverse();
+        for (limit, per_zone) in [(3, 1), (2, 1), (5, 2), (4, 4)] {
+            let forwards = podium(limit, per_zone, &OFFERS);
+            assert_eq!(ranks(&podium(limit, per_zone, &backwards)), ranks(&forwards));
+        }
+    }
+
+    #[test]
+    fn there_is_a_bar_when_all_places_are_taken() {
+        assert_eq!(podium(3, 1, &OFFERS[..3]).bar(), None);
+        assert_eq!(podium(2, 1, &OFFERS[..3]).bar(), Some(10));
+    }
+
+    #[test]
+    fn zones_give_in_turn() {
+        let podium = podium(6, 3, &OFFERS);
+        assert_eq!(podium.dealt(6).collect::<Vec<_>>(), [1, 3, 5, 4, 2, 0]);
+        assert_eq!(podium.dealt(4).collect::<Vec<_>>(), [1, 3, 5, 4]);
+    }
+}
