@@ -149,6 +149,24 @@ impl Strategy {
         })
     }
 
+    /// As [`Strategy::assign`], with the fuel that the answer took.
+    ///
+    /// # Errors
+    /// As [`Strategy::assign`].
+    pub fn assign_counted(
+        &self,
+        nodes: &[StrategyNode],
+        partitions: u32,
+        replicas: u32,
+        config: &str,
+    ) -> Result<(Vec<u32>, u64), StrategyError> {
+        self.named(|| {
+            let question = Question::new(nodes, partitions, replicas, config)?;
+            let answer = self.program.ask(&question, &question.sorted())?;
+            Ok((answer.owners, answer.fuel_used))
+        })
+    }
+
     /// As [`Strategy::assign`], and proves before a table is published that every client will get
     /// the same one: asked again, asked in a fresh instance, and asked with the nodes in other
     /// orders, the strategy must answer the same. It takes five times as long.
