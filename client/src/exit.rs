@@ -32,6 +32,9 @@ pub(crate) enum Failure {
         "{strays} keys lie where they do not belong: they are listed above; please report this"
     )]
     Strays { strays: u64 },
+    /// Some strategies of the lab have an error for figures.
+    #[error("{failed} of {of} strategies failed: their errors are beside the others' figures")]
+    Lab { failed: usize, of: usize },
     /// There is no such record.
     #[error("there is no value of the key {key:?}")]
     NotFound { key: String },
@@ -73,7 +76,7 @@ impl Failure {
         match self {
             Self::Client(error) => of_client(error),
             Self::Rebalance(error) => of_rebalance(error),
-            Self::Strays { .. } => REFUSED,
+            Self::Strays { .. } | Self::Lab { .. } => REFUSED,
             Self::NotFound { .. } => NOT_FOUND,
             Self::Usage(_) => USAGE,
             Self::Import { cause, .. } => cause.exit_code(),
@@ -88,6 +91,7 @@ impl Failure {
             Self::Client(error) => error.code(),
             Self::Rebalance(error) => error.code(),
             Self::Strays { .. } => "strays".into(),
+            Self::Lab { .. } => "strategies_failed".into(),
             Self::NotFound { .. } => "not_found".into(),
             Self::Usage(_) => "usage".into(),
             Self::Import { cause, .. } => cause.code(),

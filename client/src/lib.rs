@@ -10,7 +10,7 @@
 //! | `config`, `error`, `limits` | what a client is told, what can go wrong, and every limit |
 //! | `cluster`, `catalog`, `genesis` | the layout: found in Consul and verified, where the nodes are, or created |
 //! | [`strategy`], `placement`, `tables` | the WebAssembly host, and tables computed by it |
-//! | [`measure`] | what a table is worth |
+//! | [`measure`], [`lab`] | what a table is worth; strategies side by side |
 //! | [`course`], `routing` | whom to ask for a key, and what follows from the answer, without I/O |
 //! | `dispatch`, `lane`, `packing`, `batch` | operations of many tasks as batches for nodes |
 //! | `retry`, `waiting`, `opening` | what is done before an operation is tried again |
@@ -51,6 +51,7 @@ mod executor;
 #[doc(hidden)]
 pub mod failpoint;
 mod genesis;
+pub mod lab;
 mod lane;
 pub mod limits;
 pub mod measure;
