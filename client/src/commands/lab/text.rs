@@ -120,7 +120,7 @@ fn movement(scenario: &Scenario, is_live: bool, answered: &[(&str, &Figures)]) -
     let mut header = vec!["MOVED"];
     for (there, name) in [(joins, "JOIN"), (leaves, "LEAVE")] {
         if there {
-            header.extend([name, "AT LEAST", "TIMES", "NEEDLESS"]);
+            header.extend([name, "MINIMUM", "TIMES", "NEEDLESS"]);
         }
     }
     if is_live {

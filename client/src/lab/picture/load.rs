@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::palette::{BAD, FAINT, GOOD, GREY, INK, LITTLE, RULE, heat};
+use super::palette::{BAD, FAINT, GOOD, GREY, INK, LITTLE, RULE, heat, ink_on};
 use super::svg::{Anchor, Area, Style, Svg, fitted, text_width};
 use super::{Picture, Subject, TOLERANCE, heading, picture};
 use crate::measure::Balance;
@@ -11,7 +11,7 @@ use crate::measure::Balance;
 const BARS_MAX: usize = 40;
 /// The most that an axis shows; what is beyond is cut off, with its value written there.
 const RATIO_SHOWN_MAX: f64 = 3.0;
-const SIZE: (f64, f64) = (1200.0, 660.0);
+const SIZE: (f64, f64) = (1200.0, 680.0);
 
 /// A strategy's own picture.
 pub(super) fn draw(subject: &Subject<'_>) -> Picture {
@@ -25,7 +25,7 @@ pub(super) fn draw(subject: &Subject<'_>) -> Picture {
         let _ = write!(facts, "; in keys at most {:.3}, at least {:.3}", keys.max, keys.min);
     }
     heading(&mut svg, subject, "load per node", &facts);
-    let area = Area { x: 0.0, y: 100.0, width: SIZE.0, height: SIZE.1 - 150.0 };
+    let area = Area { x: 0.0, y: 120.0, width: SIZE.0, height: SIZE.1 - 170.0 };
     let top = axis_top([subject].into_iter());
     plot(&mut svg, area.inside(84.0, 10.0, 30.0, 70.0), subject, top, false);
     legend(&mut svg, (84.0, SIZE.1 - 26.0), subject.figures.keys.is_some());
@@ -105,10 +105,7 @@ fn bars(svg: &mut Svg, axis: &Axis, subject: &Subject<'_>, is_small: bool) {
         let y = axis.y(*ratio);
         let bar = Area { x: middle - width / 2.0, y, width, height: axis.area.bottom() - y };
         svg.rect(bar, heat(*ratio));
-        let count = load.to_string();
-        let cut = if *ratio > axis.top { format!("{ratio:.1}x") } else { String::new() };
-        let label = if is_small || text_width(&count, 13.0) > slot { cut } else { count };
-        svg.text((middle, y - 6.0), Style::new(13.0).anchor(Anchor::Middle), &label);
+        number(svg, axis, bar, *ratio, *load, is_small);
         if let Some(keys) = subject.figures.keys.as_ref().and_then(|keys| keys.ratios.get(index)) {
             svg.circle((middle, axis.y(*keys)), (slot / 8.0).clamp(2.5, 5.0), INK);
         }
@@ -117,9 +114,29 @@ fn bars(svg: &mut Svg, axis: &Axis, subject: &Subject<'_>, is_small: bool) {
         }
     }
     let below = axis.area.bottom() + if is_small { 16.0 } else { 56.0 };
-    let words = if is_small { "nodes" } else { "nodes (weight), with their number of partitions" };
+    let words = if is_small { "nodes" } else { "nodes (weight); in the bars their partitions" };
     let style = Style::new(if is_small { 12.0 } else { 15.0 }).anchor(Anchor::Middle);
     svg.text((axis.area.x + axis.area.width / 2.0, below), style, words);
+}
+
+/// The number of partitions at the foot of a bar, where there is room, and the ratio above it where the
+/// axis ends before it.
+fn number(svg: &mut Svg, axis: &Axis, bar: Area, ratio: f64, load: u64, is_small: bool) {
+    let middle = bar.x + bar.width / 2.0;
+    let style = Style::new(13.0).anchor(Anchor::Middle);
+    if ratio > axis.top {
+        svg.text((middle, bar.y - 6.0), style.strong(), &format!("{ratio:.1}x"));
+    }
+    let count = load.to_string();
+    if is_small || text_width(&count, 13.0) + 4.0 > bar.width {
+        return;
+    }
+    match bar.height {
+        ..24.0 => svg.text((middle, bar.y - 8.0), style, &count),
+        _ => {
+            svg.text((middle, axis.area.bottom() - 9.0), style.colour(ink_on(heat(ratio))), &count)
+        }
+    }
 }
 
 /// A node's name under its bar: level where there is room, or else on a slant.

@@ -129,9 +129,10 @@ fn heading(svg: &mut Svg, subject: &Subject<'_>, what: &str, facts: &str) {
     let (width, _) = svg.size();
     let title = fitted(&format!("{}: {what}", subject.name), 26.0, width - 60.0);
     svg.text((30.0, 42.0), Style::new(26.0).strong(), &title);
-    let words = format!("{}. {facts}", asked(subject.scenario));
     let style = Style::new(16.0).colour(GREY);
-    svg.text((30.0, 72.0), style, &fitted(&words, 16.0, width - 40.0));
+    for (y, words) in [(72.0, &*asked(subject.scenario)), (95.0, facts)] {
+        svg.text((30.0, y), style, &fitted(words, 16.0, width - 60.0));
+    }
 }
 
 fn asked(scenario: &Scenario) -> String {
@@ -143,8 +144,10 @@ fn asked(scenario: &Scenario) -> String {
     format!("{nodes} nodes, {partitions} partitions{replicas}")
 }
 
+/// A part in percent; a small one with more digits.
 fn percent(share: f64) -> String {
-    format!("{:.1} %", share * 100.0)
+    let digits = if share > 0.0 && share < 0.01 { 2 } else { 1 };
+    format!("{:.digits$} %", share * 100.0)
 }
 
 /// A name as a file can have it: lower-case letters, digits and hyphens.

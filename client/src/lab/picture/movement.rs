@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 
 use super::groups::{Group, grouped};
-use super::palette::{BAD, FAINT, GOOD, GREY, INK, PAPER, RULE, is_light, mixed};
+use super::palette::{BAD, FAINT, GOOD, GREY, INK, PAPER, RULE, ink_on, mixed};
 use super::svg::{Anchor, Area, Style, Svg, fitted, text_width};
 use super::{Picture, Subject, heading, percent, picture};
 use crate::measure::Movement;
 use crate::strategy::StrategyNode;
 
 const PANEL: f64 = 640.0;
-const TOP: f64 = 110.0;
+const TOP: f64 = 140.0;
 /// The least width of a cell that has its number in it, in pixels.
 const CELL_WITH_NUMBER: f64 = 27.0;
 /// How much colour the smallest number has.
@@ -18,7 +18,7 @@ const TINT_MIN: f64 = 0.14;
 
 /// A change with what it moves.
 pub(super) struct Change<'a> {
-    title: String,
+    pub(super) title: String,
     movement: &'a Movement,
     /// The nodes that get something, which are those afterwards.
     after: Vec<StrategyNode>,
@@ -60,8 +60,8 @@ pub(super) fn draw(subject: &Subject<'_>) -> Option<Picture> {
     heading(&mut svg, subject, "what moves", "Replicas of partitions that change their node");
     for (index, change) in changes.iter().enumerate() {
         let area = Area { x: PANEL * index as f64, y: TOP, width: PANEL, height: PANEL };
-        let (title, summary) = words(change);
-        svg.text((area.x + 30.0, area.y + 6.0), Style::new(18.0).strong(), &title);
+        let summary = words(change, false);
+        svg.text((area.x + 30.0, area.y + 6.0), Style::new(18.0).strong(), &change.title);
         svg.text((area.x + 30.0, area.y + 28.0), Style::new(15.0).colour(GREY), &summary);
         plot(&mut svg, area.inside(100.0, 120.0, 24.0, 4.0), subject, change, false);
     }
@@ -69,20 +69,22 @@ pub(super) fn draw(subject: &Subject<'_>) -> Option<Picture> {
     Some(picture(subject, "movement", svg))
 }
 
-/// A change in words: what it is, and what it moves.
-pub(super) fn words(change: &Change<'_>) -> (String, String) {
+/// What a change moves, in words; `is_small` leaves out what the title of a column has no room for.
+pub(super) fn words(change: &Change<'_>, is_small: bool) -> String {
     let Movement { minimum, needless, total, .. } = *change.movement;
     let moved = format!("{} moves", percent(change.movement.share()));
-    let summary = match (change.has_needless, change.movement.ratio()) {
+    let needless = percent(needless as f64 / total.max(1) as f64);
+    match (change.has_needless, change.movement.ratio()) {
         (false, _) => moved,
         (true, None) => format!("{moved}, nothing has to"),
-        (true, Some(times)) => {
-            let needless = percent(needless as f64 / total.max(1) as f64);
-            let least = percent(minimum);
-            format!("{moved}: {times:.2} x the least ({least}); {needless} needlessly")
+        (true, Some(times)) if is_small => {
+            format!("{moved}, {times:.2} x minimum; {needless} needless")
         }
-    };
-    (change.title.clone(), summary)
+        (true, Some(times)) => {
+            let least = percent(minimum);
+            format!("{moved}, {times:.2} x the minimum of {least}; {needless} needless")
+        }
+    }
 }
 
 /// How much goes from group to group, in rows of those from which.
@@ -168,8 +170,7 @@ fn draw_cell(
         && cell.width >= CELL_WITH_NUMBER.max(text_width("0000", size))
         && cell.height > 16.0
     {
-        let ink = if is_light(fill) { INK } else { PAPER };
-        let style = Style::new(size).anchor(Anchor::Middle).colour(ink);
+        let style = Style::new(size).anchor(Anchor::Middle).colour(ink_on(fill));
         let middle = (cell.x + cell.width / 2.0, cell.y + cell.height / 2.0 + size * 0.36);
         svg.text(middle, style, &count.to_string());
     }
@@ -234,20 +235,17 @@ pub(super) fn legend(svg: &mut Svg, at: (f64, f64), has_needless: bool) {
     const STEPS: usize = 24;
     const STEP: f64 = 5.0;
     let (mut x, y) = at;
-    let kinds = [
-        (GOOD, "asked for by the change"),
-        (BAD, "needless: between nodes that were there and stay"),
-    ];
+    let kinds =
+        [(GOOD, "asked for by the change (pale: few)"), (BAD, "needless: between nodes that stay")];
     for (colour, words) in kinds.into_iter().take(1 + usize::from(has_needless)) {
         for step in 0..STEPS {
             let part = TINT_MIN + (1.0 - TINT_MIN) * step as f64 / STEPS as f64;
-            let area =
-                Area { x: x + STEP * step as f64, y: y - 13.0, width: STEP + 0.3, height: 15.0 };
+            let x = x + STEP * step as f64;
+            let area = Area { x, y: y - 13.0, width: STEP + 0.3, height: 15.0 };
             svg.rect(area, mixed(PAPER, colour, part));
         }
         x += STEP * STEPS as f64 + 8.0;
         svg.text((x, y), Style::new(14.0), words);
         x += text_width(words, 14.0) + 30.0;
     }
-    svg.text((x, y), Style::new(14.0).colour(GREY), "pale: few, full: the most of the matrix");
 }

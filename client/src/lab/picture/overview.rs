@@ -6,13 +6,16 @@ use super::{Picture, Subject, asked, load, movement, named, ring};
 use crate::lab::trial::Problem;
 use crate::lab::{Figures, Scenario, Trial};
 
+/// The legends need some room, however few strategies there are.
+const WIDTH_MIN: f64 = 830.0;
 const COLUMN: f64 = 340.0;
 const LEFT: f64 = 24.0;
 const TOP: f64 = 100.0;
-const FIGURES: f64 = 178.0;
-const LOAD: f64 = 250.0;
-const MATRIX: f64 = 340.0;
-const RING: f64 = 330.0;
+/// Of one figure.
+const LINE: f64 = 21.0;
+const LOAD: f64 = 270.0;
+const MATRIX: f64 = 336.0;
+const RING: f64 = 370.0;
 const BOTTOM: f64 = 80.0;
 
 /// The picture of all trials; a strategy without figures has its error in its column.
@@ -23,9 +26,8 @@ pub(super) fn draw(
 ) -> Picture {
     let answered: Vec<&Subject<'_>> = subjects.iter().flatten().collect();
     let matrices = answered.iter().map(|it| movement::changes(it).len()).max().unwrap_or(0);
-    // The legends need some room, however few strategies there are.
-    let width = (LEFT * 2.0 + COLUMN * trials.len() as f64).max(1240.0);
-    let height = TOP + FIGURES + LOAD + MATRIX * matrices as f64 + RING + BOTTOM;
+    let width = (LEFT * 2.0 + COLUMN * trials.len() as f64).max(WIDTH_MIN);
+    let height = TOP + figures_height(&answered) + LOAD + MATRIX * matrices as f64 + RING + BOTTOM;
     let mut svg = Svg::new(width, height);
     let title = match trials {
         [_] => "1 strategy".to_owned(),
@@ -33,10 +35,7 @@ pub(super) fn draw(
     };
     svg.text((LEFT, 42.0), Style::new(26.0).strong(), &title);
     let changes = format!("{} join, {} leave", scenario.joining().len(), scenario.leaving().len());
-    let words = format!(
-        "{}; {changes}. Bars: load over what is due; matrices: from node to node",
-        asked(scenario)
-    );
+    let words = format!("{}; {changes}", asked(scenario));
     svg.text((LEFT, 72.0), Style::new(16.0).colour(GREY), &words);
     let top = load::axis_top(answered.iter().copied());
     for (index, (trial, subject)) in trials.iter().zip(subjects).enumerate() {
@@ -48,7 +47,7 @@ pub(super) fn draw(
         let name = fitted(&trial.name, 20.0, COLUMN - 30.0);
         svg.text((x + 16.0, TOP + 22.0), Style::new(20.0).strong(), &name);
         match subject {
-            Ok(subject) => column(&mut svg, area, subject, top),
+            Ok(subject) => column(&mut svg, area, subject, (top, figures_height(&answered))),
             Err(problem) => failed(&mut svg, area, problem),
         }
     }
@@ -58,34 +57,40 @@ pub(super) fn draw(
     named("overview".into(), svg)
 }
 
-fn column(svg: &mut Svg, area: Area, subject: &Subject<'_>, top: f64) {
+/// The height of the part with figures.
+fn figures_height(answered: &[&Subject<'_>]) -> f64 {
+    let lines = answered.iter().map(|it| facts(it.figures).len()).max().unwrap_or(0);
+    54.0 + LINE * lines as f64
+}
+
+/// A strategy's column, with the end of its axis of load and the height of its figures.
+fn column(svg: &mut Svg, area: Area, subject: &Subject<'_>, (top, figures): (f64, f64)) {
     let mut y = area.y + 50.0;
     for (name, value) in facts(subject.figures) {
         svg.text((area.x + 16.0, y), Style::new(14.0).colour(GREY), name);
         svg.text((area.x + 150.0, y), Style::new(14.0), &value);
-        y += 21.0;
+        y += LINE;
     }
     let part = |y: f64, height: f64| Area { y, height, ..area };
-    let mut y = area.y + FIGURES;
-    load::plot(svg, part(y, LOAD).inside(48.0, 18.0, 14.0, 42.0), subject, top, true);
+    let mut y = area.y + figures;
+    caption(svg, part(y, LOAD), "load per node", "over what is due");
+    load::plot(svg, part(y, LOAD).inside(48.0, 44.0, 14.0, 44.0), subject, top, true);
     y += LOAD;
     for change in movement::changes(subject) {
-        let (title, summary) = movement::words(&change);
-        svg.text(
-            (area.x + 16.0, y + 14.0),
-            Style::new(14.0).strong(),
-            &fitted(&title, 14.0, COLUMN - 30.0),
-        );
-        svg.text(
-            (area.x + 16.0, y + 32.0),
-            Style::new(12.0).colour(GREY),
-            &fitted(&summary, 12.0, COLUMN - 24.0),
-        );
-        let matrix = part(y, MATRIX).inside(40.0, 56.0, 30.0, 14.0);
+        caption(svg, part(y, MATRIX), &change.title, &movement::words(&change, true));
+        let matrix = part(y, MATRIX).inside(40.0, 58.0, 30.0, 14.0);
         movement::plot(svg, matrix, subject, &change, true);
         y += MATRIX;
     }
-    ring::plot(svg, part(y, RING).inside(16.0, 10.0, 16.0, 10.0), subject, true);
+    caption(svg, part(y, RING), "the ring", "owners outside, then what join and leave move");
+    ring::plot(svg, part(y, RING).inside(16.0, 44.0, 16.0, 6.0), subject, true);
+}
+
+/// What a part of a column is.
+fn caption(svg: &mut Svg, area: Area, title: &str, words: &str) {
+    let (x, width) = (area.x + 16.0, area.width - 24.0);
+    svg.text((x, area.y + 14.0), Style::new(14.0).strong(), &fitted(title, 14.0, width));
+    svg.text((x, area.y + 32.0), Style::new(12.0).colour(GREY), &fitted(words, 12.0, width));
 }
 
 /// A strategy in a few figures.

@@ -39,7 +39,7 @@ pub(super) const NODES: [Colour; 12] = [
     Colour(0x88, 0x22, 0x55),
     Colour(0x99, 0x99, 0x33),
     Colour(0xaa, 0xaa, 0xaa),
-    Colour(0x11, 0x11, 0x11),
+    Colour(0x7f, 0x4f, 0x24),
 ];
 
 /// Stops of the scale "viridis" (van der Walt and Smith, 2015), whose lightness only grows.
@@ -77,11 +77,12 @@ pub(super) fn heat(ratio: f64) -> Colour {
     }
 }
 
-/// Whether dark letters are read better on this colour than light ones.
-pub(super) fn is_light(colour: Colour) -> bool {
+/// The colour of letters that are read well on this one.
+pub(super) fn ink_on(colour: Colour) -> Colour {
     let Colour(red, green, blue) = colour;
     // The luminance that people perceive (ITU-R BT.601).
-    299 * u32::from(red) + 587 * u32::from(green) + 114 * u32::from(blue) > 140_000
+    let luminance = 299 * u32::from(red) + 587 * u32::from(green) + 114 * u32::from(blue);
+    if luminance > 140_000 { INK } else { PAPER }
 }
 
 #[cfg(test)]
@@ -93,6 +94,6 @@ mod tests {
         assert_eq!(mixed(PAPER, Colour(0, 0, 0), 0.5).to_string(), "#808080");
         assert_eq!((scale(0.0), scale(1.0)), (VIRIDIS[0], VIRIDIS[5]));
         assert_eq!((heat(1.11), heat(1.1), heat(0.89)), (BAD, GOOD, LITTLE));
-        assert!(is_light(PAPER) && !is_light(GOOD));
+        assert_eq!((ink_on(PAPER), ink_on(GOOD)), (INK, PAPER));
     }
 }

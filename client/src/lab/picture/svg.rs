@@ -9,7 +9,7 @@ use super::palette::{Colour, INK, PAPER};
 pub(super) const FONT_FAMILY: &str = "Ubuntu, 'DejaVu Sans', Verdana, Helvetica, Arial, sans-serif";
 
 /// The mean width of a letter, as a part of the size of the text.
-const LETTER_WIDTH: f64 = 0.54;
+const LETTER_WIDTH: f64 = 0.5;
 
 /// A rectangle of a picture, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
