@@ -17,7 +17,7 @@ use kvclient::limits::{TIMEOUT_DEFAULT, TIMEOUT_MAX};
 use kvclient::strategy::StrategySource;
 
 use crate::bench;
-use crate::commands::strategy;
+use crate::commands::{lab, strategy};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -207,6 +207,9 @@ Examples:
   kvclient bench --workload a --keys 1000000 --duration 60 --warm-up 5 --output json
   kvclient bench --workload put --value-size 4096 --depth 1 --operations 10000 --no-load")]
     Bench(bench::Arguments),
+    /// Compare placement strategies side by side, without a cluster
+    #[command(after_help = lab::EXAMPLES)]
+    Lab(lab::Arguments),
     /// Create a new cluster's layout explicitly, of all nodes that are registered
     ///
     /// The first client of a new cluster does this by itself; `init` is for those who want other
@@ -461,7 +464,7 @@ pub(crate) fn seconds(text: &str) -> Result<Seconds, String> {
         .ok_or_else(|| format!("expected seconds, above 0 and up to {}", TIMEOUT_MAX.as_secs()))
 }
 
-fn partitions(text: &str) -> Result<u32, String> {
+pub(crate) fn partitions(text: &str) -> Result<u32, String> {
     let count = text.parse::<u32>().map_err(|error| error.to_string())?;
     PartitionCount::new(count).map(PartitionCount::get).map_err(|error| error.to_string())
 }

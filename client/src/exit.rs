@@ -39,6 +39,9 @@ pub(crate) enum Failure {
         /// The names of the properties.
         lacked: String,
     },
+    /// Some strategies of the lab have an error for figures.
+    #[error("{failed} of {of} strategies failed: their errors are beside the others' figures")]
+    Lab { failed: usize, of: usize },
     /// There is no such record.
     #[error("there is no value of the key {key:?}")]
     NotFound { key: String },
@@ -86,7 +89,7 @@ impl Failure {
         match self {
             Self::Client(error) => of_client(error),
             Self::Rebalance(error) => of_rebalance(error),
-            Self::Strays { .. } | Self::LacksProperties { .. } => REFUSED,
+            Self::Strays { .. } | Self::LacksProperties { .. } | Self::Lab { .. } => REFUSED,
             Self::NotFound { .. } => NOT_FOUND,
             Self::Usage(_) => USAGE,
             Self::Import { cause, .. } => cause.exit_code(),
@@ -102,6 +105,7 @@ impl Failure {
             Self::Rebalance(error) => error.code(),
             Self::Strays { .. } => "strays".into(),
             Self::LacksProperties { .. } => "strategy_lacks_properties".into(),
+            Self::Lab { .. } => "strategies_failed".into(),
             Self::NotFound { .. } => "not_found".into(),
             Self::Usage(_) => "usage".into(),
             Self::Import { cause, .. } => cause.code(),

@@ -10,7 +10,7 @@
 //! | `config`, `error`, `limits` | what a client is told, what can go wrong, and every limit |
 //! | `cluster`, `catalog`, `genesis` | the layout: found in Consul and verified, where the nodes are, or created |
 //! | [`strategy`], `placement`, `tables` | the WebAssembly host, and tables computed by it |
-//! | [`measure`] | what a table is worth |
+//! | [`measure`], [`lab`] | what a table is worth; strategies side by side |
 //! | [`admission`] | what is found out about a strategy before it is adopted |
 //! | [`course`], `routing` | whom to ask for a key, and what follows from the answer, without I/O |
 //! | `dispatch`, `lane`, `packing`, `batch` | operations of many tasks as batches for nodes |
@@ -56,6 +56,7 @@ mod explain;
 pub mod failpoint;
 mod genesis;
 mod history;
+pub mod lab;
 mod lane;
 pub mod limits;
 pub mod measure;

@@ -10,6 +10,7 @@ mod fsck;
 mod get;
 mod import;
 mod init;
+pub(crate) mod lab;
 mod locate;
 mod migrate;
 mod plan;
@@ -59,6 +60,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Rebalance { action } => rebalance::run(&session, action).await,
         Command::Fsck => fsck::run(&session).await,
         Command::Bench(arguments) => bench::run(&session, arguments).await,
+        Command::Lab(arguments) => lab::run(&session, arguments).await,
         Command::Init(arguments) => init::run(&session, arguments).await,
         Command::Strategy { action } => strategy::run(action, session.format).await,
         Command::Completions { shell } => completions::run(shell),

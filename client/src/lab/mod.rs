@@ -1,0 +1,58 @@
+//! The lab: strategies side by side, without a cluster.
+//!
+//! A [`Scenario`] says which nodes there are, which come and which go. Every [`Candidate`] is asked
+//! for its tables of it, which [`crate::measure`] judges; what a table costs is timed with nothing
+//! else going on. A candidate that fails is a [`Trial`] with its [`Problem`], and the others go on.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `scenario` | what is asked, checked |
+//! | `candidate` | who is asked |
+//! | `live` | a cluster as it is, for those who start from one |
+//! | `keys` | the keys of a file, counted by partition |
+//! | `native` | the strategies that are linked into this program too |
+//! | `trial` | what a strategy answered, measured |
+//! | `timing` | the time that an answer takes |
+//! | `experiment` | all candidates: what runs alone, and what in parallel |
+//! | `report` | the result as a document of JSON |
+//! | [`picture`] | the result as SVG and PNG |
+//!
+//! ```
+//! use kv_protocol::partition::PartitionCount;
+//! use kvclient::lab::{Candidate, Experiment, Scenario, nodes};
+//! use kvclient::strategy::Cache;
+//!
+//! let mut all = nodes(0..11);
+//! let joining = all.split_off(10);
+//! let leaving = vec!["node-9".to_owned()];
+//! let scenario = Scenario::new(all, joining, leaving, PartitionCount::new(1024)?, 1)?;
+//! let experiment = Experiment::new(scenario);
+//! for trial in experiment.run(&[Candidate::built_in("hrw")?], &Cache::disabled())? {
+//!     let figures = trial.outcome.expect("the built-in strategies answer");
+//!     assert!(figures.partitions.max < 1.5);
+//!     assert_eq!(figures.join.expect("a node joins").needless, 0);
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod candidate;
+mod experiment;
+mod keys;
+mod live;
+mod native;
+pub mod picture;
+pub mod report;
+mod scenario;
+mod timing;
+mod trial;
+
+pub use self::candidate::Candidate;
+pub use self::experiment::Experiment;
+pub use self::keys::{Keys, KeysError};
+pub use self::live::LiveCluster;
+pub use self::scenario::{Scenario, ScenarioError, nodes};
+pub use self::timing::Cost;
+pub use self::trial::{Described, Figures, Problem, Trial};
+
+/// The most strategies that are compared at once.
+pub const CANDIDATES_MAX: usize = 32;

@@ -1,0 +1,130 @@
+//! The time that an answer takes: by component, and natively where that is possible.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use super::native;
+use super::scenario::Scenario;
+use super::trial::{Loaded, Problem};
+use crate::strategy::limits::fuel_for;
+
+/// The fewest rounds that a median is taken of.
+const ROUNDS_MIN: usize = 3;
+/// The most rounds; more would tell no more.
+const ROUNDS_MAX: usize = 15;
+/// Further rounds begin until one strategy has taken this long.
+const ROUNDS_TIME: Duration = Duration::from_millis(1500);
+
+/// What a strategy costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Cost {
+    /// To compile its component and ask what it is, once.
+    pub compile: Duration,
+    /// To load it compiled from the cache instead; none where there is no cache.
+    pub load: Option<Duration>,
+    /// One table of the scenario's nodes by the component in a fresh instance, checked: the median.
+    pub wasm: Duration,
+    /// The same by the same function compiled natively, where it is known: the median.
+    pub native: Option<Duration>,
+    /// How many times each was timed.
+    pub rounds: usize,
+    /// The fuel that the table took.
+    pub fuel: u64,
+    /// The fuel that it may take.
+    pub fuel_limit: u64,
+}
+
+impl Cost {
+    /// How many times the native time the component takes.
+    #[must_use]
+    pub fn ratio(&self) -> Option<f64> {
+        Some(self.wasm.as_secs_f64() / self.native?.as_secs_f64())
+    }
+
+    /// The part of the fuel that it may take.
+    #[must_use]
+    pub fn fuel_share(&self) -> f64 {
+        self.fuel as f64 / self.fuel_limit as f64
+    }
+}
+
+/// The loaded strategy's table of the scenario's nodes, and what it costs. Nothing else may run
+/// meanwhile.
+///
+/// # Errors
+/// It does not answer, or not always the same, or another thing than it does natively.
+pub(super) fn table(
+    loaded: &Loaded,
+    scenario: &Scenario,
+    config: &str,
+) -> Result<(Vec<u32>, Cost), Problem> {
+    let (nodes, native_nodes) = (scenario.nodes(), native::nodes(scenario.nodes()));
+    let (partitions, replicas) = (scenario.partitions().get(), scenario.replicas());
+    let (mut wasm, mut native) = (Vec::new(), Vec::new());
+    let mut first: Option<(Vec<u32>, u64)> = None;
+    let began = Instant::now();
+    // The two take turns, so that a busy moment of the machine meets both.
+    while wasm.len() < ROUNDS_MIN || (wasm.len() < ROUNDS_MAX && began.elapsed() < ROUNDS_TIME) {
+        let start = Instant::now();
+        let (answer, cost) = loaded.strategy.assign_counted(nodes, partitions, replicas, config)?;
+        wasm.push(start.elapsed());
+        let (owners, _) = first.get_or_insert_with(|| (answer.clone(), cost.fuel));
+        if let Some(partition) = first_difference(owners, &answer, replicas) {
+            return Err(Problem::Unstable { partition });
+        }
+        if let Some(assign) = loaded.native {
+            let start = Instant::now();
+            let answer = black_box(assign(&native_nodes, partitions, replicas, config));
+            native.push(start.elapsed());
+            let answer = answer.map_err(|error| Problem::NativeRefuses(error.to_string()))?;
+            if let Some(partition) = first_difference(owners, &answer, replicas) {
+                return Err(Problem::NativeDiffers { partition });
+            }
+        }
+    }
+    let rounds = wasm.len();
+    let (owners, fuel) = first.expect("there is a first round");
+    let cost = Cost {
+        compile: loaded.compile,
+        load: loaded.load,
+        wasm: median(wasm).unwrap_or_default(),
+        native: median(native),
+        rounds,
+        fuel,
+        fuel_limit: fuel_for(nodes.len(), partitions),
+    };
+    Ok((owners, cost))
+}
+
+/// The first partition that two tables give to different owners.
+fn first_difference(one: &[u32], other: &[u32], replicas: u32) -> Option<usize> {
+    if one.len() != other.len() {
+        return Some(one.len().min(other.len()) / replicas as usize);
+    }
+    one.iter().zip(other).position(|(one, other)| one != other).map(|at| at / replicas as usize)
+}
+
+fn median(mut times: Vec<Duration>) -> Option<Duration> {
+    times.sort_unstable();
+    times.get(times.len() / 2).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_differ_at_a_partition() {
+        assert_eq!(first_difference(&[1, 2, 3, 4], &[1, 2, 3, 4], 2), None);
+        assert_eq!(first_difference(&[1, 2, 3, 4], &[1, 2, 3, 5], 2), Some(1));
+        assert_eq!(first_difference(&[1, 2, 3, 4], &[1, 2], 2), Some(1));
+    }
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        let times = [5, 1, 9].map(Duration::from_millis);
+        assert_eq!(median(times.to_vec()), Some(times[0]));
+        assert_eq!(median(Vec::new()), None);
+    }
+}
