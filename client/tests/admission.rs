@@ -73,7 +73,7 @@ fn every_lack_is_found_with_its_smallest_counterexample() {
         ),
         ("same-replicas", &[ReplicasDistinct], "2 nodes, 4096 partitions, 2 replicas: it named"),
         ("wrong-from-ten", &[InRange], "10 nodes, 4096 partitions: it gave partition 0 to node"),
-        ("slow-from-ten", &[WithinFuel], "10 nodes, 4096 partitions: it had"),
+        ("slow-from-ten", &[WithinFuel], "10 nodes, 4096 partitions: it did not finish"),
         ("first-node", &[OrderIndependent], "2 nodes, 4096 partitions: it depends on the order"),
         ("second-in-line", &[OrderIndependent], "3 nodes, 4096 partitions: it depends on the"),
         ("counter", &[Deterministic], "2 nodes, 4096 partitions: it is not a pure function"),
