@@ -72,8 +72,9 @@ fn balance(
     let mean = ratios.iter().sum::<f64>() / ratios.len() as f64;
     assert!((mean - 1.0).abs() < 0.5, "ratios are about 1");
     let squares: f64 = ratios.iter().map(|ratio| (ratio - 1.0).powi(2)).sum();
-    let [max, min] = [f64::max, f64::min].map(|of| ratios.iter().copied().reduce(of));
-    (max.unwrap(), min.unwrap(), (squares / ratios.len() as f64).sqrt())
+    let max = ratios.iter().copied().fold(f64::MIN, f64::max);
+    let min = ratios.iter().copied().fold(f64::MAX, f64::min);
+    (max, min, (squares / ratios.len() as f64).sqrt())
 }
 
 /// The replicas that have another node afterwards.
@@ -288,7 +289,10 @@ fn sizes(folder: &Path, name: &str) -> ([f64; 2], [f64; 2]) {
     };
     let png = fs::read(folder.join(format!("{name}.png"))).expect("it is readable");
     assert!(png.starts_with(b"\x89PNG\r\n\x1a\n") && png.ends_with(b"IEND\xaeB`\x82"), "{name}");
-    let at = |from: usize| f64::from(u32::from_be_bytes(png[from..from + 4].try_into().unwrap()));
+    let at = |from: usize| {
+        let bytes = png[from..from + 4].iter();
+        f64::from(bytes.fold(0, |number, byte| number << 8 | u32::from(*byte)))
+    };
     ([stated("width"), stated("height")], [at(16), at(20)])
 }
 
