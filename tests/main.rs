@@ -15,6 +15,7 @@
 //! | `consul_outages` | a Consul that is absent, failing or empty costs no data and confuses nobody |
 //! | `bad_input` | whatever comes in, the answer is a clear error, and everything else goes on |
 //! | `bench_command` | `kvclient bench` measures what it says |
+//! | `lab` | `kvclient lab` compares strategies by figures that are true, and draws them |
 //! | `cli` | the command line teaches, and keeps data, words and exit codes apart |
 //! | `dev` | `kvnode dev` is a whole cluster with one command |
 //! | `faults` | whatever fails at the same time, every key stays linearizable and comes back |
@@ -35,6 +36,7 @@ mod crash;
 mod dev;
 mod durability;
 mod faults;
+mod lab;
 mod membership;
 mod rebalance;
 mod roundtrip;

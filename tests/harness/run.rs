@@ -136,6 +136,16 @@ impl Running {
         }
     }
 
+    /// Presses Ctrl-C.
+    ///
+    /// # Panics
+    /// Where it has ended.
+    #[track_caller]
+    pub(crate) fn interrupt(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it is running");
+    }
+
     /// Kills it without warning, where it has not ended.
     ///
     /// # Panics

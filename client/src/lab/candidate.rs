@@ -9,6 +9,7 @@ use crate::strategy::{Strategy, StrategyError, StrategyHost, StrategySource};
 pub struct Candidate {
     origin: Origin,
     config: String,
+    has_path: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -22,7 +23,7 @@ impl Candidate {
     /// A built-in strategy or one from a file, with its own settings (empty for its defaults).
     #[must_use]
     pub fn new(source: StrategySource, config: impl Into<String>) -> Self {
-        Self { origin: Origin::Source(source), config: config.into() }
+        Self { origin: Origin::Source(source), config: config.into(), has_path: false }
     }
 
     /// A built-in strategy with its defaults.
@@ -36,13 +37,23 @@ impl Candidate {
     /// The strategy that a cluster is placed by, with the cluster's settings of it.
     #[must_use]
     pub fn of_cluster(strategy: Strategy, config: impl Into<String>) -> Self {
-        Self { origin: Origin::Cluster(strategy), config: config.into() }
+        Self { origin: Origin::Cluster(strategy), config: config.into(), has_path: false }
     }
 
-    /// What a person calls it: the name or file that was given, and the settings.
+    /// The same, called by the whole path of its file: for files of the same name.
+    #[must_use]
+    pub fn with_path(self) -> Self {
+        Self { has_path: true, ..self }
+    }
+
+    /// What a person calls it: its name or its file's, and the settings.
     #[must_use]
     pub fn name(&self) -> String {
         let name = match &self.origin {
+            Origin::Source(StrategySource::File(path)) if !self.has_path => {
+                let file = path.file_name().unwrap_or(path.as_os_str());
+                file.to_string_lossy().into_owned()
+            }
             Origin::Source(source) => source.to_string(),
             Origin::Cluster(strategy) => format!("{} (cluster)", strategy.info().name),
         };
@@ -78,8 +89,9 @@ mod tests {
     #[test]
     fn a_candidate_is_called_by_source_and_settings() {
         assert_eq!(Candidate::built_in("hrw").unwrap().name(), "hrw");
-        let source = "./mine.wasm".parse().unwrap();
-        assert_eq!(Candidate::new(source, "k=1").name(), "./mine.wasm k=1");
+        let mine = Candidate::new("dir/mine.wasm".parse().unwrap(), "k=1");
+        assert_eq!(mine.name(), "mine.wasm k=1");
+        assert_eq!(mine.with_path().name(), "dir/mine.wasm k=1");
         assert!(Candidate::built_in("no-such-one").is_err());
     }
 }

@@ -112,7 +112,29 @@ fn median(mut times: Vec<Duration>) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use kv_protocol::partition::PartitionCount;
+
     use super::*;
+    use crate::lab::{Candidate, scenario};
+    use crate::strategy::{Cache, StrategyHost};
+
+    #[test]
+    fn a_component_that_is_not_its_source_is_found_out() {
+        let scenario = scenario::nodes(0..5);
+        let partitions = PartitionCount::new(64).unwrap();
+        let scenario = Scenario::new(scenario, Vec::new(), Vec::new(), partitions, 1).unwrap();
+        let host = StrategyHost::new(Cache::disabled()).unwrap();
+        let candidate = Candidate::built_in("hrw").unwrap();
+        let mut loaded = Loaded::new(&candidate, &host, &host).unwrap();
+        let (owners, cost) = table(&loaded, &scenario, "").unwrap();
+        assert_eq!(owners, hrw::assign(&native::nodes(scenario.nodes()), 64, 1, "").unwrap());
+        assert!(cost.native.is_some() && cost.rounds >= ROUNDS_MIN);
+        assert!(cost.load.is_none(), "there is no cache");
+        loaded.native = Some(consistent_hash::assign);
+        assert!(matches!(table(&loaded, &scenario, ""), Err(Problem::NativeDiffers { .. })));
+        loaded.native = Some(|_, _, _, _| Err(kv_strategy::Error::Unsupported("no".into())));
+        assert!(matches!(table(&loaded, &scenario, ""), Err(Problem::NativeRefuses(_))));
+    }
 
     #[test]
     fn tables_differ_at_a_partition() {

@@ -70,7 +70,7 @@ pub struct Figures {
 #[non_exhaustive]
 pub enum Problem {
     /// The strategy could not be loaded, broke a limit, refused, or answered wrongly.
-    #[error(transparent)]
+    #[error("{}", .0.fault())]
     Strategy(#[from] StrategyError),
     /// The same question got two answers.
     #[error("it was asked the same twice, and gave partition {partition} to another owner")]

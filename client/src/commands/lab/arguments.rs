@@ -38,7 +38,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "W,...", value_parser = parse_weights)]
     weights: Option<Pattern<u32>>,
     /// The nodes' zones, over and over, and those of single nodes: a,b,c or node-3=c [default: none].
-    /// With --from-cluster, those of the nodes that join
+    /// With --from-cluster, those of the nodes that join. As many weights as zones would give every
+    /// zone nodes of one weight only: then say a,a,a,b,b,b
     #[arg(long, value_name = "ZONE,...", value_parser = parse_zones)]
     zones: Option<Pattern<String>>,
     /// How many owners each partition gets
@@ -155,12 +156,19 @@ impl Arguments {
         for (source, texts) in sources.iter().zip(configs) {
             let texts = if texts.is_empty() { vec![""] } else { texts };
             for text in texts {
-                let candidate = Candidate::new(source.clone(), text);
-                if candidates.iter().any(|it| it.name() == candidate.name()) {
-                    return Err(format!("{} is named twice", candidate.name()));
-                }
-                candidates.push(candidate);
+                candidates.push(Candidate::new(source.clone(), text));
             }
+        }
+        let named = |candidate: &Candidate, all: &[Candidate]| {
+            let name = candidate.name();
+            all.iter().filter(|it| it.name() == name).count()
+        };
+        let short = candidates.clone();
+        for candidate in candidates.iter_mut().filter(|it| named(it, &short) > 1) {
+            *candidate = candidate.clone().with_path();
+        }
+        if let Some(twice) = candidates.iter().find(|it| named(it, &candidates) > 1) {
+            return Err(format!("{} is named twice", twice.name()));
         }
         match candidates.len() {
             ..=CANDIDATES_MAX => Ok(candidates),
@@ -268,7 +276,7 @@ mod tests {
         assert_eq!(weights, [1, 2, 1, 9]);
         let joining = &mixed.joining()[0];
         assert_eq!((joining.weight, joining.zone.as_str()), (1, "b"));
-        for wrong in ["--weights 0", "--weights 257", "--weights x", "--weights 1,", "--zones A"] {
+        for wrong in ["--weights 0", "--weights 257", "--weights x", "--weights 1,"] {
             assert!(scenario(wrong).is_err(), "{wrong}");
         }
         assert!(scenario("--weights node-77=2").unwrap_err().contains("node-77"));
@@ -282,7 +290,9 @@ mod tests {
         let expected = ["hrw", "consistent-hash", "consistent-hash points=8"];
         assert_eq!(candidates(two).unwrap(), expected);
         let file = "./a=b/mine.wasm --config mine=x --config ./a=b/mine.wasm=y=z";
-        assert_eq!(candidates(file).unwrap(), ["./a=b/mine.wasm x", "./a=b/mine.wasm y=z"]);
+        assert_eq!(candidates(file).unwrap(), ["mine.wasm x", "mine.wasm y=z"]);
+        assert_eq!(candidates("a/x.wasm b/x.wasm").unwrap(), ["a/x.wasm", "b/x.wasm"]);
+        assert!(candidates("a/x.wasm a/x.wasm").unwrap_err().contains("named twice"));
         assert!(candidates("hrw hrw").unwrap_err().contains("hrw is named twice"));
         let stranger = candidates("hrw --config maglev=1").unwrap_err();
         assert!(stranger.contains("one of hrw"), "{stranger}");

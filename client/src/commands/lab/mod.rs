@@ -38,9 +38,11 @@ Examples:
 
 pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<(), Failure> {
     tokio::select! {
-        done = compare(session, arguments) => done,
+        // Listened for before anything is done.
+        biased;
         // What runs meanwhile ends with the process, and no picture is half written.
         _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
+        done = compare(session, arguments) => done,
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) fn draw(subject: &Subject<'_>) -> Picture {
     heading(&mut svg, subject, "load per node", &facts);
     let area = Area { x: 0.0, y: 120.0, width: SIZE.0, height: SIZE.1 - 170.0 };
     let top = axis_top([subject].into_iter());
-    plot(&mut svg, area.inside(84.0, 10.0, 30.0, 70.0), subject, top, false);
+    plot(&mut svg, area.inside(84.0, 10.0, 30.0, 82.0), subject, top, false);
     legend(&mut svg, (84.0, SIZE.1 - 26.0), subject.figures.keys.is_some());
     picture(subject, "load", svg)
 }
@@ -113,7 +113,7 @@ fn bars(svg: &mut Svg, axis: &Axis, subject: &Subject<'_>, is_small: bool) {
             name(svg, axis, slot, middle, &node.id, node.weight);
         }
     }
-    let below = axis.area.bottom() + if is_small { 16.0 } else { 56.0 };
+    let below = axis.area.bottom() + if is_small { 16.0 } else { 68.0 };
     let words = if is_small { "nodes" } else { "nodes (weight); in the bars their partitions" };
     let style = Style::new(if is_small { 12.0 } else { 15.0 }).anchor(Anchor::Middle);
     svg.text((axis.area.x + axis.area.width / 2.0, below), style, words);
@@ -200,7 +200,7 @@ fn ranks(svg: &mut Svg, axis: &Axis, count: usize, is_small: bool) {
         svg.text((at, below + 6.0 + size), style, &rank.to_string());
     }
     let style = Style::new(if is_small { 12.0 } else { 15.0 }).anchor(Anchor::Middle);
-    let below = below + if is_small { 32.0 } else { 48.0 };
+    let below = below + if is_small { 32.0 } else { 52.0 };
     svg.text((x + width / 2.0, below), style, "nodes, from the most to the least loaded");
 }
 

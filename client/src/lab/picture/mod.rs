@@ -163,7 +163,48 @@ fn slug(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use kv_protocol::partition::PartitionCount;
+    use resvg::tiny_skia::Pixmap;
+
     use super::*;
+    use crate::lab::Candidate;
+    use crate::strategy::Cache;
+
+    /// The pictures of two strategies and one that fails.
+    fn pictures(nodes: usize, partitions: u32) -> Vec<Picture> {
+        let mut all = crate::lab::nodes(0..nodes + 2);
+        let joining = all.split_off(nodes);
+        let leaving = vec![all[0].id.clone()];
+        let partitions = PartitionCount::new(partitions).unwrap();
+        let scenario = Scenario::new(all, joining, leaving, partitions, 1).unwrap();
+        let ring = |config: &str| Candidate::new("consistent-hash".parse().unwrap(), config);
+        let candidates = [Candidate::built_in("hrw").unwrap(), ring("points=1"), ring("<&>")];
+        let current = vec![0; partitions.get() as usize];
+        let experiment = Experiment::new(scenario).with_current(current);
+        let trials = experiment.run(&candidates, &Cache::disabled()).unwrap();
+        assert!(trials[2].outcome.is_err());
+        super::all(&experiment, &trials)
+    }
+
+    #[test]
+    fn every_picture_is_drawn_whatever_the_numbers() {
+        for (nodes, partitions) in [(2, 1), (3, 16), (13, 1024), (41, 1024), (250, 16_384)] {
+            let pictures = pictures(nodes, partitions);
+            let mut names: Vec<&str> = pictures.iter().map(|it| it.name.as_str()).collect();
+            assert_eq!(names[0], "overview");
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), 7, "{names:?}");
+            // One size shows that the renderer takes what is drawn.
+            for picture in pictures.iter().filter(|_| partitions == 16) {
+                let png = picture.render().unwrap().png;
+                let pixels = Pixmap::decode_png(&png).unwrap();
+                assert_eq!(f64::from(pixels.width()), (picture.width * picture.scale()).ceil());
+                let ink = pixels.pixels().iter().filter(|it| it.red() < 0x40).count();
+                assert!(ink > 1000, "{} has letters and shapes: {ink}", picture.name);
+            }
+        }
+    }
 
     #[test]
     fn names_become_names_of_files() {

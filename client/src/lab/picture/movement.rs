@@ -63,7 +63,7 @@ pub(super) fn draw(subject: &Subject<'_>) -> Option<Picture> {
         let summary = words(change, false);
         svg.text((area.x + 30.0, area.y + 6.0), Style::new(18.0).strong(), &change.title);
         svg.text((area.x + 30.0, area.y + 28.0), Style::new(15.0).colour(GREY), &summary);
-        plot(&mut svg, area.inside(100.0, 120.0, 24.0, 4.0), subject, change, false);
+        plot(&mut svg, area.inside(116.0, 136.0, 46.0, 0.0), subject, change, false);
     }
     legend(&mut svg, (30.0, TOP + PANEL + 34.0), changes.iter().any(|it| it.has_needless));
     Some(picture(subject, "movement", svg))
@@ -205,8 +205,8 @@ fn labels(
         svg.text((area.x - 7.0, middle.1), style.turned(-90.0), "from");
         return;
     }
-    svg.text((middle.0, area.y - 66.0), style, "to");
-    svg.text((area.x - 80.0, middle.1), style.turned(-90.0), "from");
+    svg.text((middle.0, area.y - 84.0), style, "to");
+    svg.text((area.x - 96.0, middle.1), style.turned(-90.0), "from");
     let (wide, high) = (side / columns.len() as f64, side / rows.len() as f64);
     // Letters are to be read, and so some of the names are left out where there are many.
     let every = |room: f64| (12.0 / room).ceil().max(1.0) as usize;
@@ -217,7 +217,7 @@ fn labels(
             let at = (area.x + wide * (index as f64 + 0.5) + 4.0, area.y - 6.0);
             let style = Style::new(11.0).turned(-60.0);
             let style = if group.is_special { style.strong() } else { style };
-            svg.text(at, style, &fitted(&group.label, 11.0, 62.0));
+            svg.text(at, style, &fitted(&group.label, 11.0, 80.0));
         }
     }
     for (index, group) in rows.iter().enumerate() {
@@ -225,7 +225,7 @@ fn labels(
             let at = (area.x - 6.0, area.y + high * (index as f64 + 0.5) + 4.0);
             let style = Style::new(11.0).anchor(Anchor::End);
             let style = if group.is_special { style.strong() } else { style };
-            svg.text(at, style, &fitted(&group.label, 11.0, 66.0));
+            svg.text(at, style, &fitted(&group.label, 11.0, 84.0));
         }
     }
 }

@@ -30,7 +30,7 @@ pub(super) fn draw(subject: &Subject<'_>) -> Picture {
         (depth, 1) => {
             format!("in each step {depth} neighbours stand behind one another")
         }
-        (_, every) => format!("1 of {every} is shown"),
+        (_, every) => format!("of the owners, 1 in {every} is shown"),
     };
     let facts = format!("Partitions clockwise from the top; {depth}");
     heading(&mut svg, subject, "the ring", &facts);
