@@ -347,7 +347,7 @@ fn a_live_cluster_is_compared_with_what_a_migration_would_make_of_it() {
         "--partitions",
         "512",
         "--strategy-config",
-        "points=64",
+        "points=256",
     ])
     .output()
     .success();
@@ -361,7 +361,7 @@ fn a_live_cluster_is_compared_with_what_a_migration_would_make_of_it() {
     assert_eq!(ids.collect::<Vec<_>>(), ["node-0", "node-1", "node-2"]);
     assert_eq!(scenario["joining"][0]["id"], "node-3");
     let rows = report["strategies"].as_array().expect("it is a list");
-    assert_eq!(rows[0]["name"], "consistent-hash (cluster) points=64");
+    assert_eq!(rows[0]["name"], "consistent-hash (cluster) points=256");
     assert_eq!(rows[0]["migrate"]["moved"], 0);
     let owned = status["nodes"].as_array().into_iter().flatten().map(|node| &node["partitions"]);
     let loads = rows[0]["partitions"]["loads"].as_array().into_iter().flatten();
