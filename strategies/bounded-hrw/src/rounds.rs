@@ -273,12 +273,15 @@ mod tests {
     }
 
     #[test]
-    fn capacities_that_leave_no_room_are_filled_exactly() {
+    fn capacities_that_leave_no_room_are_filled_exactly_and_the_best_owner_comes_first() {
         let capacities = [10, 50, 4, 64, 64];
-        let table = Rounds::new(&bidders(&capacities, 64), 64, 3).table();
+        let bidders = bidders(&capacities, 64);
+        let table = Rounds::new(&bidders, 64, 3).table();
         assert_eq!(loads(&table, 5), capacities);
-        for owners in table.chunks(3) {
-            assert!(owners.iter().all(|owner| owners.iter().filter(|o| *o == owner).count() == 1));
+        for (partition, owners) in (0..).zip(table.chunks(3)) {
+            // Weights are equal and no two draws are, so the owners are distinct as well.
+            let draw = |rank: u32| bidders[rank as usize].draws.of(partition);
+            assert!(owners.windows(2).all(|pair| draw(pair[0]) > draw(pair[1])), "{owners:?}");
         }
     }
 
