@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::ops::Range;
 
 use kv_strategy::score;
 
@@ -45,47 +46,60 @@ impl<'b> Rounds<'b> {
     }
 
     /// The ranks of the owners of all partitions, the best of each first.
+    ///
+    /// Nobody sorts them: what a partition asks for in one round scores below what it asked for in the
+    /// rounds before, since those who had room then were more.
     #[must_use]
     pub fn table(mut self) -> Vec<u32> {
         let mut lacking: Vec<u32> = (0..).take(self.owners.len() / self.replicas).collect();
         while !lacking.is_empty() {
             lacking = self.round(&lacking);
-            lacking.retain(|&partition| self.lacks(partition) > 0);
         }
-        swaps::complete(&mut self.owners, self.replicas, &mut self.rooms);
-        self.best_first();
+        let swapped = swaps::complete(&mut self.owners, self.replicas, &mut self.rooms);
+        for partition in swapped {
+            self.sort(partition);
+        }
         self.owners
     }
 
     /// Has the partitions that lack owners ask the best open nodes, each as many as it lacks, and the
     /// nodes accept what they have room for.
     ///
-    /// Gives the partitions that asked. One that owns every open node already could not, and never
-    /// will: rooms only shrink.
+    /// Gives the partitions that go on. One that owns every open node already does not: rooms only
+    /// shrink.
     fn round(&mut self, lacking: &[u32]) -> Vec<u32> {
         let classes = self.open_classes();
         let requests = |&room: &u32| BinaryHeap::with_capacity(lacking.len().min(room as usize));
         let mut accepted: Vec<BinaryHeap<Reverse<Request>>> =
             self.rooms.iter().map(requests).collect();
+        let mut refused = Vec::new();
         let mut asked = Vec::with_capacity(lacking.len());
         let mut draws = Vec::new();
         let mut best = Vec::new();
         for &partition in lacking {
-            let (owners, wanted) = (self.row(partition), self.lacks(partition));
-            best_open(&classes, partition, owners, wanted, &mut draws, &mut best);
+            let row = self.row(partition);
+            let (owners, seats) = split_at_nobody(&mut self.owners[row]);
+            best_open(&classes, partition, owners, seats.len(), &mut draws, &mut best);
             if !best.is_empty() {
                 asked.push(partition);
             }
-            for &(value, rank) in &best {
+            for (seat, &(value, rank)) in seats.iter_mut().zip(&best) {
+                *seat = rank;
                 let request = (f64::to_bits(value), partition);
-                accept(&mut accepted[rank as usize], self.rooms[rank as usize], request);
+                let room = self.rooms[rank as usize];
+                if let Some((_, partition)) = accept(&mut accepted[rank as usize], room, request) {
+                    refused.push((partition, rank));
+                }
             }
         }
-        for (rank, requests) in (0..).zip(accepted) {
-            for Reverse((_, partition)) in requests {
-                self.give(partition, rank);
-            }
+        for (room, requests) in self.rooms.iter_mut().zip(&accepted) {
+            // There are no more of them than there was room.
+            *room -= requests.len() as u32;
         }
+        for (partition, rank) in refused {
+            self.take_back(partition, rank);
+        }
+        asked.retain(|&partition| self.owners[self.row(partition)].last() == Some(&NOBODY));
         asked
     }
 
@@ -106,46 +120,56 @@ impl<'b> Rounds<'b> {
         classes
     }
 
-    /// Makes the node of `rank`, which has room, an owner of `partition`, which lacks one.
-    fn give(&mut self, partition: u32, rank: u32) {
-        let row = partition as usize * self.replicas;
-        let free = self.owners[row..row + self.replicas].iter().position(|&owner| owner == NOBODY);
-        self.owners[row + free.expect("a partition asks for no more owners than it lacks")] = rank;
-        self.rooms[rank as usize] -= 1;
-    }
-
-    fn row(&self, partition: u32) -> &[u32] {
-        let row = partition as usize * self.replicas;
-        &self.owners[row..row + self.replicas]
-    }
-
-    fn lacks(&self, partition: u32) -> usize {
-        self.row(partition).iter().filter(|&&owner| owner == NOBODY).count()
-    }
-
-    /// Puts the owners of every partition in the order of their scores.
-    fn best_first(&mut self) {
-        if self.replicas == 1 {
-            return;
+    /// Makes the node of `rank` no owner of `partition`, whose other owners move up.
+    fn take_back(&mut self, partition: u32, rank: u32) {
+        let row = self.row(partition);
+        let owners = &mut self.owners[row];
+        if let Some(place) = owners.iter().position(|&owner| owner == rank) {
+            owners[place..].rotate_left(1);
+            owners[self.replicas - 1] = NOBODY;
         }
-        for (partition, row) in (0..).zip(self.owners.chunks_exact_mut(self.replicas)) {
-            row.sort_by_cached_key(|&rank| {
-                let bidder = &self.bidders[rank as usize];
-                let value = score::of(bidder.weight, bidder.draws.of(partition));
-                (Reverse(value.to_bits()), rank)
-            });
-        }
+    }
+
+    /// Where the owners of `partition` are.
+    fn row(&self, partition: u32) -> Range<usize> {
+        let start = partition as usize * self.replicas;
+        start..start + self.replicas
+    }
+
+    /// Puts the owners of `partition` in the order of their scores.
+    fn sort(&mut self, partition: u32) {
+        let row = self.row(partition);
+        self.owners[row].sort_by_cached_key(|&rank| {
+            let bidder = &self.bidders[rank as usize];
+            let value = score::of(bidder.weight, bidder.draws.of(partition));
+            (Reverse(value.to_bits()), rank)
+        });
     }
 }
 
-/// Keeps `request` where it is among the highest for which there is `room`.
-fn accept(requests: &mut BinaryHeap<Reverse<Request>>, room: u32, request: Request) {
+/// Divides a row into its owners and the seats that nobody has.
+fn split_at_nobody(row: &mut [u32]) -> (&[u32], &mut [u32]) {
+    let owners = row.iter().position(|&owner| owner == NOBODY).unwrap_or(row.len());
+    let (owners, seats) = row.split_at_mut(owners);
+    (owners, seats)
+}
+
+/// Keeps `request` where it is among the highest for which there is `room`. Gives the one that there is
+/// no room for.
+fn accept(
+    requests: &mut BinaryHeap<Reverse<Request>>,
+    room: u32,
+    request: Request,
+) -> Option<Request> {
     if requests.len() < room as usize {
         requests.push(Reverse(request));
-    } else if let Some(mut lowest) = requests.peek_mut()
-        && lowest.0 < request
-    {
-        *lowest = Reverse(request);
+        return None;
+    }
+    match requests.peek_mut() {
+        Some(mut lowest) if lowest.0 < request => {
+            Some(std::mem::replace(&mut *lowest, Reverse(request)).0)
+        }
+        _ => Some(request),
     }
 }
 
@@ -161,33 +185,32 @@ fn best_open(
 ) {
     best.clear();
     for class in classes {
-        class.highest_draws(partition, owners, wanted, draws);
+        let bar = best.get(wanted - 1);
+        let bar = bar.map_or(0, |&(value, _)| score::lowest_draw_above(class.weight, value));
+        class.highest_draws(partition, owners, bar, wanted, draws);
         for &(draw, rank) in draws.iter() {
-            let bar = best.get(wanted - 1).map(|&(value, _)| value);
-            if bar.is_none_or(|bar| score::may_exceed(class.weight, draw, bar)) {
-                insert(best, wanted, score::of(class.weight, draw), rank);
-            }
+            insert(best, wanted, score::of(class.weight, draw), rank);
         }
     }
 }
 
 impl Class<'_> {
-    /// The `limit` highest draws for `partition` of members that are not among its `owners`, with
-    /// their ranks, highest first. Of equal draws the smaller rank's comes first.
+    /// The `limit` highest draws for `partition`, none below `bar`, of members that are not among its
+    /// `owners`, with their ranks, highest first. Of equal draws the smaller rank's comes first.
     fn highest_draws(
         &self,
         partition: u32,
         owners: &[u32],
+        mut bar: u64,
         limit: usize,
         highest: &mut Vec<(u64, u32)>,
     ) {
         highest.clear();
-        let mut bar = 0;
         for &(rank, bidder) in &self.members {
             let draw = bidder.draws.of(partition);
             if draw >= bar && !owners.contains(&rank) {
                 insert(highest, limit, draw, rank);
-                bar = if highest.len() == limit { highest[limit - 1].0 + 1 } else { 0 };
+                bar = highest.get(limit - 1).map_or(bar, |last| bar.max(last.0 + 1));
             }
         }
     }
@@ -228,9 +251,11 @@ mod tests {
     #[test]
     fn a_node_keeps_the_highest_for_which_it_has_room() {
         let mut requests = BinaryHeap::new();
+        let mut refused = Vec::new();
         for request in [(5, 0), (9, 1), (7, 2), (7, 3), (1, 4)] {
-            accept(&mut requests, 2, request);
+            refused.extend(accept(&mut requests, 2, request));
         }
+        assert_eq!(refused, [(5, 0), (7, 2), (1, 4)]);
         let mut kept: Vec<Request> = requests.into_iter().map(|Reverse(kept)| kept).collect();
         kept.sort_unstable();
         assert_eq!(kept, [(7, 3), (9, 1)]);
@@ -248,12 +273,15 @@ mod tests {
     }
 
     #[test]
-    fn capacities_that_leave_no_room_are_filled_exactly() {
+    fn capacities_that_leave_no_room_are_filled_exactly_and_the_best_owner_comes_first() {
         let capacities = [10, 50, 4, 64, 64];
-        let table = Rounds::new(&bidders(&capacities, 64), 64, 3).table();
+        let bidders = bidders(&capacities, 64);
+        let table = Rounds::new(&bidders, 64, 3).table();
         assert_eq!(loads(&table, 5), capacities);
-        for owners in table.chunks(3) {
-            assert!(owners.iter().all(|owner| owners.iter().filter(|o| *o == owner).count() == 1));
+        for (partition, owners) in (0..).zip(table.chunks(3)) {
+            // Weights are equal and no two draws are, so the owners are distinct as well.
+            let draw = |rank: u32| bidders[rank as usize].draws.of(partition);
+            assert!(owners.windows(2).all(|pair| draw(pair[0]) > draw(pair[1])), "{owners:?}");
         }
     }
 

@@ -10,11 +10,14 @@
 //! would have asked the open node in the rounds. Of its `replicas` owners at most `replicas - 2`
 //! own the partition in need, which has at most `replicas - 1` and the open node among them.
 
+use std::collections::BTreeSet;
+
 use crate::rounds::NOBODY;
 
 /// Gives every partition the owners that it lacks. `owners` has a row for each partition, and `rooms`
-/// what every node still takes.
-pub(crate) fn complete(owners: &mut [u32], replicas: usize, rooms: &mut [u32]) {
+/// what every node still takes. Gives the partitions whose owners have changed.
+pub(crate) fn complete(owners: &mut [u32], replicas: usize, rooms: &mut [u32]) -> BTreeSet<u32> {
+    let mut changed = BTreeSet::new();
     for seat in 0..owners.len() {
         if owners[seat] == NOBODY {
             let row = seat / replicas * replicas;
@@ -23,8 +26,11 @@ pub(crate) fn complete(owners: &mut [u32], replicas: usize, rooms: &mut [u32]) {
             owners[seat] = owners[other];
             owners[other] = open;
             rooms[open as usize] -= 1;
+            // There are no more than 65,536 partitions.
+            changed.extend([seat, other].map(|seat| (seat / replicas) as u32));
         }
     }
+    changed
 }
 
 /// A seat whose owner may take the partition of `row`, and the open node that may take that seat. The
@@ -57,7 +63,8 @@ mod tests {
         // Node 0 is open and owns partition 1, which lacks an owner; partition 2 owns node 0 too.
         let mut owners = [1, 2, 0, NOBODY, 0, 2, 3, 1];
         let mut rooms = [1, 0, 0, 0];
-        complete(&mut owners, 2, &mut rooms);
+        let changed = complete(&mut owners, 2, &mut rooms);
+        assert!(changed.into_iter().eq([1, 3]));
         assert_eq!(owners, [1, 2, 0, 3, 0, 2, 0, 1]);
         assert_eq!(rooms, [0; 4]);
     }
@@ -73,7 +80,7 @@ mod tests {
     #[test]
     fn where_nobody_lacks_anything_nothing_changes() {
         let mut owners = [0, 1, 1, 0];
-        complete(&mut owners, 2, &mut [3, 3]);
+        assert!(complete(&mut owners, 2, &mut [3, 3]).is_empty());
         assert_eq!(owners, [0, 1, 1, 0]);
     }
 }

@@ -24,7 +24,7 @@
 //!
 //! | partitions | 10 nodes | 30 nodes | 100 nodes | 1,000 nodes |
 //! |---|---|---|---|---|
-//! | 4,096 | 1.1 | 1.6 | 4.1 | 7 |
+//! | 4,096 | 1.14 | 1.6 | 4.0 | 7 |
 //! | 65,536 | 1.03 | 1.1 | 1.6 | 7 |
 //!
 //! It is a choice for small clusters that want equal shares; `tests/promises.rs` holds it to these

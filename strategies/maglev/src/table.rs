@@ -44,8 +44,7 @@ impl Table {
     /// Whether nobody is the owner number `replica` of `partition` and the node of `rank` none before.
     fn is_wanted(&self, partition: u32, replica: usize, rank: u32) -> bool {
         let row = partition as usize * self.replicas;
-        let owners = &self.entries[row..=row + replica];
-        owners[replica] == NOBODY && !owners.contains(&rank)
+        self.entries[row + replica] == NOBODY && !self.entries[row..row + replica].contains(&rank)
     }
 
     /// The ranks of the owners, partition by partition.

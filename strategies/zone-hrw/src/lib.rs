@@ -100,11 +100,10 @@ pub fn assign(
     for partition in 0..partitions {
         best.clear();
         for class in &classes {
-            class.highest_draws(partition, &mut draws);
+            let bar = best.bar().map_or(0, |bar| score::lowest_draw_above(class.weight, bar));
+            class.highest_draws(partition, bar, &mut draws);
             for place in draws.places() {
-                if best.bar().is_none_or(|bar| score::may_exceed(class.weight, place.value, bar)) {
-                    best.offer(score::of(class.weight, place.value), place.rank, place.zone);
-                }
+                best.offer(score::of(class.weight, place.value), place.rank, place.zone);
             }
         }
         table.extend(best.dealt(replicas).map(|rank| by_id[rank as usize]));
@@ -131,16 +130,19 @@ fn classes(nodes: &[Node], by_id: &[u32], zones: &Zones) -> Vec<Class> {
 }
 
 impl Class {
-    /// The highest draws for `partition`, as many and of as many zones as a podium has.
+    /// The highest draws for `partition`, none below `bar`, as many and of as many zones as a podium
+    /// has.
     ///
     /// A node that is not among them has as many better ones above it in this class alone as could
     /// own the partition before it.
-    fn highest_draws(&self, partition: u32, draws: &mut Podium<u64>) {
+    fn highest_draws(&self, partition: u32, mut bar: u64, draws: &mut Podium<u64>) {
         draws.clear();
         for member in &self.members {
             let draw = hash::nth(member.seed, partition) >> (u64::BITS - score::DRAW_BITS);
-            if draws.bar().is_none_or(|bar| draw > bar) {
+            if draw >= bar {
                 draws.offer(draw, member.rank, member.zone);
+                // Members come in the order of their ranks, so one as high as the last is behind it.
+                bar = draws.bar().map_or(bar, |last| bar.max(last + 1));
             }
         }
     }

@@ -7,6 +7,8 @@ pub struct Podium<T> {
     limit: usize,
     /// The most places that one zone has.
     per_zone: usize,
+    /// Kept between calls of `dealt`: for each place its turn in its zone, and the rank.
+    dealt: Vec<(usize, u32)>,
 }
 
 /// A value and whose it is.
@@ -24,7 +26,7 @@ impl<T: PartialOrd + Copy> Podium<T> {
     /// An empty podium of so many places.
     #[must_use]
     pub fn new(limit: usize, per_zone: usize) -> Self {
-        Self { places: Vec::with_capacity(limit + 1), limit, per_zone }
+        Self { places: Vec::with_capacity(limit), limit, per_zone, dealt: Vec::new() }
     }
 
     /// Empties it.
@@ -46,37 +48,43 @@ impl<T: PartialOrd + Copy> Podium<T> {
     /// Gives the node of `rank` its place, unless enough of all or of its zone are before it. The last
     /// of its zone gives way, or the last of all.
     pub fn offer(&mut self, value: T, rank: u32, zone: u32) {
-        let before =
-            |other: &Place<T>| other.value > value || (other.value == value && other.rank < rank);
-        let at = self.places.partition_point(before);
-        let of_zone = |place: &Place<T>| place.zone == zone;
-        if self.places[..at].iter().filter(|place| of_zone(place)).count() == self.per_zone {
-            return;
+        let mut at = self.places.len();
+        let (mut of_zone, mut last_of_zone) = (0, None);
+        for (n, other) in self.places.iter().enumerate() {
+            if at > n && (other.value < value || (other.value == value && other.rank > rank)) {
+                at = n;
+            }
+            if other.zone == zone {
+                (of_zone, last_of_zone) = (of_zone + 1, Some(n));
+            }
         }
-        self.places.insert(at, Place { value, rank, zone });
-        if self.places.iter().filter(|place| of_zone(place)).count() > self.per_zone
-            && let Some(last) = self.places.iter().rposition(of_zone)
-        {
-            self.places.remove(last);
+        let last_to_go = match last_of_zone {
+            Some(last) if of_zone == self.per_zone => last,
+            _ if self.places.len() < self.limit => {
+                self.places.push(Place { value, rank, zone });
+                self.places.len() - 1
+            }
+            _ => self.limit - 1,
+        };
+        if at <= last_to_go {
+            self.places.copy_within(at..last_to_go, at + 1);
+            self.places[at] = Place { value, rank, zone };
         }
-        self.places.truncate(self.limit);
     }
 
     /// The ranks of the first `count` if all zones give in turn: the best of every zone, highest
     /// first, then the second best of every zone, and so on.
-    pub fn dealt(&self, count: usize) -> impl Iterator<Item = u32> {
-        (0..self.per_zone).flat_map(|turn| self.of_turn(turn)).take(count)
-    }
-
-    /// The ranks of those that have exactly `turn` better ones in their zone.
-    fn of_turn(&self, turn: usize) -> impl Iterator<Item = u32> {
-        let is_due = move |(at, place): &(usize, &Place<T>)| {
+    pub fn dealt(&mut self, count: usize) -> impl Iterator<Item = u32> {
+        self.dealt.clear();
+        for (at, place) in self.places.iter().enumerate() {
             // With one place a zone everybody is the best of its zone.
-            self.per_zone == 1
-                || self.places[..*at].iter().filter(|other| other.zone == place.zone).count()
-                    == turn
-        };
-        self.places.iter().enumerate().filter(is_due).map(|(_, place)| place.rank)
+            let before = if self.per_zone == 1 { &[] } else { &self.places[..at] };
+            let turn = before.iter().filter(|other| other.zone == place.zone).count();
+            self.dealt.push((turn, place.rank));
+        }
+        // The sort is stable, so those of the same turn stay in the order of their values.
+        self.dealt.sort_by_key(|&(turn, _)| turn);
+        self.dealt.iter().take(count).map(|&(_, rank)| rank)
     }
 }
 
@@ -126,7 +134,7 @@ mod tests {
 
     #[test]
     fn zones_give_in_turn() {
-        let podium = podium(6, 3, &OFFERS);
+        let mut podium = podium(6, 3, &OFFERS);
         assert_eq!(podium.dealt(6).collect::<Vec<_>>(), [1, 3, 5, 4, 2, 0]);
         assert_eq!(podium.dealt(4).collect::<Vec<_>>(), [1, 3, 5, 4]);
     }
