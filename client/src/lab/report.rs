@@ -41,7 +41,7 @@ pub struct Asked {
     pub keys: Option<u64>,
     /// The cluster that the nodes are of; null where they are of none.
     pub cluster: Option<Cluster>,
-    /// Whether this program is optimised: native times of one that is not are worth nothing.
+    /// Whether this program is optimised: times of one that is not are worth little.
     pub optimized: bool,
 }
 

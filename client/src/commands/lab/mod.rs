@@ -60,7 +60,7 @@ async fn compare(session: &Session, arguments: Arguments) -> Result<(), Failure>
     };
     let scenario = arguments.scenario(live.as_ref()).map_err(Failure::Usage)?;
     if cfg!(debug_assertions) {
-        output::note("this is a development build: its native times are those of slow code");
+        output::note("this is a development build: its times are those of slow code");
     }
     let mut experiment = Experiment::new(scenario);
     if let Some(live) = &live {

@@ -214,7 +214,11 @@ fn extremes(svg: &mut Svg, axis: &Axis, subject: &Subject<'_>) {
     };
     if let Some(most) = at(*max) {
         let style = Style::new(14.0).strong();
-        svg.text((axis.area.x + 8.0, axis.y(*max) - 8.0), style, &words(most));
+        svg.text(
+            (axis.area.x + axis.area.width / ratios.len() as f64 + 8.0, axis.y(*max) - 8.0),
+            style,
+            &words(most),
+        );
     }
     if let Some(least) = at(*min) {
         let style = Style::new(14.0).anchor(Anchor::End).strong();
