@@ -28,6 +28,10 @@ kv_strategy::export!(assign);
 /// mean, which `tests/promises.rs` checks.
 const SEED: u64 = 316;
 
+/// So many nodes draw before anything is compared: most of their draws are too low, and a loop with one
+/// draw a turn takes half as long again in a component.
+const GROUP: usize = 8;
+
 /// The nodes of one weight. Among them a higher draw is a higher score, so they are compared as
 /// integers, and only the best draws become numbers with a fraction. These cost much more, in a
 /// component above all, where the host keeps them the same on every machine.
@@ -57,13 +61,13 @@ pub fn assign(
     let classes = classes(nodes, &by_id);
     let replicas = replicas as usize;
     let mut table = Vec::with_capacity(partitions as usize * replicas);
-    let mut draws = Vec::with_capacity(replicas + 1);
+    let mut draws = Highest::new(replicas);
     let mut best = Vec::with_capacity(replicas + 1);
     for partition in 0..partitions {
         best.clear();
         for class in &classes {
-            class.highest_draws(partition, replicas, &mut draws);
-            for &(draw, place) in &draws {
+            class.highest_draws(partition, &mut draws);
+            for &(draw, place) in &draws.kept {
                 let draw = open_unit(draw);
                 if best.len() < replicas || class.may_exceed(worst(&best), draw) {
                     insert(&mut best, replicas, class.score(draw), class.ranks[place as usize]);
@@ -94,18 +98,19 @@ fn classes(nodes: &[Node], by_id: &[u32]) -> Vec<Class> {
 }
 
 impl Class {
-    /// The `limit` highest draws for `partition` with their nodes' places here, highest first. Of
-    /// equal draws the smaller id's comes first.
-    fn highest_draws(&self, partition: u32, limit: usize, highest: &mut Vec<(u64, u32)>) {
+    /// The highest draws for `partition` with their nodes' places here.
+    fn highest_draws(&self, partition: u32, highest: &mut Highest) {
+        let draw = |seed: &u64| hash::nth(*seed, partition) >> (u64::BITS - DRAW_BITS);
+        let (groups, rest) = self.seeds.as_chunks::<GROUP>();
         highest.clear();
-        let mut bar = 0;
-        for (place, &seed) in (0..).zip(&self.seeds) {
-            let draw = hash::nth(seed, partition) >> (u64::BITS - DRAW_BITS);
-            if draw >= bar {
-                insert(highest, limit, draw, place);
-                bar = if highest.len() == limit { highest[limit - 1].0 + 1 } else { 0 };
+        for (group, place) in groups.iter().zip((0..).step_by(GROUP)) {
+            let draws = group.each_ref().map(draw);
+            if draws.iter().any(|draw| *draw >= highest.bar) {
+                draws.into_iter().zip(place..).for_each(|(draw, place)| highest.offer(draw, place));
             }
         }
+        let first = (groups.len() * GROUP) as u32;
+        rest.iter().zip(first..).for_each(|(seed, place)| highest.offer(draw(seed), place));
     }
 
     /// The score of a node's draw, positive and finite.
@@ -124,6 +129,35 @@ impl Class {
     fn may_exceed(&self, score: f64, draw: f64) -> bool {
         const MARGIN: f64 = 1.000_001;
         self.weight * MARGIN > score * (1.0 - draw)
+    }
+}
+
+/// The highest draws so far, highest first. Of equal draws the one that was offered first comes first,
+/// which is the smaller id's.
+struct Highest {
+    limit: usize,
+    kept: Vec<(u64, u32)>,
+    /// What a draw must be at least to be kept.
+    bar: u64,
+}
+
+impl Highest {
+    fn new(limit: usize) -> Self {
+        Self { limit, kept: Vec::with_capacity(limit + 1), bar: 0 }
+    }
+
+    fn clear(&mut self) {
+        self.kept.clear();
+        self.bar = 0;
+    }
+
+    fn offer(&mut self, draw: u64, place: u32) {
+        if draw >= self.bar {
+            insert(&mut self.kept, self.limit, draw, place);
+            if self.kept.len() == self.limit {
+                self.bar = self.kept[self.limit - 1].0 + 1;
+            }
+        }
     }
 }
 
