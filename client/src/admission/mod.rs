@@ -51,7 +51,9 @@ pub fn admit(
     }
     let report = examine(strategy, config, Thoroughness::Gate);
     let lacking: Vec<&Finding> = report.lacking(accepted).collect();
-    let Some(first) = lacking.first() else { return Ok(()) };
+    // What was not found out any more follows from what ended the questions.
+    let failed = lacking.iter().find(|it| matches!(it.verdict, Verdict::Fail(_)));
+    let Some(first) = failed.or(lacking.first()) else { return Ok(()) };
     let why = match &first.verdict {
         Verdict::Fail(why) | Verdict::Unknown(why) => why.clone(),
         Verdict::Pass => String::new(),
