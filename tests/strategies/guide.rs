@@ -38,7 +38,7 @@ fn the_guide_leads_from_nothing_to_a_cluster_with_a_strategy_of_ones_own() {
         .output();
     let output = output.success();
     let told = output.stdout_text();
-    for word in ["imports   none", "pass", "by my-own", "partition ", "hello"] {
+    for word in ["imports   none", "pass", ", my-own ", "partition ", "hello"] {
         assert!(told.contains(word), "{word}: {output}");
     }
     output.says(&["placed by my-own"]);

@@ -52,7 +52,7 @@ impl Language {
                 "python3 -m venv .venv && .venv/bin/pip install --requirement requirements.txt",
                 ".venv/bin/python build.py",
             ],
-            Self::Assemblyscript => ["npm ci", "npm run build"],
+            Self::Assemblyscript => ["npm install", "npm run build"],
         }
     }
 }
