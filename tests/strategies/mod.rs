@@ -6,11 +6,13 @@
 //! | `adoption` | no cluster adopts a strategy that lacks something, unless its operator accepts that |
 //! | `explained` | `kvclient explain`, also of the past |
 //! | `guide` | the guide to a strategy of one's own, word for word |
+//! | `made` | projects to start from |
 
 mod adoption;
 mod explained;
 mod guide;
 mod judged;
+mod made;
 
 use std::fs;
 
