@@ -12,7 +12,7 @@ use crate::harness::{Backend, Cluster, binaries, on_both_backends};
 
 on_both_backends!(the_first_client_creates_the_layout_and_says_so);
 
-const COMMANDS: [&str; 10] = [
+const COMMANDS: [&str; 13] = [
     "put",
     "get",
     "get-all",
@@ -20,7 +20,10 @@ const COMMANDS: [&str; 10] = [
     "import",
     "export",
     "locate",
+    "explain",
     "status",
+    "lab",
+    "strategy",
     "init",
     "completions",
 ];
