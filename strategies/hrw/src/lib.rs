@@ -17,7 +17,7 @@
 //! # Ok::<(), kv_strategy::Error>(())
 //! ```
 
-use kv_strategy::{Error, Node, check, hash};
+use kv_strategy::{Error, Node, check, hash, score};
 
 kv_strategy::export!(assign);
 
@@ -66,12 +66,12 @@ pub fn assign(
     for partition in 0..partitions {
         best.clear();
         for class in &classes {
-            class.highest_draws(partition, &mut draws);
+            let bar = worst(&best, replicas)
+                .map_or(0, |worst| score::lowest_draw_above(class.weight, worst));
+            class.highest_draws(partition, bar, &mut draws);
             for &(draw, place) in &draws.kept {
-                let draw = open_unit(draw);
-                if best.len() < replicas || class.may_exceed(worst(&best), draw) {
-                    insert(&mut best, replicas, class.score(draw), class.ranks[place as usize]);
-                }
+                let score = score::of(class.weight, draw);
+                insert(&mut best, replicas, score, class.ranks[place as usize]);
             }
         }
         table.extend(best.iter().map(|&(_, rank)| by_id[rank as usize]));
@@ -98,11 +98,11 @@ fn classes(nodes: &[Node], by_id: &[u32]) -> Vec<Class> {
 }
 
 impl Class {
-    /// The highest draws for `partition` with their nodes' places here.
-    fn highest_draws(&self, partition: u32, highest: &mut Highest) {
-        let draw = |seed: &u64| hash::nth(*seed, partition) >> (u64::BITS - DRAW_BITS);
+    /// The highest draws for `partition`, none below `bar`, with their nodes' places here.
+    fn highest_draws(&self, partition: u32, bar: u64, highest: &mut Highest) {
+        let draw = |seed: &u64| hash::nth(*seed, partition) >> (u64::BITS - score::DRAW_BITS);
         let (groups, rest) = self.seeds.as_chunks::<GROUP>();
-        highest.clear();
+        highest.clear(bar);
         for (group, place) in groups.iter().zip((0..).step_by(GROUP)) {
             let draws = group.each_ref().map(draw);
             if draws.iter().any(|draw| *draw >= highest.bar) {
@@ -111,24 +111,6 @@ impl Class {
         }
         let first = (groups.len() * GROUP) as u32;
         rest.iter().zip(first..).for_each(|(seed, place)| highest.offer(draw(seed), place));
-    }
-
-    /// The score of a node's draw, positive and finite.
-    ///
-    /// With `u` uniform in (0, 1), `-ln(u) / weight` is exponentially distributed with rate `weight`,
-    /// and of several such numbers each is the smallest with a probability proportional to its rate.
-    /// The score is the inverse. The logarithm is libm's: a platform's own may round differently.
-    fn score(&self, draw: f64) -> f64 {
-        -self.weight / libm::log(draw)
-    }
-
-    /// Whether the score for `draw` may exceed `score`, told without the logarithm, which would take
-    /// most of the time: since `-ln(u) >= 1 - u`, no score exceeds `weight / (1 - u)`.
-    ///
-    /// The margin is far above any rounding error, so no score that does exceed is overlooked.
-    fn may_exceed(&self, score: f64, draw: f64) -> bool {
-        const MARGIN: f64 = 1.000_001;
-        self.weight * MARGIN > score * (1.0 - draw)
     }
 }
 
@@ -146,34 +128,24 @@ impl Highest {
         Self { limit, kept: Vec::with_capacity(limit + 1), bar: 0 }
     }
 
-    fn clear(&mut self) {
+    fn clear(&mut self, bar: u64) {
         self.kept.clear();
-        self.bar = 0;
+        self.bar = bar;
     }
 
     fn offer(&mut self, draw: u64, place: u32) {
         if draw >= self.bar {
             insert(&mut self.kept, self.limit, draw, place);
             if self.kept.len() == self.limit {
-                self.bar = self.kept[self.limit - 1].0 + 1;
+                self.bar = self.bar.max(self.kept[self.limit - 1].0 + 1);
             }
         }
     }
 }
 
-/// The lowest of the scores kept so far, below all scores where there is none.
-fn worst(best: &[(f64, u32)]) -> f64 {
-    best.last().map_or(0.0, |&(score, _)| score)
-}
-
-/// How many bits of a hash are a draw: as many as an `f64` holds exactly, with a half more.
-const DRAW_BITS: u32 = 52;
-
-/// The middle of the one of 2^52 equal parts of (0, 1) that `draw` is the number of, exact in an
-/// `f64`.
-fn open_unit(draw: u64) -> f64 {
-    const PARTS: f64 = (1_u64 << DRAW_BITS) as f64;
-    (draw as f64 + 0.5) / PARTS
+/// The score that another one must exceed to be kept; none where there is still room.
+fn worst(best: &[(f64, u32)], limit: usize) -> Option<f64> {
+    best.get(limit - 1).map(|&(score, _)| score)
 }
 
 /// Keeps the `limit` highest values, highest first, each with whose it is. Of equal values the one
@@ -188,34 +160,6 @@ fn insert<T: PartialOrd>(highest: &mut Vec<(T, u32)>, limit: usize, value: T, of
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn class(weight: f64) -> Class {
-        Class { weight, seeds: Vec::new(), ranks: Vec::new() }
-    }
-
-    #[test]
-    fn scores_are_positive_and_finite_at_both_ends() {
-        for random in [0, (1 << DRAW_BITS) - 1] {
-            let draw = open_unit(random);
-            assert!(0.0 < draw && draw < 1.0, "{draw}");
-            let score = class(1.0).score(draw);
-            assert!(score > 0.0 && score.is_finite(), "{score}");
-        }
-    }
-
-    #[test]
-    fn no_score_that_exceeds_is_overlooked() {
-        let most = (1 << DRAW_BITS) - 1;
-        let random = (0..10_000).map(|n| hash::nth(0, n) >> (u64::BITS - DRAW_BITS));
-        for random in random.chain([0, 1, most - 1, most]) {
-            for weight in [1.0, 3.0, 256.0] {
-                let class = class(weight);
-                let draw = open_unit(random);
-                // The score itself is the hardest bound that it still may exceed, but for rounding.
-                assert!(class.may_exceed(class.score(draw), draw), "{draw} x {weight}");
-            }
-        }
-    }
 
     #[test]
     fn the_highest_stay_and_the_smaller_number_of_equals_wins() {
