@@ -3,69 +3,43 @@
 //! `cargo bench -p kvclient --bench tables`. Where `strategy` beside this checks the whole start of a
 //! program against a goal, this shows the computation alone, by the number of nodes.
 
+use std::fmt;
+
 use divan::Bencher;
 use kv_protocol::limits::PARTITIONS_DEFAULT;
 use kv_strategy::{Assign, Node};
 use kvclient::strategy::{Cache, StrategyHost, StrategyNode, StrategySource};
 
-const NODES: [usize; 2] = [10, 100];
 const REPLICAS: u32 = 1;
+
+/// A built-in strategy, by its name and natively, and a number of nodes.
+struct Case(&'static str, Assign, usize);
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {} nodes", self.0, self.2)
+    }
+}
+
+fn cases() -> impl Iterator<Item = Case> {
+    let strategies: [(&str, Assign); 5] = [
+        ("hrw", hrw::assign),
+        ("consistent-hash", consistent_hash::assign),
+        ("zone-hrw", zone_hrw::assign),
+        ("bounded-hrw", bounded_hrw::assign),
+        ("maglev", maglev::assign),
+    ];
+    strategies
+        .into_iter()
+        .flat_map(|(name, assign)| [10, 100].map(|nodes| Case(name, assign, nodes)))
+}
 
 fn main() {
     divan::main();
 }
 
-#[divan::bench(args = NODES)]
-fn hrw_component(bencher: Bencher<'_, '_>, nodes: usize) {
-    component(bencher, "hrw", nodes);
-}
-
-#[divan::bench(args = NODES)]
-fn hrw_native(bencher: Bencher<'_, '_>, nodes: usize) {
-    native(bencher, hrw::assign, nodes);
-}
-
-#[divan::bench(args = NODES)]
-fn consistent_hash_component(bencher: Bencher<'_, '_>, nodes: usize) {
-    component(bencher, "consistent-hash", nodes);
-}
-
-#[divan::bench(args = NODES)]
-fn consistent_hash_native(bencher: Bencher<'_, '_>, nodes: usize) {
-    native(bencher, consistent_hash::assign, nodes);
-}
-
-#[divan::bench(args = NODES)]
-fn zone_hrw_component(bencher: Bencher<'_, '_>, nodes: usize) {
-    component(bencher, "zone-hrw", nodes);
-}
-
-#[divan::bench(args = NODES)]
-fn zone_hrw_native(bencher: Bencher<'_, '_>, nodes: usize) {
-    native(bencher, zone_hrw::assign, nodes);
-}
-
-#[divan::bench(args = NODES)]
-fn bounded_hrw_component(bencher: Bencher<'_, '_>, nodes: usize) {
-    component(bencher, "bounded-hrw", nodes);
-}
-
-#[divan::bench(args = NODES)]
-fn bounded_hrw_native(bencher: Bencher<'_, '_>, nodes: usize) {
-    native(bencher, bounded_hrw::assign, nodes);
-}
-
-#[divan::bench(args = NODES)]
-fn maglev_component(bencher: Bencher<'_, '_>, nodes: usize) {
-    component(bencher, "maglev", nodes);
-}
-
-#[divan::bench(args = NODES)]
-fn maglev_native(bencher: Bencher<'_, '_>, nodes: usize) {
-    native(bencher, maglev::assign, nodes);
-}
-
-fn component(bencher: Bencher<'_, '_>, name: &str, nodes: usize) {
+#[divan::bench(args = cases())]
+fn component(bencher: Bencher<'_, '_>, &Case(name, _, nodes): &Case) {
     let home = tempfile::tempdir().expect("a temporary directory can be made");
     let source: StrategySource = name.parse().expect("it is built in");
     let host = StrategyHost::new(Cache::at(home.path().join("strategies"))).expect("it starts");
@@ -78,7 +52,8 @@ fn component(bencher: Bencher<'_, '_>, name: &str, nodes: usize) {
     });
 }
 
-fn native(bencher: Bencher<'_, '_>, assign: Assign, nodes: usize) {
+#[divan::bench(args = cases())]
+fn native(bencher: Bencher<'_, '_>, &Case(_, assign, nodes): &Case) {
     let nodes: Vec<Node> =
         (0..nodes).map(|number| Node { id: id(number), weight: 1, zone: String::new() }).collect();
     bencher.bench_local(|| assign(&nodes, PARTITIONS_DEFAULT, REPLICAS, "").expect("it answers"));

@@ -100,6 +100,14 @@ fn what_is_optional_can_be_accepted_by_name_and_nothing_else_can() {
     assert!(error.contains("--accept moves-little-on-join,moves-little-on-leave"), "{error}");
     let accepted = names(&["honours-weights", "moves-little-on-join", "moves-little-on-leave"]);
     admit(&in_turn, "", &accepted).unwrap();
+    // What it does with several replicas keeps no cluster of one from adopting it.
+    let one_replica = guest("trap-with-replicas");
+    admit(&one_replica, "", &accepted).unwrap();
+    let report = examine(&one_replica, "", Thoroughness::Gate);
+    let why = counterexample(&report, Property::ReplicasDistinct);
+    assert!(why.starts_with("2 nodes, 4096 partitions, 2 replicas: it crashed"), "{why}");
+    let lacking: Vec<_> = report.lacking(&accepted).collect();
+    assert!(lacking.is_empty(), "{lacking:?}");
     let error = "deterministic".parse::<Property>().unwrap_err().to_string();
     assert!(error.contains("zones-distinct, balanced"), "{error}");
     let every = Property::ALL.into_iter().collect();

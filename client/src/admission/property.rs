@@ -17,7 +17,7 @@ pub enum Property {
     Total,
     /// It names only nodes that are there.
     InRange,
-    /// The owners of a partition are distinct.
+    /// With several replicas it answers too, and the owners of a partition are distinct.
     ReplicasDistinct,
     /// They are in distinct zones, where there are enough zones.
     ZonesDistinct,

@@ -22,7 +22,7 @@ mod status;
 pub(crate) mod strategy;
 
 use kv_protocol::consul::ConsulConfig;
-use kvclient::{Client, ClientConfig, Creation};
+use kvclient::{Client, ClientConfig, ClientError, Creation};
 
 use crate::cli::{Cli, Command, Format, Globals};
 use crate::exit::Failure;
@@ -35,34 +35,29 @@ pub(crate) struct Session {
 }
 
 /// Runs the command that was typed.
-pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
-    if let Command::Completions { shell } = cli.command {
-        return completions::run(shell);
-    }
-    if let Command::Strategy { action } = cli.command {
-        return strategy::run(action, cli.globals.output).await;
-    }
-    let session = Session::new(&cli.globals)?;
-    match cli.command {
-        Command::Put(arguments) => put::run(&session, arguments).await,
-        Command::Get(arguments) => get::run(&session, arguments).await,
-        Command::GetAll(only) => export::print(&session, &only).await,
-        Command::Delete(arguments) => delete::run(&session, arguments).await,
-        Command::Import(arguments) => import::run(&session, arguments).await,
-        Command::Export(arguments) => export::run(&session, arguments).await,
-        Command::Locate(arguments) => locate::run(&session, arguments).await,
-        Command::Explain(arguments) => explain::run(&session, arguments).await,
-        Command::Status => status::run(&session).await,
-        Command::AddNode(arguments) => add_node::run(&session, arguments).await,
-        Command::RemoveNode(arguments) => remove_node::run(&session, arguments).await,
-        Command::Migrate(arguments) => migrate::run(&session, arguments).await,
-        Command::Plan { change } => plan::run(&session, change).await,
-        Command::Rebalance { action } => rebalance::run(&session, action).await,
-        Command::Fsck => fsck::run(&session).await,
-        Command::Bench(arguments) => bench::run(&session, arguments).await,
-        Command::Lab(arguments) => lab::run(&session, arguments).await,
-        Command::Init(arguments) => init::run(&session, arguments).await,
-        Command::Strategy { action } => strategy::run(action, session.format).await,
+pub(crate) async fn run(Cli { globals, command }: Cli) -> Result<(), Failure> {
+    // Some commands need no cluster, so nothing that is said of one can be wrong for them.
+    let session = || Session::new(&globals);
+    match command {
+        Command::Put(arguments) => put::run(&session()?, arguments).await,
+        Command::Get(arguments) => get::run(&session()?, arguments).await,
+        Command::GetAll(only) => export::print(&session()?, &only).await,
+        Command::Delete(arguments) => delete::run(&session()?, arguments).await,
+        Command::Import(arguments) => import::run(&session()?, arguments).await,
+        Command::Export(arguments) => export::run(&session()?, arguments).await,
+        Command::Locate(arguments) => locate::run(&session()?, arguments).await,
+        Command::Explain(arguments) => explain::run(&session()?, arguments).await,
+        Command::Status => status::run(&session()?).await,
+        Command::AddNode(arguments) => add_node::run(&session()?, arguments).await,
+        Command::RemoveNode(arguments) => remove_node::run(&session()?, arguments).await,
+        Command::Migrate(arguments) => migrate::run(&session()?, arguments).await,
+        Command::Plan { change } => plan::run(&session()?, change).await,
+        Command::Rebalance { action } => rebalance::run(&session()?, action).await,
+        Command::Fsck => fsck::run(&session()?).await,
+        Command::Bench(arguments) => bench::run(&session()?, arguments).await,
+        Command::Lab(arguments) => lab::run(&session()?, arguments).await,
+        Command::Init(arguments) => init::run(&session()?, arguments).await,
+        Command::Strategy { action } => strategy::run(action, globals.output).await,
         Command::Completions { shell } => completions::run(shell),
     }
 }
@@ -87,6 +82,14 @@ impl Session {
     fn is_json(&self) -> bool {
         self.format == Format::Json
     }
+}
+
+/// Does what computes without a pause, which is not allowed where others wait for their turn.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(ClientError::Local(format!("its work: {error}")).into()))
 }
 
 /// The creation of a layout, in words.

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use super::native;
 use super::scenario::Scenario;
 use super::trial::{Loaded, Problem};
-use crate::strategy::limits::fuel_for;
 
 /// The fewest rounds that a median is taken of.
 const ROUNDS_MIN: usize = 3;
@@ -62,14 +61,14 @@ pub(super) fn table(
     let (nodes, native_nodes) = (scenario.nodes(), native::nodes(scenario.nodes()));
     let (partitions, replicas) = (scenario.partitions().get(), scenario.replicas());
     let (mut wasm, mut native) = (Vec::new(), Vec::new());
-    let mut first: Option<(Vec<u32>, u64)> = None;
+    let mut first = None;
     let began = Instant::now();
     // The two take turns, so that a busy moment of the machine meets both.
     while wasm.len() < ROUNDS_MIN || (wasm.len() < ROUNDS_MAX && began.elapsed() < ROUNDS_TIME) {
         let start = Instant::now();
         let (answer, cost) = loaded.strategy.assign_counted(nodes, partitions, replicas, config)?;
         wasm.push(start.elapsed());
-        let (owners, _) = first.get_or_insert_with(|| (answer.clone(), cost.fuel));
+        let (owners, _) = first.get_or_insert_with(|| (answer.clone(), cost));
         if let Some(partition) = first_difference(owners, &answer, replicas) {
             return Err(Problem::Unstable { partition });
         }
@@ -84,15 +83,15 @@ pub(super) fn table(
         }
     }
     let rounds = wasm.len();
-    let (owners, fuel) = first.expect("there is a first round");
+    let (owners, counted) = first.expect("there is a first round");
     let cost = Cost {
         compile: loaded.compile,
         load: loaded.load,
         wasm: median(wasm).unwrap_or_default(),
         native: median(native),
         rounds,
-        fuel,
-        fuel_limit: fuel_for(nodes.len(), partitions),
+        fuel: counted.fuel,
+        fuel_limit: counted.fuel_max,
     };
     Ok((owners, cost))
 }

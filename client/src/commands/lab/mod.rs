@@ -18,7 +18,7 @@ use kvclient::lab::{Candidate, Experiment, Keys, LiveCluster, Trial};
 use kvclient::strategy::{Cache, StrategyHost};
 
 pub(crate) use self::arguments::Arguments;
-use super::Session;
+use super::{Session, blocking};
 use crate::exit::Failure;
 use crate::lines::BUFFER_BYTES;
 use crate::output;
@@ -150,11 +150,4 @@ async fn draw(folder: &Folder, experiment: Experiment, trials: Vec<Trial>) -> Re
         folder.path().display()
     ));
     Ok(())
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|error| Err(ClientError::Local(format!("the lab: {error}")).into()))
 }

@@ -8,6 +8,7 @@ mod templates;
 use clap::{Args, Subcommand};
 use kvclient::strategy::{Cache, StrategyHost, StrategySource};
 
+use super::blocking;
 use crate::cli::Format;
 use crate::exit::Failure;
 
@@ -63,15 +64,13 @@ pub(crate) async fn run(action: Action, format: Format) -> Result<(), Failure> {
     if let Action::New(new) = action {
         return new::run(&new, format);
     }
-    // Strategies compute without a pause, which is not allowed where others wait for their turn.
-    let work = move || {
+    blocking(move || {
         let host = StrategyHost::new(Cache::from_env())?;
         match action {
             Action::Inspect(inspected) => inspect::run(&host, &inspected, format),
             Action::Check(checked) => check::run(&host, &checked, format),
             Action::New(new) => new::run(&new, format),
         }
-    };
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|error| Err(Failure::Usage(format!("the strategy host: {error}"))))
+    })
+    .await
 }
