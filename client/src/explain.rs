@@ -123,9 +123,11 @@ async fn explain_within(
         None => {
             let mut before = None;
             for then in past.iter().rev() {
-                let choice = choose(then, &then.placement).await?;
-                if choice.candidates.first() != now.candidates.first() {
-                    before = compare(choice, then);
+                // The others are ranked only where they are shown, for that takes another table.
+                let owners = owners(&registry, then, &then.placement, partition).await?;
+                let owner = owners.first().and_then(|owner| id(&then.placement, *owner));
+                if owner.as_ref() != now.candidates.first() {
+                    before = compare(choose(then, &then.placement).await?, then);
                     break;
                 }
             }
@@ -143,31 +145,44 @@ async fn choose(
     placement: &Placement,
     partition: Partition,
 ) -> Result<Choice, ClientError> {
-    let at_rest = Layout { placement: placement.clone(), rebalance: None, ..layout.clone() };
-    let tables = registry.tables(&at_rest).await?;
-    let owners = tables.first().map(|table| table.owners(partition)).unwrap_or_default();
-    let mut ranks: Vec<usize> = owners.iter().map(|&owner| usize::from(owner)).collect();
+    let mut ranks = owners(registry, layout, placement, partition).await?;
     if placement.origin == Origin::Strategy {
         let replicas = REPLICAS_MAX.min(placement.members.len() as u32);
         let question = Question { replicas, ..Question::of(layout, placement) };
         let strategy = registry.pinned_strategy(&placement.strategy).await?;
         match table(&strategy, question).await {
             Ok(ranked) => {
-                let ranked = ranked.owners(partition).iter().map(|&node| usize::from(node));
-                let others: Vec<usize> = ranked.filter(|node| !ranks.contains(node)).collect();
+                let others = ranked.owners(partition).iter().filter(|node| !ranks.contains(node));
+                let others: Vec<u16> = others.copied().collect();
                 ranks.extend(others);
             }
             Err(ClientError::Strategy(error)) if is_declined(&error) => {}
             Err(error) => return Err(error),
         }
     }
-    let id = |index: &usize| placement.members.get(*index).map(|member| member.id.to_string());
     Ok(Choice {
         epoch: layout.epoch,
-        candidates: ranks.iter().filter_map(id).collect(),
+        candidates: ranks.iter().filter_map(|&index| id(placement, index)).collect(),
         strategy: placement.strategy.name.clone(),
         strategy_digest: placement.strategy.sha256,
     })
+}
+
+/// The owners of a partition in one of `layout`'s placements, as indexes of its members, the best first.
+async fn owners(
+    registry: &Registry,
+    layout: &Layout,
+    placement: &Placement,
+    partition: Partition,
+) -> Result<Vec<u16>, ClientError> {
+    let at_rest = Layout { placement: placement.clone(), rebalance: None, ..layout.clone() };
+    let tables = registry.tables(&at_rest).await?;
+    Ok(tables.first().map(|table| table.owners(partition).to_vec()).unwrap_or_default())
+}
+
+/// The id of the member with this index.
+fn id(placement: &Placement, index: u16) -> Option<String> {
+    placement.members.get(usize::from(index)).map(|member| member.id.to_string())
 }
 
 fn is_declined(error: &StrategyError) -> bool {
