@@ -1,11 +1,14 @@
 //! The built-in components give the recorded tables, which the strategies' own tests check natively.
 #![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use kv_protocol::digest::Digest;
 use kvclient::strategy::{Cache, Strategy, StrategyHost, StrategyNode, StrategySource};
 use serde::Deserialize;
+use wit_component::WitPrinter;
+use wit_parser::Resolve;
 
 #[derive(Deserialize)]
 struct Document {
@@ -46,32 +49,61 @@ fn components_give_the_recorded_tables() {
 #[test]
 fn components_of_every_released_contract_give_the_recorded_tables() {
     let host = StrategyHost::new(Cache::disabled()).unwrap();
-    let mut versions = Vec::new();
-    for folder in std::fs::read_dir(tests().join("contracts")).unwrap() {
-        let folder = folder.unwrap().path();
-        if !folder.is_dir() {
-            continue;
-        }
-        let source = StrategySource::File(folder.join("hrw.wasm"));
-        let version = folder.file_name().unwrap().to_str().unwrap().to_owned();
-        let exported = format!("kv:placement/strategy@{version}");
-        assert_eq!(host.interfaces(&source).unwrap().exports, [exported]);
-        gives_the_recorded_tables(&host.load(&source).unwrap(), "hrw");
-        versions.push(version);
+    for version in released() {
+        let strategy = host.load(&StrategySource::File(component(&version))).unwrap();
+        assert_eq!(strategy.contract(), version);
+        gives_the_recorded_tables(&strategy, "hrw");
     }
-    assert!(versions.contains(&"0.1.0".to_owned()), "{versions:?}");
 }
 
+/// A component holds the types of the contract that it was built against.
 #[test]
 fn a_released_contract_never_changes() {
-    let now = std::fs::read_to_string(tests().join("../wit/placement.wit")).unwrap();
-    let version = now.lines().find_map(|line| line.strip_prefix("package kv:placement@")).unwrap();
-    let released = tests().join("contracts").join(version.trim_end_matches(';'));
-    let released = std::fs::read_to_string(released.join("placement.wit"));
-    // Until a version is released, it may change.
-    if let Ok(released) = released {
-        assert_eq!(released, now, "give the changed contract another version");
+    assert_eq!(released(), ["0.1.0", "0.2.0"]);
+    for version in released() {
+        let built = wit_component::decode(&fs::read(component(&version)).unwrap()).unwrap();
+        let mut text = Resolve::default();
+        text.push_path(contract(&version)).unwrap();
+        assert_eq!(
+            interface(&text, &version),
+            interface(built.resolve(), &version),
+            "give the changed contract another version"
+        );
     }
+}
+
+/// The versions of the contract that were released.
+fn released() -> Vec<String> {
+    let entries = fs::read_dir(tests().join("contracts")).unwrap().map(Result::unwrap);
+    let folders = entries.filter(|entry| entry.path().is_dir());
+    let mut versions: Vec<_> =
+        folders.map(|folder| folder.file_name().into_string().unwrap()).collect();
+    versions.sort();
+    versions
+}
+
+fn component(version: &str) -> PathBuf {
+    tests().join("contracts").join(version).join("hrw.wasm")
+}
+
+/// The folder of that version of the contract. The newest one lies on top.
+fn contract(version: &str) -> PathBuf {
+    let wit = tests().join("../wit");
+    let earlier = wit.join(version);
+    if earlier.is_dir() { earlier } else { wit }
+}
+
+/// The contract's interface, without what is said about it.
+fn interface(resolve: &Resolve, version: &str) -> String {
+    let name = format!("kv:placement@{version}");
+    let package = resolve.package_names.iter().find(|(package, _)| package.to_string() == name);
+    let (_, package) = package.unwrap_or_else(|| panic!("there is no {name}"));
+    let mut printer = WitPrinter::default();
+    printer.emit_docs(false).print(resolve, *package, &[]).unwrap();
+    let printed = printer.output.to_string();
+    let start = printed.find("interface strategy {").unwrap();
+    let end = start + printed[start..].find("\n}").unwrap();
+    printed[start..end].to_owned()
 }
 
 fn gives_the_recorded_tables(strategy: &Strategy, name: &str) {
@@ -99,6 +131,6 @@ fn tests() -> PathBuf {
 
 fn read(strategy: &str) -> Document {
     let path = tests().join("vectors").join(format!("{strategy}.json"));
-    let text = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let text = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }

@@ -2,5 +2,5 @@
   (loop $forever
     (br $forever))
   unreachable)
-(func (export "kv:placement/strategy@0.1.0#assign") (type $assign)
+(func (export "kv:placement/strategy@0.2.0#assign") (type $assign)
   unreachable)

@@ -1,6 +1,6 @@
-(func (export "kv:placement/strategy@0.1.0#describe") (result i32)
+(func (export "kv:placement/strategy@0.2.0#describe") (result i32)
   (loop $forever
     (br $forever))
   unreachable)
-(func (export "kv:placement/strategy@0.1.0#assign") (type $assign)
+(func (export "kv:placement/strategy@0.2.0#assign") (type $assign)
   unreachable)

@@ -8,8 +8,10 @@ use std::path::PathBuf;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
-const DESCRIBE: &str = r#"(func (export "kv:placement/strategy@0.1.0#describe") (result i32)
+const DESCRIBE: &str = r#"(func (export "kv:placement/strategy@0.2.0#describe") (result i32)
     (i32.const 600))"#;
+/// The version of the contract that the guests are written for.
+const NEWEST: &str = "0.2.0";
 const ALLOCATOR: &str = r#"(func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
     (call $alloc (local.get 3)))"#;
 
@@ -18,13 +20,23 @@ const ALLOCATOR: &str = r#"(func (export "cabi_realloc") (param i32 i32 i32 i32)
 /// # Panics
 /// Where there is no such guest, or its source is wrong.
 pub(crate) fn component(name: &str) -> Vec<u8> {
-    let mut module = core_module(name);
+    component_for(name, NEWEST)
+}
+
+/// The bytes of a guest's component, built against this version of the contract.
+///
+/// # Panics
+/// Where there is no such guest or version, or its source is wrong.
+pub(crate) fn component_for(name: &str, contract: &str) -> Vec<u8> {
+    let mut module = parse(name, &text_for(&text(name), contract));
     let mut resolve = Resolve::default();
-    let (mut package, _) = resolve.push_path(root().join("wit")).expect("the contract is valid");
+    let wit = if contract == NEWEST { "wit".to_owned() } else { format!("wit/{contract}") };
+    let (mut package, _) = resolve.push_path(root().join(wit)).expect("the contract is valid");
     let own = root().join("tests/guests").join(format!("{name}.wit"));
     if own.exists() {
         // Another contract stands alone where it has the contract's own name.
         let text = fs::read_to_string(&own).expect("the guest's contract is readable");
+        let text = text_for(&text, contract);
         if text.contains("package kv:placement@") {
             resolve = Resolve::default();
         }
@@ -59,12 +71,30 @@ pub(crate) fn names() -> Vec<String> {
 /// # Panics
 /// Where there is no such guest, or its source is wrong.
 pub(crate) fn core_module(name: &str) -> Vec<u8> {
+    parse(name, &text(name))
+}
+
+/// What `text` says of the newest contract, said of `contract`.
+fn text_for(text: &str, contract: &str) -> String {
+    ["kv:placement/strategy@", "package kv:placement@"]
+        .iter()
+        .fold(text.to_owned(), |text, name| {
+            text.replace(&format!("{name}{NEWEST}"), &format!("{name}{contract}"))
+        })
+}
+
+fn parse(name: &str, text: &str) -> Vec<u8> {
+    wat::parse_str(text).unwrap_or_else(|error| panic!("guest {name}: {error}"))
+}
+
+/// The text of a guest's core module.
+fn text(name: &str) -> String {
     let read = |name: &str| {
         let path = root().join("tests/guests").join(format!("{name}.wat"));
         fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     };
     let guest = read(name);
-    let whole = if guest.starts_with("(module") {
+    if guest.starts_with("(module") {
         guest
     } else {
         let has = |export: &str| guest.contains(export);
@@ -75,8 +105,7 @@ pub(crate) fn core_module(name: &str) -> Vec<u8> {
             guest.lines().partition(|line| line.starts_with("(import"));
         let parts = [&imports.join("\n"), &read("common"), describe, allocator, &rest.join("\n")];
         format!("(module\n{}\n)", parts.map(str::to_owned).join("\n"))
-    };
-    wat::parse_str(&whole).unwrap_or_else(|error| panic!("guest {name}: {error}"))
+    }
 }
 
 fn root() -> PathBuf {

@@ -1,4 +1,4 @@
-(func (export "kv:placement/strategy@0.1.0#assign") (type $assign)
+(func (export "kv:placement/strategy@0.2.0#assign") (type $assign)
   (call $ok
     (call $everything-to
       (call $ranked (local.get 0) (local.get 1) (i32.const 0))

@@ -1,4 +1,4 @@
-(func (export "kv:placement/strategy@0.1.0#assign") (type $assign)
+(func (export "kv:placement/strategy@0.2.0#assign") (type $assign)
   (local $count i32)
   (local.set $count (i32.add (local.get 2) (i32.const 1)))
   (call $ok (call $everything-to (i32.const 0) (local.get $count)) (local.get $count)))

@@ -1,5 +1,5 @@
 (start $crash)
 (func $crash
   unreachable)
-(func (export "kv:placement/strategy@0.1.0#assign") (type $assign)
+(func (export "kv:placement/strategy@0.2.0#assign") (type $assign)
   unreachable)

@@ -1,5 +1,5 @@
 (global $calls (mut i32) (i32.const 0))
-(func (export "kv:placement/strategy@0.1.0#assign") (type $assign)
+(func (export "kv:placement/strategy@0.2.0#assign") (type $assign)
   (if (global.get $calls) (then (unreachable)))
   (global.set $calls (i32.const 1))
   (call $ok (call $in-turn (local.get 0) (local.get 1) (local.get 2)) (local.get 2)))

@@ -1,2 +1,2 @@
-(func (export "kv:placement/strategy@0.1.0#assign") (type $assign)
+(func (export "kv:placement/strategy@0.2.0#assign") (type $assign)
   unreachable)

@@ -1,4 +1,4 @@
-(func (export "kv:placement/strategy@0.1.0#assign") (type $assign)
+(func (export "kv:placement/strategy@0.2.0#assign") (type $assign)
   (local $list i32)
   (local.set $list (call $in-turn (local.get 0) (local.get 1) (local.get 2)))
   (if (i32.ge_u (local.get 1) (i32.const 10))

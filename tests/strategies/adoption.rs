@@ -1,12 +1,17 @@
 //! No cluster adopts a strategy that lacks something, unless its operator accepts that by name.
 
+use std::path::Path;
+
+use kv_protocol::digest::Digest;
+
 use super::write_guest;
 use crate::harness::catalog::{layout, stored};
 use crate::harness::{Backend, Cluster, on_both_backends};
 
 on_both_backends!(
     a_new_cluster_adopts_only_what_passes,
-    an_existing_cluster_adopts_only_what_passes
+    an_existing_cluster_adopts_only_what_passes,
+    a_strategy_of_an_earlier_contract_goes_on
 );
 
 /// What the guest `in-turn` lacks.
@@ -51,5 +56,28 @@ fn an_existing_cluster_adopts_only_what_passes(backend: Backend) {
     assert_eq!(got.stdout, b"value");
     // What is adopted once needs no admission for what comes later.
     cluster.kvclient(&["remove-node", "node-1"]).output().success();
+    assert_eq!(cluster.kvclient(&["get", "key"]).output().success().stdout, b"value");
+}
+
+fn a_strategy_of_an_earlier_contract_goes_on(backend: Backend) {
+    let cluster = Cluster::without_layout(backend, 2);
+    let old = Path::new(env!("CARGO_MANIFEST_DIR")).join("contracts/0.1.0/hrw.wasm");
+    let digest = Digest::of(&std::fs::read(&old).expect("it is there")).to_string();
+    let old = old.to_str().expect("its path is text");
+    let pinned = |cluster: &Cluster| {
+        cluster.kvclient(&["status", "--output", "json"]).output().success().json()["layout"]["strategy_sha256"].clone()
+    };
+    let shown = cluster.kvclient(&["strategy", "inspect", old]).output().success();
+    assert!(shown.stdout_text().contains("contract  0.1.0"), "{shown}");
+    cluster.kvclient(&["--strategy", old, "put", "key", "value"]).output().success();
+    assert_eq!(pinned(&cluster), digest);
+    // It places a node that comes, as it did.
+    cluster.kvclient(&["add-node"]).output().success();
+    assert_eq!(cluster.kvclient(&["get", "key"]).output().success().stdout, b"value");
+    // It is left for a strategy of the newest contract, and adopted again.
+    cluster.kvclient(&["migrate", "--to", "hrw"]).output().success();
+    assert_ne!(pinned(&cluster), digest);
+    cluster.kvclient(&["migrate", "--to", old]).output().success();
+    assert_eq!(pinned(&cluster), digest);
     assert_eq!(cluster.kvclient(&["get", "key"]).output().success().stdout, b"value");
 }

@@ -18,15 +18,18 @@ fn a_strategy_is_shown_for_what_it_is() {
     let cluster = Cluster::empty(Backend::Embedded);
     let inspect = ["strategy", "inspect", "hrw"];
     let text = cluster.kvclient_anywhere(&inspect).args(NOWHERE).output().success().no_stderr();
-    for word in ["hrw", "rendezvous", "imports   none", "kv:placement/strategy@0.1.0", "fuel"] {
+    for word in ["hrw", "rendezvous", "imports   none", "kv:placement/strategy@0.2.0", "fuel"] {
         assert!(text.stdout_text().contains(word), "{word}: {text}");
     }
     let json = ["--output", "json"];
     let shown = cluster.kvclient_anywhere(&inspect).args(json).output().success().json();
-    assert_eq!((&shown["contract"], &shown["imports"]), (&json!("0.1.0"), &json!([])));
+    assert_eq!((&shown["contract"], &shown["imports"]), (&json!("0.2.0"), &json!([])));
+    assert_eq!(shown["settings"], json!(""));
     assert_eq!(shown["sha256"].as_str().map(str::len), Some(64));
     let reference = &shown["reference"];
     assert!(reference["fuel"].as_u64() < reference["fuel_max"].as_u64(), "{shown}");
+    let ring = cluster.kvclient(&["strategy", "inspect", "consistent-hash"]).output().success();
+    assert!(ring.stdout_text().contains("settings  points=N: "), "{ring}");
     // What is refused is still shown as far as it goes.
     let clock = write_guest(&cluster, "imports");
     let output = cluster.kvclient(&["strategy", "inspect", &clock]).output().code(4);

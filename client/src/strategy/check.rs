@@ -1,14 +1,12 @@
 //! Pure checks of what a strategy said. Its answers are a stranger's: nothing is taken on trust.
 
+use super::contract::{Description, Version};
 use super::error::StrategyFault;
 use super::limits::{
-    GUEST_TEXT_CHARS_MAX, INFO_NAME_BYTES_MAX, INFO_SUMMARY_BYTES_MAX, INFO_VERSION_BYTES_MAX,
+    GUEST_TEXT_CHARS_MAX, INFO_NAME_BYTES_MAX, INFO_SETTINGS_BYTES_MAX, INFO_SUMMARY_BYTES_MAX,
+    INFO_VERSION_BYTES_MAX,
 };
 use super::question::{Order, Question};
-
-/// The interface that a strategy exports, without and with the version that this client speaks.
-const INTERFACE: &str = "kv:placement/strategy@";
-const CONTRACT: &str = "kv:placement/strategy@0.1.0";
 
 /// What a strategy says of itself, safe to show.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +18,9 @@ pub struct StrategyInfo {
     pub version: String,
     /// One sentence on how it places.
     pub summary: String,
+    /// What its configuration text may say, empty where it has no settings. `None` where the version
+    /// of the contract that it was built for has no words for that.
+    pub settings: Option<String>,
 }
 
 /// Checks an answer that was given for the nodes in `order`, and turns its indexes into indexes of
@@ -70,11 +71,7 @@ pub(super) fn first_difference(
 ///
 /// # Errors
 /// Refuses an empty name, and texts longer than their limits.
-pub(super) fn info(
-    name: &str,
-    version: &str,
-    summary: &str,
-) -> Result<StrategyInfo, StrategyFault> {
+pub(super) fn info(said: &Description) -> Result<StrategyInfo, StrategyFault> {
     let text = |field: &str, text: &str, max: usize| {
         if text.len() > max {
             let got = text.len();
@@ -83,30 +80,37 @@ pub(super) fn info(
         }
         Ok(printable(text))
     };
-    if name.trim().is_empty() {
+    if said.name.trim().is_empty() {
         return Err(StrategyFault::Malformed { reason: "its name is empty".to_owned() });
     }
     Ok(StrategyInfo {
-        name: text("name", name, INFO_NAME_BYTES_MAX)?,
-        version: text("version", version, INFO_VERSION_BYTES_MAX)?,
-        summary: text("summary", summary, INFO_SUMMARY_BYTES_MAX)?,
+        name: text("name", &said.name, INFO_NAME_BYTES_MAX)?,
+        version: text("version", &said.version, INFO_VERSION_BYTES_MAX)?,
+        summary: text("summary", &said.summary, INFO_SUMMARY_BYTES_MAX)?,
+        settings: said
+            .settings
+            .as_deref()
+            .map(|settings| text("text on its settings", settings, INFO_SETTINGS_BYTES_MAX))
+            .transpose()?,
     })
 }
 
-/// What is wrong with a component whose exports are not the contract's. `detail` is the engine's
-/// view, for where the names alone do not tell.
-pub(super) fn wrong_exports(exports: &[&str], detail: String) -> StrategyFault {
-    if exports.contains(&CONTRACT) {
-        return StrategyFault::WrongInterface { expected: CONTRACT, detail };
-    }
-    if let Some(found) = exports.iter().find(|name| name.starts_with(INTERFACE)) {
-        return StrategyFault::WrongVersion { expected: CONTRACT, found: printable(found) };
+/// What is wrong with a component that exports no version of the contract that this client speaks.
+pub(super) fn wrong_exports(exports: &[&str]) -> StrategyFault {
+    let expected = Version::ALL.map(Version::interface).join(" or ");
+    if let Some(found) = exports.iter().find(|name| Version::is_of_some(name)) {
+        return StrategyFault::WrongVersion { expected, found: printable(found) };
     }
     let found = match exports {
         [] => "nothing".to_owned(),
         names => printable(&names.join(", ")),
     };
-    StrategyFault::WrongWorld { expected: CONTRACT, found }
+    StrategyFault::WrongWorld { expected, found }
+}
+
+/// What is wrong with a component whose export has the contract's name, and other functions or types.
+pub(super) fn wrong_interface(version: Version, detail: String) -> StrategyFault {
+    StrategyFault::WrongInterface { expected: version.interface(), detail }
 }
 
 /// A strategy's own words, safe to show on a terminal: one line, no control or direction characters,
@@ -205,27 +209,35 @@ mod tests {
         let long = printable(&"x".repeat(GUEST_TEXT_CHARS_MAX + 1));
         assert_eq!(long.len(), GUEST_TEXT_CHARS_MAX + 3);
         assert_eq!(printable(&"x".repeat(GUEST_TEXT_CHARS_MAX)).len(), GUEST_TEXT_CHARS_MAX);
-        let name = "n".repeat(INFO_NAME_BYTES_MAX);
-        assert_eq!(info(&name, "1", "s").unwrap().name, name);
-        assert!(info(&format!("{name}n"), "1", "s").is_err());
-        assert!(info("n", &"1".repeat(INFO_VERSION_BYTES_MAX + 1), "s").is_err());
-        assert!(info("n", "1", &"s".repeat(INFO_SUMMARY_BYTES_MAX + 1)).is_err());
-        assert!(info(" ", "1", "s").is_err());
     }
 
     #[test]
-    fn the_contract_is_the_one_in_the_wit_folder() {
-        let wit = include_str!("../../../wit/placement.wit");
-        let version = CONTRACT.strip_prefix(INTERFACE).unwrap();
-        assert!(wit.contains(&format!("package kv:placement@{version};")));
+    fn what_a_strategy_says_of_itself_is_bounded() {
+        let said = |name: usize, version: usize, summary: usize, settings: Option<usize>| {
+            let text = |bytes: usize| "x".repeat(bytes);
+            info(&Description {
+                name: text(name),
+                version: text(version),
+                summary: text(summary),
+                settings: settings.map(text),
+            })
+        };
+        let (name, version) = (INFO_NAME_BYTES_MAX, INFO_VERSION_BYTES_MAX);
+        let (summary, settings) = (INFO_SUMMARY_BYTES_MAX, INFO_SETTINGS_BYTES_MAX);
+        assert_eq!(said(name, version, summary, Some(settings)).unwrap().name.len(), name);
+        assert_eq!(said(1, 0, 0, None).unwrap().settings, None);
+        assert!(said(name + 1, 0, 0, None).is_err());
+        assert!(said(1, version + 1, 0, None).is_err());
+        assert!(said(1, 0, summary + 1, None).is_err());
+        assert!(said(1, 0, 0, Some(settings + 1)).is_err());
+        assert!(said(0, 0, 0, None).is_err());
     }
 
     #[test]
     fn wrong_exports_are_told_apart() {
-        let code = |exports: &[&str]| wrong_exports(exports, String::new()).code();
+        let code = |exports: &[&str]| wrong_exports(exports).code();
         assert_eq!(code(&[]), "strategy-wrong-world");
         assert_eq!(code(&["run", "kv:placement"]), "strategy-wrong-world");
-        assert_eq!(code(&["run", "kv:placement/strategy@0.3.0"]), "strategy-wrong-version");
-        assert_eq!(code(&[CONTRACT]), "strategy-wrong-interface");
+        assert_eq!(code(&["run", "kv:placement/strategy@0.0.9"]), "strategy-wrong-version");
     }
 }

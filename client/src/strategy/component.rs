@@ -147,6 +147,12 @@ impl Strategy {
         &self.info
     }
 
+    /// The version of the contract that it was built for, such as `0.2.0`.
+    #[must_use]
+    pub fn contract(&self) -> &'static str {
+        self.program.contract().number()
+    }
+
     /// The strategy as it was named: a built-in name, a path, or where it came from.
     #[must_use]
     pub fn label(&self) -> &str {

@@ -95,18 +95,18 @@ pub enum StrategyFault {
         "it does not export {expected}, it exports {found}; build it against wit/placement.wit"
     )]
     WrongWorld {
-        /// The interface that this client speaks.
-        expected: &'static str,
+        /// The interface, in the versions that this client speaks.
+        expected: String,
         /// What the component exports, for people.
         found: String,
     },
     /// A component that exports the contract's interface, but with other functions or types.
     #[error(
-        "its {expected} is not this client's: {detail}; build it against this version's \
-         wit/placement.wit"
+        "its {expected} is not the one that was released: {detail}; build it against the contract in \
+         this client's wit/"
     )]
     WrongInterface {
-        /// The interface that this client speaks.
+        /// The interface.
         expected: &'static str,
         /// What differs.
         detail: String,
@@ -117,8 +117,8 @@ pub enum StrategyFault {
          version's wit/placement.wit"
     )]
     WrongVersion {
-        /// The interface that this client speaks.
-        expected: &'static str,
+        /// The interface, in the versions that this client speaks.
+        expected: String,
         /// The interface that the component exports.
         found: String,
     },

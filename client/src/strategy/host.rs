@@ -1,4 +1,5 @@
-//! WebAssembly, narrowed to what a strategy needs. This is the only file that names the engine.
+//! WebAssembly, narrowed to what a strategy needs. Only this file, `limiter` and `contract` name
+//! the engine.
 //!
 //! A guest is taken for hostile. It gets no imports, a fresh instance for every question, and fuel,
 //! memory, stack and time that are limited here. An instance is never used again after an error.
@@ -7,27 +8,19 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
 use wasmtime::component::{Component, Linker};
-use wasmtime::{Config, Engine, ResourceLimiter, Store, Trap, UpdateDeadline, WasmFeatures};
+use wasmtime::{Config, Engine, Store, Trap, UpdateDeadline, WasmFeatures};
 
-use self::bindings::exports::kv::placement::strategy as contract;
-use self::bindings::{Placement, PlacementPre};
 use super::check::{self, StrategyInfo};
 use super::component::{Cost, Interfaces};
+use super::contract::{Guest, Instance, Refusal, Said, Version};
 use super::error::StrategyFault;
+use super::limiter::{Limiter, Stop};
 use super::limits::{
-    ANSWER_BYTES_MAX, COMPILER_STACK_BYTES, FUEL_DESCRIBE, INSTANCES_MAX, MEMORY_BYTES_MAX,
-    STACK_BYTES_MAX, TABLE_ELEMENTS_MAX, TimeLimits,
+    ANSWER_BYTES_MAX, COMPILER_STACK_BYTES, FUEL_DESCRIBE, MEMORY_BYTES_MAX, STACK_BYTES_MAX,
+    TABLE_ELEMENTS_MAX, TimeLimits,
 };
-use super::question::{Order, Question, StrategyNode};
+use super::question::{Order, Question};
 use super::watchdog::{self, Failure};
-
-mod bindings {
-    wasmtime::component::bindgen!({
-        path: "../wit",
-        world: "placement",
-        ownership: Borrowing { duplicate_if_necessary: false },
-    });
-}
 
 /// The engine that compiles and runs strategies.
 pub(super) struct Host {
@@ -38,7 +31,7 @@ pub(super) struct Host {
 /// A compiled component that imports nothing and exports the contract.
 #[derive(Clone)]
 pub(super) struct Program {
-    guest: PlacementPre<Limiter>,
+    guest: Guest,
     call_time_max: Duration,
 }
 
@@ -49,7 +42,7 @@ pub(super) struct Answer {
 }
 
 /// What a strategy answered, as it is, and what that took.
-type RawAnswer = (Result<Vec<u32>, contract::Error>, Cost);
+type RawAnswer = (Said, Cost);
 
 impl Host {
     pub(super) fn new(times: TimeLimits) -> Result<Self, StrategyFault> {
@@ -114,25 +107,25 @@ impl Host {
         if !imports.is_empty() {
             return Err(StrategyFault::Imports { names: check::printable(&imports.join(", ")) });
         }
-        let guest =
-            Linker::new(&self.engine).instantiate_pre(component).and_then(PlacementPre::new);
-        match guest {
-            Ok(guest) => Ok(Program { guest, call_time_max: self.times.call }),
-            Err(error) => {
-                let exports: Vec<&str> = kind.exports(&self.engine).map(|(name, _)| name).collect();
-                Err(check::wrong_exports(&exports, words(&error)))
-            }
-        }
+        let exports: Vec<&str> = kind.exports(&self.engine).map(|(name, _)| name).collect();
+        let version = Version::of(&exports).ok_or_else(|| check::wrong_exports(&exports))?;
+        let guest = Linker::new(&self.engine)
+            .instantiate_pre(component)
+            .and_then(|component| Guest::new(version, component))
+            .map_err(|error| check::wrong_interface(version, words(&error)))?;
+        Ok(Program { guest, call_time_max: self.times.call })
     }
 }
 
 impl Program {
+    /// The version of the contract that it was built for.
+    pub(super) fn contract(&self) -> Version {
+        self.guest.version()
+    }
+
     /// Asks the strategy what it is.
     pub(super) fn describe(&self) -> Result<StrategyInfo, StrategyFault> {
-        let info = self.run(FUEL_DESCRIBE, |guest, store| {
-            guest.kv_placement_strategy().call_describe(store)
-        })?;
-        check::info(&info.name, &info.version, &info.summary)
+        check::info(&self.run(FUEL_DESCRIBE, |guest, store| guest.describe(store))?)
     }
 
     /// Asks a fresh instance, with the nodes in this order.
@@ -162,7 +155,7 @@ impl Program {
     fn run_in_time<T>(
         &self,
         budget: u64,
-        work: impl FnOnce(&Placement, &mut Store<Limiter>) -> wasmtime::Result<T>,
+        work: impl FnOnce(&Instance, &mut Store<Limiter>) -> wasmtime::Result<T>,
     ) -> Result<T, StrategyFault> {
         let engine = self.guest.engine().clone();
         let stop = move || engine.increment_epoch();
@@ -174,7 +167,7 @@ impl Program {
     fn run<T>(
         &self,
         budget: u64,
-        work: impl FnOnce(&Placement, &mut Store<Limiter>) -> wasmtime::Result<T>,
+        work: impl FnOnce(&Instance, &mut Store<Limiter>) -> wasmtime::Result<T>,
     ) -> Result<T, StrategyFault> {
         let time_max = self.call_time_max;
         let deadline = Instant::now() + time_max;
@@ -240,96 +233,16 @@ fn config() -> Config {
     config
 }
 
-/// Why the host itself stopped a guest.
-#[derive(Debug, thiserror::Error)]
-enum Stop {
-    #[error("its time is over")]
-    Time,
-    #[error("it wanted {wanted} bytes of memory")]
-    Memory { wanted: usize },
-    #[error("it wanted a table of {wanted} elements")]
-    Table { wanted: usize },
-}
-
-/// Counts the memory of all of an instance's parts together.
-#[derive(Default)]
-struct Limiter {
-    memory_bytes: usize,
-}
-
-impl ResourceLimiter for Limiter {
-    fn memory_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        let wanted = self.memory_bytes.saturating_add(desired.saturating_sub(current));
-        if wanted > MEMORY_BYTES_MAX {
-            return Err(Stop::Memory { wanted }.into());
-        }
-        if maximum.is_some_and(|maximum| desired > maximum) {
-            return Ok(false);
-        }
-        self.memory_bytes = wanted;
-        Ok(true)
-    }
-
-    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
-        // A guest that was told could answer differently on a machine that is short of memory.
-        Err(error)
-    }
-
-    fn table_growing(
-        &mut self,
-        _current: usize,
-        desired: usize,
-        maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        if desired > TABLE_ELEMENTS_MAX {
-            return Err(Stop::Table { wanted: desired }.into());
-        }
-        Ok(maximum.is_none_or(|maximum| desired <= maximum))
-    }
-
-    fn table_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
-        Err(error)
-    }
-
-    fn instances(&self) -> usize {
-        INSTANCES_MAX
-    }
-
-    fn tables(&self) -> usize {
-        INSTANCES_MAX
-    }
-
-    fn memories(&self) -> usize {
-        INSTANCES_MAX
-    }
-}
-
 fn call(
-    guest: &Placement,
+    guest: &Instance,
     store: &mut Store<Limiter>,
     question: &Question<'_>,
     order: &Order,
 ) -> wasmtime::Result<RawAnswer> {
-    let nodes: Vec<_> = order
-        .iter()
-        .map(|&index| &question.nodes[index])
-        .map(|StrategyNode { id, weight, zone }| contract::Node { id, weight: *weight, zone })
-        .collect();
     let budget = question.fuel();
     store.set_fuel(budget)?;
     let began = Instant::now();
-    let said = guest.kv_placement_strategy().call_assign(
-        &mut *store,
-        &nodes,
-        question.partitions,
-        question.replicas,
-        question.config,
-    )?;
+    let said = guest.assign(&mut *store, question, order)?;
     let cost = Cost {
         fuel: budget - store.get_fuel()?,
         fuel_max: budget,
@@ -344,7 +257,7 @@ fn checked(
     question: &Question<'_>,
     order: &Order,
 ) -> Result<Answer, StrategyFault> {
-    let said = said.map_err(|error| guest_fault(&error, question))?;
+    let said = said.map_err(|refusal| guest_fault(&refusal, question))?;
     Ok(Answer { owners: check::owners(question, order, &said)?, cost })
 }
 
@@ -382,33 +295,12 @@ fn call_fault(
     }
 }
 
-fn guest_fault(error: &contract::Error, question: &Question<'_>) -> StrategyFault {
-    match error {
-        contract::Error::TooFewNodes(needed) => {
+fn guest_fault(refusal: &Refusal, question: &Question<'_>) -> StrategyFault {
+    match refusal {
+        Refusal::TooFewNodes(needed) => {
             StrategyFault::TooFewNodes { needed: *needed, nodes: question.nodes.len() }
         }
-        contract::Error::InvalidConfig(why) => StrategyFault::InvalidConfig(check::printable(why)),
-        contract::Error::Unsupported(why) => StrategyFault::Unsupported(check::printable(why)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn memories_are_counted_together() {
-        let mut limiter = Limiter::default();
-        assert!(limiter.memory_growing(0, MEMORY_BYTES_MAX / 2, None).unwrap());
-        assert!(limiter.memory_growing(0, MEMORY_BYTES_MAX / 2, None).unwrap());
-        assert!(limiter.memory_growing(0, 1, None).is_err());
-    }
-
-    #[test]
-    fn tables_are_limited() {
-        let mut limiter = Limiter::default();
-        assert!(limiter.table_growing(0, TABLE_ELEMENTS_MAX, None).unwrap());
-        assert!(!limiter.table_growing(0, 2, Some(1)).unwrap());
-        assert!(limiter.table_growing(0, TABLE_ELEMENTS_MAX + 1, None).is_err());
+        Refusal::InvalidConfig(why) => StrategyFault::InvalidConfig(check::printable(why)),
+        Refusal::Unsupported(why) => StrategyFault::Unsupported(check::printable(why)),
     }
 }

@@ -77,6 +77,9 @@ pub const INFO_VERSION_BYTES_MAX: usize = 32;
 /// The longest summary that a strategy may give of itself, in bytes.
 pub const INFO_SUMMARY_BYTES_MAX: usize = 500;
 
+/// The longest that a strategy may say about its settings, in bytes.
+pub const INFO_SETTINGS_BYTES_MAX: usize = 500;
+
 /// The characters of a strategy's own error message that are shown.
 pub const GUEST_TEXT_CHARS_MAX: usize = 500;
 

@@ -10,7 +10,9 @@
 //! |---|---|
 //! | `component` | a strategy's life: loaded, asked, verified |
 //! | `source` | where the bytes come from, and what kind of bytes they are |
-//! | `host` | the WebAssembly engine, the only file that names it |
+//! | `host` | the WebAssembly engine |
+//! | `contract` | the versions of the contract, each with its bindings |
+//! | `limiter` | what counts an instance's memory and tables |
 //! | `question` | what a strategy is asked, and in which orders of the nodes |
 //! | `check` | what it may answer |
 //! | `cache`, `private_directory` | compiled components on disk |
@@ -35,8 +37,10 @@
 mod cache;
 mod check;
 mod component;
+mod contract;
 mod error;
 mod host;
+mod limiter;
 pub mod limits;
 mod private_directory;
 mod question;

@@ -88,7 +88,7 @@ pub mod rounds;
 pub mod settings;
 mod swaps;
 
-kv_strategy::export!(assign);
+kv_strategy::export!(assign, settings::HELP);
 
 /// The seed of the nodes' hashes, a part of the strategy: another seed is another table.
 const SEED: u64 = 0;

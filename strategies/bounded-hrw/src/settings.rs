@@ -15,6 +15,10 @@ pub const BOUND_MIN: u32 = 1010;
 /// hashing does the same.
 pub const BOUND_MAX: u32 = 2000;
 
+/// What the configuration text may say.
+pub const HELP: &str =
+    "bound=N: the most that a node owns, over its fair share by weight, 1.01 to 2 (default 1.05)";
+
 /// The strategy's settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -56,6 +60,13 @@ fn thousandths(text: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_help_has_the_limits() {
+        let decimal = |thousandths: u32| f64::from(thousandths) / 1e3;
+        let [min, max, default] = [BOUND_MIN, BOUND_MAX, BOUND_DEFAULT].map(decimal);
+        assert!(HELP.contains(&format!("{min} to {max} (default {default})")));
+    }
 
     #[test]
     fn a_bound_is_read_within_its_limits() {

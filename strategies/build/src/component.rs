@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use wit_component::{ComponentEncoder, DecodedWasm};
 
 /// The one export of a strategy: the interface and its version, as in `wit/placement.wit`.
-const EXPORT: &str = "kv:placement/strategy@0.1.0";
+const EXPORT: &str = "kv:placement/strategy@0.2.0";
 
 /// Makes a component of a core module that was compiled against the contract, and checks it.
 pub(crate) fn encode(module: &[u8]) -> Result<Vec<u8>> {
@@ -48,7 +48,7 @@ mod tests {
         check(&wat::parse_str(format!("(component {items})")).unwrap())
     }
 
-    const INTERFACE: &str = r#"(instance $i) (export "kv:placement/strategy@0.1.0" (instance $i))"#;
+    const INTERFACE: &str = r#"(instance $i) (export "kv:placement/strategy@0.2.0" (instance $i))"#;
 
     #[test]
     fn only_the_contracts_export_is_allowed() {

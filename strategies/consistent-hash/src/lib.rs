@@ -31,7 +31,7 @@ use crate::settings::Settings;
 pub mod ring;
 pub mod settings;
 
-kv_strategy::export!(assign);
+kv_strategy::export!(assign, settings::HELP);
 
 /// The owners of every partition; see [`kv_strategy::Assign`].
 ///

@@ -12,6 +12,10 @@ pub const POINTS_DEFAULT: u32 = 512;
 /// most 65,536 partitions.
 pub const POINTS_MAX: u32 = 65_536;
 
+/// What the configuration text may say.
+pub const HELP: &str =
+    "points=N: the points of a node of weight 1 on the ring, 1 to 65536 (default 512)";
+
 /// The strategy's settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -41,6 +45,11 @@ impl FromStr for Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_help_has_the_limits() {
+        assert!(HELP.contains(&format!("1 to {POINTS_MAX} (default {POINTS_DEFAULT})")));
+    }
 
     #[test]
     fn points_are_read_within_their_limits() {

@@ -28,7 +28,7 @@ pub struct Node {
     pub zone: String,
 }
 
-/// What a strategy says of itself. [`export!`](crate::export) takes it from `Cargo.toml`.
+/// What a strategy says of itself. [`export!`](crate::export) takes most of it from `Cargo.toml`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Info {
     /// The package's name, in kebab-case.
@@ -37,6 +37,8 @@ pub struct Info {
     pub version: &'static str,
     /// The package's description: one sentence on how the strategy places.
     pub summary: &'static str,
+    /// What the configuration text may say, empty where there are no settings.
+    pub settings: &'static str,
 }
 
 /// Why a strategy cannot answer.

@@ -48,6 +48,7 @@ impl From<contract::Info> for strategy::Info {
             name: info.name.to_owned(),
             version: info.version.to_owned(),
             summary: info.summary.to_owned(),
+            settings: info.settings.to_owned(),
         }
     }
 }

@@ -62,16 +62,22 @@ pub use contract::{Assign, Error, Info, Node, check};
 
 /// Makes the crate's `assign` function the strategy that its component exports.
 ///
+/// A strategy with settings says what its configuration text may be, in a line, as the second argument.
+///
 /// It defines `INFO` from the crate's name, version and description, and on `wasm32` the exports of
 /// the contract's world. Call it once, in the crate's root.
 #[macro_export]
 macro_rules! export {
     ($assign:path) => {
+        $crate::export!($assign, "");
+    };
+    ($assign:path, $settings:expr) => {
         /// What this strategy says of itself.
         pub const INFO: $crate::Info = $crate::Info {
             name: env!("CARGO_PKG_NAME"),
             version: env!("CARGO_PKG_VERSION"),
             summary: env!("CARGO_PKG_DESCRIPTION"),
+            settings: $settings,
         };
 
         // A strategy whose signature differs is told so here, natively, and not in generated code.

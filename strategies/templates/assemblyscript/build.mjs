@@ -7,7 +7,7 @@ import { main as compile } from "assemblyscript/asc";
 import binaryen from "assemblyscript/binaryen";
 
 const COMPONENT = "my-strategy.wasm";
-const INTERFACE = "kv:placement/strategy@0.1.0";
+const INTERFACE = "kv:placement/strategy@0.2.0";
 
 // The component model's names of the functions that src/exports.ts exports. An AssemblyScript name
 // cannot have such characters.

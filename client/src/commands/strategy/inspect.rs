@@ -57,15 +57,16 @@ fn interfaces_text(interfaces: &Interfaces) -> String {
 fn text(strategy: &Strategy, interfaces: &Interfaces, cost: Cost) -> String {
     let info = strategy.info();
     format!(
-        "name      {} {}\nsummary   {}\nsha256    {}\nsize      {} bytes\ncontract  {}\n{}\
+        "name      {} {}\nsummary   {}\nsettings  {}\nsha256    {}\nsize      {} bytes\ncontract  {}\n{}\
          answer    {:.1} M fuel ({:.0} % of the limit), {:.1} MiB, {:.1} ms for {REFERENCE_NODES} nodes and \
          {PARTITIONS_DEFAULT} partitions\n",
         info.name,
         info.version,
         info.summary,
+        settings(info.settings.as_deref()),
         strategy.digest(),
         strategy.bytes().len(),
-        contract(interfaces).unwrap_or("?"),
+        strategy.contract(),
         interfaces_text(interfaces),
         cost.fuel as f64 / 1e6,
         100.0 * cost.fuel as f64 / cost.fuel_max as f64,
@@ -74,9 +75,12 @@ fn text(strategy: &Strategy, interfaces: &Interfaces, cost: Cost) -> String {
     )
 }
 
-/// The version of the contract that the strategy was built for.
-fn contract(interfaces: &Interfaces) -> Option<&str> {
-    interfaces.exports.iter().find_map(|name| name.strip_prefix("kv:placement/strategy@"))
+fn settings(said: Option<&str>) -> &str {
+    match said {
+        None => "not told by strategies of this contract",
+        Some("") => "none",
+        Some(settings) => settings,
+    }
 }
 
 fn in_json(strategy: &Strategy, interfaces: &Interfaces, cost: Cost) -> serde_json::Value {
@@ -85,9 +89,10 @@ fn in_json(strategy: &Strategy, interfaces: &Interfaces, cost: Cost) -> serde_js
         "name": info.name,
         "version": info.version,
         "summary": info.summary,
+        "settings": info.settings,
         "sha256": strategy.digest(),
         "bytes": strategy.bytes().len(),
-        "contract": contract(interfaces),
+        "contract": strategy.contract(),
         "exports": interfaces.exports,
         "imports": interfaces.imports,
         "reference": {

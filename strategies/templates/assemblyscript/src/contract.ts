@@ -15,9 +15,11 @@ export class Node {
     ) {}
 }
 
-/** What a strategy says of itself. */
+/** What a strategy says of itself; `settings` is what the configuration text may say, or empty. */
 export class Info {
-    constructor(public name: string, public version: string, public summary: string) {}
+    constructor(
+        public name: string, public version: string, public summary: string, public settings: string,
+    ) {}
 }
 
 /** Why a strategy cannot answer. */

@@ -22,10 +22,11 @@ export function realloc(old: usize, oldSize: usize, align: usize, size: usize): 
 
 export function describe(): usize {
     const info = strategy.describe();
-    const result = heap.alloc(24);
+    const result = heap.alloc(32);
     storeText(result, info.name);
     storeText(result + 8, info.version);
     storeText(result + 16, info.summary);
+    storeText(result + 24, info.settings);
     return result;
 }
 

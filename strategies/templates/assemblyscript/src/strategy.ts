@@ -24,6 +24,7 @@ export function describe(): Info {
         "my-strategy",
         "0.1.0",
         "Weighted rendezvous hashing: every node draws a score for every partition, the highest owns it",
+        "",
     );
 }
 

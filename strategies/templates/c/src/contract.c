@@ -47,7 +47,7 @@ void *cabi_realloc(void *old, size_t old_size, size_t align, size_t size)
     return take(align, size);
 }
 
-EXPORT("kv:placement/strategy@0.1.0#describe")
+EXPORT("kv:placement/strategy@0.2.0#describe")
 const struct info *export_describe(void)
 {
     static struct info info;
@@ -55,7 +55,7 @@ const struct info *export_describe(void)
     return &info;
 }
 
-EXPORT("kv:placement/strategy@0.1.0#assign")
+EXPORT("kv:placement/strategy@0.2.0#assign")
 const struct answer *export_assign(const struct node *nodes, size_t count, uint32_t partitions,
                                    uint32_t replicas, const char *config, size_t config_length)
 {
@@ -66,7 +66,7 @@ const struct answer *export_assign(const struct node *nodes, size_t count, uint3
 }
 
 /* The host calls this when it has read the answer. */
-EXPORT("cabi_post_kv:placement/strategy@0.1.0#assign")
+EXPORT("cabi_post_kv:placement/strategy@0.2.0#assign")
 void export_assign_done(const struct answer *answer)
 {
     (void)answer;

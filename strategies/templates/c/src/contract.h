@@ -36,6 +36,8 @@ struct info {
     struct text name;
     struct text version;
     struct text summary;
+    /* What the configuration text may say, empty where there are no settings. */
+    struct text settings;
 };
 
 /* A question: who owns each of the partitions? */

@@ -37,6 +37,7 @@ struct info describe(void)
         .version = TEXT("0.1.0"),
         .summary = TEXT("Weighted rendezvous hashing: every node draws a score for every partition, "
                         "the highest owns it"),
+        .settings = TEXT(""),
     };
 }
 

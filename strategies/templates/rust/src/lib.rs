@@ -28,6 +28,7 @@ impl Guest for Strategy {
             name: env!("CARGO_PKG_NAME").to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             summary: env!("CARGO_PKG_DESCRIPTION").to_owned(),
+            settings: String::new(),
         }
     }
 

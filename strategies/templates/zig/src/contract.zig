@@ -37,6 +37,8 @@ pub const Info = extern struct {
     name: Text,
     version: Text,
     summary: Text,
+    /// What the configuration text may say, empty where there are no settings.
+    settings: Text,
 };
 
 /// A question: who owns each of the partitions?

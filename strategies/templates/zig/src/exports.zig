@@ -21,11 +21,11 @@ const Result = extern struct {
 
 comptime {
     std.debug.assert(@sizeOf(contract.Node) == 20);
-    std.debug.assert(@sizeOf(contract.Info) == 24);
+    std.debug.assert(@sizeOf(contract.Info) == 32);
     std.debug.assert(@sizeOf(Result) == 16);
-    @export(&describe, .{ .name = "kv:placement/strategy@0.1.0#describe" });
-    @export(&assign, .{ .name = "kv:placement/strategy@0.1.0#assign" });
-    @export(&assignDone, .{ .name = "cabi_post_kv:placement/strategy@0.1.0#assign" });
+    @export(&describe, .{ .name = "kv:placement/strategy@0.2.0#describe" });
+    @export(&assign, .{ .name = "kv:placement/strategy@0.2.0#assign" });
+    @export(&assignDone, .{ .name = "cabi_post_kv:placement/strategy@0.2.0#assign" });
     @export(&realloc, .{ .name = "cabi_realloc" });
 }
 

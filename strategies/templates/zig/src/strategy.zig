@@ -31,6 +31,7 @@ pub fn describe() contract.Info {
         .name = .of("my-strategy"),
         .version = .of("0.1.0"),
         .summary = .of(summary),
+        .settings = .of(""),
     };
 }
 
