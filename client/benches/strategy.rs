@@ -84,7 +84,7 @@ fn fuel(name: &str, cache: &Cache) {
     let strategy = load(&source, cache);
     let start = Instant::now();
     let used = strategy.assign_counted(&nodes(MOST.1), MOST.0, 1, "").expect("it answers").1.fuel;
-    let budget = limits::fuel_for(MOST.1, MOST.0);
+    let budget = limits::fuel_for(MOST.1, MOST.0, 1);
     let pairs = u64::from(MOST.0) * MOST.1 as u64;
     println!(
         "{name}: {used} of {budget} ({:.1} %), {:.1} for each pair, in {:.2?}",

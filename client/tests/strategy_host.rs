@@ -427,7 +427,30 @@ fn the_largest_question_takes_half_of_the_fuel_at_most() {
         let nodes = most_nodes(weight);
         let used =
             strategy.assign_counted(&nodes, PARTITIONS_MAX, REPLICAS_MAX, "").unwrap().1.fuel;
-        let budget = limits::fuel_for(nodes.len(), PARTITIONS_MAX);
+        let budget = limits::fuel_for(nodes.len(), PARTITIONS_MAX, REPLICAS_MAX);
         assert!(used <= budget / 2, "{name}: {used} of {budget}");
+    }
+}
+
+#[test]
+fn many_replicas_on_few_nodes_are_within_the_fuel() {
+    for count in [8, 16, 32, 64_usize] {
+        let node = |n: usize| StrategyNode {
+            id: format!("node-{n}"),
+            weight: 1 << (n % 9),
+            zone: format!("zone-{}", n % 8),
+        };
+        let nodes: Vec<_> = (0..count).map(node).collect();
+        let budget = limits::fuel_for(count, PARTITIONS_MAX, REPLICAS_MAX);
+        for name in StrategySource::built_in_names() {
+            let strategy = host().load(&name.parse().unwrap()).unwrap();
+            let asked = strategy.assign_counted(&nodes, PARTITIONS_MAX, REPLICAS_MAX, "");
+            let used = match asked {
+                // A ring of so many points is refused by its author.
+                Err(error) if matches!(error.fault(), StrategyFault::Unsupported(_)) => continue,
+                answer => answer.unwrap().1.fuel,
+            };
+            assert!(used <= budget * 3 / 4, "{name}, {count} nodes: {used} of {budget}");
+        }
     }
 }

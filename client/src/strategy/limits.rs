@@ -42,6 +42,10 @@ pub const FUEL_BASE: u64 = 250_000_000;
 /// hashing, which looks at every pair, needs the figure that the benchmark prints.
 pub const FUEL_PER_PAIR: u64 = 500;
 
+/// The fuel that a question adds for every owner of a partition beyond the first, on which strategies
+/// spend more than on telling nodes apart where there are few of them.
+pub const FUEL_PER_FURTHER_OWNER: u64 = 8_000;
+
 /// The fuel for saying what it is, which takes thousands. It is gone within a second on any machine,
 /// so no clock is needed.
 pub const FUEL_DESCRIBE: u64 = 10_000_000;
@@ -101,9 +105,11 @@ const _: () = {
     assert!(COMPONENT_BYTES_MAX <= CACHE_FILE_BYTES_MAX / 8);
 };
 
-/// The fuel for one question: what `nodes` and `partitions` make it worth.
+/// The fuel for one question: what `nodes`, `partitions` and `replicas` make it worth.
 #[must_use]
-pub fn fuel_for(nodes: usize, partitions: u32) -> u64 {
-    let pairs = (nodes as u64).saturating_mul(u64::from(partitions));
-    FUEL_BASE.saturating_add(pairs.saturating_mul(FUEL_PER_PAIR))
+pub fn fuel_for(nodes: usize, partitions: u32, replicas: u32) -> u64 {
+    let of_nodes = (nodes as u64).saturating_mul(FUEL_PER_PAIR);
+    let further_owners = u64::from(replicas.saturating_sub(1));
+    let per_partition = of_nodes.saturating_add(further_owners * FUEL_PER_FURTHER_OWNER);
+    FUEL_BASE.saturating_add(u64::from(partitions).saturating_mul(per_partition))
 }

@@ -114,7 +114,7 @@ impl<'a> Question<'a> {
 
     /// The fuel that answering may take.
     pub(super) fn fuel(&self) -> u64 {
-        fuel_for(self.nodes.len(), self.partitions)
+        fuel_for(self.nodes.len(), self.partitions, self.replicas)
     }
 
     /// How many owners an answer names.

@@ -27,15 +27,22 @@ impl Table {
     /// as long as one is free, a node that it does not own has it still before it.
     pub fn claim(&mut self, replica: usize, mut walks: Vec<Walk>, turns: &mut Turns) {
         let mut free = self.entries.len() / self.replicas;
+        let mut walking: Vec<u32> = (0..).take(walks.len()).collect();
         while free > 0 {
+            // Where the heavy have been everywhere, most rounds bring no turn of the others.
+            if walking.len() < walks.len() {
+                turns.pass_until_one_of(&walking);
+            }
             for rank in turns.round() {
                 let is_wanted = |partition: &u32| self.is_wanted(*partition, replica, rank);
-                if let Some(partition) = walks[rank as usize].find(is_wanted) {
-                    self.entries[partition as usize * self.replicas + replica] = rank;
-                    free -= 1;
-                    if free == 0 {
-                        break;
-                    }
+                let Some(partition) = walks[rank as usize].find(is_wanted) else {
+                    walking.retain(|other| *other != rank);
+                    continue;
+                };
+                self.entries[partition as usize * self.replicas + replica] = rank;
+                free -= 1;
+                if free == 0 {
+                    break;
                 }
             }
         }

@@ -24,6 +24,23 @@ impl Turns {
         Self { accounts: weights.zip(seeds.iter().map(earned)).collect(), price }
     }
 
+    /// Lets the rounds pass before the next one in which the turn of one of `ranks` comes. However light
+    /// these are, it takes no longer than one round.
+    pub fn pass_until_one_of(&mut self, ranks: &[u32]) {
+        let rounds_before = |rank: &u32| {
+            let (weight, earned) = self.accounts[*rank as usize];
+            (self.price - earned).div_ceil(weight) - 1
+        };
+        let Some(rounds) = ranks.iter().map(rounds_before).min().filter(|rounds| *rounds > 0)
+        else {
+            return;
+        };
+        // A weight is at most the price, so nobody takes two turns in a round.
+        for (weight, earned) in &mut self.accounts {
+            *earned = (*earned + rounds * *weight) % self.price;
+        }
+    }
+
     /// Lets one more round pass. Gives the ranks of those whose turn comes in it.
     pub fn round(&mut self) -> impl Iterator<Item = u32> {
         let price = self.price;
@@ -69,6 +86,25 @@ mod tests {
             for (taken, weight) in taken(&weights, rounds).into_iter().zip(weights) {
                 let due = rounds * weight / 256;
                 assert!(taken == due || taken == due + 1, "{taken} turns for weight {weight}");
+            }
+        }
+    }
+
+    #[test]
+    fn rounds_that_are_passed_are_as_if_they_had_come() {
+        let weights = [1, 2, 3, 100, 255, 256];
+        let seeds: Vec<u64> = (0..6).map(|n| hash::nth(7, n)).collect();
+        for ranks in [&[0][..], &[1, 2], &[0, 3], &[5], &[]] {
+            let mut passed = Turns::new(weights.into_iter(), &seeds);
+            let mut counted = Turns::new(weights.into_iter(), &seeds);
+            for _ in 0..100 {
+                passed.pass_until_one_of(ranks);
+                let round: Vec<u32> = passed.round().collect();
+                let is_awaited =
+                    |it: &Vec<u32>| ranks.is_empty() || ranks.iter().any(|r| it.contains(r));
+                let mut rounds = std::iter::repeat_with(|| counted.round().collect::<Vec<u32>>());
+                assert_eq!(rounds.find(is_awaited), Some(round));
+                assert_eq!(passed.accounts, counted.accounts);
             }
         }
     }

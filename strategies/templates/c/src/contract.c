@@ -5,7 +5,7 @@
 #define EXPORT(name) __attribute__((export_name(name)))
 
 _Static_assert(sizeof(struct node) == 20, "the layout of the canonical ABI");
-_Static_assert(sizeof(struct info) == 24, "the layout of the canonical ABI");
+_Static_assert(sizeof(struct info) == 32, "the layout of the canonical ABI");
 _Static_assert(sizeof(struct answer) == 16, "the layout of the canonical ABI");
 
 /* Memory is taken from the end of the program's own data on, and never returned piece by piece. */
