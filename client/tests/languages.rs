@@ -14,8 +14,15 @@ use proptest::prelude::{Just, prop, prop_assert, prop_oneof};
 use proptest::strategy::Strategy as _;
 use proptest::test_runner::{Config, TestRunner};
 
-/// What a project that is made from a template is called here.
-const NAME: &str = "trial-run";
+/// What a project of this language is called here: something that its toolchain uses itself.
+fn name_in(language: &str) -> &'static str {
+    match language {
+        "rust" => "libm",
+        "assemblyscript" => "assemblyscript",
+        "zig" => "std",
+        _ => "main",
+    }
+}
 
 #[test]
 fn every_template_has_the_contract_and_two_commands() {
@@ -31,8 +38,8 @@ fn every_template_has_the_contract_and_two_commands() {
         let copy = fs::read(template.join("wit/placement.wit")).unwrap();
         assert!(copy == contract, "{language}: its wit/placement.wit is not the contract");
         let scratch = tempfile::tempdir().unwrap();
-        make(&language, scratch.path());
-        assert_eq!(commands(&scratch.path().join(NAME)).len(), 2, "{language}");
+        let project = make(&language, scratch.path());
+        assert_eq!(commands(&project).len(), 2, "{language}");
     }
 }
 
@@ -63,8 +70,7 @@ fn gives_the_tables_of_hrw(language: &str) {
         return;
     }
     let scratch = tempfile::tempdir().unwrap();
-    let project = scratch.path().join(NAME);
-    make(language, scratch.path());
+    let project = make(language, scratch.path());
     let [install, build] = commands(&project).try_into().expect("two commands");
     // Rust's first command would change the toolchain that runs this test. Where that does not compile
     // for WebAssembly, the second command takes Debian's.
@@ -74,13 +80,15 @@ fn gives_the_tables_of_hrw(language: &str) {
     run(&build, &project);
 
     let host = StrategyHost::new(Cache::disabled()).unwrap();
-    let path = project.join(format!("{NAME}.wasm"));
+    let name = name_in(language);
+    let path = project.join(format!("{name}.wasm"));
     let source: StrategySource = path.to_str().unwrap().parse().unwrap();
     let built = host.load(&source).unwrap_or_else(|error| panic!("{error}"));
     let hrw = host.load(&StrategySource::default()).unwrap();
-    assert_eq!(built.info().name, NAME);
+    assert_eq!(built.info().name, name);
     assert_eq!(built.info().version, "0.1.0");
     assert_eq!(built.info().summary, hrw.info().summary);
+    assert_eq!(built.info().settings, hrw.info().settings);
     answers_alike(&built, &hrw);
     refuses_alike(&built, &hrw);
     every_length_of_id_is_hashed_alike(&built, &hrw);
@@ -146,18 +154,20 @@ fn commands(project: &Path) -> Vec<String> {
     block.expect("a block of commands").lines().map(str::to_owned).collect()
 }
 
-/// Has `kvclient` make the project.
-fn make(language: &str, place: &Path) {
+/// Has `kvclient` make the project, and gives its folder.
+fn make(language: &str, place: &Path) -> PathBuf {
     let made = Command::new(env!("CARGO_BIN_EXE_kvclient"))
-        .args(["strategy", "new", NAME, "--lang", language])
+        .args(["strategy", "new", name_in(language), "--lang", language])
         .current_dir(place)
         .output()
         .unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let said = String::from_utf8(made.stdout).unwrap();
-    for command in commands(&place.join(NAME)) {
+    let project = place.join(name_in(language));
+    for command in commands(&project) {
         assert!(said.contains(&command), "{language}: {command:?} is not in {said}");
     }
+    project
 }
 
 /// Runs a command in the project's folder, as a person would type it there.

@@ -51,7 +51,6 @@ fn compile(project: &Path) -> Result<Vec<u8>> {
         .current_dir(project)
         // The crate type is asked for here: for tests the strategy is an ordinary library.
         .args(["rustc", "--quiet", "--lib", "--crate-type", "cdylib", "--release"])
-        .args(["--package", "my-strategy"])
         .args(["--target", TARGET])
         .arg("--target-dir")
         // Not this build's own folder, which the cargo that runs this program may hold locked.
@@ -60,8 +59,7 @@ fn compile(project: &Path) -> Result<Vec<u8>> {
         .status()
         .context("cannot run cargo")?;
     ensure!(status.success(), "cargo failed ({status}); its messages are above");
-    let module = concat!("my-strategy", ".wasm").replace('-', "_");
-    let path = target_dir.join("component").join(TARGET).join("release").join(module);
+    let path = target_dir.join("component").join(TARGET).join("release").join("my_strategy_lib.wasm");
     fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
