@@ -8,10 +8,13 @@ use std::path::PathBuf;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
-const DESCRIBE: &str = r#"(func (export "kv:placement/strategy@0.2.0#describe") (result i32)
-    (i32.const 600))"#;
 /// The version of the contract that the guests are written for.
 const NEWEST: &str = "0.2.0";
+/// Every version of the contract, and where it is.
+const CONTRACTS: [(&str, &str); 2] = [("0.1.0", "wit/0.1.0"), (NEWEST, "wit")];
+
+const DESCRIBE: &str = r#"(func (export "kv:placement/strategy@0.2.0#describe") (result i32)
+    (i32.const 600))"#;
 const ALLOCATOR: &str = r#"(func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
     (call $alloc (local.get 3)))"#;
 
@@ -30,8 +33,11 @@ pub(crate) fn component(name: &str) -> Vec<u8> {
 pub(crate) fn component_for(name: &str, contract: &str) -> Vec<u8> {
     let mut module = parse(name, &text_for(&text(name), contract));
     let mut resolve = Resolve::default();
-    let wit = if contract == NEWEST { "wit".to_owned() } else { format!("wit/{contract}") };
-    let (mut package, _) = resolve.push_path(root().join(wit)).expect("the contract is valid");
+    let packages = CONTRACTS.map(|(version, folder)| {
+        (version, resolve.push_path(root().join(folder)).expect("the contract is valid").0)
+    });
+    let wanted = packages.iter().find(|(version, _)| *version == contract);
+    let mut package = wanted.expect("there is such a version").1;
     let own = root().join("tests/guests").join(format!("{name}.wit"));
     if own.exists() {
         // Another contract stands alone where it has the contract's own name.

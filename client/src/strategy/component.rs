@@ -28,7 +28,7 @@ pub struct Strategy {
     label: Arc<str>,
     bytes: Arc<[u8]>,
     digest: Digest,
-    info: StrategyInfo,
+    info: Arc<StrategyInfo>,
     program: Program,
     cache_outcome: CacheOutcome,
 }
@@ -121,7 +121,7 @@ impl StrategyHost {
                 (program, self.cache.store(&key, &compiled))
             }
         };
-        let info = program.describe()?;
+        let info = Arc::new(program.describe()?);
         let (label, bytes) = (Arc::from(label), Arc::from(bytes));
         Ok(Strategy { label, bytes, digest, info, program, cache_outcome })
     }
