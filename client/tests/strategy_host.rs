@@ -116,7 +116,7 @@ fn files_that_are_not_components_are_told_apart() {
     assert_fault!(load_file(&write("empty.wasm", b"")), StrategyFault::Empty);
     assert_fault!(load_file(&write("elf.wasm", b"\x7fELF\x02\x01")), StrategyFault::NotWasm);
     assert_fault!(load_file(&write("text.wasm", b"(module)")), StrategyFault::Text);
-    let module = guests::core_module("trap");
+    let module = guests::core_module("trap", guests::NEWEST);
     assert_fault!(load_file(&write("module.wasm", &module)), StrategyFault::CoreModule);
     let below_a_file = at("empty.wasm").join("x");
     assert_fault!(load_file(&below_a_file), StrategyFault::Unreadable(_));

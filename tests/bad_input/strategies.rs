@@ -38,7 +38,11 @@ fn what_is_no_strategy_is_refused_before_anything_happens() {
         ("empty", &b""[..], "empty"),
         ("text", b"fn assign() {}", "text.wasm"),
         ("cut-short", &committed("hrw")[..1000], "cut-short.wasm"),
-        ("core-module", &guests::core_module("first-node"), "core WebAssembly module"),
+        (
+            "core-module",
+            &guests::core_module("first-node", guests::NEWEST),
+            "core WebAssembly module",
+        ),
         ("large", &vec![0; 600 << 10], "large.wasm"),
     ] {
         refused(&cluster, &file(&cluster, name, bytes), 4, &[word]);

@@ -9,7 +9,7 @@ use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
 /// The version of the contract that the guests are written for.
-const NEWEST: &str = "0.2.0";
+pub(crate) const NEWEST: &str = "0.2.0";
 /// Every version of the contract, and where it is.
 const CONTRACTS: [(&str, &str); 2] = [("0.1.0", "wit/0.1.0"), (NEWEST, "wit")];
 
@@ -31,7 +31,7 @@ pub(crate) fn component(name: &str) -> Vec<u8> {
 /// # Panics
 /// Where there is no such guest or version, or its source is wrong.
 pub(crate) fn component_for(name: &str, contract: &str) -> Vec<u8> {
-    let mut module = parse(name, &text_for(&text(name), contract));
+    let mut module = core_module(name, contract);
     let mut resolve = Resolve::default();
     let packages = CONTRACTS.map(|(version, folder)| {
         (version, resolve.push_path(root().join(folder)).expect("the contract is valid").0)
@@ -72,12 +72,13 @@ pub(crate) fn names() -> Vec<String> {
     names
 }
 
-/// The bytes of a guest's core module.
+/// The bytes of a guest's core module, for this version of the contract.
 ///
 /// # Panics
 /// Where there is no such guest, or its source is wrong.
-pub(crate) fn core_module(name: &str) -> Vec<u8> {
-    parse(name, &text(name))
+pub(crate) fn core_module(name: &str, contract: &str) -> Vec<u8> {
+    let text = text_for(&text(name), contract);
+    wat::parse_str(&text).unwrap_or_else(|error| panic!("guest {name}: {error}"))
 }
 
 /// What `text` says of the newest contract, said of `contract`.
@@ -87,10 +88,6 @@ fn text_for(text: &str, contract: &str) -> String {
         .fold(text.to_owned(), |text, name| {
             text.replace(&format!("{name}{NEWEST}"), &format!("{name}{contract}"))
         })
-}
-
-fn parse(name: &str, text: &str) -> Vec<u8> {
-    wat::parse_str(text).unwrap_or_else(|error| panic!("guest {name}: {error}"))
 }
 
 /// The text of a guest's core module.
