@@ -4,7 +4,7 @@
 //! Consul that came back empty gets its layout back from the nodes, and a node whose state is in
 //! doubt is waited for, since it may know better.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use kv_protocol::consul::{CheckStatus, ServiceInstance};
@@ -13,6 +13,7 @@ use kv_protocol::digest::Digest;
 use kv_protocol::layout::{LAYOUT_FORMAT, Layout, Member, Origin, Placement, StrategyPin, Table};
 use kv_protocol::name::Name;
 use kv_protocol::reply::{InstalledLayout, NodeStatus};
+use tokio::time::timeout_at;
 use uuid::Uuid;
 
 use crate::catalog::uuid_of;
@@ -27,6 +28,9 @@ use crate::strategy::Strategy;
 
 /// How many owners a partition gets.
 const REPLICAS: u32 = 1;
+
+/// What of the time is left for publishing a layout when its strategy has been examined.
+const PUBLISHING_TIME: Duration = Duration::from_millis(100);
 
 /// What was created, for those who tell people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +68,7 @@ pub(crate) async fn create(
     new: &NewCluster,
     deadline: Instant,
 ) -> Result<Genesis, ClientError> {
+    let began = Instant::now();
     let instances = registry.instances().await?;
     if instances.is_empty() {
         return Err(ClientError::NoNodes {
@@ -97,8 +102,17 @@ pub(crate) async fn create(
         config: new.strategy_config.clone(),
     };
     // First, since a fault in the strategy is told best by what it is.
-    let table = table_verified(strategy, question.clone()).await?;
-    admitted(strategy, &new.strategy_config, &new.accepted).await?;
+    let examination = async {
+        let table = table_verified(strategy, question.clone()).await?;
+        admitted(strategy, &new.strategy_config, &new.accepted).await?;
+        Ok::<_, ClientError>(table)
+    };
+    let until = deadline.checked_sub(PUBLISHING_TIME).unwrap_or(deadline);
+    let table = timeout_at(until.into(), examination).await.unwrap_or_else(|_| {
+        let name = strategy.label();
+        let problem = format!("the strategy {name} was still being examined; allow more time");
+        Err(ClientError::Unavailable { timeout: began.elapsed(), problem })
+    })?;
     publish(registry, strategy, question, &table, deadline).await
 }
 

@@ -22,7 +22,7 @@ const EQUAL: [usize; 8] = [1, 2, 3, 4, 5, 8, 10, 16];
 /// Weights, which are few enough for each node to have its due at this number of partitions.
 const WEIGHTS: [&[u32]; 5] =
     [&[1, 2], &[1, 2, 4], &[1, 1, 8], &[3, 5, 7, 9, 11], &[1, 2, 4, 1, 2, 4, 1, 2, 4]];
-const WEIGHED_PARTITIONS: u32 = PARTITIONS_MAX;
+const WEIGHED_PARTITIONS: u32 = 1 << 14;
 /// Zones, and the numbers of replicas that are placed in them.
 const ZONES: [(&[&str], u32); 6] = [
     (&["", ""], 2),

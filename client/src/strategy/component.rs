@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use kv_protocol::digest::Digest;
 
+use super::anatomy::{self, Anatomy};
 use super::cache::{Cache, CacheKey, CacheOutcome};
 use super::check::{self, StrategyInfo};
 use super::error::{StrategyError, StrategyFault};
 use super::host::{Host, Program};
 use super::limits::TimeLimits;
+use super::processor::thread_time;
 use super::question::{Question, StrategyNode};
 use super::source::{self, StrategySource};
 
@@ -31,15 +33,6 @@ pub struct Strategy {
     info: Arc<StrategyInfo>,
     program: Program,
     cache_outcome: CacheOutcome,
-}
-
-/// What a component imports and exports, by name, safe to show.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Interfaces {
-    /// What it wants; a strategy wants nothing.
-    pub imports: Vec<String>,
-    /// What it offers.
-    pub exports: Vec<String>,
 }
 
 /// What it took a strategy to answer.
@@ -97,21 +90,22 @@ impl StrategyHost {
         self.try_load(label, bytes).map_err(|fault| StrategyError::new(label, fault))
     }
 
-    /// What a component imports and exports, also one that is no strategy. Nothing of it is run.
+    /// What is known of a component before it is compiled, also of one that is no strategy.
     ///
     /// # Errors
-    /// Fails where it is no component.
-    pub fn interfaces(&self, source: &StrategySource) -> Result<Interfaces, StrategyError> {
-        let interfaces = || {
+    /// Fails where it is no component, and where it is too much to compile.
+    pub fn anatomy(&self, source: &StrategySource) -> Result<Anatomy, StrategyError> {
+        let anatomy = || {
             let bytes = source.read()?;
             source::check_kind(&bytes)?;
-            self.host.interfaces(&bytes)
+            anatomy::read(&bytes)
         };
-        interfaces().map_err(|fault| StrategyError::new(source, fault))
+        anatomy().map_err(|fault| StrategyError::new(source, fault))
     }
 
     fn try_load(&self, label: &str, bytes: &[u8]) -> Result<Strategy, StrategyFault> {
         source::check_kind(bytes)?;
+        anatomy::read(bytes)?;
         let digest = Digest::of(bytes);
         let key = CacheKey { component: digest, engine: self.host.compatibility() };
         let (program, cache_outcome) = match self.load_cached(&key) {
@@ -165,6 +159,12 @@ impl Strategy {
         StrategySource::is_built_in(&self.bytes)
     }
 
+    /// The same strategy, of which the calling thread gets no more answers once it has used so much of
+    /// the processor's time, counted from its start as by [`thread_time`](super::thread_time).
+    pub(crate) fn until(&self, time: Duration) -> Self {
+        Self { program: self.program.until(time), ..self.clone() }
+    }
+
     /// The component's bytes.
     #[must_use]
     pub fn bytes(&self) -> &Arc<[u8]> {
@@ -205,7 +205,8 @@ impl Strategy {
 
     /// As [`Strategy::assign`], and proves before a table is published that every client will get
     /// the same one: asked again, asked in a fresh instance, and asked with the nodes in other
-    /// orders, the strategy must answer the same. It takes five times as long.
+    /// orders, the strategy must answer the same. It takes five times as long, and
+    /// [`verified_time_for`](super::limits::verified_time_for) the question at most.
     ///
     /// # Errors
     /// As [`Strategy::assign`], and where two answers differ.
@@ -219,13 +220,14 @@ impl Strategy {
         self.named(|| {
             let question = Question::new(nodes, partitions, replicas, config)?;
             let sorted = question.sorted();
-            let (answer, again) = self.program.ask_twice(&question, &sorted)?;
+            let program = self.program.until(thread_time() + question.verified_time());
+            let (answer, again) = program.ask_twice(&question, &sorted)?;
             let owners = answer.owners;
             same(&question, &owners, &again.owners, "when it was asked again")?;
-            let fresh = self.program.ask(&question, &sorted)?.owners;
+            let fresh = program.ask(&question, &sorted)?.owners;
             same(&question, &owners, &fresh, "in a fresh instance")?;
             for (order, permutation) in question.permutations() {
-                let permuted = self.program.ask(&question, &permutation)?.owners;
+                let permuted = program.ask(&question, &permutation)?.owners;
                 if let Some((partition, sorted, permuted)) =
                     check::first_difference(&question, &owners, &permuted)
                 {

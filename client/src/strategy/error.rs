@@ -122,6 +122,17 @@ pub enum StrategyFault {
         /// The interface that the component exports.
         found: String,
     },
+    /// A component that would take too long to compile.
+    #[error(
+        "{what} would be too much work to compile: more than {max} instructions, where calls, branches \
+         and bulk operations count several times; leave out what it does not need"
+    )]
+    TooMuchCode {
+        /// It, or a part of it.
+        what: &'static str,
+        /// The limit, in instructions.
+        max: u64,
+    },
     /// A component that asks its host for something.
     #[error(
         "it imports {names}, and a strategy may import nothing (it has no clock, randomness, files \
@@ -168,7 +179,7 @@ pub enum StrategyFault {
         budget: u64,
     },
     /// The strategy was stopped by the clock.
-    #[error("it did not finish within {max:?}; does it loop, or is this machine overloaded?")]
+    #[error("it did not finish within {max:?} of processor time; does it loop for ever?")]
     OutOfTime {
         /// The limit.
         max: Duration,
@@ -290,6 +301,7 @@ impl StrategyFault {
             Self::NotWasm => "strategy-not-wasm",
             Self::Text => "strategy-text",
             Self::CoreModule => "strategy-core-module",
+            Self::TooMuchCode { .. } => "strategy-too-much-code",
             Self::WrongWorld { .. } => "strategy-wrong-world",
             Self::WrongInterface { .. } => "strategy-wrong-interface",
             Self::WrongVersion { .. } => "strategy-wrong-version",

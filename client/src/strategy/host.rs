@@ -11,7 +11,7 @@ use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Engine, Store, Trap, UpdateDeadline, WasmFeatures};
 
 use super::check::{self, StrategyInfo};
-use super::component::{Cost, Interfaces};
+use super::component::Cost;
 use super::contract::{Guest, Instance, Refusal, Said, Version};
 use super::error::StrategyFault;
 use super::limiter::{Limiter, Stop};
@@ -19,6 +19,7 @@ use super::limits::{
     ANSWER_BYTES_MAX, COMPILER_STACK_BYTES, FUEL_DESCRIBE, MEMORY_BYTES_MAX, STACK_BYTES_MAX,
     TABLE_ELEMENTS_MAX, TimeLimits,
 };
+use super::processor::thread_time;
 use super::question::{Order, Question};
 use super::watchdog::{self, Failure};
 
@@ -33,6 +34,8 @@ pub(super) struct Host {
 pub(super) struct Program {
     guest: Guest,
     call_time_max: Duration,
+    /// The time of the calling thread by which it has to be done, whatever it is asked.
+    until: Option<Duration>,
 }
 
 /// What a strategy answered, checked, by the question's own indexes.
@@ -62,17 +65,6 @@ impl Host {
         let component = self.component(bytes)?;
         let program = self.program(&component)?;
         Ok((program, component.serialize().map_err(engine_fault)?))
-    }
-
-    /// What any component imports and exports, whether it can be used or not.
-    pub(super) fn interfaces(&self, bytes: &[u8]) -> Result<Interfaces, StrategyFault> {
-        let component = self.component(bytes)?;
-        let kind = component.component_type();
-        let name = |(name, _): (&str, _)| check::printable(name);
-        Ok(Interfaces {
-            imports: kind.imports(&self.engine).map(name).collect(),
-            exports: kind.exports(&self.engine).map(|(name, _)| check::printable(name)).collect(),
-        })
     }
 
     /// Compiles a component. The compiler cannot be stopped: where it takes too long, it is abandoned.
@@ -113,7 +105,7 @@ impl Host {
             .instantiate_pre(component)
             .and_then(|component| Guest::new(version, component))
             .map_err(|error| check::wrong_interface(version, words(&error)))?;
-        Ok(Program { guest, call_time_max: self.times.call })
+        Ok(Program { guest, call_time_max: self.times.call, until: None })
     }
 }
 
@@ -121,6 +113,12 @@ impl Program {
     /// The version of the contract that it was built for.
     pub(super) fn contract(&self) -> Version {
         self.guest.version()
+    }
+
+    /// The same, where all that the calling thread asks has to be answered by this time of its own.
+    pub(super) fn until(&self, time: Duration) -> Self {
+        let until = self.until.map_or(time, |before| before.min(time));
+        Self { until: Some(until), ..self.clone() }
     }
 
     /// Asks the strategy what it is.
@@ -151,6 +149,12 @@ impl Program {
         Ok((checked(one, question, order)?, checked(two, question, order)?))
     }
 
+    /// How much of the calling thread's time the next call may take.
+    fn time_left(&self) -> Duration {
+        let left = self.until.map(|until| until.saturating_sub(thread_time()));
+        left.map_or(self.call_time_max, |left| left.min(self.call_time_max))
+    }
+
     /// Runs `work` with a fresh instance, and stops it when its time is over.
     fn run_in_time<T>(
         &self,
@@ -159,7 +163,8 @@ impl Program {
     ) -> Result<T, StrategyFault> {
         let engine = self.guest.engine().clone();
         let stop = move || engine.increment_epoch();
-        watchdog::run_until_stopped(self.call_time_max, stop, || self.run(budget, work))
+        // It cannot have spent so much of the processor's time before so much has passed.
+        watchdog::run_until_stopped(self.time_left(), stop, || self.run(budget, work))
             .unwrap_or_else(|failure| Err(engine_fault(failure)))
     }
 
@@ -169,8 +174,8 @@ impl Program {
         budget: u64,
         work: impl FnOnce(&Instance, &mut Store<Limiter>) -> wasmtime::Result<T>,
     ) -> Result<T, StrategyFault> {
-        let time_max = self.call_time_max;
-        let deadline = Instant::now() + time_max;
+        let time_max = self.time_left();
+        let deadline = thread_time() + time_max;
         let fault = |error, otherwise| call_fault(&error, budget, time_max, otherwise);
         let mut store = self.store(budget, deadline).map_err(engine_fault)?;
         let guest = self
@@ -181,7 +186,7 @@ impl Program {
             .map_err(|error| fault(error, |reason| StrategyFault::Malformed { reason }))
     }
 
-    fn store(&self, budget: u64, deadline: Instant) -> wasmtime::Result<Store<Limiter>> {
+    fn store(&self, budget: u64, deadline: Duration) -> wasmtime::Result<Store<Limiter>> {
         let mut store = Store::new(self.guest.engine(), Limiter::default());
         store.limiter(|limiter| limiter);
         store.set_fuel(budget)?;
@@ -190,7 +195,7 @@ impl Program {
         // at its own deadline.
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(move |_| {
-            if Instant::now() >= deadline {
+            if thread_time() >= deadline {
                 Err(Stop::Time.into())
             } else {
                 Ok(UpdateDeadline::Continue(1))
@@ -278,7 +283,10 @@ fn call_fault(
 ) -> StrategyFault {
     if let Some(stop) = error.downcast_ref::<Stop>() {
         return match *stop {
-            Stop::Time => StrategyFault::OutOfTime { max: time_max },
+            Stop::Time => {
+                let max = Duration::from_millis(time_max.as_millis() as u64);
+                StrategyFault::OutOfTime { max }
+            }
             Stop::Memory { wanted } => StrategyFault::OutOfMemory { wanted, max: MEMORY_BYTES_MAX },
             Stop::Table { wanted } => StrategyFault::OutOfTable { wanted, max: TABLE_ELEMENTS_MAX },
         };

@@ -50,19 +50,36 @@ pub const FUEL_PER_FURTHER_OWNER: u64 = 8_000;
 /// so no clock is needed.
 pub const FUEL_DESCRIBE: u64 = 10_000_000;
 
-/// The longest that a strategy may run before it is stopped by the clock. Fuel stops it first,
-/// unless its instructions are unusually slow or the machine is overloaded.
+/// The most processor time that a strategy may take for an answer. Fuel stops it first, unless its
+/// instructions are unusually slow.
 pub const CALL_TIME_MAX: Duration = Duration::from_secs(30);
 
-/// The longest that compiling a component may take. An ordinary strategy takes 15 to 100 ms.
-pub const COMPILE_TIME_MAX: Duration = Duration::from_secs(10);
+/// The most processor time that a strategy may take for a table that is verified, which are five answers,
+/// before what the question's size adds.
+pub const VERIFIED_TIME_BASE: Duration = Duration::from_millis(750);
 
-/// How long a strategy may take, by the clock.
+/// What a question adds to that for every pair of a partition and a node. Weighted rendezvous hashing
+/// needs a tenth.
+pub const VERIFIED_TIME_PER_PAIR: Duration = Duration::from_nanos(200);
+
+/// The longest that compiling a component may take. An ordinary strategy takes 0.1 to 0.2 s, and what is
+/// as much work as it may be takes a second.
+pub const COMPILE_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// The most work that a component may be to the compiler, in units of about one ordinary instruction.
+/// A strategy takes 30,000 to 60,000; the limit is about half a second and 40 MiB.
+pub const COMPILE_WORK_MAX: u64 = 250_000;
+
+/// The most work that one function may be, in the same units. Functions are compiled one by one, in a
+/// time that grows faster than they do.
+pub const FUNCTION_WORK_MAX: u64 = 50_000;
+
+/// How long a strategy may take.
 #[derive(Clone, Copy, Debug)]
 pub struct TimeLimits {
-    /// One question.
+    /// One question, in processor time, so that a strategy is not blamed for a busy machine.
     pub call: Duration,
-    /// Compiling the component.
+    /// Compiling the component, by the clock.
     pub compile: Duration,
 }
 
@@ -104,6 +121,14 @@ const _: () = {
     assert!(2 * STACK_BYTES_MAX <= CALLER_STACK_BYTES);
     assert!(COMPONENT_BYTES_MAX <= CACHE_FILE_BYTES_MAX / 8);
 };
+
+/// The processor time for a table of so many nodes and partitions that is verified.
+#[must_use]
+pub fn verified_time_for(nodes: usize, partitions: u32) -> Duration {
+    // A thousand nodes and 65,536 partitions are below 2^32 pairs.
+    let pairs = (nodes as u32).saturating_mul(partitions);
+    VERIFIED_TIME_BASE.saturating_add(VERIFIED_TIME_PER_PAIR.saturating_mul(pairs))
+}
 
 /// The fuel for one question: what `nodes`, `partitions` and `replicas` make it worth.
 #[must_use]

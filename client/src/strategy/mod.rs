@@ -10,13 +10,14 @@
 //! |---|---|
 //! | `component` | a strategy's life: loaded, asked, verified |
 //! | `source` | where the bytes come from, and what kind of bytes they are |
+//! | `anatomy` | what it is made of, and what work it would be to compile |
 //! | `host` | the WebAssembly engine |
 //! | `contract` | the versions of the contract, each with its bindings |
 //! | `limiter` | what counts an instance's memory and tables |
 //! | `question` | what a strategy is asked, and in which orders of the nodes |
 //! | `check` | what it may answer |
 //! | `cache`, `private_directory` | compiled components on disk |
-//! | `watchdog` | time limits on what runs and what compiles |
+//! | `watchdog`, `processor` | time limits on what runs and what compiles |
 //! | `limits` | every limit |
 //!
 //! These are blocking calls, on the stack of their caller: an asynchronous caller makes them where
@@ -34,6 +35,7 @@
 //! # Ok::<(), kvclient::strategy::StrategyError>(())
 //! ```
 
+mod anatomy;
 mod cache;
 mod check;
 mod component;
@@ -43,14 +45,17 @@ mod host;
 mod limiter;
 pub mod limits;
 mod private_directory;
+mod processor;
 mod question;
 mod source;
 mod watchdog;
 
+pub use self::anatomy::Anatomy;
 pub use self::cache::{Cache, CacheOutcome};
 pub use self::check::StrategyInfo;
-pub use self::component::{Cost, Interfaces, Strategy, StrategyHost};
+pub use self::component::{Cost, Strategy, StrategyHost};
 pub use self::error::{StrategyError, StrategyFault};
 pub use self::limits::TimeLimits;
+pub(crate) use self::processor::thread_time;
 pub use self::question::StrategyNode;
 pub use self::source::StrategySource;

@@ -1,12 +1,14 @@
 //! The question that a strategy is asked: checked once, then put in several orders of nodes.
 
+use std::time::Duration;
+
 use kv_protocol::limits::{
     MEMBERS_MAX, NAME_BYTES_MAX, PARTITIONS_MAX, REPLICAS_MAX, STRATEGY_CONFIG_BYTES_MAX,
     WEIGHT_MAX, ZONE_BYTES_MAX,
 };
 
 use super::error::StrategyFault;
-use super::limits::fuel_for;
+use super::limits::{fuel_for, verified_time_for};
 
 /// A node as a strategy sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +117,11 @@ impl<'a> Question<'a> {
     /// The fuel that answering may take.
     pub(super) fn fuel(&self) -> u64 {
         fuel_for(self.nodes.len(), self.partitions, self.replicas)
+    }
+
+    /// The processor time that answering five times may take.
+    pub(super) fn verified_time(&self) -> Duration {
+        verified_time_for(self.nodes.len(), self.partitions)
     }
 
     /// How many owners an answer names.

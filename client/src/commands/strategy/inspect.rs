@@ -1,7 +1,8 @@
 //! `kvclient strategy inspect`: what a component is.
 
 use kv_protocol::limits::PARTITIONS_DEFAULT;
-use kvclient::strategy::{Cost, Interfaces, Strategy, StrategyHost, StrategyNode};
+use kvclient::strategy::limits::COMPILE_WORK_MAX;
+use kvclient::strategy::{Anatomy, Cost, Strategy, StrategyHost, StrategyNode};
 use serde_json::json;
 
 use super::Inspected;
@@ -18,12 +19,12 @@ pub(super) fn run(
     format: Format,
 ) -> Result<(), Failure> {
     let source = &inspected.strategy;
-    let interfaces = host.interfaces(source)?;
+    let anatomy = host.anatomy(source)?;
     // What is no strategy is shown as far as it goes, and then refused.
     let strategy = match host.load(source) {
         Ok(strategy) => strategy,
         Err(error) => {
-            show_interfaces(&interfaces, format)?;
+            show_anatomy(&anatomy, format)?;
             return Err(error.into());
         }
     };
@@ -33,31 +34,31 @@ pub(super) fn run(
     let (_, cost) =
         strategy.assign_counted(&nodes, PARTITIONS_DEFAULT, 1, &inspected.strategy_config)?;
     match format {
-        Format::Json => output::json(&in_json(&strategy, &interfaces, cost)),
-        Format::Text => output::data(text(&strategy, &interfaces, cost).as_bytes()),
+        Format::Json => output::json(&in_json(&strategy, &anatomy, cost)),
+        Format::Text => output::data(text(&strategy, &anatomy, cost).as_bytes()),
     }
 }
 
-fn show_interfaces(interfaces: &Interfaces, format: Format) -> Result<(), Failure> {
-    let Interfaces { imports, exports } = interfaces;
+fn show_anatomy(anatomy: &Anatomy, format: Format) -> Result<(), Failure> {
+    let Anatomy { imports, exports, .. } = anatomy;
     match format {
         Format::Json => output::json(&json!({ "imports": imports, "exports": exports })),
-        Format::Text => output::data(interfaces_text(interfaces).as_bytes()),
+        Format::Text => output::data(interfaces(anatomy).as_bytes()),
     }
 }
 
-fn interfaces_text(interfaces: &Interfaces) -> String {
+fn interfaces(anatomy: &Anatomy) -> String {
     let list = |names: &[String]| match names {
         [] => "none".to_owned(),
         names => names.join(", "),
     };
-    format!("exports   {}\nimports   {}\n", list(&interfaces.exports), list(&interfaces.imports))
+    format!("exports   {}\nimports   {}\n", list(&anatomy.exports), list(&anatomy.imports))
 }
 
-fn text(strategy: &Strategy, interfaces: &Interfaces, cost: Cost) -> String {
+fn text(strategy: &Strategy, anatomy: &Anatomy, cost: Cost) -> String {
     let info = strategy.info();
     format!(
-        "name      {} {}\nsummary   {}\nsettings  {}\nsha256    {}\nsize      {} bytes\ncontract  {}\n{}\
+        "name      {} {}\nsummary   {}\nsettings  {}\nsha256    {}\nsize      {} bytes, {:.0} % of what a client compiles\ncontract  {}\n{}\
          answer    {:.1} M fuel ({:.0} % of the limit), {:.1} MiB, {:.1} ms for {REFERENCE_NODES} nodes and \
          {PARTITIONS_DEFAULT} partitions\n",
         info.name,
@@ -66,8 +67,9 @@ fn text(strategy: &Strategy, interfaces: &Interfaces, cost: Cost) -> String {
         settings(info.settings.as_deref()),
         strategy.digest(),
         strategy.bytes().len(),
+        100.0 * anatomy.compile_work as f64 / COMPILE_WORK_MAX as f64,
         strategy.contract(),
-        interfaces_text(interfaces),
+        interfaces(anatomy),
         cost.fuel as f64 / 1e6,
         100.0 * cost.fuel as f64 / cost.fuel_max as f64,
         cost.memory_bytes as f64 / f64::from(1 << 20),
@@ -83,7 +85,7 @@ fn settings(said: Option<&str>) -> &str {
     }
 }
 
-fn in_json(strategy: &Strategy, interfaces: &Interfaces, cost: Cost) -> serde_json::Value {
+fn in_json(strategy: &Strategy, anatomy: &Anatomy, cost: Cost) -> serde_json::Value {
     let info = strategy.info();
     json!({
         "name": info.name,
@@ -92,9 +94,11 @@ fn in_json(strategy: &Strategy, interfaces: &Interfaces, cost: Cost) -> serde_js
         "settings": info.settings,
         "sha256": strategy.digest(),
         "bytes": strategy.bytes().len(),
+        "compile_work": anatomy.compile_work,
+        "compile_work_max": COMPILE_WORK_MAX,
         "contract": strategy.contract(),
-        "exports": interfaces.exports,
-        "imports": interfaces.imports,
+        "exports": anatomy.exports,
+        "imports": anatomy.imports,
         "reference": {
             "nodes": REFERENCE_NODES,
             "partitions": PARTITIONS_DEFAULT,
