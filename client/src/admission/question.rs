@@ -156,7 +156,7 @@ mod tests {
         let told = |question: Question| question.to_string();
         assert_eq!(told(Question::equal(1)), "1 node, 4096 partitions");
         let weighted: Vec<_> = Question::weighted().map(told).collect();
-        assert_eq!(weighted[1], "3 nodes of weights 1, 2, 4, 65536 partitions");
+        assert_eq!(weighted[1], "3 nodes of weights 1, 2, 4, 16384 partitions");
         let zoned: Vec<_> = Question::zoned().map(told).collect();
         assert_eq!(zoned[2], "3 nodes in zones x, x, y, 4096 partitions, 2 replicas");
         let [large, _] = Question::largest().map(told);

@@ -39,7 +39,8 @@ fn functions(size: usize, per_function: usize, piece: impl Fn(usize) -> String) 
     let mut number = 0;
     while number < size {
         let end = size.min(number.saturating_add(per_function));
-        write!(text, "(func (type 0) (local {}) ", "i32 ".repeat(LOCALS)).unwrap();
+        write!(text, "(func (type 0) (local {}) ", "i32 ".repeat(LOCALS))
+            .expect("text can be longer");
         for number in number..end {
             text.push_str(&piece(number));
         }
