@@ -333,7 +333,7 @@ fn what_is_too_much_work_to_compile_is_not_compiled() {
         let error = host().load_bytes(kind, &bytes(size)).unwrap_err();
         assert!(start.elapsed() < PATIENCE, "{kind}: {:?}", start.elapsed());
         match error.fault() {
-            StrategyFault::TooMuchCode { .. } => refused += 1,
+            StrategyFault::TooComplex { .. } => refused += 1,
             // Then it was no bomb, and is no strategy.
             StrategyFault::WrongWorld { .. } => {}
             _ => panic!("{kind}: {error}"),

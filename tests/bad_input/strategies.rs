@@ -31,6 +31,8 @@ fn refused(cluster: &Cluster, strategy: &str, code: i32, words: &[&str]) {
 #[test]
 fn what_is_no_strategy_is_refused_before_anything_happens() {
     let cluster = Cluster::without_layout(Backend::Embedded, 2);
+    // A section of 15,003 bytes: an instance type that declares a type, and so on.
+    let types = [&b"\0asm\x0d\0\x01\0\x07\x9b\x75\x01"[..], &[0x42, 1, 1].repeat(5000), &[0x42, 0]];
     refused(&cluster, "/no/such/file.wasm", 2, &["/no/such/file.wasm"]);
     refused(&cluster, "no-such-strategy", 2, &["no-such-strategy", "hrw", "consistent-hash"]);
     refused(&cluster, cluster.directory().to_str().expect("it is text"), 2, &["a directory"]);
@@ -44,6 +46,7 @@ fn what_is_no_strategy_is_refused_before_anything_happens() {
             "core WebAssembly module",
         ),
         ("large", &vec![0; 600 << 10], "large.wasm"),
+        ("types-in-types", &types.concat(), "more than 4096 bytes of component types"),
     ] {
         refused(&cluster, &file(&cluster, name, bytes), 4, &[word]);
     }

@@ -7,7 +7,7 @@ use wasmparser::{BinaryReaderError, BlockType, FunctionBody, Operator, Parser, P
 
 use super::check::printable;
 use super::error::StrategyFault;
-use super::limits::{COMPILE_WORK_MAX, FUNCTION_WORK_MAX};
+use super::limits::{COMPILE_WORK_MAX, FUNCTION_WORK_MAX, PARTS_MAX, TYPES_BYTES_MAX};
 
 // The work of ordinary instructions, which is 1, is about 3 microseconds and 150 bytes of the compiler's
 // memory; the others are what they were measured to be beside them, and more where the compiler is worse
@@ -54,43 +54,26 @@ pub(super) fn read(bytes: &[u8]) -> Result<Anatomy, StrategyFault> {
     let malformed =
         |error: BinaryReaderError| StrategyFault::Compile { reason: printable(&error.to_string()) };
     let mut anatomy = Anatomy { imports: Vec::new(), exports: Vec::new(), compile_work: 0 };
-    // Components may hold others, whose imports and exports are not those of the whole.
-    let mut depth = 0;
+    let (mut parts, mut depth) = (0, 0);
     for payload in Parser::new(0).parse_all(bytes) {
         let payload = payload.map_err(malformed)?;
-        anatomy.compile_work += match &payload {
-            Payload::Version { .. } => {
-                depth += 1;
-                0
-            }
-            Payload::End(_) => {
-                depth -= 1;
-                0
-            }
-            Payload::CodeSectionEntry(body) => {
-                let work = work_of_function(body).map_err(malformed)?;
-                if work > FUNCTION_WORK_MAX {
-                    return Err(StrategyFault::TooMuchCode {
-                        what: "one of its functions",
-                        max: FUNCTION_WORK_MAX,
-                    });
-                }
-                work
-            }
-            Payload::TypeSection(types) => types.range().len() as u64 * WORK_OF_TYPE_BYTE,
-            Payload::DataSection(segments) => u64::from(segments.count()) * WORK_OF_SEGMENT,
-            Payload::ElementSection(segments) => {
-                u64::from(segments.count()) * WORK_OF_SEGMENT
-                    + segments.range().len() as u64 * WORK_OF_BYTE
-            }
-            // Neither is compiled, and what they hold is told one by one.
-            Payload::CustomSection(_)
-            | Payload::CodeSectionStart { .. }
-            | Payload::ModuleSection { .. }
-            | Payload::ComponentSection { .. } => 0,
-            other => other.as_section().map_or(0, |(_, range)| range.len() as u64 * WORK_OF_BYTE),
-        };
+        let work = work_of(&payload).map_err(malformed)?;
+        anatomy.compile_work += work;
+        limit("it is", anatomy.compile_work, COMPILE_WORK_MAX, WORK)?;
         match payload {
+            Payload::Version { .. } => {
+                (parts, depth) = (parts + 1, depth + 1);
+                limit("it has", parts, PARTS_MAX, "modules and components")?;
+            }
+            Payload::End(_) => depth -= 1,
+            Payload::CodeSectionEntry(_) => {
+                limit("one of its functions is", work, FUNCTION_WORK_MAX, WORK)?;
+            }
+            Payload::ComponentTypeSection(types) => {
+                let bytes = types.range().len() as u64;
+                limit("it has", bytes, TYPES_BYTES_MAX, "bytes of component types in a row")?;
+            }
+            // Those of a component within it are not those of the whole.
             Payload::ComponentImportSection(imports) if depth == 1 => {
                 for import in imports {
                     anatomy.imports.push(printable(import.map_err(malformed)?.name.name));
@@ -103,11 +86,35 @@ pub(super) fn read(bytes: &[u8]) -> Result<Anatomy, StrategyFault> {
             }
             _ => {}
         }
-        if anatomy.compile_work > COMPILE_WORK_MAX {
-            return Err(StrategyFault::TooMuchCode { what: "it", max: COMPILE_WORK_MAX });
-        }
     }
     Ok(anatomy)
+}
+
+/// Of what there is more than there may be, for people.
+const WORK: &str =
+    "instructions to compile, where calls, branches and bulk operations count several times";
+
+fn limit(what: &'static str, got: u64, max: u64, of: &'static str) -> Result<(), StrategyFault> {
+    if got > max { Err(StrategyFault::TooComplex { what, max, of }) } else { Ok(()) }
+}
+
+/// The work that one part of a component is, without the parts of that part.
+fn work_of(payload: &Payload<'_>) -> Result<u64, BinaryReaderError> {
+    let bytes = |bytes: usize, work: u64| bytes as u64 * work;
+    Ok(match payload {
+        Payload::CodeSectionEntry(body) => work_of_function(body)?,
+        Payload::TypeSection(types) => bytes(types.range().len(), WORK_OF_TYPE_BYTE),
+        Payload::DataSection(segments) => u64::from(segments.count()) * WORK_OF_SEGMENT,
+        Payload::ElementSection(segments) => {
+            u64::from(segments.count()) * WORK_OF_SEGMENT
+                + bytes(segments.range().len(), WORK_OF_BYTE)
+        }
+        Payload::CustomSection(_)
+        | Payload::CodeSectionStart { .. }
+        | Payload::ModuleSection { .. }
+        | Payload::ComponentSection { .. } => 0,
+        other => other.as_section().map_or(0, |(_, range)| bytes(range.len(), WORK_OF_BYTE)),
+    })
 }
 
 fn work_of_function(body: &FunctionBody<'_>) -> Result<u64, BinaryReaderError> {
@@ -164,7 +171,7 @@ fn work_of_function(body: &FunctionBody<'_>) -> Result<u64, BinaryReaderError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::strategy::StrategySource;
+    use crate::strategy::{Cache, StrategyHost, StrategySource};
 
     fn text(component: &str) -> Result<Anatomy, StrategyFault> {
         read(&wat::parse_str(component).unwrap())
@@ -200,7 +207,7 @@ mod tests {
         let most = (COMPILE_WORK_MAX / one) as usize;
         assert!(text(&module(most - 1)).is_ok());
         let error = text(&module(most + 1)).err().unwrap();
-        assert!(matches!(error, StrategyFault::TooMuchCode { what: "it", .. }), "{error}");
+        assert!(matches!(error, StrategyFault::TooComplex { what: "it is", .. }), "{error}");
     }
 
     #[test]
@@ -213,9 +220,45 @@ mod tests {
         assert!(text(&module(most)).is_ok());
         let error = text(&module(most + 1)).err().unwrap();
         assert!(
-            matches!(error, StrategyFault::TooMuchCode { what, .. } if what != "it"),
+            matches!(error, StrategyFault::TooComplex { what, .. } if what != "it is"),
             "{error}"
         );
+    }
+
+    /// A section of bytes that is no longer than 16 KiB.
+    fn section(id: u8, content: &[u8]) -> Vec<u8> {
+        let length = content.len() as u16;
+        let leb = [(length & 0x7f) as u8 | 0x80, (length >> 7) as u8];
+        [&[id][..], &leb, content].concat()
+    }
+
+    const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
+
+    /// The engine reads types in types by calling itself, which needs 3 KiB of stack for each.
+    #[test]
+    fn types_in_types_do_not_exhaust_the_stack() {
+        // An instance type that declares a type, and so on; the last one declares nothing.
+        let nested = |depth: usize| {
+            let types = [&[1][..], &[0x42, 1, 1].repeat(depth), &[0x42, 0]].concat();
+            [EMPTY, &section(7, &types)].concat()
+        };
+        let most = (TYPES_BYTES_MAX as usize - 3) / 3;
+        let error = read(&nested(most + 1)).err().unwrap();
+        assert!(matches!(error, StrategyFault::TooComplex { .. }), "{error}");
+        read(&nested(most)).unwrap();
+        let host = StrategyHost::new(Cache::disabled()).unwrap();
+        let error = host.load_bytes("nested", &nested(most)).unwrap_err();
+        assert!(matches!(error.fault(), StrategyFault::WrongWorld { .. }), "{error}");
+    }
+
+    #[test]
+    fn components_in_components_are_limited() {
+        let nested = |depth: u64| {
+            (1..depth).fold(EMPTY.to_vec(), |inner, _| [EMPTY, &section(4, &inner)].concat())
+        };
+        read(&nested(PARTS_MAX)).unwrap();
+        let error = read(&nested(PARTS_MAX + 1)).err().unwrap();
+        assert!(matches!(error, StrategyFault::TooComplex { .. }), "{error}");
     }
 
     #[test]

@@ -123,15 +123,14 @@ pub enum StrategyFault {
         found: String,
     },
     /// A component that would take too long to compile.
-    #[error(
-        "{what} would be too much work to compile: more than {max} instructions, where calls, branches \
-         and bulk operations count several times; leave out what it does not need"
-    )]
-    TooMuchCode {
+    #[error("{what} more than {max} {of}; leave out what it does not need")]
+    TooComplex {
         /// It, or a part of it.
         what: &'static str,
-        /// The limit, in instructions.
+        /// How many there may be.
         max: u64,
+        /// Of what.
+        of: &'static str,
     },
     /// A component that asks its host for something.
     #[error(
@@ -301,7 +300,7 @@ impl StrategyFault {
             Self::NotWasm => "strategy-not-wasm",
             Self::Text => "strategy-text",
             Self::CoreModule => "strategy-core-module",
-            Self::TooMuchCode { .. } => "strategy-too-much-code",
+            Self::TooComplex { .. } => "strategy-too-complex",
             Self::WrongWorld { .. } => "strategy-wrong-world",
             Self::WrongInterface { .. } => "strategy-wrong-interface",
             Self::WrongVersion { .. } => "strategy-wrong-version",

@@ -29,7 +29,7 @@ pub const CALLER_STACK_BYTES: usize = 1 << 20;
 pub const WATCHER_STACK_BYTES: usize = 128 << 10;
 
 /// The stack of the thread that compiles a component, in bytes.
-pub const COMPILER_STACK_BYTES: usize = 8 << 20;
+pub const COMPILER_STACK_BYTES: usize = 16 << 20;
 
 /// The bytes that one answer may make the host allocate.
 pub const ANSWER_BYTES_MAX: usize = 4 << 20;
@@ -73,6 +73,13 @@ pub const COMPILE_WORK_MAX: u64 = 250_000;
 /// The most work that one function may be, in the same units. Functions are compiled one by one, in a
 /// time that grows faster than they do.
 pub const FUNCTION_WORK_MAX: u64 = 50_000;
+
+/// The most modules and components that a component may be made of. An ordinary toolchain makes four.
+pub const PARTS_MAX: u64 = 64;
+
+/// The most bytes of component types that may follow each other. A strategy takes a hundred. The compiler
+/// reads types in types by calling itself, which so many bytes keep within its stack.
+pub const TYPES_BYTES_MAX: u64 = 4096;
 
 /// How long a strategy may take.
 #[derive(Clone, Copy, Debug)]
