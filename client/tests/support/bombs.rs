@@ -20,7 +20,7 @@ pub(crate) const BOMBS: [(&str, Bomb); 18] = [
     ("calls", |size| functions(size, 500, |_| "(call 0 (local.get 0) (local.get 1))".to_owned())),
     ("calls through a table", |size| functions(size, 200, |_| INDIRECT.to_owned())),
     ("fills of memory", |size| functions(size, 200, |_| FILL.to_owned())),
-    ("small functions", |size| functions(size, 1, |_| String::new())),
+    ("small functions", |size| fields(size, |_| "(func)".to_owned())),
     ("exports", |size| fields(size, |n| format!("(export \"e{n}\" (func 0))"))),
     ("segments of data", |size| fields(size, |_| "(data (i32.const 0) \"a\")".to_owned())),
     ("segments of functions", |size| fields(size, |_| format!("(elem func {})", "0 ".repeat(50)))),
