@@ -69,7 +69,7 @@ fn every_lack_is_found_with_its_smallest_counterexample() {
         (
             "in-turn",
             &[HonoursWeights, MovesLittleOnJoin, MovesLittleOnLeave, ZonesDistinct],
-            "2 nodes of weights 1, 2, 16384 partitions: node-0 gets 8192, 1.50 times",
+            "2 nodes of weights 1, 2, 8192 partitions: node-0 gets 4096, 1.50 times",
         ),
         ("same-replicas", &[ReplicasDistinct], "2 nodes, 4096 partitions, 2 replicas: it named"),
         ("wrong-from-ten", &[InRange], "10 nodes, 4096 partitions: it gave partition 0 to node"),

@@ -57,7 +57,7 @@ fn a_strategy_is_judged_property_by_property() {
     let output = cluster.kvclient(&["strategy", "check", &guest]).output().code(4);
     let text = output.stdout_text();
     assert!(text.contains("honours-weights        fail"), "{text}");
-    assert!(text.contains("honours-weights: 2 nodes of weights 1, 2, 16384 partitions:"), "{text}");
+    assert!(text.contains("honours-weights: 2 nodes of weights 1, 2, 8192 partitions:"), "{text}");
     output.says(&["lacks: honours-weights, moves-little-on-join, moves-little-on-leave"]);
     let bad = cluster.kvclient(&["strategy", "check", &guest, "--output", "json"]).output().code(4);
     let bad = bad.json();

@@ -21,7 +21,7 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 /// The most processor time that the questions of the gate may take together. Ordinary strategies take
 /// a third of it at most.
 const GATE_TIME_MAX: Duration = Duration::from_secs(1);
-/// The most that all questions may take together.
+/// The most that the questions beyond those may take.
 const FULL_TIME_MAX: Duration = Duration::from_secs(300);
 /// A cluster has one replica of each partition today, so nothing more is wanted of a strategy.
 const REPLICAS_WANTED: u32 = 1;
@@ -32,23 +32,17 @@ const REPLICAS_WANTED: u32 = 1;
 /// leaves nothing to judge.
 #[must_use]
 pub fn examine(strategy: &Strategy, config: &str, thoroughness: Thoroughness) -> Report {
-    let time_max = match thoroughness {
-        Thoroughness::Gate => GATE_TIME_MAX,
-        Thoroughness::Full => FULL_TIME_MAX,
-    };
-    let until = thread_time() + time_max;
     let mut examiner = Examiner {
-        strategy: strategy.until(until),
+        strategy,
         config,
-        thoroughness,
-        time_max,
-        until,
+        time_max: Duration::ZERO,
+        time_left: Duration::ZERO,
         questions: 0,
         declined: 0,
         known: BTreeMap::new(),
     };
     // An error of a strategy ends it: what it was is known by then.
-    let _ = examiner.examine();
+    let _ = examiner.examine(thoroughness);
     examiner.report()
 }
 
@@ -62,12 +56,12 @@ struct Known {
 }
 
 struct Examiner<'a> {
-    strategy: Strategy,
+    strategy: &'a Strategy,
     config: &'a str,
-    thoroughness: Thoroughness,
+    /// The processor time that the questions may take that are being asked.
     time_max: Duration,
-    /// When that is over, in this thread's time.
-    until: Duration,
+    /// What is left of it.
+    time_left: Duration,
     questions: usize,
     /// How many of them the strategy said that it does not answer.
     declined: usize,
@@ -78,7 +72,8 @@ struct Examiner<'a> {
 struct Broken;
 
 impl Examiner<'_> {
-    fn examine(&mut self) -> Result<(), Broken> {
+    fn examine(&mut self, thoroughness: Thoroughness) -> Result<(), Broken> {
+        self.give_time(GATE_TIME_MAX);
         for count in Question::equal_sizes() {
             self.balance_of_equals(count)?;
         }
@@ -91,7 +86,11 @@ impl Examiner<'_> {
         for question in Question::weighted() {
             self.join_and_leave(&question)?;
         }
-        if self.thoroughness == Thoroughness::Full {
+        if thoroughness == Thoroughness::Full {
+            self.give_time(FULL_TIME_MAX);
+            for question in Question::weighted() {
+                self.ask_verified(&question)?;
+            }
             self.compile_anew()?;
             for question in Question::random() {
                 self.ask_verified(&question)?;
@@ -107,6 +106,22 @@ impl Examiner<'_> {
         Ok(())
     }
 
+    /// Lets the questions that follow take so much time together.
+    fn give_time(&mut self, time_max: Duration) {
+        (self.time_max, self.time_left) = (time_max, time_max);
+    }
+
+    /// Asks the strategy, for as long as there is time.
+    fn timed<T>(
+        &mut self,
+        ask: impl FnOnce(&Strategy) -> Result<T, StrategyError>,
+    ) -> Result<T, StrategyError> {
+        let began = thread_time();
+        let answer = ask(&self.strategy.until(began + self.time_left));
+        self.time_left = self.time_left.saturating_sub(thread_time() - began);
+        answer
+    }
+
     fn balance_of_equals(&mut self, count: usize) -> Result<(), Broken> {
         let question = Question::equal(count);
         if let Some(owners) = self.ask_verified(&question)? {
@@ -116,12 +131,8 @@ impl Examiner<'_> {
     }
 
     fn weights(&mut self, question: &Question) -> Result<(), Broken> {
-        let answer = match self.thoroughness {
-            // Whether it is a pure function, smaller questions have told.
-            Thoroughness::Gate => self.ask(question)?,
-            Thoroughness::Full => self.ask_verified(question)?,
-        };
-        if let Some(owners) = answer {
+        // Whether it is a pure function, smaller questions have told.
+        if let Some(owners) = self.ask(question)? {
             self.load(Property::HonoursWeights, question, &owners);
         }
         Ok(())
@@ -216,7 +227,9 @@ impl Examiner<'_> {
     fn ask_verified(&mut self, question: &Question) -> Result<Option<Vec<u32>>, Broken> {
         let Some(owners) = self.ask(question)? else { return Ok(None) };
         let Question { nodes, partitions, replicas } = question;
-        let verified = self.strategy.assign_verified(nodes, *partitions, *replicas, self.config);
+        let config = self.config;
+        let verified =
+            self.timed(|strategy| strategy.assign_verified(nodes, *partitions, *replicas, config));
         verified.map_err(|error| self.fault(question, &error))?;
         self.see(Property::Deterministic);
         self.see(Property::OrderIndependent);
@@ -227,7 +240,9 @@ impl Examiner<'_> {
     fn ask(&mut self, question: &Question) -> Result<Option<Vec<u32>>, Broken> {
         self.questions += 1;
         let Question { nodes, partitions, replicas } = question;
-        let answer = self.strategy.assign_counted(nodes, *partitions, *replicas, self.config);
+        let config = self.config;
+        let answer =
+            self.timed(|strategy| strategy.assign_counted(nodes, *partitions, *replicas, config));
         let (owners, cost) = match answer {
             Ok(answered) => answered,
             Err(error) if matches!(error.fault(), StrategyFault::Unsupported(_)) => {
@@ -309,7 +324,7 @@ impl Examiner<'_> {
         let property = match error.fault() {
             // Whatever it is, it says nothing about a cluster that wants fewer.
             _ if question.replicas > REPLICAS_WANTED => Property::ReplicasDistinct,
-            StrategyFault::OutOfTime { .. } if thread_time() >= self.until => {
+            StrategyFault::OutOfTime { .. } if self.time_left.is_zero() => {
                 let (questions, max) = (self.questions, self.time_max.as_secs());
                 let why =
                     format!("{questions} questions took more than {max} s, the last: {question}");

@@ -22,7 +22,7 @@ const EQUAL: [usize; 8] = [1, 2, 3, 4, 5, 8, 10, 16];
 /// Weights, which are few enough for each node to have its due at this number of partitions.
 const WEIGHTS: [&[u32]; 5] =
     [&[1, 2], &[1, 2, 4], &[1, 1, 8], &[3, 5, 7, 9, 11], &[1, 2, 4, 1, 2, 4, 1, 2, 4]];
-const WEIGHED_PARTITIONS: u32 = 1 << 14;
+const WEIGHED_PARTITIONS: u32 = 1 << 13;
 /// Zones, and the numbers of replicas that are placed in them.
 const ZONES: [(&[&str], u32); 6] = [
     (&["", ""], 2),
@@ -156,7 +156,7 @@ mod tests {
         let told = |question: Question| question.to_string();
         assert_eq!(told(Question::equal(1)), "1 node, 4096 partitions");
         let weighted: Vec<_> = Question::weighted().map(told).collect();
-        assert_eq!(weighted[1], "3 nodes of weights 1, 2, 4, 16384 partitions");
+        assert_eq!(weighted[1], "3 nodes of weights 1, 2, 4, 8192 partitions");
         let zoned: Vec<_> = Question::zoned().map(told).collect();
         assert_eq!(zoned[2], "3 nodes in zones x, x, y, 4096 partitions, 2 replicas");
         let [large, _] = Question::largest().map(told);

@@ -31,8 +31,10 @@ const WORK_OF_WIDE_BLOCK: u64 = 400;
 const WORK_OF_BULK: u64 = 32;
 /// A piece of memory or of a table that is there from the beginning.
 const WORK_OF_SEGMENT: u64 = 512;
-/// So many pairs of a block and a local variable are as much work as an instruction.
+/// So many pairs of a block and a variable are as much work as an instruction.
 const PAIRS_PER_WORK: u64 = 8;
+/// How many blocks have a variable that is not among the local ones.
+const BLOCKS_PER_VARIABLE: u64 = 64;
 
 /// What is known of a component before it is compiled. Names are safe to show.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +60,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Anatomy, StrategyFault> {
     for payload in Parser::new(0).parse_all(bytes) {
         let payload = payload.map_err(malformed)?;
         let work = work_of(&payload).map_err(malformed)?;
-        anatomy.compile_work += work;
+        anatomy.compile_work = anatomy.compile_work.saturating_add(work);
         limit("it is", anatomy.compile_work, COMPILE_WORK_MAX, WORK)?;
         match payload {
             Payload::Version { .. } => {
@@ -165,7 +167,8 @@ fn work_of_function(body: &FunctionBody<'_>) -> Result<u64, BinaryReaderError> {
             _ => 1,
         };
     }
-    Ok(work + blocks * locals / PAIRS_PER_WORK)
+    let variables = locals + blocks / BLOCKS_PER_VARIABLE;
+    Ok(work.saturating_add(blocks.saturating_mul(variables) / PAIRS_PER_WORK))
 }
 
 #[cfg(test)]

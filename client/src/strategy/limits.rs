@@ -72,7 +72,7 @@ pub const COMPILE_WORK_MAX: u64 = 250_000;
 
 /// The most work that one function may be, in the same units. Functions are compiled one by one, in a
 /// time that grows faster than they do.
-pub const FUNCTION_WORK_MAX: u64 = 50_000;
+pub const FUNCTION_WORK_MAX: u64 = 60_000;
 
 /// The most modules and components that a component may be made of. An ordinary toolchain makes four.
 pub const PARTS_MAX: u64 = 64;

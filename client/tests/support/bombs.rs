@@ -6,13 +6,16 @@ use std::fmt::Write;
 pub(crate) type Bomb = fn(size: usize) -> String;
 
 /// All kinds.
-pub(crate) const BOMBS: [(&str, Bomb); 18] = [
+pub(crate) const BOMBS: [(&str, Bomb); 21] = [
     ("instructions", |size| functions(size, 500, store)),
     ("one long function", |size| functions(size, usize::MAX, store)),
     ("live variables", |size| functions(size, 500, live)),
     ("branches", |size| functions(size, 200, |_| "(block (br_if 0 (local.get 0)))".to_owned())),
     ("loops", |size| functions(size, 200, |_| LOOP.to_owned())),
     ("loops of variables", |size| functions(size, 200, loop_of_variables)),
+    ("one function of loops", |size| functions(size, usize::MAX, loop_of_variables)),
+    ("one function of values", |size| functions(size, usize::MAX, live)),
+    ("one function of jumps", |size| functions(size, usize::MAX, |_| jump_table(500))),
     ("loops in loops", |size| functions(size, 1, |_| nested("loop", 100))),
     ("blocks in blocks", |size| functions(size, 1, |_| nested("block", 100))),
     ("jump tables", |size| functions(size, 1, |_| jump_table(500))),
