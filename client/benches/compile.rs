@@ -17,6 +17,10 @@ use kvclient::strategy::{Cache, StrategyFault, StrategyHost};
 #[path = "../tests/support/bombs.rs"]
 mod bombs;
 
+/// The program's own, which keeps more of what is freed.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     let arguments: Vec<String> = env::args().collect();
     if let [_, load, kind, file] = &arguments[..]
@@ -54,6 +58,9 @@ fn is_let_through(host: &StrategyHost, bomb: bombs::Bomb, size: usize) -> bool {
 }
 
 fn measure(kind: &str, file: &str) {
+    // As the program does.
+    #[cfg(target_os = "linux")]
+    rustix::thread::disable_transparent_huge_pages(true).expect("the system can");
     let host = StrategyHost::new(Cache::disabled()).expect("this machine can run strategies");
     let bytes = fs::read(file).expect("the file is there");
     let before = memory_mib("VmHWM");

@@ -34,7 +34,7 @@ const WORK_OF_SEGMENT: u64 = 512;
 /// So many pairs of a block and a variable are as much work as an instruction.
 const PAIRS_PER_WORK: u64 = 8;
 /// How many blocks have a variable that is not among the local ones.
-const BLOCKS_PER_VARIABLE: u64 = 64;
+const BLOCKS_PER_VARIABLE: u64 = 32;
 
 /// What is known of a component before it is compiled. Names are safe to show.
 #[derive(Clone, Debug, PartialEq, Eq)]
