@@ -320,15 +320,13 @@ impl Examiner<'_> {
 
     /// What an error says about the strategy.
     fn fault(&mut self, question: &Question, error: &StrategyError) -> Broken {
-        let why = format!("{question}: {}", error.fault());
         let property = match error.fault() {
             // Whatever it is, it says nothing about a cluster that wants fewer.
             _ if question.replicas > REPLICAS_WANTED => Property::ReplicasDistinct,
             StrategyFault::OutOfTime { .. } if self.time_left.is_zero() => {
                 let (questions, max) = (self.questions, self.time_max.as_secs());
-                let why =
-                    format!("{questions} questions took more than {max} s, the last: {question}");
-                return self.lack(Property::WithinTime, why);
+                let told = format!("{questions} questions took more than {max} s");
+                return self.lack(Property::WithinTime, format!("{told}, the last: {question}"));
             }
             StrategyFault::Unstable { .. } => Property::Deterministic,
             StrategyFault::OrderDependent { .. } => Property::OrderIndependent,
@@ -341,7 +339,7 @@ impl Examiner<'_> {
             StrategyFault::OutOfTime { .. } => Property::WithinTime,
             _ => Property::Total,
         };
-        self.lack(property, why)
+        self.lack(property, format!("{question}: {}", error.fault()))
     }
 
     fn report(mut self) -> Report {

@@ -3,6 +3,43 @@
 //! Which one a component was built for, the name of its export says. Above here there is one contract,
 //! whatever the version: a [`Description`], and an answer or a [`Refusal`].
 
+/// Asking by a version's own bindings, which are other types in each, though of the same shape so far.
+macro_rules! assign_by_bindings {
+    () => {
+        pub(super) fn assign(
+            instance: &Placement,
+            store: impl wasmtime::AsContextMut,
+            question: &$crate::strategy::question::Question<'_>,
+            order: &$crate::strategy::question::Order,
+        ) -> wasmtime::Result<super::Said> {
+            let node = |&index: &usize| {
+                let node = &question.nodes[index];
+                contract::Node { id: &node.id, weight: node.weight, zone: &node.zone }
+            };
+            let nodes: Vec<_> = order.iter().map(node).collect();
+            let said = instance.kv_placement_strategy().call_assign(
+                store,
+                &nodes,
+                question.partitions,
+                question.replicas,
+                question.config,
+            )?;
+            Ok(said.map_err(super::Refusal::from))
+        }
+
+        impl From<contract::Error> for super::Refusal {
+            fn from(error: contract::Error) -> Self {
+                match error {
+                    contract::Error::TooFewNodes(needed) => Self::TooFewNodes(needed),
+                    contract::Error::InvalidConfig(why) => Self::InvalidConfig(why),
+                    contract::Error::Unsupported(why) => Self::Unsupported(why),
+                }
+            }
+        }
+    };
+}
+use assign_by_bindings;
+
 mod v0_1;
 mod v0_2;
 
