@@ -473,6 +473,10 @@ fn many_replicas_on_few_nodes_are_within_the_fuel() {
                 answer => answer.unwrap().1.fuel,
             };
             assert!(used <= budget * 3 / 4, "{name}, {count} nodes: {used} of {budget}");
+            // Where they take the most of it, five answers are in time, too.
+            if count == 16 {
+                strategy.assign_verified(&nodes, PARTITIONS_MAX, REPLICAS_MAX, "").unwrap();
+            }
         }
     }
 }

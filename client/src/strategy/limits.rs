@@ -58,9 +58,8 @@ pub const CALL_TIME_MAX: Duration = Duration::from_secs(30);
 /// before what the question's size adds.
 pub const VERIFIED_TIME_BASE: Duration = Duration::from_millis(750);
 
-/// What a question adds to that for every pair of a partition and a node. Weighted rendezvous hashing
-/// needs a tenth.
-pub const VERIFIED_TIME_PER_PAIR: Duration = Duration::from_nanos(200);
+/// What a question adds to that for every unit of fuel that its size adds. Strategies need a fifth.
+pub const VERIFIED_TIME_PER_FUEL: Duration = Duration::from_nanos(1);
 
 /// The longest that compiling a component may take. An ordinary strategy takes 0.1 to 0.2 s, and what is
 /// as much work as it may be takes a second.
@@ -130,12 +129,11 @@ const _: () = {
     assert!(COMPONENT_BYTES_MAX <= CACHE_FILE_BYTES_MAX / 8);
 };
 
-/// The processor time for a table of so many nodes and partitions that is verified.
+/// The processor time for a verified table, what the question's `fuel` is worth.
 #[must_use]
-pub fn verified_time_for(nodes: usize, partitions: u32) -> Duration {
-    // A thousand nodes and 65,536 partitions are below 2^32 pairs.
-    let pairs = (nodes as u32).saturating_mul(partitions);
-    VERIFIED_TIME_BASE.saturating_add(VERIFIED_TIME_PER_PAIR.saturating_mul(pairs))
+pub fn verified_time_for(fuel: u64) -> Duration {
+    let units = u32::try_from(fuel.saturating_sub(FUEL_BASE)).unwrap_or(u32::MAX);
+    VERIFIED_TIME_BASE + VERIFIED_TIME_PER_FUEL * units
 }
 
 /// The fuel for one question: what `nodes`, `partitions` and `replicas` make it worth.

@@ -121,7 +121,7 @@ impl<'a> Question<'a> {
 
     /// The processor time that answering five times may take.
     pub(super) fn verified_time(&self) -> Duration {
-        verified_time_for(self.nodes.len(), self.partitions)
+        verified_time_for(self.fuel())
     }
 
     /// How many owners an answer names.
