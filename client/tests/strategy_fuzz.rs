@@ -141,7 +141,7 @@ fn damaged_components_never_stop_the_host() {
     assert_eq!(good.assign(&nodes(), 64, 1, "").unwrap(), expected);
     let ends = ends.into_inner();
     println!("{ends:#?}");
-    assert!(ends.len() >= 3, "the damage is too uniform to show anything: {ends:?}");
+    assert!(ends.len() >= 2, "the damage is too uniform to show anything: {ends:?}");
 }
 
 #[test]
