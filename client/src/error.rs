@@ -235,7 +235,8 @@ impl ClientError {
         let code = match self {
             Self::Consul(_) => "consul",
             Self::Strategy(error) => return error.code().replace('-', "_"),
-            Self::NotAdmitted(_) => "strategy_not_admitted",
+            Self::NotAdmitted(NotAdmitted::Lacks { .. }) => "strategy_not_admitted",
+            Self::NotAdmitted(NotAdmitted::NotExamined { .. }) => "strategy_not_examined",
             Self::StrategyMismatch { .. } => "strategy_mismatch",
             Self::StrategyUnavailable { .. } => "strategy_unavailable",
             Self::Layout(_) => "invalid_layout",

@@ -5,6 +5,7 @@ use std::io;
 use clap::error::ErrorKind;
 use kv_protocol::consul::ConsulError;
 use kvclient::ClientError;
+use kvclient::admission::NotAdmitted;
 use kvclient::rebalance::RebalanceError;
 use kvclient::strategy::{StrategyError, StrategyFault};
 use serde::Serialize;
@@ -120,7 +121,7 @@ fn of_client(error: &ClientError) -> i32 {
         ClientError::Consul(error) => of_consul(error),
         ClientError::Strategy(error) => of_strategy(error),
         ClientError::InvalidKey(_) | ClientError::UnknownEpoch { .. } => USAGE,
-        ClientError::NotAdmitted(_)
+        ClientError::NotAdmitted(NotAdmitted::Lacks { .. })
         | ClientError::StrategyMismatch { .. }
         | ClientError::TableMismatch { .. }
         | ClientError::Layout(_)
@@ -156,6 +157,8 @@ fn of_strategy(error: &StrategyError) -> i32 {
         | StrategyFault::NotFound { .. }
         | StrategyFault::NotAFile { .. }
         | StrategyFault::Unreadable(_) => USAGE,
+        // What the clock stopped may go well elsewhere, or later.
+        StrategyFault::OutOfTime { .. } | StrategyFault::CompileTime { .. } => UNAVAILABLE,
         _ => REFUSED,
     }
 }

@@ -8,6 +8,7 @@ use kv_protocol::partition::PartitionCount;
 
 use crate::admission::{Property, admit};
 use crate::error::ClientError;
+use crate::failpoint;
 use crate::strategy::{Cache, Strategy, StrategyError, StrategyHost, StrategyNode, StrategySource};
 
 /// The question that a table answers.
@@ -100,7 +101,11 @@ pub(crate) async fn admitted(
     accepted: &BTreeSet<Property>,
 ) -> Result<(), ClientError> {
     let (strategy, config, accepted) = (strategy.clone(), config.to_owned(), accepted.clone());
-    blocking(move || Ok(admit(&strategy, &config, &accepted)?)).await
+    blocking(move || {
+        failpoint!("client::before-examination");
+        Ok(admit(&strategy, &config, &accepted)?)
+    })
+    .await
 }
 
 async fn ask(

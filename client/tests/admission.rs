@@ -7,9 +7,10 @@ mod guests;
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
+use std::time::Duration;
 
-use kvclient::admission::{Property, Report, Thoroughness, Verdict, admit, examine};
-use kvclient::strategy::{Cache, Strategy, StrategyHost, StrategySource};
+use kvclient::admission::{NotAdmitted, Property, Report, Thoroughness, Verdict, admit, examine};
+use kvclient::strategy::{Cache, Strategy, StrategyHost, StrategySource, TimeLimits};
 
 fn host() -> &'static StrategyHost {
     static HOST: LazyLock<StrategyHost> =
@@ -87,16 +88,43 @@ fn every_lack_is_found_with_its_smallest_counterexample() {
         let why = counterexample(&report, lacked[0]);
         assert!(why.starts_with(words), "{name}: {why}");
         let error = admit(&guest(name), "", &BTreeSet::new()).unwrap_err();
-        assert!(failed.contains(&error.property) && !error.why.is_empty(), "{name}: {error}");
+        let NotAdmitted::Lacks { property, why, .. } = &error else { panic!("{name}: {error}") };
+        assert!(failed.contains(property) && !why.is_empty(), "{name}: {error}");
     }
 }
 
-/// It keeps every limit on one answer, and takes nearly as long as one may every time.
+/// Each keeps every limit on one answer. What they take together is counted in fuel, so that every machine
+/// comes to the same verdict.
 #[test]
 fn many_slow_answers_are_not_waited_for() {
-    let report = examine(&guest("slow"), "", Thoroughness::Gate);
-    let why = counterexample(&report, Property::WithinTime);
-    assert!(why.contains("questions took more than 1 s"), "{why}");
+    for (name, words) in [
+        ("slow", "1 node, 4096 partitions: its answers to one question, asked five times"),
+        (
+            "slow-together",
+            "6 questions took more than 2000000000 instructions together, the last: 8",
+        ),
+    ] {
+        let report = examine(&guest(name), "", Thoroughness::Gate);
+        let why = counterexample(&report, Property::WithinFuel);
+        assert!(why.starts_with(words), "{name}: {why}");
+        assert_eq!(report.stopped, None);
+    }
+}
+
+/// A machine that is too slow for a strategy does not know what it is like, and says so.
+#[test]
+fn what_the_clock_stops_is_not_examined_and_lacks_nothing() {
+    let times = TimeLimits { call: Duration::from_nanos(1), ..TimeLimits::default() };
+    let host = StrategyHost::with_time_limits(Cache::disabled(), times).unwrap();
+    // It runs for long enough that the clock is looked at.
+    let slow = host.load_bytes("slow", &guests::component("slow")).unwrap();
+    let report = examine(&slow, "", Thoroughness::Gate);
+    assert_eq!(failed(&report), []);
+    assert!(!report.passes());
+    let every = Property::ALL.into_iter().collect();
+    let error = admit(&slow, "", &every).unwrap_err();
+    assert!(matches!(error, NotAdmitted::NotExamined { .. }), "{error}");
+    assert!(error.to_string().contains("1 node, 4096 partitions: it was stopped after"), "{error}");
 }
 
 #[test]

@@ -20,8 +20,9 @@ use kvclient::strategy::{
     TimeLimits, limits,
 };
 
-/// How long a bad strategy may keep a user waiting. It is generous, since the machine may be busy.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a bad strategy may take to be refused: for ever it must not, and how fast this machine is, no
+/// test decides.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 const PARTITIONS: u32 = 64;
 

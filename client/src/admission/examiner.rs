@@ -16,13 +16,14 @@ use crate::strategy::{
 const LOAD_RATIO_MAX: f64 = 1.25;
 /// The most that a change may move, over what has to move.
 const MOVEMENT_RATIO_MAX: f64 = 1.5;
-/// The longest that one answer to these questions may take. Clients wait for it when a layout changes.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
-/// The most processor time that the questions of the gate may take together. Ordinary strategies take
-/// a third of it at most.
-const GATE_TIME_MAX: Duration = Duration::from_secs(1);
-/// The most that the questions beyond those may take.
-const FULL_TIME_MAX: Duration = Duration::from_secs(300);
+/// The most fuel that the questions of the gate may take together, those about replicas apart. Ordinary
+/// strategies take a third of it at most.
+const GATE_FUEL_MAX: u64 = 2_000_000_000;
+/// The processor time after which the gate stops asking, for strategies whose instructions are unusually
+/// slow. Ordinary ones take a third of a second, so a machine that is ten times slower examines them too.
+const GATE_TIME_MAX: Duration = Duration::from_secs(4);
+/// The same for the questions beyond those.
+const FULL_TIME_MAX: Duration = Duration::from_secs(600);
 /// A cluster has one replica of each partition today, so nothing more is wanted of a strategy.
 const REPLICAS_WANTED: u32 = 1;
 
@@ -37,6 +38,8 @@ pub fn examine(strategy: &Strategy, config: &str, thoroughness: Thoroughness) ->
         config,
         time_max: Duration::ZERO,
         time_left: Duration::ZERO,
+        fuel_left: u64::MAX,
+        stopped: None,
         questions: 0,
         declined: 0,
         known: BTreeMap::new(),
@@ -62,18 +65,23 @@ struct Examiner<'a> {
     time_max: Duration,
     /// What is left of it.
     time_left: Duration,
+    /// The fuel that is left for the questions that are being asked.
+    fuel_left: u64,
+    /// How the clock ended the examination, where it did.
+    stopped: Option<String>,
     questions: usize,
     /// How many of them the strategy said that it does not answer.
     declined: usize,
     known: BTreeMap<Property, Known>,
 }
 
-/// The strategy broke a rule, after which there is nothing more to find out.
+/// The strategy broke a rule, or was stopped, after which there is nothing more to find out.
 struct Broken;
 
 impl Examiner<'_> {
     fn examine(&mut self, thoroughness: Thoroughness) -> Result<(), Broken> {
         self.give_time(GATE_TIME_MAX);
+        self.fuel_left = GATE_FUEL_MAX;
         for count in Question::equal_sizes() {
             self.balance_of_equals(count)?;
         }
@@ -86,6 +94,7 @@ impl Examiner<'_> {
         for question in Question::weighted() {
             self.join_and_leave(&question)?;
         }
+        self.fuel_left = u64::MAX;
         if thoroughness == Thoroughness::Full {
             self.give_time(FULL_TIME_MAX);
             for question in Question::weighted() {
@@ -228,9 +237,11 @@ impl Examiner<'_> {
         let Some(owners) = self.ask(question)? else { return Ok(None) };
         let Question { nodes, partitions, replicas } = question;
         let config = self.config;
-        let verified =
-            self.timed(|strategy| strategy.assign_verified(nodes, *partitions, *replicas, config));
-        verified.map_err(|error| self.fault(question, &error))?;
+        let verified = self.timed(|strategy| {
+            strategy.assign_verified_counted(nodes, *partitions, *replicas, config)
+        });
+        let (_, fuel) = verified.map_err(|error| self.fault(question, &error))?;
+        self.burn(question, fuel)?;
         self.see(Property::Deterministic);
         self.see(Property::OrderIndependent);
         Ok(Some(owners))
@@ -254,7 +265,23 @@ impl Examiner<'_> {
         self.see(Property::Total);
         self.see(Property::InRange);
         self.cost(question, cost);
+        self.burn(question, cost.fuel)?;
         Ok(Some(owners))
+    }
+
+    /// Takes what an answer took from the fuel of all of them.
+    fn burn(&mut self, question: &Question, fuel: u64) -> Result<(), Broken> {
+        match self.fuel_left.checked_sub(fuel) {
+            Some(left) => self.fuel_left = left,
+            None => {
+                let questions = self.questions;
+                let why = format!(
+                    "{questions} questions took more than {GATE_FUEL_MAX} instructions together, the last: {question}"
+                );
+                return Err(self.lack(Property::WithinFuel, why));
+            }
+        }
+        Ok(())
     }
 
     /// Compiles the strategy anew and asks what was asked before.
@@ -286,14 +313,6 @@ impl Examiner<'_> {
             limit: Some(crate::strategy::limits::MEMORY_BYTES_MAX as f64 / f64::from(1 << 20)),
         };
         self.note(Property::WithinMemory, memory, || question.to_string());
-        let time = Figure {
-            what: "ms for an answer",
-            value: (cost.took.as_secs_f64() * 1e4).round() / 10.0,
-            limit: Some(ANSWER_TIME_MAX.as_millis() as f64),
-        };
-        self.note(Property::WithinTime, time, || {
-            format!("{question}: it took {:.1} s", cost.took.as_secs_f64())
-        });
     }
 
     fn see(&mut self, property: Property) {
@@ -321,22 +340,29 @@ impl Examiner<'_> {
     /// What an error says about the strategy.
     fn fault(&mut self, question: &Question, error: &StrategyError) -> Broken {
         let property = match error.fault() {
+            // It says something about this machine, where the strategy may have answered in time on another.
+            StrategyFault::OutOfTime { .. } => {
+                let (questions, max) = (self.questions, self.time_max.as_secs());
+                self.stopped = Some(match self.time_left.is_zero() {
+                    true => format!(
+                        "{questions} questions took more than {max} s of this machine's processor time, the last: {question}"
+                    ),
+                    false => format!("{question}: {}", error.fault()),
+                });
+                return Broken;
+            }
             // Whatever it is, it says nothing about a cluster that wants fewer.
             _ if question.replicas > REPLICAS_WANTED => Property::ReplicasDistinct,
-            StrategyFault::OutOfTime { .. } if self.time_left.is_zero() => {
-                let (questions, max) = (self.questions, self.time_max.as_secs());
-                let told = format!("{questions} questions took more than {max} s");
-                return self.lack(Property::WithinTime, format!("{told}, the last: {question}"));
-            }
             StrategyFault::Unstable { .. } => Property::Deterministic,
             StrategyFault::OrderDependent { .. } => Property::OrderIndependent,
             StrategyFault::OutOfRange { .. } => Property::InRange,
             StrategyFault::DuplicateReplica { .. } => Property::ReplicasDistinct,
-            StrategyFault::OutOfFuel { .. } => Property::WithinFuel,
+            StrategyFault::OutOfFuel { .. } | StrategyFault::OutOfVerifiedFuel { .. } => {
+                Property::WithinFuel
+            }
             StrategyFault::OutOfMemory { .. }
             | StrategyFault::OutOfTable { .. }
             | StrategyFault::OutOfStack { .. } => Property::WithinMemory,
-            StrategyFault::OutOfTime { .. } => Property::WithinTime,
             _ => Property::Total,
         };
         self.lack(property, format!("{question}: {}", error.fault()))
@@ -353,7 +379,10 @@ impl Examiner<'_> {
             let verdict = match known.counterexample {
                 Some(case) => Verdict::Fail(case),
                 None if known.was_seen => Verdict::Pass,
-                None => Verdict::Unknown("nothing that it answered shows it".into()),
+                None => Verdict::Unknown(match &self.stopped {
+                    Some(why) => format!("it was not examined to the end: {why}"),
+                    None => "nothing that it answered shows it".into(),
+                }),
             };
             let is_about_replicas =
                 matches!(property, Property::ReplicasDistinct | Property::ZonesDistinct);
@@ -361,6 +390,6 @@ impl Examiner<'_> {
             Finding { property, verdict, figure: known.figure, is_required }
         };
         let findings = Property::ALL.into_iter().map(finding).collect();
-        Report { findings, questions: self.questions }
+        Report { findings, questions: self.questions, stopped: self.stopped }
     }
 }

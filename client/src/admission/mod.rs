@@ -21,25 +21,38 @@ pub use self::question::{Question, Thoroughness};
 pub use self::report::{Figure, Finding, Report, Verdict};
 use crate::strategy::Strategy;
 
-/// A strategy that lacks something that a cluster wants.
+/// Why a cluster does not adopt a strategy.
 #[derive(Debug, thiserror::Error)]
-#[error("strategy {strategy} was not admitted, for it lacks {property}: {why}; {advice}")]
-pub struct NotAdmitted {
-    /// The strategy as it was named.
-    pub strategy: String,
-    /// The first property that it lacks.
-    pub property: Property,
-    /// The smallest counterexample.
-    pub why: String,
-    /// What to do about it.
-    pub advice: String,
+pub enum NotAdmitted {
+    /// It lacks something that a cluster wants. Every machine finds the same.
+    #[error("strategy {strategy} was not admitted, for it lacks {property}: {why}; {advice}")]
+    Lacks {
+        /// The strategy as it was named.
+        strategy: String,
+        /// The first property that it lacks.
+        property: Property,
+        /// The smallest counterexample.
+        why: String,
+        /// What to do about it.
+        advice: String,
+    },
+    /// This machine did not examine it to the end.
+    #[error(
+        "strategy {strategy} was not examined to the end, and nothing is known against it: {why}; examine it on a faster machine, or have it take less time"
+    )]
+    NotExamined {
+        /// The strategy as it was named.
+        strategy: String,
+        /// What stopped the examination.
+        why: String,
+    },
 }
 
 /// Makes sure that a cluster can adopt `strategy`, to be called with `config`. It may lack the
 /// `accepted` properties.
 ///
 /// # Errors
-/// [`NotAdmitted`] for the first property that it lacks.
+/// [`NotAdmitted`] for the first property that it lacks, or where that was not found out.
 pub fn admit(
     strategy: &Strategy,
     config: &str,
@@ -54,9 +67,13 @@ pub fn admit(
     // What was not found out any more follows from what ended the questions.
     let failed = lacking.iter().find(|it| matches!(it.verdict, Verdict::Fail(_)));
     let Some(first) = failed.or(lacking.first()) else { return Ok(()) };
-    let why = match &first.verdict {
-        Verdict::Fail(why) | Verdict::Unknown(why) => why.clone(),
-        Verdict::Pass => String::new(),
+    let label = strategy.label().to_owned();
+    let why = match (&first.verdict, &report.stopped) {
+        (Verdict::Unknown(_), Some(stopped)) => {
+            return Err(NotAdmitted::NotExamined { strategy: label, why: stopped.clone() });
+        }
+        (Verdict::Fail(why) | Verdict::Unknown(why), _) => why.clone(),
+        (Verdict::Pass, _) => String::new(),
     };
     let advice = if lacking.iter().all(|it| it.property.is_optional()) {
         let names: Vec<_> = lacking.iter().map(|it| it.property.name()).collect();
@@ -64,6 +81,5 @@ pub fn admit(
     } else {
         "that cannot be accepted; see `kvclient strategy check`".to_owned()
     };
-    let strategy = strategy.label().to_owned();
-    Err(NotAdmitted { strategy, property: first.property, why, advice })
+    Err(NotAdmitted::Lacks { strategy: label, property: first.property, why, advice })
 }

@@ -29,17 +29,15 @@ pub enum Property {
     MovesLittleOnJoin,
     /// Where a node leaves, little more moves than has to.
     MovesLittleOnLeave,
-    /// It answers within the limit on fuel.
+    /// It answers within the limits on fuel.
     WithinFuel,
     /// It answers within the limits on memory, tables and stack.
     WithinMemory,
-    /// It answers in time.
-    WithinTime,
 }
 
 impl Property {
     /// All of them, in the order in which they are reported.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 12] = [
         Self::Deterministic,
         Self::OrderIndependent,
         Self::Total,
@@ -52,7 +50,6 @@ impl Property {
         Self::MovesLittleOnLeave,
         Self::WithinFuel,
         Self::WithinMemory,
-        Self::WithinTime,
     ];
 
     /// Its name, in kebab-case.
@@ -71,7 +68,6 @@ impl Property {
             Self::MovesLittleOnLeave => "moves-little-on-leave",
             Self::WithinFuel => "within-fuel",
             Self::WithinMemory => "within-memory",
-            Self::WithinTime => "within-time",
         }
     }
 
@@ -86,7 +82,6 @@ impl Property {
                 | Self::HonoursWeights
                 | Self::MovesLittleOnJoin
                 | Self::MovesLittleOnLeave
-                | Self::WithinTime
         )
     }
 }

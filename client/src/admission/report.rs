@@ -61,6 +61,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// How many questions were put.
     pub questions: usize,
+    /// Why the clock ended the questions, where it did: what had not been found out by then is unknown.
+    pub stopped: Option<String>,
 }
 
 impl Report {

@@ -10,7 +10,7 @@ use super::anatomy::{self, Anatomy};
 use super::cache::{Cache, CacheKey, CacheOutcome};
 use super::check::{self, StrategyInfo};
 use super::error::{StrategyError, StrategyFault};
-use super::host::{Host, Program};
+use super::host::{Answer, Host, Program};
 use super::limits::TimeLimits;
 use super::processor::thread_time;
 use super::question::{Question, StrategyNode};
@@ -205,11 +205,11 @@ impl Strategy {
 
     /// As [`Strategy::assign`], and proves before a table is published that every client will get
     /// the same one: asked again, asked in a fresh instance, and asked with the nodes in other
-    /// orders, the strategy must answer the same. It takes five times as long, and
-    /// [`verified_time_for`](super::limits::verified_time_for) the question at most.
+    /// orders, the strategy must answer the same. It takes five times as long.
     ///
     /// # Errors
-    /// As [`Strategy::assign`], and where two answers differ.
+    /// As [`Strategy::assign`], and where two answers differ, or the five take more than
+    /// [`verified_fuel_for`](super::limits::verified_fuel_for) the question.
     pub fn assign_verified(
         &self,
         nodes: &[StrategyNode],
@@ -217,17 +217,40 @@ impl Strategy {
         replicas: u32,
         config: &str,
     ) -> Result<Vec<u32>, StrategyError> {
+        self.assign_verified_counted(nodes, partitions, replicas, config).map(|(owners, _)| owners)
+    }
+
+    /// As [`Strategy::assign_verified`], with the fuel that all its answers took.
+    ///
+    /// # Errors
+    /// As [`Strategy::assign_verified`].
+    pub(crate) fn assign_verified_counted(
+        &self,
+        nodes: &[StrategyNode],
+        partitions: u32,
+        replicas: u32,
+        config: &str,
+    ) -> Result<(Vec<u32>, u64), StrategyError> {
         self.named(|| {
             let question = Question::new(nodes, partitions, replicas, config)?;
             let sorted = question.sorted();
             let program = self.program.until(thread_time() + question.verified_time());
+            let mut fuel = 0;
+            let budget = question.verified_fuel();
+            let mut burn = |cost: &Cost| {
+                fuel += cost.fuel;
+                let is_enough = fuel <= budget;
+                is_enough.then_some(()).ok_or(StrategyFault::OutOfVerifiedFuel { budget })
+            };
             let (answer, again) = program.ask_twice(&question, &sorted)?;
             let owners = answer.owners;
             same(&question, &owners, &again.owners, "when it was asked again")?;
-            let fresh = program.ask(&question, &sorted)?.owners;
-            same(&question, &owners, &fresh, "in a fresh instance")?;
+            burn(&answer.cost).and_then(|()| burn(&again.cost))?;
+            let fresh = program.ask(&question, &sorted)?;
+            same(&question, &owners, &fresh.owners, "in a fresh instance")?;
+            burn(&fresh.cost)?;
             for (order, permutation) in question.permutations() {
-                let permuted = program.ask(&question, &permutation)?.owners;
+                let Answer { owners: permuted, cost } = program.ask(&question, &permutation)?;
                 if let Some((partition, sorted, permuted)) =
                     check::first_difference(&question, &owners, &permuted)
                 {
@@ -238,8 +261,9 @@ impl Strategy {
                         order,
                     });
                 }
+                burn(&cost)?;
             }
-            Ok(owners)
+            Ok((owners, fuel))
         })
     }
 

@@ -148,7 +148,9 @@ pub enum StrategyFault {
         reason: String,
     },
     /// A component whose compilation was given up.
-    #[error("compiling it took more than {max:?}; make it smaller or simpler")]
+    #[error(
+        "it was not compiled within {max:?}: try again where less else is going on, or on a faster machine; or make it smaller or simpler"
+    )]
     CompileTime {
         /// The limit.
         max: Duration,
@@ -177,8 +179,19 @@ pub enum StrategyFault {
         /// The fuel that it was given.
         budget: u64,
     },
-    /// The strategy was stopped by the clock.
-    #[error("it did not finish within {max:?} of processor time; does it loop for ever?")]
+    /// The strategy used more instructions for all answers to one question than these are worth together.
+    #[error(
+        "its answers to one question, asked five times, did not finish within {budget} instructions"
+    )]
+    OutOfVerifiedFuel {
+        /// The fuel that the answers could take together.
+        budget: u64,
+    },
+    /// The strategy was stopped by the clock, which says nothing about it: on a faster machine it may
+    /// answer.
+    #[error(
+        "it was stopped after {max:?} of processor time, with fuel left: it may answer on a faster machine, or have unusually slow instructions"
+    )]
     OutOfTime {
         /// The limit.
         max: Duration,
@@ -310,7 +323,7 @@ impl StrategyFault {
             Self::Engine { .. } => "strategy-engine",
             Self::Instantiate { .. } => "strategy-instantiate",
             Self::Trap { .. } => "strategy-trap",
-            Self::OutOfFuel { .. } => "strategy-out-of-fuel",
+            Self::OutOfFuel { .. } | Self::OutOfVerifiedFuel { .. } => "strategy-out-of-fuel",
             Self::OutOfTime { .. } => "strategy-out-of-time",
             Self::OutOfMemory { .. } => "strategy-out-of-memory",
             Self::OutOfTable { .. } => "strategy-out-of-table",

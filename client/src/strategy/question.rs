@@ -8,7 +8,7 @@ use kv_protocol::limits::{
 };
 
 use super::error::StrategyFault;
-use super::limits::{fuel_for, verified_time_for};
+use super::limits::{fuel_for, verified_fuel_for, verified_time_for};
 
 /// A node as a strategy sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,6 +117,11 @@ impl<'a> Question<'a> {
     /// The fuel that answering may take.
     pub(super) fn fuel(&self) -> u64 {
         fuel_for(self.nodes.len(), self.partitions, self.replicas)
+    }
+
+    /// The fuel that answering five times may take.
+    pub(super) fn verified_fuel(&self) -> u64 {
+        verified_fuel_for(self.fuel())
     }
 
     /// The processor time that answering five times may take.

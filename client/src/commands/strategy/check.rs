@@ -1,6 +1,7 @@
 //! `kvclient strategy check`: what is found out about a strategy before it is adopted.
 
-use kvclient::admission::{Finding, Report, Thoroughness, Verdict, examine};
+use kvclient::ClientError;
+use kvclient::admission::{Finding, NotAdmitted, Report, Thoroughness, Verdict, examine};
 use kvclient::strategy::{Strategy, StrategyHost};
 use serde_json::{Value, json};
 
@@ -19,12 +20,21 @@ pub(super) fn run(host: &StrategyHost, checked: &Checked, format: Format) -> Res
     if report.passes() {
         return Ok(());
     }
-    let failed = report.findings.iter().filter(|it| it.is_required && it.verdict != Verdict::Pass);
+    let label = strategy.label().to_owned();
+    let required = report.findings.iter().filter(|it| it.is_required);
+    // What is unknown because the clock ended the questions is not lacking.
+    let failed = required.filter(|it| match it.verdict {
+        Verdict::Pass => false,
+        Verdict::Fail(_) => true,
+        Verdict::Unknown(_) => report.stopped.is_none(),
+    });
     let failed: Vec<_> = failed.map(|it| it.property.name()).collect();
-    Err(Failure::LacksProperties {
-        strategy: strategy.label().to_owned(),
-        lacked: failed.join(", "),
-    })
+    match report.stopped {
+        Some(why) if failed.is_empty() => {
+            Err(ClientError::from(NotAdmitted::NotExamined { strategy: label, why }).into())
+        }
+        _ => Err(Failure::LacksProperties { strategy: label, lacked: failed.join(", ") }),
+    }
 }
 
 fn text(strategy: &Strategy, report: &Report) -> String {
@@ -85,6 +95,7 @@ fn in_json(strategy: &Strategy, report: &Report) -> Value {
         "sha256": strategy.digest(),
         "passed": report.passes(),
         "questions": report.questions,
+        "stopped": report.stopped,
         "properties": report.findings.iter().map(finding).collect::<Vec<_>>(),
     })
 }
