@@ -17,7 +17,7 @@ use kvclient::limits::{BATCHES_IN_FLIGHT_MAX, QUEUE_BYTES_MAX};
 use kvclient::{Client, ClientError, Condition};
 use scripted_node::{Answer, Node, carry_out, encoded};
 
-const TIMEOUT: Duration = Duration::from_millis(600);
+const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Long enough that a test which waits for it has failed.
 const LONG: Duration = Duration::from_secs(60);
@@ -93,7 +93,7 @@ async fn silence_makes_a_write_unknown_and_it_is_never_sent_again() {
     let began = Instant::now();
     let error = client.put("k", "v").await.unwrap_err();
     assert!(matches!(error, ClientError::OutcomeUnknown { .. }), "{error:?}");
-    assert!(began.elapsed() >= TIMEOUT && began.elapsed() < 5 * TIMEOUT, "{:?}", began.elapsed());
+    assert!((TIMEOUT..LONG).contains(&began.elapsed()), "{:?}", began.elapsed());
     let error = client.delete("k").await.unwrap_err();
     assert!(matches!(error, ClientError::OutcomeUnknown { .. }), "{error:?}");
     let heard = node.stop();
