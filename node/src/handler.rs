@@ -12,10 +12,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use kv_protocol::frame::Envelope;
+use kv_protocol::frame::Payload;
 use kv_protocol::partition::key_hash;
 use kv_protocol::refusal::{ErrorCode, Refusal};
-use kv_protocol::reply::{Content, InstalledLayout, NodeStatus, Outcome, Reply};
+use kv_protocol::reply::{Content, Done, InstalledLayout, NodeStatus, Outcome, Reply};
 use kv_protocol::request::{Command, Digest, Operation, Request, RequestId, Side, Style};
 use nohash_hasher::IntMap;
 use tokio::sync::Notify;
@@ -25,7 +25,8 @@ use crate::disk::Disk;
 use crate::guard::{Admitted, Guard, Installed};
 use crate::identity::Identity;
 use crate::reader::{self, ReplyBudget};
-use crate::refusals::shutting_down;
+use crate::refusals::{replies_unread, shutting_down};
+use crate::server::limits::SHORT_REPLY_BYTES_MAX;
 use crate::staging;
 use crate::store::{StorageKey, Store};
 use crate::writer::{Finished, Gauges, Job, Size, Work};
@@ -39,6 +40,15 @@ const WRITER_SILENCE_MAX: Duration = Duration::from_secs(30);
 
 /// The frames of a reply, without the delimiter: the header and, where there is one, the body.
 pub type Frames = (Vec<u8>, Option<Vec<u8>>);
+
+/// How much the reply to a request may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplyRoom {
+    /// As much as the protocol allows.
+    Long,
+    /// Little, because much that was answered is unread.
+    Short,
+}
 
 /// What the handler does with a request.
 pub enum Disposition<P> {
@@ -107,16 +117,21 @@ impl<P> Handler<P> {
         }
     }
 
-    /// Takes a request from `peer`.
+    /// Takes a request from `peer`. While there is no `room` for long replies, reads that have one are
+    /// refused, those of many records before any work is done.
     pub fn take<B: Deref<Target = [u8]>>(
         &mut self,
         peer: P,
-        envelope: &Envelope<B>,
+        payload: &Payload<B>,
+        room: ReplyRoom,
     ) -> Disposition<P> {
-        let body = envelope.body.as_deref();
-        let request = Request::decode(&envelope.header, body, self.resources.value_bytes_max);
+        let body = payload.body.as_deref();
+        let request = Request::decode(&payload.header, body, self.resources.value_bytes_max);
         match request {
-            Ok(request) => self.carry_out(peer, request),
+            Ok(request) if room == ReplyRoom::Short && reads_much(&request.command) => {
+                Disposition::Answered(peer, refuse(request.id, replies_unread()))
+            }
+            Ok(request) => self.carry_out(peer, request, room),
             Err(error) => Disposition::Answered(peer, refuse(error.id, error.refusal)),
         }
     }
@@ -140,10 +155,9 @@ impl<P> Handler<P> {
 
     /// The id of a request that will not be carried out.
     #[must_use]
-    pub fn id_of<B: Deref<Target = [u8]>>(&self, frames: Vec<B>) -> Option<RequestId> {
-        let envelope = Envelope::open(frames).ok()?;
-        let body = envelope.body.as_deref();
-        match Request::decode(&envelope.header, body, self.resources.value_bytes_max) {
+    pub fn id_of<B: Deref<Target = [u8]>>(&self, payload: &Payload<B>) -> Option<RequestId> {
+        let body = payload.body.as_deref();
+        match Request::decode(&payload.header, body, self.resources.value_bytes_max) {
             Ok(request) => request.id,
             Err(error) => error.id,
         }
@@ -167,7 +181,7 @@ impl<P> Handler<P> {
         !self.pending.is_empty() && self.progress_at.elapsed() > WRITER_SILENCE_MAX
     }
 
-    fn carry_out(&mut self, peer: P, request: Request<'_>) -> Disposition<P> {
+    fn carry_out(&mut self, peer: P, request: Request<'_>, room: ReplyRoom) -> Disposition<P> {
         loop {
             let guard = self.resources.guard.load_full();
             if guard.is_behind(&request.context) {
@@ -183,7 +197,12 @@ impl<P> Handler<P> {
             // What was read may have been removed meanwhile, because another layout was installed:
             // then its absence says nothing.
             if Arc::ptr_eq(&guard, &self.resources.guard.load()) {
-                let frames = encode(request.id, request.style, content);
+                // What is answered at once was only read, so it can be read again.
+                let frames = if room == ReplyRoom::Short && is_long(&content) {
+                    refuse(request.id, replies_unread())
+                } else {
+                    encode(request.id, request.style, content)
+                };
                 return Disposition::Answered(peer, frames);
             }
         }
@@ -319,6 +338,21 @@ impl<P> Handler<P> {
             partitions_to_clear: gauges.partitions_to_clear.load(Ordering::Relaxed),
         }
     }
+}
+
+/// Whether `command` reads many records, so that its reply may be long.
+fn reads_much(command: &Command<'_>) -> bool {
+    match command {
+        Command::Batch(operations) => operations.iter().any(|it| !it.is_write()),
+        Command::GetAll | Command::Scan(_) | Command::Fetch(_) | Command::Stored { .. } => true,
+        _ => false,
+    }
+}
+
+/// Whether a reply is longer than those that there is always room for.
+fn is_long(content: &Content) -> bool {
+    matches!(content, Content::One { done: Done::Read(Some(record)), .. }
+        if record.value.len() > SHORT_REPLY_BYTES_MAX)
 }
 
 /// The hashes of the keys that `command` writes to.

@@ -6,6 +6,7 @@ use kv_protocol::request::Condition;
 
 use crate::guard::Admitted;
 use crate::rights::Denied;
+use crate::server::limits::UNREAD_BYTES_FULL;
 use crate::store::StoreError;
 use crate::transition::Refused;
 
@@ -65,6 +66,18 @@ pub fn outcome_unknown(error: &StoreError) -> Refusal {
         ErrorCode::Storage,
         format!(
             "{error}; whether the write took effect is unknown: read the key before writing it again"
+        ),
+    )
+}
+
+/// The refusal of long reads while there is no room for their replies.
+#[must_use]
+pub fn replies_unread() -> Refusal {
+    Refusal::new(
+        ErrorCode::Overloaded,
+        format!(
+            "{} MiB of this node's replies have not been read by those who asked: try again later",
+            UNREAD_BYTES_FULL >> 20
         ),
     )
 }

@@ -21,8 +21,15 @@ pub const BODY_BYTES_MAX: usize = VALUE_BYTES_MAX_CEILING + (64 << 10);
 /// disconnected by ZeroMQ. It is well above the other limits, so that these get an answer.
 pub const FRAME_BYTES_MAX: usize = 64 << 20;
 
-/// The most frames of a message after the routing id: delimiter, header, body.
-pub const FRAMES_MAX: usize = 3;
+/// The most frames of a request's envelope before its delimiter: the request's number, and an id of each
+/// queue device on its way.
+pub const ENVELOPE_FRAMES_MAX: usize = 8;
+
+/// The longest such frames, together, in bytes; an id has at most 255.
+pub const ENVELOPE_BYTES_MAX: usize = 255 * ENVELOPE_FRAMES_MAX;
+
+/// The most frames of a message after the routing id: envelope, delimiter, header, body.
+pub const FRAMES_MAX: usize = ENVELOPE_FRAMES_MAX + 3;
 
 /// The most operations in one batch.
 pub const BATCH_OPERATIONS_MAX: usize = 1024;

@@ -1,78 +1,412 @@
-//! Bounding what a peer can make ZeroMQ hold for it.
+//! Bounding what peers can make ZeroMQ and the serving loop hold for them.
 //!
-//! ZeroMQ hands a message over only when all its frames have come, and its own limits count
-//! complete messages and single frames. A peer that sends frame after frame without an end, or
-//! message after message without waiting, could therefore fill the memory unseen. What can be seen
-//! is how many bytes the kernel has received on each connection. One that is far ahead of the
-//! messages that came out of it is cut, and ZeroMQ drops what it held. The same holds the other way
-//! round, for a peer that asks for much and does not read it.
+//! ZeroMQ hands a message over only when all its frames have come, and its own limits count complete
+//! messages and single frames. A peer that sends frame after frame without an end, or that asks for much
+//! and does not read it, could therefore fill the memory unseen. What can be seen is how many bytes the
+//! kernel has passed on each connection, and how many of them came out as messages, or went in as replies.
 //!
-//! Bytes on the wire are not all: a frame of no bytes takes two there and many more in memory. So a
-//! connection is also cut when the process has grown much while it kept a message unfinished.
+//! A connection is told from others by a number of its own: descriptors and names of peers are used again,
+//! and a reply must reach nobody but the connection that asked.
 
-use std::collections::HashMap;
-use std::io;
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
+use nohash_hasher::IntMap;
 use tracing::{debug, warn};
-use zmq::{DONTWAIT, SocketEvent};
 
-use super::tcp::{self, Passed};
+use super::bounds::{self, Holding};
+use super::connection::{Connection, ConnectionId, Incoming, Outgoing, State};
+use super::limits::{HELD_REQUESTS_MAX, UNREAD_BYTES_FULL};
+use super::monitor::{Event, Monitor};
+use super::tcp;
+use super::traffic::Memory;
+use crate::handler::ReplyRoom;
 
-/// How many bytes of one connection may be under way in each direction: received and not yet part
-/// of a message that was taken in, or given to ZeroMQ as replies and not yet at the peer.
-const UNDER_WAY_BYTES_MAX: u64 = 128 << 20;
-/// How much the process may grow while a connection keeps a message unfinished, in bytes.
-const GROWTH_BYTES_MAX: u64 = 96 << 20;
-/// A connection with less than this under way is not taken for one with an unfinished message.
-const UNFINISHED_BYTES_MIN: u64 = 64 << 10;
 /// How often connections are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
-/// What a frame has around it on the wire, at most: flags and a length of eight bytes.
-const FRAME_OVERHEAD_BYTES: u64 = 9;
-const MONITOR_ENDPOINT: &str = "inproc://connections";
+/// The same where nearly as many connections are open as may be.
+const LOOK_INTERVAL_CROWDED: Duration = Duration::from_millis(10);
+/// Before a long reply is refused, the kernel is asked anew what was read, but not more often than this.
+const ASK_INTERVAL: Duration = Duration::from_millis(5);
+/// The connections that are gone of which late messages are still recognised.
+const GONE_MAX: usize = 1024;
 
-/// Which connection a message came on, as long as that exists.
-pub(super) type Connection = Option<RawFd>;
-
-/// The bytes of one connection.
-#[derive(Clone, Copy, Default)]
-struct Traffic {
-    /// Part of messages that were taken in.
-    taken: u64,
-    /// Given to ZeroMQ as replies.
-    given: u64,
-    /// Since a look found a message unfinished: what had been taken, and the process's memory.
-    unfinished: Option<(u64, u64)>,
+/// What becomes of a message that has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It is carried out.
+    Ready,
+    /// It is held back: its peer has much to read, or requests before it are held back.
+    Waits,
+    /// It is dropped.
+    Cut,
 }
 
-impl Traffic {
-    /// Why the connection has to be cut, where it has to be.
-    fn excess(&mut self, passed: Passed) -> Option<String> {
-        let inward = passed.received.saturating_sub(self.taken);
-        let outward = self.given.saturating_sub(passed.acked);
-        if inward.max(outward) > UNDER_WAY_BYTES_MAX {
-            return Some(format!(
-                "{inward} bytes are under way to this node and {outward} from it, the limit is {UNDER_WAY_BYTES_MAX}"
-            ));
+/// The connections of one listening socket.
+pub(super) struct Connections {
+    monitor: Monitor,
+    /// The most that may be open.
+    count_max: usize,
+    last_id: ConnectionId,
+    by_id: IntMap<ConnectionId, Connection>,
+    /// Those that are open, cut ones too: their descriptors are taken.
+    by_fd: IntMap<RawFd, ConnectionId>,
+    /// Those whose first message has come.
+    by_routing_id: HashMap<Box<[u8]>, ConnectionId>,
+    /// Those that are gone and have been carried out, the longest gone first.
+    gone: VecDeque<ConnectionId>,
+    /// Those that wait for their peer to read, and when the first of them is looked at next.
+    waiting: Vec<ConnectionId>,
+    due: Option<Instant>,
+    /// The bytes of all replies that are under way, and all requests that are held back.
+    unread: u64,
+    held: usize,
+    /// Whether a reply had no room since the last look.
+    room_was_short: bool,
+    turn: u64,
+    looked_at: Instant,
+    asked_at: Instant,
+}
+
+impl Connections {
+    /// Watches the connections of `socket`, of which `count_max` may be open. It has to be done before the
+    /// socket listens.
+    pub(super) fn watch(
+        context: &zmq::Context,
+        socket: &zmq::Socket,
+        count_max: usize,
+    ) -> Result<Self, zmq::Error> {
+        let now = Instant::now();
+        Ok(Self {
+            monitor: Monitor::watch(context, socket)?,
+            count_max,
+            last_id: 0,
+            by_id: IntMap::default(),
+            by_fd: IntMap::default(),
+            by_routing_id: HashMap::new(),
+            gone: VecDeque::new(),
+            waiting: Vec::new(),
+            due: None,
+            unread: 0,
+            held: 0,
+            room_was_short: false,
+            turn: 0,
+            looked_at: now,
+            asked_at: now,
+        })
+    }
+
+    /// The connection on which a message with this routing id and first `frame` came; none where it is gone
+    /// and forgotten.
+    pub(super) fn of_message(
+        &mut self,
+        routing_id: &[u8],
+        frame: &mut zmq::Message,
+    ) -> Option<ConnectionId> {
+        let id = match self.by_routing_id.get(routing_id) {
+            Some(id) => *id,
+            None => self.introduce(routing_id, frame)?,
+        };
+        self.by_id.get_mut(&id)?.spoke_at = self.turn;
+        Some(id)
+    }
+
+    /// Finds the connection on which the first message with a routing id came.
+    fn introduce(&mut self, routing_id: &[u8], frame: &mut zmq::Message) -> Option<ConnectionId> {
+        // The name under which libzmq keeps the connection's file descriptor for ZMQ_SRCFD.
+        let fd = frame.gets("__fd").and_then(|fd| fd.parse::<RawFd>().ok())?;
+        // The connection was told of before its first message came, so it is known now or gone.
+        self.take_events();
+        let mut id = *self.by_fd.get(&fd)?;
+        let known = &self.by_id.get(&id)?.routing_id;
+        if !known.is_empty() {
+            if !is_later(routing_id, known) {
+                return None;
+            }
+            // What was taken for the connection's first message was a late one of the connection that had
+            // its descriptor before.
+            self.end(id);
+            id = self.begin(fd);
         }
-        if inward < UNFINISHED_BYTES_MIN {
-            self.unfinished = None;
+        let connection = self.by_id.get_mut(&id)?;
+        connection.routing_id = routing_id.into();
+        self.by_routing_id.insert(routing_id.into(), id);
+        Some(id)
+    }
+
+    /// What becomes of the next message of a connection.
+    pub(super) fn standing(&mut self, id: ConnectionId) -> Standing {
+        let Some(connection) = self.by_id.get_mut(&id) else { return Standing::Ready };
+        if connection.state == State::Cut {
+            return Standing::Cut;
+        }
+        if connection.held.is_empty() && connection.has_much_to_read() {
+            self.unread -= connection.refresh(Instant::now());
+        }
+        let waits = !connection.held.is_empty() || connection.has_much_to_read();
+        if waits { Standing::Waits } else { Standing::Ready }
+    }
+
+    /// Counts a message of `bytes` that is carried out or dropped.
+    pub(super) fn took(&mut self, id: ConnectionId, bytes: u64) {
+        if let Some(connection) = self.by_id.get_mut(&id) {
+            connection.traffic.took(bytes);
+        }
+    }
+
+    /// Holds a request back.
+    pub(super) fn hold(&mut self, id: ConnectionId, request: Incoming) {
+        let Some(connection) = self.by_id.get_mut(&id) else { return };
+        connection.held.push_back(request);
+        self.held += 1;
+        let held = connection.held.len();
+        self.await_reader(id);
+        if held > HELD_REQUESTS_MAX {
+            self.cut(id, &format!("{held} of its requests wait until it reads their answers, the limit is {HELD_REQUESTS_MAX}"));
+        }
+    }
+
+    /// The connection that a reply of `bytes` goes out on, now or later, which is counted for it; none
+    /// where nobody is there to read it.
+    pub(super) fn reader(&mut self, id: ConnectionId, bytes: u64) -> Option<&mut Connection> {
+        let connection = self.by_id.get_mut(&id).filter(|it| it.state == State::Open)?;
+        connection.traffic.gave(bytes);
+        self.unread += bytes;
+        Some(connection)
+    }
+
+    /// The replies of a connection that ZeroMQ had no room for, and how the socket names its peer.
+    pub(super) fn outbox(&mut self, id: ConnectionId) -> Option<(&[u8], &mut VecDeque<Outgoing>)> {
+        let connection = self.by_id.get_mut(&id)?;
+        Some((&connection.routing_id, &mut connection.outbox))
+    }
+
+    /// Has a connection with an outbox or held requests looked at again.
+    pub(super) fn await_reader(&mut self, id: ConnectionId) {
+        let Some(connection) = self.by_id.get_mut(&id) else { return };
+        if connection.begin_to_wait() {
+            self.waiting.push(id);
+            let due = connection.due();
+            self.due = self.due.min(due).or(due);
+        }
+    }
+
+    /// The connections that wait and are to be looked at now.
+    pub(super) fn due(&self, now: Instant) -> Vec<ConnectionId> {
+        if self.due.is_none_or(|due| due > now) {
+            return Vec::new();
+        }
+        let is_due =
+            |id: &&ConnectionId| self.by_id.get(*id).is_none_or(|it| it.due() <= Some(now));
+        self.waiting.iter().filter(is_due).copied().collect()
+    }
+
+    /// The oldest request that was held back, where it need not be any longer.
+    pub(super) fn release(&mut self, id: ConnectionId) -> Option<Incoming> {
+        let connection = self.by_id.get_mut(&id)?;
+        if connection.held.is_empty() {
             return None;
         }
-        let memory = memory_bytes();
-        match self.unfinished {
-            Some((taken, before)) if taken == self.taken => {
-                let growth = memory.saturating_sub(before);
-                (growth > GROWTH_BYTES_MAX).then(|| {
-                    format!("a message of it is unfinished, and the process grew by {growth} bytes meanwhile, the limit is {GROWTH_BYTES_MAX}")
-                })
+        if connection.has_much_to_read() {
+            self.unread -= connection.refresh(Instant::now());
+        }
+        if connection.has_much_to_read() {
+            return None;
+        }
+        self.held -= 1;
+        connection.held.pop_front()
+    }
+
+    /// Ends a look at the connections that wait: each waits on, for longer where nothing `has_moved`, or
+    /// waits no more.
+    pub(super) fn settle(&mut self, looked_at: &[(ConnectionId, bool)], now: Instant) {
+        for (id, has_moved) in looked_at {
+            let Some(connection) = self.by_id.get_mut(id) else { continue };
+            if connection.has_waiting() {
+                connection.wait_on(now, *has_moved);
+                continue;
             }
-            _ => {
-                self.unfinished = Some((self.taken, memory));
-                None
+            connection.stop_waiting();
+            if connection.state == State::Gone {
+                self.forget_later(*id);
             }
+        }
+        let waits = |id: &ConnectionId| self.by_id.get(id).and_then(Connection::due);
+        self.waiting.retain(|id| waits(id).is_some());
+        self.due = self.waiting.iter().filter_map(waits).min();
+    }
+
+    /// How long the loop may sleep, at most `max`.
+    pub(super) fn sleep_max(&self, max: Duration) -> Duration {
+        let due = self.due.map_or(max, |due| due.saturating_duration_since(Instant::now()));
+        max.min(due).min(if self.is_crowded() { LOOK_INTERVAL_CROWDED } else { max })
+    }
+
+    /// Whether replies wait for room in ZeroMQ's queues.
+    pub(super) fn has_outbox(&self) -> bool {
+        self.waiting.iter().any(|id| self.by_id.get(id).is_some_and(|it| !it.outbox.is_empty()))
+    }
+
+    /// How much the next reply may be.
+    pub(super) fn room(&mut self) -> ReplyRoom {
+        if self.unread < UNREAD_BYTES_FULL {
+            return ReplyRoom::Long;
+        }
+        if self.asked_at.elapsed() >= ASK_INTERVAL {
+            self.ask_kernel(Instant::now());
+        }
+        if self.unread < UNREAD_BYTES_FULL {
+            return ReplyRoom::Long;
+        }
+        self.room_was_short = true;
+        ReplyRoom::Short
+    }
+
+    /// Begins another turn of the loop, and cuts those connections that hold too much, if it is time to
+    /// look.
+    pub(super) fn look(&mut self) {
+        self.turn += 1;
+        let interval = if self.is_crowded() { LOOK_INTERVAL_CROWDED } else { LOOK_INTERVAL };
+        if self.looked_at.elapsed() < interval {
+            return;
+        }
+        let now = Instant::now();
+        self.looked_at = now;
+        self.take_events();
+        self.cut_silent();
+        self.ask_kernel(now);
+        let room_was_short = std::mem::take(&mut self.room_was_short);
+        for (id, why) in bounds::excess(self.holdings(now), room_was_short) {
+            self.cut(id, &why);
+        }
+    }
+
+    /// What is held for each connection.
+    fn holdings(&mut self, now: Instant) -> Vec<Holding> {
+        let open = self.by_id.iter_mut().filter(|(_, it)| it.state == State::Open);
+        let mut open: Vec<_> = open.collect();
+        let inward = |it: &Connection| it.traffic.inward(now);
+        let explained = self.unread + open.iter().map(|(_, it)| inward(it)).sum::<u64>();
+        let used = if open.iter().any(|(_, it)| it.traffic.may_be_unfinished(now)) {
+            memory_bytes()
+        } else {
+            0
+        };
+        let memory = Memory { used, explained };
+        let holding = |(id, it): &mut (&ConnectionId, &mut Connection)| Holding {
+            id: **id,
+            inward: inward(it),
+            growth: it.traffic.growth_beside(memory, now),
+            unread: it.traffic.unread(),
+            is_stalled: it.traffic.is_stalled(now),
+            held: it.held.len() as u64,
+        };
+        open.iter_mut().map(holding).collect()
+    }
+
+    /// Asks the kernel what has passed on all connections.
+    fn ask_kernel(&mut self, now: Instant) {
+        self.asked_at = now;
+        for connection in self.by_id.values_mut() {
+            self.unread -= connection.refresh(now);
+        }
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.by_fd.len() > self.count_max - self.count_max / 4
+    }
+
+    /// Cuts those that have said nothing, and those that have been silent longest, where there are too
+    /// many.
+    fn cut_silent(&mut self) {
+        let is_open = |it: &&Connection| it.state == State::Open;
+        let open = self.by_id.values().filter(is_open).count();
+        let Some(excess) = open.checked_sub(self.count_max).filter(|it| *it > 0) else { return };
+        warn!(
+            "{open} connections are open, the limit is {}: cutting the {excess} that have been silent longest",
+            self.count_max
+        );
+        let open = self.by_id.iter().filter(|(_, it)| is_open(it));
+        let mut by_silence: Vec<_> = open.map(|(id, it)| (it.spoke_at, *id)).collect();
+        by_silence.sort_unstable();
+        for (_, id) in by_silence.into_iter().take(excess) {
+            self.cut_quietly(id);
+        }
+    }
+
+    /// Cuts a connection and says why.
+    fn cut(&mut self, id: ConnectionId, why: &str) {
+        if let Some(connection) = self.by_id.get(&id).filter(|it| it.state == State::Open) {
+            warn!("cutting the connection from {}: {why}", tcp::peer_name(connection.fd));
+            self.cut_quietly(id);
+        }
+    }
+
+    fn cut_quietly(&mut self, id: ConnectionId) {
+        let Some(connection) = self.by_id.get_mut(&id) else { return };
+        connection.state = State::Cut;
+        if let Err(error) = tcp::cut(connection.fd) {
+            debug!("the connection is gone already: {error}");
+        }
+        self.held -= connection.held.len();
+        connection.held.clear();
+        self.drop_replies(id);
+    }
+
+    /// Drops what nobody reads any more.
+    fn drop_replies(&mut self, id: ConnectionId) {
+        let Some(connection) = self.by_id.get_mut(&id) else { return };
+        connection.outbox.clear();
+        self.unread -= connection.traffic.unread();
+        connection.traffic.forget_unread();
+    }
+
+    fn take_events(&mut self) {
+        while let Some(event) = self.monitor.next() {
+            match event {
+                Event::Accepted(fd) => {
+                    if let Some(id) = self.by_fd.get(&fd) {
+                        self.end(*id);
+                    }
+                    self.begin(fd);
+                }
+                Event::Disconnected(fd) => {
+                    if let Some(id) = self.by_fd.get(&fd) {
+                        self.end(*id);
+                    }
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, fd: RawFd) -> ConnectionId {
+        self.last_id += 1;
+        self.by_id.insert(self.last_id, Connection::new(fd, Instant::now()));
+        self.by_fd.insert(fd, self.last_id);
+        self.last_id
+    }
+
+    /// Ends a connection that is gone. What it has sent is carried out.
+    fn end(&mut self, id: ConnectionId) {
+        self.drop_replies(id);
+        let Some(connection) = self.by_id.get_mut(&id) else { return };
+        connection.state = State::Gone;
+        self.by_fd.remove(&connection.fd);
+        if connection.held.is_empty() {
+            self.forget_later(id);
+        }
+    }
+
+    /// Forgets a connection once late messages of it are no longer to be expected.
+    fn forget_later(&mut self, id: ConnectionId) {
+        self.gone.push_back(id);
+        if self.gone.len() <= GONE_MAX {
+            return;
+        }
+        let forgotten = self.gone.pop_front().and_then(|id| self.by_id.remove(&id));
+        if let Some(connection) = forgotten {
+            self.by_routing_id.remove(&connection.routing_id);
         }
     }
 }
@@ -85,74 +419,12 @@ fn memory_bytes() -> u64 {
     kib.unwrap_or(0) << 10
 }
 
-/// The connections of one listening socket.
-pub(super) struct Connections {
-    events: zmq::Socket,
-    /// What this side knows of each connection, by its file descriptor.
-    traffic: HashMap<RawFd, Traffic>,
-    looked_at: Instant,
-}
-
-impl Connections {
-    /// Watches the connections of `socket`. It has to be done before the socket listens.
-    pub(super) fn watch(context: &zmq::Context, socket: &zmq::Socket) -> Result<Self, zmq::Error> {
-        let wanted = SocketEvent::ACCEPTED as i32 | SocketEvent::DISCONNECTED as i32;
-        socket.monitor(MONITOR_ENDPOINT, wanted)?;
-        let events = context.socket(zmq::PAIR)?;
-        events.connect(MONITOR_ENDPOINT)?;
-        Ok(Self { events, traffic: HashMap::new(), looked_at: Instant::now() })
-    }
-
-    /// Counts a frame that was taken in, and tells which connection it came on.
-    pub(super) fn count_taken(&mut self, frame: &mut zmq::Message) -> Connection {
-        // The name under which libzmq keeps the connection's file descriptor for ZMQ_SRCFD.
-        let connection = frame.gets("__fd").and_then(|fd| fd.parse::<RawFd>().ok())?;
-        if let Some(traffic) = self.traffic.get_mut(&connection) {
-            traffic.taken += frame.len() as u64 + FRAME_OVERHEAD_BYTES;
-        }
-        Some(connection)
-    }
-
-    /// Counts a reply of `bytes` that goes out on `connection`.
-    pub(super) fn count_given(&mut self, connection: Connection, bytes: usize) {
-        if let Some(traffic) = connection.and_then(|fd| self.traffic.get_mut(&fd)) {
-            traffic.given += bytes as u64;
-        }
-    }
-
-    /// Cuts connections that are too far ahead, if it is time to look.
-    pub(super) fn look(&mut self) {
-        if self.looked_at.elapsed() < LOOK_INTERVAL {
-            return;
-        }
-        self.looked_at = Instant::now();
-        while let Some((event, fd)) = self.next_event() {
-            if event == SocketEvent::ACCEPTED as u16 {
-                self.traffic.insert(fd, Traffic::default());
-            } else {
-                self.traffic.remove(&fd);
-            }
-        }
-        self.traffic.retain(|fd, traffic| match tcp::passed(*fd) {
-            Ok(passed) => {
-                let excess = traffic.excess(passed);
-                if let Some(excess) = &excess {
-                    warn!("cutting a connection: {excess}");
-                    if let Err(error) = tcp::cut(*fd) {
-                        debug!("the connection is gone already: {error}");
-                    }
-                }
-                excess.is_none()
-            }
-            Err(error) => error.kind() == io::ErrorKind::Interrupted,
-        });
-    }
-
-    /// The next thing that happened: what, and on which file descriptor.
-    fn next_event(&self) -> Option<(u16, RawFd)> {
-        let frames = self.events.recv_multipart(DONTWAIT).ok()?;
-        let (event, rest) = frames.first()?.split_first_chunk::<2>()?;
-        let value = rest.first_chunk::<4>()?;
-        Some((u16::from_ne_bytes(*event), RawFd::from_ne_bytes(*value)))
+/// Whether a connection with the routing id `one` began after that with `other`. ZeroMQ numbers connections
+/// in four bytes after a zero.
+fn is_later(one: &[u8], other: &[u8]) -> bool {
+    let number = |id: &[u8]| Some(u32::from_be_bytes(*id.strip_prefix(b"\0")?.first_chunk()?));
+    match (number(one), number(other)) {
+        (Some(one), Some(other)) => one.wrapping_sub(other).cast_signed() > 0,
+        _ => true,
     }
 }

@@ -1,7 +1,12 @@
 //! The serving loop: one thread, one ROUTER socket. The only module of the node that names ZeroMQ.
 
+mod bounds;
+mod connection;
 mod connections;
+pub mod limits;
+mod monitor;
 mod tcp;
+mod traffic;
 
 use std::io;
 use std::ops::RangeInclusive;
@@ -9,14 +14,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use kv_protocol::frame::{Envelope, is_delimiter};
+use kv_protocol::frame::{Payload, is_probe, split_envelope};
 use kv_protocol::limits::{FRAME_BYTES_MAX, FRAMES_MAX};
 use kv_protocol::linger::Linger;
+use rustix::process::{Resource, getrlimit};
 use tokio::sync::watch;
 use tracing::{debug, warn};
-use zmq::{DONTWAIT, PollEvents, PollItem};
+use zmq::{DONTWAIT, PollEvents, PollItem, SNDMORE};
 
-use self::connections::{Connection, Connections};
+use self::connection::{ConnectionId, Incoming, Outgoing};
+use self::connections::{Connections, Standing};
+use self::limits::{CONNECTIONS_MAX, DESCRIPTORS_RESERVED};
+use self::traffic::wire_bytes;
 use crate::handler::{Disposition, Frames, Handler, refuse};
 use crate::refusals::shutting_down;
 use crate::wake::Wake;
@@ -34,10 +43,15 @@ const TURN_MAX: Duration = Duration::from_millis(100);
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// When it stops, the loop goes on refusing requests that were on their way for this long.
 const REFUSE_FOR: Duration = Duration::from_millis(100);
+/// When it stops, replies that find no room in ZeroMQ's queues have this long for it.
+const READ_FOR: Duration = Duration::from_secs(1);
 /// When the socket closes, replies have this long to leave.
 const LINGER_MS: i32 = 1000;
-/// Messages that wait for one peer, in each direction. A peer that reads no replies loses them.
+/// Messages that wait for one peer in ZeroMQ's queues, in each direction. Replies that find no room there
+/// wait here, and what their peer asks next waits with them.
 const QUEUE_MESSAGES_MAX: i32 = 1000;
+/// The frames of most messages: a delimiter, a header, a body.
+const FRAMES_USUAL: usize = 3;
 /// A peer that connects must complete the handshake within this time.
 const HANDSHAKE_MS: i32 = 5000;
 /// An idle peer is asked for a sign of life this often, and given up after [`HEARTBEAT_GIVE_UP_MS`].
@@ -87,11 +101,12 @@ pub enum PortChoice {
     Preferably(Option<u16>),
 }
 
-/// How a peer is found again.
+/// Where a reply goes to.
 pub struct Peer {
-    routing_id: Vec<u8>,
-    connection: Connection,
-    delimited: bool,
+    /// The connection that asked; none where it is gone.
+    connection: Option<ConnectionId>,
+    /// What its socket put before the request, and wants back.
+    envelope: Vec<zmq::Message>,
 }
 
 /// A socket that listens.
@@ -99,6 +114,8 @@ pub struct Server {
     router: zmq::Socket,
     port: u16,
     connections: Connections,
+    /// Whether requests are refused, because the node stops.
+    is_stopping: bool,
     // Dropped after the socket, which it must outlive.
     _context: zmq::Context,
 }
@@ -122,9 +139,9 @@ impl Server {
         router.set_heartbeat_timeout(HEARTBEAT_GIVE_UP_MS)?;
         router.set_heartbeat_ttl(HEARTBEAT_GIVE_UP_MS)?;
         router.set_backlog(CONNECTIONS_WAITING_MAX)?;
-        let connections = Connections::watch(&context, &router)?;
+        let connections = Connections::watch(&context, &router, connections_max())?;
         let port = bind(&router, host, choice)?;
-        Ok(Self { router, port, connections, _context: context })
+        Ok(Self { router, port, connections, is_stopping: false, _context: context })
     }
 
     /// The port that it listens on.
@@ -152,6 +169,7 @@ impl Server {
             self.take_messages(handler)?;
             self.connections.look();
             self.send_finished(handler, finished);
+            self.send_waiting(handler);
             if handler.writer_is_gone() {
                 // Its last words came before its end.
                 self.send_finished(handler, finished);
@@ -175,7 +193,8 @@ impl Server {
             self.router.as_poll_item(PollEvents::POLLIN),
             PollItem::from_fd(wake.raw_fd(), PollEvents::POLLIN),
         ];
-        let timeout_ms = i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX);
+        let timeout = self.connections.sleep_max(timeout).as_micros().div_ceil(1000);
+        let timeout_ms = i64::try_from(timeout).unwrap_or(i64::MAX);
         match zmq::poll(&mut items, timeout_ms) {
             Ok(_) | Err(zmq::Error::EINTR) => {}
             Err(error) => return Err(error.into()),
@@ -191,43 +210,70 @@ impl Server {
             if started.elapsed() >= TURN_MAX {
                 break;
             }
-            let Some((peer, frames)) = self.receive()? else { break };
-            match Envelope::open(frames) {
-                Ok(envelope) => {
-                    if let Disposition::Answered(peer, frames) = handler.take(peer, &envelope) {
-                        self.send(peer, frames);
-                    }
-                }
-                Err(refusal) => self.send(peer, refuse(None, refusal)),
+            let Some(message) = self.receive()? else { break };
+            match message.connection.map(|id| (id, self.connections.standing(id))) {
+                Some((id, Standing::Waits)) => self.connections.hold(id, message),
+                Some((id, Standing::Cut)) => self.connections.took(id, message.bytes),
+                Some((_, Standing::Ready)) | None => self.carry_out(message, handler),
             }
         }
         Ok(())
     }
 
-    /// The next message, if there is one: who sent it, and its frames.
-    fn receive(&mut self) -> io::Result<Option<(Peer, Vec<zmq::Message>)>> {
-        let routing_id = match self.router.recv_bytes(DONTWAIT) {
+    /// Has a message answered, now or later.
+    fn carry_out(&mut self, message: Incoming, handler: &mut Handler<Peer>) {
+        let Incoming { connection, frames, bytes } = message;
+        if let Some(id) = connection {
+            self.connections.took(id, bytes);
+        }
+        if is_probe(&frames) {
+            return;
+        }
+        let (envelope, frames) = split_envelope(frames);
+        let peer = Peer { connection, envelope };
+        match Payload::open(frames) {
+            Ok(payload) if self.is_stopping => {
+                let id = handler.id_of(&payload);
+                self.send(peer, refuse(id, shutting_down()));
+            }
+            Ok(payload) => {
+                let room = self.connections.room();
+                if let Disposition::Answered(peer, frames) = handler.take(peer, &payload, room) {
+                    self.send(peer, frames);
+                }
+            }
+            Err(refusal) => self.send(peer, refuse(None, refusal)),
+        }
+    }
+
+    /// The next message, if there is one.
+    fn receive(&mut self) -> io::Result<Option<Incoming>> {
+        let routing_id = match self.router.recv_msg(DONTWAIT) {
             Ok(routing_id) => routing_id,
             Err(zmq::Error::EAGAIN | zmq::Error::EINTR) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         let mut connection = None;
-        let mut frames = Vec::with_capacity(FRAMES_MAX);
-        while self.router.get_rcvmore()? {
+        let mut frames: Vec<zmq::Message> = Vec::with_capacity(FRAMES_USUAL);
+        let (mut bytes, mut more) = (0, routing_id.get_more());
+        while more {
             let mut frame = match self.router.recv_msg(DONTWAIT) {
                 Ok(frame) => frame,
                 // The rest of a message is there once its first frame is.
                 Err(zmq::Error::EAGAIN | zmq::Error::EINTR) => continue,
                 Err(error) => return Err(error.into()),
             };
-            connection = self.connections.count_taken(&mut frame);
+            more = frame.get_more();
+            bytes += wire_bytes(&frame);
+            if frames.is_empty() {
+                connection = self.connections.of_message(&routing_id, &mut frame);
+            }
             // One frame too many is kept, for the error; the rest of an overlong message is not.
             if frames.len() <= FRAMES_MAX {
                 frames.push(frame);
             }
         }
-        let delimited = frames.first().is_some_and(|it| is_delimiter(it));
-        Ok(Some((Peer { routing_id, connection, delimited }, frames)))
+        Ok(Some(Incoming { connection, frames, bytes }))
     }
 
     fn send_finished(&mut self, handler: &mut Handler<Peer>, finished: &flume::Receiver<Finished>) {
@@ -238,15 +284,58 @@ impl Server {
         }
     }
 
-    /// Sends a reply. One whose peer is gone, or reads nothing, is dropped: the peer asks again.
-    fn send(&mut self, peer: Peer, (header, body): Frames) {
-        let bytes = header.len() + body.as_ref().map_or(0, Vec::len);
-        let delimiter = peer.delimited.then(Vec::new);
-        let frames = [Some(peer.routing_id), delimiter, Some(header), body];
-        match self.router.send_multipart(frames.into_iter().flatten(), DONTWAIT) {
-            Ok(()) => self.connections.count_given(peer.connection, bytes),
-            Err(error) => debug!("a reply was dropped: {error}"),
+    /// Sends a reply to the connection that asked, or has it wait until there is room. Where the connection
+    /// is gone, it is dropped: nobody else may read it.
+    fn send(&mut self, peer: Peer, frames: Frames) {
+        let Peer { connection, envelope } = peer;
+        let reply = Outgoing { envelope, frames };
+        let Some(id) = connection else { return };
+        let Some(reader) = self.connections.reader(id, reply.wire_bytes()) else {
+            debug!("a reply was dropped: the connection that asked is gone");
+            return;
+        };
+        if !reader.outbox.is_empty() {
+            reader.outbox.push_back(reply);
+            return;
         }
+        if let Some(reply) = transmit(&self.router, &reader.routing_id, reply) {
+            reader.outbox.push_back(reply);
+            self.connections.await_reader(id);
+        }
+    }
+
+    /// Sends replies that found no room before, and has requests carried out that were held back until
+    /// their peers had read on.
+    fn send_waiting(&mut self, handler: &mut Handler<Peer>) {
+        let due = self.connections.due(Instant::now());
+        if due.is_empty() {
+            return;
+        }
+        let mut looked_at = Vec::with_capacity(due.len());
+        for id in due {
+            let mut has_moved = self.send_outbox(id);
+            for _ in 0..MESSAGES_PER_TURN {
+                let Some(request) = self.connections.release(id) else { break };
+                self.carry_out(request, handler);
+                has_moved = true;
+            }
+            looked_at.push((id, has_moved));
+        }
+        self.connections.settle(&looked_at, Instant::now());
+    }
+
+    /// Sends the replies of one connection that found no room before, as long as there is room. Returns
+    /// whether there was any.
+    fn send_outbox(&mut self, id: ConnectionId) -> bool {
+        let Some((routing_id, outbox)) = self.connections.outbox(id) else { return false };
+        let before = outbox.len();
+        while let Some(reply) = outbox.pop_front() {
+            if let Some(reply) = transmit(&self.router, routing_id, reply) {
+                outbox.push_front(reply);
+                break;
+            }
+        }
+        outbox.len() < before
     }
 
     /// Answers what was taken and refuses what still comes in.
@@ -257,21 +346,60 @@ impl Server {
         wake: &Wake,
     ) -> io::Result<()> {
         let started = Instant::now();
-        while handler.pending() > 0 || started.elapsed() < REFUSE_FOR {
+        self.is_stopping = true;
+        while handler.pending() > 0
+            || started.elapsed() < REFUSE_FOR
+            || (self.connections.has_outbox() && started.elapsed() < READ_FOR)
+        {
             if started.elapsed() > DRAIN_MAX {
                 warn!("stopping with {} requests unanswered", handler.pending());
                 break;
             }
             self.wait(wake, REFUSE_FOR)?;
-            for _ in 0..MESSAGES_PER_TURN {
-                let Some((peer, frames)) = self.receive()? else { break };
-                let id = handler.id_of(frames);
-                self.send(peer, refuse(id, shutting_down()));
-            }
+            self.take_messages(handler)?;
             self.send_finished(handler, finished);
+            self.send_waiting(handler);
         }
         Ok(())
     }
+}
+
+/// Gives a reply to ZeroMQ, or back where there is no room for it.
+fn transmit(router: &zmq::Socket, routing_id: &[u8], reply: Outgoing) -> Option<Outgoing> {
+    loop {
+        match router.send(routing_id, DONTWAIT | SNDMORE) {
+            Ok(()) => break,
+            Err(zmq::Error::EINTR) => {}
+            Err(zmq::Error::EAGAIN) => return Some(reply),
+            Err(error) => {
+                debug!("a reply was dropped: {error}");
+                return None;
+            }
+        }
+    }
+    // Room is for whole messages, so from here on there is.
+    let Outgoing { envelope, frames: (header, body) } = reply;
+    let last = if body.is_some() { DONTWAIT | SNDMORE } else { DONTWAIT };
+    let mut sent = envelope.into_iter().try_for_each(|it| router.send(it, DONTWAIT | SNDMORE));
+    sent = sent.and_then(|()| router.send(header, last));
+    if let Some(body) = body {
+        sent = sent.and_then(|()| router.send(body, DONTWAIT));
+    }
+    if let Err(error) = sent {
+        warn!("a reply was cut short: {error}");
+        // The socket would take what comes next for the rest of it.
+        let _ = router.send(zmq::Message::new(), DONTWAIT);
+    }
+    None
+}
+
+/// The most connections that may be open, by the descriptors that this process may have.
+fn connections_max() -> usize {
+    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
+    // A process that may have few keeps half of them.
+    let free = descriptors.saturating_sub(DESCRIPTORS_RESERVED).max(descriptors / 2);
+    free.min(CONNECTIONS_MAX)
 }
 
 fn bind(router: &zmq::Socket, host: &str, choice: PortChoice) -> Result<u16, ListenError> {

@@ -56,3 +56,12 @@ pub(super) fn cut(fd: RawFd) -> io::Result<()> {
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };
     Ok(rustix::net::shutdown(fd, rustix::net::Shutdown::Both)?)
 }
+
+/// The address of the peer of the connection with this descriptor, as far as it is known.
+pub(super) fn peer_name(fd: RawFd) -> String {
+    // SAFETY: as in `cut`.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    let address = rustix::net::getpeername(fd).ok().flatten();
+    let address = address.and_then(|it| std::net::SocketAddr::try_from(it).ok());
+    address.map_or_else(|| "a peer that is gone".to_owned(), |address| address.to_string())
+}

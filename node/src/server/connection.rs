@@ -1,0 +1,138 @@
+//! One connection: who its peer is, what is under way on it, and what waits for the peer to read.
+
+use std::collections::VecDeque;
+use std::os::fd::RawFd;
+use std::time::{Duration, Instant};
+
+use super::limits::UNREAD_BYTES_HOLD;
+use super::tcp;
+use super::traffic::{Traffic, wire_bytes};
+use crate::handler::Frames;
+
+/// A connection that waits is looked at after this long first, and then ever more seldom while nothing
+/// changes.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
+const PAUSE_MAX: Duration = Duration::from_millis(50);
+
+/// A connection's number. None is ever given twice, as descriptors are.
+pub(super) type ConnectionId = u64;
+
+/// A message that was received.
+pub(super) struct Incoming {
+    /// The connection that it came on; none where that is gone, and nobody waits for the answer.
+    pub(super) connection: Option<ConnectionId>,
+    /// Its frames, after the routing id.
+    pub(super) frames: Vec<zmq::Message>,
+    /// What it had on the wire, in bytes.
+    pub(super) bytes: u64,
+}
+
+/// A reply that has not been given to ZeroMQ.
+pub(super) struct Outgoing {
+    /// The request's envelope.
+    pub(super) envelope: Vec<zmq::Message>,
+    /// Header and body.
+    pub(super) frames: Frames,
+}
+
+impl Outgoing {
+    /// What it has on the wire, in bytes.
+    pub(super) fn wire_bytes(&self) -> u64 {
+        let (header, body) = &self.frames;
+        let envelope = self.envelope.iter().map(|frame| wire_bytes(frame)).sum::<u64>();
+        envelope + wire_bytes(header) + body.as_ref().map_or(0, |body| wire_bytes(body))
+    }
+}
+
+/// Whether a connection is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// It is.
+    Open,
+    /// This node has cut it. What still comes from it is dropped.
+    Cut,
+    /// It has ended. What came before is carried out, and answered to nobody.
+    Gone,
+}
+
+/// One connection.
+pub(super) struct Connection {
+    /// Its descriptor, while it is not gone.
+    pub(super) fd: RawFd,
+    /// How the socket names its peer; empty until its first message has come.
+    pub(super) routing_id: Box<[u8]>,
+    pub(super) state: State,
+    pub(super) traffic: Traffic,
+    /// Replies that ZeroMQ had no room for, oldest first.
+    pub(super) outbox: VecDeque<Outgoing>,
+    /// Requests that are held back until the peer has read what was answered, oldest first.
+    pub(super) held: VecDeque<Incoming>,
+    /// The turn of the loop in which its last message came; 0 before the first.
+    pub(super) spoke_at: u64,
+    /// Where it waits: when it is looked at next, and after which pause then.
+    waiting: Option<(Instant, Duration)>,
+}
+
+impl Connection {
+    pub(super) fn new(fd: RawFd, now: Instant) -> Self {
+        Self {
+            fd,
+            routing_id: Box::default(),
+            state: State::Open,
+            traffic: Traffic::new(now),
+            outbox: VecDeque::new(),
+            held: VecDeque::new(),
+            spoke_at: 0,
+            waiting: None,
+        }
+    }
+
+    /// Asks the kernel what has passed. Returns by how much less is unread than was thought.
+    pub(super) fn refresh(&mut self, now: Instant) -> u64 {
+        let before = self.traffic.unread();
+        // Where the connection has just ended, the monitor will say so.
+        if self.state == State::Open
+            && let Ok(passed) = tcp::passed(self.fd)
+        {
+            self.traffic.note(passed, now);
+        }
+        before - self.traffic.unread()
+    }
+
+    /// Whether its peer has so much to read that its next request has to wait.
+    pub(super) fn has_much_to_read(&self) -> bool {
+        self.state == State::Open
+            && (!self.outbox.is_empty() || self.traffic.unread() >= UNREAD_BYTES_HOLD)
+    }
+
+    /// Whether there is something that waits.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.outbox.is_empty() || !self.held.is_empty()
+    }
+
+    /// Has it looked at again soon; returns whether it did not wait before.
+    pub(super) fn begin_to_wait(&mut self) -> bool {
+        let begins = self.waiting.is_none();
+        if begins {
+            self.waiting = Some((Instant::now() + PAUSE_MIN, PAUSE_MIN));
+        }
+        begins
+    }
+
+    pub(super) fn wait_on(&mut self, now: Instant, has_moved: bool) {
+        let pause = match self.waiting {
+            Some((_, pause)) if !has_moved => (2 * pause).min(PAUSE_MAX),
+            _ => PAUSE_MIN,
+        };
+        self.waiting = Some((now + pause, pause));
+    }
+
+    pub(super) fn stop_waiting(&mut self) {
+        self.waiting = None;
+    }
+
+    /// When it is looked at next, where it waits.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.waiting.map(|(due, _)| due)
+    }
+}

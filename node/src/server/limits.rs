@@ -1,0 +1,51 @@
+//! What peers can make a node hold, each and all together.
+//!
+//! What comes in and what goes out have a budget each. It is all peers' together, so that their number
+//! does not matter, and where it is exceeded, those that hold most are cut, not those that came last.
+
+/// The most bytes of replies that are under way to one connection before its next requests are held back.
+/// They are carried out as their peer reads on.
+pub const UNREAD_BYTES_HOLD: u64 = 16 << 20;
+
+/// The most bytes of replies that are under way to all connections, together. Beyond it, those to which
+/// most is under way are cut.
+pub const UNREAD_BYTES_MAX: u64 = 256 << 20;
+
+/// Once this much is under way, reads with a long reply are refused, and connections that hold others'
+/// room and read on no more are cut. One reply of the longest has room above it.
+pub const UNREAD_BYTES_FULL: u64 = 192 << 20;
+
+/// The longest value of a reply, in bytes, that there is room for even then.
+pub const SHORT_REPLY_BYTES_MAX: usize = 64 << 10;
+
+/// The most requests of one connection that are held back until their peer has read what was answered.
+/// A connection with more is cut.
+pub const HELD_REQUESTS_MAX: usize = 1 << 16;
+
+/// The same for all connections together: those that hold most are cut.
+pub const HELD_REQUESTS_TOTAL_MAX: usize = 1 << 18;
+
+/// The most bytes of one connection that have been received and not yet carried out: unfinished messages,
+/// and requests that wait. A connection with more is cut.
+pub const INWARD_BYTES_MAX: u64 = 128 << 20;
+
+/// The same for all connections together: those that hold most are cut.
+pub const INWARD_BYTES_TOTAL_MAX: u64 = 512 << 20;
+
+/// By how much the process may grow, beyond what its budgets explain, while connections keep messages
+/// unfinished, in bytes.
+pub const GROWTH_BYTES_MAX: u64 = 96 << 20;
+
+/// The most connections, however many descriptors the process may have. Where there are more, those that
+/// have been silent longest are cut.
+pub const CONNECTIONS_MAX: usize = 4096;
+
+/// The descriptors that are kept for the store's files and for Consul, of those that the process may have.
+/// It also lasts for the connections that are accepted until the loop looks again.
+pub const DESCRIPTORS_RESERVED: usize = 256;
+
+const _: () = {
+    assert!(UNREAD_BYTES_HOLD < UNREAD_BYTES_FULL && UNREAD_BYTES_FULL < UNREAD_BYTES_MAX);
+    assert!(INWARD_BYTES_MAX < INWARD_BYTES_TOTAL_MAX);
+    assert!(HELD_REQUESTS_MAX < HELD_REQUESTS_TOTAL_MAX);
+};
