@@ -1,6 +1,7 @@
 //! The serving loop: one thread, one ROUTER socket. The only module of the node that names ZeroMQ.
 
 mod connections;
+pub mod probe;
 mod tcp;
 
 use std::io;
