@@ -9,6 +9,7 @@
 //! | `crash` | a node that is killed at any instant has all that it acknowledged when it is back |
 //! | `wire` | a plain ZeroMQ client in any language gets exactly the documented replies |
 //! | `membership` | nodes register, leave, and come back as themselves |
+//! | `incarnations` | of all copies of a node's data one is served, the one that ran last |
 //! | `signals` | nodes are started and stopped by signals in Consul, each by exactly one |
 //! | `rebalance` | nodes come and go and strategies change while every key stays where it can be found |
 //! | `strategies` | strategies are judged before they are adopted, and what they chose is explained |
@@ -36,6 +37,7 @@ mod crash;
 mod dev;
 mod durability;
 mod faults;
+mod incarnations;
 mod lab;
 mod membership;
 mod rebalance;

@@ -313,6 +313,10 @@ fn what_a_client_believes_is_checked() {
     for (belief, code) in [
         (json!({"cluster": stranger}), "wrong_cluster"),
         (json!({"node": stranger}), "wrong_node"),
+        (json!({"incarnation": "99-0000000000000001"}), "wrong_node"),
+        (json!({"incarnation": "1-0000000000000001"}), "wrong_node"),
+        (json!({"incarnation": 1}), "bad_request"),
+        (json!({"incarnation": null}), "bad_request"),
         (json!({"epoch": 0}), "stale_epoch"),
         (json!({"epoch": 2}), "retry"),
     ] {
@@ -336,7 +340,13 @@ fn what_a_client_believes_is_checked() {
         }
     }
     let cluster_uuid = &status["layout"]["cluster"];
-    let truth = json!({"op": "SCAN", "cluster": cluster_uuid, "node": status["uuid"], "epoch": 1});
+    let mut truth = json!({
+        "op": "SCAN", "cluster": cluster_uuid, "node": status["uuid"], "epoch": 1,
+        "incarnation": status["incarnation"],
+    });
+    assert_eq!(peers[0].ask_json(&truth.to_string()), json!({"collection": []}));
+    // Who has not heard of the node's last start means it all the same.
+    truth["incarnation"] = json!("0-0000000000000001");
     assert_eq!(peers[0].ask_json(&truth.to_string()), json!({"collection": []}));
 
     // Each key has one owner; the other one says whose it is.

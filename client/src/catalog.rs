@@ -1,9 +1,12 @@
 //! Where Consul's catalog says that the nodes of a layout are. Pure.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use kv_protocol::consul::ServiceInstance;
 use kv_protocol::consul_keys::{meta, service_id};
+use kv_protocol::incarnation::Incarnation;
 use kv_protocol::layout::Member;
 use kv_protocol::name::Name;
 use uuid::Uuid;
@@ -24,22 +27,55 @@ pub(crate) fn uuid_of(instance: &ServiceInstance) -> Option<Uuid> {
     instance.meta.get(meta::UUID)?.parse().ok()
 }
 
+/// Which run of its node an instance is; none where an older program registered it.
+pub(crate) fn incarnation_of(instance: &ServiceInstance) -> Option<Incarnation> {
+    instance.meta.get(meta::INCARNATION)?.parse().ok()
+}
+
+/// How little a registration of a node counts, beside others of the same one.
+///
+/// A node that was killed, and is started again at another Consul agent, leaves a registration behind
+/// that nobody can remove but the first agent: the newest run counts. Of those, the one in better health
+/// does; and where that is no difference either, all clients choose the same one.
+fn rank(instance: &ServiceInstance) -> impl Ord + '_ {
+    let ServiceInstance { id, node, address, port, status, .. } = instance;
+    (Reverse(incarnation_of(instance)), *status, node, id, address, *port)
+}
+
+/// Which of the instances are outranked: another one of the same data directory counts more.
+pub(crate) fn outranked(instances: &[ServiceInstance]) -> Vec<bool> {
+    let mut first: HashMap<Uuid, &ServiceInstance> = HashMap::new();
+    for (instance, uuid) in instances.iter().filter_map(|it| Some((it, uuid_of(it)?))) {
+        let first = first.entry(uuid).or_insert(instance);
+        if rank(instance) < rank(first) {
+            *first = instance;
+        }
+    }
+    let is_first = |it| uuid_of(it).is_none_or(|uuid| std::ptr::eq(first[&uuid], it));
+    instances.iter().map(|it| !is_first(it)).collect()
+}
+
+/// The instances without those that are outranked.
+pub(crate) fn that_count(instances: Vec<ServiceInstance>) -> Vec<ServiceInstance> {
+    let outranked = outranked(&instances);
+    let all = instances.into_iter().zip(outranked);
+    all.filter(|(_, outranked)| !outranked).map(|(it, _)| it).collect()
+}
+
 /// How each of these nodes is reached.
 pub(crate) fn reach(nodes: &[Member], cluster: &Name, instances: &[ServiceInstance]) -> Vec<Reach> {
     nodes.iter().map(|member| reach_member(member, cluster, instances)).collect()
 }
 
 fn reach_member(member: &Member, cluster: &Name, instances: &[ServiceInstance]) -> Reach {
-    // A node that registered with two agents is asked where it is in better health.
-    let registered = instances
-        .iter()
-        .filter(|instance| uuid_of(instance) == Some(member.uuid))
-        .min_by_key(|instance| instance.status);
+    let ours = |instance: &&ServiceInstance| uuid_of(instance) == Some(member.uuid);
+    let registered = instances.iter().filter(ours).min_by(|a, b| rank(a).cmp(&rank(b)));
     let Member { id, uuid, .. } = member;
     if let Some(instance) = registered {
         let endpoint = Endpoint::tcp(&instance.address, instance.port)
             .map_err(|error| format!("node {id} is registered with Consul, but {error}"))?;
-        return Ok(Arc::new(Target::new(id.to_string(), *uuid, endpoint)));
+        let target = Target::new(id.to_string(), *uuid, endpoint);
+        return Ok(Arc::new(target.as_run(incarnation_of(instance))));
     }
     let namesake = service_id(cluster, id);
     match instances.iter().find(|instance| instance.id == namesake) {
@@ -91,6 +127,40 @@ mod tests {
         let both = reach(&[critical.clone(), passing]).unwrap();
         assert_eq!(both.endpoint.to_string(), "127.0.0.1:2002");
         assert_eq!(reach(&[critical]).unwrap().endpoint.to_string(), "127.0.0.1:2001");
+    }
+
+    fn run(number: u64, port: u16, status: CheckStatus) -> ServiceInstance {
+        let mut instance = instance("node-1", member().uuid, port, status);
+        let incarnation = Incarnation { number, nonce: 1 }.to_string();
+        instance.meta.insert(meta::INCARNATION.to_owned(), incarnation);
+        instance
+    }
+
+    #[test]
+    fn the_newest_run_counts_and_then_the_healthier_one() {
+        let bare = instance("node-1", member().uuid, 2001, CheckStatus::Passing);
+        let old = run(9, 2002, CheckStatus::Passing);
+        let new = run(10, 2003, CheckStatus::Critical);
+        let twice = run(10, 2004, CheckStatus::Passing);
+        let port = |instances: &[&ServiceInstance]| {
+            let instances: Vec<_> = instances.iter().map(|it| (*it).clone()).collect();
+            let target = reach(&instances).unwrap();
+            (target.endpoint.to_string(), target.incarnation.map(|it| it.number))
+        };
+        let at = |port: u16, number| (format!("127.0.0.1:{port}"), number);
+        assert_eq!(port(&[&bare]), at(2001, None), "an older program");
+        assert_eq!(port(&[&bare, &old]), at(2002, Some(9)));
+        assert_eq!(port(&[&old, &new, &bare]), at(2003, Some(10)));
+        assert_eq!(port(&[&new, &twice, &old]), at(2004, Some(10)));
+        let again = run(10, 2005, CheckStatus::Passing);
+        for order in [[&again, &twice], [&twice, &again]] {
+            assert_eq!(port(&order), at(2004, Some(10)), "the same for everybody");
+        }
+
+        let stranger = instance("node-2", Uuid::from_u128(2), 2006, CheckStatus::Critical);
+        let all = vec![old.clone(), stranger.clone(), new.clone(), bare];
+        assert_eq!(outranked(&all), [true, false, false, true]);
+        assert_eq!(that_count(all), [stranger, new]);
     }
 
     #[test]

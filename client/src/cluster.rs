@@ -269,8 +269,13 @@ impl Registry {
         }
     }
 
-    /// The instances that registered for this cluster.
+    /// The instances that registered for this cluster, without what earlier runs of a node have left.
     pub(crate) async fn instances(&self) -> Result<Vec<ServiceInstance>, ClientError> {
+        Ok(catalog::that_count(self.all_instances().await?))
+    }
+
+    /// All instances that registered for this cluster.
+    pub(crate) async fn all_instances(&self) -> Result<Vec<ServiceInstance>, ClientError> {
         let instances = self.consul.service_instances(SERVICE, Read::consistent()).await?;
         Ok(catalog::of_cluster(&self.cluster, instances.value))
     }

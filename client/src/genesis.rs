@@ -270,6 +270,7 @@ mod tests {
         NodeStatus {
             node: "node-0".parse().unwrap(),
             uuid: UUID,
+            incarnation: None,
             cluster_name: cluster(),
             layout: None,
             keys: 0,

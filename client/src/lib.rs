@@ -83,4 +83,4 @@ pub use genesis::Creation;
 pub use kv_protocol::reply::{Done, Record};
 pub use kv_protocol::request::{Condition, Operation};
 pub use kv_protocol::version::Version;
-pub use status::{ClusterStatus, NodeReport, inspect};
+pub use status::{ClusterStatus, LeftBehind, NodeReport, inspect};

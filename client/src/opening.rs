@@ -108,6 +108,11 @@ fn has_confirmed(
     if status.uuid != target.uuid {
         return Err(format!("runs on the data directory {}, not {}", status.uuid, target.uuid));
     }
+    if let (Some(found), Some(meant)) = (status.incarnation, target.incarnation)
+        && found.number < meant.number
+    {
+        return Err(format!("runs as incarnation {found}, which {meant} has replaced"));
+    }
     has_installed(layout, status.layout.as_ref())
 }
 
@@ -182,6 +187,8 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use kv_protocol::incarnation::Incarnation;
+
     use crate::endpoint::Endpoint;
     use crate::sample;
 
@@ -203,6 +210,7 @@ mod tests {
         NodeStatus {
             node: "node-1".parse().unwrap(),
             uuid: Uuid::from_u128(uuid),
+            incarnation: None,
             cluster_name: "default".parse().unwrap(),
             layout: layout.map(installed),
             keys: 0,
@@ -231,7 +239,14 @@ mod tests {
         let epoch = layout.epoch;
         let ours = layout.digest();
         let confirmed = status(1, Some((sample::CLUSTER, epoch, ours)));
-        assert_eq!(confirms(Ok(confirmed)), Ok(()));
+        assert_eq!(confirms(Ok(confirmed.clone())), Ok(()));
+        let run = |number| Some(Incarnation { number, nonce: 1 });
+        let endpoint = Endpoint::tcp("127.0.0.1", 2000).unwrap();
+        let new = Target::new("node-1".into(), Uuid::from_u128(1), endpoint).as_run(run(2));
+        let says = |incarnation| Ok(NodeStatus { incarnation, ..confirmed.clone() });
+        assert!(has_confirmed(&layout, &new, &says(run(1))).is_err(), "it has been replaced");
+        assert_eq!(has_confirmed(&layout, &new, &says(run(2))), Ok(()));
+        assert_eq!(has_confirmed(&layout, &new, &says(run(3))), Ok(()), "it was started again");
         for (status, problem) in [
             (Err("silence".to_owned()), "silence"),
             (Ok(status(1, None)), "no layout"),

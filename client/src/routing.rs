@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use kv_protocol::incarnation::Incarnation;
 use kv_protocol::layout::{
     Assignment, Assignments, Layout, LayoutError, Placement, Rebalance, Table,
 };
@@ -25,6 +26,8 @@ pub(crate) struct Target {
     pub(crate) node: String,
     /// The identity of its data directory.
     pub(crate) uuid: Uuid,
+    /// Which run of it has registered, where it says so.
+    pub(crate) incarnation: Option<Incarnation>,
     /// Where it listens.
     pub(crate) endpoint: Endpoint,
     /// The lane to it, once it was needed.
@@ -33,7 +36,12 @@ pub(crate) struct Target {
 
 impl Target {
     pub(crate) fn new(node: String, uuid: Uuid, endpoint: Endpoint) -> Self {
-        Self { node, uuid, endpoint, lane: LaneCell::default() }
+        Self { node, uuid, incarnation: None, endpoint, lane: LaneCell::default() }
+    }
+
+    /// The same, as this run of the node.
+    pub(crate) fn as_run(self, incarnation: Option<Incarnation>) -> Self {
+        Self { incarnation, ..self }
     }
 }
 
@@ -110,6 +118,7 @@ impl View {
         Context {
             cluster: Some(self.layout.cluster),
             node: Some(target.uuid),
+            incarnation: target.incarnation,
             epoch: Some(self.layout.epoch),
         }
     }
@@ -221,9 +230,12 @@ mod tests {
 
     #[test]
     fn a_request_says_what_it_was_routed_by() {
-        let context = view().context(&target());
+        let run = Some(Incarnation { number: 3, nonce: 4 });
+        let context = view().context(&target().as_run(run));
         assert_eq!(context.cluster, Some(sample::CLUSTER));
         assert_eq!((context.node, context.epoch), (Some(Uuid::from_u128(0)), Some(1)));
+        assert_eq!(context.incarnation, run);
+        assert_eq!(view().context(&target()).incarnation, None);
     }
 
     #[test]

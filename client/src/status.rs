@@ -1,11 +1,13 @@
 //! What Consul and the nodes say of a cluster. Looking changes nothing, and works with nodes down
 //! and before there is a layout.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use kv_protocol::consul::{CheckStatus, Consul, Read, ServiceInstance};
-use kv_protocol::consul_keys::{self, SERVICE, id_of_service};
+use kv_protocol::consul_keys::{self, Claim, SERVICE, id_of_service};
+use kv_protocol::incarnation::Incarnation;
 use kv_protocol::layout::Layout;
 use kv_protocol::name::Name;
 use kv_protocol::reply::{Content, NodeStatus};
@@ -13,7 +15,7 @@ use kv_protocol::request::{Command, Context, Request};
 use uuid::Uuid;
 
 use crate::batch::STYLE;
-use crate::catalog::{of_cluster, uuid_of};
+use crate::catalog::{incarnation_of, of_cluster, outranked, uuid_of};
 use crate::config::ClientConfig;
 use crate::connection::Connections;
 use crate::endpoint::Endpoint;
@@ -32,6 +34,23 @@ pub struct ClusterStatus {
     pub layout: Option<Layout>,
     /// Members of the layout (of both placements during a rebalance) and registered nodes, by id.
     pub nodes: Vec<NodeReport>,
+    /// Registrations that nobody goes by.
+    pub left_behind: Vec<LeftBehind>,
+}
+
+/// A registration that a run of a node has left at a Consul agent that later ones did not use. Only that
+/// agent can remove it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LeftBehind {
+    /// The node's id.
+    pub id: String,
+    /// Under which id it is registered.
+    pub service: String,
+    /// The machine whose agent has it.
+    pub agent: String,
+    /// Where the run listened.
+    pub address: String,
 }
 
 /// What is known of one node.
@@ -48,6 +67,11 @@ pub struct NodeReport {
     pub health: Option<CheckStatus>,
     /// Whether the layout knows it.
     pub member: bool,
+    /// Which run of the node has registered, where it says so.
+    pub incarnation: Option<Incarnation>,
+    /// Whether it is a process on another copy of the node's data directory than the one that clients
+    /// go to. It should not run.
+    pub is_twin: bool,
     /// What it says of itself, or why it says nothing.
     pub answer: Result<NodeStatus, String>,
 }
@@ -73,34 +97,61 @@ pub(crate) async fn look(
     let layout = entry.map(|entry| Layout::parse(&entry.value)).transpose()?;
     let instances = consul.service_instances(SERVICE, Read::consistent()).await?.value;
     let instances = of_cluster(cluster, instances);
+    let claims = consul.kv_list(&consul_keys::claims(cluster), Read::consistent()).await?.value;
+    let claims: HashMap<Uuid, Option<Incarnation>> = claims
+        .iter()
+        .filter_map(|entry| Claim::parse(&entry.value))
+        .map(|claim| (claim.uuid, claim.incarnation))
+        .collect();
     let reply_by = Instant::now() + timeout.min(STATUS_TIMEOUT);
     let ask = |instance| ask_instance(connections, instance, reply_by);
     let answers = join_all(instances.iter().map(ask)).await;
-    let nodes = reports(cluster, layout.as_ref(), instances.iter().zip(answers));
-    Ok(ClusterStatus { name: cluster.clone(), consul: consul.address().to_owned(), layout, nodes })
+    let asked: Vec<_> = instances.iter().zip(answers).collect();
+    let (nodes, left_behind) = reports(cluster, layout.as_ref(), &claims, asked);
+    let (name, consul) = (cluster.clone(), consul.address().to_owned());
+    Ok(ClusterStatus { name, consul, layout, nodes, left_behind })
 }
 
-fn reports<'a>(
+type Asked<'a> = (&'a ServiceInstance, Result<NodeStatus, String>);
+
+fn reports(
     cluster: &Name,
     layout: Option<&Layout>,
-    asked: impl Iterator<Item = (&'a ServiceInstance, Result<NodeStatus, String>)>,
-) -> Vec<NodeReport> {
+    claims: &HashMap<Uuid, Option<Incarnation>>,
+    asked: Vec<Asked<'_>>,
+) -> (Vec<NodeReport>, Vec<LeftBehind>) {
     let members = layout.map(Layout::members).unwrap_or_default();
-    let mut nodes: Vec<NodeReport> = asked
-        .map(|(instance, answer)| {
-            let uuid = uuid_of(instance);
-            let member = members.iter().find(|member| Some(member.uuid) == uuid);
-            let registered = id_of_service(cluster, &instance.id);
-            NodeReport {
-                id: member.map_or(registered.to_owned(), |member| member.id.to_string()),
-                uuid,
-                address: Some(format!("{}:{}", instance.address, instance.port)),
-                health: Some(instance.status),
-                member: member.is_some(),
-                answer,
-            }
-        })
-        .collect();
+    let instances: Vec<ServiceInstance> = asked.iter().map(|(it, _)| (*it).clone()).collect();
+    let (mut nodes, mut left_behind) = (Vec::new(), Vec::new());
+    for ((instance, answer), is_outranked) in asked.into_iter().zip(outranked(&instances)) {
+        let (uuid, incarnation) = (uuid_of(instance), incarnation_of(instance));
+        let member = members.iter().find(|member| Some(member.uuid) == uuid);
+        let registered = id_of_service(cluster, &instance.id);
+        let id = member.map_or(registered.to_owned(), |member| member.id.to_string());
+        let address = format!("{}:{}", instance.address, instance.port);
+        let lives = answer
+            .as_ref()
+            .is_ok_and(|status| Some(status.uuid) == uuid && status.incarnation == incarnation);
+        // A node that has left gave its claim back, and that of a later run is another one.
+        let has_claim =
+            uuid.and_then(|uuid| claims.get(&uuid)).is_some_and(|it| *it == incarnation);
+        let is_gone = instance.status == CheckStatus::Critical && member.is_none() && !has_claim;
+        if !lives && (is_outranked || (is_gone && incarnation.is_some())) {
+            let (service, agent) = (instance.id.clone(), instance.node.clone());
+            left_behind.push(LeftBehind { id, service, agent, address });
+            continue;
+        }
+        nodes.push(NodeReport {
+            id,
+            uuid,
+            address: Some(address),
+            health: Some(instance.status),
+            member: member.is_some(),
+            incarnation,
+            is_twin: is_outranked,
+            answer,
+        });
+    }
     for member in members {
         if !nodes.iter().any(|node| node.uuid == Some(member.uuid)) {
             nodes.push(NodeReport {
@@ -109,12 +160,14 @@ fn reports<'a>(
                 address: None,
                 health: None,
                 member: true,
+                incarnation: None,
+                is_twin: false,
                 answer: Err("it is not registered with Consul".into()),
             });
         }
     }
-    nodes.sort_by(|a, b| (&a.id, a.uuid).cmp(&(&b.id, b.uuid)));
-    nodes
+    nodes.sort_by(|a, b| (&a.id, a.uuid, a.is_twin).cmp(&(&b.id, b.uuid, b.is_twin)));
+    (nodes, left_behind)
 }
 
 /// Asks a registered node how it is.
@@ -200,9 +253,10 @@ mod tests {
     fn members_and_strangers_are_both_shown() {
         let silent = || Err("silent".to_owned());
         let instances = [instance("other.node-7", 7), instance("other.node-2", 2)];
-        let asked = instances.iter().map(|instance| (instance, silent()));
+        let asked = || instances.iter().map(|instance| (instance, silent())).collect();
         let cluster = "other".parse().unwrap();
-        let nodes = reports(&cluster, Some(&layout([1, 2])), asked);
+        let reports = |layout, asked| super::reports(&cluster, layout, &HashMap::new(), asked).0;
+        let nodes = reports(Some(&layout([1, 2])), asked());
         let shown: Vec<_> =
             nodes.iter().map(|it| (&*it.id, it.member, it.health.is_some())).collect();
         assert_eq!(
@@ -210,13 +264,66 @@ mod tests {
             [("node-1", true, false), ("node-2", true, true), ("node-7", false, true)]
         );
         assert!(nodes[0].answer.as_ref().unwrap_err().contains("not registered"));
-        let asked = instances.iter().map(|instance| (instance, silent()));
-        assert_eq!(reports(&cluster, None, asked).len(), 2);
+        assert_eq!(reports(None, asked()).len(), 2);
         let mut moving = layout([1, 2]);
         moving = moving.begin(layout([2, 7]).placement, Vec::new()).unwrap();
-        let asked = instances.iter().map(|instance| (instance, silent()));
-        let nodes = reports(&cluster, Some(&moving), asked);
+        let nodes = reports(Some(&moving), asked());
         assert!(nodes.iter().all(|node| node.member), "members of both placements: {nodes:?}");
         assert_eq!(nodes.len(), 3);
+    }
+
+    fn run(number: u64) -> Incarnation {
+        Incarnation { number, nonce: 1 }
+    }
+
+    fn run_of(id: &str, uuid: u128, number: u64, status: CheckStatus) -> ServiceInstance {
+        let mut instance = ServiceInstance { status, ..instance(id, uuid) };
+        instance.meta.insert(meta::INCARNATION.to_owned(), run(number).to_string());
+        ServiceInstance { node: format!("machine-{number}"), ..instance }
+    }
+
+    fn says(uuid: u128, number: u64) -> Result<NodeStatus, String> {
+        Ok(NodeStatus {
+            node: "node-1".parse().unwrap(),
+            uuid: Uuid::from_u128(uuid),
+            incarnation: Some(run(number)),
+            cluster_name: "default".parse().unwrap(),
+            layout: None,
+            keys: 0,
+            bytes: 0,
+            value_bytes_max: 1,
+            disk_free_bytes: 1,
+            disk_room_bytes: 1,
+            uptime_s: 1,
+            version: "0".into(),
+            partitions_to_clear: 0,
+        })
+    }
+
+    #[test]
+    fn what_earlier_runs_left_is_told_from_a_twin_and_from_a_node_that_is_down() {
+        let cluster = "default".parse().unwrap();
+        let silent = || Err("silent".to_owned());
+        let (layout, claims) = (layout([1]), HashMap::from([(Uuid::from_u128(1), Some(run(7)))]));
+        let new = run_of("node-1", 1, 7, CheckStatus::Passing);
+        let old = run_of("node-1", 1, 5, CheckStatus::Critical);
+        let spare_that_left = run_of("node-2", 2, 3, CheckStatus::Critical);
+        let look = |asked| reports(&cluster, Some(&layout), &claims, asked);
+
+        let asked = vec![(&old, silent()), (&new, says(1, 7)), (&spare_that_left, silent())];
+        let (nodes, left) = look(asked);
+        assert_eq!(nodes.iter().map(|it| it.incarnation).collect::<Vec<_>>(), [Some(run(7))]);
+        let left: Vec<_> = left.iter().map(|it| (&*it.id, &*it.agent)).collect();
+        assert_eq!(left, [("node-1", "machine-5"), ("node-2", "machine-3")]);
+
+        // The new one's process may have taken the old one's address.
+        assert_eq!(look(vec![(&old, says(1, 7)), (&new, says(1, 7))]).0.len(), 1);
+        let (nodes, left) = look(vec![(&old, says(1, 5)), (&new, says(1, 7))]);
+        let twins: Vec<_> = nodes.iter().map(|it| (it.incarnation, it.is_twin)).collect();
+        assert_eq!((twins, left), (vec![(Some(run(7)), false), (Some(run(5)), true)], Vec::new()));
+
+        // A member is shown, however it is.
+        let down = ServiceInstance { status: CheckStatus::Critical, ..new };
+        assert_eq!(look(vec![(&down, silent())]).0.len(), 1);
     }
 }

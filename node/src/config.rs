@@ -122,6 +122,12 @@ pub struct NodeArgs {
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = Fsync::Always)]
     pub fsync: Fsync,
 
+    /// Serve a data directory although a newer copy of it has run, or newer data: one that was put back
+    /// from a backup when the newest was gone for good. What was written since is missing, and what was
+    /// deleted since comes back. It holds for this start; nodes that this one starts are not told so.
+    #[arg(long)]
+    pub serve_older_copy: bool,
+
     /// How long to try to reach Consul at the start, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub start_timeout: u64,
@@ -153,6 +159,11 @@ pub struct DevArgs {
     /// The port of the embedded Consul agent. Where a Consul answers there already, it is used.
     #[arg(long, value_name = "PORT", default_value_t = 8500)]
     pub consul_port: u16,
+
+    /// Start the node ID with --serve-older-copy, which `kvnode --help` explains. May be given several
+    /// times.
+    #[arg(long, value_name = "ID")]
+    pub serve_older_copy: Vec<Name>,
 
     /// Where data and Consul state are kept [default: kvnode/dev in XDG_DATA_HOME or ~/.local/share].
     #[arg(long, value_name = "DIR", env = DATA_DIR_VARIABLE)]

@@ -29,6 +29,7 @@ use crate::refusals::{replies_unread, shutting_down};
 use crate::server::limits::SHORT_REPLY_BYTES_MAX;
 use crate::staging;
 use crate::store::{StorageKey, Store};
+use crate::tenure::Tenure;
 use crate::writer::{Finished, Gauges, Job, Size, Work};
 
 /// The most requests that wait for the writer.
@@ -72,6 +73,8 @@ pub struct Resources {
     pub disk: Disk,
     /// The writer's queue.
     pub work: flume::Sender<Work>,
+    /// Whether this process may still speak for its node.
+    pub tenure: Arc<Tenure>,
     /// Raised when a client knows a newer layout than this node.
     pub layout_wanted: Arc<Notify>,
     /// The longest value that is accepted, in bytes.
@@ -149,7 +152,12 @@ impl<P> Handler<P> {
                 }
             }
         }
-        let reply = Reply { id: pending.id, content: finished.content };
+        // What was written by a process that has been replaced counts no more.
+        let content = match self.resources.tenure.check() {
+            Ok(()) => finished.content,
+            Err(refusal) => Content::Refused(refusal),
+        };
+        let reply = Reply { id: pending.id, content };
         Some((pending.peer, reply.encode(pending.style)))
     }
 
@@ -182,6 +190,13 @@ impl<P> Handler<P> {
     }
 
     fn carry_out(&mut self, peer: P, request: Request<'_>, room: ReplyRoom) -> Disposition<P> {
+        let tenure = &self.resources.tenure;
+        let meant = tenure.check().and_then(|()| tenure.check_meant(&request.context));
+        if let Err(refusal) = meant
+            && !matches!(request.command, Command::Status)
+        {
+            return Disposition::Answered(peer, refuse(request.id, refusal));
+        }
         loop {
             let guard = self.resources.guard.load_full();
             if guard.is_behind(&request.context) {
@@ -316,7 +331,7 @@ impl<P> Handler<P> {
     }
 
     fn status(&self, guard: &Guard) -> NodeStatus {
-        let Resources { identity, gauges, disk, value_bytes_max, .. } = &self.resources;
+        let Resources { identity, gauges, disk, tenure, value_bytes_max, .. } = &self.resources;
         // Before that, others must not go by the layout that is installed.
         let epoch = gauges.epoch.load(Ordering::Acquire);
         let shown = |installed: &Installed| {
@@ -326,6 +341,7 @@ impl<P> Handler<P> {
         NodeStatus {
             node: identity.id.clone(),
             uuid: identity.uuid,
+            incarnation: Some(tenure.incarnation()),
             cluster_name: identity.cluster.clone(),
             layout: guard.installed().filter(|_| epoch > 0).map(shown),
             keys: gauges.keys.load(Ordering::Relaxed),

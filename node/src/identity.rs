@@ -9,10 +9,14 @@ use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use kv_protocol::incarnation::Incarnation;
 use kv_protocol::name::Name;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 use uuid::Uuid;
 
+use crate::lineage::Lineage;
 use crate::store::Counters;
 
 const FORMAT: u32 = 1;
@@ -20,9 +24,15 @@ const FORMAT: u32 = 1;
 pub const IDENTITY_FILE: &str = "identity.json";
 /// The file of a data directory that its holder has locked. It names the holder's process.
 const LOCK_FILE: &str = "lock";
+/// The kernel's name for the time since the machine was started.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// The locks of all processes, as the kernel lists them.
 const SYSTEM_LOCKS: &str = "/proc/locks";
 const STORE_DIRECTORY: &str = "store";
+/// The place of the next identity, which has the one before in it.
+const OTHER_IDENTITY_FILE: &str = "identity.json.new";
+/// The length of an identity's file is a multiple of this. Few identities are longer.
+const IDENTITY_BYTES: usize = 4096;
 
 /// Who a node is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +55,24 @@ pub struct Identity {
     /// again by its id means it; nobody does who starts whatever has data here.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub removed: bool,
+    /// The runs of the node on this directory, and on those that it is a copy of. None in one that only
+    /// older programs have used.
+    #[serde(default)]
+    pub incarnations: Lineage,
+    /// Where the directory was when the last of them began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+}
+
+/// Which file a directory's lock is. A copy's is another one, wherever it lies; and whoever holds the
+/// very same one knows that the process which held it before has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Place {
+    /// Since when the machine has run.
+    boot: String,
+    device: u64,
+    inode: u64,
 }
 
 /// The cluster and the epoch of an installed layout.
@@ -63,7 +91,7 @@ pub struct DataDirectory {
     path: PathBuf,
     identity: Identity,
     is_new: bool,
-    _lock: File,
+    lock: File,
 }
 
 /// Why a data directory cannot be used.
@@ -90,7 +118,7 @@ pub enum DataDirectoryError {
     },
     /// Its identity file is damaged.
     #[error(
-        "{path} is not understood: {reason}; it says whose data lies beside it, so restore it from a copy"
+        "{path} is not understood: {reason}; it says whose data lies beside it. Where you have a copy of this one file, put that in its place and start the node with --serve-older-copy, since nobody knows any more how new the data is"
     )]
     Damaged {
         /// The identity file.
@@ -100,7 +128,7 @@ pub enum DataDirectoryError {
     },
     /// The store is not the one that belongs to the identity.
     #[error(
-        "the store in {path} is not the one that this node had: {reason}; serving it would report stored keys as absent. Restore the whole data directory from a copy, or remove the directory to start a new node"
+        "the store in {path} is not the one that this node had: {reason}; serving it would report stored keys as absent, and deleted ones as stored. Put the store back that the node had last. Where that is gone for good: --serve-older-copy serves an older one all the same, without what was written since; \"kvclient remove-node --dead\" gives the node up"
     )]
     StoreReplaced {
         /// The data directory.
@@ -149,7 +177,7 @@ impl DataDirectory {
                 wanted: format!("node {id} of cluster {cluster}"),
             });
         }
-        Ok(Self { path: path.to_owned(), identity, is_new, _lock: lock })
+        Ok(Self { path: path.to_owned(), identity, is_new, lock })
     }
 
     /// Who the node is.
@@ -213,31 +241,75 @@ impl DataDirectory {
     }
 
     /// Checks that the store, which has the layout `stored` and these counters, is the one that the
-    /// node had, before the node changes it.
+    /// node had, before the node changes it. With `older_too` an older one of the node's will do.
     ///
     /// # Errors
     /// [`DataDirectoryError::StoreReplaced`] where it is another, an older one or an empty one.
     pub fn check_store(
-        &mut self,
+        &self,
         stored: Option<InstalledEpoch>,
         counters: Counters,
+        older_too: bool,
     ) -> Result<(), DataDirectoryError> {
-        self.check_layout(stored)?;
-        let Some(known) = self.identity.stopped_with else { return Ok(()) };
-        if known != counters {
-            let reason = format!(
-                "it has {} keys after {} writes, and the node stopped with {} keys after {}",
-                counters.keys, counters.sequence, known.keys, known.sequence
-            );
-            return Err(DataDirectoryError::StoreReplaced { path: self.path.clone(), reason });
+        self.check_layout(stored, older_too)?;
+        match self.identity.stopped_with {
+            Some(known) if known != counters => {
+                let reason = format!(
+                    "it has {} keys after {} writes, and the node stopped with {} keys after {}",
+                    counters.keys, counters.sequence, known.keys, known.sequence
+                );
+                if older_too {
+                    warn!(
+                        "serving another store than before, as --serve-older-copy says: {reason}"
+                    );
+                    return Ok(());
+                }
+                Err(DataDirectoryError::StoreReplaced { path: self.path.clone(), reason })
+            }
+            _ => Ok(()),
         }
-        self.write(Identity { stopped_with: None, ..self.identity.clone() })
     }
 
-    fn check_layout(&self, stored: Option<InstalledEpoch>) -> Result<(), DataDirectoryError> {
+    /// Keeps durably that the node is about to claim its id as `incarnation` and, once it has, changes
+    /// the store.
+    ///
+    /// # Errors
+    /// [`DataDirectoryError::Unusable`] where it cannot be written.
+    pub fn begin(&mut self, incarnation: Incarnation) -> Result<(), DataDirectoryError> {
+        self.write(Identity {
+            incarnations: self.identity.incarnations.with(incarnation),
+            place: self.place(),
+            stopped_with: None,
+            ..self.identity.clone()
+        })
+    }
+
+    /// The run of the node whose process has certainly ended: it held the lock that this one holds now.
+    /// None where the directory is a copy, or the machine has been started anew since.
+    #[must_use]
+    pub fn ended(&self) -> Option<Incarnation> {
+        let is_here = self.identity.place.is_some() && self.identity.place == self.place();
+        self.identity.incarnations.last().filter(|_| is_here)
+    }
+
+    /// Where the directory is now, where the system says.
+    fn place(&self) -> Option<Place> {
+        let lock = self.lock.metadata().ok()?;
+        let boot = fs::read_to_string(BOOT_ID).ok()?.trim().to_owned();
+        Some(Place { boot, device: lock.dev(), inode: lock.ino() })
+    }
+
+    fn check_layout(
+        &self,
+        stored: Option<InstalledEpoch>,
+        older_too: bool,
+    ) -> Result<(), DataDirectoryError> {
         let Some(known) = self.identity.layout else { return Ok(()) };
         let reason = match stored {
-            Some(stored) if stored.cluster == known.cluster && stored.epoch >= known.epoch => {
+            Some(stored)
+                if stored.cluster == known.cluster
+                    && (older_too || stored.epoch >= known.epoch) =>
+            {
                 return Ok(());
             }
             Some(stored) if stored.cluster == known.cluster => {
@@ -284,6 +356,8 @@ impl Identity {
             layout: None,
             stopped_with: None,
             removed: false,
+            incarnations: Lineage::default(),
+            place: None,
         }
     }
 
@@ -350,14 +424,27 @@ fn parse(json: &[u8], file: &Path) -> Result<Identity, DataDirectoryError> {
     Ok(identity)
 }
 
+/// Writes the identity, so that after a crash there is either the old one or the new one.
+///
+/// Where it has been written before, this takes no room on the disk, so that a node starts where the
+/// disk is full: two files of one length take turns, and the one that does not count is written in
+/// place. The first time, the disk must have room.
 fn write_durably(directory: &Path, identity: &Identity) -> io::Result<()> {
     let mut json = serde_json::to_vec_pretty(identity)?;
     json.push(b'\n');
-    let temporary = directory.join(format!("{IDENTITY_FILE}.new"));
-    let mut file = File::create(&temporary)?;
+    json.resize(json.len().next_multiple_of(IDENTITY_BYTES), b'\n');
+    let (current, other) = (directory.join(IDENTITY_FILE), directory.join(OTHER_IDENTITY_FILE));
+    // It is not cut first: that would give its room back.
+    let mut file = OpenOptions::new().create(true).write(true).truncate(false).open(&other)?;
     file.write_all(&json)?;
+    file.set_len(json.len() as u64)?;
     file.sync_all()?;
-    fs::rename(&temporary, directory.join(IDENTITY_FILE))?;
+    // The one that counted stays as the other one, with its room.
+    match renameat_with(CWD, &other, CWD, &current, RenameFlags::EXCHANGE) {
+        Ok(()) => {}
+        // There is none yet, or the file system cannot exchange files.
+        Err(_) => fs::rename(&other, &current)?,
+    }
     File::open(directory)?.sync_all()
 }
 
@@ -393,5 +480,51 @@ mod tests {
         assert!(Identity::read(root.path()).unwrap().unwrap().removed);
         directory.keep(2000).unwrap();
         assert!(!Identity::read(root.path()).unwrap().unwrap().removed);
+    }
+
+    #[test]
+    fn a_run_has_ended_where_its_lock_is_held_and_is_unknown_to_a_copy() {
+        let root = tempfile::tempdir().unwrap();
+        let (id, cluster) = ("node-0".parse().unwrap(), "default".parse().unwrap());
+        let (path, copy) = (root.path().join("node-0"), root.path().join("copy"));
+        let mut directory = DataDirectory::take(&path, &id, &cluster).unwrap();
+        assert_eq!(directory.ended(), None);
+        let first = directory.identity().incarnations.next(None);
+        directory.begin(first).unwrap();
+        drop(directory);
+
+        fs::create_dir(&copy).unwrap();
+        for file in [IDENTITY_FILE, LOCK_FILE] {
+            fs::copy(path.join(file), copy.join(file)).unwrap();
+        }
+        let moved = root.path().join("moved");
+        fs::rename(&path, &moved).unwrap();
+        assert_eq!(DataDirectory::take(&moved, &id, &cluster).unwrap().ended(), Some(first));
+        let copy = DataDirectory::take(&copy, &id, &cluster).unwrap();
+        assert_eq!(copy.identity().incarnations.last(), Some(first));
+        assert_eq!(copy.ended(), None);
+    }
+
+    #[test]
+    fn an_identity_is_written_anew_in_the_room_that_it_has() {
+        let root = tempfile::tempdir().unwrap();
+        let (id, cluster) = ("node-0".parse().unwrap(), "default".parse().unwrap());
+        let mut directory = DataDirectory::take(root.path(), &id, &cluster).unwrap();
+        let files = [IDENTITY_FILE, OTHER_IDENTITY_FILE].map(|name| root.path().join(name));
+        let inodes = || files.clone().map(|file| fs::metadata(file).map(|it| it.ino()).ok());
+        directory.keep(2000).unwrap();
+        directory.keep(2001).unwrap();
+        let [current, other] = inodes();
+        assert!(current.is_some() && other.is_some());
+        directory.keep(2002).unwrap();
+        assert_eq!(inodes(), [other, current], "they take turns");
+        let lengths = files.each_ref().map(|file| fs::metadata(file).unwrap().len());
+        assert_eq!(lengths, [IDENTITY_BYTES as u64; 2]);
+        assert_eq!(Identity::read(root.path()).unwrap().unwrap().port, Some(2002));
+        // A write that was cut short leaves the one that counts as it is.
+        fs::write(&files[1], b"{\"format\":").unwrap();
+        assert_eq!(Identity::read(root.path()).unwrap().unwrap().port, Some(2002));
+        directory.keep(2003).unwrap();
+        assert_eq!(Identity::read(root.path()).unwrap().unwrap().port, Some(2003));
     }
 }

@@ -18,7 +18,7 @@ pub enum InstallError {
     Layout(#[from] LayoutError),
     /// The node lacks the layouts, and so the data, that must have come before.
     #[error(
-        "in epoch {epoch} this node already has partition {partition}, but what it has stored is from before it was given it: its data directory has been put back, and what was acknowledged since is not in it. Bring the newest copy of the directory back; or give the node up with \"kvclient remove-node --dead\""
+        "in epoch {epoch} this node already has partition {partition}, but what it has stored is from before it was given it: its data directory has been put back, and what was acknowledged since is not in it. Start the node on the directory that it used last; where that is gone for good, so is what it had: give the node up with \"kvclient remove-node --dead\""
     )]
     PutBack {
         /// The layout's epoch.

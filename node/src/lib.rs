@@ -22,6 +22,9 @@
 //! - [`node`]: one node, from start to stop; [`config`] is its command line, [`identity`] its data
 //!   directory, [`stopping`] what the system stops it with;
 //! - [`membership`]: its claim on an id and its registration in Consul;
+//! - [`succession`]: how a start follows the one before, by [`lineage`] (is the data directory the newest
+//!   copy of itself?) and [`twins`] (does another one run?); [`tenure`] is whether a process may still
+//!   speak for its node;
 //! - [`signals`]: what is written to Consul to have nodes started and stopped. [`lifecycle`] is how a
 //!   node takes part: [`supervisor`] sees which nodes are wanted and do not run, [`attempts`] when
 //!   one may be started, [`launcher`] starts its process, and [`departure`] is how a node leaves;
@@ -47,6 +50,7 @@ pub mod installed_record;
 pub mod launcher;
 pub mod layouts;
 pub mod lifecycle;
+pub mod lineage;
 pub mod membership;
 pub mod node;
 pub mod reader;
@@ -57,8 +61,11 @@ pub mod signals;
 pub mod staging;
 pub mod stopping;
 pub mod store;
+pub mod succession;
 pub mod supervisor;
 pub mod sweep;
+pub mod tenure;
 pub mod transition;
+pub mod twins;
 pub mod wake;
 pub mod writer;

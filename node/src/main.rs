@@ -48,7 +48,7 @@ fn exit_on_panic() {
         if std::thread::current().name() == Some(OPENING_THREAD) {
             let reason = panic.payload_as_str().unwrap_or("for no reason that it gives");
             eprintln!(
-                "kvnode: the store is damaged, and its engine does not open it: {reason}; restore the data directory from a copy"
+                "kvnode: the store is damaged, and its engine does not open it: {reason}; a copy of the data directory from before can be served with --serve-older-copy, without what was written since, or the node be given up with `kvclient remove-node --dead`"
             );
         } else {
             print(panic);

@@ -1,10 +1,14 @@
 //! Membership: the claim on an id, the registration, and the sign of life behind it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kv_protocol::consul::{Backoff, CheckStatus, Consul, ConsulError, Read, ServiceRegistration};
 use kv_protocol::consul_keys::{self, Claim, PROTOCOL_VERSION, SERVICE, meta};
+use kv_protocol::incarnation::Incarnation;
 use kv_protocol::layout::Layout;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -12,15 +16,22 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::identity::Identity;
+use crate::tenure::{LOOK_WITHIN, NOTE_EVERY, Tenure};
+use crate::writer::Gauges;
 
 /// A node that gives no sign of life for this long is shown as critical.
-const CHECK_TTL: Duration = Duration::from_secs(10);
+pub const CHECK_TTL: Duration = Duration::from_secs(10);
 /// How often a node gives a sign of life.
 const CHECK_INTERVAL: Duration = Duration::from_secs(3);
 /// What a sign of life says in Consul.
 const SERVING: &str = "serving";
-/// How long a stopping node tries to deregister.
-const DEREGISTER_WITHIN: Duration = Duration::from_secs(3);
+/// How long a stopping node tries to deregister, and to have its last write counted in its claim.
+const LEAVE_WITHIN: Duration = Duration::from_secs(3);
+/// How often a node that takes writes has them counted in its claim. What is counted is what it had at
+/// the time before, which is on the disk by now, also with `--fsync everysec`.
+const COUNT_EVERY: Duration = Duration::from_secs(10);
+/// How often the claim is looked at again after a standstill where Consul fails.
+const LOOK_TRIES: usize = 3;
 
 const _: () = assert!(3 * CHECK_INTERVAL.as_millis() < CHECK_TTL.as_millis());
 
@@ -81,6 +92,60 @@ pub enum ClaimError {
         /// The node's id.
         id: String,
     },
+    /// Another copy of the data directory has been started.
+    #[error(
+        "another copy of this data directory was started as node {id}, incarnation {newest}, while this one, {own}, was running: this node stops, and what it takes no more is there. Keep the copy that runs, and remove the other one"
+    )]
+    Superseded {
+        /// The node's id.
+        id: String,
+        /// This process.
+        own: Incarnation,
+        /// The other one.
+        newest: Incarnation,
+    },
+    /// Another copy of the data directory has been started since.
+    #[error(
+        "{path} is an older copy of the data directory of node {id}, or was put back from a backup: it ran last {own}, and another copy of it as {newest} since. Served, it would lack what was written there, and bring back what was deleted. Start the node on the directory that ran last; where that is gone for good, --serve-older-copy serves this one all the same"
+    )]
+    OlderCopy {
+        /// The node's id.
+        id: String,
+        /// The data directory.
+        path: PathBuf,
+        /// When the directory ran last.
+        own: String,
+        /// The newest incarnation.
+        newest: Incarnation,
+    },
+    /// The store lacks writes that it must have.
+    #[error(
+        "the data in {path} is older than what node {id} had, as if put back from a backup: it ends with write {found}, and the node had made {known} or more. Served, it would lack what was written since, and bring back what was deleted. Start the node on the data that it had last; where that is gone for good, --serve-older-copy serves this all the same"
+    )]
+    OlderData {
+        /// The node's id.
+        id: String,
+        /// The data directory.
+        path: PathBuf,
+        /// The number of the store's last write.
+        found: u64,
+        /// The number of a write that the node is known to have made.
+        known: u64,
+    },
+    /// Another copy of the data directory is served.
+    #[error(
+        "another copy of the data directory of node {id} is running at {address}: it {how}. Two copies must never serve at the same time: stop that one first, if {path} is to run in its place, or remove {path}"
+    )]
+    TwinRuns {
+        /// The node's id.
+        id: String,
+        /// This data directory.
+        path: PathBuf,
+        /// Where the other one is.
+        address: String,
+        /// How it shows that it runs.
+        how: &'static str,
+    },
     /// Others claim the id at the same time, again and again.
     #[error("node {id} could not be claimed: other nodes claim it at the same time; try again")]
     Contended {
@@ -89,8 +154,16 @@ pub enum ClaimError {
     },
 }
 
+impl ClaimError {
+    /// Whether the node must end, whatever else works.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Lost { .. } | Self::Superseded { .. })
+    }
+}
+
 /// How often a claim is tried again when others change it at the same time.
-const CLAIM_TRIES: usize = 5;
+pub const CLAIM_TRIES: usize = 5;
 
 /// Claims the node's id in Consul for its data directory.
 ///
@@ -108,15 +181,15 @@ pub async fn claim(
 ) -> Result<(), ClaimError> {
     check_members(identity, layout)?;
     let key = consul_keys::claim(&identity.cluster, &identity.id);
-    let own = serde_json::to_vec(&Claim { uuid: identity.uuid })
-        .expect("a claim holds only what JSON can say");
+    // Which run it is, is claimed once the data directory has been examined.
+    let own = Claim { uuid: identity.uuid, incarnation: None, sequence: None }.to_json();
     for _ in 0..CLAIM_TRIES {
         let entry = consul.kv_get(&key, Read::consistent()).await?.value;
         let index = match entry {
             None => 0,
-            Some(entry) => match serde_json::from_slice::<Claim>(&entry.value) {
-                Ok(claim) if claim.uuid == identity.uuid => return Ok(()),
-                Ok(claim) if automatic => {
+            Some(entry) => match Claim::parse(&entry.value) {
+                Some(claim) if claim.uuid == identity.uuid => return Ok(()),
+                Some(claim) if automatic => {
                     return Err(ClaimError::Claimed {
                         id: identity.id.to_string(),
                         owner: claim.uuid,
@@ -140,8 +213,7 @@ pub async fn claim(
 pub async fn unclaim(consul: &Consul, identity: &Identity) -> Result<(), ConsulError> {
     let key = consul_keys::claim(&identity.cluster, &identity.id);
     let Some(entry) = consul.kv_get(&key, Read::consistent()).await?.value else { return Ok(()) };
-    let claim = serde_json::from_slice::<Claim>(&entry.value);
-    if claim.is_ok_and(|claim| claim.uuid == identity.uuid) {
+    if Claim::parse(&entry.value).is_some_and(|claim| claim.uuid == identity.uuid) {
         // One that has changed since is another's.
         consul.kv_delete_cas(&key, entry.modify_index).await?;
     }
@@ -188,26 +260,38 @@ async fn check_not_running(consul: &Consul, identity: &Identity) -> Result<(), C
 }
 
 /// How a node is registered.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Registration {
     consul: Consul,
     identity: Identity,
     service: ServiceRegistration,
+    tenure: Arc<Tenure>,
+    gauges: Arc<Gauges>,
+    counted: Mutex<Counted>,
+}
+
+/// The number of the last write when it was looked at last.
+#[derive(Clone, Copy, Debug)]
+struct Counted {
+    sequence: u64,
+    at: Instant,
 }
 
 impl Registration {
-    /// Describes the node that listens at `host` and `port`.
+    /// Describes the node that listens at `host` and `port`, and that serves for as long as its
+    /// `tenure` lasts.
     #[must_use]
     pub fn new(
         consul: Consul,
         identity: &Identity,
         (host, port): (&str, u16),
-        weight: u32,
-        zone: &str,
+        (weight, zone): (u32, &str),
+        (tenure, gauges): (Arc<Tenure>, Arc<Gauges>),
     ) -> Self {
         let meta = [
             (meta::CLUSTER, identity.cluster.to_string()),
             (meta::UUID, identity.uuid.to_string()),
+            (meta::INCARNATION, tenure.incarnation().to_string()),
             (meta::PROTOCOL, PROTOCOL_VERSION.to_owned()),
             (meta::WEIGHT, weight.to_string()),
             (meta::ZONE, zone.to_owned()),
@@ -225,7 +309,9 @@ impl Registration {
             check_ttl: CHECK_TTL,
             initial_status: CheckStatus::Passing,
         };
-        Self { consul, identity: identity.clone(), service }
+        let sequence = gauges.sequence.load(Ordering::Relaxed);
+        let counted = Mutex::new(Counted { sequence, at: Instant::now() });
+        Self { consul, identity: identity.clone(), service, tenure, gauges, counted }
     }
 
     /// Registers the node, whose id must still be its own, or free.
@@ -233,12 +319,7 @@ impl Registration {
     /// # Errors
     /// [`ClaimError`] where the id is another's or Consul does not do it.
     pub async fn register(&self) -> Result<(), ClaimError> {
-        claim(&self.consul, &self.identity, None, true).await.map_err(|error| match error {
-            ClaimError::Claimed { id, .. } | ClaimError::Running { id, .. } => {
-                ClaimError::Lost { id }
-            }
-            error => error,
-        })?;
+        self.check_claim(Read::consistent()).await?;
         self.consul.register(&self.service).await?;
         // A node that Consul knew as critical would stay so until its next sign of life.
         Ok(self.consul.check_pass(&self.service.id, SERVING).await?)
@@ -248,8 +329,16 @@ impl Registration {
     /// the node again when Consul has forgotten it. It ends when the serving loop does.
     ///
     /// # Errors
-    /// [`ClaimError::Lost`] where another node has taken the id.
-    pub async fn keep(&self, mut alive: watch::Receiver<()>) -> Result<(), ClaimError> {
+    /// [`ClaimError::Lost`] where another node has taken the id, [`ClaimError::Superseded`] where
+    /// another copy of the data directory has been started.
+    pub async fn keep(&self, alive: watch::Receiver<()>) -> Result<(), ClaimError> {
+        tokio::select! {
+            result = self.keep_reporting(alive) => result,
+            error = self.look_after_standstills() => Err(error),
+        }
+    }
+
+    async fn keep_reporting(&self, mut alive: watch::Receiver<()>) -> Result<(), ClaimError> {
         let mut backoff = Backoff::default();
         let mut in_outage = false;
         let mut next = Instant::now() + CHECK_INTERVAL;
@@ -268,7 +357,7 @@ impl Registration {
                     backoff.succeeded();
                     next = Instant::now() + CHECK_INTERVAL;
                 }
-                Err(error @ ClaimError::Lost { .. }) => return Err(error),
+                Err(error) if error.is_final() => return Err(error),
                 Err(error) => {
                     if !std::mem::replace(&mut in_outage, true) {
                         warn!("cannot report to Consul: {error}; serving on");
@@ -279,15 +368,79 @@ impl Registration {
         }
     }
 
-    /// Removes the node from Consul's catalog. A Consul that cannot be reached notices by itself
-    /// that the node is gone.
-    pub async fn deregister(&self) {
-        let deregistered = self.consul.deregister(&self.service.id);
-        match tokio::time::timeout(DEREGISTER_WITHIN, deregistered).await {
-            Ok(Ok(())) => info!("deregistered"),
-            Ok(Err(error)) => warn!("could not deregister: {error}"),
+    /// Looks at the claim at once where the process stood still for so long that it may have been taken
+    /// for dead. Until then it answers nothing. Returns why it must end.
+    async fn look_after_standstills(&self) -> ClaimError {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(NOTE_EVERY) => self.tenure.note(),
+                () = self.tenure.look_wanted() => {
+                    info!("this node stood still: looking whether another one has taken its place");
+                    match self.look_again().await {
+                        Err(error) if error.is_final() => return error,
+                        Ok(()) => self.tenure.confirm(),
+                        Err(error) => {
+                            warn!("cannot look at the claim: {error}; serving on");
+                            self.tenure.confirm();
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    async fn look_again(&self) -> Result<(), ClaimError> {
+        let mut tries_left = LOOK_TRIES;
+        loop {
+            tries_left -= 1;
+            let looked = self.check_claim(Read::consistent());
+            // Nobody waits longer.
+            let Ok(looked) = tokio::time::timeout(LOOK_WITHIN, looked).await else { return Ok(()) };
+            match looked {
+                // Connections that stood still with the process may be broken.
+                Err(ClaimError::Consul(error)) if error.is_transient() && tries_left > 0 => {}
+                looked => return looked,
+            }
+        }
+    }
+
+    /// Removes the node from Consul's catalog, and has its last write counted in its claim, where it
+    /// has stopped in order. A Consul that cannot be reached notices by itself that the node is gone.
+    pub async fn leave(&self, last: Option<u64>) {
+        let count = async {
+            match last {
+                Some(sequence) => self.count_last(sequence).await,
+                None => Ok(()),
+            }
+        };
+        let leaving = async { tokio::join!(self.consul.deregister(&self.service.id), count) };
+        match tokio::time::timeout(LEAVE_WITHIN, leaving).await {
+            Ok((deregistered, counted)) => {
+                match deregistered {
+                    Ok(()) => info!("deregistered"),
+                    Err(error) => warn!("could not deregister: {error}"),
+                }
+                if let Err(error) = counted {
+                    warn!("the claim does not count the last writes: {error}");
+                }
+            }
             Err(_) => warn!("could not deregister: Consul did not answer"),
         }
+    }
+
+    /// Removes the node from the catalog of its Consul agent, unless the process that has taken its
+    /// place has registered there.
+    pub async fn make_room(&self) {
+        let making_room = async {
+            let there = self.consul.agent_service(&self.service.id).await?;
+            let own = self.service.meta.get(meta::INCARNATION);
+            if there.is_some_and(|it| it.meta.get(meta::INCARNATION) == own) {
+                self.consul.deregister(&self.service.id).await?;
+            }
+            Ok::<_, ConsulError>(())
+        };
+        // Where it stays, clients pass it over: it is that of an older incarnation.
+        let _ = tokio::time::timeout(LEAVE_WITHIN, making_room).await;
     }
 
     async fn report(&self) -> Result<(), ClaimError> {
@@ -298,22 +451,87 @@ impl Registration {
             }
             result => {
                 result?;
-                self.check_claim().await
+                self.check_claim(Read::default()).await
             }
         }
     }
 
-    /// Two nodes that start at the same moment may both find the id free and register. One of them
-    /// has claimed it last, and the other one finds out here.
-    async fn check_claim(&self) -> Result<(), ClaimError> {
-        let key = consul_keys::claim(&self.identity.cluster, &self.identity.id);
-        let entry = self.consul.kv_get(&key, Read::default()).await?.value;
-        let claim = entry.and_then(|entry| serde_json::from_slice::<Claim>(&entry.value).ok());
-        match claim {
-            Some(claim) if claim.uuid != self.identity.uuid => {
-                Err(ClaimError::Lost { id: self.identity.id.to_string() })
+    /// Sees that the claim on the id is this process's. Two nodes that start at the same moment may both
+    /// find the id free and register: one of them has claimed it last, and the other one finds out here.
+    /// So does one of whose data directory another copy has been started. A claim that Consul has lost,
+    /// or of which it has an older state, is put there again.
+    async fn check_claim(&self, read: Read) -> Result<(), ClaimError> {
+        let (id, own) = (self.identity.id.to_string(), self.tenure.incarnation());
+        for _ in 0..CLAIM_TRIES {
+            let entry = self.consul.kv_get(&self.claim_key(), read).await?.value;
+            let index = entry.as_ref().map_or(0, |entry| entry.modify_index);
+            match entry.and_then(|entry| Claim::parse(&entry.value)) {
+                Some(claim) if claim.uuid != self.identity.uuid => {
+                    return Err(ClaimError::Lost { id });
+                }
+                Some(claim) if claim.incarnation == Some(own) => {
+                    return self.count(claim, index).await;
+                }
+                Some(Claim { incarnation: Some(newest), .. }) if newest.number >= own.number => {
+                    self.tenure.lose();
+                    return Err(ClaimError::Superseded { id, own, newest });
+                }
+                Some(_) | None => {}
             }
-            _ => Ok(()),
+            check_not_running(&self.consul, &self.identity).await.map_err(|error| match error {
+                ClaimError::Running { id, .. } => ClaimError::Lost { id },
+                error => error,
+            })?;
+            let sequence = Some(self.counted().sequence);
+            let claim = Claim { uuid: self.identity.uuid, incarnation: Some(own), sequence };
+            if self.consul.kv_put_cas(&self.claim_key(), &claim.to_json(), index).await? {
+                info!("Consul had lost the claim of this node: it has it again");
+                return Ok(());
+            }
         }
+        Err(ClaimError::Contended { id })
+    }
+
+    /// Has the claim, which is this process's, count what the node had written some time ago, so that a
+    /// copy of its data from before can be told from it.
+    async fn count(&self, claim: Claim, index: u64) -> Result<(), ClaimError> {
+        let before = self.counted();
+        if before.at.elapsed() < COUNT_EVERY {
+            return Ok(());
+        }
+        let sequence = self.gauges.sequence.load(Ordering::Relaxed);
+        *self.counted.lock().unwrap_or_else(PoisonError::into_inner) =
+            Counted { sequence, at: Instant::now() };
+        if claim.sequence.is_none_or(|known| known < before.sequence) {
+            let counted = Claim { sequence: Some(before.sequence), ..claim };
+            // One that has changed meanwhile is looked at the next time.
+            self.consul.kv_put_cas(&self.claim_key(), &counted.to_json(), index).await?;
+        }
+        Ok(())
+    }
+
+    async fn count_last(&self, sequence: u64) -> Result<(), ConsulError> {
+        for _ in 0..CLAIM_TRIES {
+            let entry = self.consul.kv_get(&self.claim_key(), Read::consistent()).await?.value;
+            let Some(entry) = entry else { return Ok(()) };
+            let own = Some(self.tenure.incarnation());
+            let claim = Claim::parse(&entry.value).filter(|claim| claim.incarnation == own);
+            let Some(claim) = claim.filter(|claim| claim.sequence != Some(sequence)) else {
+                return Ok(());
+            };
+            let counted = Claim { sequence: Some(sequence), ..claim }.to_json();
+            if self.consul.kv_put_cas(&entry.key, &counted, entry.modify_index).await? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn counted(&self) -> Counted {
+        *self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn claim_key(&self) -> String {
+        consul_keys::claim(&self.identity.cluster, &self.identity.id)
     }
 }

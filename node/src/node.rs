@@ -28,6 +28,8 @@ use crate::membership::{ClaimError, Registration, claim};
 use crate::server::{ListenError, PortChoice, Server, Stop};
 use crate::stopping::StopReason;
 use crate::store::{Counters, Store, StoreError, StoreOptions};
+use crate::succession::{Succession, SuccessionError};
+use crate::tenure::Tenure;
 use crate::wake::Wake;
 use crate::writer::{Finished, Gauges, Writer};
 
@@ -125,10 +127,12 @@ pub async fn run(
     tokio::pin!(stopped);
     let taking = async {
         let offered = read_layout(&layouts, Duration::from_secs(args.start_timeout)).await?;
-        take_directory(&args, &consul, offered.as_ref()).await
+        let directory = take_directory(&args, &consul, offered.as_ref()).await?;
+        let succession = Succession::examine(&consul, &directory, args.serve_older_copy).await;
+        Ok::<_, NodeError>((directory, succession.map_err(NodeError::Claim)?))
     };
-    let mut directory = tokio::select! {
-        directory = taking => directory?,
+    let (mut directory, succession) = tokio::select! {
+        taken = taking => taken?,
         reason = &mut stopped => {
             info!("{reason}: stopping before the start");
             return Ok(());
@@ -139,12 +143,18 @@ pub async fn run(
     let (port, path) = (server.port(), directory.path().to_owned());
     let identity = directory.identity().clone();
 
-    let mut node = Running::start(&args, directory, layouts)?;
+    let mut node = Running::start(&args, directory, layouts, &succession).await?;
     node.catch_up().await?;
     let lifecycle = node.lifecycle(&args, &consul, (&advertised, &path))?;
     let serving = node.serve(server)?;
-    let registration =
-        Registration::new(consul.clone(), &identity, (&advertised, port), args.weight, &args.zone);
+    let described = (args.weight, &*args.zone);
+    let registration = Registration::new(
+        consul.clone(),
+        &identity,
+        (&advertised, port),
+        described,
+        node.standing(),
+    );
     registration.register().await.map_err(NodeError::Claim)?;
     // Nobody may be reading, and that is no reason not to serve.
     let _ = writeln!(
@@ -183,10 +193,11 @@ pub async fn run(
     node.wake.raise();
     let served = serving.join();
     let directory = Arc::clone(&node.follower.directory);
-    node.close();
-    // Whoever took the id over has registered it, and must stay registered.
-    if !matches!(kept, Err(NodeError::Claim(_))) {
-        registration.deregister().await;
+    let counters = node.close();
+    match kept {
+        // Whoever took the id over has registered it, and must stay registered.
+        Err(NodeError::Claim(_)) => registration.make_room().await,
+        _ => registration.leave(counters.map(|it| it.sequence)).await,
     }
     kept?;
     if departs {
@@ -208,14 +219,17 @@ struct Running {
     alive_sender: Option<watch::Sender<()>>,
     alive: watch::Receiver<()>,
     stop: Stop,
+    tenure: Arc<Tenure>,
+    gauges: Arc<Gauges>,
 }
 
 impl Running {
-    /// Opens the store and starts the writer.
-    fn start(
+    /// Opens the store, claims the node for this run of it, and starts the writer.
+    async fn start(
         args: &NodeArgs,
         mut directory: DataDirectory,
         layouts: Layouts,
+        succession: &Succession,
     ) -> Result<Self, NodeError> {
         let path = directory.store();
         let store_error = |source| NodeError::Store { path: path.clone(), source };
@@ -228,7 +242,15 @@ impl Running {
         let stored = installed
             .as_ref()
             .map(|it| InstalledEpoch { cluster: it.layout.cluster, epoch: it.layout.epoch });
-        directory.check_store(stored, store.counters())?;
+        let counters = store.counters();
+        directory.check_store(stored, counters, args.serve_older_copy)?;
+        let begun =
+            succession.begin(&mut directory, &store).await.map_err(|error| match error {
+                SuccessionError::Claim(error) => NodeError::Claim(error),
+                SuccessionError::DataDirectory(error) => error.into(),
+                SuccessionError::Store(error) => store_error(error),
+            })?;
+        let tenure = Arc::new(Tenure::new(begun));
         let guard = Arc::new(ArcSwap::from_pointee(Guard::new(uuid, installed)));
         let gauges = Arc::new(Gauges::default());
         let disk = Disk::new(directory.path(), args.disk_reserve_bytes);
@@ -264,9 +286,10 @@ impl Running {
                 identity,
                 store: reader,
                 guard,
-                gauges,
+                gauges: Arc::clone(&gauges),
                 disk,
                 work,
+                tenure: Arc::clone(&tenure),
                 layout_wanted,
                 value_bytes_max: usize::try_from(args.value_bytes_max).unwrap_or(usize::MAX),
             }),
@@ -276,7 +299,14 @@ impl Running {
             alive_sender: Some(alive_sender),
             alive,
             stop: Arc::new(AtomicBool::new(false)),
+            tenure,
+            gauges,
         })
+    }
+
+    /// What the registration rests on.
+    fn standing(&self) -> (Arc<Tenure>, Arc<Gauges>) {
+        (Arc::clone(&self.tenure), Arc::clone(&self.gauges))
     }
 
     /// The node's part in the signals of its cluster. It is known as `host`, with its data in
@@ -321,8 +351,8 @@ impl Running {
         })?)
     }
 
-    /// Lets the writer finish and closes the store.
-    fn close(mut self) {
+    /// Lets the writer finish and closes the store. Returns its counters, where it works.
+    fn close(mut self) -> Option<Counters> {
         let writer = self.writer.take();
         let directory = Arc::clone(&self.follower.directory);
         // The writer ends when nobody can give it work any more.
@@ -334,6 +364,7 @@ impl Running {
                 warn!("{error}");
             }
         }
+        counters
     }
 }
 

@@ -19,7 +19,9 @@ pub fn from_store(error: &StoreError) -> Refusal {
         }
         StoreError::Damaged(_) => Refusal::new(
             ErrorCode::Corrupt,
-            format!("{error}, with the page that it is on; restore the node's data from a copy"),
+            format!(
+                "{error}, with the page that it is on; what is on that page is lost, unless a copy of the node's data directory from before has it, which kvnode --serve-older-copy serves without all that was written since"
+            ),
         ),
         _ => Refusal::new(ErrorCode::Storage, error.to_string()),
     }

@@ -79,7 +79,8 @@ fn a_client_that_states_nothing_is_served_as_current() {
 #[test]
 fn what_a_client_believes_must_be_so() {
     let guard = guard_after(0, &[&at_rest(3)]);
-    let context = Context { cluster: Some(CLUSTER), node: Some(uuid(0)), epoch: Some(3) };
+    let (cluster, node) = (Some(CLUSTER), Some(uuid(0)));
+    let context = Context { cluster, node, incarnation: None, epoch: Some(3) };
     assert!(guard.admit(&context).is_ok());
     for (context, code) in [
         (Context { node: Some(uuid(1)), ..context }, ErrorCode::WrongNode),
@@ -89,7 +90,7 @@ fn what_a_client_believes_must_be_so() {
         assert_eq!(refused(&guard, context), code);
     }
     assert!(guard.is_behind(&Context { epoch: Some(4), ..context }));
-    let foreign = Context { epoch: Some(4), cluster: Some(uuid(1)), node: None };
+    let foreign = Context { epoch: Some(4), cluster: Some(uuid(1)), ..Context::default() };
     assert!(!guard.is_behind(&foreign), "another cluster's epochs mean nothing here");
 }
 

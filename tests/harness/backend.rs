@@ -110,6 +110,17 @@ impl ConsulServer {
         }
     }
 
+    /// The one that is HashiCorp's.
+    ///
+    /// # Panics
+    /// Where it is not.
+    pub(crate) fn real(&self) -> &RealConsul {
+        match self {
+            Self::Real(consul) => consul,
+            Self::Embedded(..) => panic!("it is the embedded agent"),
+        }
+    }
+
     /// Ends it.
     pub(crate) fn stop(&mut self) {
         match self {

@@ -69,6 +69,8 @@ enum Mode {
     InMemory,
     /// Everything: it is on disk.
     Durable,
+    /// It is no server, but the agent of another machine, which asks the server that has this port.
+    Agent(u16),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -108,6 +110,16 @@ impl RealConsul {
         let acl = "acl { enabled = true, default_policy = \"deny\", tokens { master = \"";
         let arguments = [&*format!("-hcl={acl}{token}\" }} }}")];
         Self::start_for(binary, Mode::InMemory, &arguments, Some(token))
+    }
+
+    /// Starts an agent of another machine, whose server this one is, and waits until it serves.
+    ///
+    /// # Panics
+    ///
+    /// As [`start`](Self::start).
+    pub(crate) fn join(server: &Self) -> Self {
+        let mode = Mode::Agent(server.ports.serf_lan);
+        Self::start_for(&server.binary, mode, &[], server.token.as_deref())
     }
 
     fn start_for(binary: &Path, mode: Mode, arguments: &[&str], token: Option<&str>) -> Self {
@@ -152,7 +164,7 @@ impl RealConsul {
     /// Fails the test, with the server's log, when it does not start again.
     pub(crate) fn restart_empty(&mut self) {
         self.kill();
-        if self.mode == Mode::Durable {
+        if self.mode != Mode::InMemory {
             let state = self.directory.path().join(STATE_DIRECTORY);
             std::fs::remove_dir_all(state).expect("the server's state can be removed");
         }
@@ -209,13 +221,21 @@ fn spawn(binary: &Path, mode: Mode, arguments: &[String], ports: Ports, director
     // The fastest elections that it offers: it is alone.
     let durable =
         ["-server", "-bootstrap-expect=1", &state, "-hcl=performance { raft_multiplier = 1 }"];
-    let mode: &[&str] = if mode == Mode::Durable { &durable } else { &["-dev"] };
+    let port = if let Mode::Agent(port) = mode { port } else { 0 };
+    let joined = format!("-retry-join=127.0.0.1:{port}");
+    let agent = ["-retry-interval=1s", &*joined, &*state];
+    let (mode, name): (&[&str], _) = match mode {
+        Mode::InMemory => (&["-dev"], "real".to_owned()),
+        Mode::Durable => (&durable, "real".to_owned()),
+        Mode::Agent(_) => (&agent, format!("agent-{}", ports.http)),
+    };
     let log = File::create(directory.join("log")).expect("the log can be made");
     let Ports { http, server, serf_lan, serf_wan } = ports;
     Command::new(binary)
         .arg("agent")
         .args(mode)
-        .args(["-bind=127.0.0.1", "-client=127.0.0.1", "-node=real"])
+        .args(["-bind=127.0.0.1", "-client=127.0.0.1"])
+        .arg(format!("-node={name}"))
         .args(["-dns-port=-1", "-grpc-port=-1"])
         .arg(format!("-http-port={http}"))
         .arg(format!("-server-port={server}"))

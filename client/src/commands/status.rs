@@ -3,7 +3,7 @@
 use kv_protocol::consul::CheckStatus;
 use kv_protocol::layout::{Goal, Layout, Phase as WindowPhase, Rebalance};
 use kvclient::rebalance::{Progress, Rebalancer};
-use kvclient::{ClusterStatus, NodeReport, inspect};
+use kvclient::{ClusterStatus, LeftBehind, NodeReport, inspect};
 use serde_json::{Value, json};
 
 use super::Session;
@@ -26,6 +26,17 @@ pub(super) async fn run(session: &Session) -> Result<(), Failure> {
         if let Err(problem) = &node.answer {
             output::note(&format!("{}: {problem}", node.id));
         }
+        if let (true, Some(address)) = (node.is_twin, &node.address) {
+            output::note(&format!(
+                "{}: another copy of its data directory is served at {address}, which no client should go to: stop the process there",
+                node.id
+            ));
+        }
+    }
+    for LeftBehind { id, service, agent, address, .. } in &status.left_behind {
+        output::note(&format!(
+            "{id}: an earlier run of it is still registered with the Consul agent of {agent} (at {address}). Nobody goes by that; `consul services deregister -id={service}` removes it there"
+        ));
     }
     Ok(())
 }
@@ -102,6 +113,7 @@ fn row(node: &NodeReport) -> Vec<String> {
 
 fn health(node: &NodeReport) -> &'static str {
     match node.health {
+        Some(_) if node.is_twin => "a twin",
         Some(CheckStatus::Passing) => "passing",
         Some(CheckStatus::Warning) => "warning",
         Some(CheckStatus::Critical) => "critical",
@@ -136,6 +148,7 @@ fn in_json(status: &ClusterStatus, progress: Option<&Progress>) -> Value {
         "layout": layout,
         "mover": progress.map(rebalancing::in_json),
         "nodes": status.nodes.iter().map(node_in_json).collect::<Vec<_>>(),
+        "left_behind": status.left_behind.iter().map(left_behind_in_json).collect::<Vec<_>>(),
     })
 }
 
@@ -146,6 +159,8 @@ fn node_in_json(node: &NodeReport) -> Value {
         "address": node.address,
         "health": health(node),
         "member": node.member,
+        "incarnation": node.incarnation,
+        "is_twin": node.is_twin,
     });
     match &node.answer {
         Ok(status) => {
@@ -162,4 +177,9 @@ fn node_in_json(node: &NodeReport) -> Value {
         Err(problem) => json["problem"] = json!(problem),
     }
     json
+}
+
+fn left_behind_in_json(left: &LeftBehind) -> Value {
+    let LeftBehind { id, service, agent, address, .. } = left;
+    json!({ "id": id, "service": service, "agent": agent, "address": address })
 }

@@ -135,7 +135,7 @@ pub(crate) async fn forget(
         consul.kv_delete_cas(&entry.key, entry.modify_index).await?;
     }
     consul.kv_delete(&consul_keys::signal(cluster, id)).await?;
-    for instance in registry.instances().await? {
+    for instance in registry.all_instances().await? {
         if uuid_of(&instance) == Some(uuid) {
             // Only the agent that it registered with can do it; another one has nothing to remove.
             if let Err(error) = consul.deregister(&instance.id).await {
@@ -259,17 +259,28 @@ pub(crate) async fn signal_stop(
     Ok(registry.consul.kv_put(&key, &Signal::Stopped { uuid }.to_json()).await?)
 }
 
+async fn has_claim(registry: &Registry, id: &Name, uuid: Uuid) -> Result<bool, RebalanceError> {
+    let key = consul_keys::claim(&registry.cluster, id);
+    let entry = registry.consul.kv_get(&key, Read::consistent()).await?.value;
+    Ok(entry.and_then(|it| Claim::parse(&it.value)).is_some_and(|claim| claim.uuid == uuid))
+}
+
 /// Waits until a node that was told to stop is not registered any more. Returns whether it was so
 /// within `within`.
 pub(crate) async fn await_stop(
     registry: &Registry,
+    id: &Name,
     uuid: Uuid,
     within: Duration,
 ) -> Result<bool, RebalanceError> {
     let began = Instant::now();
     loop {
         let instances = registry.instances().await?;
-        if !instances.iter().any(|instance| uuid_of(instance) == Some(uuid)) {
+        let left = instances.iter().find(|instance| uuid_of(instance) == Some(uuid));
+        let Some(left) = left else { return Ok(true) };
+        // A registration that an earlier run has left at another agent stays, and nobody goes by it. The
+        // node itself gives its claim back when it has left.
+        if left.status == CheckStatus::Critical && !has_claim(registry, id, uuid).await? {
             return Ok(true);
         }
         if began.elapsed() > within {

@@ -350,7 +350,7 @@ impl Rebalancer {
         within: Duration,
     ) -> Result<bool, RebalanceError> {
         launch::signal_stop(&self.registry, id, uuid).await?;
-        launch::await_stop(&self.registry, uuid, within).await
+        launch::await_stop(&self.registry, id, uuid, within).await
     }
 
     /// The registered nodes with these ids, where all of them are and none is a member.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::digest::Digest;
+use crate::incarnation::Incarnation;
 use crate::name::Name;
 
 /// The service under which every node of every cluster registers.
@@ -26,6 +27,8 @@ pub mod meta {
     pub const ZONE: &str = "zone";
     /// The host that the node is on, as signals name it: the address by which others reach it.
     pub const HOST: &str = "host";
+    /// Which run of the node has registered: an [`Incarnation`](crate::incarnation::Incarnation).
+    pub const INCARNATION: &str = "incarnation";
 }
 
 /// The service id under which a node registers: its own id, with the cluster's name before it where
@@ -75,11 +78,32 @@ pub fn past_layout(cluster: &Name, epoch: u64) -> String {
     format!("kv/{cluster}/history/{epoch:020}")
 }
 
-/// A claim on a node's id.
+/// A claim on a node's id, and what is known of the newest copy of the data directory that has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
     /// The data directory that the id belongs to.
     pub uuid: Uuid,
+    /// The newest run of the node; none before its first one, or where an older program ran last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<Incarnation>,
+    /// The number of a write that the newest copy of the directory has for certain. The node raises
+    /// it now and then while it runs, and to the very last write where it stops cleanly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
+}
+
+impl Claim {
+    /// The claim as it stands in Consul.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a claim holds only what JSON can say")
+    }
+
+    /// Reads a claim; none where that is none.
+    #[must_use]
+    pub fn parse(json: &[u8]) -> Option<Self> {
+        serde_json::from_slice(json).ok()
+    }
 }
 
 /// The keys of all claims of `cluster` start with this, and end with the id.
@@ -111,4 +135,20 @@ pub fn signal(cluster: &Name, node: &Name) -> String {
 #[must_use]
 pub fn mover(cluster: &Name) -> String {
     format!("kv/{cluster}/mover")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claims_of_older_programs_are_understood_and_written_alike() {
+        let uuid = Uuid::from_u128(7);
+        let bare = Claim { uuid, incarnation: None, sequence: None };
+        assert_eq!(bare.to_json(), format!(r#"{{"uuid":"{uuid}"}}"#).into_bytes());
+        assert_eq!(Claim::parse(&bare.to_json()), Some(bare));
+        let full = Claim { incarnation: Some(Incarnation::draw(3)), sequence: Some(9), ..bare };
+        assert_eq!(Claim::parse(&full.to_json()), Some(full));
+        assert_eq!(Claim::parse(b"{}"), None);
+    }
 }

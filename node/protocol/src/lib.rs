@@ -8,7 +8,8 @@
 //! - [`request`], [`reply`], [`refusal`]: what is asked, answered and refused, as types; their
 //!   forms on the wire are in `request_wire` and `reply_wire`, those of our own client's batches in
 //!   `operation_stream`, the frames around them in [`frame`].
-//! - [`partition`], [`version`], [`digest`], [`name`]: the small values that they are made of.
+//! - [`partition`], [`version`], [`incarnation`], [`digest`], [`name`]: the small values that they
+//!   are made of.
 //! - [`layout`]: the cluster's source of truth: who owns what, and how that changes.
 //! - [`record_stream`]: records on their way from one node to another.
 //! - [`signal`]: what is written to Consul to have a node started or stopped.
@@ -26,6 +27,7 @@ pub mod consul;
 pub mod consul_keys;
 pub mod digest;
 pub mod frame;
+pub mod incarnation;
 pub mod layout;
 pub mod limits;
 pub mod linger;

@@ -26,7 +26,8 @@ pub enum ErrorCode {
     NotCopied,
     /// The request is for another cluster than the one that this node belongs to.
     WrongCluster,
-    /// The request is for another node (another data directory) than the one that answers here.
+    /// The request is for another node (another data directory), or another run of it, than the one
+    /// that answers here.
     WrongNode,
     /// The node is not part of a layout yet, so it owns nothing.
     NoLayout,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::digest::Digest;
+use crate::incarnation::Incarnation;
 use crate::name::Name;
 use crate::partition::Partition;
 use crate::refusal::Refusal;
@@ -167,6 +168,9 @@ pub struct NodeStatus {
     pub node: Name,
     /// The identity of its data directory.
     pub uuid: Uuid,
+    /// Which run of the node this is; none where the program knows of none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<Incarnation>,
     /// The name of the cluster that it joins.
     pub cluster_name: Name,
     /// The layout that it has installed, none where it belongs to none yet.

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::incarnation::Incarnation;
 use crate::partition::Partition;
 use crate::version::Version;
 
@@ -29,6 +30,8 @@ pub struct Context {
     pub cluster: Option<Uuid>,
     /// The identity of the data directory behind the address.
     pub node: Option<Uuid>,
+    /// The run of the node that registered the address.
+    pub incarnation: Option<Incarnation>,
     /// The epoch of the layout by which the request was routed.
     pub epoch: Option<u64>,
 }

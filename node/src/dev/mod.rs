@@ -79,7 +79,7 @@ pub async fn run(args: DevArgs) -> Result<(), DevError> {
     };
     let (agent, consul) = consul(args.consul_port, &directory).await?;
     let root = directory.join(NODES_DIRECTORY);
-    let mut nodes = Nodes::new(root.clone(), consul.clone())?;
+    let mut nodes = Nodes::new(root.clone(), consul.clone(), args.serve_older_copy)?;
     let wanted = Wanted::new(&consul, root, agent.is_some())?;
     tokio::pin!(signal);
     let starting = async {

@@ -66,6 +66,8 @@ pub(super) struct Nodes {
     program: PathBuf,
     directory: PathBuf,
     consul: String,
+    /// The nodes whose older data directories are to be served when they start next.
+    older_copies: Vec<Name>,
     running: Vec<NodeProcess>,
 }
 
@@ -110,12 +112,17 @@ struct NodeProcess {
 }
 
 impl Nodes {
-    /// No nodes yet; their data will be in `directory`.
+    /// No nodes yet; their data will be in `directory`, and may be older for those in `older_copies`.
     ///
     /// # Errors
     /// Where the path of this program cannot be found out.
-    pub(super) fn new(directory: PathBuf, consul: String) -> io::Result<Self> {
-        Ok(Self { program: std::env::current_exe()?, directory, consul, running: Vec::new() })
+    pub(super) fn new(
+        directory: PathBuf,
+        consul: String,
+        older_copies: Vec<Name>,
+    ) -> io::Result<Self> {
+        let program = std::env::current_exe()?;
+        Ok(Self { program, directory, consul, older_copies, running: Vec::new() })
     }
 
     /// How many nodes run.
@@ -228,8 +235,11 @@ impl Nodes {
     }
 
     async fn start_one(&mut self, order: Order) -> Result<(), NodesError> {
+        let id = order.id.clone();
         let mut node = self.spawn(order)?;
         let result = node.wait_until_ready().await;
+        // From here on its directory is the newest one, unless somebody puts it back again.
+        self.older_copies.retain(|it| *it != id);
         // One that is not ready is watched too: its end leads here again.
         self.running.push(node);
         result
@@ -259,6 +269,9 @@ impl Nodes {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true);
+        if self.older_copies.contains(&order.id) {
+            command.arg("--serve-older-copy");
+        }
         if std::env::var_os("RUST_LOG").is_none() {
             command.env("RUST_LOG", "warn,sled=error");
         }

@@ -5,6 +5,7 @@ mod connection;
 mod connections;
 pub mod limits;
 mod monitor;
+pub mod probe;
 mod tcp;
 mod traffic;
 

@@ -292,6 +292,17 @@ impl Store {
         self.append(batch, self.counters(), true)
     }
 
+    /// Has the next write numbered above `sequence`, durably. Without a layout nothing has been written.
+    ///
+    /// # Errors
+    /// As [`Store::commit`], and where the layout's record cannot be read.
+    pub fn skip_to(&self, sequence: u64) -> Result<(), StoreError> {
+        let Some(layout) = self.layout()? else { return Ok(()) };
+        let mut batch = Batch::default();
+        batch.put_layout(&layout);
+        self.append(batch, Counters { sequence, ..self.counters() }, true)
+    }
+
     /// The installed layout's record, where there is one.
     ///
     /// # Errors

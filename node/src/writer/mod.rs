@@ -76,6 +76,8 @@ pub struct Gauges {
     pub keys: AtomicU64,
     /// The bytes of their keys and of themselves.
     pub bytes: AtomicU64,
+    /// The number of the last write.
+    pub sequence: AtomicU64,
     /// The epoch of the installed layout, once all is done that others rely on who see it; 0 before
     /// that was ever so.
     pub epoch: AtomicU64,
@@ -260,6 +262,7 @@ impl Writer {
     fn publish_counters(&self) {
         self.gauges.keys.store(self.counters.keys, Ordering::Relaxed);
         self.gauges.bytes.store(self.counters.bytes, Ordering::Relaxed);
+        self.gauges.sequence.store(self.counters.sequence, Ordering::Relaxed);
         let to_clear = self.background.partitions_to_clear();
         self.gauges.partitions_to_clear.store(to_clear, Ordering::Relaxed);
     }

@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 pub(crate) use self::operation::check_key;
 use self::operation::{BodyReader, OperationHeader, decode_batch};
+use crate::incarnation::Incarnation;
 use crate::limits::{KEY_BYTES_MAX, REQUEST_ID_BYTES_MAX, STREAM_RECORDS_MAX};
 use crate::operation_stream;
 use crate::partition::Partition;
@@ -55,6 +56,8 @@ struct Header<'a> {
     cluster: Option<Uuid>,
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "not_null")]
     node: Option<Uuid>,
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "not_null")]
+    incarnation: Option<Incarnation>,
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "not_null")]
     epoch: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -171,6 +174,7 @@ impl<'a> Request<'a> {
         let context = Context {
             cluster: header.cluster.take(),
             node: header.node.take(),
+            incarnation: header.incarnation.take(),
             epoch: header.epoch.take(),
         };
         let style = Style {
@@ -197,6 +201,7 @@ impl<'a> Request<'a> {
             id: self.id.clone(),
             cluster: self.context.cluster,
             node: self.context.node,
+            incarnation: self.context.incarnation,
             epoch: self.context.epoch,
             values: (self.style.values != Values::Inline).then_some(self.style.values),
             versions: self.style.versions.then_some(true),

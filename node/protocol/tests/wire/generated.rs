@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use kv_protocol::incarnation::Incarnation;
 use kv_protocol::limits::{KEY_BYTES_MAX, STREAM_RECORDS_MAX};
 use kv_protocol::partition::Partition;
 use kv_protocol::refusal::{ErrorCode, Refusal};
@@ -85,6 +86,10 @@ fn uuid() -> impl Strategy<Value = uuid::Uuid> {
     any::<u128>().prop_map(uuid::Uuid::from_u128)
 }
 
+fn incarnation() -> impl Strategy<Value = Incarnation> {
+    any::<(u64, u64)>().prop_map(|(number, nonce)| Incarnation { number, nonce })
+}
+
 pub(super) fn request() -> impl Strategy<Value = Request<'static>> {
     let id = prop_oneof![
         Just(None),
@@ -92,8 +97,10 @@ pub(super) fn request() -> impl Strategy<Value = Request<'static>> {
         "[a-z]{0,20}".prop_map(|id| Some(RequestId::Text(id))),
     ];
     let known = || proptest::option::of(uuid());
-    let context = (known(), known(), any::<Option<u64>>())
-        .prop_map(|(cluster, node, epoch)| Context { cluster, node, epoch });
+    let run = proptest::option::of(incarnation());
+    let context = (known(), known(), run, any::<Option<u64>>()).prop_map(
+        |(cluster, node, incarnation, epoch)| Context { cluster, node, incarnation, epoch },
+    );
     (id, context, style(), command()).prop_map(|(id, context, style, command)| {
         let streams = style.streams && matches!(command, Command::Batch(_));
         Request { id, context, style: Style { streams, ..style }, command }

@@ -37,7 +37,7 @@ const SUFFIX: &str = ".redo";
 pub enum RedoError {
     /// What was acknowledged cannot be read.
     #[error(
-        "the redo log is damaged: {path} has no valid frame at byte {offset}, and what stood there had been acknowledged ({reason}); restore the file, or remove the node as dead and start it with an empty data directory"
+        "the redo log is damaged: {path} has no valid frame at byte {offset}, and what stood there had been acknowledged ({reason}); a copy of the whole data directory from before can be served with --serve-older-copy, without what was written since; or remove the node as dead and start it with an empty data directory"
     )]
     Damaged {
         /// The segment.
@@ -49,7 +49,7 @@ pub enum RedoError {
     },
     /// A segment is not there.
     #[error(
-        "the redo log is incomplete: {0} is missing; restore the file, or remove the node as dead and start it with an empty data directory"
+        "the redo log is incomplete: {0} is missing; put this very file back, or serve a copy of the whole data directory from before with --serve-older-copy, without what was written since; or remove the node as dead and start it with an empty data directory"
     )]
     Missing(PathBuf),
     /// It failed before, and what is at its end is unknown.

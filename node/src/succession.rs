@@ -1,0 +1,169 @@
+//! How a start of a node follows the one before.
+//!
+//! 1. The claim in Consul is read. A data directory that does not know the incarnation in it is an older
+//!    copy, and is refused; so is one whose twin runs.
+//! 2. The store is opened. One that lacks a write which the claim counts is older, too, and is refused.
+//!    Up to here nothing has been changed.
+//! 3. A new incarnation is written into the directory, durably, and then into the claim, by
+//!    compare-and-set. From here on every other copy is older. A start that dies in between leaves a
+//!    directory that knows both incarnations, so whichever is in the claim, the next start goes on.
+//!
+//! An operator may have an older copy served all the same; then it is the newest from here on.
+
+use kv_protocol::consul::{Consul, Read};
+use kv_protocol::consul_keys::{self, Claim};
+use kv_protocol::incarnation::Incarnation;
+use tracing::{debug, info, warn};
+
+use crate::identity::{DataDirectory, DataDirectoryError, Identity};
+use crate::membership::{CLAIM_TRIES, ClaimError};
+use crate::store::{Store, StoreError};
+use crate::twins;
+
+/// Why a start cannot follow the one before.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SuccessionError {
+    /// The directory must not be served, or Consul did not do what was asked.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
+    /// The directory cannot be written.
+    #[error(transparent)]
+    DataDirectory(#[from] DataDirectoryError),
+    /// The store cannot be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// How many numbers of writes an older copy leaves out, so that it gives none twice. Nobody knows how
+/// many were given since the last one that the claim counts.
+const SEQUENCES_LEFT_OUT: u64 = 1 << 32;
+
+/// A start of a node whose data directory may be served, as far as its incarnations tell.
+#[derive(Debug)]
+pub struct Succession {
+    consul: Consul,
+    older_too: bool,
+}
+
+impl Succession {
+    /// Examines the `directory`, whose id has been claimed, before anything of it is changed. With
+    /// `older_too` an older copy will do.
+    ///
+    /// # Errors
+    /// [`ClaimError::OlderCopy`] or [`ClaimError::TwinRuns`], and where Consul cannot be asked.
+    pub async fn examine(
+        consul: &Consul,
+        directory: &DataDirectory,
+        older_too: bool,
+    ) -> Result<Self, ClaimError> {
+        let succession = Self { consul: consul.clone(), older_too };
+        // Of a directory that was just made there is no copy.
+        if !directory.is_new() {
+            let (claim, _) = succession.claim(directory.identity()).await?;
+            // An older copy may have a twin, but that is not why it is refused.
+            succession.check_incarnation(directory, claim)?;
+            twins::check(consul, directory).await?;
+        }
+        Ok(succession)
+    }
+
+    /// Makes this start the node's newest incarnation, and returns that.
+    ///
+    /// # Errors
+    /// [`SuccessionError`]; where Consul failed, the same directory can be started again.
+    pub async fn begin(
+        &self,
+        directory: &mut DataDirectory,
+        store: &Store,
+    ) -> Result<Incarnation, SuccessionError> {
+        for _ in 0..CLAIM_TRIES {
+            let (claim, index) = self.claim(directory.identity()).await?;
+            let is_newest = self.check_incarnation(directory, claim)?
+                & self.check_sequence(directory, claim, store.counters().sequence)?;
+            let claimed = claim.and_then(|it| it.incarnation);
+            let stopped_with = directory.identity().stopped_with.unwrap_or_default();
+            let incarnation = directory.identity().incarnations.next(claimed);
+            directory.begin(incarnation)?;
+            if !is_newest || stopped_with.sequence > store.counters().sequence {
+                let known = claim.and_then(|it| it.sequence).unwrap_or(0);
+                let known = known.max(stopped_with.sequence).max(store.counters().sequence);
+                store.skip_to(known.saturating_add(SEQUENCES_LEFT_OUT))?;
+            }
+            let own = Claim {
+                uuid: directory.identity().uuid,
+                incarnation: Some(incarnation),
+                sequence: Some(store.counters().sequence),
+            };
+            let key = claim_key(directory.identity());
+            let claimed = self.consul.kv_put_cas(&key, &own.to_json(), index).await;
+            if claimed.map_err(ClaimError::from)? {
+                info!("this is incarnation {incarnation} of the node");
+                return Ok(incarnation);
+            }
+            debug!("the claim has changed meanwhile: looking at it again");
+        }
+        Err(ClaimError::Contended { id: directory.identity().id.to_string() }.into())
+    }
+
+    /// The claim of this directory on its id, with the index that a compare-and-set needs.
+    async fn claim(&self, identity: &Identity) -> Result<(Option<Claim>, u64), ClaimError> {
+        let entry = self.consul.kv_get(&claim_key(identity), Read::consistent()).await?.value;
+        let Some(entry) = entry else { return Ok((None, 0)) };
+        match Claim::parse(&entry.value) {
+            Some(claim) if claim.uuid != identity.uuid => {
+                Err(ClaimError::Claimed { id: identity.id.to_string(), owner: claim.uuid })
+            }
+            claim => Ok((claim, entry.modify_index)),
+        }
+    }
+
+    /// Returns whether the directory is the newest copy of itself; where an older one will do, it may
+    /// not be.
+    fn check_incarnation(
+        &self,
+        directory: &DataDirectory,
+        claim: Option<Claim>,
+    ) -> Result<bool, ClaimError> {
+        let identity = directory.identity();
+        let claimed = claim.and_then(|it| it.incarnation);
+        let Some(newest) = claimed.filter(|_| !identity.incarnations.is_newest(claimed)) else {
+            return Ok(true);
+        };
+        let own = identity.incarnations.last();
+        let own = own.map_or("before it had incarnations".to_owned(), |it| format!("as {it}"));
+        if self.older_too {
+            warn!(
+                "serving an older copy, as --serve-older-copy says: this data directory ran last {own}, and another copy of it as {newest} since. What was written there is missing here, and what was deleted there comes back"
+            );
+            return Ok(false);
+        }
+        let (id, path) = (identity.id.to_string(), directory.path().to_owned());
+        Err(ClaimError::OlderCopy { id, path, own, newest })
+    }
+
+    /// Returns whether the store, whose last write has the number `found`, has all that the claim
+    /// counts; where an older copy will do, it may not.
+    fn check_sequence(
+        &self,
+        directory: &DataDirectory,
+        claim: Option<Claim>,
+        found: u64,
+    ) -> Result<bool, ClaimError> {
+        let Some(known) = claim.and_then(|it| it.sequence).filter(|known| found < *known) else {
+            return Ok(true);
+        };
+        if self.older_too {
+            warn!(
+                "serving older data, as --serve-older-copy says: it ends with write {found}, and the node had made {known} or more. What was written since is missing, and what was deleted since comes back"
+            );
+            return Ok(false);
+        }
+        let (id, path) = (directory.identity().id.to_string(), directory.path().to_owned());
+        Err(ClaimError::OlderData { id, path, found, known })
+    }
+}
+
+fn claim_key(identity: &Identity) -> String {
+    consul_keys::claim(&identity.cluster, &identity.id)
+}
