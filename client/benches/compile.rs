@@ -8,6 +8,12 @@
 //! cargo bench -p kvclient --bench compile
 //! ```
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "what it prints is for people, and ends nothing"
+)]
+
 use std::process::Command;
 use std::time::Instant;
 use std::{env, fs};

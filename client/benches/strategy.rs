@@ -2,6 +2,12 @@
 //!
 //! `cargo bench -p kvclient --bench strategy`
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "what it prints is for people, and ends nothing"
+)]
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use kv_protocol::consul_keys::CLUSTER_DEFAULT;
-use kv_protocol::limits::{VALUE_BYTES_MAX_CEILING, VALUE_BYTES_MAX_DEFAULT, WEIGHT_MAX};
+use kv_protocol::limits::{
+    HOST_NODES_MAX, MEMBERS_MAX, VALUE_BYTES_MAX_CEILING, VALUE_BYTES_MAX_DEFAULT, WEIGHT_MAX,
+};
 use kv_protocol::name::{Name, parse_zone};
 
 use crate::store::{Fsync, SEGMENT_BYTES_DEFAULT};
@@ -21,7 +23,7 @@ pub const LAUNCH_WITHIN_DEFAULT: Duration = Duration::from_secs(15);
 /// What the end of a run tells its caller.
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  stopped as asked (SIGTERM, SIGINT, or removed from its cluster)
+  0  stopped as asked (SIGTERM, SIGINT, SIGHUP, or removed from its cluster)
   1  failed in a way that the message on standard error tells
   2  the command line is wrong
   3  Consul cannot be reached
@@ -43,7 +45,8 @@ RUST_LOG=debug makes the log on standard error more talkative.
 /// A node of the store: keeps its share of the data and serves it to kvclient.
 ///
 /// The node registers in Consul, is pushed the cluster's layout, and serves the partitions that the
-/// layout gives it. It stops cleanly on SIGTERM and SIGINT.
+/// layout gives it. It stops cleanly on SIGTERM, SIGINT and SIGHUP (except where it was started to
+/// ignore that, as by nohup).
 ///
 /// Signals in Consul, which kvclient's add-node and remove-node write, start and stop nodes: a running
 /// node starts those that are wanted on its host, with their logs in DIR/ID.log, and again where they
@@ -89,11 +92,11 @@ pub struct NodeArgs {
     #[arg(long, value_name = "DIR", env = DATA_DIR_VARIABLE)]
     pub data_dir: Option<PathBuf>,
 
-    /// The address to listen on.
+    /// The address to listen on, or a name of this machine, which is resolved at the start.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1")]
     pub host: String,
 
-    /// The address by which others reach the node [default: the one of --host].
+    /// The address or host name by which others reach the node [default: the address of --host].
     #[arg(long, value_name = "ADDR")]
     pub advertise: Option<String>,
 
@@ -132,6 +135,10 @@ pub struct NodeArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub start_timeout: u64,
 
+    /// The most nodes that run with their data under DIR because signals want them.
+    #[arg(long, value_name = "N", default_value_t = HOST_NODES_MAX, value_parser = parse_launch_max)]
+    pub launch_max: usize,
+
     /// Stop when standard input ends: a supervisor that dies takes its nodes along.
     #[arg(long, hide = true)]
     pub stop_with_stdin: bool,
@@ -147,6 +154,12 @@ pub struct NodeArgs {
     /// How long to wait for a node that another has taken on to start, in milliseconds.
     #[arg(long, hide = true, value_name = "MS", default_value_t = LAUNCH_WITHIN_DEFAULT.as_millis() as u64)]
     pub launch_within_ms: u64,
+}
+
+/// Reads how many nodes may run.
+fn parse_launch_max(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number <= MEMBERS_MAX);
+    number.ok_or_else(|| format!("expected a number from 0 to {MEMBERS_MAX}"))
 }
 
 /// The options of `kvnode dev`.

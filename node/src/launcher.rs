@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -15,6 +16,8 @@ use tracing::info;
 use crate::config::NodeArgs;
 use crate::supervisor::{Order, Start};
 
+/// Who may read and write the log of a node.
+const LOG_MODE: u32 = 0o600;
 /// How much of a failed node's log is told to others, in bytes.
 const LAST_WORDS_BYTES_MAX: u64 = 500;
 
@@ -53,6 +56,7 @@ impl NodeLauncher {
             ("segment-bytes", args.segment_bytes.to_string().into()),
             ("start-timeout", args.start_timeout.to_string().into()),
             ("launch-within-ms", args.launch_within_ms.to_string().into()),
+            ("launch-max", args.launch_max.to_string().into()),
         ];
         options.extend(args.consul.iter().map(|it| ("consul", it.into())));
         options.extend(args.advertise.iter().map(|it| ("advertise", it.into())));
@@ -71,7 +75,10 @@ impl NodeLauncher {
         let log = self.log(order.id.as_str());
         let failed = |error| format!("its log {} cannot be written: {error}", log.display());
         fs::create_dir_all(&self.root).map_err(failed)?;
-        let file = OpenOptions::new().create(true).append(true).open(&log).map_err(failed)?;
+        // What a node logs is its operator's to read, and nobody else's.
+        let mut options = OpenOptions::new();
+        let options = options.create(true).append(true).mode(LOG_MODE);
+        let file = options.open(&log).map_err(failed)?;
         let log_start = file.metadata().map_err(failed)?.len();
         let stderr = file.try_clone().map_err(failed)?;
         let child = Command::new(&self.program)

@@ -19,21 +19,24 @@
 //!
 //! What surrounds it:
 //!
-//! - [`node`]: one node, from start to stop; [`config`] is its command line, [`identity`] its data
-//!   directory, [`stopping`] what the system stops it with;
+//! - [`node`]: one node, from start to stop; [`config`] is its command line, [`address`] where it is,
+//!   [`identity`] its data directory, [`stopping`] what the system stops it with;
 //! - [`membership`]: its claim on an id and its registration in Consul;
 //! - [`succession`]: how a start follows the one before, by [`lineage`] (is the data directory the newest
 //!   copy of itself?) and [`twins`] (does another one run?); [`tenure`] is whether a process may still
 //!   speak for its node;
 //! - [`signals`]: what is written to Consul to have nodes started and stopped. [`lifecycle`] is how a
 //!   node takes part: [`supervisor`] sees which nodes are wanted and do not run, [`attempts`] when
-//!   one may be started, [`launcher`] starts its process, and [`departure`] is how a node leaves;
+//!   one may be started, [`launch_room`] how many, [`launcher`] starts its process, and [`departure`] is how a node leaves;
 //! - [`follower`] and [`layouts`]: how it is pushed the layout, installs it, and gives it back to a
 //!   Consul that lost it; [`installed`] is a layout as one node sees it, [`installed_record`] how it
 //!   lies on disk;
 //! - [`dev`]: `kvnode dev`, a cluster on one machine with an embedded Consul agent;
+//! - [`words`]: all that the process says, and why that never ends it; [`inherited`]: what it was
+//!   given by the one that started it;
 //! - [`disk`], [`failpoints`], [`refusals`], [`wake`]: small things that several of these share.
 
+pub mod address;
 pub mod attempts;
 pub mod cache;
 pub mod config;
@@ -45,8 +48,10 @@ pub mod follower;
 pub mod guard;
 pub mod handler;
 pub mod identity;
+pub mod inherited;
 pub mod installed;
 pub mod installed_record;
+pub mod launch_room;
 pub mod launcher;
 pub mod layouts;
 pub mod lifecycle;
@@ -68,4 +73,5 @@ pub mod tenure;
 pub mod transition;
 pub mod twins;
 pub mod wake;
+pub mod words;
 pub mod writer;

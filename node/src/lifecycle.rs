@@ -59,6 +59,7 @@ impl Lifecycle {
             host: Some(host.to_owned()),
             root: root.to_owned(),
             within: Duration::from_millis(args.launch_within_ms),
+            nodes_max: args.launch_max,
         };
         let launching = match args.no_launch {
             true => None,

@@ -1,31 +1,25 @@
 //! `kvnode`: parses, logs, runs, exits.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
 use kvnode::config::{Cli, Command, NodeArgs};
 use kvnode::stopping::{end_of_stdin, stop_signal};
 use kvnode::store::OPENING_THREAD;
-use kvnode::{dev, node};
-use tracing_subscriber::EnvFilter;
+use kvnode::{dev, inherited, node, words};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     #[cfg(feature = "failpoints")]
     let _scenario = fail::FailScenario::setup();
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sled=error")),
-        )
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+    inherited::keep_from_children();
+    words::start_log();
     exit_on_panic();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("kvnode: cannot start: {error}");
+            words::say(format_args!("kvnode: cannot start: {error}"));
+            words::finish();
             return ExitCode::FAILURE;
         }
     };
@@ -37,22 +31,23 @@ fn main() -> ExitCode {
     };
     // A read of standard input cannot be cancelled, and must not keep the process.
     runtime.shutdown_background();
+    words::finish();
     code
 }
 
 /// Ends the process where any of its threads panics. A node that goes on without its writer, or with
 /// an engine that stopped in the middle, would be a riddle; one that ends is started again.
 fn exit_on_panic() {
-    let print = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
+    std::panic::set_hook(Box::new(|panic| {
         if std::thread::current().name() == Some(OPENING_THREAD) {
             let reason = panic.payload_as_str().unwrap_or("for no reason that it gives");
-            eprintln!(
+            words::say(format_args!(
                 "kvnode: the store is damaged, and its engine does not open it: {reason}; a copy of the data directory from before can be served with --serve-older-copy, without what was written since, or the node be given up with `kvclient remove-node --dead`"
-            );
+            ));
         } else {
-            print(panic);
+            words::say_panic(panic);
         }
+        words::finish();
         std::process::exit(1);
     }));
 }
@@ -77,7 +72,7 @@ fn report<E: std::fmt::Display>(result: Result<(), E>, exit_code: fn(&E) -> u8) 
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("kvnode: {error}");
+            words::say(format_args!("kvnode: {error}"));
             ExitCode::from(exit_code(&error))
         }
     }

@@ -1,6 +1,6 @@
 //! One node, from start to stop.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +14,7 @@ use kv_protocol::name::Name;
 use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
+use crate::address::{Addresses, InvalidHost, with_port};
 use crate::config::{NodeArgs, default_data_dir};
 use crate::departure::DepartureError;
 use crate::disk::Disk;
@@ -31,6 +32,7 @@ use crate::store::{Counters, Store, StoreError, StoreOptions};
 use crate::succession::{Succession, SuccessionError};
 use crate::tenure::Tenure;
 use crate::wake::Wake;
+use crate::words;
 use crate::writer::{Finished, Gauges, Writer};
 
 /// A machine that has this many nodes has no id to choose left.
@@ -61,6 +63,9 @@ pub enum NodeError {
     /// The address or port cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// An address is no address that can be used.
+    #[error(transparent)]
+    Host(#[from] InvalidHost),
     /// The store cannot be opened.
     #[error("the store in {path} cannot be opened: {source}")]
     Store {
@@ -98,6 +103,7 @@ impl NodeError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
+            Self::Host(InvalidHost::NoneToAdvertise(_) | InvalidHost::Advertise { .. }) => 2,
             Self::Consul(_)
             | Self::Claim(ClaimError::Consul(_))
             | Self::Departure(DepartureError::Consul(_))
@@ -106,6 +112,7 @@ impl NodeError {
             Self::Claim(_)
             | Self::NoIdFree
             | Self::Listen(_)
+            | Self::Host(_)
             | Self::DataDirectory(_)
             | Self::Follow(_) => 4,
             _ => 1,
@@ -122,7 +129,8 @@ pub async fn run(
     stopped: impl Future<Output = StopReason>,
 ) -> Result<(), NodeError> {
     let consul = Consul::new(&ConsulConfig::resolve(args.consul.as_deref())?)?;
-    let advertised = advertised_host(&args)?;
+    let addresses = Addresses::resolve(&args.host, args.advertise.as_deref()).await?;
+    let advertised = addresses.advertised;
     let layouts = Layouts::new(consul.clone(), args.cluster.clone());
     tokio::pin!(stopped);
     let taking = async {
@@ -138,7 +146,7 @@ pub async fn run(
             return Ok(());
         }
     };
-    let server = Server::listen(&args.host, port_choice(&args, &directory))?;
+    let server = Server::listen(&addresses.listen.to_string(), port_choice(&args, &directory))?;
     directory.keep(server.port())?;
     let (port, path) = (server.port(), directory.path().to_owned());
     let identity = directory.identity().clone();
@@ -156,15 +164,14 @@ pub async fn run(
         node.standing(),
     );
     registration.register().await.map_err(NodeError::Claim)?;
-    // Nobody may be reading, and that is no reason not to serve.
-    let _ = writeln!(
-        io::stdout(),
-        "ready: {} at {advertised}:{port}, cluster {}, consul {}, data in {}",
+    words::tell(format_args!(
+        "ready: {} at {}, cluster {}, consul {}, data in {}",
         identity.id,
+        with_port(&advertised, port),
         identity.cluster,
         consul.address(),
         path.display()
-    );
+    ));
 
     let (failed, mut has_failed) = watch::channel(false);
     let serving = std::thread::spawn(move || {
@@ -435,18 +442,5 @@ fn port_choice(args: &NodeArgs, directory: &DataDirectory) -> PortChoice {
     match args.port {
         Some(port) => PortChoice::Exactly(port),
         None => PortChoice::Preferably(directory.identity().port),
-    }
-}
-
-fn advertised_host(args: &NodeArgs) -> Result<String, NodeError> {
-    match &args.advertise {
-        Some(host) => Ok(host.clone()),
-        None if matches!(args.host.as_str(), "0.0.0.0" | "::" | "*") => {
-            Err(NodeError::Usage(format!(
-                "--host {} is no address that others can reach: name one with --advertise",
-                args.host
-            )))
-        }
-        None => Ok(args.host.clone()),
     }
 }

@@ -7,6 +7,9 @@
 //! lock and the order in one, and nothing is left to clean up after a supervisor that dies: when its
 //! attempt has brought nothing for a while, another makes a new one (see [`crate::attempts`]).
 //!
+//! Anybody who reaches Consul can want nodes. How many run and are started at a time is bounded (see
+//! [`crate::launch_room`]); those beyond wait.
+//!
 //! That two processes never serve as one node does not depend on any of this: the lock of the data
 //! directory and the claim on the id see to it.
 
@@ -19,17 +22,21 @@ use kv_protocol::consul_keys::{self, SERVICE};
 use kv_protocol::name::Name;
 use kv_protocol::signal::{Launcher, Signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use crate::attempts::{Attempts, Next};
 use crate::identity::{Identity, is_held};
+use crate::launch_room::{self, Launch, Room};
 use crate::layouts::{Layouts, LayoutsError};
 use crate::signals::{self, Signals};
 
 /// How often it is tried to tell others why a node could not be started.
 const TELL_TRIES: usize = 5;
+/// When to look again whether there is room for another launch.
+const ROOM_AGAIN: Duration = Duration::from_secs(1);
 
 /// A node to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +73,37 @@ pub struct Supervisor {
     pub root: PathBuf,
     /// How long an attempt to start a node is given.
     pub within: Duration,
+    /// The most nodes that are to run under `root`.
+    pub nodes_max: usize,
+}
+
+/// What one supervisor remembers.
+struct Memory {
+    attempts: Attempts,
+    /// The launches that have brought nothing yet.
+    under_way: BTreeMap<Name, UnderWay>,
+    /// Whether it has been said that more nodes are wanted than may run.
+    told_full: bool,
+}
+
+/// A node that is being started.
+struct UnderWay {
+    _launch: Launch,
+    /// Finished when there is nothing more to come from it.
+    start: JoinHandle<()>,
+    /// When it is not waited for any more.
+    until: Instant,
+}
+
+/// What came of the turn of a node that is due.
+enum Turn {
+    /// It was looked after.
+    Taken,
+    /// It stays due, and so do those after it.
+    NoRoom {
+        /// When to look for room again, unless something changes before.
+        again: Duration,
+    },
 }
 
 /// A node that is wanted here.
@@ -113,15 +151,19 @@ impl Supervisor {
         is_wanted: watch::Sender<bool>,
         start: &impl Start,
     ) {
-        let mut attempts = Attempts::new(self.within);
+        let mut memory = Memory {
+            attempts: Attempts::new(self.within),
+            under_way: BTreeMap::new(),
+            told_full: false,
+        };
         loop {
             let wanted = self.wanted(&signals.borrow_and_update());
-            attempts.retain(|id| wanted.contains_key(id));
+            memory.attempts.retain(|id| wanted.contains_key(id));
             let any = !wanted.is_empty();
             is_wanted.send_if_modified(|is| std::mem::replace(is, any) != any);
             let known = nodes.borrow_and_update().clone();
             let next_look = match known {
-                Some(known) => self.look(&wanted, &known, &mut attempts, start).await,
+                Some(known) => self.look(&wanted, &known, &mut memory, start).await,
                 None => None,
             };
             let time = async {
@@ -138,33 +180,100 @@ impl Supervisor {
         }
     }
 
-    /// Starts those of the `wanted` nodes that are due. Returns when to look again, if nothing
-    /// changes until then.
+    /// Starts those of the `wanted` nodes that are due, as far as there is room. Returns when to look
+    /// again, if nothing changes until then.
     async fn look(
         &self,
         wanted: &BTreeMap<Name, Wanted>,
         known: &[ServiceInstance],
-        attempts: &mut Attempts,
+        memory: &mut Memory,
         start: &impl Start,
     ) -> Option<Instant> {
+        let now = Instant::now();
+        memory
+            .under_way
+            .retain(|id, it| !self.is_up(id, known) && !it.start.is_finished() && now < it.until);
         let mut next_look: Option<Instant> = None;
+        // When to go on with those for which there was no room.
+        let mut room_again = None;
         for (id, wanted) in wanted {
             let attempt = wanted.launcher.as_ref().map(|it| it.attempt);
-            let due = match attempts.judge(id, attempt, self.is_up(id, known), Instant::now()) {
+            let is_up = self.is_up(id, known);
+            let due = match memory.attempts.judge(id, attempt, is_up, Instant::now()) {
                 Next::Nothing => continue,
                 Next::Wait(until) => until,
-                Next::Start => {
-                    if let Err(error) = self.take_up(wanted, start).await {
-                        debug!("{id} could not be taken up: {error}");
-                    }
-                    let until = Instant::now() + self.within;
-                    attempts.postpone(id, until);
-                    until
-                }
+                Next::Start if room_again.is_some() => continue,
+                Next::Start => match self.start_in_turn(wanted, memory, start).await {
+                    Turn::Taken => Instant::now() + self.within,
+                    Turn::NoRoom { again } => *room_again.insert(Instant::now() + again),
+                },
             };
             next_look = Some(next_look.map_or(due, |other| other.min(due)));
         }
         next_look
+    }
+
+    /// Has a node that is due looked after.
+    async fn start_in_turn(
+        &self,
+        wanted: &Wanted,
+        memory: &mut Memory,
+        start: &impl Start,
+    ) -> Turn {
+        let id = &wanted.order.id;
+        let until = Instant::now() + self.within;
+        let launch = match launch_room::find(&self.root, self.nodes_max) {
+            Ok(Room::Free(launch)) => launch,
+            Ok(Room::Busy) => return Turn::NoRoom { again: ROOM_AGAIN },
+            Ok(Room::Full) => {
+                if !std::mem::replace(&mut memory.told_full, true) {
+                    warn!("{}; {id} and perhaps others are wanted and wait", self.full());
+                }
+                self.tell_full(wanted).await;
+                memory.attempts.postpone(id, until);
+                return Turn::NoRoom { again: self.within };
+            }
+            Err(error) => {
+                debug!("{} cannot be used to start nodes: {error}", self.root.display());
+                return Turn::NoRoom { again: self.within };
+            }
+        };
+        memory.told_full = false;
+        match self.take_up(wanted, start).await {
+            Ok(Some(start)) => {
+                let under_way = UnderWay { _launch: launch, start, until };
+                memory.under_way.insert(id.clone(), under_way);
+            }
+            Ok(None) => {}
+            Err(error) => debug!("{id} could not be taken up: {error}"),
+        }
+        memory.attempts.postpone(id, until);
+        Turn::Taken
+    }
+
+    /// Why no more nodes are started.
+    fn full(&self) -> String {
+        format!(
+            "{} nodes run with their data under {}, which is the most that signals may have here (--launch-max)",
+            self.nodes_max,
+            self.root.display()
+        )
+    }
+
+    /// Writes why a node is not started here into a signal that nobody has taken up, so that the one
+    /// that wrote it need not wait. A supervisor of another host may take it up all the same.
+    async fn tell_full(&self, wanted: &Wanted) {
+        if wanted.launcher.is_some() {
+            return;
+        }
+        let launcher = Launcher {
+            name: self.name.clone(),
+            attempt: Uuid::new_v4(),
+            failure: Some(self.full()),
+        };
+        if let Err(error) = self.write_launcher(wanted, launcher).await {
+            debug!("{} could not be told that there is no room: {error}", wanted.order.id);
+        }
     }
 
     /// The nodes that are wanted here.
@@ -187,17 +296,22 @@ impl Supervisor {
         nodes.iter().any(|it| it.id == service_id && it.status != CheckStatus::Critical)
     }
 
-    /// Starts a node, unless it runs, is somebody else's to start, or somebody else was faster.
-    async fn take_up(&self, wanted: &Wanted, start: &impl Start) -> Result<(), LayoutsError> {
+    /// Starts a node, unless it runs, is somebody else's to start, or somebody else was faster. Where it
+    /// does, the task that starts it is returned.
+    async fn take_up(
+        &self,
+        wanted: &Wanted,
+        start: &impl Start,
+    ) -> Result<Option<JoinHandle<()>>, LayoutsError> {
         let order = &wanted.order;
         let nodes = self.consul.service_instances(SERVICE, Read::consistent()).await?.value;
         if self.is_up(&order.id, &nodes) {
-            return Ok(());
+            return Ok(None);
         }
         let directory = self.root.join(order.id.as_str());
         if is_held(&directory) {
             debug!("{} is starting, or hangs: its data directory is held", order.id);
-            return Ok(());
+            return Ok(None);
         }
         let layouts = Layouts::new(self.consul.clone(), self.cluster.clone());
         let layout = layouts.read().await?.layout;
@@ -208,26 +322,30 @@ impl Supervisor {
             let here = Identity::read(&directory).ok().flatten();
             if here.is_none_or(|here| here.uuid != member.uuid) {
                 debug!("{} has its data elsewhere", order.id);
-                return Ok(());
+                return Ok(None);
             }
         }
         let attempt = Uuid::new_v4();
-        if self.write_attempt(wanted, attempt).await? {
-            info!("{} is wanted: starting it", order.id);
-            let (tell, started) = (self.clone(), start.start(order.clone()));
-            let id = order.id.clone();
-            tokio::spawn(async move {
-                if let Err(failure) = started.await {
-                    warn!("{id} does not run: {failure}");
-                    tell.tell_failure(&id, attempt, failure).await;
-                }
-            });
+        let launcher = Launcher { name: self.name.clone(), attempt, failure: None };
+        if !self.write_launcher(wanted, launcher).await? {
+            return Ok(None);
         }
-        Ok(())
+        info!("{} is wanted: starting it", order.id);
+        let (tell, started) = (self.clone(), start.start(order.clone()));
+        let id = order.id.clone();
+        Ok(Some(tokio::spawn(async move {
+            if let Err(failure) = started.await {
+                warn!("{id} does not run: {failure}");
+                tell.tell_failure(&id, attempt, failure).await;
+            }
+        })))
     }
 
-    async fn write_attempt(&self, wanted: &Wanted, attempt: Uuid) -> Result<bool, ConsulError> {
-        let launcher = Launcher { name: self.name.clone(), attempt, failure: None };
+    async fn write_launcher(
+        &self,
+        wanted: &Wanted,
+        launcher: Launcher,
+    ) -> Result<bool, ConsulError> {
         let signal = Signal::Running {
             host: wanted.host.clone(),
             weight: wanted.order.weight,

@@ -15,6 +15,12 @@
 //! sides take turns. Everything runs on the loopback interface, with its data in temporary directories,
 //! and ends with this program, Ctrl-C included.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "what it prints is for people, and ends nothing"
+)]
+
 mod comparison;
 mod etcd;
 mod figures;

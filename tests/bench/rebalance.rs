@@ -14,6 +14,12 @@
 //! turns measurements into tables. Everything runs on the loopback interface, with its data in a
 //! temporary directory, and ends with this program, Ctrl-C included.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "what it prints is for people, and ends nothing"
+)]
+
 mod figures;
 #[allow(dead_code, reason = "shared by the benchmark programs, each of which uses a part of it")]
 mod fleet;

@@ -6,6 +6,12 @@
 //! Each section is a [`curve::Curve`]: its figures at several sizes, and the exponent with which each
 //! grows. `by_keys` and `by_overwrites` vary the keys, the others what they are named after.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "what it prints is for people, and ends nothing"
+)]
+
 mod by_clients;
 mod by_keys;
 mod by_nodes;

@@ -95,6 +95,8 @@
 //! | some node has what Consul loses (assumed) | reads |
 //! | anybody goes on with a rebalance | a way to the end |
 
+#![allow(clippy::print_stderr, reason = "what a test prints is for people, and ends nothing")]
+
 mod catalogue;
 mod clients;
 mod cluster;

@@ -15,6 +15,7 @@
 //! - [`signal`]: what is written to Consul to have a node started or stopped.
 //! - [`consul`]: the client for Consul's HTTP API; [`consul_keys`]: where things lie in it.
 //! - [`limits`]: every shared limit. [`linger`]: when the threads at both ends stay awake.
+//!   [`printable`]: what others wrote, made safe to print.
 //!
 //! ```
 //! use kv_protocol::request::{Command, Operation, Request};
@@ -34,6 +35,7 @@ pub mod linger;
 pub mod name;
 mod operation_stream;
 pub mod partition;
+pub mod printable;
 pub mod record_stream;
 pub mod refusal;
 pub mod reply;

@@ -69,6 +69,19 @@ pub const NAME_BYTES_MAX: usize = 64;
 /// The longest name of a zone, in bytes.
 pub const ZONE_BYTES_MAX: usize = 64;
 
+/// The longest name of a host, in bytes: the longest that the DNS knows.
+pub const HOST_BYTES_MAX: usize = 253;
+
+/// The longest signal, in bytes of its JSON.
+pub const SIGNAL_BYTES_MAX: usize = 16 << 10;
+
+/// The most nodes that run on one host, with their data under one directory, because signals want them.
+/// The operator of a host may choose another number.
+pub const HOST_NODES_MAX: usize = 64;
+
+/// The most nodes that are being started at a time on one host because signals want them.
+pub const LAUNCHES_AT_ONCE_MAX: usize = 4;
+
 /// The most partitions of a cluster.
 pub const PARTITIONS_MAX: u32 = 1 << 16;
 
@@ -101,4 +114,5 @@ const _: () = {
     assert!(PARTITIONS_MAX.is_power_of_two() && PARTITIONS_DEFAULT.is_power_of_two());
     // A table entry is a member's index in 16 bits.
     assert!(MEMBERS_MAX <= u16::MAX as usize);
+    assert!(LAUNCHES_AT_ONCE_MAX <= HOST_NODES_MAX && HOST_NODES_MAX <= MEMBERS_MAX);
 };

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{NAME_BYTES_MAX, ZONE_BYTES_MAX};
+use crate::printable::is_plain;
 
 /// A node's id or a cluster's name: 1 to 64 of `a-z`, `0-9` and `-`, starting with a letter or digit.
 ///
@@ -26,11 +27,11 @@ pub struct InvalidName(String);
 /// # Errors
 /// What is expected.
 pub fn parse_zone(text: &str) -> Result<String, String> {
-    let plain = text.chars().all(|c| !c.is_control());
+    let plain = text.chars().all(is_plain);
     if text.len() <= ZONE_BYTES_MAX && plain {
         Ok(text.to_owned())
     } else {
-        Err(format!("expected at most {ZONE_BYTES_MAX} bytes without control characters"))
+        Err(format!("expected at most {ZONE_BYTES_MAX} bytes that can be printed"))
     }
 }
 

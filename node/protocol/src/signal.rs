@@ -7,6 +7,10 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::limits::{HOST_BYTES_MAX, NAME_BYTES_MAX, SIGNAL_BYTES_MAX, WEIGHT_MAX};
+use crate::name::parse_zone;
+use crate::printable::is_plain;
+
 /// A signal about one node. The node's id is in the key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "wanted", rename_all = "snake_case", deny_unknown_fields)]
@@ -45,13 +49,56 @@ pub struct Launcher {
     pub failure: Option<String>,
 }
 
+/// What is no signal that any node could obey.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidSignal {
+    /// It is longer than any signal.
+    #[error("it has {0} bytes, and signals have at most {SIGNAL_BYTES_MAX}")]
+    TooLong(usize),
+    /// It is not the JSON of a signal.
+    #[error("it is not the JSON of a signal: {0}")]
+    Json(#[from] serde_json::Error),
+    /// No node has this weight.
+    #[error("its weight is {0}, expected 1 to {WEIGHT_MAX}")]
+    Weight(u32),
+    /// No zone has this name.
+    #[error("its zone is not the name of one: {0}")]
+    Zone(String),
+    /// No host has this name.
+    #[error(
+        "its host is not the name of one: expected 1 to {HOST_BYTES_MAX} bytes that can be printed"
+    )]
+    Host,
+    /// No launcher has this name.
+    #[error("its launcher has no name of 1 to {NAME_BYTES_MAX} bytes that can be printed")]
+    Launcher,
+}
+
 impl Signal {
-    /// Reads a signal.
+    /// Reads a signal. Anybody who reaches Consul may have written it, so what it says is checked here
+    /// and nowhere else.
     ///
     /// # Errors
-    /// Where it is not the JSON of one.
-    pub fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
-        serde_json::from_slice(json)
+    /// [`InvalidSignal`] where no node could obey it.
+    pub fn parse(json: &[u8]) -> Result<Self, InvalidSignal> {
+        if json.len() > SIGNAL_BYTES_MAX {
+            return Err(InvalidSignal::TooLong(json.len()));
+        }
+        let signal: Self = serde_json::from_slice(json)?;
+        if let Self::Running { host, weight, zone, launcher } = &signal {
+            if !(1..=WEIGHT_MAX).contains(weight) {
+                return Err(InvalidSignal::Weight(*weight));
+            }
+            parse_zone(zone).map_err(InvalidSignal::Zone)?;
+            if host.as_ref().is_some_and(|host| !is_word(host, HOST_BYTES_MAX)) {
+                return Err(InvalidSignal::Host);
+            }
+            if launcher.as_ref().is_some_and(|it| !is_word(&it.name, NAME_BYTES_MAX)) {
+                return Err(InvalidSignal::Launcher);
+            }
+        }
+        Ok(signal)
     }
 
     /// The signal's bytes.
@@ -59,6 +106,11 @@ impl Signal {
     pub fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec_pretty(self).expect("a signal holds only what JSON can say")
     }
+}
+
+/// Whether a text has some bytes, but not too many, and can be printed.
+fn is_word(text: &str, bytes_max: usize) -> bool {
+    (1..=bytes_max).contains(&text.len()) && text.chars().all(is_plain)
 }
 
 #[cfg(test)]
@@ -82,5 +134,41 @@ mod tests {
         }
         assert!(Signal::parse(br#"{"wanted":"running","weight":1,"x":1}"#).is_err());
         assert!(Signal::parse(br#"{"wanted":"gone"}"#).is_err());
+    }
+
+    #[test]
+    fn what_no_node_could_obey_is_no_signal() {
+        let signal = |weight: u32, zone: &str, host: &str, launcher: &str| {
+            let launcher = Launcher { name: launcher.into(), attempt: Uuid::nil(), failure: None };
+            let signal = Signal::Running {
+                host: Some(host.into()),
+                weight,
+                zone: zone.into(),
+                launcher: Some(launcher),
+            };
+            Signal::parse(&signal.to_json())
+        };
+        let (longest_zone, longest_host) = ("z".repeat(64), "h".repeat(253));
+        assert!(signal(1, "", "h", "l").is_ok());
+        assert!(signal(256, &longest_zone, &longest_host, &longest_zone).is_ok());
+        for weight in [0, 257, u32::MAX] {
+            let error = signal(weight, "", "h", "l").unwrap_err();
+            assert!(matches!(error, InvalidSignal::Weight(_)), "{error}");
+        }
+        for zone in ["\u{7}", "a\nb", &format!("{longest_zone}z")] {
+            let error = signal(1, zone, "h", "l").unwrap_err();
+            assert!(matches!(error, InvalidSignal::Zone(_)), "{error}");
+        }
+        for host in ["", "a\nb", &format!("{longest_host}h")] {
+            let error = signal(1, "", host, "l").unwrap_err();
+            assert!(matches!(error, InvalidSignal::Host), "{error}");
+        }
+        for launcher in ["", "\u{1b}[2J", &format!("{longest_zone}z")] {
+            let error = signal(1, "", "h", launcher).unwrap_err();
+            assert!(matches!(error, InvalidSignal::Launcher), "{error}");
+        }
+        let blanks = " ".repeat(SIGNAL_BYTES_MAX);
+        let long = format!("{blanks}{{}}");
+        assert!(matches!(Signal::parse(long.as_bytes()), Err(InvalidSignal::TooLong(_))));
     }
 }

@@ -6,28 +6,31 @@
 //! that were removed from the cluster.
 
 pub mod agent;
+mod consul;
 mod nodes;
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
 
-use kv_protocol::consul::{Consul, ConsulConfig, ConsulError};
+use kv_protocol::consul::ConsulError;
 use kv_protocol::consul_keys::CLUSTER_DEFAULT;
+use kv_protocol::limits::HOST_NODES_MAX;
 use kv_protocol::name::Name;
 use kv_protocol::signal::Signal;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::config::{DevArgs, LAUNCH_WITHIN_DEFAULT, default_data_dir};
-use crate::dev::agent::{Agent, AgentConfig, AgentError};
+use crate::dev::agent::AgentError;
+use crate::dev::consul::ChosenConsul;
 use crate::dev::nodes::{Nodes, NodesError, Orders};
 use crate::signals::{self, Signals};
 use crate::stopping::stop_signal;
 use crate::supervisor::{Order, Supervisor};
+use crate::words;
 
-const CONSUL_DIRECTORY: &str = "consul";
 const NODES_DIRECTORY: &str = "nodes";
 /// What it is called in the signals that it takes up.
 const NAME: &str = "dev";
@@ -67,20 +70,20 @@ impl DevError {
     }
 }
 
-/// Runs a cluster until SIGTERM or SIGINT.
+/// Runs a cluster until SIGTERM, SIGINT or SIGHUP.
 ///
 /// # Errors
-/// [`DevError`] where it does not start.
+/// [`DevError`] where none of its nodes starts.
 pub async fn run(args: DevArgs) -> Result<(), DevError> {
     let signal = stop_signal()?;
     let directory = match args.data_dir {
         Some(directory) => directory,
         None => default_data_dir("dev").map_err(|error| DevError::Usage(error.to_string()))?,
     };
-    let (agent, consul) = consul(args.consul_port, &directory).await?;
+    let consul = ChosenConsul::at(args.consul_port, &directory).await?;
     let root = directory.join(NODES_DIRECTORY);
-    let mut nodes = Nodes::new(root.clone(), consul.clone(), args.serve_older_copy)?;
-    let wanted = Wanted::new(&consul, root, agent.is_some())?;
+    let mut nodes = Nodes::new(root.clone(), &consul, args.serve_older_copy)?;
+    let wanted = Wanted::new(&consul, root)?;
     tokio::pin!(signal);
     let starting = async {
         let described = wanted.described().await.unwrap_or_else(|error| {
@@ -94,17 +97,17 @@ pub async fn run(args: DevArgs) -> Result<(), DevError> {
         reason = &mut signal => {
             info!("{reason}: stopping");
             nodes.stop().await;
-            return shut_down(agent).await;
+            consul.shut_down().await;
+            return Ok(());
         }
     };
     if let Err(error) = result {
         nodes.stop().await;
-        shut_down(agent).await?;
+        consul.shut_down().await;
         return Err(error);
     }
-    // Nobody may be reading, and that is no reason not to serve.
-    let _ = writeln!(io::stdout(), "ready: {} nodes, consul {consul}", nodes.count());
-    let _ = print_next_steps(&consul);
+    words::tell(format_args!("ready: {}, consul {}", nodes.counted(), consul.address));
+    tell_next_steps(&consul.address);
     let (orders, mut placed) = nodes::orders();
     tokio::select! {
         reason = &mut signal => info!("{reason}: stopping"),
@@ -112,7 +115,8 @@ pub async fn run(args: DevArgs) -> Result<(), DevError> {
         result = wanted.start(&orders) => result?,
     }
     nodes.stop().await;
-    shut_down(agent).await
+    consul.shut_down().await;
+    Ok(())
 }
 
 /// The nodes that signals in Consul want here.
@@ -121,17 +125,18 @@ struct Wanted {
 }
 
 impl Wanted {
-    /// An agent that is its `own` can be reached from this machine alone, and all nodes that are
+    /// An embedded agent can be reached from this machine alone, and all nodes that are
     /// wanted there are wanted here, however their host is called. Another Consul may have nodes
     /// elsewhere.
-    fn new(consul: &str, root: PathBuf, own: bool) -> Result<Self, DevError> {
+    fn new(consul: &ChosenConsul, root: PathBuf) -> Result<Self, DevError> {
         let supervisor = Supervisor {
-            consul: Consul::new(&ConsulConfig::resolve(Some(consul))?)?,
+            consul: consul.client()?,
             cluster: CLUSTER_DEFAULT.parse().expect("the default is a name"),
             name: NAME.to_owned(),
-            host: (!own).then(|| Ipv4Addr::LOCALHOST.to_string()),
+            host: consul.agent.is_none().then(|| Ipv4Addr::LOCALHOST.to_string()),
             root,
             within: LAUNCH_WITHIN_DEFAULT,
+            nodes_max: HOST_NODES_MAX,
         };
         Ok(Self { supervisor })
     }
@@ -158,42 +163,15 @@ impl Wanted {
     }
 }
 
-/// The Consul to use and its URL: the one that answers, otherwise an embedded one.
-async fn consul(port: u16, directory: &Path) -> Result<(Option<Agent>, String), DevError> {
-    if port != 0 {
-        let address = format!("http://127.0.0.1:{port}");
-        let consul = Consul::new(&ConsulConfig::resolve(Some(&address))?)?;
-        if consul.leader().await.is_ok() {
-            eprintln!("a Consul answers at {address}: using it");
-            return Ok((None, address));
-        }
-    }
-    let config = AgentConfig {
-        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
-        data_dir: directory.join(CONSUL_DIRECTORY),
-    };
-    let agent = Agent::start(config).await?;
-    let address = format!("http://{}", agent.address());
-    Ok((Some(agent), address))
-}
-
-async fn shut_down(agent: Option<Agent>) -> Result<(), DevError> {
-    if let Some(agent) = agent {
-        agent.shutdown().await;
-    }
-    Ok(())
-}
-
-fn print_next_steps(consul: &str) -> io::Result<()> {
+fn tell_next_steps(consul: &str) {
     let option =
         if consul.ends_with(":8500") { String::new() } else { format!(" --consul {consul}") };
-    writeln!(
-        io::stdout(),
+    words::tell(format_args!(
         "\nTry, in another terminal:\n\
          \x20 kvclient{option} put greeting hello\n\
          \x20 kvclient{option} get greeting\n\
          \x20 kvclient{option} locate greeting\n\
          \x20 kvclient{option} status\n\n\
          Ctrl-C stops the cluster; the same command starts it again with its data."
-    )
+    ));
 }

@@ -7,20 +7,35 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use kv_protocol::consul::Backoff;
 use kv_protocol::name::Name;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use crate::identity::{IDENTITY_FILE, Identity};
+use super::consul::{CREDENTIALS, ChosenConsul};
+use crate::identity::{IDENTITY_FILE, Identity, is_held};
 use crate::supervisor::{Order, Start};
+use crate::words;
 
 /// A node that is not ready within this time is given up.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// A node that has not stopped within this time is killed.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
+/// How long a node of an earlier run, whose supervisor was killed, is waited for: as long as it may take
+/// to stop, and some more.
+const END_OF_EARLIER_WITHIN: Duration = Duration::from_secs(30);
+/// How often it is looked whether it has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long to wait before a node that ended is started again; doubled for each time that it does not
+/// become ready, up to [`AGAIN_MAX`].
+const AGAIN_MIN: Duration = Duration::from_millis(250);
+/// The longest wait before a node is started again.
+const AGAIN_MAX: Duration = Duration::from_secs(60);
+
+/// What the line of a node that serves begins with.
+const READY: &str = "ready: ";
 
 /// Why the nodes do not run.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +83,20 @@ pub(super) struct Nodes {
     consul: String,
     /// The nodes whose older data directories are to be served when they start next.
     older_copies: Vec<Name>,
+    with_credentials: bool,
+    /// Until when nodes of an earlier run are waited for.
+    earlier_until: Instant,
     running: Vec<NodeProcess>,
+    /// Those that have ended, or could not be started, and are to run.
+    waiting: Vec<Waiting>,
+}
+
+/// A node that is to be started again.
+struct Waiting {
+    order: Order,
+    due: Instant,
+    /// How often it has not become ready.
+    failures: u32,
 }
 
 /// Places orders with the [`Nodes`] that are supervised.
@@ -109,6 +137,8 @@ struct NodeProcess {
     /// The node stops when this is closed, so that none outlives this process.
     stdin: Option<ChildStdin>,
     stdout: Lines<BufReader<ChildStdout>>,
+    /// Whether it has said that it serves.
+    is_ready: bool,
 }
 
 impl Nodes {
@@ -118,24 +148,41 @@ impl Nodes {
     /// Where the path of this program cannot be found out.
     pub(super) fn new(
         directory: PathBuf,
-        consul: String,
+        consul: &ChosenConsul,
         older_copies: Vec<Name>,
     ) -> io::Result<Self> {
-        let program = std::env::current_exe()?;
-        Ok(Self { program, directory, consul, older_copies, running: Vec::new() })
+        Ok(Self {
+            program: std::env::current_exe()?,
+            directory,
+            consul: consul.address.clone(),
+            older_copies,
+            with_credentials: consul.with_credentials,
+            earlier_until: Instant::now() + END_OF_EARLIER_WITHIN,
+            running: Vec::new(),
+            waiting: Vec::new(),
+        })
     }
 
-    /// How many nodes run.
+    /// How many nodes are ready, and of how many where some are not.
     #[must_use]
-    pub(super) fn count(&self) -> usize {
-        self.running.len()
+    pub(super) fn counted(&self) -> String {
+        let ready = self.ready();
+        match self.running.len() + self.waiting.len() {
+            all if all == ready => format!("{ready} nodes"),
+            all => format!("{ready} of {all} nodes"),
+        }
     }
 
-    /// Starts `count` nodes, or more where more have data here, and waits until all are ready. One
-    /// that was removed from the cluster stays away. Those in `described` start as these orders say.
+    fn ready(&self) -> usize {
+        self.running.iter().filter(|node| node.is_ready).count()
+    }
+
+    /// Starts `count` nodes, or more where more have data here, and waits until each is ready or has
+    /// failed. One that was removed from the cluster stays away, and one that fails is tried again by
+    /// [`supervise`](Self::supervise). Those in `described` start as these orders say.
     ///
     /// # Errors
-    /// [`NodesError`] of the first node that does not become ready.
+    /// [`NodesError`] of the first node where none becomes ready.
     pub(super) async fn start(
         &mut self,
         count: u32,
@@ -144,26 +191,57 @@ impl Nodes {
         let Kept { mut ids, removed } = kept_nodes(&self.directory)?;
         if ids.len() > count as usize {
             let directory = self.directory.display();
-            eprintln!("{} nodes have data in {directory}: starting all of them", ids.len());
+            words::say(format_args!(
+                "{} nodes have data in {directory}: starting all of them",
+                ids.len()
+            ));
         }
         let numbered = (0..count).filter_map(|number| format!("node-{number}").parse().ok());
         ids.extend(numbered.filter(|id| !removed.contains(id)));
         // So that they take their ports in the order of their numbers.
         ids.sort_by_key(|id| (id.as_str().len(), id.clone()));
         ids.dedup();
+        let mut first = None;
         for id in ids {
             let order = described.remove(&id);
             let order = order.unwrap_or(Order { id, weight: 1, zone: String::new() });
-            self.start_one(order).await?;
+            if let Err(error) = self.start_one(order.clone()).await {
+                // One that only takes too long is watched.
+                if !self.runs(&order.id) {
+                    self.start_later(order, 1);
+                }
+                match &first {
+                    None => first = Some(error),
+                    Some(_) => words::say(&error),
+                }
+            }
         }
-        Ok(())
+        match first {
+            Some(error) if self.ready() == 0 => Err(error),
+            Some(error) => {
+                words::say(&error);
+                for Waiting { order: Order { id, .. }, .. } in &self.waiting {
+                    words::say(format_args!(
+                        "{id} does not run, and is tried again now and then; if its data is lost for good, `kvclient remove-node --dead {id} --accept-data-loss` lets the others go on without it"
+                    ));
+                }
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 
     /// Starts nodes anew that end by themselves, and those that are ordered. A node that ends without
     /// an error has been told to, and stays away. Returns when no node is left.
     pub(super) async fn supervise(&mut self, orders: &mut mpsc::Receiver<Placed>) {
-        let mut backoff = Backoff::default();
-        while !self.running.is_empty() {
+        while !self.running.is_empty() || !self.waiting.is_empty() {
+            let next = self.waiting.iter().map(|waiting| waiting.due).min();
+            let due = async {
+                match next {
+                    Some(due) => tokio::time::sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 (index, status) = self.first_to_end() => {
                     let ended = self.running.remove(index);
@@ -171,25 +249,39 @@ impl Nodes {
                         info!("{} has stopped", ended.order.id);
                     } else {
                         warn!("{} ended ({status})", ended.order.id);
-                        self.start_again(ended.order, &mut backoff).await;
+                        self.start_later(ended.order, u32::from(!ended.is_ready));
                     }
                 }
                 Some(placed) = orders.recv() => self.fill(placed).await,
+                () = due => self.start_due().await,
             }
         }
         warn!("no node is left");
     }
 
-    async fn start_again(&mut self, order: Order, backoff: &mut Backoff) {
-        loop {
-            let wait = backoff.failed();
-            warn!("starting {} again in {wait:?}", order.id);
-            tokio::time::sleep(wait).await;
-            match self.start_one(order.clone()).await {
-                Ok(()) => return backoff.succeeded(),
-                // One that started and ended is watched, and its end leads here again.
-                Err(error) if self.runs(&order.id) => return error!("{error}"),
-                Err(error) => error!("{error}"),
+    /// Has a node started in a while, longer and longer the more often it has failed.
+    fn start_later(&mut self, order: Order, failures: u32) {
+        let wait = AGAIN_MIN.saturating_mul(2_u32.saturating_pow(failures)).min(AGAIN_MAX);
+        warn!("starting {} again in {wait:?}", order.id);
+        self.waiting.push(Waiting { order, due: Instant::now() + wait, failures });
+    }
+
+    async fn start_due(&mut self) {
+        let now = Instant::now();
+        let Some(index) = self.waiting.iter().position(|waiting| waiting.due <= now) else {
+            return;
+        };
+        let Waiting { order, failures, .. } = self.waiting.remove(index);
+        if self.runs(&order.id) {
+            return;
+        }
+        match self.start_one(order.clone()).await {
+            Ok(()) => warn!("{} runs again", order.id),
+            Err(error) => {
+                error!("{error}");
+                if !self.runs(&order.id) {
+                    self.start_later(order, failures.saturating_add(1));
+                }
             }
         }
     }
@@ -234,22 +326,48 @@ impl Nodes {
         }
     }
 
+    /// Starts a node and waits until it is ready. One that takes too long for that is watched all the
+    /// same: its end leads to another start.
     async fn start_one(&mut self, order: Order) -> Result<(), NodesError> {
+        self.wait_for_earlier(&order.id).await;
         let id = order.id.clone();
         let mut node = self.spawn(order)?;
         let result = node.wait_until_ready().await;
-        // From here on its directory is the newest one, unless somebody puts it back again.
-        self.older_copies.retain(|it| *it != id);
-        // One that is not ready is watched too: its end leads here again.
-        self.running.push(node);
+        if result.is_ok() {
+            // From here on its directory is the newest one, unless somebody puts it back again.
+            self.older_copies.retain(|it| *it != id);
+        }
+        if !matches!(result, Err(NodesError::Ended { .. })) {
+            self.running.push(node);
+        }
         result
     }
 
+    /// Waits for a node of an earlier run to end, for a bounded time in all. Where that run was killed, its
+    /// nodes stop by themselves, which takes some moments.
+    async fn wait_for_earlier(&self, id: &Name) {
+        let directory = self.directory.join(id.as_str());
+        let mut told = false;
+        while Instant::now() < self.earlier_until && is_held(&directory) {
+            if !std::mem::replace(&mut told, true) {
+                words::say(format_args!(
+                    "{id} of an earlier run has not ended: waiting for it, for at most {END_OF_EARLIER_WITHIN:?}"
+                ));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
     async fn first_to_end(&mut self) -> (usize, ExitStatus) {
+        if self.running.is_empty() {
+            return std::future::pending().await;
+        }
         let ends = self.running.iter_mut().enumerate().map(|(index, node)| {
             Box::pin(async move {
-                // What a node prints after its ready line is passed over, but must be read.
-                while let Ok(Some(_)) = node.stdout.next_line().await {}
+                // What a node prints is passed over, but must be read.
+                while let Ok(Some(line)) = node.stdout.next_line().await {
+                    node.is_ready |= line.starts_with(READY);
+                }
                 (index, node.child.wait().await)
             })
         });
@@ -275,10 +393,16 @@ impl Nodes {
         if std::env::var_os("RUST_LOG").is_none() {
             command.env("RUST_LOG", "warn,sled=error");
         }
+        if !self.with_credentials {
+            for variable in CREDENTIALS {
+                command.env_remove(variable);
+            }
+        }
         let mut child = command.spawn().map_err(start)?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let stdout = stdout.ok_or_else(|| start(io::Error::other("it has no standard output")))?;
-        Ok(NodeProcess { order, child, stdin, stdout: BufReader::new(stdout).lines() })
+        let stdout = BufReader::new(stdout).lines();
+        Ok(NodeProcess { order, child, stdin, stdout, is_ready: false })
     }
 }
 
@@ -286,7 +410,10 @@ impl NodeProcess {
     async fn wait_until_ready(&mut self) -> Result<(), NodesError> {
         let ready = tokio::time::timeout(READY_WITHIN, self.stdout.next_line()).await;
         match ready {
-            Ok(Ok(Some(line))) if line.starts_with("ready: ") => Ok(()),
+            Ok(Ok(Some(line))) if line.starts_with(READY) => {
+                self.is_ready = true;
+                Ok(())
+            }
             Ok(_) => {
                 let status = self.child.wait().await.map_err(|source| NodesError::Start {
                     id: self.order.id.to_string(),

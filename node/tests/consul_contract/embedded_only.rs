@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use kv_protocol::consul::{
     CheckStatus, Consul, ConsulError, Read, SessionBehavior, SessionRequest,
 };
-use kvnode::dev::agent::{Agent, AgentConfig, AgentError};
+use kvnode::dev::agent::{Agent, AgentConfig, AgentError, AgentLimits};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -19,7 +19,15 @@ async fn start(directory: &Path) -> Result<Agent, AgentError> {
 }
 
 async fn start_at(listen: SocketAddr, directory: &Path) -> Result<Agent, AgentError> {
-    Agent::start(AgentConfig { listen, data_dir: directory.to_owned() }).await
+    start_with(listen, directory, AgentLimits::default()).await
+}
+
+async fn start_with(
+    listen: SocketAddr,
+    directory: &Path,
+    limits: AgentLimits,
+) -> Result<Agent, AgentError> {
+    Agent::start(AgentConfig { listen, data_dir: directory.to_owned(), limits }).await
 }
 
 fn client(agent: &Agent) -> Consul {

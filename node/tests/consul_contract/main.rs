@@ -7,6 +7,7 @@
 //! The tests of one kind of server share it, so each uses keys and names of its own.
 
 #![allow(clippy::unwrap_used)]
+#![allow(clippy::print_stderr, reason = "what a test prints is for people, and ends nothing")]
 
 // Included by other packages too, which use other parts of it.
 #[allow(dead_code)]
@@ -22,6 +23,7 @@ mod lock;
 mod raw;
 mod real_only;
 mod server;
+mod visitors;
 
 /// Makes a test of each contract for each kind of server.
 macro_rules! contracts {

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use kv_protocol::consul::{Consul, ConsulConfig};
-use kvnode::dev::agent::{Agent, AgentConfig};
+use kvnode::dev::agent::{Agent, AgentConfig, AgentLimits};
 
 use crate::real_consul::{RealConsul, real_consul_binary};
 
@@ -88,6 +88,7 @@ impl AgentThread {
         let config = AgentConfig {
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
             data_dir: directory.path().to_owned(),
+            limits: AgentLimits::default(),
         };
         let (started, address) = channel();
         let (stop, stopped) = channel::<()>();

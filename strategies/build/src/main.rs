@@ -6,6 +6,12 @@
 //! - [`component`]: from core module to component, and the check that it imports nothing.
 //! - [`output`]: the file, written whole or not at all.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "what it prints is for people, and ends nothing"
+)]
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 

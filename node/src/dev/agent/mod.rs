@@ -2,26 +2,29 @@
 //!
 //! It lets the store run where no Consul is at hand. Whoever talks to it cannot tell it from Consul
 //! 1.8: one contract suite runs against both. It is no replacement for Consul: it has no peers, no
-//! access control and no TLS, and should listen on the loopback interface only.
+//! access control and no TLS, and should listen on the loopback interface only. It answers no web pages,
+//! and to no names but its own.
 //!
 //! | module | what |
 //! |---|---|
 //! | `state` | what the agent knows and how it changes; pure |
 //! | `core` | changes in turn, blocking queries, things that happen by the clock |
 //! | `disk` | the directory that keeps the keys |
-//! | `api` | the HTTP API |
+//! | `api` | the HTTP API, and who may use it |
+//! | `server` | connections and their limits |
 //! | `error` | why it cannot start |
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), kvnode::dev::agent::AgentError> {
-//! use kvnode::dev::agent::{Agent, AgentConfig};
+//! use kvnode::dev::agent::{Agent, AgentConfig, AgentLimits};
 //!
 //! let config = AgentConfig {
 //!     listen: ([127, 0, 0, 1], 8500).into(),
 //!     data_dir: "data/consul".into(),
+//!     limits: AgentLimits::default(),
 //! };
 //! let agent = Agent::start(config).await?;
-//! println!("listening on {}", agent.address());
+//! assert_eq!(agent.address().port(), 8500);
 //! agent.shutdown().await;
 //! # Ok(())
 //! # }
@@ -31,6 +34,7 @@ mod api;
 mod core;
 mod disk;
 mod error;
+mod server;
 mod state;
 
 use std::net::SocketAddr;
@@ -42,6 +46,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 pub use self::error::AgentError;
+pub use self::server::AgentLimits;
 
 use self::core::Core;
 use self::disk::Disk;
@@ -56,6 +61,8 @@ pub struct AgentConfig {
     pub listen: SocketAddr,
     /// The directory for the keys, which no other process may use meanwhile. It is made if missing.
     pub data_dir: PathBuf,
+    /// What it gives to those who connect.
+    pub limits: AgentLimits,
 }
 
 /// A running agent. Dropping it stops it without waiting; prefer [`Agent::shutdown`].
@@ -75,7 +82,7 @@ impl Agent {
     /// [`AgentError`] when the address is taken, the directory is held by another process or cannot
     /// be written, or the state is damaged.
     pub async fn start(config: AgentConfig) -> Result<Self, AgentError> {
-        let AgentConfig { listen, data_dir } = config;
+        let AgentConfig { listen, data_dir, limits } = config;
         let refused = |source| AgentError::Listen { address: listen, source };
         // Before the directory, so that a second agent says that the port is taken: this is what its
         // operator can act on.
@@ -86,16 +93,8 @@ impl Agent {
             .expect("opening the directory does not panic")?;
         let core = Arc::new(Core::new(disk, state));
         let clock = tokio::spawn(core.clone().keep_time());
-        let router = api::router(core.clone(), address);
-        let ending = core.clone();
-        let server = tokio::spawn(async move {
-            let served = axum::serve(listener, router)
-                .with_graceful_shutdown(async move { ending.closed().await })
-                .await;
-            if let Err(error) = served {
-                tracing::error!(%error, "the embedded Consul agent stopped serving");
-            }
-        });
+        let router = api::router(core.clone(), address, limits.change_within);
+        let server = tokio::spawn(server::serve(listener, router, core.clone(), limits));
         Ok(Self { address, core, server, clock })
     }
 

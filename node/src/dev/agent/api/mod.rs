@@ -6,10 +6,12 @@
 //! | `catalog` | `/v1/catalog/...`, `/v1/health/...` |
 //! | `kv` | `/v1/kv/...` |
 //! | `session` | `/v1/session/...` |
+//! | `admission` | which requests are heard at all |
 //! | `request` | parameters and JSON bodies |
 //! | `reply` | answers with an index, and errors |
 //! | `duration` | durations in Go's notation |
 
+mod admission;
 mod agent;
 mod catalog;
 mod duration;
@@ -20,10 +22,12 @@ mod session;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::Method;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, put};
 
@@ -39,10 +43,13 @@ struct Api {
     core: Arc<Core>,
     /// Where the agent listens.
     address: SocketAddr,
+    /// How long a change may take, with the time that its body takes to come.
+    change_within: Duration,
 }
 
 /// Everything that the agent answers.
-pub(super) fn router(core: Arc<Core>, address: SocketAddr) -> Router {
+pub(super) fn router(core: Arc<Core>, address: SocketAddr, change_within: Duration) -> Router {
+    let api = Api { core, address, change_within };
     let kv_routes = || {
         get(kv::read)
             .put(kv::write)
@@ -78,7 +85,8 @@ pub(super) fn router(core: Arc<Core>, address: SocketAddr) -> Router {
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .with_state(Api { core, address })
+        .layer(from_fn_with_state(api.clone(), admission::admit))
+        .with_state(api)
 }
 
 async fn unknown_path() -> ApiError {

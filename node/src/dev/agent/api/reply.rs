@@ -14,6 +14,12 @@ use crate::dev::agent::state::Refusal;
 pub(super) enum ApiError {
     /// The request is not one that makes sense.
     Bad(String),
+    /// The request is not for such as sent it.
+    Forbidden(String),
+    /// The request is for another server.
+    Misdirected(String),
+    /// The request took too long.
+    Late(String),
     /// There is no such thing.
     NotFound(String),
     /// The path exists, for other methods.
@@ -42,6 +48,9 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         match self {
             Self::Bad(text) => (StatusCode::BAD_REQUEST, text),
+            Self::Forbidden(text) => (StatusCode::FORBIDDEN, text),
+            Self::Misdirected(text) => (StatusCode::MISDIRECTED_REQUEST, text),
+            Self::Late(text) => (StatusCode::REQUEST_TIMEOUT, text),
             Self::NotFound(text) => (StatusCode::NOT_FOUND, text),
             Self::Method(text) => (StatusCode::METHOD_NOT_ALLOWED, text),
             Self::TooLarge(text) => (StatusCode::PAYLOAD_TOO_LARGE, text),
