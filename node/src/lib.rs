@@ -29,12 +29,15 @@
 //!   Consul that lost it; [`installed`] is a layout as one node sees it, [`installed_record`] how it
 //!   lies on disk;
 //! - [`dev`]: `kvnode dev`, a cluster on one machine with an embedded Consul agent;
-//! - [`disk`], [`failpoints`], [`refusals`], [`wake`]: small things that several of these share.
+//! - [`disk`] (its room, and the reserve), [`descriptors`], [`private`] (who may read what is stored),
+//!   [`transient`] (which failures pass), [`limits`]: what the system gives, and what is kept of it;
+//! - [`failpoints`], [`refusals`], [`wake`]: small things that several of these share.
 
 pub mod attempts;
 pub mod cache;
 pub mod config;
 pub mod departure;
+pub mod descriptors;
 pub mod dev;
 pub mod disk;
 pub mod failpoints;
@@ -47,8 +50,10 @@ pub mod installed_record;
 pub mod launcher;
 pub mod layouts;
 pub mod lifecycle;
+pub mod limits;
 pub mod membership;
 pub mod node;
+pub mod private;
 pub mod reader;
 pub mod refusals;
 pub mod rights;
@@ -59,6 +64,7 @@ pub mod stopping;
 pub mod store;
 pub mod supervisor;
 pub mod sweep;
+pub mod transient;
 pub mod transition;
 pub mod wake;
 pub mod writer;

@@ -23,6 +23,7 @@ use tracing::{info, warn};
 use crate::config::{DevArgs, LAUNCH_WITHIN_DEFAULT, default_data_dir};
 use crate::dev::agent::{Agent, AgentConfig, AgentError};
 use crate::dev::nodes::{Nodes, NodesError, Orders};
+use crate::private;
 use crate::signals::{self, Signals};
 use crate::stopping::stop_signal;
 use crate::supervisor::{Order, Supervisor};
@@ -77,6 +78,12 @@ pub async fn run(args: DevArgs) -> Result<(), DevError> {
         Some(directory) => directory,
         None => default_data_dir("dev").map_err(|error| DevError::Usage(error.to_string()))?,
     };
+    // What lies beside these is somebody else's.
+    for part in [CONSUL_DIRECTORY, NODES_DIRECTORY].map(|it| directory.join(it)) {
+        if part.exists() {
+            private::tighten(&part);
+        }
+    }
     let (agent, consul) = consul(args.consul_port, &directory).await?;
     let root = directory.join(NODES_DIRECTORY);
     let mut nodes = Nodes::new(root.clone(), consul.clone())?;
