@@ -20,6 +20,7 @@
 //! | `node::redo::after-seal` | a segment of the log has ended, and the next one does not exist |
 //! | `node::checkpoint::before-flush` | before the engine gets what a segment contains |
 //! | `node::checkpoint::after-flush` | the engine has it, and the segment is still there |
+//! | `node::checkpoint::no-room` | the engine is said to have found no room; a node that starts anew because of that has no failpoints any more |
 //! | `node::checkpoint::after-remove` | the segment has been removed |
 //! | `node::copy::before-commit` | as `node::commit::before`, where the group has copied records |
 //! | `node::copy::after-commit` | as `node::commit::after`, where the group has copied records |

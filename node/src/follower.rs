@@ -64,6 +64,19 @@ pub struct Follower {
     pub directory: Arc<Mutex<DataDirectory>>,
 }
 
+impl FollowError {
+    /// Whether the node's own store or directory lacks something that passes, so that this can be tried
+    /// again.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        match self {
+            Self::Store(error) => error.passes(),
+            Self::Identity(error) => error.passes(),
+            _ => false,
+        }
+    }
+}
+
 impl Follower {
     /// Brings the node to the layout that Consul has now.
     ///

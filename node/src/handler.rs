@@ -331,7 +331,8 @@ impl<P> Handler<P> {
     }
 
     fn status(&self, guard: &Guard) -> NodeStatus {
-        let Resources { identity, gauges, disk, tenure, value_bytes_max, .. } = &self.resources;
+        let Resources { identity, gauges, disk, store, tenure, value_bytes_max, .. } =
+            &self.resources;
         // Before that, others must not go by the layout that is installed.
         let epoch = gauges.epoch.load(Ordering::Acquire);
         let shown = |installed: &Installed| {
@@ -348,7 +349,11 @@ impl<P> Handler<P> {
             bytes: gauges.bytes.load(Ordering::Relaxed),
             value_bytes_max: *value_bytes_max as u64,
             disk_free_bytes: disk.free_bytes().unwrap_or_default(),
-            disk_room_bytes: disk.room_bytes().unwrap_or_default(),
+            // What is in the log takes room in the engine as well.
+            disk_room_bytes: disk
+                .room_bytes()
+                .unwrap_or_default()
+                .saturating_sub(store.headroom_bytes()),
             uptime_s: self.started_at.elapsed().as_secs(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             partitions_to_clear: gauges.partitions_to_clear.load(Ordering::Relaxed),

@@ -6,7 +6,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use kv_protocol::incarnation::Incarnation;
@@ -16,8 +16,12 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 use uuid::Uuid;
 
+use crate::disk::{Disk, RESERVE_FILE};
+use crate::limits::SMALL_FILES_BYTES;
 use crate::lineage::Lineage;
+use crate::private;
 use crate::store::Counters;
+use crate::transient::{self, is_full, passes};
 
 const FORMAT: u32 = 1;
 /// The file of a data directory that says whose it is.
@@ -92,6 +96,8 @@ pub struct DataDirectory {
     identity: Identity,
     is_new: bool,
     lock: File,
+    /// Gives up some of its reserve where the identity finds no room.
+    disk: Option<Disk>,
 }
 
 /// Why a data directory cannot be used.
@@ -107,9 +113,7 @@ pub enum DataDirectoryError {
         path: PathBuf,
     },
     /// It cannot be read or written.
-    #[error(
-        "the data directory {path} cannot be used: {source}; it must be readable and writable for the node"
-    )]
+    #[error("the data directory {path} cannot be used: {source}; {}", advice(source))]
     Unusable {
         /// The directory.
         path: PathBuf,
@@ -152,6 +156,14 @@ pub enum DataDirectoryError {
     },
 }
 
+impl DataDirectoryError {
+    /// Whether it passes, and can be tried again.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        matches!(self, Self::Unusable { source, .. } if transient::passes(source))
+    }
+}
+
 impl DataDirectory {
     /// Takes the data directory `path` for node `id` of `cluster`, making it where there is none.
     ///
@@ -159,8 +171,9 @@ impl DataDirectory {
     /// [`DataDirectoryError`] where it is held, unusable, damaged or another node's.
     pub fn take(path: &Path, id: &Name, cluster: &Name) -> Result<Self, DataDirectoryError> {
         let unusable = |source| DataDirectoryError::Unusable { path: path.to_owned(), source };
-        fs::create_dir_all(path).map_err(unusable)?;
+        private::make(path).map_err(unusable)?;
         let lock = lock(path)?;
+        private::tighten(path);
         let (identity, is_new) = match Identity::read(path)? {
             Some(identity) => (identity, false),
             None if path.join(STORE_DIRECTORY).exists() => {
@@ -177,7 +190,7 @@ impl DataDirectory {
                 wanted: format!("node {id} of cluster {cluster}"),
             });
         }
-        Ok(Self { path: path.to_owned(), identity, is_new, lock })
+        Ok(Self { path: path.to_owned(), identity, is_new, lock, disk: None })
     }
 
     /// Who the node is.
@@ -190,6 +203,26 @@ impl DataDirectory {
     #[must_use]
     pub fn is_new(&self) -> bool {
         self.is_new
+    }
+
+    /// Takes note of the disk that it is on, which has a reserve for what must be written.
+    pub fn set_disk(&mut self, disk: &Disk) {
+        self.disk = Some(disk.clone());
+    }
+
+    /// Whether the directory is where it was: its path leads to the lock file that this process holds.
+    ///
+    /// # Errors
+    /// What the operating system says where that cannot be found out.
+    pub fn is_in_place(&self) -> io::Result<bool> {
+        let held = self.lock.metadata()?;
+        match fs::metadata(self.path.join(LOCK_FILE)) {
+            Ok(found) => Ok((found.dev(), found.ino()) == (held.dev(), held.ino())),
+            Err(error) => match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(false),
+                _ => Err(error),
+            },
+        }
     }
 
     /// Where the store lies.
@@ -218,7 +251,11 @@ impl DataDirectory {
     /// # Errors
     /// [`DataDirectoryError::Unusable`] where it cannot be written.
     pub fn remember_removal(&mut self) -> Result<(), DataDirectoryError> {
-        self.write(Identity { removed: true, ..self.identity.clone() })
+        self.write(Identity { removed: true, ..self.identity.clone() })?;
+        if let Some(disk) = &self.disk {
+            disk.give_up();
+        }
+        Ok(())
     }
 
     /// Keeps durably which layout the store has.
@@ -327,8 +364,19 @@ impl DataDirectory {
         Err(DataDirectoryError::StoreReplaced { path: self.path.clone(), reason })
     }
 
+    /// Writes the identity, unless the directory is lost: another may be in its place, and is not this
+    /// node's.
     fn write(&mut self, identity: Identity) -> Result<(), DataDirectoryError> {
-        write_durably(&self.path, &identity)
+        if self.disk.as_ref().is_some_and(Disk::is_lost) || self.is_in_place().is_ok_and(|it| !it) {
+            self.identity = identity;
+            return Ok(());
+        }
+        let has_room = || self.disk.as_ref().is_some_and(|it| it.make_room(SMALL_FILES_BYTES, 0));
+        let written = match write_durably(&self.path, &identity) {
+            Err(error) if is_full(&error) && has_room() => write_durably(&self.path, &identity),
+            written => written,
+        };
+        written
             .map_err(|source| DataDirectoryError::Unusable { path: self.path.clone(), source })?;
         self.identity = identity;
         self.is_new = false;
@@ -339,6 +387,7 @@ impl DataDirectory {
     pub fn abandon(self) {
         if self.is_new {
             // What cannot be removed is in nobody's way: the next node that comes by takes it.
+            let _ = fs::remove_file(self.path.join(RESERVE_FILE));
             let _ = fs::remove_file(self.path.join(LOCK_FILE));
             let _ = fs::remove_dir(&self.path);
         }
@@ -400,14 +449,16 @@ fn lock(path: &Path) -> Result<File, DataDirectoryError> {
     let unusable = |source| DataDirectoryError::Unusable { path: path.to_owned(), source };
     // It must not be emptied before it is locked: it names the process that holds it.
     let mut options = OpenOptions::new();
-    let options = options.create(true).write(true).truncate(false);
+    let options = options.create(true).write(true).truncate(false).mode(private::FILE_MODE);
     let mut lock = options.open(path.join(LOCK_FILE)).map_err(unusable)?;
     lock.try_lock().map_err(|error| match error {
         TryLockError::WouldBlock => DataDirectoryError::Held { path: path.to_owned() },
         TryLockError::Error(source) => unusable(source),
     })?;
-    // A disk that is full is no reason not to serve what is on it.
-    let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
+    // A disk that is full is no reason not to serve what is on it. Over what stood there before, it
+    // takes no room.
+    let holder = format!("{}\n", std::process::id());
+    let _ = lock.write_all(holder.as_bytes()).and_then(|()| lock.set_len(holder.len() as u64));
     Ok(lock)
 }
 
@@ -434,8 +485,10 @@ fn write_durably(directory: &Path, identity: &Identity) -> io::Result<()> {
     json.push(b'\n');
     json.resize(json.len().next_multiple_of(IDENTITY_BYTES), b'\n');
     let (current, other) = (directory.join(IDENTITY_FILE), directory.join(OTHER_IDENTITY_FILE));
+    let mut options = OpenOptions::new();
     // It is not cut first: that would give its room back.
-    let mut file = OpenOptions::new().create(true).write(true).truncate(false).open(&other)?;
+    let options = options.create(true).write(true).truncate(false).mode(private::FILE_MODE);
+    let mut file = options.open(&other)?;
     file.write_all(&json)?;
     file.set_len(json.len() as u64)?;
     file.sync_all()?;
@@ -446,6 +499,15 @@ fn write_durably(directory: &Path, identity: &Identity) -> io::Result<()> {
         Err(_) => fs::rename(&other, &current)?,
     }
     File::open(directory)?.sync_all()
+}
+
+/// What to do about a data directory that cannot be used.
+fn advice(error: &io::Error) -> &'static str {
+    match passes(error) {
+        true if is_full(error) => "free some space there, and start the node again",
+        true => "that passes: start the node again",
+        false => "it must be readable and writable for the node",
+    }
 }
 
 #[cfg(test)]

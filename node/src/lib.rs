@@ -34,13 +34,16 @@
 //! - [`dev`]: `kvnode dev`, a cluster on one machine with an embedded Consul agent;
 //! - [`words`]: all that the process says, and why that never ends it; [`inherited`]: what it was
 //!   given by the one that started it;
-//! - [`disk`], [`failpoints`], [`refusals`], [`wake`]: small things that several of these share.
+//! - [`disk`] (its room, and the reserve), [`descriptors`], [`private`] (who may read what is stored),
+//!   [`transient`] (which failures pass), [`limits`]: what the system gives, and what is kept of it;
+//! - [`failpoints`], [`refusals`], [`wake`]: small things that several of these share.
 
 pub mod address;
 pub mod attempts;
 pub mod cache;
 pub mod config;
 pub mod departure;
+pub mod descriptors;
 pub mod dev;
 pub mod disk;
 pub mod failpoints;
@@ -55,9 +58,11 @@ pub mod launch_room;
 pub mod launcher;
 pub mod layouts;
 pub mod lifecycle;
+pub mod limits;
 pub mod lineage;
 pub mod membership;
 pub mod node;
+pub mod private;
 pub mod reader;
 pub mod refusals;
 pub mod rights;
@@ -70,6 +75,7 @@ pub mod succession;
 pub mod supervisor;
 pub mod sweep;
 pub mod tenure;
+pub mod transient;
 pub mod transition;
 pub mod twins;
 pub mod wake;

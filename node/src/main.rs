@@ -1,12 +1,16 @@
 //! `kvnode`: parses, logs, runs, exits.
 
+use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
 use clap::Parser;
 use kvnode::config::{Cli, Command, NodeArgs};
 use kvnode::stopping::{end_of_stdin, stop_signal};
 use kvnode::store::OPENING_THREAD;
-use kvnode::{dev, inherited, node, words};
+use kvnode::{descriptors, dev, inherited, node, private, words};
+
+/// What the engine's panic speaks of when it can start no threads.
+const ENGINE_THREADS: &str = "thread pool";
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -15,6 +19,10 @@ fn main() -> ExitCode {
     inherited::keep_from_children();
     words::start_log();
     exit_on_panic();
+    private::keep();
+    if let Err(error) = descriptors::raise() {
+        tracing::warn!("the limit of open files cannot be raised: {error}");
+    }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -24,7 +32,10 @@ fn main() -> ExitCode {
         }
     };
     let code = match cli.command {
-        None => report(runtime.block_on(run_node(cli.node)), node::NodeError::exit_code),
+        None => match runtime.block_on(run_node(cli.node)) {
+            Err(node::NodeError::StartsAnew) => start_anew(),
+            result => report(result, node::NodeError::exit_code),
+        },
         Some(Command::Dev(args)) => {
             report(runtime.block_on(dev::run(args)), dev::DevError::exit_code)
         }
@@ -35,14 +46,34 @@ fn main() -> ExitCode {
     code
 }
 
+/// Begins this program from the start in the same process, so that whoever watches it sees none of this.
+/// Returns only where that fails.
+fn start_anew() -> ExitCode {
+    tracing::warn!("the node starts anew");
+    let mut arguments = std::env::args_os();
+    let mut program = std::process::Command::new("/proc/self/exe");
+    if let Some(name) = arguments.next() {
+        program.arg0(name);
+    }
+    #[cfg(feature = "failpoints")]
+    program.env_remove("FAILPOINTS");
+    let error = program.args(arguments).exec();
+    report(Err(node::NodeError::Io(error)), node::NodeError::exit_code)
+}
+
 /// Ends the process where any of its threads panics. A node that goes on without its writer, or with
 /// an engine that stopped in the middle, would be a riddle; one that ends is started again.
 fn exit_on_panic() {
     std::panic::set_hook(Box::new(|panic| {
         if std::thread::current().name() == Some(OPENING_THREAD) {
             let reason = panic.payload_as_str().unwrap_or("for no reason that it gives");
+            let advice = if reason.contains(ENGINE_THREADS) {
+                "the system gives this user no more threads: raise its limit (ulimit -u), or start the node again later"
+            } else {
+                "the store is damaged: a copy of the data directory from before can be served with --serve-older-copy, without what was written since, or the node be given up with `kvclient remove-node --dead`"
+            };
             words::say(format_args!(
-                "kvnode: the store is damaged, and its engine does not open it: {reason}; a copy of the data directory from before can be served with --serve-older-copy, without what was written since, or the node be given up with `kvclient remove-node --dead`"
+                "kvnode: the storage engine does not open the store: {reason}; {advice}"
             ));
         } else {
             words::say_panic(panic);

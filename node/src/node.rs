@@ -9,17 +9,18 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use kv_protocol::consul::{Backoff, Consul, ConsulConfig, ConsulError};
+use kv_protocol::incarnation::Incarnation;
 use kv_protocol::layout::{Layout, LayoutError};
 use kv_protocol::name::Name;
 use tokio::sync::{Notify, watch};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::address::{Addresses, InvalidHost, with_port};
 use crate::config::{NodeArgs, default_data_dir};
 use crate::departure::DepartureError;
 use crate::disk::Disk;
 use crate::follower::{FollowError, Follower};
-use crate::guard::Guard;
+use crate::guard::{Guard, Installed};
 use crate::handler::{Handler, Resources};
 use crate::identity::{DataDirectory, DataDirectoryError, InstalledEpoch};
 use crate::installed_record;
@@ -35,6 +36,13 @@ use crate::wake::Wake;
 use crate::words;
 use crate::writer::{Finished, Gauges, Writer};
 
+/// How long something that passes is waited for before it is tried again, and how often the data directory
+/// is looked for.
+const TRY_INTERVAL: Duration = Duration::from_secs(1);
+/// How often it is said that the data directory is lost.
+const LOST_SAYING_SPACING: Duration = Duration::from_secs(60);
+/// A node starts anew no sooner than this after its start.
+const START_ANEW_SPACING: Duration = Duration::from_secs(5);
 /// A machine that has this many nodes has no id to choose left.
 const AUTOMATIC_IDS_MAX: u32 = 1000;
 
@@ -83,6 +91,9 @@ pub enum NodeError {
     /// The serving loop ended by itself.
     #[error("the serving loop failed: {0}")]
     Serving(String),
+    /// The store could not go on for want of something that passes. A new process can.
+    #[error("the store lacked something that the system will have again; a new process goes on")]
+    StartsAnew,
     /// The operating system refused something.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -109,6 +120,13 @@ impl NodeError {
             | Self::Departure(DepartureError::Consul(_))
             | Self::Follow(FollowError::Layouts(LayoutsError::Consul(_))) => 3,
             Self::DataDirectory(DataDirectoryError::StoreReplaced { .. }) => 1,
+            // The directory is this node's, and can be used when that has passed.
+            Self::DataDirectory(error) | Self::Follow(FollowError::Identity(error))
+                if error.passes() =>
+            {
+                1
+            }
+            Self::Follow(FollowError::Store(error)) if error.passes() => 1,
             Self::Claim(_)
             | Self::NoIdFree
             | Self::Listen(_)
@@ -132,6 +150,7 @@ pub async fn run(
     let addresses = Addresses::resolve(&args.host, args.advertise.as_deref()).await?;
     let advertised = addresses.advertised;
     let layouts = Layouts::new(consul.clone(), args.cluster.clone());
+    let started_at = Instant::now();
     tokio::pin!(stopped);
     let taking = async {
         let offered = read_layout(&layouts, Duration::from_secs(args.start_timeout)).await?;
@@ -146,12 +165,31 @@ pub async fn run(
             return Ok(());
         }
     };
+    let disk = Disk::new(directory.path(), args.disk_reserve_bytes);
+    directory.set_disk(&disk);
     let server = Server::listen(&addresses.listen.to_string(), port_choice(&args, &directory))?;
-    directory.keep(server.port())?;
+    let opening = async {
+        let port = server.port();
+        patiently(DataDirectoryError::passes, async || directory.keep(port)).await?;
+        open(&args, &mut directory, &disk, &succession).await
+    };
+    let opened = tokio::select! {
+        opened = opening => match opened {
+            Err(NodeError::Store { source, .. }) if source.passes_with_the_process() => {
+                warn!("{source}");
+                return start_anew(started_at, stopped).await;
+            }
+            opened => opened?,
+        },
+        reason = &mut stopped => {
+            info!("{reason}: stopping before the start");
+            return Ok(());
+        }
+    };
     let (port, path) = (server.port(), directory.path().to_owned());
     let identity = directory.identity().clone();
 
-    let mut node = Running::start(&args, directory, layouts, &succession).await?;
+    let mut node = Running::start(&args, directory, layouts, opened, &disk)?;
     node.catch_up().await?;
     let lifecycle = node.lifecycle(&args, &consul, (&advertised, &path))?;
     let serving = node.serve(server)?;
@@ -195,16 +233,21 @@ pub async fn run(
         _ = has_failed.wait_for(|failed| *failed) => Ok(()),
         kept = registration.keep(node.alive.clone()) => kept.map_err(NodeError::Claim),
         followed = node.follower.follow(&consul) => followed.map_err(NodeError::from),
+        () = watch_directory(&node.follower.directory, &disk) => Ok(()),
     };
     node.stop.store(true, Ordering::Release);
     node.wake.raise();
     let served = serving.join();
     let directory = Arc::clone(&node.follower.directory);
+    let gauges = Arc::clone(&node.gauges);
     let counters = node.close();
     match kept {
-        // Whoever took the id over has registered it, and must stay registered.
+        // The node that took the id over has registered it, and must stay registered.
         Err(NodeError::Claim(_)) => registration.make_room().await,
         _ => registration.leave(counters.map(|it| it.sequence)).await,
+    }
+    if gauges.can_start_anew.load(Ordering::Acquire) {
+        return start_anew(started_at, stopped).await;
     }
     kept?;
     if departs {
@@ -216,10 +259,117 @@ pub async fn run(
     }
 }
 
+/// Says that the node starts anew, a while after it started, unless it is told to stop meanwhile.
+async fn start_anew(
+    started_at: Instant,
+    stopped: impl Future<Output = StopReason>,
+) -> Result<(), NodeError> {
+    let wait = START_ANEW_SPACING.saturating_sub(started_at.elapsed());
+    tokio::select! {
+        reason = stopped => {
+            info!("{reason}: stopping");
+            Ok(())
+        }
+        () = tokio::time::sleep(wait) => Err(NodeError::StartsAnew),
+    }
+}
+
+/// Tries until it succeeds, or fails in a way that does not pass.
+async fn patiently<T, E: std::fmt::Display>(
+    passes: impl Fn(&E) -> bool,
+    mut attempt: impl AsyncFnMut() -> Result<T, E>,
+) -> Result<T, E> {
+    let mut said = String::new();
+    loop {
+        match attempt().await {
+            Err(error) if passes(&error) => {
+                let text = error.to_string();
+                if text != said {
+                    warn!("{text}; trying on until that has passed");
+                    said = text;
+                }
+                tokio::time::sleep(TRY_INTERVAL).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Opens the node's store, makes sure that it is the node's, and claims the node for this run of it. A disk
+/// that is full is waited for where the reserve is not enough.
+async fn open(
+    args: &NodeArgs,
+    directory: &mut DataDirectory,
+    disk: &Disk,
+    succession: &Succession,
+) -> Result<Opened, NodeError> {
+    disk.tend();
+    let path = directory.store();
+    let store_error = |source| NodeError::Store { path: path.clone(), source };
+    let options = StoreOptions { fsync: args.fsync, segment_bytes: args.segment_bytes };
+    let store = patiently(StoreError::passes, async || Store::open_on(disk, &path, options));
+    let store = store.await.map_err(store_error)?;
+    let stored = store.layout().map_err(store_error)?;
+    let uuid = directory.identity().uuid;
+    let installed = stored.map(|it| installed_record::decode(&it, uuid)).transpose()?;
+    let epoch = installed
+        .as_ref()
+        .map(|it| InstalledEpoch { cluster: it.layout.cluster, epoch: it.layout.epoch });
+    let counters = store.counters();
+    patiently(DataDirectoryError::passes, async || {
+        directory.check_store(epoch, counters, args.serve_older_copy)
+    })
+    .await?;
+    let begun =
+        patiently(SuccessionError::passes, async || succession.begin(directory, &store).await);
+    let begun = begun.await.map_err(|error| match error {
+        SuccessionError::Claim(error) => NodeError::Claim(error),
+        SuccessionError::DataDirectory(error) => error.into(),
+        SuccessionError::Store(error) => store_error(error),
+    })?;
+    Ok(Opened { store, installed, begun })
+}
+
+/// Looks whether the data directory is in its place, for as long as the node runs. What is written to one
+/// that was removed is gone when the process ends; what was stored before can still be read, and moved
+/// away, which is why the node neither ends nor writes on.
+async fn watch_directory(directory: &Mutex<DataDirectory>, disk: &Disk) {
+    let mut said_at: Option<Instant> = None;
+    loop {
+        let (path, is_in_place) = {
+            let directory = directory.lock().unwrap_or_else(PoisonError::into_inner);
+            (directory.path().to_owned(), directory.is_in_place())
+        };
+        // Where it cannot be found out, nothing is known.
+        if let Ok(is_in_place) = is_in_place {
+            let is_news = disk.set_lost(!is_in_place);
+            let is_due = said_at.is_none_or(|at| at.elapsed() >= LOST_SAYING_SPACING);
+            if !is_in_place && (is_news || is_due) {
+                said_at = Some(Instant::now());
+                error!(
+                    "the data directory {} was removed, or another is in its place: writes are refused, and what this node has is lost when it ends. Export it, or remove the node from the cluster, which moves it away; or put the directory back",
+                    path.display()
+                );
+            } else if is_in_place && is_news {
+                warn!("the data directory {} is back in its place", path.display());
+            }
+        }
+        tokio::time::sleep(TRY_INTERVAL).await;
+    }
+}
+
+/// A node's store, the layout that it has installed, and which run of the node this is.
+struct Opened {
+    store: Store,
+    installed: Option<Installed>,
+    begun: Incarnation,
+}
+
 /// The parts of a node that run.
 struct Running {
     resources: Option<Resources>,
     follower: Follower,
+    gauges: Arc<Gauges>,
     writer: Option<JoinHandle<Option<Counters>>>,
     finished: flume::Receiver<Finished>,
     wake: Wake,
@@ -227,40 +377,22 @@ struct Running {
     alive: watch::Receiver<()>,
     stop: Stop,
     tenure: Arc<Tenure>,
-    gauges: Arc<Gauges>,
 }
 
 impl Running {
-    /// Opens the store, claims the node for this run of it, and starts the writer.
-    async fn start(
+    /// Starts the writer.
+    fn start(
         args: &NodeArgs,
-        mut directory: DataDirectory,
+        directory: DataDirectory,
         layouts: Layouts,
-        succession: &Succession,
+        Opened { store, installed, begun }: Opened,
+        disk: &Disk,
     ) -> Result<Self, NodeError> {
-        let path = directory.store();
-        let store_error = |source| NodeError::Store { path: path.clone(), source };
-        let options = StoreOptions { fsync: args.fsync, segment_bytes: args.segment_bytes };
-        let store = Store::open(&path, options).map_err(store_error)?;
         let identity = directory.identity().clone();
         let uuid = identity.uuid;
-        let stored = store.layout().map_err(store_error)?;
-        let installed = stored.map(|it| installed_record::decode(&it, uuid)).transpose()?;
-        let stored = installed
-            .as_ref()
-            .map(|it| InstalledEpoch { cluster: it.layout.cluster, epoch: it.layout.epoch });
-        let counters = store.counters();
-        directory.check_store(stored, counters, args.serve_older_copy)?;
-        let begun =
-            succession.begin(&mut directory, &store).await.map_err(|error| match error {
-                SuccessionError::Claim(error) => NodeError::Claim(error),
-                SuccessionError::DataDirectory(error) => error.into(),
-                SuccessionError::Store(error) => store_error(error),
-            })?;
         let tenure = Arc::new(Tenure::new(begun));
         let guard = Arc::new(ArcSwap::from_pointee(Guard::new(uuid, installed)));
         let gauges = Arc::new(Gauges::default());
-        let disk = Disk::new(directory.path(), args.disk_reserve_bytes);
         let wake = Wake::new()?;
         let (work, work_receiver) = flume::unbounded();
         let (finished_sender, finished) = flume::unbounded();
@@ -294,12 +426,13 @@ impl Running {
                 store: reader,
                 guard,
                 gauges: Arc::clone(&gauges),
-                disk,
+                disk: disk.clone(),
                 work,
                 tenure: Arc::clone(&tenure),
                 layout_wanted,
                 value_bytes_max: usize::try_from(args.value_bytes_max).unwrap_or(usize::MAX),
             }),
+            gauges,
             writer: Some(writer),
             finished,
             wake,
@@ -307,7 +440,6 @@ impl Running {
             alive,
             stop: Arc::new(AtomicBool::new(false)),
             tenure,
-            gauges,
         })
     }
 
@@ -338,9 +470,14 @@ impl Running {
         match self.follower.catch_up().await {
             Ok(()) => {}
             Err(error @ FollowError::Layouts(_)) if has_layout => warn!("{error}"),
+            Err(error) if has_layout && error.passes() => warn!("{error}; trying on"),
             Err(error) => return Err(error.into()),
         }
-        Ok(self.follower.remember_layout()?)
+        match self.follower.remember_layout() {
+            Err(error) if error.passes() => warn!("{error}"),
+            result => result?,
+        }
+        Ok(())
     }
 
     /// Starts the serving loop.

@@ -4,10 +4,12 @@ use kv_protocol::partition::Partition;
 use kv_protocol::refusal::{ErrorCode, Refusal};
 use kv_protocol::request::Condition;
 
+use crate::disk::{Room, Shortage};
 use crate::guard::Admitted;
 use crate::rights::Denied;
 use crate::server::limits::UNREAD_BYTES_FULL;
-use crate::store::StoreError;
+use crate::store::{RedoError, StoreError};
+use crate::transient::is_full;
 use crate::transition::Refused;
 
 /// What a client is told of the store's failure.
@@ -23,8 +25,33 @@ pub fn from_store(error: &StoreError) -> Refusal {
                 "{error}, with the page that it is on; what is on that page is lost, unless a copy of the node's data directory from before has it, which kvnode --serve-older-copy serves without all that was written since"
             ),
         ),
+        // Nothing was done, and the client can try again.
+        StoreError::Waits(_) => Refusal::new(ErrorCode::Overloaded, format!("{error}: try again")),
         _ => Refusal::new(ErrorCode::Storage, error.to_string()),
     }
+}
+
+/// What a client is told for whose write the disk has no room.
+#[must_use]
+pub fn no_room(room: Room) -> Refusal {
+    let message = match room {
+        Room::Free => return from_store(&StoreError::Waits("there is room again".into())),
+        Room::Removals(Shortage { free_bytes, needed_bytes, reserve_bytes, missing_bytes }) => {
+            format!(
+                "the node's disk has {free_bytes} bytes free and {needed_bytes} are needed, {missing_bytes} of them to fill the reserve of {reserve_bytes} up: free some space there; reads and deletes go on"
+            )
+        }
+        Room::Nothing(Shortage { free_bytes, needed_bytes, reserve_bytes, .. }) => format!(
+            "the node's disk has {free_bytes} bytes free, and also a delete needs {needed_bytes}; what is left of the reserve of {reserve_bytes} is for the engine: free some space there; reads go on"
+        ),
+        Room::Lost => {
+            return Refusal::new(
+                ErrorCode::Storage,
+                "the node's data directory was removed, or another is in its place: what is written now would be lost, and was not written; reads go on, so export what the node has or remove the node from the cluster, which moves it away",
+            );
+        }
+    };
+    Refusal::new(ErrorCode::DiskFull, message)
 }
 
 /// What a client is told whose operation on a key of `partition` does nothing.
@@ -63,7 +90,20 @@ pub fn from_refused(
 
 /// The refusal of whatever was in hand when a commit failed.
 #[must_use]
-pub fn outcome_unknown(error: &StoreError) -> Refusal {
+pub fn from_commit(error: &StoreError) -> Refusal {
+    match error {
+        StoreError::Redo(RedoError::NotWritten { source, .. }) if is_full(source) => Refusal::new(
+            ErrorCode::DiskFull,
+            format!("{error}: free some space there; reads go on"),
+        ),
+        error if error.is_undone() => {
+            Refusal::new(ErrorCode::Overloaded, format!("{error}: try again"))
+        }
+        error => outcome_unknown(error),
+    }
+}
+
+fn outcome_unknown(error: &StoreError) -> Refusal {
     Refusal::new(
         ErrorCode::Storage,
         format!(

@@ -7,14 +7,15 @@
 use std::collections::HashMap;
 
 use kv_protocol::record_stream::{self, StreamRecord};
-use kv_protocol::refusal::{ErrorCode, Refusal, bad_request};
+use kv_protocol::refusal::{Refusal, bad_request};
 use kv_protocol::reply::{Done, Outcome};
 use kv_protocol::request::{Condition, Operation};
 use kv_protocol::version::Version;
 use nohash_hasher::BuildNoHashHasher;
 
+use crate::disk::Room;
 use crate::guard::Admitted;
-use crate::refusals::{from_refused, from_store};
+use crate::refusals::{from_refused, from_store, no_room};
 use crate::rights::Right;
 use crate::store::{Batch, Counters, StorageKey, Store, StoreError, Stored};
 use crate::transition::{Answer, Change, Current, Step, remove_damaged, transition};
@@ -24,25 +25,11 @@ pub struct Staging {
     /// The new record of each key that was changed; none where it was removed.
     changes: Changes,
     counters: Counters,
-    /// Whether the store accepts new data; deletes go on when its disk is full.
+    /// What the disk has room for; removals go on when it is full.
     room: Room,
 }
 
 type Changes = HashMap<StorageKey, Option<Stored<Vec<u8>>>, BuildNoHashHasher<StorageKey>>;
-
-/// Whether the disk has room for more data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Room {
-    /// It has.
-    Free,
-    /// It has less than the reserve.
-    Full {
-        /// The bytes that are free.
-        free_bytes: u64,
-        /// The bytes that are kept free.
-        reserve_bytes: u64,
-    },
-}
 
 impl Staging {
     /// Starts a group on top of what is stored, on a disk that has room.
@@ -97,6 +84,7 @@ impl Staging {
             // The one cure of a damaged record is to remove it, so that must be possible.
             (Err(StoreError::Corrupt(_)), Operation::Delete { condition: Condition::None, .. }) => {
                 let change = remove_damaged(right, next).map_err(refuse)?;
+                self.check_room(change)?;
                 let size = store.measure(&key).map_err(|error| from_store(&error))?;
                 self.apply(key, operation.key(), size, change, None);
                 self.counters.sequence = next.sequence;
@@ -106,9 +94,7 @@ impl Staging {
         };
         let current = stored.as_ref().map_or(Current::Absent, |it| it.current);
         let (answer, change) = transition(right, current, step, next).map_err(refuse)?;
-        if matches!(change, Change::Store(_)) {
-            self.check_room()?;
-        }
+        self.check_room(change)?;
         if change != Change::Keep {
             self.counters.sequence = next.sequence;
         }
@@ -154,8 +140,13 @@ impl Staging {
                 added.push((key, record));
             }
         }
-        if added.iter().any(|(_, record)| record.value.is_some()) {
-            self.check_room()?;
+        for (_, record) in &added {
+            let is_removal = record.value.is_none();
+            self.check_room(if is_removal {
+                Change::Remove
+            } else {
+                Change::Store(record.version)
+            })?;
         }
         let mut copied = 0;
         for (key, &StreamRecord { key: text, version, value }) in added {
@@ -215,15 +206,12 @@ impl Staging {
         self.changes.insert(key, record);
     }
 
-    fn check_room(&self) -> Result<(), Refusal> {
-        match self.room {
-            Room::Free => Ok(()),
-            Room::Full { free_bytes, reserve_bytes } => Err(Refusal::new(
-                ErrorCode::DiskFull,
-                format!(
-                    "the node's disk has {free_bytes} bytes left and keeps {reserve_bytes} in reserve: free some space there; reads and deletes go on"
-                ),
-            )),
+    /// Whether the disk has room for a change.
+    fn check_room(&self, change: Change) -> Result<(), Refusal> {
+        match (self.room, change) {
+            (Room::Free, _) | (_, Change::Keep) => Ok(()),
+            (Room::Removals(_), Change::Remove | Change::Bury(_)) => Ok(()),
+            (room, _) => Err(no_room(room)),
         }
     }
 }

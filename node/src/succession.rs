@@ -35,6 +35,18 @@ pub enum SuccessionError {
     Store(#[from] StoreError),
 }
 
+impl SuccessionError {
+    /// Whether it passes, and can be tried again.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        match self {
+            Self::Claim(_) => false,
+            Self::DataDirectory(error) => error.passes(),
+            Self::Store(error) => error.passes(),
+        }
+    }
+}
+
 /// How many numbers of writes an older copy leaves out, so that it gives none twice. Nobody knows how
 /// many were given since the last one that the claim counts.
 const SEQUENCES_LEFT_OUT: u64 = 1 << 32;

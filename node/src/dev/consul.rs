@@ -13,7 +13,7 @@ use super::DevError;
 use super::agent::{Agent, AgentConfig, AgentLimits};
 use crate::words;
 
-const CONSUL_DIRECTORY: &str = "consul";
+pub(super) const CONSUL_DIRECTORY: &str = "consul";
 /// The variables that hold credentials.
 pub(super) const CREDENTIALS: [&str; 3] =
     ["CONSUL_HTTP_TOKEN", "CONSUL_HTTP_TOKEN_FILE", "CONSUL_HTTP_AUTH"];

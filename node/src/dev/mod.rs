@@ -24,8 +24,9 @@ use tracing::{info, warn};
 
 use crate::config::{DevArgs, LAUNCH_WITHIN_DEFAULT, default_data_dir};
 use crate::dev::agent::AgentError;
-use crate::dev::consul::ChosenConsul;
+use crate::dev::consul::{CONSUL_DIRECTORY, ChosenConsul};
 use crate::dev::nodes::{Nodes, NodesError, Orders};
+use crate::private;
 use crate::signals::{self, Signals};
 use crate::stopping::stop_signal;
 use crate::supervisor::{Order, Supervisor};
@@ -80,6 +81,12 @@ pub async fn run(args: DevArgs) -> Result<(), DevError> {
         Some(directory) => directory,
         None => default_data_dir("dev").map_err(|error| DevError::Usage(error.to_string()))?,
     };
+    // What lies beside these is somebody else's.
+    for part in [CONSUL_DIRECTORY, NODES_DIRECTORY].map(|it| directory.join(it)) {
+        if part.exists() {
+            private::tighten(&part);
+        }
+    }
     let consul = ChosenConsul::at(args.consul_port, &directory).await?;
     let root = directory.join(NODES_DIRECTORY);
     let mut nodes = Nodes::new(root.clone(), &consul, args.serve_older_copy)?;

@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind, Read};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-use kv_protocol::frame::Envelope;
+use kv_protocol::frame::Payload;
 use kv_protocol::limits::FRAME_BYTES_MAX;
 use kv_protocol::reply::{Content, NodeStatus, Reply};
 use kv_protocol::request::{Command, Context, Request, Style};
@@ -82,8 +82,8 @@ fn ask(address: SocketAddr) -> Result<Option<NodeStatus>, zmq::Error> {
     let (context, style) = (Context::default(), Style::default());
     let (header, _) = Request { id: None, context, style, command: Command::Status }.encode();
     dealer.send_multipart([header], 0)?;
-    let Ok(envelope) = Envelope::open(dealer.recv_multipart(0)?) else { return Ok(None) };
-    match Reply::decode(&envelope.header, envelope.body.as_deref()).map(|reply| reply.content) {
+    let Ok(payload) = Payload::open(dealer.recv_multipart(0)?) else { return Ok(None) };
+    match Reply::decode(&payload.header, payload.body.as_deref()).map(|reply| reply.content) {
         Ok(Content::Status(status)) => Ok(Some(*status)),
         Ok(_) | Err(_) => Ok(None),
     }

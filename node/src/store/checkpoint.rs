@@ -8,14 +8,16 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::{error, warn};
 
 use super::memtable::{Memtable, Memtables};
 use super::redo::RedoLog;
-use super::{CHECKPOINTER, Fsync, Shared, StoreError, lock};
-use crate::failpoints;
+use super::take_over::{Taking, Untaken};
+use super::{CHECKPOINTER, Failure, Fsync, Shared, StoreError, lock, unfinished};
+use crate::limits::{DESCRIPTORS_PER_CHECKPOINT, SMALL_FILES_BYTES};
+use crate::{descriptors, failpoints};
 
 /// The engine takes over what there is when nobody has written for this long.
 const IDLE_MIN: Duration = Duration::from_secs(3);
@@ -25,6 +27,8 @@ const ENGINE_WRITTEN_MAX: u64 = 16 << 20;
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// A checkpoint that met damage so often in succession is not tried again.
 const FAILURES_MAX: u32 = 8;
+/// While something is waited for, that is said at most this often.
+const SAYING_SPACING: Duration = Duration::from_secs(60);
 /// How often writes that do not wait for the disk are synced to it.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -77,32 +81,55 @@ impl Drop for Background {
 
 impl Shared {
     fn keep_checkpointing(&self, frozen: &flume::Receiver<()>, done: &flume::Sender<()>) {
-        let (mut failures, mut reads) = (0, 0);
+        let (mut failures, mut reads, mut said_at) = (0, 0, None::<Instant>);
         loop {
             let is_woken = match frozen.recv_timeout(LOOK_INTERVAL) {
                 Ok(()) => true,
                 Err(flume::RecvTimeoutError::Timeout) => false,
                 Err(flume::RecvTimeoutError::Disconnected) => return,
             };
+            self.disk.tend();
             let frozen = if is_woken { Ok(()) } else { self.freeze_idle() };
-            match frozen.and_then(|()| self.checkpoint()) {
+            let result = frozen.and_then(|()| self.checkpoint());
+            let waits = matches!(&result, Err(error) if error.is_undone());
+            self.waits.store(waits, Ordering::Release);
+            match result {
                 Ok(()) => failures = 0,
+                Err(error) if waits => {
+                    if said_at.is_none_or(|at| at.elapsed() >= SAYING_SPACING) {
+                        said_at = Some(Instant::now());
+                        warn!(
+                            "what is in the redo log waits there, and nothing of it is lost: {error}"
+                        );
+                    }
+                }
                 // Where a reader has met damage, the engine is started anew, and then this is tried again.
                 Err(StoreError::Damaged(_) | StoreError::OutOfOrder) if failures < FAILURES_MAX => {
                     failures += 1;
                 }
-                Err(error) => {
-                    error!(
-                        "what is in the redo log could not be given to the engine: {error}; nothing is lost, and the node ends"
-                    );
-                    self.failed.store(true, Ordering::Release);
-                }
+                Err(error) => self.fail_by(&error),
             }
             let _ = done.try_send(());
             if !is_woken {
                 self.renew_idle_engine(&mut reads);
             }
         }
+    }
+
+    /// Nothing may be written any more, after this error.
+    fn fail_by(&self, error: &StoreError) {
+        if self.failure().is_some() {
+            return;
+        }
+        let failure = if error.passes() { Failure::Passing } else { Failure::Lasting };
+        let then = match failure {
+            Failure::Passing => "the node starts anew",
+            Failure::Lasting => "the node ends",
+        };
+        error!(
+            "what is in the redo log could not be given to the engine: {error}; nothing is lost, and {then}"
+        );
+        self.fail(failure);
     }
 
     fn keep_syncing(&self, ended: &flume::Receiver<()>) {
@@ -113,7 +140,7 @@ impl Shared {
                 Ok(()) => lock(&self.log).log.synced(&unsynced),
                 Err(error) => {
                     error!("the redo log could not be synced to the disk: {error}; the node ends");
-                    self.failed.store(true, Ordering::Release);
+                    self.fail(Failure::Lasting);
                     return;
                 }
             }
@@ -122,7 +149,8 @@ impl Shared {
 
     fn freeze_idle(&self) -> Result<(), StoreError> {
         let mut log = lock(&self.log);
-        if log.written_at.elapsed() < IDLE_MIN || self.memtables.load().active.is_empty() {
+        let is_idle = log.written_at.elapsed() >= IDLE_MIN && !self.disk.is_lost();
+        if !is_idle || self.memtables.load().active.is_empty() {
             return Ok(());
         }
         self.freeze(&mut log.log)
@@ -135,7 +163,9 @@ impl Shared {
         let is_quiet = std::mem::replace(reads_before, reads) == reads
             && lock(&self.log).written_at.elapsed() >= IDLE_MIN
             && self.memtables.load().frozen.is_none();
-        if is_quiet && self.engine_written.load(Ordering::Relaxed) >= ENGINE_WRITTEN_MAX {
+        let is_grown = self.engine_written.load(Ordering::Relaxed) >= ENGINE_WRITTEN_MAX;
+        // An engine that does not open for a time is tried again, whoever needs it.
+        if self.is_absent() || is_quiet && is_grown && self.can_be_renewed() {
             match self.reopen() {
                 Ok(()) => give_memory_back(),
                 Err(error) => warn!(
@@ -145,10 +175,18 @@ impl Shared {
         }
     }
 
+    /// Whether the system has what a start of the engine takes.
+    fn can_be_renewed(&self) -> bool {
+        let needed = unfinished::metadata_bytes(&self.directory) + SMALL_FILES_BYTES;
+        !self.disk.is_lost()
+            && self.disk.has(needed)
+            && descriptors::are_left(DESCRIPTORS_PER_CHECKPOINT).is_ok()
+    }
+
     /// Freezes the active memtable, where none is frozen, and begins another segment.
     pub(super) fn freeze(&self, log: &mut RedoLog) -> Result<(), StoreError> {
         let memtables = self.memtables.load_full();
-        if memtables.frozen.is_some() || self.failed.load(Ordering::Acquire) {
+        if memtables.frozen.is_some() || self.failure().is_some() {
             return Ok(());
         }
         // While much is written, the next one will be about as large.
@@ -164,27 +202,50 @@ impl Shared {
     /// Has the engine take over the frozen memtable, where there is one.
     pub(super) fn checkpoint(&self) -> Result<(), StoreError> {
         let Some((segment, frozen)) = self.memtables.load().frozen.clone() else { return Ok(()) };
-        if self.failed.load(Ordering::Acquire) {
+        if self.failure().is_some() || self.disk.is_lost() {
             return Ok(());
         }
         self.take_over(&frozen, segment)?;
         self.engine_written.fetch_add(frozen.bytes(), Ordering::Relaxed);
         failpoints::pass("node::checkpoint::after-flush");
         self.memtables.rcu(|it| Memtables { active: Arc::clone(&it.active), frozen: None });
-        RedoLog::remove_through(&self.redo_directory(), segment)?;
+        // The engine remembers to have it, so that the next one or the next start can remove it as well.
+        let removed = RedoLog::remove_through(&self.redo_directory(), segment);
+        if let Err(error) = removed.map_err(StoreError::from)
+            && !error.passes()
+        {
+            return Err(error);
+        }
         failpoints::pass("node::checkpoint::after-remove");
         Ok(())
     }
 
     fn take_over(&self, frozen: &Memtable, segment: u64) -> Result<(), StoreError> {
         failpoints::pass("node::checkpoint::before-flush");
+        let counters = lock(&self.log).counters;
         self.with_engine(CHECKPOINTER, |engine| {
-            let result = engine.checkpoint(frozen, segment);
-            if matches!(&result, Err(StoreError::Engine(_))) {
-                // Known before anybody else can use the engine, and start it anew.
-                self.failed.store(true, Ordering::Release);
+            let taking = Taking {
+                engine,
+                memtable: frozen,
+                segment,
+                disk: &self.disk,
+                directory: &self.directory,
+                stored: (counters.bytes, counters.keys + counters.tombstones),
+            };
+            let mut taken = taking.carry_out();
+            if failpoints::is_on("node::checkpoint::no-room") {
+                let error = std::io::Error::from(std::io::ErrorKind::StorageFull);
+                taken = Err(Untaken::Spoiled(error.into()));
             }
-            result
+            match taken {
+                Ok(()) => Ok(()),
+                Err(Untaken::Waits(error) | Untaken::Failed(error)) => Err(error),
+                Err(Untaken::Spoiled(error)) => {
+                    // Known before anybody else can use the engine, and start it anew.
+                    self.fail_by(&error);
+                    Err(error)
+                }
+            }
         })
     }
 }

@@ -1,12 +1,14 @@
 //! The engine itself: how it is opened, and what it reports.
 
 use std::io;
-use std::ops::Bound;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::memtable::Memtable;
+use bytes::Bytes;
+
 use super::{Counters, StorageKey, StoreError, unfinished};
+use crate::disk::Disk;
+use crate::limits::SMALL_FILES_BYTES;
 
 /// Entries per leaf of the engine's tree, which rewrites a leaf for a change of one of them: few,
 /// since values may be large. Fixed for ever once a data directory exists.
@@ -23,9 +25,6 @@ const LAYOUT_KEY: &str = "installed";
 const COUNTERS_KEY: [u8; 9] = *b"\0counters";
 /// Under it is the number of the last segment of the redo log that the engine has.
 const CHECKPOINT_KEY: [u8; 11] = *b"\0checkpoint";
-/// How many changes the engine gets at once. It locks their pages meanwhile, and readers wait.
-const CHANGES_PER_BATCH: usize = 256;
-
 const _: () = assert!(COUNTERS_KEY[0] == super::key::MARK_META);
 const _: () = assert!(CHECKPOINT_KEY[0] == super::key::MARK_META);
 
@@ -43,7 +42,16 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    pub(super) fn open(directory: &Path) -> Result<Self, StoreError> {
+    /// Opens the engine in `directory`. It writes there, for which the reserve of the `disk` is given up
+    /// where there is no other room.
+    pub(super) fn open(directory: &Path, disk: &Disk) -> Result<Self, StoreError> {
+        let needed = unfinished::metadata_bytes(directory) + SMALL_FILES_BYTES;
+        if !disk.make_room(needed, 0) && !directory.exists() {
+            return Err(StoreError::Waits(format!(
+                "a new store needs {needed} bytes on the disk, which has {} left",
+                disk.free_bytes().unwrap_or_default()
+            )));
+        }
         let directory = directory.to_owned();
         let opening = std::thread::Builder::new()
             .name(OPENING_THREAD.into())
@@ -82,38 +90,52 @@ impl Engine {
         };
         let db = config.open::<LEAF_FANOUT>().map_err(classify)?;
         let layout = db.open_tree(LAYOUT_TREE).map_err(classify)?;
+        // Dropped, it would do so, and tell nobody of a failure.
+        if let Err(error) = db.flush() {
+            std::mem::forget((db, layout));
+            return Err(StoreError::Spoiled(error));
+        }
         // The trees keep the database open.
         Ok(Self { data: Tree::clone(&db), layout })
     }
 
-    /// Takes over all that is in `memtable`, whose changes the redo log has in the segments up to
-    /// `segment`, and returns once that is durable.
-    pub(super) fn checkpoint(&self, memtable: &Memtable, segment: u64) -> Result<(), StoreError> {
-        let mut start = Bound::Unbounded;
-        loop {
-            let changes = memtable.range(start.as_ref(), CHANGES_PER_BATCH);
-            let mut batch = sled::Batch::default();
-            for (key, record) in &changes {
-                match record {
-                    Some(record) => batch.insert(key.to_bytes(), &record[..]),
-                    None => batch.remove(key.to_bytes()),
-                }
-            }
-            self.data.apply_batch(batch).map_err(classify)?;
-            match changes.into_iter().next_back() {
-                Some((last, _)) => start = Bound::Excluded(last),
-                None => break,
-            }
-        }
-        if let Some(layout) = memtable.layout() {
-            self.layout.insert(LAYOUT_KEY, sealed(&layout)).map_err(classify)?;
-        }
+    /// Takes over changes, which are durable only after [`Engine::flush`].
+    pub(super) fn change(&self, changes: &[(StorageKey, Option<Bytes>)]) -> Result<(), StoreError> {
         let mut batch = sled::Batch::default();
-        if let Some(counters) = memtable.counters() {
+        for (key, record) in changes {
+            match record {
+                Some(record) => batch.insert(key.to_bytes(), &record[..]),
+                None => batch.remove(key.to_bytes()),
+            }
+        }
+        self.data.apply_batch(batch).map_err(classify)
+    }
+
+    /// Takes over the layout, which is durable only after [`Engine::flush`].
+    pub(super) fn change_layout(&self, layout: &[u8]) -> Result<(), StoreError> {
+        self.layout.insert(LAYOUT_KEY, sealed(layout)).map_err(classify)?;
+        Ok(())
+    }
+
+    /// Takes note that it has all of the redo log up to `segment`, with these counters after it, and makes
+    /// all that it was given durable.
+    pub(super) fn complete(
+        &self,
+        counters: Option<Counters>,
+        segment: u64,
+    ) -> Result<(), StoreError> {
+        let mut batch = sled::Batch::default();
+        if let Some(counters) = counters {
             batch.insert(COUNTERS_KEY.as_slice(), sealed(&counters.encode()));
         }
         batch.insert(CHECKPOINT_KEY.as_slice(), sealed(&segment.to_le_bytes()));
         self.data.apply_batch(batch).map_err(classify)?;
+        self.flush()
+    }
+
+    /// Makes all that it was given durable. After an error, the engine must neither be used nor dropped:
+    /// it waits for this flush for ever.
+    pub(super) fn flush(&self) -> Result<(), StoreError> {
         self.data.flush().map_err(classify)?;
         Ok(())
     }

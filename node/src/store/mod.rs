@@ -5,8 +5,8 @@
 //!
 //! - `redo`: the log, to which groups of changes are appended, in the folder `redo`;
 //! - `memtable`: the same changes in memory, where they are found until the engine has them;
-//! - `checkpoint`: the thread that gives them to the engine, many at once; `backpressure`: what becomes
-//!   of writes when it cannot keep up;
+//! - `checkpoint`: the thread that gives them to the engine, many at once; `take_over`: how, on a disk
+//!   that may be full; `backpressure`: what becomes of writes when it cannot keep up;
 //! - `engine`: sled, with data records under their [`StorageKey`], a few bookkeeping records beside
 //!   them, and the installed layout in a tree of its own;
 //! - `scan`: all of this as one ordered whole.
@@ -27,12 +27,13 @@ mod options;
 pub mod record;
 mod redo;
 mod scan;
+mod take_over;
 mod unfinished;
 
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -51,6 +52,8 @@ pub use self::record::Stored;
 pub use self::redo::{Fsync, RedoError};
 use self::redo::{Malformed, RedoLog};
 pub use self::scan::{ScanStart, Visit};
+use crate::disk::Disk;
+use crate::transient::{is_full, passes};
 
 /// A key whose reading stopped the engine this often is not read again. One strike is not enough:
 /// a reader of a sound key can be told of damage that another reader met at the same moment.
@@ -75,10 +78,54 @@ pub enum StoreError {
     /// The redo log cannot be used.
     #[error(transparent)]
     Redo(#[from] RedoError),
+    /// The system lacks something that it will have again. Nothing was done, and it can be tried again.
+    #[error("the storage engine waits: {0}")]
+    Waits(String),
+    /// The engine failed to write while it was opened, and holds its files until this process ends.
+    #[error("the storage engine failed to write: {0}")]
+    Spoiled(io::Error),
     /// The engine failed and could not be started anew.
     #[error("the storage engine is out of order; see the node's log")]
     OutOfOrder,
 }
+
+impl StoreError {
+    /// Whether the cause passes by itself.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        match self {
+            Self::Engine(error) | Self::Redo(RedoError::File { source: error, .. }) => {
+                passes(error)
+            }
+            other => other.is_undone(),
+        }
+    }
+
+    /// Whether a new process can go on where this one cannot.
+    #[must_use]
+    pub fn passes_with_the_process(&self) -> bool {
+        matches!(self, Self::Spoiled(error) if passes(error))
+    }
+
+    /// Whether nothing was done, and everything goes on as before.
+    #[must_use]
+    pub fn is_undone(&self) -> bool {
+        matches!(self, Self::Waits(_) | Self::Redo(RedoError::NotWritten { .. }))
+    }
+}
+
+/// Why nothing can be written any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// For want of something that the system will have again: a new process can go on at once.
+    Passing,
+    /// The files are not to be trusted, or cannot be used.
+    Lasting,
+}
+
+const NO_FAILURE: u8 = 0;
+const PASSING: u8 = 1;
+const LASTING: u8 = 2;
 
 /// A handle to a shard's records.
 ///
@@ -98,6 +145,7 @@ const CHECKPOINTER: usize = 2;
 struct Shared {
     directory: PathBuf,
     options: StoreOptions,
+    disk: Disk,
     /// The engine's handles of each thread; none where the engine failed and could not be started
     /// anew. A slot is locked while its thread uses it, so that [`Store::reopen`] knows when nobody
     /// uses the old engine any more; otherwise nobody contends for it.
@@ -106,8 +154,13 @@ struct Shared {
     memtables: ArcSwap<Memtables>,
     /// Whether the engine has failed or met damage and so refuses further work.
     stopped: AtomicBool,
-    /// Whether something failed in the background after which nothing more may be written.
-    failed: AtomicBool,
+    /// Whether something failed in the background after which nothing more may be written: see
+    /// [`Failure`].
+    failed: AtomicU8,
+    /// Whether the engine is not open for want of something that passes.
+    is_absent: AtomicBool,
+    /// Whether the last try to give the engine something had to be put off.
+    waits: AtomicBool,
     /// How many bytes the engine was given since it was opened.
     engine_written: AtomicU64,
     /// How often the engine was read from.
@@ -130,8 +183,24 @@ impl Store {
     /// # Errors
     /// Where the directory cannot be used or its files are damaged.
     pub fn open(directory: &Path, options: impl Into<StoreOptions>) -> Result<Self, StoreError> {
-        let engine = Engine::open(directory)?;
-        Self::open_with(&engine, directory, options.into()).inspect_err(|_| {
+        Self::open_on(&Disk::new(directory, 0), directory, options)
+    }
+
+    /// As [`Store::open`], on a disk that holds a reserve.
+    ///
+    /// # Errors
+    /// As [`Store::open`]; where the error [passes](StoreError::passes), it can be tried again.
+    pub fn open_on(
+        disk: &Disk,
+        directory: &Path,
+        options: impl Into<StoreOptions>,
+    ) -> Result<Self, StoreError> {
+        let engine = Engine::open(directory, disk)?;
+        Self::open_with(&engine, disk, directory, options.into()).inspect_err(|error| {
+            if error.passes() {
+                // It has written nothing that is not on the disk, so that it can be dropped.
+                return;
+            }
             // Dropped, it would write, and wait for ever where it cannot. The process ends anyway.
             std::mem::forget(engine.clone());
         })
@@ -139,6 +208,7 @@ impl Store {
 
     fn open_with(
         engine: &Engine,
+        disk: &Disk,
         directory: &Path,
         options: StoreOptions,
     ) -> Result<Self, StoreError> {
@@ -158,11 +228,14 @@ impl Store {
         let shared = Arc::new(Shared {
             directory: directory.to_owned(),
             options,
+            disk: disk.clone(),
             slots: [(); 3].map(|()| Mutex::new(Some(engine.clone()))),
             log: Mutex::new(WrittenLog { log, counters, written_at: Instant::now() }),
             memtables: ArcSwap::from_pointee(memtables),
             stopped: AtomicBool::new(false),
-            failed: AtomicBool::new(false),
+            failed: AtomicU8::new(NO_FAILURE),
+            is_absent: AtomicBool::new(false),
+            waits: AtomicBool::new(false),
             engine_written: AtomicU64::new(0),
             engine_reads: AtomicU64::new(0),
             strikes: Mutex::default(),
@@ -222,7 +295,13 @@ impl Store {
     #[must_use]
     pub fn has_stopped(&self) -> bool {
         let result = self.shared.with_engine(self.slot, |_| Ok(()));
-        matches!(result, Err(StoreError::OutOfOrder))
+        matches!(result, Err(StoreError::OutOfOrder | StoreError::Waits(_)))
+    }
+
+    /// Why nothing can be written any more, where something failed in the background.
+    #[must_use]
+    pub fn failure(&self) -> Option<Failure> {
+        self.shared.failure()
     }
 
     /// Whether there is a record of a key, and how long its value is: none for a tombstone. Nothing is
@@ -332,7 +411,7 @@ impl Store {
     pub fn close(mut self) -> Result<(), StoreError> {
         // This thread goes on with what the others leave.
         self.background = None;
-        if self.shared.failed.load(Ordering::Acquire) {
+        if self.shared.failure().is_some() || self.shared.disk.is_lost() {
             self.abandon();
             return Err(StoreError::OutOfOrder);
         }
@@ -348,7 +427,7 @@ impl Store {
     }
 
     fn append(&self, batch: Batch, counters: Counters, sync: bool) -> Result<(), StoreError> {
-        if self.shared.failed.load(Ordering::Acquire) {
+        if self.shared.failure().is_some() {
             return Err(StoreError::OutOfOrder);
         }
         let (frame, changes) = batch.finish(counters);
@@ -357,12 +436,24 @@ impl Store {
             std::thread::sleep(backpressure::delay(frame.len(), length, self.shared.options));
         }
         let mut log = lock(&self.shared.log);
-        let frame = log.log.append(frame, sync)?;
+        if log.log.length() >= self.shared.options.segment_bytes_max() {
+            // It could not be ended before, and must not grow any more.
+            self.freeze(&mut log.log)?;
+        }
+        let frame = log.log.append(frame, sync).inspect_err(|error| {
+            if matches!(error, RedoError::NotWritten { source, .. } if is_full(source)) {
+                self.shared.disk.was_full();
+            }
+        })?;
         log.counters = counters;
         log.written_at = Instant::now();
         self.shared.memtables.load().active.insert(&frame, changes, counters);
         if log.log.length() >= self.shared.options.segment_bytes {
-            self.freeze(&mut log.log)?;
+            match self.freeze(&mut log.log) {
+                // The changes are durable all the same.
+                Err(error) if error.is_undone() => {}
+                result => result?,
+            }
         }
         Ok(())
     }
@@ -372,8 +463,12 @@ impl Store {
         let Some(background) = &self.background else { return Ok(()) };
         while log.length() >= self.shared.options.segment_bytes_max()
             && self.shared.memtables.load().frozen.is_some()
-            && !self.shared.failed.load(Ordering::Acquire)
+            && self.shared.failure().is_none()
         {
+            if self.shared.waits.load(Ordering::Acquire) {
+                let why = "the redo log is as long as it may be, and cannot be made shorter yet";
+                return Err(StoreError::Waits(why.into()));
+            }
             // It is told after every try, so this ends where the tries fail.
             let _ = background.done.recv();
         }
@@ -406,17 +501,37 @@ impl Store {
 }
 
 impl Shared {
+    fn failure(&self) -> Option<Failure> {
+        match self.failed.load(Ordering::Acquire) {
+            NO_FAILURE => None,
+            PASSING => Some(Failure::Passing),
+            _ => Some(Failure::Lasting),
+        }
+    }
+
+    fn fail(&self, failure: Failure) {
+        let failed = if failure == Failure::Passing { PASSING } else { LASTING };
+        self.failed.fetch_max(failed, Ordering::AcqRel);
+    }
+
+    fn is_absent(&self) -> bool {
+        self.is_absent.load(Ordering::Acquire)
+    }
+
     fn reopen(&self) -> Result<(), StoreError> {
         let mut slots = self.slots.each_ref().map(lock);
-        if self.failed.load(Ordering::Acquire) {
+        if self.failure().is_some() {
             // An engine that could not write waits for ever for its flush when it is dropped.
             return Err(StoreError::OutOfOrder);
         }
         // The engine locks its directory, so the old one must be gone before the new one starts.
         slots.iter_mut().for_each(|slot| **slot = None);
-        let engine = Engine::open(&self.directory)?;
+        let engine = Engine::open(&self.directory, &self.disk).inspect_err(|error| {
+            self.is_absent.store(error.passes(), Ordering::Release);
+        })?;
         slots.iter_mut().for_each(|slot| **slot = Some(engine.clone()));
         self.stopped.store(false, Ordering::Release);
+        self.is_absent.store(false, Ordering::Release);
         self.engine_written.store(0, Ordering::Relaxed);
         Ok(())
     }
@@ -431,7 +546,12 @@ impl Shared {
         use_engine: impl FnOnce(&Engine) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let engine = lock(&self.slots[slot]);
-        let engine = engine.as_ref().ok_or(StoreError::OutOfOrder)?;
+        let Some(engine) = engine.as_ref() else {
+            return Err(match self.is_absent() {
+                true => StoreError::Waits("it could not be opened, and is tried again".into()),
+                false => StoreError::OutOfOrder,
+            });
+        };
         if self.stopped.load(Ordering::Acquire) {
             return Err(StoreError::OutOfOrder);
         }

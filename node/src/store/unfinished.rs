@@ -41,6 +41,14 @@ pub(super) fn complete_start(directory: &Path) -> io::Result<()> {
     File::open(metadata)?.sync_all()
 }
 
+/// How long the engine's metadata in `directory` is, in bytes: it writes so much anew when it starts, and
+/// now and then while it runs, before it removes what was there.
+pub(super) fn metadata_bytes(directory: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(directory.join(METADATA_DIRECTORY)) else { return 0 };
+    let lengths = entries.flatten().filter_map(|entry| entry.metadata().ok());
+    lengths.map(|metadata| metadata.len()).sum()
+}
+
 /// The number in a file's name, in the engine's way of writing it.
 fn number(name: &str, prefix: &str) -> Option<u64> {
     let digits = name.strip_prefix(prefix)?;

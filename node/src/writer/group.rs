@@ -10,11 +10,12 @@ use kv_protocol::request::{Command, Operation};
 use tracing::warn;
 
 use super::{Job, Size, Writer};
+use crate::disk::Room;
 use crate::failpoints;
 use crate::guard::{Admitted, Guard};
 use crate::reader::{self, ReplyBudget};
-use crate::refusals::outcome_unknown;
-use crate::staging::{Room, Staging};
+use crate::refusals::from_commit;
+use crate::staging::Staging;
 use crate::store::{Store, StoreError};
 
 /// The disk is asked for room for so many bytes at once.
@@ -113,7 +114,7 @@ impl Writer {
         for (ticket, outcome) in group.staged {
             let content = match &committed {
                 Ok(()) => outcome.into_content(),
-                Err(error) => Content::Refused(outcome_unknown(error)),
+                Err(error) => Content::Refused(from_commit(error)),
             };
             self.finish(ticket, content);
         }
@@ -134,9 +135,11 @@ impl Writer {
             return;
         }
         group.room_bytes = group.size.bytes + ROOM_STEP_BYTES;
-        let room = self.disk.room(group.room_bytes as u64 + self.store.headroom_bytes());
-        if room != Room::Free
+        let bytes = group.room_bytes as u64;
+        let room = self.disk.room(bytes + self.store.headroom_bytes(), bytes);
+        if matches!(room, Room::Removals(_) | Room::Nothing(_))
             && let Err(error) = self.store.checkpoint_soon()
+            && !error.is_undone()
         {
             warn!("the disk is full, and the redo log cannot be made shorter: {error}");
         }

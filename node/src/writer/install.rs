@@ -14,6 +14,7 @@ use super::Writer;
 use crate::failpoints;
 use crate::guard::{Guard, Installed};
 use crate::installed_record;
+use crate::limits::SMALL_FILES_BYTES;
 use crate::store::StoreError;
 
 impl Writer {
@@ -21,7 +22,14 @@ impl Writer {
         let epoch = installed.layout.epoch;
         failpoints::pass("node::install::before-record");
         self.repair();
-        if let Err(error) = self.store.put_layout(&installed_record::encode(&installed)) {
+        let record = installed_record::encode(&installed);
+        // A node on a full disk can still be relieved of what it has.
+        let _ = self.disk.make_room(record.len() as u64 + SMALL_FILES_BYTES, 0);
+        if let Err(error) = self.store.put_layout(&record) {
+            if error.is_undone() {
+                // The node goes on under the layout that it has, and whoever brought this one tries again.
+                return Err(error);
+            }
             error!("the layout of epoch {epoch} could not be stored: {error}; the node ends");
             self.has_failed = true;
             return Err(error);

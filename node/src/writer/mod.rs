@@ -17,7 +17,7 @@ mod pace;
 mod size;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -25,7 +25,7 @@ use kv_protocol::linger::Linger;
 use kv_protocol::reply::Content;
 use kv_protocol::request::{Command, Context};
 use tokio::sync::oneshot;
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 use uuid::Uuid;
 
 use self::background::Background;
@@ -33,11 +33,13 @@ use self::pace::Pace;
 pub use self::size::Size;
 use crate::disk::Disk;
 use crate::guard::{Guard, Installed};
-use crate::store::{Batch, Counters, Store, StoreError};
+use crate::store::{Batch, Counters, Failure, Store, StoreError};
 use crate::wake::Wake;
 
 /// However much work there is, something is done in the background after this many pieces of it.
 const WORK_PER_BACKGROUND: u32 = 16;
+/// How often a writer that nobody asks for anything sees whether the store works.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// An engine that does not start is tried again at most this often.
 const REPAIR_SPACING: Duration = Duration::from_secs(1);
 
@@ -83,6 +85,8 @@ pub struct Gauges {
     pub epoch: AtomicU64,
     /// The partitions of which there are records that the node may not have any more.
     pub partitions_to_clear: AtomicU32,
+    /// Whether the writer has ended because of something that passes, so that the node can start anew.
+    pub can_start_anew: AtomicBool,
 }
 
 /// The writer's state; it lives on its own thread.
@@ -174,6 +178,10 @@ impl Writer {
             self.complete(group);
         }
         if self.has_failed {
+            if let Some(failure) = self.store.failure() {
+                let passes = failure == Failure::Passing;
+                self.gauges.can_start_anew.store(passes, Ordering::Release);
+            }
             self.store.abandon();
             return None;
         }
@@ -195,7 +203,14 @@ impl Writer {
         // Whoever writes one thing after another asks again as soon as the last one is answered.
         self.linger.wait(|| !work.is_empty() || work.is_disconnected());
         let Some(due) = self.background.due() else {
-            return work.recv().map_or(Next::End, Next::Work);
+            return match work.recv_timeout(LOOK_INTERVAL) {
+                Ok(item) => Next::Work(item),
+                Err(flume::RecvTimeoutError::Disconnected) => Next::End,
+                Err(flume::RecvTimeoutError::Timeout) => {
+                    self.has_failed |= self.store.failure().is_some();
+                    Next::Again
+                }
+            };
         };
         let wait = due.saturating_duration_since(Instant::now());
         if !wait.is_zero() || self.work_since_background < WORK_PER_BACKGROUND {
@@ -235,9 +250,14 @@ impl Writer {
                 self.publish_counters();
                 Ok(())
             }
+            Err(error) if error.is_undone() => {
+                debug!("a group of writes was not written: {error}");
+                Err(error)
+            }
             Err(error) => {
                 error!("a group of writes could not be made durable: {error}; the node ends");
                 self.has_failed = true;
+                self.gauges.can_start_anew.store(error.passes(), Ordering::Release);
                 Err(error)
             }
         }
@@ -249,7 +269,7 @@ impl Writer {
         if !self.store.has_stopped() || self.has_failed || failed_just_now {
             return;
         }
-        warn!("a damaged page was met: starting the storage engine anew");
+        warn!("the storage engine met damage, or could not be opened: starting it anew");
         match self.store.reopen() {
             Ok(()) => self.repair_failed_at = None,
             Err(error) => {

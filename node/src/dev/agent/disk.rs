@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::AgentError;
 use super::state::{Behavior, Entry, KV_BYTES_MAX, Restored, State};
+use crate::private;
 
 const STATE_FILE: &str = "state.json";
 const STATE_FILE_NEW: &str = "state.json.new";
@@ -66,7 +67,7 @@ pub(super) struct Disk {
 impl Disk {
     /// Takes the directory, which is made if it is missing, and reads the state of the last run.
     pub(super) fn open(directory: &Path) -> Result<(Self, State), AgentError> {
-        std::fs::create_dir_all(directory).map_err(io_error("create", directory))?;
+        private::make(directory).map_err(io_error("create", directory))?;
         let lock = lock(directory)?;
         let path = directory.join(STATE_FILE);
         let (node_id, state) = match read(&path)? {

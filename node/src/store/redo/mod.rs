@@ -17,7 +17,7 @@ mod replay;
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,7 +27,8 @@ use tracing::warn;
 
 pub(super) use self::frame::FRAME_HEAD_BYTES;
 use self::frame::Place;
-use crate::failpoints;
+use crate::transient::passes;
+use crate::{failpoints, private};
 
 const SUFFIX: &str = ".redo";
 
@@ -55,6 +56,14 @@ pub enum RedoError {
     /// It failed before, and what is at its end is unknown.
     #[error("the redo log failed before: start the node again, which finds out what is in it")]
     Unusable,
+    /// The system lacks something that it will have again. Nothing was written, and it can be tried again.
+    #[error("{path}: {source}; nothing was written")]
+    NotWritten {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
     /// A file cannot be used.
     #[error("{path}: {source}")]
     File {
@@ -79,12 +88,16 @@ pub enum Fsync {
 /// The log, open for appending.
 pub(super) struct RedoLog {
     directory: PathBuf,
+    /// The same, open, so that no descriptor is needed to sync the names in it.
+    names: Arc<File>,
     number: u64,
     file: Arc<File>,
     /// The bytes that the segment has.
     length: u64,
     /// How many of them are on the disk for certain.
     durable: u64,
+    /// Whether the segment has its seal, and the next one could not be begun yet.
+    is_sealed: bool,
     /// Whether something failed, after which nothing may be appended: it could stand behind a seal, or
     /// behind something that is torn, where nobody would find it.
     has_failed: bool,
@@ -124,20 +137,48 @@ impl RedoLog {
             last = number;
             replay::segment(directory, number, &mut take)?;
         }
-        Self::create(directory, last + 1)
+        let names = File::open(directory).map_err(|source| file_error(directory, source))?;
+        let mut log = Self {
+            directory: directory.to_owned(),
+            number: last,
+            file: Arc::new(names.try_clone().map_err(|source| file_error(directory, source))?),
+            names: Arc::new(names),
+            length: 0,
+            durable: 0,
+            is_sealed: true,
+            has_failed: false,
+        };
+        log.begin_next()?;
+        Ok(log)
     }
 
-    fn create(directory: &Path, number: u64) -> Result<Self, RedoError> {
-        let path = path_of(directory, number);
+    /// Begins the next segment, after the one that is sealed.
+    fn begin_next(&mut self) -> Result<(), RedoError> {
+        let number = self.number + 1;
+        let path = path_of(&self.directory, number);
         let create = || {
-            let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+            let file = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(private::FILE_MODE)
+                .open(&path)?;
             // The file's name must be durable before anything in it counts.
-            File::open(directory)?.sync_all()?;
+            self.names.sync_all().inspect_err(|_| {
+                // So that it can be tried again; where it stays, that fails.
+                let _ = fs::remove_file(&path);
+            })?;
             Ok(file)
         };
-        let file = Arc::new(create().map_err(|source| file_error(&path, source))?);
-        let directory = directory.to_owned();
-        Ok(Self { directory, number, file, length: 0, durable: 0, has_failed: false })
+        match create() {
+            Ok(file) => {
+                self.file = Arc::new(file);
+                (self.number, self.length, self.durable) = (number, 0, 0);
+                self.is_sealed = false;
+                Ok(())
+            }
+            Err(source) if passes(&source) => Err(RedoError::NotWritten { path, source }),
+            Err(source) => Err(self.fail(&path, source)),
+        }
     }
 
     /// The number of the segment that is being written.
@@ -151,40 +192,59 @@ impl RedoLog {
     }
 
     /// Appends a frame, whose head is still blank; where `sync` says so, it is on the disk when this
-    /// returns. After an error the log must not be used any more: what it contains is unknown.
+    /// returns. After any error but [`RedoError::NotWritten`] the log must not be used any more: what it
+    /// contains is unknown.
     pub(super) fn append(&mut self, frame: Vec<u8>, sync: bool) -> Result<Bytes, RedoError> {
-        let path = path_of(&self.directory, self.number);
-        self.unless_failed(|log| log.write(frame, sync).map_err(|source| file_error(&path, source)))
-    }
-
-    fn unless_failed<T>(
-        &mut self,
-        change: impl FnOnce(&mut Self) -> Result<T, RedoError>,
-    ) -> Result<T, RedoError> {
-        if self.has_failed {
-            return Err(RedoError::Unusable);
+        self.check()?;
+        if self.is_sealed {
+            self.begin_next()?;
         }
-        let result = change(self);
-        self.has_failed = result.is_err();
-        result
+        let frame = self.write(frame)?;
+        failpoints::pass("node::redo::before-sync");
+        if sync {
+            self.sync_or_fail()?;
+        }
+        failpoints::pass("node::redo::after-sync");
+        Ok(frame)
     }
 
-    fn write(&mut self, mut frame: Vec<u8>, sync: bool) -> io::Result<Bytes> {
+    fn check(&self) -> Result<(), RedoError> {
+        if self.has_failed { Err(RedoError::Unusable) } else { Ok(()) }
+    }
+
+    fn fail(&mut self, path: &Path, source: io::Error) -> RedoError {
+        self.has_failed = true;
+        file_error(path, source)
+    }
+
+    /// Writes a frame at the segment's end, as a whole or not at all.
+    fn write(&mut self, mut frame: Vec<u8>) -> Result<Bytes, RedoError> {
         let place = Place { segment: self.number, offset: self.length, durable: self.durable };
         frame::complete(&mut frame, place);
         failpoints::pass("node::redo::before-write");
+        if let Err(source) = self.write_whole(&frame) {
+            let path = path_of(&self.directory, self.number);
+            // What there is of the frame is no valid one, and the next one takes its place.
+            return Err(match passes(&source) && self.file.set_len(self.length).is_ok() {
+                true => RedoError::NotWritten { path, source },
+                false => self.fail(&path, source),
+            });
+        }
+        self.length += frame.len() as u64;
+        Ok(frame.into())
+    }
+
+    fn write_whole(&self, frame: &[u8]) -> io::Result<()> {
         if failpoints::is_on("node::redo::torn-write") {
             self.file.write_all_at(&frame[..frame.len() / 2], self.length)?;
             failpoints::pass("node::redo::torn-write");
         }
-        self.file.write_all_at(&frame, self.length)?;
-        self.length += frame.len() as u64;
-        failpoints::pass("node::redo::before-sync");
-        if sync {
-            self.sync()?;
-        }
-        failpoints::pass("node::redo::after-sync");
-        Ok(frame.into())
+        self.file.write_all_at(frame, self.length)
+    }
+
+    /// A sync that failed may have cost what it was to keep, however often it is tried again.
+    fn sync_or_fail(&mut self) -> Result<(), RedoError> {
+        self.sync().map_err(|source| self.fail(&path_of(&self.directory, self.number), source))
     }
 
     fn sync(&mut self) -> io::Result<()> {
@@ -207,22 +267,21 @@ impl RedoLog {
         }
     }
 
-    /// Ends the segment and begins the next one. Returns the number of the one that has ended.
+    /// Ends the segment and begins the next one. Returns the number of the one that has ended. After
+    /// [`RedoError::NotWritten`], the log goes on in the segment, or in the next one where it has ended.
     pub(super) fn rotate(&mut self) -> Result<u64, RedoError> {
-        let ended = self.number;
-        let path = path_of(&self.directory, ended);
-        self.unless_failed(|log| {
-            log.seal().map_err(|source| file_error(&path, source))?;
+        self.check()?;
+        if !self.is_sealed {
+            // Only what is durable may be sealed: the seal says that nothing is missing before it.
+            self.sync_or_fail()?;
+            self.write(vec![0; FRAME_HEAD_BYTES])?;
+            self.sync_or_fail()?;
+            self.is_sealed = true;
             failpoints::pass("node::redo::after-seal");
-            *log = Self::create(&log.directory, ended + 1)?;
-            Ok(ended)
-        })
-    }
-
-    fn seal(&mut self) -> io::Result<()> {
-        // Only what is durable may be sealed: the seal says that nothing is missing before it.
-        self.sync()?;
-        self.write(vec![0; FRAME_HEAD_BYTES], true).map(drop)
+        }
+        let ended = self.number;
+        self.begin_next()?;
+        Ok(ended)
     }
 
     /// Removes the segments up to this number, which the engine remembers to have.

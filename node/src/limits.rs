@@ -1,0 +1,33 @@
+//! The limits of one node's process, in one place. Those that nodes and clients share are in
+//! [`kv_protocol::limits`].
+
+/// How many file descriptors are kept from connections, so that whatever needs a file finds one: the
+/// engine has some eighty files, and opens some more while it begins a log or starts anew; the redo log,
+/// the identity, Consul's connections, a node that is started, and what the runtime waits on take the
+/// rest. See [`crate::descriptors::for_connections`].
+pub const DESCRIPTORS_KEPT_FOR_FILES: u64 = 192;
+
+/// A process needs no more descriptors than this, and a kernel keeps a table of as many as are allowed.
+pub const DESCRIPTORS_MAX: u64 = 1 << 20;
+
+/// How many descriptors must be free before the engine is given anything: it begins a log of its own, and
+/// reads some of them, in the middle of a flush that must not fail.
+pub const DESCRIPTORS_PER_CHECKPOINT: usize = 16;
+
+/// What the reserve leaves free on the disk when it is filled up, in bytes: others live there as well.
+pub const RESERVE_MARGIN_BYTES: u64 = 1 << 20;
+
+/// The reserve is filled up by at least so much at a time, in bytes, unless less is missing.
+pub const RESERVE_STEP_BYTES: u64 = 64 << 10;
+
+/// The room that is asked of the disk for a few small files, in bytes: an identity, the head of a
+/// segment, the engine's bookkeeping.
+pub const SMALL_FILES_BYTES: u64 = 256 << 10;
+
+/// On a disk that is nearly full, the engine is given so much at a time, in bytes that it then writes.
+pub const PIECE_BYTES: u64 = 4 << 20;
+
+const _: () = {
+    assert!(DESCRIPTORS_PER_CHECKPOINT as u64 * 2 < DESCRIPTORS_KEPT_FOR_FILES);
+    assert!(RESERVE_STEP_BYTES <= RESERVE_MARGIN_BYTES);
+};

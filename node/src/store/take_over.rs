@@ -1,0 +1,299 @@
+//! Having the engine take a memtable over, without its ever meeting a full disk.
+//!
+//! An engine that failed to write is of no more use, so it is given only what there is room for. It writes
+//! whole leaves anew, and gives up the old ones afterwards. Where the disk has room for all of them, it
+//! gets all changes with one flush. Where the disk is nearly full, it gets them in pieces: what a piece
+//! needs is measured, the disk's reserve is given up for it, and what the piece has freed serves the next.
+//! The log has all changes until the last piece is in, so that nothing depends on how far this came.
+
+use std::ops::Bound;
+
+use bytes::Bytes;
+
+use super::engine::{Engine, LEAF_FANOUT, classify};
+use super::memtable::Memtable;
+use super::{StorageKey, StoreError, unfinished};
+use crate::descriptors;
+use crate::disk::Disk;
+use crate::limits::{DESCRIPTORS_PER_CHECKPOINT, PIECE_BYTES, SMALL_FILES_BYTES};
+
+/// How many changes the engine gets at once. It locks their pages meanwhile, and readers wait.
+const CHANGES_PER_BATCH: usize = 256;
+/// How many changes are measured at once.
+const CHANGES_PER_MEASURE: usize = 16;
+/// What a leaf takes beside what is in it, in bytes: the ends of the blocks that it lies in, and its keys'
+/// and records' lengths.
+const LEAF_OVERHEAD_BYTES: u64 = 10 << 10;
+/// A leaf lies in a place that has up to half as much again as it needs.
+const fn placed(bytes: u64) -> u64 {
+    bytes.saturating_mul(3) / 2
+}
+
+/// Why the engine has not got everything.
+#[derive(Debug)]
+pub(super) enum Untaken {
+    /// It has none of what is left, which can be tried again.
+    Waits(StoreError),
+    /// It could not read what it needs.
+    Failed(StoreError),
+    /// It failed to write, and must neither be used nor dropped.
+    Spoiled(StoreError),
+}
+
+/// What the engine is to get, and what is known of the store.
+pub(super) struct Taking<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) memtable: &'a Memtable,
+    /// The last segment of the redo log that has something of the memtable.
+    pub(super) segment: u64,
+    pub(super) disk: &'a Disk,
+    /// Where the engine's files are.
+    pub(super) directory: &'a std::path::Path,
+    /// The bytes of all keys and values that are stored, and their number.
+    pub(super) stored: (u64, u64),
+}
+
+impl Taking<'_> {
+    /// Has the engine take everything over, durably.
+    pub(super) fn carry_out(&self) -> Result<(), Untaken> {
+        descriptors::are_left(DESCRIPTORS_PER_CHECKPOINT).map_err(|error| {
+            waits(format!("{DESCRIPTORS_PER_CHECKPOINT} file descriptors are needed ({error})"))
+        })?;
+        let metadata_bytes = unfinished::metadata_bytes(self.directory) + SMALL_FILES_BYTES;
+        if self.disk.has(self.needed_at_most().saturating_add(metadata_bytes)) {
+            self.at_once()
+        } else {
+            self.in_pieces(metadata_bytes)
+        }
+    }
+
+    /// What the engine may have to write for all changes, in bytes: all leaves, or one for each change,
+    /// taken to be of ordinary length twice over.
+    fn needed_at_most(&self) -> u64 {
+        let (bytes, records) = self.stored;
+        let leaf_records = LEAF_FANOUT as u64;
+        let leaf_bytes = bytes / records.max(1) * leaf_records + LEAF_OVERHEAD_BYTES;
+        let all = bytes.saturating_add(records.saturating_mul(LEAF_OVERHEAD_BYTES / leaf_records));
+        let changed = (self.memtable.keys() as u64).saturating_mul(leaf_bytes).saturating_mul(2);
+        placed(self.memtable.bytes().saturating_add(all.min(changed)))
+    }
+
+    fn at_once(&self) -> Result<(), Untaken> {
+        let mut start = Bound::Unbounded;
+        loop {
+            let changes = self.memtable.range(start.as_ref(), CHANGES_PER_BATCH);
+            self.engine.change(&changes).map_err(given)?;
+            match changes.into_iter().next_back() {
+                Some((last, _)) => start = Bound::Excluded(last),
+                None => break,
+            }
+        }
+        if let Some(layout) = self.memtable.layout() {
+            self.engine.change_layout(&layout).map_err(given)?;
+        }
+        self.engine.complete(self.memtable.counters(), self.segment).map_err(Untaken::Spoiled)
+    }
+
+    fn in_pieces(&self, metadata_bytes: u64) -> Result<(), Untaken> {
+        let mut start = Bound::Unbounded;
+        let mut piece: Vec<(StorageKey, Option<Bytes>)> = Vec::new();
+        let mut leaves = Leaves::default();
+        loop {
+            let changes = self.memtable.range(start.as_ref(), CHANGES_PER_MEASURE);
+            for (key, record) in &changes {
+                leaves.add(self.engine, key, record.as_deref()).map_err(Untaken::Failed)?;
+            }
+            let is_last = changes.len() < CHANGES_PER_MEASURE;
+            if let Some((last, _)) = changes.last() {
+                start = Bound::Excluded(last.clone());
+            }
+            piece.extend(changes);
+            if leaves.bytes >= PIECE_BYTES || is_last {
+                self.make_room(std::mem::take(&mut leaves).bytes + metadata_bytes)?;
+                self.engine.change(&piece).map_err(given)?;
+                self.engine.flush().map_err(Untaken::Spoiled)?;
+                piece.clear();
+                self.disk.tend();
+            }
+            if is_last {
+                break;
+            }
+        }
+        let first = StorageKey::first_of_hash(0);
+        leaves.add(self.engine, &first, None).map_err(Untaken::Failed)?;
+        let layout = self.memtable.layout();
+        let layout_bytes = layout.as_ref().map_or(0, |it| it.len() as u64 + LEAF_OVERHEAD_BYTES);
+        self.make_room(leaves.bytes + placed(layout_bytes) + metadata_bytes)?;
+        if let Some(layout) = layout {
+            self.engine.change_layout(&layout).map_err(given)?;
+        }
+        self.engine.complete(self.memtable.counters(), self.segment).map_err(Untaken::Spoiled)
+    }
+
+    fn make_room(&self, bytes: u64) -> Result<(), Untaken> {
+        if self.disk.make_room(bytes, 0) {
+            return Ok(());
+        }
+        let free_bytes = self.disk.free_bytes().unwrap_or_default();
+        Err(waits(format!(
+            "{bytes} bytes are needed on the disk, which has {free_bytes} left and no more in reserve"
+        )))
+    }
+}
+
+fn waits(why: String) -> Untaken {
+    Untaken::Waits(StoreError::Waits(why))
+}
+
+/// What became of changes that were given to the engine and not flushed yet: it has kept what it has of
+/// them, and a flush is still possible.
+fn given(error: StoreError) -> Untaken {
+    match error {
+        StoreError::Engine(_) => Untaken::Spoiled(error),
+        error => Untaken::Failed(error),
+    }
+}
+
+/// What the leaves that have changed keys take, at most: nobody says where a leaf begins and ends, so it
+/// is what lies around each key, as far as a leaf can reach.
+#[derive(Default)]
+struct Leaves {
+    bytes: u64,
+    /// The last key that is counted.
+    counted_to: Option<Vec<u8>>,
+}
+
+impl Leaves {
+    fn add(
+        &mut self,
+        engine: &Engine,
+        key: &StorageKey,
+        record: Option<&[u8]>,
+    ) -> Result<(), StoreError> {
+        let key = key.to_bytes();
+        self.bytes +=
+            placed((key.len() + record.map_or(0, <[u8]>::len)) as u64) + LEAF_OVERHEAD_BYTES;
+        let size = |key: &[u8], record: &[u8]| placed((key.len() + record.len()) as u64);
+        for item in engine.data.range(..key.clone()).rev().take(LEAF_FANOUT) {
+            let (before, record) = item.map_err(classify)?;
+            if self.counted_to.as_deref().is_some_and(|counted| before[..] <= *counted) {
+                break;
+            }
+            self.bytes += size(&before, &record);
+        }
+        for item in engine.data.range(key..).take(LEAF_FANOUT + 1) {
+            let (after, record) = item.map_err(classify)?;
+            if self.counted_to.as_deref().is_none_or(|counted| after[..] > *counted) {
+                self.bytes += size(&after, &record);
+                self.counted_to = Some(after.to_vec());
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use kv_protocol::version::Version;
+
+    use super::*;
+    use crate::store::Counters;
+    use crate::store::batch::{self, Batch};
+
+    const KEYS: u32 = 500;
+
+    fn key(number: u32) -> StorageKey {
+        StorageKey::new(&format!("key-{number}"))
+    }
+
+    /// A memtable in which keys have values that `value` gives, or are removed.
+    fn memtable(value: impl Fn(u32) -> Option<Vec<u8>>) -> Memtable {
+        let mut batch = Batch::default();
+        for number in 0..KEYS {
+            let version = Version { epoch: 1, sequence: u64::from(number) };
+            match value(number) {
+                Some(value) => batch.put(key(number), version, Some(&value)),
+                None => batch.remove(key(number)),
+            }
+        }
+        let (frame, _) = batch.finish(Counters { keys: 1, ..Counters::default() });
+        let frame = Bytes::from(frame);
+        let (counters, changes) = batch::read(&frame).unwrap();
+        let memtable = Memtable::default();
+        memtable.insert(&frame, changes, counters);
+        memtable
+    }
+
+    fn taking<'a>(
+        engine: &'a Engine,
+        memtable: &'a Memtable,
+        disk: &'a Disk,
+        directory: &'a Path,
+    ) -> Taking<'a> {
+        Taking { engine, memtable, segment: 1, disk, directory, stored: (0, 0) }
+    }
+
+    #[test]
+    fn pieces_give_the_engine_what_one_flush_gives() {
+        let value = |number: u32| vec![number as u8; 20_000 + number as usize];
+        let rounds = [
+            memtable(|number| Some(value(number))),
+            memtable(|number| (number % 3 > 0).then(|| value(number / 2))),
+        ];
+        let content = |in_pieces: bool| {
+            let directory = tempfile::tempdir().unwrap();
+            let disk = Disk::new(directory.path(), 0);
+            let engine = Engine::open(directory.path(), &disk).unwrap();
+            for round in &rounds {
+                let taking = taking(&engine, round, &disk, directory.path());
+                match in_pieces {
+                    true => taking.in_pieces(0).unwrap(),
+                    false => taking.at_once().unwrap(),
+                }
+            }
+            assert_eq!(engine.checkpointed().unwrap(), 1);
+            (0..KEYS).map(|it| engine.get(&key(it)).unwrap()).collect::<Vec<_>>()
+        };
+        let expected = content(false);
+        assert_eq!(expected.iter().flatten().count(), (KEYS - KEYS.div_ceil(3)) as usize);
+        assert!(content(true) == expected);
+    }
+
+    #[test]
+    fn leaves_are_measured_with_what_lies_around_a_key() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = Disk::new(directory.path(), 0);
+        let engine = Engine::open(directory.path(), &disk).unwrap();
+        let memtable = memtable(|_| Some(vec![1; 1000]));
+        taking(&engine, &memtable, &disk, directory.path()).at_once().unwrap();
+        let mut leaves = Leaves::default();
+        leaves.add(&engine, &key(7), None).unwrap();
+        let one = leaves.bytes;
+        // Its leaf has at most so many records, on either side.
+        let around = placed(2 * LEAF_FANOUT as u64 * 1000);
+        assert!(one >= around, "{one} of {around}");
+        assert!(one <= around * 2, "{one} of {around}");
+        leaves.add(&engine, &key(7), None).unwrap();
+        assert!(leaves.bytes < one * 2, "what is counted is counted once");
+        for number in 0..KEYS {
+            leaves.add(&engine, &key(number), None).unwrap();
+        }
+        assert!(leaves.bytes >= placed(u64::from(KEYS) * 1000));
+    }
+
+    #[test]
+    fn what_the_disk_has_no_room_for_is_not_begun() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = Disk::new(directory.path(), 0);
+        let engine = Engine::open(directory.path(), &disk).unwrap();
+        let memtable = memtable(|_| Some(vec![1; 1000]));
+        let taking = taking(&engine, &memtable, &disk, directory.path());
+        // More than any disk has.
+        assert!(matches!(taking.in_pieces(1 << 62), Err(Untaken::Waits(_))));
+        assert_eq!(engine.get(&key(0)).unwrap(), None);
+        taking.in_pieces(0).unwrap();
+        assert!(engine.get(&key(0)).unwrap().is_some());
+    }
+}

@@ -1,0 +1,82 @@
+//! What passes: the system lacks something now that it will have again.
+//!
+//! Descriptors, memory, threads and room on a disk are given back by whoever has them. What failed for
+//! want of one of them is tried again, and is never taken for damage.
+
+use std::io;
+
+/// What the system lacks for a time.
+const PASSING: [i32; 7] = [
+    libc::EMFILE,
+    libc::ENFILE,
+    libc::ENOMEM,
+    libc::EAGAIN,
+    libc::ENOSPC,
+    libc::EDQUOT,
+    libc::EINTR,
+];
+
+/// How error texts introduce the system's number for what happened: the standard library's way, and its
+/// way for developers. The engine hands errors on as texts.
+const NUMBER_FOLLOWS: [&str; 2] = ["os error ", "code: "];
+
+/// Whether what failed this way may be tried again.
+#[must_use]
+pub fn passes(error: &io::Error) -> bool {
+    number(error).is_some_and(|number| PASSING.contains(&number))
+}
+
+/// Whether the disk, or this user's part of it, is full.
+#[must_use]
+pub fn is_full(error: &io::Error) -> bool {
+    number(error).is_some_and(|number| number == libc::ENOSPC || number == libc::EDQUOT)
+}
+
+fn number(error: &io::Error) -> Option<i32> {
+    error.raw_os_error().or_else(|| match error.kind() {
+        io::ErrorKind::StorageFull => Some(libc::ENOSPC),
+        io::ErrorKind::QuotaExceeded => Some(libc::EDQUOT),
+        io::ErrorKind::OutOfMemory => Some(libc::ENOMEM),
+        io::ErrorKind::WouldBlock => Some(libc::EAGAIN),
+        io::ErrorKind::Interrupted => Some(libc::EINTR),
+        _ => number_in(&error.to_string()),
+    })
+}
+
+fn number_in(text: &str) -> Option<i32> {
+    NUMBER_FOLLOWS.iter().find_map(|words| {
+        let (_, rest) = text.split_once(words)?;
+        let digits = rest.split(|it: char| !it.is_ascii_digit()).next()?;
+        digits.parse().ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_lacking_passes_however_it_is_told() {
+        for number in PASSING {
+            let error = io::Error::from_raw_os_error(number);
+            assert!(passes(&error), "{error}");
+            assert_eq!(is_full(&error), matches!(number, libc::ENOSPC | libc::EDQUOT));
+            // As the engine tells it, which keeps the kind and puts words around the text.
+            let told = io::Error::new(error.kind(), format!("heap.rs:1 -> {error}"));
+            assert!(passes(&told), "{told}");
+            let told = io::Error::other(format!("unable to start a thread: {error:?}"));
+            assert!(passes(&told), "{told}");
+        }
+    }
+
+    #[test]
+    fn what_is_broken_does_not() {
+        for number in [libc::EIO, libc::EROFS, libc::EACCES, libc::ENOENT, libc::EBADF] {
+            let error = io::Error::from_raw_os_error(number);
+            assert!(!passes(&error) && !is_full(&error), "{error}");
+        }
+        for kind in [io::ErrorKind::InvalidData, io::ErrorKind::UnexpectedEof] {
+            assert!(!passes(&io::Error::new(kind, "crc mismatch")));
+        }
+    }
+}
