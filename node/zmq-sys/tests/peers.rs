@@ -1,6 +1,8 @@
 //! What any peer can do to a ROUTER, and must not. What fails here mostly fails by an assertion of
 //! libzmq that ends this process: `build/mends.rs` says which.
 
+#![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
+
 #[allow(dead_code, reason = "the end-to-end suites use the rest")]
 #[path = "../../../tests/harness/zmtp.rs"]
 mod zmtp;
