@@ -3,6 +3,7 @@
 //! | module | what comes in |
 //! |---|---|
 //! | `messages` | messages that are no requests, or too large |
+//! | `older_peers` | peers of an older protocol, and web pages, which look like one |
 //! | `peers` | peers that speak no ZeroMQ, or nothing, or without end |
 //! | `places` | ports, addresses and directories that cannot be used |
 //! | `disks`, `damage` | disks that are full or damaged |
@@ -11,6 +12,7 @@
 mod damage;
 mod disks;
 mod messages;
+mod older_peers;
 mod peers;
 mod places;
 mod strategies;

@@ -82,6 +82,7 @@ impl Signal {
     /// # Errors
     /// [`InvalidSignal`] where no node could obey it.
     pub fn parse(json: &[u8]) -> Result<Self, InvalidSignal> {
+        // What reads an enum with a tag builds everything first, in many times the memory.
         if json.len() > SIGNAL_BYTES_MAX {
             return Err(InvalidSignal::TooLong(json.len()));
         }
