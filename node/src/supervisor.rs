@@ -225,7 +225,7 @@ impl Supervisor {
     ) -> Turn {
         let id = &wanted.order.id;
         let until = Instant::now() + self.within;
-        let launch = match launch_room::find(&self.root, self.nodes_max) {
+        let launch = match launch_room::find(&self.root, id, self.nodes_max) {
             Ok(Room::Free(launch)) => launch,
             Ok(Room::Busy) => return Turn::NoRoom { again: ROOM_AGAIN },
             Ok(Room::Full) => {
@@ -258,7 +258,7 @@ impl Supervisor {
     /// Why no more nodes are started.
     fn full(&self) -> String {
         format!(
-            "{} nodes run with their data under {}, which is the most that signals may have here (--launch-max)",
+            "{} nodes run or start with their data under {}, which is the most that signals may have here (--launch-max)",
             self.nodes_max,
             self.root.display()
         )
