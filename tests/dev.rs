@@ -164,6 +164,105 @@ fn what_is_at_its_port_and_cannot_be_used_is_named() {
     output.code(4).no_stdout().says(&["in use by another process"]);
 }
 
+#[test]
+fn a_node_that_cannot_start_is_named_and_the_others_run() {
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let mut dev = Dev::start(directory.path(), 3);
+    client(&dev, &["import"]).stdin(ndjson(&corpus::words()[..200])).output().success();
+    assert_eq!(dev.process.terminate().code(), Some(0));
+    let lost = directory.path().join("nodes/node-1");
+    fs::remove_dir_all(&lost).expect("its data can be removed");
+
+    let process = Dev::spawn(directory.path(), 3, 0, &[]);
+    let (dev, counted) = Dev::when_ready(process, directory.path());
+    assert_eq!(counted, "2 of 3");
+    let words = ["node-1 of cluster default has its data elsewhere", "remove-node --dead node-1"];
+    eventually("words on node-1", BACK_WITHIN, || {
+        let log = dev.process.log();
+        if words.iter().all(|words| log.contains(words)) { Ok(()) } else { Err(log) }
+    });
+    let status = client(&dev, &["status"]).output().success();
+    assert_eq!(status.stdout_text().matches("passing").count(), 2);
+    // Once it is given up, there is no reason left for it not to run, as a new one.
+    let give_up = ["remove-node", "--dead", "node-1", "--accept-data-loss"];
+    client(&dev, &give_up).output().success();
+    let within = 4 * BACK_WITHIN;
+    eventually("the node that could not start", within, || {
+        fs::metadata(lost.join("identity.json")).map_err(|it| it.to_string())
+    });
+    wait_for_children(&dev, 3);
+}
+
+#[test]
+fn where_no_node_can_start_it_ends_and_says_why() {
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let nodes = directory.path().join("nodes");
+    fs::create_dir(&nodes).expect("a directory can be made");
+    for id in ["node-0", "node-1"] {
+        fs::write(nodes.join(id), "").expect("a file can be made");
+    }
+    let run = Run::new(kvnode(), directory.path());
+    let run = run.args(["dev", "--nodes", "2", "--consul-port", "0"]);
+    let output = run.arg_path("--data-dir", directory.path()).output();
+    output.code(4).no_stdout().says(&["node-0", "node-1", "cannot be used"]);
+}
+
+#[test]
+fn nodes_of_a_run_that_was_killed_are_waited_for() {
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let mut dev = Dev::start(directory.path(), 2);
+    client(&dev, &["put", "key", "value"]).output().success();
+    // One that is slow to stop.
+    let held = fs::read_to_string(directory.path().join("nodes/node-1/lock")).expect("it is held");
+    let held = held.trim().parse().ok().and_then(Pid::from_raw).expect("it names its process");
+    kill_process(held, Signal::STOP).expect("it runs");
+    dev.process.kill();
+
+    let process = Dev::spawn(directory.path(), 2, 0, &[]);
+    eventually("a word on the earlier node", BACK_WITHIN, || {
+        let log = process.log();
+        let said = log.contains("node-1 of an earlier run has not ended");
+        if said { Ok(()) } else { Err(log) }
+    });
+    kill_process(held, Signal::CONT).expect("it is there");
+    let (dev, counted) = Dev::when_ready(process, directory.path());
+    assert_eq!(counted, "2");
+    assert_eq!(client(&dev, &["get", "key"]).output().success().stdout_text(), "value");
+}
+
+const SECRET: &str = "a-token-of-another-consul";
+
+#[test]
+fn a_token_is_for_the_consul_that_the_environment_names() {
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let token = ("CONSUL_HTTP_TOKEN", SECRET);
+    // Its own agent needs none, so the nodes do not get to know it.
+    let own = directory.path().join("own");
+    fs::create_dir(&own).expect("a directory can be made");
+    let (dev, _) = Dev::when_ready(Dev::spawn(&own, 1, 0, &[token]), &own);
+    for child in children(&dev) {
+        let environment = fs::read(format!("/proc/{child}/environ")).expect("it runs");
+        assert!(!String::from_utf8_lossy(&environment).contains(SECRET));
+    }
+    // A stranger at the port does not get it, unless the user's own word is that it is for the stranger.
+    for (named, expected) in [(false, false), (true, true)] {
+        let stranger = Impostor::leading();
+        let data = directory.path().join(format!("named-{named}"));
+        fs::create_dir(&data).expect("a directory can be made");
+        let port = stranger.port().to_string();
+        let run = Run::new(kvnode(), &data).env(token.0, token.1);
+        let run = if named { run.env("CONSUL_HTTP_ADDR", stranger.address()) } else { run };
+        let run = run.args(["dev", "--nodes", "1", "--consul-port", &port]);
+        let output = run.arg_path("--data-dir", &data).output().no_stdout();
+        let hint = output.stderr_text().contains("it does not get CONSUL_HTTP_TOKEN");
+        assert_eq!(hint, !expected, "{output}");
+        let heard = stranger.heard();
+        // Both the question who leads and a node's first one have come.
+        assert!(heard.len() > 1, "{heard:?}");
+        assert_eq!(heard.iter().any(|it| it.contains(SECRET)), expected, "{heard:?}");
+    }
+}
+
 /// The processes that `dev` has started.
 fn children(dev: &Dev) -> Vec<i32> {
     let parent = format!("PPid:\t{}", dev.process.pid());

@@ -19,6 +19,7 @@
 //! | `lab` | `kvclient lab` compares strategies by figures that are true, and draws them |
 //! | `cli` | the command line teaches, and keeps data, words and exit codes apart |
 //! | `dev` | `kvnode dev` is a whole cluster with one command |
+//! | `words` | what a node says never ends it, and a closed terminal stops it cleanly |
 //! | `faults` | whatever fails at the same time, every key stays linearizable and comes back |
 //!
 //! `harness` starts and ends the processes. A case that depends on Consul is one function, which
@@ -47,3 +48,4 @@ mod roundtrip;
 mod signals;
 mod strategies;
 mod wire;
+mod words;

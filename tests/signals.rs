@@ -3,14 +3,20 @@
 //! `kvnode dev` starts nodes by signals too; that is in `dev`.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
 
 use kv_protocol::signal::{Launcher, Signal};
 use rustix::process::Signal as OsSignal;
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::harness::binaries::kvnode;
 use crate::harness::catalog::{entry, stored, wait_for_nodes};
+use crate::harness::environment::isolate;
 use crate::harness::peer::{Peer, REPLY_WITHIN};
+use crate::harness::process::Process;
 use crate::harness::signals::{HEEDED_WITHIN, Signals, running};
 use crate::harness::{Backend, Cluster, eventually, on_both_backends};
 
@@ -19,6 +25,9 @@ on_both_backends!(
     a_node_is_started_on_its_host_or_nowhere,
     a_launch_that_its_author_never_made_is_made_by_another,
     a_launch_that_fails_says_why_and_is_tried_again,
+    what_no_node_could_obey_is_passed_over,
+    signals_start_so_many_nodes_and_no_more,
+    a_launched_node_holds_nothing_of_its_starter_and_its_log_is_its_operators,
     a_node_that_hangs_is_left_and_one_that_dies_is_started_again,
     a_node_that_its_operator_stops_stays_stopped,
     a_node_that_is_not_needed_any_more_leaves,
@@ -146,20 +155,125 @@ fn a_launch_that_fails_says_why_and_is_tried_again(backend: Backend) {
 
     fs::remove_file(&obstacle).expect("the file can be removed");
     cluster.wait_until_registered("node-7");
-    // A place that cannot be written at all, and a node that cannot understand what it is told.
-    let signal = |zone: &str| Signal::Running {
-        host: None,
-        weight: 1,
+    // A place that cannot be written at all.
+    fs::create_dir(cluster.data_directory().join("node-8.log")).expect("a directory can be made");
+    signals.write("node-8", &running(None));
+    let failure = signals.wait_for_failure("node-8");
+    assert!(failure.contains("node-8.log cannot be written"), "{failure}");
+}
+
+fn what_no_node_could_obey_is_passed_over(backend: Backend) {
+    let cluster = launchers(backend, 1);
+    let signals = Signals::of(&cluster);
+    let signal = |weight: u32, zone: &str, host: &str| Signal::Running {
+        host: Some(host.to_owned()),
+        weight,
         zone: zone.to_owned(),
         launcher: None,
     };
-    fs::create_dir(cluster.data_directory().join("node-8.log")).expect("a directory can be made");
-    signals.write("node-8", &signal(""));
-    let failure = signals.wait_for_failure("node-8");
-    assert!(failure.contains("node-8.log cannot be written"), "{failure}");
-    signals.write("node-9", &signal("\u{7}"));
-    let failure = signals.wait_for_failure("node-9");
-    assert!(failure.contains("exit status: 2") && failure.contains("--zone"), "{failure}");
+    signals.write("node-1", &signal(0, "", HOST));
+    signals.write("node-2", &signal(257, "", HOST));
+    signals.write("node-3", &signal(1, "\u{7}", HOST));
+    signals.write("node-4", &signal(1, &"z".repeat(65), HOST));
+    signals.write("node-5", &signal(1, "", "127.0.0.1\n"));
+    let forged = br#"{"wanted":"x\n2026-01-01T00:00:00Z  WARN forged \u001b[2J"}"#;
+    signals.write_raw("node-6", forged);
+    // An odd zone is a zone, and no option of the node that is started with it.
+    signals.write("node-7", &signal(256, "--id x -a", HOST));
+    assert_eq!(cluster.wait_until_registered("node-7").described, [HOST, "256", "--id x -a"]);
+    for number in 1..=6 {
+        let id = format!("node-{number}");
+        let line = format!("desired/{id} in Consul is passed over");
+        let others = "more that are no signals are not named";
+        eventually("a word on what is no signal", REPLY_WITHIN, || {
+            let log = cluster.node(0).log();
+            if log.contains(&line) || log.contains(others) { Ok(()) } else { Err(log) }
+        });
+        assert!(!cluster.data_directory().join(&id).exists(), "{id} was started");
+    }
+    // Written alone, the last one has a line, and one line only.
+    signals.write_raw("node-6", forged);
+    signals.write_raw("node-6", &[forged, &b" "[..]].concat());
+    eventually("a word on the forged line", REPLY_WITHIN, || {
+        let log = cluster.node(0).log();
+        if log.contains("desired/node-6 in Consul") { Ok(()) } else { Err(log) }
+    });
+    let log = cluster.node(0).log();
+    assert!(log.contains("\\n2026-01-01T00:00:00Z  WARN forged \\u{1b}[2J"), "{log}");
+    assert!(!log.contains('\u{1b}') && !log.contains("\n2026-01-01"), "{log}");
+}
+
+fn signals_start_so_many_nodes_and_no_more(backend: Backend) {
+    let mut cluster = Cluster::empty(backend);
+    cluster.add_node(&["--id", "node-0", "--port", "0", WITHIN[0], WITHIN[1], "--launch-max", "3"]);
+    let signals = Signals::of(&cluster);
+    let ids: Vec<String> = (1..=8).map(|number| format!("bomb-{number}")).collect();
+    for id in &ids {
+        signals.write(id, &running(None));
+    }
+    let run =
+        |cluster: &Cluster| ids.iter().filter_map(|id| cluster.launched(id)).collect::<Vec<_>>();
+    // Those who wanted more than there may be are told so.
+    eventually("as many nodes as may be, and a word on the others", HEEDED_WITHIN, || {
+        let refused = ids.iter().find(|id| match signals.read(id) {
+            Some(Signal::Running { launcher: Some(launcher), .. }) => {
+                launcher.failure.is_some_and(|failure| failure.contains("--launch-max"))
+            }
+            _ => false,
+        });
+        let run = run(&cluster);
+        if run.len() == 2 && refused.is_some() { Ok(()) } else { Err(format!("{run:?}")) }
+    });
+    assert_eq!(run(&cluster).len(), 2);
+    // One that ends makes room for another.
+    let ended = &run(&cluster)[0];
+    let gone =
+        ended.directory.file_name().and_then(|id| id.to_str()).expect("it is an id").to_owned();
+    ended.signal(OsSignal::TERM);
+    signals.wait_until_gone(&gone);
+    eventually("another in its place", HEEDED_WITHIN, || {
+        let now = run(&cluster);
+        let replaced = now.len() == 2 && now.iter().all(|it| it.pid != ended.pid);
+        if replaced { Ok(()) } else { Err(format!("{now:?}")) }
+    });
+}
+
+fn a_launched_node_holds_nothing_of_its_starter_and_its_log_is_its_operators(backend: Backend) {
+    let cluster = Cluster::empty(backend);
+    let marker = cluster.directory().join("marker");
+    let lock = fs::File::create(&marker).expect("a file can be made");
+    drop(lock);
+    // A shell that leaves a file open to the node that it becomes.
+    let script = "umask 0; exec 7<marker; exec \"$0\" \"$@\"";
+    let mut command = Command::new("sh");
+    isolate(&mut command, cluster.directory());
+    command.args(["-c", script]).arg(kvnode()).args(["--consul", &cluster.consul()]);
+    command.args(["--cluster", cluster.name(), "--id", "node-0", "--port", "0"]);
+    command.arg("--stop-with-stdin").arg("--data-dir").arg(cluster.data_directory());
+    let log = cluster.directory().join("logs/shell.log");
+    let mut starter = Process::start("kvnode", &mut command, &log);
+    starter.wait_for_line("ready: ");
+    let open = |pid: u32| -> Vec<PathBuf> {
+        let entries = fs::read_dir(format!("/proc/{pid}/fd")).expect("it runs").flatten();
+        entries.filter_map(|entry| fs::read_link(entry.path()).ok()).collect()
+    };
+    assert!(open(starter.pid()).contains(&marker), "the test is none");
+
+    Signals::of(&cluster).write("node-7", &running(None));
+    cluster.wait_until_registered("node-7");
+    let launched = cluster.launched("node-7").expect("it runs");
+    let pid = u32::try_from(launched.pid).expect("a process has an id");
+    assert!(!open(pid).contains(&marker), "{:?}", open(pid));
+    // Pipes and sockets have names of their own, such as `pipe:[7]`.
+    let starters = open(starter.pid());
+    let is_channel = |it: &PathBuf| {
+        it.to_str().is_some_and(|it| it.starts_with("pipe:") || it.starts_with("socket:"))
+    };
+    let own = open(pid).into_iter();
+    let shared: Vec<_> = own.filter(|it| is_channel(it) && starters.contains(it)).collect();
+    assert_eq!(shared, Vec::<PathBuf>::new());
+    let mode = fs::metadata(&launched.log).expect("it has a log").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
 }
 
 fn a_node_that_hangs_is_left_and_one_that_dies_is_started_again(backend: Backend) {

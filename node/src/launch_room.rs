@@ -3,16 +3,23 @@
 //! Anybody who reaches Consul can write signals, as many as they like, and every node of a host may
 //! take one up. So the bounds are the host's, for all its nodes together, and lie where these share
 //! something that nobody else can write: beside the nodes' data. A launch that is under way holds the
-//! lock of one of a few files there, which the system lets go when its holder dies; the nodes that run
-//! are those that hold their data directories.
+//! lock of one of a few files there, which the system lets go when its holder dies, and which names the
+//! node; the nodes that run are those that hold their data directories.
 
+use std::collections::HashSet;
+use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
-use std::io;
+use std::io::{self, Read, Write};
 use std::path::Path;
 
-use kv_protocol::limits::LAUNCHES_AT_ONCE_MAX;
+use kv_protocol::limits::{LAUNCHES_AT_ONCE_MAX, NAME_BYTES_MAX};
+use kv_protocol::name::Name;
 
 use crate::identity::is_held;
+
+/// Locked by the one that looks for room, until it has found some or none. No node has such an id, nor
+/// one of the names that begin like this, so these files are in no node's way.
+const TURN_FILE: &str = ".launch";
 
 /// The right to have a node started, for as long as this lives.
 #[derive(Debug)]
@@ -27,39 +34,49 @@ pub enum Room {
     Free(Launch),
     /// Not before one of those that are being started is up, or has failed.
     Busy,
-    /// Not before one of those that run has ended.
+    /// Not before one of those that run, or are being started, has ended.
     Full,
 }
 
-/// Looks whether one more node may be started with its data under `root`, where at most `nodes_max`
-/// are to run.
+/// Looks whether the node `id` may be started with its data under `root`, where at most `nodes_max` are
+/// to run.
 ///
 /// # Errors
 /// Where `root` cannot be written.
-pub fn find(root: &Path, nodes_max: usize) -> io::Result<Room> {
+pub fn find(root: &Path, id: &Name, nodes_max: usize) -> io::Result<Room> {
     fs::create_dir_all(root)?;
-    let Some(launch) = take(root)? else { return Ok(Room::Busy) };
-    // Counted after the lock is taken: those that are being started just then are as few as the locks.
-    if is_full(root, nodes_max)? { Ok(Room::Full) } else { Ok(Room::Free(launch)) }
-}
-
-fn take(root: &Path) -> io::Result<Option<Launch>> {
+    let Ok(_turn) = lock(&root.join(TURN_FILE))? else { return Ok(Room::Busy) };
+    let mut nodes: HashSet<OsString> = HashSet::new();
+    let mut free = None;
     for number in 0..LAUNCHES_AT_ONCE_MAX {
-        // No node has such an id, so it is in no node's way.
-        let path = root.join(format!(".launch-{number}"));
-        let lock = File::options().create(true).truncate(false).write(true).open(path)?;
-        match lock.try_lock() {
-            Ok(()) => return Ok(Some(Launch { _lock: lock })),
-            Err(TryLockError::WouldBlock) => {}
-            Err(TryLockError::Error(error)) => return Err(error),
+        match lock(&root.join(format!("{TURN_FILE}-{number}")))? {
+            Ok(file) => free = free.or(Some(file)),
+            Err(taken) => {
+                let mut other = String::new();
+                taken.take(NAME_BYTES_MAX as u64).read_to_string(&mut other)?;
+                nodes.insert(other.into());
+            }
         }
     }
-    Ok(None)
+    let Some(mut free) = free else { return Ok(Room::Busy) };
+    let entries = fs::read_dir(root)?.flatten();
+    nodes.extend(entries.filter(|entry| is_held(&entry.path())).map(|entry| entry.file_name()));
+    if nodes.len() >= nodes_max {
+        return Ok(Room::Full);
+    }
+    free.set_len(0)?;
+    free.write_all(id.as_str().as_bytes())?;
+    Ok(Room::Free(Launch { _lock: free }))
 }
 
-fn is_full(root: &Path, nodes_max: usize) -> io::Result<bool> {
-    let directories = fs::read_dir(root)?.flatten().map(|entry| entry.path());
-    Ok(directories.filter(|path| is_held(path)).take(nodes_max).count() >= nodes_max)
+/// Opens the file `path` and locks it; the file that is not locked is another process's.
+fn lock(path: &Path) -> io::Result<Result<File, File>> {
+    let file = File::options().create(true).truncate(false).read(true).write(true).open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Ok(file)),
+        Err(TryLockError::WouldBlock) => Ok(Err(file)),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
 }
 
 #[cfg(test)]
@@ -71,26 +88,32 @@ mod tests {
     fn launches_are_bounded_at_a_time_and_in_all() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path().join("nodes");
+        let find = |id: &str, nodes_max| find(&root, &id.parse().unwrap(), nodes_max).unwrap();
         let mut launches = Vec::new();
-        for _ in 0..LAUNCHES_AT_ONCE_MAX {
-            let Room::Free(launch) = find(&root, 2).unwrap() else { panic!("there is room") };
+        for number in 0..LAUNCHES_AT_ONCE_MAX {
+            let Room::Free(launch) = find(&format!("node-{number}"), 100) else {
+                panic!("there is room")
+            };
             launches.push(launch);
         }
-        assert!(matches!(find(&root, 2).unwrap(), Room::Busy));
-        launches.pop();
+        assert!(matches!(find("node-9", 100), Room::Busy));
+        // Those that are being started count, whether they hold their directories already or not.
+        launches.truncate(2);
+        assert!(matches!(find("node-9", 2), Room::Full));
+        assert!(matches!(find("node-9", 3), Room::Free(_)));
         let take = |id: &str| {
             let cluster = "default".parse().unwrap();
             DataDirectory::take(&root.join(id), &id.parse().unwrap(), &cluster).unwrap()
         };
-        let first = take("node-0");
-        assert!(matches!(find(&root, 2).unwrap(), Room::Free(_)));
-        let second = take("node-1");
-        assert!(matches!(find(&root, 2).unwrap(), Room::Full));
-        drop(second);
-        assert!(matches!(find(&root, 2).unwrap(), Room::Free(_)));
-        assert!(matches!(find(&root, 1).unwrap(), Room::Full));
-        assert!(matches!(find(&root, 0).unwrap(), Room::Full));
-        drop(first);
-        assert!(matches!(find(&root, 1).unwrap(), Room::Free(_)));
+        let first = take("node-1");
+        assert!(matches!(find("node-9", 3), Room::Free(_)));
+        let second = take("node-8");
+        assert!(matches!(find("node-9", 3), Room::Full));
+        launches.clear();
+        assert!(matches!(find("node-9", 3), Room::Free(_)));
+        assert!(matches!(find("node-9", 2), Room::Full));
+        drop((first, second));
+        assert!(matches!(find("node-9", 1), Room::Free(_)));
+        assert!(matches!(find("node-9", 0), Room::Full));
     }
 }

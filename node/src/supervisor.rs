@@ -35,6 +35,9 @@ use crate::signals::{self, Signals};
 
 /// How often it is tried to tell others why a node could not be started.
 const TELL_TRIES: usize = 5;
+/// How long a node that was started counts as being started, where it neither comes up nor ends. It
+/// holds its data directory by then, and so counts among those that run.
+const UNDER_WAY_MAX: Duration = Duration::from_secs(60);
 /// When to look again whether there is room for another launch.
 const ROOM_AGAIN: Duration = Duration::from_secs(1);
 
@@ -222,7 +225,7 @@ impl Supervisor {
     ) -> Turn {
         let id = &wanted.order.id;
         let until = Instant::now() + self.within;
-        let launch = match launch_room::find(&self.root, self.nodes_max) {
+        let launch = match launch_room::find(&self.root, id, self.nodes_max) {
             Ok(Room::Free(launch)) => launch,
             Ok(Room::Busy) => return Turn::NoRoom { again: ROOM_AGAIN },
             Ok(Room::Full) => {
@@ -241,7 +244,8 @@ impl Supervisor {
         memory.told_full = false;
         match self.take_up(wanted, start).await {
             Ok(Some(start)) => {
-                let under_way = UnderWay { _launch: launch, start, until };
+                let given_up = Instant::now() + UNDER_WAY_MAX.max(self.within);
+                let under_way = UnderWay { _launch: launch, start, until: given_up };
                 memory.under_way.insert(id.clone(), under_way);
             }
             Ok(None) => {}
@@ -254,7 +258,7 @@ impl Supervisor {
     /// Why no more nodes are started.
     fn full(&self) -> String {
         format!(
-            "{} nodes run with their data under {}, which is the most that signals may have here (--launch-max)",
+            "{} nodes run or start with their data under {}, which is the most that signals may have here (--launch-max)",
             self.nodes_max,
             self.root.display()
         )

@@ -1,9 +1,11 @@
 //! What a process says: its log and its last words on standard error, and its lines for the user.
 //!
 //! Words may fail. Their reader ends or stops reading, their disk is full or hangs, their terminal is
-//! closed. None of that is a reason to serve nobody. So nothing here fails, panics, or waits for a
-//! reader: a thread of its own writes what is said, in turn, and what it cannot write in time is lost
-//! and counted. The printing macros of the standard library panic, and are used nowhere.
+//! closed. None of that is a reason to serve nobody. So nothing here fails or panics, and no reader is
+//! waited for: a thread of its own writes what is said, in turn, and what it cannot write is lost and
+//! counted. Who says something waits until it is written, as long as that works, so that what a process
+//! said before it did something is there to read. The printing macros of the standard library panic,
+//! and are used nowhere.
 //!
 //! Words may also carry what others wrote, in Consul, over the wire or into a file. All of them pass
 //! through [`Printing`] here, so that none can forge a line of the log or steer a terminal.
@@ -13,10 +15,10 @@ use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write as _};
 use std::panic::PanicHookInfo;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use flume::{Receiver, Sender};
+use flume::{Receiver, RecvTimeoutError, Sender};
 use kv_protocol::printable::{Printing, printable};
 use tracing::field::Field;
 use tracing_subscriber::EnvFilter;
@@ -27,6 +29,9 @@ use tracing_subscriber::fmt::format::{Writer, debug_fn};
 const LINES_WAITING_MAX: usize = 1024;
 /// The longest line, in bytes; what is longer is cut.
 const LINE_BYTES_MAX: usize = 16 << 10;
+/// How long who says something waits until it is written. Where that is too short, nobody waits any
+/// more until all lines have been written.
+const WRITTEN_WITHIN: Duration = Duration::from_millis(100);
 /// How long the end of the process waits for the lines that have not been written.
 const FINISH_WITHIN: Duration = Duration::from_secs(1);
 
@@ -38,11 +43,14 @@ static WAITING: OnceLock<Sender<Said>> = OnceLock::new();
 /// How many lines were lost since one was last written.
 static LOST: AtomicU64 = AtomicU64::new(0);
 
+/// Whether lines have not been written in time, and have not been since.
+static STUCK: AtomicBool = AtomicBool::new(false);
+
 /// Something for the thread that writes.
-enum Said {
-    Line(Vec<u8>),
-    /// Answered when everything before it was written, or lost.
-    Finished(Sender<()>),
+struct Said {
+    line: Vec<u8>,
+    /// Dropped when the line, and so all before it, was written or lost.
+    _unwritten: Sender<()>,
 }
 
 /// Starts the log on standard error. Without it, nothing is logged.
@@ -106,9 +114,10 @@ pub fn say_panic(panic: &PanicHookInfo<'_>) {
 pub fn finish() {
     let Some(waiting) = WAITING.get() else { return };
     let deadline = Instant::now() + FINISH_WITHIN;
-    let (done, is_done) = flume::bounded(1);
-    if waiting.send_deadline(Said::Finished(done), deadline).is_ok() {
-        let _ = is_done.recv_deadline(deadline);
+    let (unwritten, written) = flume::bounded(0);
+    if waiting.send_deadline(Said { line: Vec::new(), _unwritten: unwritten }, deadline).is_ok() {
+        // It ends when the other side is dropped.
+        let _ = written.recv_deadline(deadline);
     }
 }
 
@@ -131,38 +140,73 @@ fn enqueue(mut line: Vec<u8>) {
         line.truncate(LINE_BYTES_MAX);
         line.extend(b"...\n");
     }
-    let taken = match WAITING.get() {
-        Some(waiting) => waiting.try_send(Said::Line(line)).is_ok(),
-        None => write(&line, &mut io::stderr()),
-    };
-    if !taken {
+    let Some(waiting) = WAITING.get() else { return write(&line, &mut io::stderr()) };
+    let (unwritten, written) = flume::bounded(0);
+    if waiting.try_send(Said { line, _unwritten: unwritten }).is_err() {
         LOST.fetch_add(1, Ordering::Relaxed);
+    } else if !STUCK.load(Ordering::Relaxed)
+        && written.recv_timeout(WRITTEN_WITHIN) == Err(RecvTimeoutError::Timeout)
+    {
+        STUCK.store(true, Ordering::Relaxed);
     }
 }
 
 fn write_in_turn(waiting: &Receiver<Said>) {
-    for said in waiting {
-        match said {
-            Said::Line(line) => {
-                if !write(&line, &mut io::stderr()) {
-                    LOST.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-            // Who asked may not have waited.
-            Said::Finished(done) => drop(done.try_send(())),
+    for Said { line, _unwritten } in waiting {
+        write(&line, &mut io::stderr());
+        if waiting.is_empty() {
+            STUCK.store(false, Ordering::Relaxed);
         }
     }
 }
 
-/// Writes a line, and before it how many were lost. Says whether it was written.
-fn write(line: &[u8], stderr: &mut impl io::Write) -> bool {
+/// Writes a line, and before it how many were lost, where it can be written.
+fn write(line: &[u8], stderr: &mut impl io::Write) {
     let lost = LOST.swap(0, Ordering::Relaxed);
-    if lost > 0 {
-        let gap = format!("({lost} lines are missing here: they could not be written)\n");
-        if stderr.write_all(gap.as_bytes()).is_err() {
-            LOST.fetch_add(lost, Ordering::Relaxed);
-            return false;
+    let gap = match lost {
+        0 => String::new(),
+        lost => format!("({lost} lines are missing here: they could not be written)\n"),
+    };
+    let written = stderr.write_all(gap.as_bytes()).and_then(|()| stderr.write_all(line));
+    if written.is_err() {
+        LOST.fetch_add(lost + 1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes so many bytes, and no more.
+    struct Disk {
+        room: usize,
+        written: Vec<u8>,
+    }
+
+    impl io::Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let length = bytes.len().min(self.room);
+            self.room -= length;
+            self.written.extend(&bytes[..length]);
+            if length == 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(length) }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
         }
     }
-    stderr.write_all(line).is_ok()
+
+    #[test]
+    fn what_could_not_be_written_is_counted_where_it_is_missing() {
+        let mut disk = Disk { room: 6, written: Vec::new() };
+        for line in ["first\n", "second\n", "third\n"] {
+            write(line.as_bytes(), &mut disk);
+        }
+        disk.room = 1000;
+        write(b"fourth\n", &mut disk);
+        write(b"fifth\n", &mut disk);
+        let expected =
+            "first\n(2 lines are missing here: they could not be written)\nfourth\nfifth\n";
+        assert_eq!(String::from_utf8(disk.written).unwrap(), expected);
+    }
 }

@@ -22,7 +22,23 @@ fn a_port_or_address_that_cannot_be_had_is_named() {
     }
     let args = ["--id", "node-0", "--port", "0", "--host", "0.0.0.0"];
     cluster.kvnode(&args).output().code(2).no_stdout().says(&["0.0.0.0", "--advertise"]);
+    for advertised in ["0.0.0.0", "::", "a b", "127.0.0.1:2000", "http://127.0.0.1", "*", ""] {
+        let args = ["--id", "node-0", "--port", "0", "--advertise", advertised];
+        let words = [advertised, "others cannot connect to --advertise", "without a port"];
+        cluster.kvnode(&args).output().code(2).no_stdout().says(&words);
+    }
     assert!(!cluster.data_directory().join("node-0/store").exists(), "no node came to be");
+}
+
+#[test]
+fn a_name_of_this_machine_is_listened_on() {
+    let mut cluster = Cluster::empty(Backend::Embedded);
+    let number = cluster.add_node(&["--id", "node-0", "--port", "0", "--host", "localhost"]);
+    let address = cluster.node(number).address();
+    assert!(address.starts_with("127.0.0.1:") || address.starts_with("[::1]:"), "{address}");
+    cluster.kvclient(&["put", "key", "value"]).output().success();
+    let number = cluster.add_node(&["--id", "node-1", "--port", "0", "--advertise", "localhost"]);
+    assert!(cluster.node(number).address().starts_with("localhost:"));
 }
 
 #[test]
@@ -37,6 +53,7 @@ fn options_that_make_no_sense_are_refused() {
         (&["--weight", "0"], "--weight"),
         (&["--weight", "257"], "--weight"),
         (&["--zone", "a\nb"], "--zone"),
+        (&["--launch-max", "1001"], "--launch-max"),
         (&["--no-such-option"], "--no-such-option"),
         (&["serve"], "serve"),
         (&["dev", "--nodes", "0"], "--nodes"),

@@ -45,19 +45,38 @@ impl Dev {
     /// Where they do not become ready.
     #[track_caller]
     pub(crate) fn start_any(directory: &Path, nodes: u32, port: u16) -> (Self, u32) {
+        let (dev, counted) = Self::when_ready(Self::spawn(directory, nodes, port, &[]), directory);
+        (dev, counted.parse().expect("the line counts the nodes"))
+    }
+
+    /// Starts the process, which [`when_ready`](Self::when_ready) waits for.
+    ///
+    /// # Panics
+    /// Where it cannot be started.
+    #[track_caller]
+    pub(crate) fn spawn(directory: &Path, nodes: u32, port: u16, env: &[(&str, &str)]) -> Process {
         let mut command = Command::new(kvnode());
         isolate(&mut command, directory);
         command
             .args(["dev", "--nodes", &nodes.to_string(), "--consul-port", &port.to_string()])
             .arg("--data-dir")
             .arg(directory)
-            .env("RUST_LOG", "info,sled=error");
+            .env("RUST_LOG", "info,sled=error")
+            .envs(env.iter().copied());
         let log = directory.join("logs").join("dev.log");
-        let mut process = Process::start("kvnode dev", &mut command, &log);
+        Process::start("kvnode dev", &mut command, &log)
+    }
+
+    /// Waits until `process` is ready, and says which nodes it counts.
+    ///
+    /// # Panics
+    /// Where it does not become ready.
+    #[track_caller]
+    pub(crate) fn when_ready(mut process: Process, directory: &Path) -> (Self, String) {
         let ready = process.wait_for_line("ready: ");
         let (counted, url) = ready.split_once(", consul ").expect("the line names the Consul");
         let counted = counted.strip_prefix("ready: ").and_then(|it| it.strip_suffix(" nodes"));
-        let counted = counted.and_then(|it| it.parse().ok()).expect("the line counts the nodes");
+        let counted = counted.expect("the line counts the nodes").to_owned();
         let address = url.strip_prefix("http://").expect("the Consul is a URL").to_owned();
         (Self { process, directory: directory.to_owned(), address }, counted)
     }

@@ -2,8 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -71,6 +71,8 @@ fn exchange(address: &str, method: &str, path: &str, body: &[u8]) -> std::io::Re
 pub(crate) struct Impostor {
     address: String,
     stop: Arc<AtomicBool>,
+    /// The beginnings of the requests that it was sent.
+    heard: Arc<Mutex<Vec<String>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -85,6 +87,11 @@ impl Impostor {
         Self::start(Some(("200 OK", "<html>hi</html>")))
     }
 
+    /// A server that says what Consul says of its leader, to whatever it is asked.
+    pub(crate) fn leading() -> Self {
+        Self::start(Some(("200 OK", "\"127.0.0.1:8300\"")))
+    }
+
     /// A server that takes connections and never answers.
     pub(crate) fn silent() -> Self {
         Self::start(None)
@@ -95,6 +102,8 @@ impl Impostor {
         let address = listener.local_addr().expect("it has an address").to_string();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let hears = Arc::clone(&heard);
         let thread = std::thread::spawn(move || {
             let mut held = Vec::new();
             for mut stream in listener.incoming().map_while(Result::ok) {
@@ -103,7 +112,9 @@ impl Impostor {
                 }
                 if let Some((status, body)) = answer {
                     let mut request = [0; 4096];
-                    let _ = stream.read(&mut request);
+                    let length = stream.read(&mut request).unwrap_or_default();
+                    let text = String::from_utf8_lossy(&request[..length]).into_owned();
+                    hears.lock().unwrap_or_else(PoisonError::into_inner).push(text);
                     let length = body.len();
                     let _ = write!(
                         stream,
@@ -114,12 +125,23 @@ impl Impostor {
                 }
             }
         });
-        Self { address, stop, thread: Some(thread) }
+        Self { address, stop, heard, thread: Some(thread) }
     }
 
     /// Its host and port.
     pub(crate) fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Its port.
+    pub(crate) fn port(&self) -> u16 {
+        let port = self.address.rsplit(':').next().and_then(|port| port.parse().ok());
+        port.expect("the address ends in a port")
+    }
+
+    /// The beginnings of the requests that it was sent.
+    pub(crate) fn heard(&self) -> Vec<String> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

@@ -46,7 +46,16 @@ impl Signals {
     /// Where Consul does not take it.
     #[track_caller]
     pub(crate) fn write(&self, id: &str, signal: &Signal) {
-        put(&self.consul, &self.path(id), &signal.to_json());
+        self.write_raw(id, &signal.to_json());
+    }
+
+    /// Writes what may be no signal where the signal to the node `id` lies.
+    ///
+    /// # Panics
+    /// Where Consul does not take it.
+    #[track_caller]
+    pub(crate) fn write_raw(&self, id: &str, value: &[u8]) {
+        put(&self.consul, &self.path(id), value);
     }
 
     /// Takes the signal to the node `id` back.

@@ -276,7 +276,7 @@ impl Nodes {
             return;
         }
         match self.start_one(order.clone()).await {
-            Ok(()) => warn!("{} runs again", order.id),
+            Ok(()) => info!("{} runs again", order.id),
             Err(error) => {
                 error!("{error}");
                 if !self.runs(&order.id) {
