@@ -137,15 +137,18 @@ mod tests {
 
     #[test]
     fn texts_are_bounded_without_their_escapes() {
-        let text = |filling: &[u8]| [b"{\"k\":\"", filling, b"\"}"].concat();
-        for fits in [vec![b'v'; TEXT_BYTES_MAX], b"\\u0001".repeat(TEXT_BYTES_MAX)] {
-            assert!(LineBounds::default().look_at(&text(&fits)).is_ok());
-        }
-        for too_long in [vec![b'v'; TEXT_BYTES_MAX + 1], b"\\n".repeat(TEXT_BYTES_MAX + 1)] {
-            assert!(problem(&text(&too_long)).contains("longer than"));
-        }
+        let line = |filling: &[u8]| [b"{\"k\":\"", filling, b"\"}"].concat();
+        let fits = line(&vec![b'v'; TEXT_BYTES_MAX]);
+        assert!(LineBounds::default().look_at(&fits).is_ok());
+        assert!(problem(&line(&vec![b'v'; TEXT_BYTES_MAX + 1])).contains("longer than"));
         // A quotation mark that is escaped ends no text.
-        assert!(problem(&text(&b"\\\"".repeat(TEXT_BYTES_MAX + 1))).contains("longer than"));
+        for (escaped, length) in
+            [(r"\u0001", 1), (r"\n", 1), (r#"\""#, 1), (r"\\", 1), (r"\u00e9v", 2)]
+        {
+            let mut bounds = LineBounds::default();
+            bounds.look_at(&line(escaped.repeat(100).as_bytes())[..]).expect("it fits");
+            assert_eq!((bounds.text, bounds.other), (100 * length, 7), "{escaped}");
+        }
     }
 
     #[test]

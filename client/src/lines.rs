@@ -213,12 +213,10 @@ mod tests {
     #[test]
     fn every_record_fits_and_a_longer_line_is_not_read_to_its_end() {
         let line = |value: &str| format!("{{\"key\":\"a\",\"value\":\"{value}\"}}\n");
-        for longest in ["v".repeat(VALUE_BYTES_MAX_CEILING), "\\u0001".repeat(1 << 20)] {
+        for longest in ["v".repeat(VALUE_BYTES_MAX_CEILING), "\\u0001".repeat(1 << 18)] {
             let (records, end) = all(line(&longest).into());
             assert_eq!((records.len(), end.is_ok()), (1, true));
         }
-        let (records, end) = all(line(&"\\u0001".repeat(VALUE_BYTES_MAX_CEILING)).into());
-        assert_eq!((records.len(), end.is_ok()), (1, true), "the longest line of all");
         // A line without an end is like one that is only too long, since neither is read to its end.
         let endless = io::Cursor::new(b"{\"key\":\"a\",\"value\":\"v\"}\n{\"key\":\"")
             .chain(io::repeat(b'v'));

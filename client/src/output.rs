@@ -71,9 +71,11 @@ pub(crate) fn json(object: &impl Serialize) -> Result<(), Failure> {
 
 /// Says something that is not data.
 pub(crate) fn note(text: &str) {
+    // Further lines are told from those of others, which a node's message could imitate.
+    let text = visible::lines(text).replace('\n', "\n  ");
     // In one go, so that lines of several programs do not mix. A closed standard error is nobody's
     // problem.
-    let _ = io::stderr().lock().write_all(format!("{}\n", visible::lines(text)).as_bytes());
+    let _ = io::stderr().lock().write_all(format!("{text}\n").as_bytes());
 }
 
 /// Whether data goes to a person.

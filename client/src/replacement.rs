@@ -39,8 +39,8 @@ pub struct Replacement {
     target: PathBuf,
     file: File,
     place: Place,
-    /// The file that is there.
-    present: Option<File>,
+    /// Whether there was a file.
+    replaces: bool,
 }
 
 /// Where the file is until it is whole.
@@ -69,24 +69,22 @@ impl Replacement {
         if let Some(present) = &present
             && is_bound(present)?
         {
-            return Self::elsewhere(target, Some(present.try_clone()?));
+            return Self::elsewhere(target);
         }
         let (file, place) = match beside(&target, fresh) {
             Ok(begun) => begun,
             // What the directory does not allow, its file may.
-            Err(_) if present.is_some() => return Self::elsewhere(target, present),
+            Err(_) if present.is_some() => return Self::elsewhere(target),
             Err(error) => return Err(error),
         };
-        if let Some(present) = &present
-            && make_alike(&file, present).is_err()
-        {
-            return Self::elsewhere(target, Some(present.try_clone()?));
+        match &present {
+            Some(present) if make_alike(&file, present).is_err() => Self::elsewhere(target),
+            _ => Ok(Self { target, file, place, replaces: present.is_some() }),
         }
-        Ok(Self { target, file, place, present })
     }
 
-    fn elsewhere(target: PathBuf, present: Option<File>) -> io::Result<Self> {
-        Ok(Self { target, file: tempfile::tempfile()?, place: Place::Elsewhere, present })
+    fn elsewhere(target: PathBuf) -> io::Result<Self> {
+        Ok(Self { target, file: tempfile::tempfile()?, place: Place::Elsewhere, replaces: true })
     }
 
     /// Where the file is, if it has a name that somebody must remove when the process is killed.
@@ -103,22 +101,22 @@ impl Replacement {
     /// # Errors
     /// It cannot be written. What was there is as it was, unless the error says otherwise.
     pub fn finish(self) -> io::Result<()> {
-        let Self { target, file, place, present } = self;
+        let Self { target, file, place, replaces } = self;
         file.sync_all()?;
         let replaced = match place {
             Place::Unnamed => name(&file, &target),
             Place::Named(path) => path.persist(&target).map_err(|error| error.error),
             Place::Elsewhere => Err(io::ErrorKind::CrossesDevices.into()),
         };
-        match (replaced, present) {
-            // The name is on the disk with its directory. Not every file system can be asked for that.
-            (Ok(()), _) => {
+        match replaced {
+            Ok(()) => {
+                // The name is on the disk with its directory. Not every file system can be asked for that.
                 let _ = File::open(parent(&target)).and_then(|directory| directory.sync_all());
                 Ok(())
             }
             // Such as a file that is mounted by itself.
-            (Err(_), Some(present)) => write_over(file, present),
-            (Err(error), None) => Err(error),
+            Err(_) if replaces => write_over(file, File::options().write(true).open(&target)?),
+            Err(error) => Err(error),
         }
     }
 }
@@ -232,4 +230,65 @@ fn write_over(mut from: File, mut to: File) -> io::Result<()> {
             format!("it was being written over, and is not whole now: {error}"),
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// How a replacement of `target` is begun that gathers in each of the places that there are.
+    fn ways(target: &Path) -> [Box<dyn Fn() -> Replacement + '_>; 3] {
+        let begin = || Replacement::begin(target, Fresh::Private).unwrap();
+        let named = move || {
+            let file = tempfile::NamedTempFile::new_in(parent(target)).unwrap();
+            let (file, path) = file.into_parts();
+            Replacement { file, place: Place::Named(path), ..begin() }
+        };
+        let elsewhere = || Replacement::elsewhere(target.to_owned()).unwrap();
+        [Box::new(begin), Box::new(named), Box::new(elsewhere)]
+    }
+
+    #[test]
+    fn nothing_is_seen_before_it_is_whole_and_nothing_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("target");
+        fs::write(&target, "old").unwrap();
+        for (number, begin) in ways(&target).iter().enumerate() {
+            let before = fs::read(&target).unwrap();
+            let whole = format!("new {number}");
+            let mut replacement = begin();
+            replacement.write_all(whole.as_bytes()).unwrap();
+            assert_eq!(fs::read(&target).unwrap(), before);
+            replacement.finish().unwrap();
+            assert_eq!(fs::read(&target).unwrap(), whole.as_bytes());
+            let mut given_up = begin();
+            given_up.write_all(b"given up").unwrap();
+            drop(given_up);
+            assert_eq!(fs::read(&target).unwrap(), whole.as_bytes());
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
+    fn what_cannot_take_its_name_is_written_over_what_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("target");
+        fs::write(&target, "an old text, which is longer").unwrap();
+        let mut replacement = Replacement::begin(&target, Fresh::Private).unwrap();
+        replacement.write_all(b"new").unwrap();
+        // As a file that is mounted by itself, whose name cannot be given to another.
+        replacement.place = Place::Elsewhere;
+        replacement.finish().unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"new");
+    }
+
+    #[test]
+    fn there_has_to_be_a_place_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        for path in [folder.path().join("no/such"), folder.path().to_owned()] {
+            assert!(Replacement::begin(&path, Fresh::Usual).is_err(), "{}", path.display());
+        }
+    }
 }
