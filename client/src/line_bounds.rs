@@ -147,7 +147,7 @@ mod tests {
         {
             let mut bounds = LineBounds::default();
             bounds.look_at(&line(escaped.repeat(100).as_bytes())[..]).expect("it fits");
-            assert_eq!((bounds.text, bounds.other), (100 * length, 7), "{escaped}");
+            assert_eq!((bounds.text, bounds.other), (100 * length, 5), "{escaped}");
         }
     }
 

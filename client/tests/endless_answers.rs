@@ -141,8 +141,11 @@ async fn answers_of_many_nodes_are_bounded_together() {
         let mut keys = (0..).map(|number| format!("key-{number}"));
         keys.find(|key| count.partition_of(key).0 as usize == partition).unwrap()
     };
-    let reads = (0..NODES).map(|partition| Box::pin(client.get(key_of(partition))));
-    // The connection that was given up is made again, and the read with it.
-    let (read, ..) = futures::future::select_all(reads).await;
-    assert_eq!(read.unwrap().unwrap().value, b"v");
+    let writes = (0..NODES).map(|partition| Box::pin(client.put(key_of(partition), "v")));
+    let (write, partition, _) = futures::future::select_all(writes).await;
+    let error = write.unwrap_err();
+    assert!(matches!(error, ClientError::OutcomeUnknown { .. }), "{error:?}");
+    assert!(error.to_string().contains("together"), "{error}");
+    // The connection that was given up is made again.
+    assert_eq!(client.get(key_of(partition)).await.unwrap().unwrap().value, b"v");
 }
