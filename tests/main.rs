@@ -18,6 +18,7 @@
 //! | `bench_command` | `kvclient bench` measures what it says |
 //! | `lab` | `kvclient lab` compares strategies by figures that are true, and draws them |
 //! | `cli` | the command line teaches, and keeps data, words and exit codes apart |
+//! | `streams` | whatever files, pipes, terminals and signals do, a command ends as it is documented |
 //! | `dev` | `kvnode dev` is a whole cluster with one command |
 //! | `words` | what a node says never ends it, and a closed terminal stops it cleanly |
 //! | `faults` | whatever fails at the same time, every key stays linearizable and comes back |
@@ -47,5 +48,6 @@ mod rebalance;
 mod roundtrip;
 mod signals;
 mod strategies;
+mod streams;
 mod wire;
 mod words;

@@ -1,6 +1,6 @@
 //! How a command ends: what is said about a failure, and the process's exit code.
 
-use std::io;
+use std::io::{self, Write as _};
 
 use clap::error::ErrorKind;
 use kv_protocol::consul::ConsulError;
@@ -11,6 +11,7 @@ use kvclient::strategy::{StrategyError, StrategyFault};
 use serde::Serialize;
 
 use crate::cli::Format;
+use crate::{interrupt, output, visible};
 
 pub(crate) const DONE: i32 = 0;
 pub(crate) const NOT_FOUND: i32 = 1;
@@ -50,16 +51,21 @@ pub(crate) enum Failure {
     #[error("{0}")]
     Usage(String),
     /// An import ended early.
-    #[error("{place}{cause} (the import ended early; records stored: {stored})")]
+    #[error("{place}{cause} (the import ended early; records stored: {stored}{})", further(cause, *unknown))]
     Import {
         /// Which line it is about, for a person.
         place: String,
         cause: Box<Failure>,
         stored: u64,
+        /// How many records were under way, and were given up.
+        unknown: u64,
     },
-    /// Somebody pressed Ctrl-C.
+    /// The process was asked to end, by Ctrl-C or another signal.
     #[error("interrupted")]
     Interrupted,
+    /// This machine does not give what a program needs to run.
+    #[error("cannot start: {0}")]
+    Scarce(io::Error),
     /// Nobody reads standard output any more, so there is nobody to tell.
     #[error("standard output is closed")]
     OutputClosed,
@@ -93,8 +99,9 @@ impl Failure {
             Self::Strays { .. } | Self::LacksProperties { .. } | Self::Lab { .. } => REFUSED,
             Self::NotFound { .. } => NOT_FOUND,
             Self::Usage(_) => USAGE,
+            Self::Scarce(_) => UNAVAILABLE,
             Self::Import { cause, .. } => cause.exit_code(),
-            Self::Interrupted => INTERRUPTED,
+            Self::Interrupted => interrupt::exit_code(),
             Self::OutputClosed => DONE,
         }
     }
@@ -109,11 +116,24 @@ impl Failure {
             Self::Lab { .. } => "strategies_failed".into(),
             Self::NotFound { .. } => "not_found".into(),
             Self::Usage(_) => "usage".into(),
+            Self::Scarce(_) => "local".into(),
             Self::Import { cause, .. } => cause.code(),
             Self::Interrupted => "interrupted".into(),
             Self::OutputClosed => "output_closed".into(),
         }
     }
+}
+
+/// What there is to know further of an import that ended early.
+fn further(cause: &Failure, unknown: u64) -> String {
+    let mut text = String::new();
+    if unknown > 0 {
+        text.push_str(&format!("; {unknown} more were under way, and may be stored or not"));
+    }
+    if unknown > 0 || matches!(cause, Failure::Interrupted) {
+        text.push_str("; to go on, run it again: to store a record twice does no harm");
+    }
+    text
 }
 
 fn of_client(error: &ClientError) -> i32 {
@@ -183,7 +203,12 @@ pub(crate) fn not_understood(error: &clap::Error) -> ! {
         say("usage", error.to_string().trim(), Format::Json);
         std::process::exit(USAGE);
     }
-    error.exit()
+    // The library's way to end would take help that cannot be written for help that was.
+    let written = error.print().and_then(|()| io::stdout().flush());
+    match written.map_err(output::not_written) {
+        Err(failure) if helps => std::process::exit(report(Err(failure), Format::Text)),
+        _ => std::process::exit(error.exit_code()),
+    }
 }
 
 fn say(code: &str, message: &str, format: Format) {
@@ -196,10 +221,11 @@ fn say(code: &str, message: &str, format: Format) {
         code: &'a str,
         message: &'a str,
     }
-    let json = || serde_json::to_string(&Report { error: Description { code, message } }).ok();
-    match (format, json()) {
-        (Format::Json, Some(json)) => eprintln!("{json}"),
-        _ => eprintln!("error: {message}"),
+    let mut json = Vec::new();
+    let written = visible::json(&mut json, &Report { error: Description { code, message } });
+    match (format, String::from_utf8(json)) {
+        (Format::Json, Ok(json)) if written.is_ok() => output::note(&json),
+        _ => output::note(&format!("error: {message}")),
     }
 }
 
@@ -249,6 +275,7 @@ mod tests {
             (refused(ErrorCode::Corrupt), REFUSED, "corrupt"),
             (refused(ErrorCode::DiskFull), REFUSED, "disk_full"),
             (refused(ErrorCode::WrongCluster), REFUSED, "wrong_cluster"),
+            (Failure::Scarce(io::ErrorKind::WouldBlock.into()), UNAVAILABLE, "local"),
             (Failure::Interrupted, INTERRUPTED, "interrupted"),
             (Failure::OutputClosed, DONE, "output_closed"),
         ] {
@@ -260,10 +287,14 @@ mod tests {
     #[test]
     fn an_import_ends_as_its_cause_does() {
         let cause = Box::new(refused(ErrorCode::DiskFull));
-        let failure = Failure::Import { place: "line 7: ".into(), cause, stored: 6 };
+        let failure = Failure::Import { place: "line 7: ".into(), cause, stored: 6, unknown: 0 };
         assert_eq!((failure.exit_code(), &*failure.code()), (REFUSED, "disk_full"));
         let text = failure.to_string();
         assert!(text.contains("line 7") && text.contains("stored: 6"), "{text}");
+        let cause = Box::new(Failure::Interrupted);
+        let failure = Failure::Import { place: String::new(), cause, stored: 6, unknown: 3 };
+        let text = failure.to_string();
+        assert!(text.contains("3 more were under way") && text.contains("run it again"), "{text}");
     }
 
     #[test]

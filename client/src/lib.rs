@@ -17,6 +17,7 @@
 //! | `retry`, `waiting`, `opening` | what is done before an operation is tried again |
 //! | `connection`, `endpoint` | ZeroMQ |
 //! | `scan`, `status` | everything in the store, and how it is |
+//! | `replacement`, `resources` | files that are written whole; what the system gives |
 //! | `explain`, `history` | why a key is where it is, and the layouts of the past |
 //! | [`rebalance`] | moving data as nodes come and go, or by another strategy |
 //!
@@ -64,6 +65,10 @@ mod opening;
 mod packing;
 mod placement;
 pub mod rebalance;
+#[doc(hidden)]
+pub mod replacement;
+#[doc(hidden)]
+pub mod resources;
 mod retry;
 mod routing;
 #[cfg(test)]

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use kv_protocol::limits::{
-    BATCH_OPERATIONS_MAX, BODY_BYTES_MAX, FRAME_BYTES_MAX, KEY_BYTES_MAX, PAGE_BYTES_TARGET,
-    VALUE_BYTES_MAX_CEILING,
+    BATCH_OPERATIONS_MAX, BODY_BYTES_MAX, FRAME_BYTES_MAX, HEADER_BYTES_MAX, KEY_BYTES_MAX,
+    PAGE_BYTES_TARGET, VALUE_BYTES_MAX_CEILING,
 };
 
 /// How long an operation may take, retries included, unless the configuration says otherwise.
@@ -67,6 +67,23 @@ pub const CONNECTION_IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// The most replies that are read from one connection before the others have their turn.
 pub const REPLIES_PER_TURN_MAX: usize = 64;
+
+/// The most bytes of an answer that is not whole, from one node: a header and a frame of the greatest length,
+/// and some that are no message. More is the beginning of no answer, and costs the node its connection.
+pub const UNFINISHED_BYTES_MAX: u64 = (HEADER_BYTES_MAX + FRAME_BYTES_MAX + (1 << 20)) as u64;
+
+/// The most bytes of answers that are not whole, from all nodes together. Where there are more, the connection
+/// that has the most is given up, and what is read over it is read again.
+pub const UNFINISHED_BYTES_TOTAL_MAX: u64 = 512 << 20;
+
+/// How much the process may grow, besides by their bytes, while an answer is not whole, in bytes.
+pub const UNFINISHED_GROWTH_MAX: u64 = 384 << 20;
+
+/// A connection with fewer bytes is not taken for one whose answer is not whole.
+pub const UNFINISHED_BYTES_WATCHED: u64 = 64 << 10;
+
+/// How often connections are looked at for answers that are not whole.
+pub const UNFINISHED_LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The first and the longest pause before an operation is tried again.
 pub const RETRY_PAUSE_MIN: Duration = Duration::from_millis(5);
@@ -142,6 +159,8 @@ const _: () = {
     assert!(VALUE_BYTES_MAX_CEILING + KEY_BYTES_MAX <= QUEUE_BYTES_MAX);
     assert!(BATCH_BYTES_TARGET <= BODY_BYTES_MAX);
     assert!(PAGE_BYTES_TARGET + VALUE_BYTES_MAX_CEILING + KEY_BYTES_MAX <= FRAME_BYTES_MAX);
+    // The connection that is given up for what all have is not the only one that has something.
+    assert!(UNFINISHED_BYTES_MAX * 2 < UNFINISHED_BYTES_TOTAL_MAX);
     assert!(CONNECT_WAIT.as_millis() * 2 < TIMEOUT_DEFAULT.as_millis());
     assert!(HEARTBEAT_TIMEOUT.as_millis() < TIMEOUT_DEFAULT.as_millis());
     assert!(REFRESH_SPACING_MIN.as_millis() <= REFRESH_SPACING.as_millis());

@@ -5,7 +5,8 @@ use std::io::{self, BufRead, Read};
 use tokio::sync::mpsc;
 
 use crate::exit::Failure;
-use crate::ndjson::{self, LINE_BYTES_MAX};
+use crate::line_bounds::LineBounds;
+use crate::ndjson;
 
 /// The most records in one chunk.
 pub(crate) const CHUNK_RECORDS_MAX: usize = 1024;
@@ -18,6 +19,9 @@ const CHUNKS_WAITING_MAX: usize = 2;
 
 /// What is read from a file at once, in bytes.
 pub(crate) const BUFFER_BYTES: usize = 256 << 10;
+
+/// What some programs put before UTF-8. It says nothing, so it is passed over at the beginning of a line.
+pub(crate) const BOM: &[u8] = "\u{feff}".as_bytes();
 
 /// Some consecutive lines.
 #[derive(Debug, Default)]
@@ -114,19 +118,13 @@ impl<R: BufRead + Buffered> Lines<R> {
 
     fn record(&mut self, bytes: &mut u64) -> Result<Option<Record>, String> {
         loop {
-            self.line.clear();
             self.number += 1;
-            let limit = LINE_BYTES_MAX as u64 + 1;
-            let read = self.reader.by_ref().take(limit).read_until(b'\n', &mut self.line);
-            let read = read.map_err(|error| format!("cannot be read: {error}"))?;
+            let read = self.line()?;
             if read == 0 {
                 return Ok(None);
             }
             *bytes += read as u64;
-            let line = self.line.trim_ascii_end();
-            if line.len() > LINE_BYTES_MAX {
-                return Err(format!("it is longer than {LINE_BYTES_MAX} bytes"));
-            }
+            let line = self.line.strip_prefix(BOM).unwrap_or(&self.line).trim_ascii();
             if line.is_empty() {
                 continue;
             }
@@ -134,10 +132,33 @@ impl<R: BufRead + Buffered> Lines<R> {
             return Ok(Some(Record { line: self.number, key, value }));
         }
     }
+
+    /// Reads the next line, no further than it may be a record's. Returns its length; none has 0 bytes.
+    fn line(&mut self) -> Result<usize, String> {
+        let mut bounds = LineBounds::default();
+        self.line.clear();
+        loop {
+            let there = match self.reader.fill_buf() {
+                Ok(there) => there,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(format!("cannot be read: {error}")),
+            };
+            let end = there.iter().position(|byte| *byte == b'\n').map(|at| at + 1);
+            let taken = end.unwrap_or(there.len());
+            bounds.look_at(&there[..taken])?;
+            self.line.extend_from_slice(&there[..taken]);
+            self.reader.consume(taken);
+            if end.is_some() || taken == 0 {
+                return Ok(self.line.len());
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use kv_protocol::limits::VALUE_BYTES_MAX_CEILING;
+
     use super::*;
 
     fn lines(text: Vec<u8>) -> Lines<io::BufReader<io::Cursor<Vec<u8>>>> {
@@ -190,15 +211,29 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_bounded() {
-        let padding = LINE_BYTES_MAX - "{\"key\":\"a\",\"value\":\"\"}".len();
-        let fits = format!("{{\"key\":\"a\",\"value\":\"{}\"}}\n", "v".repeat(padding));
-        let (records, end) = all(fits.into());
-        assert_eq!((records.len(), end.is_ok()), (1, true));
-        let too_long = format!("{{\"key\":\"a\",\"value\":\"{}\"}}\n", "v".repeat(padding + 1));
-        let (records, end) = all(too_long.into());
-        assert!(records.is_empty());
-        assert!(end.unwrap_err().problem.contains("longer than"));
+    fn every_record_fits_and_a_longer_line_is_not_read_to_its_end() {
+        let line = |value: &str| format!("{{\"key\":\"a\",\"value\":\"{value}\"}}\n");
+        for longest in ["v".repeat(VALUE_BYTES_MAX_CEILING), "\\u0001".repeat(1 << 18)] {
+            let (records, end) = all(line(&longest).into());
+            assert_eq!((records.len(), end.is_ok()), (1, true));
+        }
+        // A line without an end is like one that is only too long, since neither is read to its end.
+        let endless = io::Cursor::new(b"{\"key\":\"a\",\"value\":\"v\"}\n{\"key\":\"")
+            .chain(io::repeat(b'v'));
+        let reader = io::BufReader::with_capacity(BUFFER_BYTES, endless);
+        let mut lines = Lines { reader, number: 0, line: Vec::new() };
+        let (chunk, end) = lines.chunk();
+        let bad = end.unwrap().unwrap_err();
+        assert_eq!((chunk.records.len(), bad.line), (1, 2));
+        assert!(bad.problem.contains("longer than"), "{}", bad.problem);
+        assert!(lines.line.len() < 2 * VALUE_BYTES_MAX_CEILING);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_passed_over() {
+        let text = "\u{feff}{\"key\":\"a\",\"value\":\"v\"}\n\u{feff}\n\u{feff}{\"key\":\"b\",\"value\":\"v\"}";
+        let (records, end) = all(text.into());
+        assert_eq!((records, end.is_ok()), (vec![record(1, "a"), record(3, "b")], true));
     }
 
     #[test]

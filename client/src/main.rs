@@ -4,12 +4,29 @@ mod bench;
 mod cli;
 mod commands;
 mod exit;
+mod interrupt;
+mod line_bounds;
 mod lines;
 mod ndjson;
 mod output;
 mod progress;
+mod visible;
+
+use std::io;
+use std::num::NonZero;
 
 use clap::Parser;
+use kvclient::resources;
+use tokio::runtime::{Builder, Runtime};
+
+/// How many files and connections any command opens, and some to spare.
+const DESCRIPTORS_MIN: usize = 24;
+/// How many threads a command has besides one for each processor, and some to spare: those of connections,
+/// interruptions and blocking work.
+const THREADS_BESIDE: usize = 8;
+/// How much memory a command maps at least, in bytes. A strategy's alone is 4 GiB, of which hardly any is
+/// ever used.
+const MEMORY_BYTES_MIN: u64 = 6 << 30;
 
 /// What an operation allocates, another thread frees, which the system's allocator is slow at.
 #[global_allocator]
@@ -21,21 +38,35 @@ fn main() {
     #[cfg(feature = "failpoints")]
     let _failpoints = fail::FailScenario::setup();
     output::log(cli.globals.verbose);
-    let mut runtime = match cli.command {
+    let result = start(&cli.command).map_err(exit::Failure::Scarce);
+    let result = result.and_then(|runtime| {
+        let result = runtime.block_on(commands::run(cli));
+        // Nothing waits for a thread that reads from a terminal.
+        runtime.shutdown_background();
+        result
+    });
+    // Not returned from, for the same reason.
+    std::process::exit(exit::report(result, format))
+}
+
+/// What runs a command.
+fn start(command: &cli::Command) -> io::Result<Runtime> {
+    resources::raise_descriptors();
+    resources::memory(MEMORY_BYTES_MIN)?;
+    let mut runtime = match command {
         // A benchmark's workers are meant to keep the connections' thread busy, not one another.
-        cli::Command::Bench(_) => tokio::runtime::Builder::new_current_thread(),
+        cli::Command::Bench(_) => Builder::new_current_thread(),
         _ => {
             take_small_pages();
-            tokio::runtime::Builder::new_multi_thread()
+            Builder::new_multi_thread()
         }
     };
-    let result = runtime
-        .enable_all()
-        .build()
-        .map_err(|error| exit::Failure::local("cannot start", error))
-        .and_then(|runtime| runtime.block_on(commands::run(cli)));
-    // Not returned from, so that nothing waits for a thread that reads from a terminal.
-    std::process::exit(exit::report(result, format))
+    // The runtime takes them for granted.
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    resources::descriptors(DESCRIPTORS_MIN)?;
+    resources::threads(processors + THREADS_BESIDE)?;
+    interrupt::listen()?;
+    runtime.enable_all().build()
 }
 
 /// Takes memory in small pages. Large ones make the allocator a little faster, and compiling a strategy

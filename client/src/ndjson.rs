@@ -1,39 +1,43 @@
 //! The line format of import and export. Pure.
 //!
 //! Every line is one JSON object: `{"key":"...","value":"..."}`, or, where the value is not text,
-//! `{"key":"...","value_base64":"..."}`.
+//! `{"key":"...","value_base64":"..."}`. A line that is read may also have the `"op":"PUT"` of a request.
 
 use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use kv_protocol::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX_CEILING};
 use serde::{Deserialize, Serialize};
 
-/// The longest line that is read, in bytes: JSON's escapes can make a text six times as long, so
-/// that every record which a node can store fits.
-pub(crate) const LINE_BYTES_MAX: usize = 6 * (KEY_BYTES_MAX + VALUE_BYTES_MAX_CEILING) + 1024;
+use crate::visible;
+
+/// What a line looks like, for a person.
+pub(crate) const EXPECTED: &str = r#"{"key":"...","value":"..."}"#;
 
 /// A record as a line.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line<'a> {
-    #[serde(borrow)]
-    key: Cow<'a, str>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    op: Option<Cow<'a, str>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    key: Option<Cow<'a, str>>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     value: Option<Cow<'a, str>>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     value_base64: Option<Cow<'a, str>>,
 }
 
-/// Appends the line of a record, with its newline.
-pub(crate) fn write_line(out: &mut Vec<u8>, key: &str, value: &[u8]) {
-    let key = Cow::Borrowed(key);
+/// Appends the line of a record, with its newline. Where it is `shown` on a terminal, nothing in it acts.
+pub(crate) fn write_line(out: &mut Vec<u8>, key: &str, value: &[u8], shown: bool) {
+    let (op, key) = (None, Some(Cow::Borrowed(key)));
     let line = match std::str::from_utf8(value) {
-        Ok(text) => Line { key, value: Some(text.into()), value_base64: None },
-        Err(_) => Line { key, value: None, value_base64: Some(STANDARD.encode(value).into()) },
+        Ok(text) => Line { op, key, value: Some(text.into()), value_base64: None },
+        Err(_) => Line { op, key, value: None, value_base64: Some(STANDARD.encode(value).into()) },
     };
-    serde_json::to_writer(&mut *out, &line).expect("text can be written to memory as JSON");
+    let written =
+        if shown { visible::json(out, &line) } else { serde_json::to_writer(&mut *out, &line) };
+    written.expect("text can be written to memory as JSON");
     out.push(b'\n');
 }
 
@@ -42,9 +46,12 @@ pub(crate) fn write_line(out: &mut Vec<u8>, key: &str, value: &[u8]) {
 /// # Errors
 /// What is wrong with the line, for a person.
 pub(crate) fn parse_line(line: &[u8]) -> Result<(String, Vec<u8>), String> {
-    let line: Line<'_> = serde_json::from_slice(line).map_err(|error| {
-        format!("expected {{\"key\":\"...\",\"value\":\"...\"}} with text in both: {error}")
-    })?;
+    let line: Line<'_> = serde_json::from_slice(line)
+        .map_err(|error| format!("expected {EXPECTED} with text in both: {error}"))?;
+    if let Some(op) = line.op.filter(|op| *op != "PUT") {
+        return Err(format!("its \"op\" is {op:?}, and only lines that are to be PUT are stored"));
+    }
+    let Some(key) = line.key else { return Err("\"key\" is missing".into()) };
     let value = match (line.value, line.value_base64) {
         (Some(text), None) => text.into_owned().into_bytes(),
         (None, Some(base64)) => STANDARD
@@ -55,7 +62,7 @@ pub(crate) fn parse_line(line: &[u8]) -> Result<(String, Vec<u8>), String> {
             return Err("\"value\" and \"value_base64\" exclude each other".into());
         }
     };
-    Ok((line.key.into_owned(), value))
+    Ok((key.into_owned(), value))
 }
 
 #[cfg(test)]
@@ -66,7 +73,7 @@ mod tests {
 
     fn line(key: &str, value: &[u8]) -> String {
         let mut out = Vec::new();
-        write_line(&mut out, key, value);
+        write_line(&mut out, key, value, false);
         String::from_utf8(out).unwrap()
     }
 
@@ -78,6 +85,28 @@ mod tests {
             "{\"key\":\"\u{e9}\\\"\",\"value\":\"\u{1f600}\\n\"}\n"
         );
         assert_eq!(line("k", &[0xff, 0]), "{\"key\":\"k\",\"value_base64\":\"/wA=\"}\n");
+    }
+
+    #[test]
+    fn payloads_of_requests_are_lines_too() {
+        let stored = ("k".to_owned(), b"v".to_vec());
+        for text in [
+            r#"{"op":"PUT","key":"k","value":"v"}"#,
+            r#"{"value":"v","key":"k","op":"PUT"}"#,
+            r#"{"op":"PUT","key":"k","value_base64":"dg=="}"#,
+        ] {
+            assert_eq!(parse_line(text.as_bytes()).unwrap(), stored, "{text}");
+        }
+        for (text, word) in [
+            (r#"{"op":"GET_ONE","key":"k"}"#, "GET_ONE"),
+            (r#"{"op":"GET_ALL"}"#, "GET_ALL"),
+            (r#"{"op":"DELETE","key":"k"}"#, "DELETE"),
+            (r#"{"op":"put","key":"k","value":"v"}"#, "put"),
+            (r#"{"op":"PUT","value":"v"}"#, "key"),
+        ] {
+            let problem = parse_line(text.as_bytes()).unwrap_err();
+            assert!(problem.contains(word), "{text}: {problem}");
+        }
     }
 
     #[test]
@@ -104,14 +133,6 @@ mod tests {
         assert!(parse_line(b"{\"key\":\"k\",\"value\":\"\xff\"}").is_err());
         assert!(parse_line(&b"[".repeat(100_000)).is_err());
         assert!(parse_line(b"{\"key\":\"k\",\"value\":null}").is_err());
-    }
-
-    #[test]
-    fn the_longest_line_of_a_record_is_short_enough() {
-        // A control character takes six bytes in JSON; base64 takes less for each byte.
-        let escaped = line("\u{1}", &[1; 1000]).len();
-        assert!(escaped <= 6 * 1001 + 1024);
-        assert!(line("k", &[0xff; 1000]).len() < escaped);
     }
 
     proptest! {

@@ -1,42 +1,81 @@
 //! Where words go: data to standard output, everything else to standard error.
+//!
+//! What goes to a person has been made [`visible`] here, whoever wrote it. Words that cannot be written
+//! never end the program: nothing here panics, and what is no data is not worth a failure.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
 use crate::exit::Failure;
+use crate::visible;
 
 /// Logs to standard error: what `RUST_LOG` asks for, or else warnings, and more where it is verbose.
 pub(crate) fn log(verbose: bool) {
     let usual = if verbose { "warn,kvclient=debug,kv_protocol=debug" } else { "warn" };
     let asked = std::env::var("RUST_LOG").ok().filter(|directives| !directives.is_empty());
-    let filter = EnvFilter::new(asked.as_deref().unwrap_or(usual));
+    // Its constructors that take what they understand say the rest by a macro that panics.
+    let filter = EnvFilter::builder().parse(asked.as_deref().unwrap_or(usual));
+    let filter = filter.unwrap_or_else(|error| {
+        note(&format!("RUST_LOG is not understood, and ignored: {error}"));
+        EnvFilter::builder().parse_lossy(usual)
+    });
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
+        .with_writer(|| Log)
+        // Colours are control characters too, which could not be told from those of others.
+        .with_ansi(false)
+        .log_internal_errors(false)
         .with_target(false)
         .init();
 }
 
-/// Writes data.
-pub(crate) fn data(bytes: &[u8]) -> Result<(), Failure> {
+/// Takes the lines of the log, each as a whole. It never fails.
+struct Log;
+
+impl Write for Log {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        note(&visible::line(String::from_utf8_lossy(line).trim_end()));
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes text for people.
+pub(crate) fn data(text: &[u8]) -> Result<(), Failure> {
+    raw(visible::bytes(text).as_bytes())
+}
+
+/// Writes bytes as they are, whatever they do to a terminal.
+pub(crate) fn raw(bytes: &[u8]) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(not_written)
 }
 
 /// Writes an object of JSON as a line of data.
 pub(crate) fn json(object: &impl Serialize) -> Result<(), Failure> {
-    let mut line = serde_json::to_vec(object).map_err(|error| not_written(error.into()))?;
+    let mut line = Vec::new();
+    let written = match is_terminal() {
+        true => visible::json(&mut line, object),
+        false => serde_json::to_writer(&mut line, object),
+    };
+    written.map_err(|error| not_written(error.into()))?;
     line.push(b'\n');
-    data(&line)
+    raw(&line)
 }
 
 /// Says something that is not data.
 pub(crate) fn note(text: &str) {
-    // A closed standard error is nobody's problem.
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    // Further lines are told from those of others, which a node's message could imitate.
+    let text = visible::lines(text).replace('\n', "\n  ");
+    // In one go, so that lines of several programs do not mix. A closed standard error is nobody's
+    // problem.
+    let _ = io::stderr().lock().write_all(format!("{text}\n").as_bytes());
 }
 
 /// Whether data goes to a person.
@@ -51,14 +90,14 @@ pub(crate) fn not_written(error: io::Error) -> Failure {
 /// A table of texts, with its columns aligned. All but the first column are aligned to the right
 /// where `numbers` says so.
 pub(crate) fn table(header: &[&str], numbers: &[bool], rows: &[Vec<String>]) -> String {
-    let cells = |row: usize| -> Vec<&str> {
-        if row == 0 { header.to_vec() } else { rows[row - 1].iter().map(String::as_str).collect() }
-    };
-    let lines: Vec<Vec<&str>> = (0..=rows.len()).map(cells).collect();
+    let columns = header.len();
+    let header = header.iter().copied().map(Cow::Borrowed).collect();
+    let rows = rows.iter().map(|row| row.iter().map(|cell| visible::line(cell)).collect());
+    let lines: Vec<Vec<Cow<'_, str>>> = std::iter::once(header).chain(rows).collect();
     let width = |column: usize| {
         lines.iter().filter_map(|cells| cells.get(column)).map(|cell| cell.chars().count()).max()
     };
-    let widths: Vec<usize> = (0..header.len()).map(|column| width(column).unwrap_or(0)).collect();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
     let mut text = String::new();
     for cells in lines {
         let mut line = String::new();
@@ -82,5 +121,11 @@ mod tests {
         let rows = [vec!["a".into(), "10".into()], vec!["node-10".into(), "7".into()]];
         let expected = "NODE     KEYS\na          10\nnode-10     7\n";
         assert_eq!(table(&["NODE", "KEYS"], &[false, true], &rows), expected);
+    }
+
+    #[test]
+    fn a_cell_stays_in_its_line() {
+        let rows = [vec!["a\nb\u{1b}[2J".into()]];
+        assert_eq!(table(&["NODE"], &[false], &rows), "NODE\na\\nb\\u{1b}[2J\n");
     }
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use kvclient::resources;
 use serde::Serialize;
 
 use crate::cli::Format;
@@ -20,7 +21,10 @@ pub(crate) fn ticking(template: &str, total: Option<u64>) -> ProgressBar {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     };
-    bar.enable_steady_tick(TICK);
+    // It takes a thread, and panics where there is none; the bar can do without.
+    if !bar.is_hidden() && resources::threads(1).is_ok() {
+        bar.enable_steady_tick(TICK);
+    }
     bar
 }
 

@@ -8,6 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::environment::isolate;
@@ -21,6 +22,8 @@ pub(crate) struct Run {
     command: Command,
     home: PathBuf,
     stdin: Vec<u8>,
+    /// What takes the place of the pipes to its standard input, output and error.
+    streams: [Option<Stdio>; 3],
 }
 
 /// A command that runs. It is killed when this is dropped.
@@ -52,7 +55,7 @@ impl Run {
     pub(crate) fn new(program: &Path, home: &Path) -> Self {
         let mut command = Command::new(program);
         isolate(&mut command, home);
-        Self { command, home: home.to_owned(), stdin: Vec::new() }
+        Self { command, home: home.to_owned(), stdin: Vec::new(), streams: Default::default() }
     }
 
     /// Adds arguments.
@@ -79,6 +82,24 @@ impl Run {
         self
     }
 
+    /// Has it read standard input from `stream`.
+    pub(crate) fn stdin_from(mut self, stream: impl Into<Stdio>) -> Self {
+        self.streams[0] = Some(stream.into());
+        self
+    }
+
+    /// Has it write standard output to `stream`, which is not collected.
+    pub(crate) fn stdout_to(mut self, stream: impl Into<Stdio>) -> Self {
+        self.streams[1] = Some(stream.into());
+        self
+    }
+
+    /// Has it write standard error to `stream`, which is not collected.
+    pub(crate) fn stderr_to(mut self, stream: impl Into<Stdio>) -> Self {
+        self.streams[2] = Some(stream.into());
+        self
+    }
+
     /// Runs it to its end.
     ///
     /// # Panics
@@ -94,21 +115,25 @@ impl Run {
     /// Where it cannot be started.
     #[track_caller]
     pub(crate) fn spawn(mut self) -> Running {
+        let [stdin, stdout, stderr] = self.streams.map(|it| it.unwrap_or_else(Stdio::piped));
         let mut child = self
             .command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stdin(stdin)
+            .stdout(stdout)
+            .stderr(stderr)
             .spawn()
             .unwrap_or_else(|error| panic!("{:?}: {error}", self.command));
-        let mut stdin = child.stdin.take().expect("standard input is piped");
+        let command = format!("{:?}", self.command);
+        // It holds the ends of the streams that it was given, which only the child is to have.
+        drop(self.command);
+        let stdin = child.stdin.take();
         let streams = [collect(child.stdout.take()), collect(child.stderr.take())];
         // A program may end without having read all.
         let feeder = std::thread::spawn(move || {
-            let _ = stdin.write_all(&self.stdin);
+            let _ = stdin.map(|mut stdin| stdin.write_all(&self.stdin));
         });
         let threads = Some((streams, feeder));
-        Running { command: format!("{:?}", self.command), home: self.home, child, threads }
+        Running { command, home: self.home, child, threads }
     }
 }
 
@@ -142,8 +167,36 @@ impl Running {
     /// Where it has ended.
     #[track_caller]
     pub(crate) fn interrupt(&self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it is running");
+        self.signal(Signal::INT);
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    /// Where it has ended and was waited for.
+    #[track_caller]
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("it is running");
+    }
+
+    /// Waits until it minds `signal`, which would end it before, or has ended by itself.
+    ///
+    /// # Panics
+    /// Where it does not.
+    #[track_caller]
+    pub(crate) fn wait_until_it_minds(&self, signal: Signal) {
+        let path = format!("/proc/{}/status", self.child.id());
+        eventually("a handler of the signal", END_WITHIN, || {
+            let status = std::fs::read_to_string(&path).map_err(|error| error.to_string())?;
+            if status.contains("State:\tZ") {
+                return Ok(());
+            }
+            let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+            let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+            let mask = mask.ok_or("there is no mask of signals")?;
+            let minds = mask >> (signal.as_raw() - 1) & 1 == 1;
+            if minds { Ok(()) } else { Err(format!("{mask:x}")) }
+        });
     }
 
     /// Kills it without warning, where it has not ended.
@@ -175,11 +228,11 @@ impl Drop for Running {
     }
 }
 
+/// Reads a stream, if it is a pipe, to its end.
 fn collect(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
-    let mut pipe = pipe.expect("the stream is piped");
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
-        let _ = pipe.read_to_end(&mut bytes);
+        let _ = pipe.map(|mut pipe| pipe.read_to_end(&mut bytes));
         bytes
     })
 }

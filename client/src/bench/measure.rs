@@ -37,12 +37,13 @@ enum Turn {
     Over,
 }
 
-/// Carries out the plan's workload until it ends, or until `stop` does. Says also whether that was
-/// the reason.
+/// Carries out the plan's workload until it ends, or until `stop` does. What is under way then is finished,
+/// unless `give_up` ends before. Says also whether it was stopped.
 pub(crate) async fn measure(
     client: &Client,
     plan: &Plan,
     stop: impl Future<Output = ()>,
+    give_up: impl Future<Output = ()>,
 ) -> (Tally, bool) {
     let mut dice = Xoshiro256PlusPlus::seed_from_u64(plan.seed);
     let began = Instant::now() + plan.warm_up;
@@ -55,27 +56,34 @@ pub(crate) async fn measure(
         begun: AtomicU64::new(0),
         stopped: AtomicBool::new(false),
     });
-    let workers: Vec<_> = (0..plan.threads)
-        .map(|worker| tokio::spawn(run_worker(Arc::clone(&work), worker)))
-        .collect();
+    let workers = (0..plan.threads).map(|worker| {
+        // Shared, so that what was measured is there where a worker is given up.
+        let tally = Arc::new(Mutex::new(Tally::from(began)));
+        let running = tokio::spawn(run_worker(Arc::clone(&work), worker, Arc::clone(&tally)));
+        (running, tally)
+    });
+    let workers: Vec<_> = workers.collect();
     let (mut stop, mut interrupted) = (std::pin::pin!(stop), false);
+    let (mut give_up, mut given_up) = (std::pin::pin!(give_up), false);
     let bar = ticking("measuring for {elapsed}", None);
     let mut total = Tally::from(began);
-    for mut worker in workers {
-        let tally = loop {
+    for (mut worker, tally) in workers {
+        let ended = loop {
             tokio::select! {
-                tally = &mut worker => break tally,
+                ended = &mut worker => break ended,
                 () = &mut stop, if !interrupted => {
                     interrupted = true;
                     work.stopped.store(true, Ordering::Relaxed);
                 }
+                () = &mut give_up, if !given_up => given_up = true,
+                () = std::future::ready(()), if given_up => break Ok(()),
             }
         };
         // A worker does not panic; if one did, its panic is this one's.
-        match tally {
-            Ok(tally) => total.merge(tally),
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        if let Err(error) = ended {
+            std::panic::resume_unwind(error.into_panic());
         }
+        total.merge(std::mem::replace(&mut *lock(&tally), Tally::from(began)));
     }
     bar.finish_and_clear();
     (total, interrupted)
@@ -85,12 +93,10 @@ pub(crate) async fn measure(
 ///
 /// The slots are futures of one task rather than tasks of their own, so that an answer to many of
 /// them wakes one task once.
-async fn run_worker(work: Arc<Work>, worker: usize) -> Tally {
-    let tally = Mutex::new(Tally::from(work.began));
+async fn run_worker(work: Arc<Work>, worker: usize, tally: Arc<Mutex<Tally>>) {
     let first = (worker * work.plan.depth) as u64;
     let slots = (first..).take(work.plan.depth).map(|slot| run_slot(&work, slot, &tally));
     slots.collect::<FuturesUnordered<_>>().collect::<()>().await;
-    tally.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Carries out one operation after the other.

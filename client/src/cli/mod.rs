@@ -45,10 +45,11 @@ Examples:
 Exit codes:
   0    done
   1    not found: get or delete of a key that is not there
-  2    usage: bad arguments, key, input line, or local file
-  3    unavailable: Consul or nodes not reached, time over, outcome unknown
+  2    usage: bad arguments, key, or input line; a file or output that cannot be read or written
+  3    unavailable: Consul or nodes not reached, time over, outcome unknown, or this machine gives
+       too few descriptors, threads or memory
   4    refused: strategy, condition, size, wrong cluster, damaged record, full disk
-  130  interrupted by Ctrl-C
+  130  interrupted by Ctrl-C (143 by SIGTERM, 129 by SIGHUP)
 
 Data goes to standard output, everything else to standard error.";
 
@@ -118,16 +119,22 @@ impl std::fmt::Display for Seconds {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Store a value
+    /// Store a value, or many from standard input
     #[command(after_help = "\
+Without a KEY, the payloads of PUT requests are read from standard input, one a line, and stored as `import`
+does it: {\"op\":\"PUT\",\"key\":\"...\",\"value\":\"...\"}, with or without \"op\". With a KEY and no VALUE, standard
+input is the value; where that is empty, nothing is stored, unless it is asked for by - or \"\".
+
 Examples:
   kvclient put greeting hello
   kvclient put photo < photo.jpg
+  kvclient put nothing \"\"                     (an empty value)
+  kvclient put < words.ndjson
   kvclient put lock me --if-absent
   kvclient put counter 2 --if-version 1-42   (versions: kvclient get counter --output json)
   kvclient put note -- --starts-with-a-dash")]
     Put(Put),
-    /// Print a value: exactly its bytes (and, on a terminal only, a newline)
+    /// Print a value: exactly its bytes (on a terminal, control characters are shown escaped)
     Get(Key),
     /// Print everything, one JSON object a line, in no particular order
     GetAll(Prefix),
@@ -136,8 +143,9 @@ Examples:
     /// Store many values from lines of JSON
     #[command(after_help = "\
 Every line is {\"key\":\"...\",\"value\":\"...\"}, or {\"key\":\"...\",\"value_base64\":\"...\"} for a value that is
-not text. The first bad line ends the import; what is under way is finished, and the number of stored
-values is reported. Running it again is safe.
+not text; the \"op\":\"PUT\" of a request is allowed. The first bad line ends the import, and so does Ctrl-C;
+what is under way is finished, and the number of stored values is reported. Running it again is safe. A
+second Ctrl-C, and nodes that do not answer within a second, have it end at once.
 
 Examples:
   kvclient import words.ndjson
@@ -145,7 +153,9 @@ Examples:
     Import(Import),
     /// Write everything as lines of JSON
     #[command(after_help = "\
-A FILE is replaced only when everything has been read; until then it stays as it was.
+A FILE is replaced only when everything has been read; until then it stays as it was. A link is followed. A
+new FILE is for its owner only, since it may hold everything that is stored; one that is there keeps its
+owner and mode.
 
 Examples:
   kvclient export backup.ndjson
@@ -294,6 +304,7 @@ mod tests {
             ("kvclient put k v", Some("v")),
             ("kvclient put k -", Some("-")),
             ("kvclient put k", None),
+            ("kvclient put", None),
             ("kvclient put k -5", Some("-5")),
             ("kvclient put k -- --if-absent", Some("--if-absent")),
         ] {
@@ -307,7 +318,8 @@ mod tests {
     fn what_makes_no_sense_is_refused() {
         for line in [
             "kvclient",
-            "kvclient put",
+            "kvclient put --if-absent",
+            "kvclient put --if-version 1-1",
             "kvclient get",
             "kvclient nothing",
             "kvclient get a b",

@@ -30,16 +30,17 @@ pub(crate) struct Prefix {
 
 #[derive(Debug, Args)]
 pub(crate) struct Put {
-    /// The key: 1 to 1024 bytes of text
-    pub(crate) key: String,
+    /// The key: 1 to 1024 bytes of text. Without one, records are read from standard input: one
+    /// {"op":"PUT","key":"...","value":"..."} a line, the op optional
+    pub(crate) key: Option<String>,
     /// The value; standard input where it is - or missing
     #[arg(allow_negative_numbers = true)]
     pub(crate) value: Option<OsString>,
     /// Only if there is no value yet
-    #[arg(long, conflicts_with = "if_version")]
+    #[arg(long, conflicts_with = "if_version", requires = "key")]
     pub(crate) if_absent: bool,
     /// Only if the record has this version
-    #[arg(long, value_name = "VERSION")]
+    #[arg(long, value_name = "VERSION", requires = "key")]
     pub(crate) if_version: Option<Version>,
 }
 
@@ -60,7 +61,8 @@ pub(crate) struct Import {
 
 #[derive(Debug, Args)]
 pub(crate) struct Export {
-    /// The file; standard output where it is - or missing
+    /// The file; standard output where it is - or missing. A new one is for its owner only (mode 600);
+    /// one that is there keeps its owner and mode
     pub(crate) file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) only: Prefix,

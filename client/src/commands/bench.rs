@@ -3,26 +3,25 @@
 use super::Session;
 use crate::bench::{Arguments, Plan, Report, load, measure};
 use crate::exit::Failure;
+use crate::interrupt;
 use crate::output;
 
 pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<(), Failure> {
     let plan = Plan::new(arguments).map_err(Failure::Usage)?;
-    let client = session.connect().await?;
-    let mut interrupt = std::pin::pin!(async {
-        // Where no signal can be waited for, none comes.
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    });
+    let client = tokio::select! {
+        () = interrupt::asked() => return Err(Failure::Interrupted),
+        client = session.connect() => client?,
+    };
     let loaded = if plan.loads {
         tokio::select! {
-            () = &mut interrupt => return Err(Failure::Interrupted),
+            () = interrupt::asked() => return Err(Failure::Interrupted),
             loaded = load(&client, &plan) => Some(loaded?),
         }
     } else {
         None
     };
-    let (mut tally, interrupted) = measure(&client, &plan, interrupt).await;
+    let (stop, give_up) = (interrupt::asked(), interrupt::pressed());
+    let (mut tally, interrupted) = measure(&client, &plan, stop, give_up).await;
     let first_error = tally.first_error.take();
     if tally.operations() == 0
         && let Some(error) = first_error

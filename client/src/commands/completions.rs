@@ -10,5 +10,5 @@ use crate::output;
 pub(super) fn run(shell: Shell) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "kvclient", &mut script);
-    output::data(&script)
+    output::raw(&script)
 }

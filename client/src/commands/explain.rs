@@ -7,6 +7,7 @@ use super::Session;
 use crate::cli::Explain;
 use crate::exit::Failure;
 use crate::output;
+use crate::visible;
 
 pub(super) async fn run(session: &Session, asked: Explain) -> Result<(), Failure> {
     let explanation = explain(&session.config, &asked.key, asked.epoch).await?;
@@ -28,7 +29,8 @@ fn text(explanation: &Explanation) -> String {
             others => format!(", then {}", others.join(", ")),
         };
         text.push_str(&format!(
-            "{what:<11} {owner}{others} (epoch {epoch}, {strategy} {})\n",
+            "{what:<11} {owner}{others} (epoch {epoch}, {} {})\n",
+            visible::line(strategy),
             strategy_digest.short()
         ));
     };
@@ -65,7 +67,8 @@ fn because(moved: &str, cause: &Cause, before: &Choice, after: &Choice) -> Strin
         }
         Cause::Strategy => format!(
             "{moved} because the strategy {} took the place of {}",
-            after.strategy, before.strategy
+            visible::line(&after.strategy),
+            visible::line(&before.strategy)
         ),
         Cause::Config => format!("{moved} because the strategy was given other settings"),
         Cause::Left => format!("{moved} because {} left", owner(before)),

@@ -1,16 +1,17 @@
 //! `kvclient export` and `get-all`: everything, as lines of JSON.
 
-use std::fs::{File, Permissions};
+use std::fs::{File, Metadata};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use futures::TryStreamExt;
-use tempfile::NamedTempFile;
+use kvclient::replacement::{Fresh, Replacement};
 
-use super::Session;
+use super::{Session, blocking};
 use crate::cli::{Export, Prefix};
 use crate::exit::Failure;
+use crate::interrupt;
 use crate::ndjson;
 use crate::output;
 use crate::progress::{Progress, Summary};
@@ -19,22 +20,15 @@ use crate::progress::{Progress, Summary};
 const BUFFER_BYTES_TARGET: usize = 256 << 10;
 
 pub(super) async fn run(session: &Session, export: Export) -> Result<(), Failure> {
-    match export.file.as_deref().filter(|path| *path != Path::new("-")) {
-        Some(path) => {
-            let destination = Destination::file(path)?;
-            tokio::select! {
-                summary = write_all(session, &export.only, destination) => {
-                    summary?.tell("wrote", session.format, false)
-                }
-                // The half-written file beside the old one goes away with its future.
-                _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
-            }
-        }
-        None => {
-            let summary = write_all(session, &export.only, Destination::Stdout).await?;
-            summary.tell("wrote", session.format, true)
-        }
-    }
+    let file = export.file.filter(|path| path != Path::new("-"));
+    let destination = match file {
+        // To open a named pipe is to wait for its reader.
+        Some(path) => blocking(move || Destination::file(path)).await?,
+        None => Destination::Stdout,
+    };
+    let data_is_out = matches!(destination, Destination::Stdout);
+    let summary = write_all(session, &export.only, destination).await?;
+    summary.tell("wrote", session.format, data_is_out)
 }
 
 /// Prints everything: an export without a word about it.
@@ -50,10 +44,11 @@ async fn write_all(
     let client = session.connect().await?;
     let mut everything = std::pin::pin!(client.get_all(&only.prefix));
     let mut progress = Progress::begin(None);
+    let shown = matches!(destination, Destination::Stdout) && output::is_terminal();
     let mut buffer = Vec::with_capacity(BUFFER_BYTES_TARGET);
     while let Some((key, record)) = everything.try_next().await? {
         let before = buffer.len();
-        ndjson::write_line(&mut buffer, &key, &record.value);
+        ndjson::write_line(&mut buffer, &key, &record.value, shown);
         progress.add(1, (buffer.len() - before) as u64);
         if buffer.len() >= BUFFER_BYTES_TARGET {
             destination.write(&mut buffer)?;
@@ -69,33 +64,23 @@ enum Destination {
     Stdout,
     /// What is there already and is no regular file, such as a named pipe.
     Special(PathBuf, File),
-    /// A new file beside the one that it will replace.
-    Replacement(PathBuf, NamedTempFile),
+    /// A file that takes its place once it is whole.
+    Replacement(PathBuf, Replacement),
 }
 
 impl Destination {
-    fn file(path: &Path) -> Result<Self, Failure> {
-        let unwritable = unwritable(path);
-        // A link is followed, so that its file is replaced and not the link.
-        let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        if let Ok(metadata) = target.metadata()
-            && !metadata.is_file()
-        {
-            let file = File::options().write(true).open(&target).map_err(unwritable)?;
-            return Ok(Self::Special(target, file));
+    fn file(path: PathBuf) -> Result<Self, Failure> {
+        if is_stdout(&path) {
+            return Ok(Self::Stdout);
         }
-        let directory = match target.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        };
-        // As any new file is, so that the user's umask decides who may read it.
-        let usual = Permissions::from_mode(0o666);
-        let file = tempfile::Builder::new()
-            .prefix(".kvclient-export-")
-            .permissions(usual)
-            .tempfile_in(directory)
-            .map_err(unwritable)?;
-        Ok(Self::Replacement(target, file))
+        let unwritable = |error| unwritable(&path, &error);
+        if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+            let file = File::options().write(true).open(&path).map_err(unwritable)?;
+            return Ok(Self::Special(path, file));
+        }
+        let replacement = Replacement::begin(&path, Fresh::Private).map_err(unwritable)?;
+        interrupt::remove_at_end(replacement.temporary().map(Path::to_owned));
+        Ok(Self::Replacement(path, replacement))
     }
 
     /// Writes and empties the buffer.
@@ -103,8 +88,12 @@ impl Destination {
         // Writing may block for long, such as to a pipe that nobody reads.
         tokio::task::block_in_place(|| match self {
             Self::Stdout => io::stdout().lock().write_all(buffer).map_err(output::not_written),
-            Self::Special(path, file) => file.write_all(buffer).map_err(unwritable(path)),
-            Self::Replacement(path, file) => file.write_all(buffer).map_err(unwritable(path)),
+            Self::Special(path, file) => {
+                file.write_all(buffer).map_err(|error| unwritable(path, &error))
+            }
+            Self::Replacement(path, file) => {
+                file.write_all(buffer).map_err(|error| unwritable(path, &error))
+            }
         })?;
         buffer.clear();
         Ok(())
@@ -116,14 +105,23 @@ impl Destination {
             Self::Stdout => io::stdout().lock().flush().map_err(output::not_written),
             Self::Special(..) => Ok(()),
             Self::Replacement(path, file) => {
-                file.as_file().sync_all().map_err(unwritable(&path))?;
-                file.persist(&path).map_err(|error| unwritable(&path)(error.error))?;
-                Ok(())
+                file.finish().map_err(|error| unwritable(&path, &error))
             }
         })
     }
 }
 
-fn unwritable(path: &Path) -> impl Fn(io::Error) -> Failure + Copy {
-    move |error| Failure::local(format_args!("{} cannot be written", path.display()), error)
+/// Whether `path` is what standard output is, such as `/dev/stdout`, or a file that it was led to: that goes
+/// on where it is, and is not replaced.
+fn is_stdout(path: &Path) -> bool {
+    let stdout = rustix::fs::fstat(io::stdout());
+    let same = |(there, stdout): (Metadata, rustix::fs::Stat)| {
+        (there.dev(), there.ino()) == (stdout.st_dev, stdout.st_ino)
+    };
+    path.metadata().ok().zip(stdout.ok()).is_some_and(same)
+}
+
+/// Also where the reader of a pipe has gone: the one who named it is to know.
+fn unwritable(path: &Path, error: &io::Error) -> Failure {
+    Failure::Usage(format!("{} cannot be written: {error}", path.display()))
 }

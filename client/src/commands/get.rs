@@ -9,6 +9,7 @@ use super::Session;
 use crate::cli::Key;
 use crate::exit::Failure;
 use crate::output;
+use crate::visible;
 
 #[derive(Serialize)]
 struct Found<'a> {
@@ -29,9 +30,20 @@ pub(super) async fn run(session: &Session, Key { key }: Key) -> Result<(), Failu
     if session.is_json() {
         return output::json(&found(&key, &record));
     }
-    output::data(&record.value)?;
-    // A prompt should not stand behind the value; a file should hold nothing but the value.
-    if output::is_terminal() { output::data(b"\n") } else { Ok(()) }
+    if !output::is_terminal() {
+        // A file should hold nothing but the value.
+        return output::raw(&record.value);
+    }
+    let shown = visible::bytes(&record.value);
+    // A prompt should not stand behind the value.
+    output::raw(format!("{shown}\n").as_bytes())?;
+    if shown.as_bytes() != record.value {
+        output::note(
+            "the value has characters that a terminal would act on, which are shown escaped: redirect the \
+             output to have its bytes",
+        );
+    }
+    Ok(())
 }
 
 fn found<'a>(key: &'a str, record: &'a Record) -> Found<'a> {

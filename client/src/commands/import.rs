@@ -3,18 +3,21 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, BufReader};
-use std::path::Path;
+use std::io::{self, BufReader, IsTerminal};
+use std::path::{Path, PathBuf};
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use kv_protocol::partition::key_hash;
 use kvclient::{Client, ClientError, Condition, Operation};
 use tokio::sync::mpsc;
 
-use super::Session;
+use super::{Session, blocking};
 use crate::cli::Import;
 use crate::exit::Failure;
+use crate::interrupt;
 use crate::lines::{self, BUFFER_BYTES, BadLine, Chunk, Record};
+use crate::ndjson::EXPECTED;
+use crate::output;
 use crate::progress::Progress;
 
 /// How many chunks are being stored at the same time. An operation's time begins when its chunk's
@@ -22,31 +25,54 @@ use crate::progress::Progress;
 const CHUNKS_IN_FLIGHT_MAX: usize = 4;
 
 pub(super) async fn run(session: &Session, import: Import) -> Result<(), Failure> {
-    // Opened first, so that a wrong name is found before anything happens.
-    let (chunks, bytes_total) = open(import.file.as_deref())?;
-    let client = session.connect().await?;
+    let file = import.file.filter(|path| path != Path::new("-"));
+    if file.is_none() && io::stdin().is_terminal() {
+        output::note(&format!(
+            "reading records from the terminal, one {EXPECTED} a line; Ctrl-D ends"
+        ));
+    }
+    store(session, file).await
+}
+
+/// Stores the records of a file, or of standard input.
+pub(super) async fn store(session: &Session, file: Option<PathBuf>) -> Result<(), Failure> {
+    // Opened first, so that a wrong name is found before anything happens. To open a named pipe may block.
+    let opening = blocking(move || open(file.as_deref()));
+    let (chunks, bytes_total) = unless_asked(opening).await?;
+    let client = unless_asked(session.connect()).await?;
     let progress = Progress::begin(bytes_total);
-    let mut importer = Importer { client, progress, keys_in_flight: HashSet::new(), worst: None };
+    let mut importer = Importer::new(client, progress);
     let interrupted = importer.store_all(chunks).await;
-    let Importer { progress, worst, .. } = importer;
+    let Importer { progress, worst, records_in_flight: unknown, .. } = importer;
     let stored = progress.records();
     let summary = progress.end();
-    if let Some((line, place, cause)) = worst {
-        let place = format!("line {line}{place}: ");
-        return Err(Failure::Import { place, cause: Box::new(cause), stored });
+    let (place, cause) = match worst {
+        Some((line, place, cause)) => (format!("line {line}{place}: "), cause),
+        None if interrupted => (String::new(), Failure::Interrupted),
+        None => return summary.tell("stored", session.format, false),
+    };
+    Err(Failure::Import { place, cause: Box::new(cause), stored, unknown })
+}
+
+/// Does what can be given up as soon as the process is asked to end.
+async fn unless_asked<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::select! {
+        biased;
+        done = work => done,
+        () = interrupt::asked() => Err(Failure::Import {
+            place: String::new(),
+            cause: Box::new(Failure::Interrupted),
+            stored: 0,
+            unknown: 0,
+        }),
     }
-    if interrupted {
-        let cause = Box::new(Failure::Interrupted);
-        return Err(Failure::Import { place: String::new(), cause, stored });
-    }
-    summary.tell("stored", session.format, false)
 }
 
 type Chunks = mpsc::Receiver<Result<Chunk, BadLine>>;
 
 /// Starts to read the file, and says how large it is where that is known.
 fn open(file: Option<&Path>) -> Result<(Chunks, Option<u64>), Failure> {
-    let Some(path) = file.filter(|path| *path != Path::new("-")) else {
+    let Some(path) = file else {
         let stdin = BufReader::with_capacity(BUFFER_BYTES, io::stdin());
         return Ok((lines::read(stdin)?, None));
     };
@@ -65,6 +91,8 @@ struct Importer {
     progress: Progress,
     /// The hashes of the keys that are being stored.
     keys_in_flight: HashSet<u64>,
+    /// How many records are being stored.
+    records_in_flight: u64,
     /// The failure of the earliest line: line, key in words, cause.
     worst: Option<(u64, String, Failure)>,
 }
@@ -78,32 +106,36 @@ struct Stored {
 }
 
 impl Importer {
-    /// Stores chunks until they end, one fails, or somebody presses Ctrl-C; then finishes what is
-    /// under way. Returns whether it was interrupted.
+    fn new(client: Client, progress: Progress) -> Self {
+        let (keys_in_flight, records_in_flight, worst) = Default::default();
+        Self { client, progress, keys_in_flight, records_in_flight, worst }
+    }
+
+    /// Stores chunks until they end, one fails, or the process is asked to end; then finishes what is
+    /// under way, or gives it up where that takes long. Returns whether it was asked to end.
     async fn store_all(&mut self, mut chunks: Chunks) -> bool {
         let mut in_flight = FuturesUnordered::new();
-        let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
+        let mut asked = std::pin::pin!(interrupt::asked());
         let mut interrupted = false;
-        loop {
-            let has_room = in_flight.len() < CHUNKS_IN_FLIGHT_MAX;
+        // A chunk with a key that is being stored: its value must be the one that stays, so it has to wait.
+        let mut waiting: Option<(Chunk, Vec<u64>)> = None;
+        while self.worst.is_none() {
+            if let Some((chunk, hashes)) = waiting.take_if(|(_, hashes)| self.may_begin(hashes)) {
+                self.keys_in_flight.extend(&hashes);
+                self.records_in_flight += chunk.records.len() as u64;
+                in_flight.push(store_chunk(self.client.clone(), chunk, hashes));
+            }
+            let has_room = waiting.is_none() && in_flight.len() < CHUNKS_IN_FLIGHT_MAX;
             tokio::select! {
-                _ = &mut interrupt => {
+                () = &mut asked => {
                     interrupted = true;
                     break;
                 }
                 Some(stored) = in_flight.next() => self.take(stored),
                 chunk = chunks.recv(), if has_room => match chunk {
                     Some(Ok(chunk)) => {
-                        let hashes: Vec<_> = hashes(&chunk.records);
-                        // A key that comes twice must end up with its later value, so the earlier
-                        // one is waited for.
-                        if hashes.iter().any(|hash| self.keys_in_flight.contains(hash)) {
-                            while let Some(stored) = in_flight.next().await {
-                                self.take(stored);
-                            }
-                        }
-                        self.keys_in_flight.extend(&hashes);
-                        in_flight.push(store(self.client.clone(), chunk, hashes));
+                        let hashes = hashes(&chunk.records);
+                        waiting = Some((chunk, hashes));
                     }
                     Some(Err(BadLine { line, problem })) => {
                         self.fail(line, String::new(), Failure::Usage(problem));
@@ -111,20 +143,29 @@ impl Importer {
                     None => break,
                 },
             }
-            if self.worst.is_some() {
-                break;
+        }
+        let mut give_up = std::pin::pin!(interrupt::pressed());
+        loop {
+            tokio::select! {
+                biased;
+                stored = in_flight.next() => match stored {
+                    Some(stored) => self.take(stored),
+                    None => return interrupted,
+                },
+                () = &mut give_up => return true,
             }
         }
-        while let Some(stored) = in_flight.next().await {
-            self.take(stored);
-        }
-        interrupted
+    }
+
+    fn may_begin(&self, hashes: &[u64]) -> bool {
+        !hashes.iter().any(|hash| self.keys_in_flight.contains(hash))
     }
 
     fn take(&mut self, stored: Stored) {
         for hash in &stored.hashes {
             self.keys_in_flight.remove(hash);
         }
+        self.records_in_flight -= stored.hashes.len() as u64;
         self.progress.add(stored.stored, stored.bytes);
         if let Some((line, key, error)) = stored.failed {
             self.fail(line, format!(" (key {key:?})"), error.into());
@@ -142,7 +183,7 @@ fn hashes(records: &[Record]) -> Vec<u64> {
     records.iter().map(|record| key_hash(&record.key)).collect()
 }
 
-async fn store(client: Client, chunk: Chunk, hashes: Vec<u64>) -> Stored {
+async fn store_chunk(client: Client, chunk: Chunk, hashes: Vec<u64>) -> Stored {
     let Chunk { records, bytes } = chunk;
     let lines: Vec<_> = records.iter().map(|record| record.line).collect();
     let keys: Vec<_> = records.iter().map(|record| record.key.clone()).collect();

@@ -7,6 +7,7 @@ use super::Session;
 use crate::cli::Key;
 use crate::exit::Failure;
 use crate::output;
+use crate::visible;
 
 pub(super) async fn run(session: &Session, Key { key }: Key) -> Result<(), Failure> {
     let client = session.connect().await?;
@@ -37,9 +38,9 @@ fn text(location: &Location) -> String {
     format!(
         "partition  {}\nnode       {} ({address})\nepoch      {}\nstrategy   {} ({})\n",
         location.partition,
-        location.node,
+        visible::line(&location.node),
         location.epoch,
-        location.strategy,
+        visible::line(&location.strategy),
         location.strategy_digest.short()
     )
 }

@@ -26,6 +26,7 @@ use kvclient::{Client, ClientConfig, ClientError, Creation};
 
 use crate::cli::{Cli, Command, Format, Globals};
 use crate::exit::Failure;
+use crate::interrupt;
 use crate::output;
 
 /// What every command is told.
@@ -34,8 +35,23 @@ pub(crate) struct Session {
     format: Format,
 }
 
-/// Runs the command that was typed.
-pub(crate) async fn run(Cli { globals, command }: Cli) -> Result<(), Failure> {
+/// Runs the command that was typed, until it ends or the process is asked to end.
+pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
+    // These finish what is under way, and say what they have done.
+    let finishes = match &cli.command {
+        Command::Import(_) | Command::Bench(_) => true,
+        Command::Put(put) => put.key.is_none(),
+        _ => false,
+    };
+    tokio::select! {
+        // A command that has something to say when it is interrupted comes before.
+        biased;
+        done = carry_out(cli) => done,
+        () = interrupt::asked(), if !finishes => Err(Failure::Interrupted),
+    }
+}
+
+async fn carry_out(Cli { globals, command }: Cli) -> Result<(), Failure> {
     // Some commands need no cluster, so nothing that is said of one can be wrong for them.
     let session = || Session::new(&globals);
     match command {

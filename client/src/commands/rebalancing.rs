@@ -12,7 +12,9 @@ use tokio::sync::watch;
 use super::Session;
 use crate::cli::Carrying;
 use crate::exit::Failure;
+use crate::interrupt;
 use crate::output;
+use crate::visible;
 
 const BYTES_PER_MB: u64 = 1_000_000;
 /// How often the bar is drawn.
@@ -66,7 +68,7 @@ pub(super) async fn run(
     let end = tokio::select! {
         end = rebalancer.run(prepared, throttle, sender) => end,
         never = drawing => match never {},
-        _ = tokio::signal::ctrl_c() => {
+        () = interrupt::asked() => {
             bar.finish_and_clear();
             output::note(
                 "interrupted: the rebalance is under way, and everything is served. Go on with `kvclient \
@@ -121,7 +123,7 @@ async fn draw(bar: &ProgressBar, mut progress: watch::Receiver<Progress>) -> Inf
     loop {
         let now = progress.borrow_and_update().clone();
         bar.set_position((now.percent() * 10.0) as u64);
-        bar.set_message(in_words(&now));
+        bar.set_message(visible::line(&in_words(&now)).into_owned());
         if now.waiting != waiting {
             if let (true, Some(what)) = (bar.is_hidden(), &now.waiting) {
                 output::note(&format!("waiting for {what}"));

@@ -10,6 +10,7 @@ use super::Session;
 use super::rebalancing;
 use crate::exit::Failure;
 use crate::output;
+use crate::visible;
 
 pub(super) async fn run(session: &Session) -> Result<(), Failure> {
     let status = inspect(&session.config).await?;
@@ -70,7 +71,7 @@ fn layout_text(layout: &Layout) -> String {
         "uuid        {cluster}\nepoch       {epoch}\nphase       {}\npartitions  {}\nstrategy    {} ({})\n",
         phase(layout),
         partitions.get(),
-        strategy.name,
+        visible::line(&strategy.name),
         strategy.sha256.short()
     )
 }
@@ -92,7 +93,7 @@ fn rebalance_text(layout: &Layout, rebalance: &Rebalance, progress: Option<&Prog
     };
     format!(
         "rebalance   {way} {} on {} nodes, settled up to partition {} of {}; {window}\nmover       {mover}\n",
-        rebalance.to.strategy.name,
+        visible::line(&rebalance.to.strategy.name),
         rebalance.to.members.len(),
         rebalance.settled,
         layout.partitions.get(),

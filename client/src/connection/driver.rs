@@ -6,12 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
+use super::inflow::{is_too_much, memory_bytes};
 use super::peer::{Exchange, Peer};
 use super::socket::{Sockets, Waker};
 use crate::connection::ExchangeError;
 use crate::endpoint::Endpoint;
 use crate::lane::{Lane, Ticket};
-use crate::limits::{CONNECTION_IDLE_MAX, LINGER_OPERATIONS_MAX};
+use crate::limits::{
+    CONNECTION_IDLE_MAX, LINGER_OPERATIONS_MAX, UNFINISHED_BYTES_TOTAL_MAX,
+    UNFINISHED_LOOK_INTERVAL,
+};
 
 /// What tasks hand over.
 pub(super) enum Message {
@@ -28,6 +32,8 @@ pub(super) struct Driver {
     peers: HashMap<Endpoint, Peer>,
     /// What a lane's queue is swapped with, so that neither is allocated anew.
     tickets: Vec<Ticket>,
+    /// When connections are to be looked at for answers that are not whole.
+    look_at: Instant,
 }
 
 impl Driver {
@@ -37,7 +43,8 @@ impl Driver {
     ) -> io::Result<(Waker, Self)> {
         let (waker, sockets) = Sockets::new()?;
         let (peers, tickets) = Default::default();
-        Ok((waker, Self { sockets, inbox, next_id, peers, tickets }))
+        let look_at = Instant::now();
+        Ok((waker, Self { sockets, inbox, next_id, peers, tickets, look_at }))
     }
 
     /// Works until the waker is closed.
@@ -54,17 +61,24 @@ impl Driver {
     fn turn(&mut self) -> io::Result<()> {
         let deadline = self.peers.values().map(Peer::next_deadline).min();
         let now = Instant::now();
-        let time = deadline.map_or(CONNECTION_IDLE_MAX, |at| at.saturating_duration_since(now));
+        // Where there are connections, something may come on them at any time.
+        let look_at = deadline.map(|at| at.min(self.look_at));
+        let time = look_at.map_or(CONNECTION_IDLE_MAX, |at| at.saturating_duration_since(now));
         let under_way: usize = self.peers.values().map(Peer::operations_in_flight).sum();
         let may_linger = (1..=LINGER_OPERATIONS_MAX).contains(&under_way);
         let lines = self.peers.values().map(Peer::wanted);
         let ready = self.sockets.wait(lines, time, may_linger, || !self.inbox.is_empty())?;
         let now = Instant::now();
+        let look = now >= self.look_at;
         // The map has not changed since the wait, so its order has not.
         for ((endpoint, peer), ready) in self.peers.iter_mut().zip(ready) {
-            if let Err(trouble) = peer.service(ready, now) {
+            if let Err(trouble) = peer.service(ready, look, now) {
                 peer.renew(self.sockets.connect(endpoint), &trouble);
             }
+        }
+        if look {
+            self.look_at = now + UNFINISHED_LOOK_INTERVAL;
+            self.bound_inflow();
         }
         self.take_messages(now);
         // Last, so that what has come meanwhile travels together.
@@ -73,6 +87,42 @@ impl Driver {
         }
         self.peers.retain(|_, peer| !peer.is_spent(now));
         Ok(())
+    }
+
+    /// Gives up connections on which an answer has come without an end.
+    fn bound_inflow(&mut self) {
+        let mut in_total = 0;
+        let mut is_watched = false;
+        let mut most: Option<(u64, Endpoint)> = None;
+        for (endpoint, peer) in &mut self.peers {
+            let inflow = peer.inflow();
+            let unfinished = inflow.unfinished();
+            in_total += unfinished;
+            is_watched |= inflow.is_watched();
+            if most.as_ref().is_none_or(|(bytes, _)| unfinished > *bytes) {
+                most = Some((unfinished, endpoint.clone()));
+            }
+        }
+        let memory = if is_watched { memory_bytes() } else { 0 };
+        let mut given_up = self.peers.iter_mut().find_map(|(endpoint, peer)| {
+            let problem = peer.inflow().excess(memory, in_total)?;
+            Some((endpoint.clone(), ExchangeError::InvalidReply(problem)))
+        });
+        if given_up.is_none() && is_too_much(in_total) {
+            let problem = format!(
+                "answers that are not whole have {in_total} bytes together, the limit is \
+                 {UNFINISHED_BYTES_TOTAL_MAX}: read fewer large values at the same time"
+            );
+            given_up = most.map(|(_, endpoint)| (endpoint, ExchangeError::Lost(problem)));
+        }
+        let Some((endpoint, trouble)) = given_up else { return };
+        tracing::warn!(node = %endpoint, %trouble, "a connection is given up");
+        for (other, peer) in &mut self.peers {
+            if *other == endpoint {
+                peer.renew(self.sockets.connect(other), &trouble);
+            }
+            peer.inflow().forget_growth();
+        }
     }
 
     fn take_messages(&mut self, now: Instant) {

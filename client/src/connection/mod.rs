@@ -9,12 +9,15 @@
 //! | `driver` | the thread: waits for sockets and deadlines, and for what tasks hand over |
 //! | `peer` | what is unsent and unanswered at one node, and when it is given up |
 //! | `flow` | the errands of one kind on their way to one node |
+//! | `inflow`, `tcp` | how much of an answer that is not whole ZeroMQ holds |
 //! | `socket` | ZeroMQ, narrowed to what is needed here; the only file that names it |
 
 mod driver;
 mod flow;
+mod inflow;
 mod peer;
 mod socket;
+mod tcp;
 
 use std::fmt;
 use std::sync::Arc;

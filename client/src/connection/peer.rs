@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::ExchangeError;
 use super::flow::Flow;
+use super::inflow::Inflow;
 use super::socket::{Line, Ready};
 use crate::batch;
 use crate::endpoint::Endpoint;
@@ -116,13 +117,24 @@ impl Peer {
         }
     }
 
-    /// Takes in what has come, and gives up what is late. Returns why the line is to be given up,
-    /// where it is.
-    pub(super) fn service(&mut self, ready: Ready, now: Instant) -> Result<(), ExchangeError> {
-        if ready.receive {
-            self.receive_all(now).map_err(ExchangeError::InvalidReply)?;
+    /// Takes in what has come, and gives up what is late. Where there is a `look` at what is not whole, the
+    /// line's inflow knows of it then. Returns why the line is to be given up, where it is.
+    pub(super) fn service(
+        &mut self,
+        ready: Ready,
+        look: bool,
+        now: Instant,
+    ) -> Result<(), ExchangeError> {
+        let broken = ready.events && self.line.has_broken();
+        // Before what is whole is taken in, so that only what is not is left of it.
+        let read = if look { self.line.bytes_read() } else { None };
+        if ready.receive || read.is_some() {
+            let is_all = self.receive_all(now).map_err(ExchangeError::InvalidReply)?;
+            if let (Some(read), true) = (read, is_all) {
+                self.line.inflow().look(read);
+            }
         }
-        if ready.events && self.line.has_broken() {
+        if broken {
             // What was sent is not sent again by ZeroMQ, so its answers will not come.
             if !self.unanswered.is_empty() {
                 return Err(ExchangeError::Lost("the connection to the node broke".into()));
@@ -150,9 +162,15 @@ impl Peer {
         }
     }
 
-    fn receive_all(&mut self, now: Instant) -> Result<(), String> {
+    /// What has come.
+    pub(super) fn inflow(&mut self) -> &mut Inflow {
+        self.line.inflow()
+    }
+
+    /// Takes in what has come. Says whether that was all.
+    fn receive_all(&mut self, now: Instant) -> Result<bool, String> {
         for _ in 0..REPLIES_PER_TURN_MAX {
-            let Some(message) = self.line.receive() else { return Ok(()) };
+            let Some(message) = self.line.receive() else { return Ok(true) };
             let (header, body) = message?;
             let reply =
                 Reply::decode(&header, body.as_deref()).map_err(|error| error.to_string())?;
@@ -173,10 +191,10 @@ impl Peer {
             }
             // There is nothing more to come, and to look would cost a system call.
             if self.unanswered.is_empty() {
-                return Ok(());
+                return Ok(true);
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Sends what can be sent.

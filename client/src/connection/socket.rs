@@ -10,12 +10,23 @@ use kv_protocol::frame::{ZAP_DOMAIN, is_delimiter};
 use kv_protocol::limits::FRAME_BYTES_MAX;
 use kv_protocol::linger::Linger;
 use rustix::event::{EventfdFlags, eventfd};
+use zmq::SocketEvent;
 
+use super::inflow::Inflow;
+use super::tcp;
 use crate::endpoint::Endpoint;
 use crate::limits::{
     HANDSHAKE_TIMEOUT, HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT, RECONNECT_INTERVAL,
     RECONNECT_INTERVAL_MAX,
 };
+use crate::resources;
+
+/// How many descriptors ZeroMQ opens with its first socket, and some to spare.
+const CONTEXT_DESCRIPTORS: usize = 16;
+/// How many threads it starts, and the one that owns the sockets.
+const CONTEXT_THREADS: usize = 3;
+/// How many descriptors it opens for a line, and some to spare.
+const LINE_DESCRIPTORS: usize = 8;
 
 /// Wakes the thread that sleeps in [`Sockets::wait`], from any thread.
 pub(super) struct Waker {
@@ -83,6 +94,9 @@ pub(super) struct Ready {
 
 impl Sockets {
     pub(super) fn new() -> io::Result<(Waker, Self)> {
+        // ZeroMQ ends the process where it lacks one for itself.
+        resources::descriptors(CONTEXT_DESCRIPTORS)?;
+        resources::threads(CONTEXT_THREADS)?;
         let event = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
         let (sleeping, closed, ended) = Default::default();
         let alarm = Arc::new(Alarm { event, sleeping, closed, ended });
@@ -144,6 +158,7 @@ impl Sockets {
 
     /// Starts to connect to a node. Whether it succeeds shows in [`Line::can_send`].
     pub(super) fn connect(&mut self, endpoint: &Endpoint) -> io::Result<Line> {
+        resources::descriptors(LINE_DESCRIPTORS)?;
         self.lines_made += 1;
         let ms = |duration: Duration| i32::try_from(duration.as_millis()).unwrap_or(i32::MAX);
         let socket = self.context.socket(zmq::DEALER)?;
@@ -160,13 +175,16 @@ impl Sockets {
         socket.set_reconnect_ivl(ms(RECONNECT_INTERVAL))?;
         socket.set_reconnect_ivl_max(ms(RECONNECT_INTERVAL_MAX))?;
         let events = format!("inproc://events-{}", self.lines_made);
-        socket.monitor(&events, i32::from(zmq::SocketEvent::DISCONNECTED.to_raw()))?;
+        let wanted = [SocketEvent::CONNECTED, SocketEvent::DISCONNECTED];
+        let wanted = wanted.map(|event| i32::from(event.to_raw()));
+        socket.monitor(&events, wanted[0] | wanted[1])?;
         let monitor = self.context.socket(zmq::PAIR)?;
         monitor.set_linger(0)?;
         monitor.connect(&events)?;
         socket.connect(endpoint.as_str())?;
         let monitor_fd = monitor.get_fd()?;
-        let line = Line { socket, monitor, monitor_fd };
+        let inflow = Inflow::default();
+        let mut line = Line { socket, monitor, monitor_fd, connection: None, inflow };
         // ZeroMQ signals what comes only to a reader that has found nothing before.
         line.has_broken();
         Ok(line)
@@ -176,10 +194,13 @@ impl Sockets {
 /// The way to one node.
 pub(super) struct Line {
     socket: zmq::Socket,
-    /// Tells that the connection broke, and nothing else.
+    /// Tells that there is a connection and that it broke, and nothing else.
     monitor: zmq::Socket,
     /// Readable from when something comes to `monitor` until everything has been received.
     monitor_fd: RawFd,
+    /// The descriptor of the connection, where there is one.
+    connection: Option<RawFd>,
+    inflow: Inflow,
 }
 
 /// A received frame.
@@ -205,11 +226,12 @@ impl Line {
 
     /// The header and body of the next message, where there is a message. One that does not
     /// consist of these, after an optional delimiter, is an error.
-    pub(super) fn receive(&self) -> Option<Result<(Frame, Option<Frame>), String>> {
+    pub(super) fn receive(&mut self) -> Option<Result<(Frame, Option<Frame>), String>> {
         let (mut header, mut body, mut count) = (None, None, 0);
         loop {
             let frame = self.socket.recv_msg(zmq::DONTWAIT).ok()?;
             let more = frame.get_more();
+            self.inflow.take(frame.len());
             if count > 0 || !is_delimiter(&frame) {
                 count += 1;
                 match count {
@@ -231,11 +253,29 @@ impl Line {
         }
     }
 
+    /// How many bytes ZeroMQ has read from the connection, where the system tells.
+    pub(super) fn bytes_read(&self) -> Option<u64> {
+        self.connection.and_then(tcp::bytes_read)
+    }
+
+    /// What has come on the connection.
+    pub(super) fn inflow(&mut self) -> &mut Inflow {
+        &mut self.inflow
+    }
+
     /// Whether the connection broke since this was asked last. Connecting again is ZeroMQ's business.
-    pub(super) fn has_broken(&self) -> bool {
+    pub(super) fn has_broken(&mut self) -> bool {
         let mut broken = false;
-        while self.monitor.recv_msg(zmq::DONTWAIT).is_ok() {
-            broken = true;
+        while let Ok(frames) = self.monitor.recv_multipart(zmq::DONTWAIT) {
+            let event = frames.first().and_then(|frame| frame.split_first_chunk::<2>());
+            let Some((event, value)) = event else { continue };
+            self.inflow = Inflow::default();
+            if u16::from_ne_bytes(*event) == SocketEvent::CONNECTED.to_raw() {
+                self.connection = value.first_chunk().map(|fd| RawFd::from_ne_bytes(*fd));
+            } else {
+                self.connection = None;
+                broken = true;
+            }
         }
         broken
     }

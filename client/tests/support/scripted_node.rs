@@ -89,8 +89,7 @@ impl Node {
 
     /// A client whose only node this is.
     pub(crate) fn client(&self, timeout: Duration) -> Client {
-        let (layout, table) = at_rest();
-        Client::fixed(layout, &[table], &endpoints(&[self]), timeout).unwrap()
+        client_of(&[self.port], timeout)
     }
 
     /// Waits until the node has died by its script.
@@ -188,6 +187,22 @@ pub(crate) fn uuid(number: usize) -> Uuid {
 fn member(number: usize) -> Member {
     let id = format!("node-{number}").parse().unwrap();
     Member { id, uuid: uuid(number), weight: 1, zone: String::new() }
+}
+
+/// A client of the nodes that listen on these ports, of which there is a power of two. Each owns the partition
+/// of its number.
+pub(crate) fn client_of(ports: &[u16], timeout: Duration) -> Client {
+    let count = PartitionCount::new(u32::try_from(ports.len()).unwrap()).unwrap();
+    let (mut layout, _) = at_rest();
+    let owners: Vec<u32> = (0..count.get()).collect();
+    let table = Table::new(&owners, count, 1, ports.len()).unwrap();
+    layout.partitions = count;
+    layout.placement.members = (0..ports.len()).map(member).collect();
+    layout.placement.table = table.digest();
+    let endpoint = |port: &u16| Endpoint::tcp("127.0.0.1", *port).unwrap();
+    let endpoints = ports.iter().enumerate();
+    let endpoints = endpoints.map(|(number, port)| (uuid(number), endpoint(port))).collect();
+    Client::fixed(layout, &[table], &endpoints, timeout).unwrap()
 }
 
 /// A placement of the one partition on the first of some nodes.

@@ -37,16 +37,6 @@ Examples:
   kvclient lab --from-cluster --output json           what a migration would bring and move";
 
 pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<(), Failure> {
-    tokio::select! {
-        // Listened for before anything is done.
-        biased;
-        // What runs meanwhile ends with the process, and no picture is half written.
-        _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
-        done = compare(session, arguments) => done,
-    }
-}
-
-async fn compare(session: &Session, arguments: Arguments) -> Result<(), Failure> {
     if session.config.strategy.is_some() {
         let problem = "lab tries the strategies that are listed, such as `kvclient lab hrw`: leave \
                        --strategy out";
@@ -139,7 +129,7 @@ async fn draw(folder: &Folder, experiment: Experiment, trials: Vec<Trial>) -> Re
     let mut written = 0;
     while let Some(picture) = rendered.next().await {
         let picture: Rendered = picture?;
-        // In one go, so that Ctrl-C leaves no temporary file.
+        // In one go, so that an interruption leaves no temporary file.
         tokio::task::block_in_place(|| folder.write(&picture)).map_err(|error| {
             Failure::local(format_args!("{} cannot be written to", folder.path().display()), error)
         })?;

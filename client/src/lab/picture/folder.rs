@@ -1,12 +1,11 @@
 //! The folder that pictures go to. Nobody sees half a file: each is written under another name, and
 //! then takes the place of the one before it.
 
-use std::fs::Permissions;
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::Rendered;
+use crate::replacement::{Fresh, Replacement};
 
 /// A folder for pictures.
 #[derive(Clone, Debug)]
@@ -40,14 +39,8 @@ impl Folder {
     }
 
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        // As any new file is, so that the user's umask decides who may read it.
-        let usual = Permissions::from_mode(0o666);
-        let mut file = tempfile::Builder::new()
-            .prefix(".kvclient-lab-")
-            .permissions(usual)
-            .tempfile_in(&self.path)?;
+        let mut file = Replacement::begin(&self.path.join(name), Fresh::Usual)?;
         file.write_all(bytes)?;
-        file.persist(self.path.join(name)).map_err(|error| error.error)?;
-        Ok(())
+        file.finish()
     }
 }

@@ -1,0 +1,134 @@
+//! Being asked to end: by Ctrl-C, or by SIGTERM and SIGHUP, as systems and closed terminals do.
+//!
+//! The first signal asks a command to end: most are simply given up, and those that have something to say
+//! first watch for it with [`asked`]. A command that cannot be given up just then, since it waits for a
+//! disk or a pipe, and one that takes too long, is ended with the process, and so it is by the second
+//! signal. A thread of its own sees to that, so that it happens whatever else is stuck.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::exit::INTERRUPTED;
+
+/// How long a command may go on after the first signal to finish what is under way.
+pub(crate) const FINISH_WITHIN: Duration = Duration::from_secs(1);
+/// How long after the first signal the process ends in any case.
+const END_WITHIN: Duration = Duration::from_secs(2);
+/// How long after the second signal the process ends in any case.
+const END_AT_ONCE: Duration = Duration::from_millis(200);
+
+/// What has come so far.
+#[derive(Clone, Copy, Default)]
+struct Asked {
+    times: u32,
+    /// The number of the first signal.
+    signal: i32,
+}
+
+static ASKED: LazyLock<watch::Sender<Asked>> = LazyLock::new(watch::Sender::default);
+
+/// The file that is to go away with the process.
+static TEMPORARY: Mutex<Option<PathBuf>> = Mutex::new(None);
+
+/// Starts to listen.
+///
+/// # Errors
+/// The system gives no thread or no descriptors.
+pub(crate) fn listen() -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let signals = {
+        let _entered = runtime.enter();
+        let mut signals =
+            vec![listen_to(SignalKind::interrupt())?, listen_to(SignalKind::terminate())?];
+        // A process that was started with `nohup` is to outlive its terminal.
+        if !is_ignored(SignalKind::hangup()) {
+            signals.push(listen_to(SignalKind::hangup())?);
+        }
+        signals
+    };
+    std::thread::Builder::new().name("interrupts".into()).spawn(move || heed(&runtime, signals))?;
+    Ok(())
+}
+
+/// Waits until the process has been asked to end.
+pub(crate) async fn asked() {
+    asked_times(1).await;
+}
+
+/// Waits until it is time to give up what is under way: a moment after the first signal, or at the
+/// second.
+pub(crate) async fn pressed() {
+    asked().await;
+    tokio::select! {
+        () = asked_times(2) => {}
+        () = tokio::time::sleep(FINISH_WITHIN) => {}
+    }
+}
+
+/// The exit code of a process that was asked to end: 128 and the signal's number, as shells have it.
+pub(crate) fn exit_code() -> i32 {
+    match ASKED.borrow().signal {
+        0 => INTERRUPTED,
+        signal => 128 + signal,
+    }
+}
+
+/// Has a temporary file removed when the process is ended from here. With none, nothing is removed.
+pub(crate) fn remove_at_end(path: Option<PathBuf>) {
+    *TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner) = path;
+}
+
+async fn asked_times(times: u32) {
+    // The sender is never dropped, so this ends only where there were so many.
+    let _ = ASKED.subscribe().wait_for(|asked| asked.times >= times).await;
+}
+
+fn listen_to(kind: SignalKind) -> io::Result<(SignalKind, Signal)> {
+    Ok((kind, signal(kind)?))
+}
+
+/// Whether the process was started with a signal ignored; no where the system does not tell.
+fn is_ignored(kind: SignalKind) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask >> (kind.as_raw_value() - 1) & 1 == 1
+}
+
+/// Passes the signals on, and ends the process where it does not end by itself.
+fn heed(runtime: &Runtime, mut signals: Vec<(SignalKind, Signal)>) {
+    runtime.block_on(async {
+        let signal = next(&mut signals).await;
+        ASKED.send_replace(Asked { times: 1, signal });
+        tokio::select! {
+            () = tokio::time::sleep(END_WITHIN) => {}
+            _ = next(&mut signals) => {
+                ASKED.send_replace(Asked { times: 2, signal });
+                tokio::time::sleep(END_AT_ONCE).await;
+            }
+        }
+    });
+    let temporary = TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(path) = temporary {
+        // Where it cannot be removed, there is nobody left to tell.
+        let _ = std::fs::remove_file(path);
+    }
+    std::process::exit(exit_code());
+}
+
+/// The number of the next signal.
+async fn next(signals: &mut [(SignalKind, Signal)]) -> i32 {
+    let next = signals.iter_mut().map(|(kind, signal)| {
+        Box::pin(async move {
+            signal.recv().await;
+            kind.as_raw_value()
+        })
+    });
+    futures::future::select_all(next).await.0
+}

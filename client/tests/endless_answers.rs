@@ -1,0 +1,151 @@
+//! The client against nodes whose answers have no end: what it holds of them is bounded.
+
+#![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
+
+#[allow(dead_code, reason = "other tests use what this one does not")]
+#[path = "support/raw_node.rs"]
+mod raw_node;
+#[allow(dead_code, reason = "other tests use what this one does not")]
+#[path = "support/scripted_node.rs"]
+mod scripted_node;
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use kv_protocol::limits::{FRAME_BYTES_MAX, VALUE_BYTES_MAX_CEILING};
+use kv_protocol::partition::PartitionCount;
+use kv_protocol::reply::{Content, Done, Record};
+use kv_protocol::request::{Command, Request};
+use kvclient::ClientError;
+use kvclient::limits::{
+    UNFINISHED_BYTES_MAX, UNFINISHED_BYTES_TOTAL_MAX, UNFINISHED_LOOK_INTERVAL,
+};
+use raw_node::{RawNode, frame, head};
+use scripted_node::{client_of, encoded, id_of};
+use tokio::sync::Mutex;
+
+/// Long enough that a test which waits for it has failed.
+const LONG: Duration = Duration::from_secs(60);
+
+/// How much of an endless answer is sent at most, in bytes: several times what is to be held of it, and no
+/// more than a machine has where it is held all the same.
+const ENDLESS_BYTES: u64 = 2 << 30;
+/// The same of frames that take far more memory than bytes.
+const ENDLESS_TINY_BYTES: u64 = 48 << 20;
+
+/// Held by each test, since the process's memory is looked at, which they share.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
+/// The right answer where every key has the same value.
+fn answer(request: &Request<'_>, value: &[u8]) -> Vec<u8> {
+    let record = || Done::Read(Some(Record { value: value.to_vec(), version: None }));
+    let content = match &request.command {
+        Command::Batch(operations) => {
+            Content::Batch(operations.iter().map(|_| Ok(record())).collect())
+        }
+        Command::One(operation) => Content::One { key: operation.key().into(), done: record() },
+        other => panic!("the client does not ask this here: {other:?}"),
+    };
+    let frames = encoded(Some(id_of(request)), content);
+    let last = frames.len() - 1;
+    frames.iter().enumerate().flat_map(|(at, bytes)| frame(bytes, at < last)).collect()
+}
+
+/// What comes of a read and a write that are answered with blocks of frames without end, and how many bytes
+/// of them the client took.
+async fn after_endless(block: Vec<u8>, bytes_max: u64) -> ([ClientError; 2], u64) {
+    let most = Arc::new(AtomicU64::new(0));
+    let sent_most = Arc::clone(&most);
+    let node = RawNode::start(move |stream, _, _| {
+        let mut sent = 0;
+        while sent < bytes_max && stream.write_all(&block).is_ok() {
+            sent += block.len() as u64;
+            sent_most.fetch_max(sent, Ordering::Relaxed);
+        }
+    });
+    let client = client_of(&[node.port()], LONG);
+    let errors = [client.get("k").await.unwrap_err(), client.put("k", "v").await.unwrap_err()];
+    (errors, most.load(Ordering::Relaxed))
+}
+
+#[tokio::test]
+async fn an_answer_without_an_end_costs_its_node_the_connection() {
+    let _alone = ALONE.lock().await;
+    for (block, bytes_max) in [
+        (frame(&vec![b'x'; 1 << 20], true), ENDLESS_BYTES),
+        (frame(b"", true).repeat(32 << 10), ENDLESS_TINY_BYTES),
+    ] {
+        let ([read, write], sent) = after_endless(block, bytes_max).await;
+        assert!(matches!(read, ClientError::InvalidReply { .. }), "{read:?}");
+        assert!(matches!(write, ClientError::OutcomeUnknown { .. }), "{write:?}");
+        for error in [read, write] {
+            let text = error.to_string();
+            assert!(text.contains("node-0 (127.0.0.1:") && text.contains("no end"), "{text}");
+        }
+        assert!(sent < bytes_max, "all of it was taken");
+    }
+}
+
+/// Writes `bytes` so slowly that they are looked at many times.
+fn drip(stream: &mut TcpStream, bytes: &[u8]) {
+    for piece in bytes.chunks(bytes.len().div_ceil(20)) {
+        if stream.write_all(piece).is_err() {
+            return;
+        }
+        std::thread::sleep(UNFINISHED_LOOK_INTERVAL / 2);
+    }
+}
+
+#[tokio::test]
+async fn the_largest_answer_may_take_its_time() {
+    let _alone = ALONE.lock().await;
+    let node = RawNode::start(|stream, request, _| {
+        drip(stream, &answer(request, &vec![7; VALUE_BYTES_MAX_CEILING]));
+    });
+    let record = client_of(&[node.port()], LONG).get("k").await.unwrap().unwrap();
+    assert!(record.value == vec![7; VALUE_BYTES_MAX_CEILING]);
+}
+
+#[tokio::test]
+async fn answers_of_many_nodes_are_bounded_together() {
+    let _alone = ALONE.lock().await;
+    const NODES: usize = 8;
+    // Each is within the limit of one, and only all together are beyond that of all.
+    const PART: usize = 4 << 20;
+    const HELD: u64 = (PART + FRAME_BYTES_MAX - (1 << 20)) as u64;
+    const {
+        assert!(
+            HELD < UNFINISHED_BYTES_MAX && (NODES as u64 - 1) * HELD < UNFINISHED_BYTES_TOTAL_MAX
+        )
+    };
+    const { assert!(NODES as u64 * HELD > UNFINISHED_BYTES_TOTAL_MAX) };
+    let script = |stream: &mut TcpStream, request: &Request<'_>, connection: usize| {
+        if connection > 0 {
+            let _ = stream.write_all(&answer(request, b"v"));
+            return;
+        }
+        let part = frame(&vec![b'x'; PART], true);
+        let unfinished = vec![b'x'; FRAME_BYTES_MAX - (1 << 20)];
+        for bytes in [&part, &head(FRAME_BYTES_MAX, false), &unfinished] {
+            let _ = stream.write_all(bytes);
+        }
+    };
+    let nodes: Vec<RawNode> = (0..NODES).map(|_| RawNode::start(script)).collect();
+    let ports: Vec<u16> = nodes.iter().map(RawNode::port).collect();
+    let client = client_of(&ports, LONG);
+    let count = PartitionCount::new(NODES as u32).unwrap();
+    let key_of = |partition: usize| {
+        let mut keys = (0..).map(|number| format!("key-{number}"));
+        keys.find(|key| count.partition_of(key).0 as usize == partition).unwrap()
+    };
+    let writes = (0..NODES).map(|partition| Box::pin(client.put(key_of(partition), "v")));
+    let (write, partition, _) = futures::future::select_all(writes).await;
+    let error = write.unwrap_err();
+    assert!(matches!(error, ClientError::OutcomeUnknown { .. }), "{error:?}");
+    assert!(error.to_string().contains("together"), "{error}");
+    // The connection that was given up is made again.
+    assert_eq!(client.get(key_of(partition)).await.unwrap().unwrap().value, b"v");
+}
