@@ -131,7 +131,7 @@ pub async fn run(
         let succession = Succession::examine(&consul, &directory, args.serve_older_copy).await;
         Ok::<_, NodeError>((directory, succession.map_err(NodeError::Claim)?))
     };
-    let (mut directory, succession) = tokio::select! {
+    let (mut directory, mut succession) = tokio::select! {
         taken = taking => taken?,
         reason = &mut stopped => {
             info!("{reason}: stopping before the start");
@@ -143,7 +143,7 @@ pub async fn run(
     let (port, path) = (server.port(), directory.path().to_owned());
     let identity = directory.identity().clone();
 
-    let mut node = Running::start(&args, directory, layouts, &succession).await?;
+    let mut node = Running::start(&args, directory, layouts, &mut succession).await?;
     node.catch_up().await?;
     let lifecycle = node.lifecycle(&args, &consul, (&advertised, &path))?;
     let serving = node.serve(server)?;
@@ -229,7 +229,7 @@ impl Running {
         args: &NodeArgs,
         mut directory: DataDirectory,
         layouts: Layouts,
-        succession: &Succession,
+        succession: &mut Succession,
     ) -> Result<Self, NodeError> {
         let path = directory.store();
         let store_error = |source| NodeError::Store { path: path.clone(), source };

@@ -45,12 +45,27 @@ impl Dev {
     /// Where they do not become ready.
     #[track_caller]
     pub(crate) fn start_any(directory: &Path, nodes: u32, port: u16) -> (Self, u32) {
+        Self::start_told(directory, nodes, port, &[])
+    }
+
+    /// [`start_any`](Self::start_any) with further arguments.
+    ///
+    /// # Panics
+    /// Where they do not become ready.
+    #[track_caller]
+    pub(crate) fn start_told(
+        directory: &Path,
+        nodes: u32,
+        port: u16,
+        args: &[&str],
+    ) -> (Self, u32) {
         let mut command = Command::new(kvnode());
         isolate(&mut command, directory);
         command
             .args(["dev", "--nodes", &nodes.to_string(), "--consul-port", &port.to_string()])
             .arg("--data-dir")
             .arg(directory)
+            .args(args)
             .env("RUST_LOG", "info,sled=error");
         let log = directory.join("logs").join("dev.log");
         let mut process = Process::start("kvnode dev", &mut command, &log);
