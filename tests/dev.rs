@@ -173,7 +173,7 @@ fn a_node_that_cannot_start_is_named_and_the_others_run() {
     let lost = directory.path().join("nodes/node-1");
     fs::remove_dir_all(&lost).expect("its data can be removed");
 
-    let process = Dev::spawn(directory.path(), 3, 0, &[]);
+    let process = Dev::spawn(directory.path(), 3, 0, &[], &[]);
     let (dev, counted) = Dev::when_ready(process, directory.path());
     assert_eq!(counted, "2 of 3");
     let words = ["node-1 of cluster default has its data elsewhere", "remove-node --dead node-1"];
@@ -218,7 +218,7 @@ fn nodes_of_a_run_that_was_killed_are_waited_for() {
     kill_process(held, Signal::STOP).expect("it runs");
     dev.process.kill();
 
-    let process = Dev::spawn(directory.path(), 2, 0, &[]);
+    let process = Dev::spawn(directory.path(), 2, 0, &[], &[]);
     eventually("a word on the earlier node", BACK_WITHIN, || {
         let log = process.log();
         let said = log.contains("node-1 of an earlier run has not ended");
@@ -239,7 +239,7 @@ fn a_token_is_for_the_consul_that_the_environment_names() {
     // Its own agent needs none, so the nodes do not get to know it.
     let own = directory.path().join("own");
     fs::create_dir(&own).expect("a directory can be made");
-    let (dev, _) = Dev::when_ready(Dev::spawn(&own, 1, 0, &[token]), &own);
+    let (dev, _) = Dev::when_ready(Dev::spawn(&own, 1, 0, &[], &[token]), &own);
     for child in children(&dev) {
         let environment = fs::read(format!("/proc/{child}/environ")).expect("it runs");
         assert!(!String::from_utf8_lossy(&environment).contains(SECRET));

@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::binaries::kvnode;
+use crate::harness::binaries::{kvclient, kvnode};
 use crate::harness::catalog::{registered, stored, wait_for_nodes};
 use crate::harness::consul::RealConsul;
+use crate::harness::dev::Dev;
 use crate::harness::http::put;
 use crate::harness::node::Node;
 use crate::harness::peer::Peer;
@@ -344,65 +345,144 @@ fn a_consul_that_is_empty_or_old_is_given_the_claim_back(backend: Backend) {
     assert_stored(&cluster, "key", Some("value"));
 }
 
-/// Two machines, each with a Consul agent.
+#[test]
+fn a_whole_cluster_serves_a_nodes_older_copy_where_it_is_told_to() {
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let mut dev = Dev::start(directory.path(), 2);
+    let client = |dev: &Dev, args: &[&str]| {
+        Run::new(kvclient(), &dev.directory).args(["--consul", dev.address()]).args(args)
+    };
+    let keys: Vec<String> = (0..40).map(|n| format!("key-{n}")).collect();
+    let lines = |value: &str| -> String {
+        keys.iter().map(|key| format!("{}\n", json!({"key": key, "value": value}))).collect()
+    };
+    client(&dev, &["import"]).stdin(lines("old")).output().success();
+    dev.process.terminate();
+    let (node, backup) = (directory.path().join("nodes/node-1"), directory.path().join("backup"));
+    copy(&node, &backup);
+    dev = Dev::start(directory.path(), 2);
+    client(&dev, &["import"]).stdin(lines("new")).output().success();
+    dev.process.terminate();
+    put_back(&backup, &node);
+
+    let told = ["--serve-older-copy", "node-1"];
+    let (mut dev, ready) = Dev::start_told(directory.path(), 2, 0, &told);
+    assert_eq!(ready, 2);
+    let export = |dev: &Dev| client(dev, &["export"]).output().success().stdout_text().to_owned();
+    let served = export(&dev);
+    let count = |value: &str| served.matches(value).count();
+    let (old, new) = (count(r#""old""#), count(r#""new""#));
+    assert!(old > 0 && new > 0 && old + new == keys.len(), "one node is older: {served}");
+    dev.process.terminate();
+    let dev = Dev::start(directory.path(), 2);
+    assert_eq!(export(&dev), served, "once it was served, it is the newest");
+}
+
+/// Two machines, each with a Consul agent; nodes choose theirs.
+struct Machines {
+    cluster: Cluster,
+    second: RealConsul,
+}
+
+impl Machines {
+    /// None where this machine has no Consul.
+    fn start() -> Option<Self> {
+        Backend::real_consul()?;
+        let mut cluster = Cluster::empty_with_own_consul(Backend::RealConsul);
+        let second = RealConsul::join(cluster.own_consul().real());
+        Some(Self { cluster, second })
+    }
+
+    /// The arguments of the node `id` with its data under `root`, at the agent of either machine.
+    fn args(&self, id: &str, is_second: bool, root: &Path) -> Vec<OsString> {
+        let address = self.second.address().to_string();
+        let consul = if is_second { address } else { self.cluster.consul() };
+        let args = ["--consul", &consul, "--cluster", self.cluster.name(), "--id", id];
+        let args = args.iter().chain(&["--port", "0", "--data-dir"]).map(OsString::from);
+        args.chain([root.into()]).collect()
+    }
+
+    #[track_caller]
+    fn node(&self, id: &str, is_second: bool, root: &Path) -> Node {
+        let log = format!("{id}-{is_second}");
+        let mut node = Node::spawn(&log, self.args(id, is_second, root), self.cluster.directory());
+        node.wait_until_ready();
+        node
+    }
+
+    #[track_caller]
+    fn status(&self) -> Value {
+        let output = self.cluster.kvclient(&["--output", "json", "status"]).output().success();
+        serde_json::from_slice(&output.stdout).expect("it is JSON")
+    }
+
+    /// Waits until those agents have a registration of an earlier run.
+    #[track_caller]
+    fn wait_for_left_behind(&self, expected: &[&str]) {
+        // The agents tell the server of their own accord, a little later.
+        eventually("what was left behind", NOTICED_WITHIN, || {
+            let status = self.status();
+            let left = status["left_behind"].as_array().expect("it is a list");
+            let agents: Vec<_> = left.iter().filter_map(|it| it["agent"].as_str()).collect();
+            if agents == expected { Ok(()) } else { Err(status.to_string()) }
+        });
+    }
+}
+
 #[test]
 fn a_node_moves_between_agents_and_its_copy_is_refused_at_the_other_one() {
-    if Backend::real_consul().is_none() {
-        return;
-    }
-    let mut cluster = Cluster::empty_with_own_consul(Backend::RealConsul);
-    let second = RealConsul::join(cluster.own_consul().real());
-    let (at_first, at_second) = (cluster.consul(), second.address().to_string());
-    let args = |consul: &str, root: &Path| -> Vec<OsString> {
-        let args = ["--consul", consul, "--cluster", cluster.name()];
-        let args = args.iter().chain(&["--id", "node-0", "--port", "0", "--data-dir"]);
-        args.map(OsString::from).chain([root.into()]).collect()
-    };
-    let (home, root) = (cluster.directory(), cluster.data_directory());
-    let mut node = Node::spawn("at-the-first", args(&at_first, &root), home);
-    node.wait_until_ready();
+    let Some(machines) = Machines::start() else { return };
+    let (cluster, root) = (&machines.cluster, machines.cluster.data_directory());
+    let mut node = machines.node("node-0", false, &root);
     cluster.kvclient(&["init"]).output().success();
-    store(&cluster, "key", "value");
+    store(cluster, "key", "value");
 
-    let live = home.join("copy");
+    let live = cluster.directory().join("copy");
     copy(node.directory(), &live.join("node-0"));
-    let refused = Run::new(kvnode(), home).args(args(&at_second, &live)).output();
+    let refused = Run::new(kvnode(), cluster.directory());
+    let refused = refused.args(machines.args("node-0", true, &live)).output();
     let running = format!("running at {}", node.address());
     refused.code(4).no_stdout().says(&[&running]);
 
     // Killed at one agent, it starts at the other one; the first one's registration stays.
     node.kill();
-    let mut node = Node::spawn("at-the-second", args(&at_second, &root), home);
-    node.wait_until_ready();
-    let status = |cluster: &Cluster| -> Value {
-        let output = cluster.kvclient(&["--output", "json", "status"]).output().success();
-        serde_json::from_slice(&output.stdout).expect("it is JSON")
-    };
-    // The agents tell the server of their own accord, a little later.
-    eventually("both registrations", NOTICED_WITHIN, || match status(&cluster) {
-        status if status["left_behind"][0]["agent"] == "real" => Ok(()),
-        status => Err(status.to_string()),
-    });
-    let shown = status(&cluster);
+    let mut node = machines.node("node-0", true, &root);
+    machines.wait_for_left_behind(&["real"]);
+    let shown = machines.status();
     assert_eq!(shown["nodes"].as_array().map(Vec::len), Some(1), "{shown}");
     assert_eq!(shown["nodes"][0]["address"], node.address());
     let output = cluster.kvclient(&["status"]).output().success();
     output.says(&["node-0: an earlier run of it is still registered", "agent of real"]);
-    assert_stored(&cluster, "key", Some("value"));
+    assert_stored(cluster, "key", Some("value"));
 
     // Of a copy that is started at the first agent while the node stands still, the agent at the second
     // one knows nothing; the claim does.
     node.freeze();
     fs::remove_dir_all(&live).expect("it can be removed");
     copy(node.directory(), &live.join("node-0"));
-    let mut other = Node::spawn("the-copy", args(&at_first, &live), home);
-    other.wait_until_ready();
-    store(&cluster, "key", "the copy's");
+    let _other = machines.node("node-0", false, &live);
+    store(cluster, "key", "the copy's");
     node.thaw();
     assert_eq!(node.process().wait().code(), Some(4));
-    assert_stored(&cluster, "key", Some("the copy's"));
-    eventually("the end of its registration", NOTICED_WITHIN, || match status(&cluster) {
-        status if status["left_behind"] == json!([]) => Ok(()),
-        status => Err(status.to_string()),
-    });
+    assert_stored(cluster, "key", Some("the copy's"));
+    machines.wait_for_left_behind(&[]);
+}
+
+#[test]
+fn a_node_that_left_a_registration_behind_is_removed_like_any_other() {
+    let Some(machines) = Machines::start() else { return };
+    let (cluster, root) = (&machines.cluster, machines.cluster.data_directory());
+    let _first = machines.node("node-0", true, &root);
+    let mut node = machines.node("node-1", false, &root);
+    cluster.kvclient(&["init"]).output().success();
+    store(cluster, "key", "value");
+    node.kill();
+    let mut node = machines.node("node-1", true, &root);
+    let output = cluster.kvclient(&["remove-node", "node-1"]).output().success();
+    output.says(&["node node-1 has stopped"]);
+    assert_eq!(node.process().wait().code(), Some(0));
+    machines.wait_for_left_behind(&["real"]);
+    let shown = machines.status();
+    assert_eq!(shown["nodes"].as_array().map(Vec::len), Some(1), "{shown}");
+    assert_stored(cluster, "key", Some("value"));
 }

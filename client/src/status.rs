@@ -97,27 +97,30 @@ pub(crate) async fn look(
     let layout = entry.map(|entry| Layout::parse(&entry.value)).transpose()?;
     let instances = consul.service_instances(SERVICE, Read::consistent()).await?.value;
     let instances = of_cluster(cluster, instances);
-    let claims = consul.kv_list(&consul_keys::claims(cluster), Read::consistent()).await?.value;
-    let claims: HashMap<Uuid, Option<Incarnation>> = claims
-        .iter()
-        .filter_map(|entry| Claim::parse(&entry.value))
-        .map(|claim| (claim.uuid, claim.incarnation))
-        .collect();
+    // A token that may not read them is no reason to show nothing.
+    let claims = consul.kv_list(&consul_keys::claims(cluster), Read::consistent()).await.ok();
+    let claims: Option<Claims> = claims.map(|claims| {
+        let claims = claims.value.into_iter().filter_map(|entry| Claim::parse(&entry.value));
+        claims.map(|claim| (claim.uuid, claim.incarnation)).collect()
+    });
     let reply_by = Instant::now() + timeout.min(STATUS_TIMEOUT);
     let ask = |instance| ask_instance(connections, instance, reply_by);
     let answers = join_all(instances.iter().map(ask)).await;
     let asked: Vec<_> = instances.iter().zip(answers).collect();
-    let (nodes, left_behind) = reports(cluster, layout.as_ref(), &claims, asked);
+    let (nodes, left_behind) = reports(cluster, layout.as_ref(), claims.as_ref(), asked);
     let (name, consul) = (cluster.clone(), consul.address().to_owned());
     Ok(ClusterStatus { name, consul, layout, nodes, left_behind })
 }
+
+/// The runs that have claimed their ids, by their data directories.
+type Claims = HashMap<Uuid, Option<Incarnation>>;
 
 type Asked<'a> = (&'a ServiceInstance, Result<NodeStatus, String>);
 
 fn reports(
     cluster: &Name,
     layout: Option<&Layout>,
-    claims: &HashMap<Uuid, Option<Incarnation>>,
+    claims: Option<&Claims>,
     asked: Vec<Asked<'_>>,
 ) -> (Vec<NodeReport>, Vec<LeftBehind>) {
     let members = layout.map(Layout::members).unwrap_or_default();
@@ -133,8 +136,10 @@ fn reports(
             .as_ref()
             .is_ok_and(|status| Some(status.uuid) == uuid && status.incarnation == incarnation);
         // A node that has left gave its claim back, and that of a later run is another one.
-        let has_claim =
-            uuid.and_then(|uuid| claims.get(&uuid)).is_some_and(|it| *it == incarnation);
+        let claimed = |claims: &Claims| {
+            uuid.and_then(|uuid| claims.get(&uuid)).is_some_and(|it| *it == incarnation)
+        };
+        let has_claim = claims.is_none_or(claimed);
         let is_gone = instance.status == CheckStatus::Critical && member.is_none() && !has_claim;
         if !lives && (is_outranked || (is_gone && incarnation.is_some())) {
             let (service, agent) = (instance.id.clone(), instance.node.clone());
@@ -255,8 +260,9 @@ mod tests {
         let instances = [instance("other.node-7", 7), instance("other.node-2", 2)];
         let asked = || instances.iter().map(|instance| (instance, silent())).collect();
         let cluster = "other".parse().unwrap();
-        let reports = |layout, asked| super::reports(&cluster, layout, &HashMap::new(), asked).0;
-        let nodes = reports(Some(&layout([1, 2])), asked());
+        let reports =
+            |layout: Option<Layout>| super::reports(&cluster, layout.as_ref(), None, asked()).0;
+        let nodes = reports(Some(layout([1, 2])));
         let shown: Vec<_> =
             nodes.iter().map(|it| (&*it.id, it.member, it.health.is_some())).collect();
         assert_eq!(
@@ -264,10 +270,10 @@ mod tests {
             [("node-1", true, false), ("node-2", true, true), ("node-7", false, true)]
         );
         assert!(nodes[0].answer.as_ref().unwrap_err().contains("not registered"));
-        assert_eq!(reports(None, asked()).len(), 2);
+        assert_eq!(reports(None).len(), 2);
         let mut moving = layout([1, 2]);
         moving = moving.begin(layout([2, 7]).placement, Vec::new()).unwrap();
-        let nodes = reports(Some(&moving), asked());
+        let nodes = reports(Some(moving));
         assert!(nodes.iter().all(|node| node.member), "members of both placements: {nodes:?}");
         assert_eq!(nodes.len(), 3);
     }
@@ -308,7 +314,7 @@ mod tests {
         let new = run_of("node-1", 1, 7, CheckStatus::Passing);
         let old = run_of("node-1", 1, 5, CheckStatus::Critical);
         let spare_that_left = run_of("node-2", 2, 3, CheckStatus::Critical);
-        let look = |asked| reports(&cluster, Some(&layout), &claims, asked);
+        let look = |asked| reports(&cluster, Some(&layout), Some(&claims), asked);
 
         let asked = vec![(&old, silent()), (&new, says(1, 7)), (&spare_that_left, silent())];
         let (nodes, left) = look(asked);
@@ -323,7 +329,7 @@ mod tests {
         assert_eq!((twins, left), (vec![(Some(run(7)), false), (Some(run(5)), true)], Vec::new()));
 
         // A member is shown, however it is.
-        let down = ServiceInstance { status: CheckStatus::Critical, ..new };
+        let down = ServiceInstance { status: CheckStatus::Critical, ..new.clone() };
         assert_eq!(look(vec![(&down, silent())]).0.len(), 1);
     }
 }

@@ -27,7 +27,7 @@ Exit codes:
   1  failed in a way that the message on standard error tells
   2  the command line is wrong
   3  Consul cannot be reached
-  4  refused: the id, the port, the data directory or the cluster is another's";
+  4  refused: the id, the port, the data directory or the cluster is another's, or the data an older copy's";
 
 const EXAMPLES: &str = "\
 Examples:

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub const INCARNATIONS_KEPT_MAX: usize = 32;
 
 /// The last incarnations of a data directory, in the order in which they were drawn.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Lineage(Vec<Incarnation>);
 

@@ -106,7 +106,7 @@ pub enum ClaimError {
     },
     /// Another copy of the data directory has been started since.
     #[error(
-        "{path} is an older copy of the data directory of node {id}, or was put back from a backup: it ran last {own}, and another copy of it as {newest} since. Served, it would lack what was written there, and bring back what was deleted. Start the node on the directory that ran last; where that is gone for good, --serve-older-copy serves this one all the same"
+        "{path} is an older copy of the data directory of node {id}, or was put back from a backup: it ran last {own}, and another copy of it as {newest} since. Served, it would lack what was written there, and bring back what was deleted. Start the node on the directory that ran last; where that is gone for good, --serve-older-copy (with `kvnode dev`: --serve-older-copy {id}) serves this one all the same"
     )]
     OlderCopy {
         /// The node's id.
@@ -120,7 +120,7 @@ pub enum ClaimError {
     },
     /// The store lacks writes that it must have.
     #[error(
-        "the data in {path} is older than what node {id} had, as if put back from a backup: it ends with write {found}, and the node had made {known} or more. Served, it would lack what was written since, and bring back what was deleted. Start the node on the data that it had last; where that is gone for good, --serve-older-copy serves this all the same"
+        "the data in {path} is older than what node {id} had, as if put back from a backup: it ends with write {found}, and the node had made {known} or more. Served, it would lack what was written since, and bring back what was deleted. Start the node on the data that it had last; where that is gone for good, --serve-older-copy (with `kvnode dev`: --serve-older-copy {id}) serves this all the same"
     )]
     OlderData {
         /// The node's id.
@@ -182,7 +182,7 @@ pub async fn claim(
     check_members(identity, layout)?;
     let key = consul_keys::claim(&identity.cluster, &identity.id);
     // Which run it is, is claimed once the data directory has been examined.
-    let own = Claim { uuid: identity.uuid, incarnation: None, sequence: None }.to_json();
+    let own = Claim::of(identity.uuid).to_json();
     for _ in 0..CLAIM_TRIES {
         let entry = consul.kv_get(&key, Read::consistent()).await?.value;
         let index = match entry {
@@ -277,6 +277,17 @@ struct Counted {
     at: Instant,
 }
 
+/// What a look at the claim is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// To register: it must be the process's own.
+    Register,
+    /// To see that it still is, and to count what was written.
+    Count,
+    /// To see that it still is after a standstill, before anything is answered.
+    Confirm,
+}
+
 impl Registration {
     /// Describes the node that listens at `host` and `port`, and that serves for as long as its
     /// `tenure` lasts.
@@ -319,7 +330,7 @@ impl Registration {
     /// # Errors
     /// [`ClaimError`] where the id is another's or Consul does not do it.
     pub async fn register(&self) -> Result<(), ClaimError> {
-        self.check_claim(Read::consistent()).await?;
+        self.check_claim(Look::Register).await?;
         self.consul.register(&self.service).await?;
         // A node that Consul knew as critical would stay so until its next sign of life.
         Ok(self.consul.check_pass(&self.service.id, SERVING).await?)
@@ -389,11 +400,12 @@ impl Registration {
         }
     }
 
+    /// Confirms the claim, by which one that is just starting on a copy of the data directory fails.
     async fn look_again(&self) -> Result<(), ClaimError> {
         let mut tries_left = LOOK_TRIES;
         loop {
             tries_left -= 1;
-            let looked = self.check_claim(Read::consistent());
+            let looked = self.check_claim(Look::Confirm);
             // Nobody waits longer.
             let Ok(looked) = tokio::time::timeout(LOOK_WITHIN, looked).await else { return Ok(()) };
             match looked {
@@ -451,7 +463,7 @@ impl Registration {
             }
             result => {
                 result?;
-                self.check_claim(Read::default()).await
+                self.check_claim(Look::Count).await
             }
         }
     }
@@ -460,7 +472,8 @@ impl Registration {
     /// find the id free and register: one of them has claimed it last, and the other one finds out here.
     /// So does one of whose data directory another copy has been started. A claim that Consul has lost,
     /// or of which it has an older state, is put there again.
-    async fn check_claim(&self, read: Read) -> Result<(), ClaimError> {
+    async fn check_claim(&self, look: Look) -> Result<(), ClaimError> {
+        let read = if look == Look::Count { Read::default() } else { Read::consistent() };
         let (id, own) = (self.identity.id.to_string(), self.tenure.incarnation());
         for _ in 0..CLAIM_TRIES {
             let entry = self.consul.kv_get(&self.claim_key(), read).await?.value;
@@ -469,9 +482,18 @@ impl Registration {
                 Some(claim) if claim.uuid != self.identity.uuid => {
                     return Err(ClaimError::Lost { id });
                 }
-                Some(claim) if claim.incarnation == Some(own) => {
-                    return self.count(claim, index).await;
-                }
+                Some(claim) if claim.incarnation == Some(own) => match look {
+                    Look::Register => return Ok(()),
+                    Look::Count => return self.count(claim, index).await,
+                    Look::Confirm => {
+                        let confirmed = claim.confirmed.wrapping_add(1);
+                        let claim = Claim { confirmed, ..claim }.to_json();
+                        if self.consul.kv_put_cas(&self.claim_key(), &claim, index).await? {
+                            return Ok(());
+                        }
+                        continue;
+                    }
+                },
                 Some(Claim { incarnation: Some(newest), .. }) if newest.number >= own.number => {
                     self.tenure.lose();
                     return Err(ClaimError::Superseded { id, own, newest });
@@ -482,8 +504,8 @@ impl Registration {
                 ClaimError::Running { id, .. } => ClaimError::Lost { id },
                 error => error,
             })?;
-            let sequence = Some(self.counted().sequence);
-            let claim = Claim { uuid: self.identity.uuid, incarnation: Some(own), sequence };
+            let (incarnation, sequence) = (Some(own), Some(self.counted().sequence));
+            let claim = Claim { incarnation, sequence, ..Claim::of(self.identity.uuid) };
             if self.consul.kv_put_cas(&self.claim_key(), &claim.to_json(), index).await? {
                 info!("Consul had lost the claim of this node: it has it again");
                 return Ok(());

@@ -158,7 +158,7 @@ pub async fn run(
         let succession = Succession::examine(&consul, &directory, args.serve_older_copy).await;
         Ok::<_, NodeError>((directory, succession.map_err(NodeError::Claim)?))
     };
-    let (mut directory, succession) = tokio::select! {
+    let (mut directory, mut succession) = tokio::select! {
         taken = taking => taken?,
         reason = &mut stopped => {
             info!("{reason}: stopping before the start");
@@ -171,7 +171,7 @@ pub async fn run(
     let opening = async {
         let port = server.port();
         patiently(DataDirectoryError::passes, async || directory.keep(port)).await?;
-        open(&args, &mut directory, &disk, &succession).await
+        open(&args, &mut directory, &disk, &mut succession).await
     };
     let opened = tokio::select! {
         opened = opening => match opened {
@@ -301,7 +301,7 @@ async fn open(
     args: &NodeArgs,
     directory: &mut DataDirectory,
     disk: &Disk,
-    succession: &Succession,
+    succession: &mut Succession,
 ) -> Result<Opened, NodeError> {
     disk.tend();
     let path = directory.store();

@@ -7,6 +7,8 @@
 //! 3. A new incarnation is written into the directory, durably, and then into the claim, by
 //!    compare-and-set. From here on every other copy is older. A start that dies in between leaves a
 //!    directory that knows both incarnations, so whichever is in the claim, the next start goes on.
+//!    A twin that stood still, and was silent for that, confirms its claim before it answers again
+//!    ([`crate::membership`]): either it sees the new one, or the new one's compare-and-set fails.
 //!
 //! An operator may have an older copy served all the same; then it is the newest from here on.
 
@@ -56,6 +58,10 @@ const SEQUENCES_LEFT_OUT: u64 = 1 << 32;
 pub struct Succession {
     consul: Consul,
     older_too: bool,
+    /// The claim as it was before it was asked who runs, with the index that a compare-and-set needs:
+    /// who has stood still until after that changes it before it answers anything.
+    claim: Option<Claim>,
+    index: u64,
 }
 
 impl Succession {
@@ -69,15 +75,24 @@ impl Succession {
         directory: &DataDirectory,
         older_too: bool,
     ) -> Result<Self, ClaimError> {
-        let succession = Self { consul: consul.clone(), older_too };
-        // Of a directory that was just made there is no copy.
-        if !directory.is_new() {
-            let (claim, _) = succession.claim(directory.identity()).await?;
-            // An older copy may have a twin, but that is not why it is refused.
-            succession.check_incarnation(directory, claim)?;
-            twins::check(consul, directory).await?;
-        }
+        let mut succession = Self { consul: consul.clone(), older_too, claim: None, index: 0 };
+        succession.look(directory).await?;
         Ok(succession)
+    }
+
+    /// Reads the claim, and judges the directory by it and by who runs, in this order.
+    async fn look(&mut self, directory: &DataDirectory) -> Result<(), ClaimError> {
+        let identity = directory.identity();
+        let entry = self.consul.kv_get(&claim_key(identity), Read::consistent()).await?.value;
+        self.index = entry.as_ref().map_or(0, |entry| entry.modify_index);
+        self.claim = entry.and_then(|entry| Claim::parse(&entry.value));
+        if let Some(claim) = self.claim.filter(|claim| claim.uuid != identity.uuid) {
+            return Err(ClaimError::Claimed { id: identity.id.to_string(), owner: claim.uuid });
+        }
+        // An older copy may have a twin, but that is not why it is refused.
+        self.check_incarnation(directory)?;
+        // Of a directory that was just made there is no copy.
+        if directory.is_new() { Ok(()) } else { twins::check(&self.consul, directory).await }
     }
 
     /// Makes this start the node's newest incarnation, and returns that.
@@ -85,14 +100,14 @@ impl Succession {
     /// # Errors
     /// [`SuccessionError`]; where Consul failed, the same directory can be started again.
     pub async fn begin(
-        &self,
+        &mut self,
         directory: &mut DataDirectory,
         store: &Store,
     ) -> Result<Incarnation, SuccessionError> {
         for _ in 0..CLAIM_TRIES {
-            let (claim, index) = self.claim(directory.identity()).await?;
-            let is_newest = self.check_incarnation(directory, claim)?
-                & self.check_sequence(directory, claim, store.counters().sequence)?;
+            let claim = self.claim;
+            let is_newest = self.check_incarnation(directory)?
+                & self.check_sequence(directory, store.counters().sequence)?;
             let claimed = claim.and_then(|it| it.incarnation);
             let stopped_with = directory.identity().stopped_with.unwrap_or_default();
             let incarnation = directory.identity().incarnations.next(claimed);
@@ -102,43 +117,26 @@ impl Succession {
                 let known = known.max(stopped_with.sequence).max(store.counters().sequence);
                 store.skip_to(known.saturating_add(SEQUENCES_LEFT_OUT))?;
             }
-            let own = Claim {
-                uuid: directory.identity().uuid,
-                incarnation: Some(incarnation),
-                sequence: Some(store.counters().sequence),
-            };
+            let (uuid, sequence) = (directory.identity().uuid, store.counters().sequence);
+            let sequence = Some(sequence);
+            let own = Claim { incarnation: Some(incarnation), sequence, ..Claim::of(uuid) };
             let key = claim_key(directory.identity());
-            let claimed = self.consul.kv_put_cas(&key, &own.to_json(), index).await;
+            let claimed = self.consul.kv_put_cas(&key, &own.to_json(), self.index).await;
             if claimed.map_err(ClaimError::from)? {
                 info!("this is incarnation {incarnation} of the node");
                 return Ok(incarnation);
             }
             debug!("the claim has changed meanwhile: looking at it again");
+            self.look(directory).await?;
         }
         Err(ClaimError::Contended { id: directory.identity().id.to_string() }.into())
     }
 
-    /// The claim of this directory on its id, with the index that a compare-and-set needs.
-    async fn claim(&self, identity: &Identity) -> Result<(Option<Claim>, u64), ClaimError> {
-        let entry = self.consul.kv_get(&claim_key(identity), Read::consistent()).await?.value;
-        let Some(entry) = entry else { return Ok((None, 0)) };
-        match Claim::parse(&entry.value) {
-            Some(claim) if claim.uuid != identity.uuid => {
-                Err(ClaimError::Claimed { id: identity.id.to_string(), owner: claim.uuid })
-            }
-            claim => Ok((claim, entry.modify_index)),
-        }
-    }
-
     /// Returns whether the directory is the newest copy of itself; where an older one will do, it may
     /// not be.
-    fn check_incarnation(
-        &self,
-        directory: &DataDirectory,
-        claim: Option<Claim>,
-    ) -> Result<bool, ClaimError> {
+    fn check_incarnation(&self, directory: &DataDirectory) -> Result<bool, ClaimError> {
         let identity = directory.identity();
-        let claimed = claim.and_then(|it| it.incarnation);
+        let claimed = self.claim.and_then(|it| it.incarnation);
         let Some(newest) = claimed.filter(|_| !identity.incarnations.is_newest(claimed)) else {
             return Ok(true);
         };
@@ -156,13 +154,9 @@ impl Succession {
 
     /// Returns whether the store, whose last write has the number `found`, has all that the claim
     /// counts; where an older copy will do, it may not.
-    fn check_sequence(
-        &self,
-        directory: &DataDirectory,
-        claim: Option<Claim>,
-        found: u64,
-    ) -> Result<bool, ClaimError> {
-        let Some(known) = claim.and_then(|it| it.sequence).filter(|known| found < *known) else {
+    fn check_sequence(&self, directory: &DataDirectory, found: u64) -> Result<bool, ClaimError> {
+        let Some(known) = self.claim.and_then(|it| it.sequence).filter(|known| found < *known)
+        else {
             return Ok(true);
         };
         if self.older_too {

@@ -7,7 +7,8 @@
 //! has been replaced answers nothing any more, whatever it has in hand.
 //!
 //! A Consul that cannot be asked keeps no node from serving: then it goes on unseen, as before it stood
-//! still.
+//! still. What was on its way out in the very moment in which it stopped leaves it all the same; and a
+//! virtual machine whose clocks stood still with it finds out at the next look, some seconds later.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};

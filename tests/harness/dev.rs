@@ -45,22 +45,44 @@ impl Dev {
     /// Where they do not become ready.
     #[track_caller]
     pub(crate) fn start_any(directory: &Path, nodes: u32, port: u16) -> (Self, u32) {
-        let (dev, counted) = Self::when_ready(Self::spawn(directory, nodes, port, &[]), directory);
+        Self::start_told(directory, nodes, port, &[])
+    }
+
+    /// [`start_any`](Self::start_any) with further arguments.
+    ///
+    /// # Panics
+    /// Where they do not become ready.
+    #[track_caller]
+    pub(crate) fn start_told(
+        directory: &Path,
+        nodes: u32,
+        port: u16,
+        args: &[&str],
+    ) -> (Self, u32) {
+        let process = Self::spawn(directory, nodes, port, args, &[]);
+        let (dev, counted) = Self::when_ready(process, directory);
         (dev, counted.parse().expect("the line counts the nodes"))
     }
 
-    /// Starts the process, which [`when_ready`](Self::when_ready) waits for.
+    /// Starts the process with further arguments, which [`when_ready`](Self::when_ready) waits for.
     ///
     /// # Panics
     /// Where it cannot be started.
     #[track_caller]
-    pub(crate) fn spawn(directory: &Path, nodes: u32, port: u16, env: &[(&str, &str)]) -> Process {
+    pub(crate) fn spawn(
+        directory: &Path,
+        nodes: u32,
+        port: u16,
+        args: &[&str],
+        env: &[(&str, &str)],
+    ) -> Process {
         let mut command = Command::new(kvnode());
         isolate(&mut command, directory);
         command
             .args(["dev", "--nodes", &nodes.to_string(), "--consul-port", &port.to_string()])
             .arg("--data-dir")
             .arg(directory)
+            .args(args)
             .env("RUST_LOG", "info,sled=error")
             .envs(env.iter().copied());
         let log = directory.join("logs").join("dev.log");

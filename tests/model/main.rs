@@ -24,6 +24,7 @@
 //! | `catalogue` | layouts, and what nodes have installed, by numbers |
 //! | `truth` | what each key truly is, and what must hold of it |
 //! | `rules`, `mutants` | the rules of the protocol, each of which is left out once |
+//! | `copies` | a model of its own: copies of a node's data directory, and who of them may answer |
 //! | `explore` | the checker, and the search for states from which there is no way to the end |
 //!
 //! # What can happen
@@ -58,7 +59,8 @@
 //!
 //! Two rules are assumptions, which nothing enforces: when Consul has lost a layout, the nodes give it
 //! back before anybody takes a step, and some node has what was lost. The model shows what happens
-//! otherwise (`NodesRestoreBeforeSteps`, `NodesHaveWhatConsulLoses`).
+//! otherwise (`NodesRestoreBeforeSteps`, `NodesHaveWhatConsulLoses`). That a node is one process, and has
+//! what it acknowledged, is not assumed where its data directory can be copied: `copies` explores that.
 //!
 //! # The mutants
 //!
@@ -100,6 +102,7 @@
 mod catalogue;
 mod clients;
 mod cluster;
+mod copies;
 mod explore;
 mod movers;
 mod mutants;

@@ -90,9 +90,23 @@ pub struct Claim {
     /// it now and then while it runs, and to the very last write where it stops cleanly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sequence: Option<u64>,
+    /// How often the node has confirmed the claim after it stood still. That it changes has the
+    /// compare-and-set of another copy fail which had found the node silent.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub confirmed: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Claim {
+    /// The claim of a data directory of which no run is known.
+    #[must_use]
+    pub fn of(uuid: Uuid) -> Self {
+        Self { uuid, incarnation: None, sequence: None, confirmed: 0 }
+    }
+
     /// The claim as it stands in Consul.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
@@ -144,10 +158,11 @@ mod tests {
     #[test]
     fn claims_of_older_programs_are_understood_and_written_alike() {
         let uuid = Uuid::from_u128(7);
-        let bare = Claim { uuid, incarnation: None, sequence: None };
+        let bare = Claim::of(uuid);
         assert_eq!(bare.to_json(), format!(r#"{{"uuid":"{uuid}"}}"#).into_bytes());
         assert_eq!(Claim::parse(&bare.to_json()), Some(bare));
-        let full = Claim { incarnation: Some(Incarnation::draw(3)), sequence: Some(9), ..bare };
+        let incarnation = Some(Incarnation::draw(3));
+        let full = Claim { incarnation, sequence: Some(9), confirmed: 1, ..bare };
         assert_eq!(Claim::parse(&full.to_json()), Some(full));
         assert_eq!(Claim::parse(b"{}"), None);
     }
