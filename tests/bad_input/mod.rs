@@ -4,12 +4,14 @@
 //! |---|---|
 //! | `messages` | messages that are no requests, or too large |
 //! | `peers` | peers that speak no ZeroMQ, or nothing, or without end |
+//! | `layouts` | layouts in Consul that somebody has made up |
 //! | `places` | ports, addresses and directories that cannot be used |
 //! | `disks`, `damage` | disks that are full or damaged |
 //! | `strategies` | placement strategies that are none, or hostile, or another one |
 
 mod damage;
 mod disks;
+mod layouts;
 mod messages;
 mod peers;
 mod places;

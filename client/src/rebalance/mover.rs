@@ -332,9 +332,10 @@ impl<E: Into<RebalanceError>> From<E> for Stop {
 
 /// Makes sure that a node has installed the layout.
 async fn confirm(asker: Asker<'_>, node: u16) -> Result<(), Trouble> {
-    let installed = asker.status(node).await?.layout;
-    opening::has_installed(&asker.view.layout, installed.as_ref()).map_err(|problem| {
-        Trouble::Later { node: asker.name(node), problem: format!("it {problem}") }
+    let status = asker.status(node).await?;
+    opening::has_installed(&asker.view.layout, status.layout.as_ref()).map_err(|problem| {
+        let why = status.kept.map_or_else(String::new, |kept| format!("; {}", kept.reason));
+        Trouble::Later { node: asker.name(node), problem: format!("it {problem}{why}") }
     })
 }
 

@@ -52,6 +52,8 @@ struct Header {
     #[serde(skip_serializing_if = "Option::is_none")]
     keys: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    held: Option<Vec<Partition>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<Box<NodeStatus>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<RequestId>,
@@ -128,6 +130,7 @@ impl Reply {
                 header.keys = Some(keys);
                 header.next = next;
             }
+            Content::Held(partitions) => header.held = Some(partitions),
             Content::Status(status) => header.status = Some(status),
             Content::Refused(refusal) => header.one.error = Some(refusal),
         }
@@ -170,6 +173,8 @@ impl Reply {
             Content::Count(Counted { partitions, next: header.next_partition })
         } else if let Some(keys) = header.keys {
             Content::Keys(Keys { keys, next: header.next })
+        } else if let Some(partitions) = header.held {
+            Content::Held(partitions)
         } else if let Some(status) = header.status {
             Content::Status(status)
         } else if let Some(refusal) = header.one.error {

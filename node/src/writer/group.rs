@@ -7,11 +7,12 @@ use kv_protocol::refusal::Refusal;
 use kv_protocol::reply::{Content, Outcome};
 use kv_protocol::request::{Command, Operation};
 
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::{Job, Size, Writer};
 use crate::failpoints;
 use crate::guard::{Admitted, Guard};
+use crate::installed_record;
 use crate::reader::{self, ReplyBudget};
 use crate::refusals::outcome_unknown;
 use crate::staging::{Room, Staging};
@@ -119,7 +120,10 @@ impl Writer {
         }
         for Job { ticket, context, command } in group.reads {
             let content = match group.guard.admit(&context) {
-                Ok(admitted) => self.read(admitted, &command),
+                Ok(admitted) => {
+                    let content = self.read(admitted, &command);
+                    self.note_digest(admitted, &command, content)
+                }
                 Err(refusal) => Content::Refused(refusal),
             };
             self.finish(ticket, content);
@@ -170,6 +174,31 @@ impl Writer {
             failpoints::pass("node::copy::after-commit");
         }
         committed
+    }
+
+    /// Keeps durably that the node was asked for the digest of all that it hands over to another one,
+    /// before it gives the last of it: that is how it knows, later, that others have its records.
+    fn note_digest(
+        &mut self,
+        admitted: Admitted<'_>,
+        command: &Command<'_>,
+        content: Content,
+    ) -> Content {
+        let Some(peer) = reader::verified_peer(admitted, command, &content) else { return content };
+        let guard = self.guard.load_full();
+        // Another layout may have been installed after the group was begun.
+        let current = guard.installed().filter(|it| it.layout.epoch == admitted.epoch());
+        let Some(installed) = current else { return content };
+        installed.note_digested(peer);
+        self.repair();
+        match self.store.put_layout(&installed_record::encode(installed)) {
+            Ok(()) => content,
+            Err(error) => {
+                error!("what was handed over could not be stored: {error}; the node ends");
+                self.has_failed = true;
+                Content::Refused(outcome_unknown(&error))
+            }
+        }
     }
 
     /// Reads many keys. It comes after the group's commit, so all that it finds is durable.

@@ -20,7 +20,9 @@ use uuid::Uuid;
 
 pub(crate) use self::operation::check_key;
 use self::operation::{BodyReader, OperationHeader, decode_batch};
-use crate::limits::{KEY_BYTES_MAX, REQUEST_ID_BYTES_MAX, STREAM_RECORDS_MAX};
+use crate::limits::{
+    HOLDS_PARTITIONS_MAX, KEY_BYTES_MAX, REQUEST_ID_BYTES_MAX, STREAM_RECORDS_MAX,
+};
 use crate::operation_stream;
 use crate::partition::Partition;
 use crate::refusal::{Refusal, bad_request, too_large};
@@ -132,8 +134,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-const OPERATIONS_KNOWN: &str =
-    "PUT, GET_ONE, GET_ALL, DELETE, BATCH, SCAN, STATUS, FETCH, COPY, DIGEST, COUNT or STORED";
+const OPERATIONS_KNOWN: &str = "PUT, GET_ONE, GET_ALL, DELETE, BATCH, SCAN, STATUS, FETCH, COPY, DIGEST, COUNT, STORED or HOLDS";
 
 impl<'a> Request<'a> {
     /// Reads a request from its frames. Values longer than `value_bytes_max` are refused.
@@ -257,6 +258,10 @@ impl<'a> Request<'a> {
                 header.op = text("STORED");
                 header.after = after.as_deref().and_then(text);
             }
+            Command::Holds { partitions } => {
+                header.op = text("HOLDS");
+                header.partitions = Some(partitions.clone());
+            }
         }
         let header = serde_json::to_vec(&header).expect("a request holds only what JSON can say");
         (header, body)
@@ -300,7 +305,7 @@ impl<'a> Header<'a> {
             "FETCH" => &["to", "after"],
             "COPY" => &["records"],
             "DIGEST" => &["peer", "side", "after", "until"],
-            "COUNT" => &["partitions"],
+            "COUNT" | "HOLDS" => &["partitions"],
             "STORED" => &["after"],
             "GET_ALL" | "STATUS" => &[],
             // Which members of their own these may have, they say themselves.
@@ -344,12 +349,14 @@ impl<'a> Header<'a> {
                 let until = take_cursor("\"until\"", self.until)?;
                 Command::Digest(Digest { peer, side, after, until })
             }
-            "COUNT" => {
-                let partitions = self.partitions.ok_or_else(|| missing("partitions"))?;
-                if !partitions.is_sorted_by(|a, b| a < b) {
-                    return Err(bad_request("\"partitions\" is not in ascending order"));
+            "COUNT" => Command::Count(Count { partitions: ascending(self.partitions, "COUNT")? }),
+            "HOLDS" => {
+                let partitions = ascending(self.partitions, "HOLDS")?;
+                if partitions.len() > HOLDS_PARTITIONS_MAX {
+                    let what = "the number of partitions";
+                    return Err(too_large(what, partitions.len(), HOLDS_PARTITIONS_MAX));
                 }
-                Command::Count(Count { partitions })
+                Command::Holds { partitions }
             }
             "STORED" => Command::Stored { after: take_cursor("\"after\"", self.after)? },
             _ => Command::One(one.decode(&op, body)?),
@@ -388,6 +395,17 @@ impl<'a> Header<'a> {
             return Err(bad_request("\"limit\" is 0: expected at least 1"));
         }
         Ok(Scan { partition: self.partition, from: self.from, after, prefix, limit: self.limit })
+    }
+}
+
+/// The partitions that `op` is about, which must be in ascending order.
+fn ascending(partitions: Option<Vec<Partition>>, op: &str) -> Result<Vec<Partition>, Refusal> {
+    let partitions =
+        partitions.ok_or_else(|| bad_request(format!("\"partitions\" is missing in {op}")))?;
+    if partitions.is_sorted_by(|a, b| a < b) {
+        Ok(partitions)
+    } else {
+        Err(bad_request("\"partitions\" is not in ascending order"))
     }
 }
 
