@@ -115,11 +115,11 @@ fn a_layout_that_names_others_removes_nothing_and_is_put_right(backend: Backend)
     wait_until_all_keep(&cluster);
     // The layout that was right is among the past ones, and is put back.
     let epoch = truth["epoch"].to_string();
-    cluster
-        .kvclient(&["restore-layout", "999"])
-        .output()
-        .code(4)
-        .says(&["999", "are kept", &epoch]);
+    cluster.kvclient(&["restore-layout", "999"]).output().code(4).says(&[
+        "999",
+        "the epochs",
+        &epoch,
+    ]);
     let restored = cluster.kvclient(&["restore-layout", &epoch]).output().success();
     restored.says(&["is published again"]);
     wait_until_it_holds(&cluster, &lines);

@@ -147,7 +147,7 @@ pub(crate) fn forged() -> Scenario {
         programs: vec![vec![Op::Put(0)]],
         movers: 1,
         nodes: 2,
-        budget: Budget { forgeries: 2, corrections: 1, ..Budget::default() },
+        budget: Budget { forgeries: 1, corrections: 1, ..Budget::default() },
         ..one_key()
     }
 }

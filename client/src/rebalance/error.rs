@@ -43,6 +43,15 @@ pub enum RebalanceError {
         advice: String,
     },
 
+    /// There is no layout.
+    #[error(
+        "the cluster {cluster} has no layout yet: the first client that stores or reads creates it"
+    )]
+    NoLayout {
+        /// The cluster's name.
+        cluster: String,
+    },
+
     /// Consul has an older layout than a node.
     #[error(
         "Consul has the layout of epoch {epoch}, and node {node} has epoch {installed} installed: Consul's \
@@ -146,7 +155,7 @@ impl RebalanceError {
         let code = match self {
             Self::Client(error) => return error.code(),
             Self::UnknownNode { .. } => "unknown_node",
-            Self::Refused(_) => "refused",
+            Self::Refused(_) | Self::NoLayout { .. } => "refused",
             Self::NothingToDo(_) => "nothing_to_do",
             Self::NodeDown { .. } => "node_down",
             Self::ConsulWentBack { .. } => "consul_went_back",
