@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::harness::catalog::{layout, stored, wait_for_nodes};
-use crate::harness::http::Impostor;
+use crate::harness::corpus::{assert_same_lines, ndjson, words};
+use crate::harness::http::{Impostor, bytes};
 use crate::harness::library::Library;
 use crate::harness::peer::Peer;
 use crate::harness::{Backend, Cluster, eventually, on_both_backends};
@@ -14,6 +15,7 @@ on_both_backends!(
     an_empty_consul_gets_everything_back_from_the_nodes,
     nodes_that_start_with_an_empty_consul_restore_it,
     without_consul_the_cluster_goes_on_serving,
+    a_consul_that_is_put_back_is_put_right_at_once,
 );
 
 /// How long the nodes may take to notice that Consul is back: a check's interval and some back-off.
@@ -95,6 +97,42 @@ fn without_consul_the_cluster_goes_on_serving(backend: Backend) {
     wait_for_nodes(&cluster, &[("node-0", "passing"), ("node-1", "passing")]);
     let read = library.get("before").expect("everything is back");
     assert_eq!(read.as_deref(), Some(&b"value"[..]));
+}
+
+/// An operator restores an old snapshot of Consul while the cluster lives.
+fn a_consul_that_is_put_back_is_put_right_at_once(backend: Backend) {
+    let mut cluster = Cluster::start_with_own_consul(backend, 2);
+    let lines = ndjson(&words()[..500]);
+    cluster.kvclient(&["import"]).stdin(lines.clone()).output().success();
+    let (address, key) = (cluster.consul(), format!("/v1/kv/kv/{}/layout", cluster.name()));
+    // The embedded agent has no snapshots; there the document alone is put back.
+    let path = match backend {
+        Backend::Embedded => key.clone(),
+        Backend::RealConsul => "/v1/snapshot".to_owned(),
+    };
+    let raw = if backend == Backend::Embedded { format!("{path}?raw") } else { path.clone() };
+    let snapshot = bytes(&address, "GET", &raw, b"");
+    cluster.add_nodes(1);
+    cluster.kvclient(&["add-node"]).output().success();
+    let newest = layout(&cluster).expect("there is a layout");
+    let moved = words().into_iter().take(500).map(|(key, _)| key).find(|key| {
+        let output = cluster.kvclient(&["locate", key, "--output", "json"]).output().success();
+        output.json()["node"] == "node-2"
+    });
+    let moved = moved.expect("something has moved");
+
+    bytes(&address, "PUT", &path, &snapshot);
+    // That is far less than Consul holds a query.
+    let get = cluster.kvclient(&["--timeout", "20", "get", &moved]);
+    get.output().success();
+    assert_eq!(layout(&cluster), Some(newest.clone()));
+    bytes(&address, "PUT", &path, &snapshot);
+    // Who plans a change, or checks, waits for the nodes to put it right, and gives nobody up.
+    cluster.kvclient(&["fsck"]).output().success();
+    bytes(&address, "PUT", &path, &snapshot);
+    cluster.kvclient(&["remove-node", "node-0"]).output().success();
+    let export = cluster.kvclient(&["export"]).output().success();
+    assert_same_lines(export.stdout_text(), &lines, "nothing is lost");
 }
 
 #[test]

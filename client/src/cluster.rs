@@ -2,7 +2,7 @@
 //! when nodes refuse what rests on it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -18,7 +18,7 @@ use crate::config::{ClientConfig, NewCluster};
 use crate::connection::Connections;
 use crate::error::ClientError;
 use crate::genesis::{self, Creation, Genesis};
-use crate::limits::{AWAIT_MIN, REFRESH_TIMEOUT};
+use crate::limits::{AWAIT_MIN, REFRESH_SPACING_MAX, REFRESH_SPACING_MIN, REFRESH_TIMEOUT};
 use crate::placement::{self, Placement, Question};
 use crate::routing::View;
 use crate::strategy::{Strategy, StrategySource};
@@ -35,6 +35,8 @@ pub(crate) struct Cluster {
     awaited: Mutex<()>,
     /// Consul's index of the layout that was looked at last.
     layout_index: AtomicU64,
+    /// How many looks in a row have brought no newer layout.
+    fruitless: AtomicU32,
 }
 
 /// The cluster's place in Consul.
@@ -63,8 +65,8 @@ impl Cluster {
 
     fn of(view: View, registry: Option<Registry>) -> Self {
         let view = ArcSwap::from_pointee(view);
-        let (looked, awaited, layout_index) = Default::default();
-        Self { view, registry, looked, awaited, layout_index }
+        let (looked, awaited, layout_index, fruitless) = Default::default();
+        Self { view, registry, looked, awaited, layout_index, fruitless }
     }
 
     /// Finds the cluster in Consul. Where it has no layout yet, one is created, and the facts of
@@ -115,6 +117,14 @@ impl Cluster {
         self.registry.as_ref()
     }
 
+    /// The shortest time between two looks for a newer layout of which a node has told. A node that
+    /// tells of one that is not there does not make this client ask Consul without end.
+    pub(crate) fn newer_spacing(&self) -> Duration {
+        let fruitless = self.fruitless.load(Ordering::Relaxed);
+        let doubled = REFRESH_SPACING_MIN.saturating_mul(2_u32.saturating_pow(fruitless));
+        doubled.min(REFRESH_SPACING_MAX)
+    }
+
     /// Looks whether Consul knows something newer than `seen`, unless somebody else did within the
     /// last `spacing`. Where Consul cannot be asked, what is known stays.
     ///
@@ -136,6 +146,14 @@ impl Cluster {
         *looked = Some(Instant::now());
         match looking {
             Ok(Ok(Indexed { index, value: view })) => {
+                match view.layout.epoch > current.layout.epoch {
+                    true => self.fruitless.store(0, Ordering::Relaxed),
+                    // Its bound keeps the number from running over.
+                    false if self.newer_spacing() < REFRESH_SPACING_MAX => {
+                        self.fruitless.fetch_add(1, Ordering::Relaxed);
+                    }
+                    false => {}
+                }
                 if view != *current {
                     tracing::debug!(
                         epoch = view.layout.epoch,

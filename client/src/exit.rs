@@ -158,7 +158,7 @@ fn of_rebalance(error: &RebalanceError) -> i32 {
     match error {
         RebalanceError::Client(error) => of_client(error),
         RebalanceError::UnknownNode { .. } => USAGE,
-        RebalanceError::NodeDown { .. } => UNAVAILABLE,
+        RebalanceError::NodeDown { .. } | RebalanceError::ConsulWentBack { .. } => UNAVAILABLE,
         _ => REFUSED,
     }
 }

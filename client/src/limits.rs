@@ -98,6 +98,12 @@ pub const REFRESH_SPACING: Duration = Duration::from_millis(100);
 /// During a rebalance there are several in a second.
 pub const REFRESH_SPACING_MIN: Duration = Duration::from_millis(10);
 
+/// The longest of these times, where looks bring no newer layout again and again.
+pub const REFRESH_SPACING_MAX: Duration = Duration::from_millis(500);
+
+/// How long is waited for the nodes to put a Consul right that has an older layout than they have.
+pub const RESTORE_WAIT: Duration = Duration::from_secs(10);
+
 /// The shortest time for which Consul is asked to hold a query for the next layout.
 pub const AWAIT_MIN: Duration = Duration::from_millis(10);
 

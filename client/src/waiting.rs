@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::course::Remedy;
 use crate::error::ClientError;
 use crate::executor::Executor;
-use crate::limits::{HELP_AFTER, REFRESH_SPACING, REFRESH_SPACING_MIN};
+use crate::limits::{HELP_AFTER, REFRESH_SPACING};
 use crate::retry::Attempts;
 use crate::routing::{Retry, View};
 
@@ -32,10 +32,13 @@ impl Executor {
             return attempts.go_on(problem);
         }
         if *remedy == Remedy::NewerLayout {
-            self.look(attempts, problem, seen, REFRESH_SPACING_MIN).await?;
+            self.look(attempts, problem, seen, self.cluster.newer_spacing()).await?;
             if self.has_changed(seen) {
                 return attempts.go_on(problem);
             }
+            // A Consul that has gone back is put right by the nodes, which notice by such requests.
+            let epoch = seen.layout.epoch;
+            return attempts.pause(&format!("{problem}; Consul has no newer layout than epoch {epoch} yet: where its state was put back, the nodes restore it as soon as they reach it")).await;
         }
         attempts.pause(problem).await?;
         if *remedy == Remedy::Look {

@@ -131,6 +131,11 @@ pub struct NodeArgs {
     #[arg(long)]
     pub serve_older_copy: bool,
 
+    /// Remove the records that this node keeps although they are not its own by the layout of this
+    /// epoch, which is the one that it has installed; its status names them and says why.
+    #[arg(long, value_name = "EPOCH")]
+    pub discard_kept: Option<u64>,
+
     /// How long to try to reach Consul at the start, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub start_timeout: u64,

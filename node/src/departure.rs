@@ -98,6 +98,9 @@ impl Departure {
         {
             return Some("this node is a member of the layout");
         }
+        if !self.gauges.kept.load().is_empty() {
+            return Some("records are kept here that this node never handed over: see its status");
+        }
         if !self.stores_nothing() {
             return Some("data is stored here");
         }

@@ -25,6 +25,7 @@
 //! | `node::copy::before-commit` | as `node::commit::before`, where the group has copied records |
 //! | `node::copy::after-commit` | as `node::commit::after`, where the group has copied records |
 //! | `node::clear::chunk` | before some records are removed that the node may not have any more |
+//! | `node::holds` | before another node is told which of its partitions this one holds |
 //! | `node::purge::chunk` | before some tombstones are removed that nobody needs any more |
 
 /// Dies here, or waits, where the environment wants it.

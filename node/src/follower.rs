@@ -5,18 +5,23 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use kv_protocol::consul::{Backoff, Consul, ConsulError};
-use tokio::sync::{Notify, oneshot};
+use kv_protocol::partition::Partition;
+use tokio::sync::oneshot;
 use tracing::{debug, error, warn};
 use uuid::Uuid;
 
-use crate::guard::{Guard, Verdict};
+use crate::guard::{Guard, Installed, Verdict};
+use crate::hints::{Hint, Hints, Pace};
 use crate::identity::{DataDirectory, DataDirectoryError, InstalledEpoch};
 use crate::layouts::{Layouts, LayoutsError};
-use crate::store::StoreError;
-use crate::writer::Work;
+use crate::writer::{NotInstalled, Work};
 
-/// However often clients name a newer layout, Consul is asked for it at most this often.
-const ASK_SPACING: Duration = Duration::from_millis(20);
+/// However often clients name a newer layout, Consul is asked for it at most this often; and where it
+/// has none, again and again, at most as often as the second one says.
+const NEWER_SPACING: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+/// The same for looking whether Consul has gone back, where clients name older layouts. Many do so
+/// while partitions move.
+const OLDER_SPACING: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
 /// Why a layout was not installed.
 #[derive(Debug, thiserror::Error)]
@@ -25,9 +30,9 @@ pub enum FollowError {
     /// It could not be fetched or given back.
     #[error(transparent)]
     Layouts(#[from] LayoutsError),
-    /// It could not be stored.
-    #[error("the layout could not be stored: {0}")]
-    Store(#[from] StoreError),
+    /// The writer did not install it.
+    #[error(transparent)]
+    NotInstalled(#[from] NotInstalled),
     /// The node's identity could not be kept.
     #[error(transparent)]
     Identity(#[from] DataDirectoryError),
@@ -44,8 +49,8 @@ pub enum FollowError {
 enum Cause {
     /// Something may have changed there.
     News,
-    /// A client knows a newer layout, or says so.
-    Wanted,
+    /// A client knows another layout, or says so.
+    Told(Hint),
 }
 
 /// Keeps the node's layout at what Consul says.
@@ -58,8 +63,8 @@ pub struct Follower {
     pub guard: Arc<ArcSwap<Guard>>,
     /// The writer's queue.
     pub work: flume::Sender<Work>,
-    /// Raised when a client knows a newer layout than this node.
-    pub layout_wanted: Arc<Notify>,
+    /// What requests tell about the layout in Consul.
+    pub hints: Arc<Hints>,
     /// Where the node's identity is kept, with the layout that it has installed.
     pub directory: Arc<Mutex<DataDirectory>>,
 }
@@ -70,7 +75,7 @@ impl FollowError {
     #[must_use]
     pub fn passes(&self) -> bool {
         match self {
-            Self::Store(error) => error.passes(),
+            Self::NotInstalled(NotInstalled::Store(error)) => error.passes(),
             Self::Identity(error) => error.passes(),
             _ => false,
         }
@@ -83,19 +88,19 @@ impl Follower {
     /// # Errors
     /// [`FollowError`]; what was installed stays installed.
     pub async fn catch_up(&self) -> Result<(), FollowError> {
-        self.obey(Cause::News).await
+        self.obey(Cause::News).await.map(|_| ())
     }
 
-    async fn obey(&self, cause: Cause) -> Result<(), FollowError> {
+    /// Looks at Consul's layout, and does what follows. Returns whether there was something to do.
+    async fn obey(&self, cause: Cause) -> Result<bool, FollowError> {
         let offered = self.layouts.read().await?;
         let guard = self.guard.load_full();
         let Some(layout) = offered.layout else {
-            if let Some(installed) = guard.installed()
-                && self.layouts.restore(installed, offered.index).await?
-            {
+            let Some(installed) = guard.installed() else { return Ok(false) };
+            if self.layouts.restore(installed, offered.index).await? {
                 warn!("Consul had no layout: restored epoch {}", installed.layout.epoch);
             }
-            return Ok(());
+            return Ok(true);
         };
         match (guard.judge(&layout), guard.installed()) {
             (Verdict::Install, _) => {
@@ -104,25 +109,52 @@ impl Follower {
                     LayoutsError::NotHere(error) => FollowError::Refused(error.to_string()),
                     error => error.into(),
                 })?;
+                self.keep_previous(guard.installed(), &installed).await?;
                 let (reply, result) = oneshot::channel();
                 let install = Work::Install(Box::new(installed), reply);
                 self.work.send(install).map_err(|_| FollowError::Stopping)?;
                 result.await.map_err(|_| FollowError::Stopping)??;
-                self.remember_layout()
+                self.remember_layout().map(|()| true)
             }
             (Verdict::Restore, Some(installed)) => {
                 let (own, found) = (installed.layout.epoch, layout.epoch);
                 if self.layouts.restore(installed, offered.index).await? {
                     warn!("Consul had gone back to epoch {found}: restored epoch {own}");
                 }
-                Ok(())
+                Ok(true)
             }
             (Verdict::Current, Some(installed)) if cause == Cause::News => {
-                Ok(self.layouts.restore_parts(installed).await?)
+                self.layouts.restore_parts(installed).await?;
+                Ok(false)
             }
-            (Verdict::Current | Verdict::Restore, _) => Ok(()),
+            (Verdict::Current | Verdict::Restore, _) => Ok(false),
             (Verdict::Refuse(reason), _) => Err(FollowError::Refused(reason)),
         }
+    }
+
+    /// Puts the layout `previous` among the past ones in Consul where the `next` one has the node keep
+    /// what it held: it may be the one that is to be published again.
+    async fn keep_previous(
+        &self,
+        previous: Option<&Installed>,
+        next: &Installed,
+    ) -> Result<(), FollowError> {
+        let Some(previous) = previous else { return Ok(()) };
+        let is_new = |it: &Partition| !previous.kept().contains_key(it);
+        if next.kept().keys().any(is_new) {
+            match self.layouts.keep_past(previous).await {
+                // A node that may not write there must follow all the same.
+                Err(LayoutsError::Consul(error @ ConsulError::PermissionDenied { .. })) => {
+                    warn!("the layout of epoch {} is not kept: {error}", previous.layout.epoch);
+                }
+                kept => kept?,
+            }
+            error!(
+                "the layout of epoch {} takes partitions from this node that it has not handed over; their records are kept. The layout of epoch {} is kept in Consul too: where it was right, `kvclient restore-layout {}` publishes it again",
+                next.layout.epoch, previous.layout.epoch, previous.layout.epoch
+            );
+        }
+        Ok(())
     }
 
     /// Keeps in the node's identity which layout its store has, so that a store that was lost or
@@ -172,18 +204,23 @@ impl Follower {
     async fn act(&self, mut changed: tokio::sync::watch::Receiver<()>) {
         let mut backoff = Backoff::default();
         let mut cause = Cause::News;
+        let mut newer = Pace::new(NEWER_SPACING.0, NEWER_SPACING.1);
+        let mut older = Pace::new(OLDER_SPACING.0, OLDER_SPACING.1);
         loop {
-            let asked_at = Instant::now();
+            let looked_at = Instant::now();
             match self.obey(cause).await {
-                Ok(()) => {
+                Ok(found) => {
                     backoff.succeeded();
+                    match cause {
+                        Cause::Told(Hint::Older) => older.note(looked_at, found),
+                        Cause::Told(Hint::Newer) => newer.note(looked_at, found),
+                        // Where there is something new, there may soon be more.
+                        Cause::News if found => newer.note(looked_at, true),
+                        Cause::News => {}
+                    }
                     cause = tokio::select! {
                         _ = changed.changed() => Cause::News,
-                        () = self.layout_wanted.notified() => {
-                            debug!("a client knows a newer layout: asking Consul for it");
-                            tokio::time::sleep_until((asked_at + ASK_SPACING).into()).await;
-                            Cause::Wanted
-                        }
+                        hint = self.told(&newer, &older) => Cause::Told(hint),
                     };
                 }
                 Err(FollowError::Stopping) => return,
@@ -198,5 +235,25 @@ impl Follower {
                 }
             }
         }
+    }
+
+    /// Waits until requests have told of another layout, and until it is time to look for it.
+    async fn told(&self, newer: &Pace, older: &Pace) -> Hint {
+        loop {
+            let hint = self.hints.next(|| self.epoch()).await;
+            let pace = if hint == Hint::Newer { newer } else { older };
+            tokio::time::sleep_until(pace.next(Instant::now()).into()).await;
+            // It may have come true meanwhile; and what can be found out sooner comes first.
+            if self.hints.next(|| self.epoch()).await == hint {
+                debug!("a client knows another layout ({hint:?}): looking at Consul");
+                self.hints.take(hint);
+                return hint;
+            }
+        }
+    }
+
+    /// The epoch that is installed; 0 where none is.
+    fn epoch(&self) -> u64 {
+        self.guard.load().installed().map_or(0, |installed| installed.layout.epoch)
     }
 }

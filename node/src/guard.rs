@@ -13,6 +13,11 @@ use uuid::Uuid;
 pub use crate::installed::{InstallError, Installed};
 use crate::rights::{Denied, Right, Role};
 
+/// The most epochs that a layout can be ahead of the one that is installed. At ten steps a second it
+/// is what a node misses in thirteen years. One that is further ahead is made up, and would leave no
+/// room for a layout that puts it right.
+const EPOCH_LEAP_MAX: u64 = 1 << 32;
+
 /// What a node knows about its rights.
 #[derive(Debug)]
 pub struct Guard {
@@ -26,6 +31,8 @@ pub struct Admitted<'a> {
     installed: &'a Installed,
     /// The epoch under which the request was made; none where it does not say.
     epoch: Option<u64>,
+    /// Whether the request says which cluster and which node it is for.
+    is_addressed: bool,
 }
 
 /// What is to be done with a layout that Consul offers.
@@ -66,6 +73,14 @@ impl Guard {
         !is_foreign && context.epoch.is_some_and(|wanted| wanted > epoch)
     }
 
+    /// Whether a client knows an older layout of this node's cluster than the node has.
+    #[must_use]
+    pub fn is_ahead(&self, context: &Context) -> bool {
+        let Some(Installed { layout, .. }) = &self.installed else { return false };
+        let is_foreign = context.cluster.is_some_and(|wanted| wanted != layout.cluster);
+        !is_foreign && context.epoch.is_some_and(|wanted| wanted < layout.epoch)
+    }
+
     /// Checks what a client believes against what the node knows.
     ///
     /// # Errors
@@ -93,7 +108,8 @@ impl Guard {
                 ),
             ));
         }
-        let admitted = Admitted { installed, epoch: context.epoch };
+        let is_addressed = context.cluster.is_some() && context.node.is_some();
+        let admitted = Admitted { installed, epoch: context.epoch, is_addressed };
         if self.is_behind(context) {
             return Err(admitted.refuse(Denied::Newer, None));
         }
@@ -110,6 +126,12 @@ impl Guard {
             return Verdict::Refuse(format!(
                 "Consul holds the layout of cluster {}, but this node's data belongs to cluster {}",
                 offered.cluster, layout.cluster
+            ));
+        }
+        if offered.epoch.saturating_sub(layout.epoch) > EPOCH_LEAP_MAX {
+            return Verdict::Refuse(format!(
+                "Consul holds a layout of epoch {}, and this node has epoch {} installed: no cluster takes so many steps meanwhile, so somebody has made that layout up",
+                offered.epoch, layout.epoch
             ));
         }
         match offered.epoch.cmp(&layout.epoch) {
@@ -153,6 +175,21 @@ impl<'a> Admitted<'a> {
         let role = self.role(partition)?;
         role.right(self.epoch(), self.installed.since(partition), self.epoch)
             .map_err(|denied| self.refuse(denied, Some(partition)))
+    }
+
+    /// Which of `partitions` the node holds as a whole, in the epoch of the request or a later one.
+    ///
+    /// # Errors
+    /// `bad_request` where the request does not say for whom it is and under which epoch: by an answer
+    /// that was another's to give, records would be removed.
+    pub fn held(&self, partitions: &[Partition]) -> Result<Vec<Partition>, Refusal> {
+        if !self.is_addressed || self.epoch.is_none() {
+            return Err(bad_request(
+                "HOLDS has to state \"cluster\", \"node\" and \"epoch\", and one of them is missing",
+            ));
+        }
+        let holds = |it: &Partition| self.installed.role(*it).is_some_and(Role::holds);
+        Ok(partitions.iter().copied().filter(holds).collect())
     }
 
     /// Checks that the node can tell how much is in `partition`: that it owns it or hands it over.

@@ -11,18 +11,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use kv_protocol::frame::Payload;
 use kv_protocol::partition::key_hash;
 use kv_protocol::refusal::{ErrorCode, Refusal};
 use kv_protocol::reply::{Content, Done, InstalledLayout, NodeStatus, Outcome, Reply};
 use kv_protocol::request::{Command, Digest, Operation, Request, RequestId, Side, Style};
 use nohash_hasher::IntMap;
-use tokio::sync::Notify;
 
 use crate::cache::RecordCache;
+use crate::confirmation;
 use crate::disk::Disk;
 use crate::guard::{Admitted, Guard, Installed};
+use crate::hints::Hints;
 use crate::identity::Identity;
 use crate::reader::{self, ReplyBudget};
 use crate::refusals::{replies_unread, shutting_down};
@@ -75,8 +76,10 @@ pub struct Resources {
     pub work: flume::Sender<Work>,
     /// Whether this process may still speak for its node.
     pub tenure: Arc<Tenure>,
-    /// Raised when a client knows a newer layout than this node.
-    pub layout_wanted: Arc<Notify>,
+    /// What requests tell about the layout in Consul.
+    pub hints: Arc<Hints>,
+    /// Why the last question in [`confirmation`] was in vain.
+    pub in_vain: Arc<ArcSwapOption<String>>,
     /// The longest value that is accepted, in bytes.
     pub value_bytes_max: usize,
 }
@@ -199,8 +202,12 @@ impl<P> Handler<P> {
         }
         loop {
             let guard = self.resources.guard.load_full();
-            if guard.is_behind(&request.context) {
-                self.resources.layout_wanted.notify_one();
+            let hints = &self.resources.hints;
+            if let Some(epoch) = request.context.epoch.filter(|_| guard.is_behind(&request.context))
+            {
+                hints.want(epoch);
+            } else if guard.is_ahead(&request.context) {
+                hints.doubt();
             }
             self.cache.follow(&guard);
             let content = match (&request.command, guard.admit(&request.context)) {
@@ -249,7 +256,13 @@ impl<P> Handler<P> {
             }
             command if self.can_be_read(command) => {
                 let store = &self.resources.store;
-                reader::answer(store, admitted, command).unwrap_or_else(Content::Refused)
+                let content =
+                    reader::answer(store, admitted, command).unwrap_or_else(Content::Refused);
+                // That it was asked for the last of it, the node has to remember.
+                if reader::verified_peer(admitted, command, &content).is_some() {
+                    return None;
+                }
+                content
             }
             _ => return None,
         };
@@ -283,6 +296,8 @@ impl<P> Handler<P> {
         match command {
             // What moves away is frozen, and was durable before the layout was installed.
             Command::Fetch(_) | Command::Digest(Digest { side: Side::Source, .. }) => true,
+            // This one reads no keys.
+            Command::Holds { .. } => true,
             Command::Scan(_) | Command::GetAll | Command::Count(_) | Command::Stored { .. } => {
                 self.writing.is_empty()
             }
@@ -331,7 +346,7 @@ impl<P> Handler<P> {
     }
 
     fn status(&self, guard: &Guard) -> NodeStatus {
-        let Resources { identity, gauges, disk, store, tenure, value_bytes_max, .. } =
+        let Resources { identity, gauges, disk, store, tenure, value_bytes_max, in_vain, .. } =
             &self.resources;
         // Before that, others must not go by the layout that is installed.
         let epoch = gauges.epoch.load(Ordering::Acquire);
@@ -344,7 +359,7 @@ impl<P> Handler<P> {
             uuid: identity.uuid,
             incarnation: Some(tenure.incarnation()),
             cluster_name: identity.cluster.clone(),
-            layout: guard.installed().filter(|_| epoch > 0).map(shown),
+            layout: guard.installed().map(shown),
             keys: gauges.keys.load(Ordering::Relaxed),
             bytes: gauges.bytes.load(Ordering::Relaxed),
             value_bytes_max: *value_bytes_max as u64,
@@ -357,6 +372,7 @@ impl<P> Handler<P> {
             uptime_s: self.started_at.elapsed().as_secs(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             partitions_to_clear: gauges.partitions_to_clear.load(Ordering::Relaxed),
+            kept: confirmation::kept(gauges, in_vain),
         }
     }
 }

@@ -1,5 +1,8 @@
 //! A layout with what belongs to it, seen from one node.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use kv_protocol::digest::Digest;
 use kv_protocol::layout::{Assignment, Assignments, Layout, LayoutError, Member, Move, Table};
 use kv_protocol::partition::{Partition, key_hash};
@@ -43,6 +46,11 @@ pub struct Installed {
     assignments: Assignments,
     roles: Vec<Role>,
     since: Vec<u64>,
+    /// As what the node last held the partitions that it keeps.
+    kept: BTreeMap<Partition, Role>,
+    /// The data directories that records are moved to from here, and for which this node was asked for
+    /// the digest of all of these.
+    digested: Mutex<BTreeSet<Uuid>>,
 }
 
 /// The digests of the strategies that `layout` names, each once.
@@ -69,23 +77,35 @@ impl Installed {
         previous: Option<&Self>,
     ) -> Result<Self, InstallError> {
         let mut installed = Self::assemble(layout, tables, strategies, uuid)?;
-        let previous = previous.filter(|it| it.layout.partitions == installed.layout.partitions);
-        let previous_roles = |index: usize| previous.map(|it| it.roles[index]);
-        let roles = installed.roles.iter().enumerate();
-        if let Some((index, _)) =
-            roles.into_iter().find(|(index, role)| !role.can_follow(previous_roles(*index)))
+        if let Some(previous) = previous
+            && previous.layout.partitions != installed.layout.partitions
         {
-            let partition = Partition(u32::try_from(index).unwrap_or(u32::MAX));
+            return Err(InstallError::Layout(LayoutError::Invalid(format!(
+                "it has {} partitions, and the cluster was created with {}, which never changes",
+                installed.layout.partitions.get(),
+                previous.layout.partitions.get()
+            ))));
+        }
+        let can_follow = |partition, role: Role| {
+            let before = previous.and_then(|it| it.role(partition));
+            let kept = previous.and_then(|it| it.kept.get(&partition).copied());
+            role.can_follow(before) || kept.is_some_and(|kept| role.can_follow(Some(kept)))
+        };
+        if let Some((partition, _)) =
+            installed.roles().find(|(partition, role)| !can_follow(*partition, *role))
+        {
             return Err(InstallError::PutBack { epoch: installed.layout.epoch, partition });
         }
         if let Some(previous) = previous {
             installed.since = installed.assigned_since(previous);
+            installed.kept = installed.kept_after(previous);
         }
         Ok(installed)
     }
 
     /// Puts a layout that was installed before together again. `since` is what [`Self::since`] gave
-    /// for each partition.
+    /// for each partition, `kept` what [`Self::kept`] gave,
+    /// and `digested` what [`Self::digested`] gave.
     ///
     /// # Errors
     /// [`LayoutError`] where the parts are not those that the layout names.
@@ -95,12 +115,14 @@ impl Installed {
         strategies: Vec<Vec<u8>>,
         uuid: Uuid,
         since: Vec<u64>,
+        kept: BTreeMap<Partition, Role>,
+        digested: BTreeSet<Uuid>,
     ) -> Result<Self, LayoutError> {
         let installed = Self::assemble(layout, tables, strategies, uuid)?;
         if since.len() != installed.since.len() {
             return Err(LayoutError::Invalid("it has another number of partitions".into()));
         }
-        Ok(Self { since, ..installed })
+        Ok(Self { since, kept, digested: Mutex::new(digested), ..installed })
     }
 
     fn assemble(
@@ -129,7 +151,29 @@ impl Installed {
         let roles: Vec<Role> = assignments.iter().map(|(_, it)| Role::of(node, it)).collect();
         let since = vec![layout.epoch; roles.len()];
         let document = layout.digest();
-        Ok(Self { layout, tables, strategies, document, assignments, roles, since })
+        Ok(Self {
+            layout,
+            tables,
+            strategies,
+            document,
+            assignments,
+            roles,
+            since,
+            kept: BTreeMap::new(),
+            digested: Mutex::default(),
+        })
+    }
+
+    /// What the node keeps that had `previous` installed before.
+    fn kept_after(&self, previous: &Self) -> BTreeMap<Partition, Role> {
+        let kept = |(partition, role): (Partition, Role)| {
+            let held = previous.kept.get(&partition).copied().or(previous.role(partition))?;
+            let is_verified = previous
+                .open_move(partition)
+                .is_some_and(|(side, peer)| side == Side::Source && previous.was_digested(peer));
+            Some((partition, role.keeps(held, is_verified)?))
+        };
+        self.roles().filter_map(kept).collect()
     }
 
     /// For each partition the epoch since which it has been assigned as it is, as far as this node,
@@ -177,6 +221,51 @@ impl Installed {
     #[must_use]
     pub fn role(&self, partition: Partition) -> Option<Role> {
         self.roles.get(partition.0 as usize).copied()
+    }
+
+    /// The partitions that are not the node's by this layout, and that it held under an earlier one
+    /// and never handed over; as what it held them last. Whatever is stored of them is kept.
+    #[must_use]
+    pub fn kept(&self) -> &BTreeMap<Partition, Role> {
+        &self.kept
+    }
+
+    /// Takes note that this node was asked for the digest of all that moves from it to `peer`.
+    pub fn note_digested(&self, peer: Uuid) {
+        self.digested_locked().insert(peer);
+    }
+
+    /// Whether it was.
+    #[must_use]
+    pub fn was_digested(&self, peer: Uuid) -> bool {
+        self.digested_locked().contains(&peer)
+    }
+
+    /// All of whom it was.
+    #[must_use]
+    pub fn digested(&self) -> BTreeSet<Uuid> {
+        self.digested_locked().clone()
+    }
+
+    fn digested_locked(&self) -> MutexGuard<'_, BTreeSet<Uuid>> {
+        self.digested.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same layout for a node that keeps nothing.
+    #[must_use]
+    pub fn without_kept(self) -> Self {
+        Self { kept: BTreeMap::new(), ..self }
+    }
+
+    /// The data directory of the node that holds all records of `partition`; none where it was given
+    /// up.
+    #[must_use]
+    pub fn holder(&self, partition: Partition) -> Option<&Member> {
+        let holder = match self.assignments.get(partition)? {
+            Assignment::Owned(owner) => owner,
+            Assignment::Frozen(it) | Assignment::Moving(it) => it.source?,
+        };
+        self.assignments.nodes().get(usize::from(holder))
     }
 
     /// All partitions with what this node is to them, in ascending order.

@@ -3,22 +3,43 @@
 //!
 //! After eight bytes that say what it is, it is a sequence of parts, each with its length (32 bits,
 //! little-endian) before it: the layout document; the epochs since which each partition has been
-//! assigned as it is (64 bits each, little-endian); the tables of the document's placements; the
-//! strategies that it names, each once.
+//! assigned as it is (64 bits each, little-endian); the partitions that the node keeps, each (32 bits)
+//! with a byte that says as what it held it; the data directories to which it has handed over what is to
+//! be verified (128 bits each); the tables of the document's placements; the strategies that it names,
+//! each once. Records of the form before, which had neither of these two, are read.
+
+use std::collections::BTreeMap;
 
 use kv_protocol::layout::{Layout, LayoutError};
+use kv_protocol::partition::Partition;
 use uuid::Uuid;
 
 use crate::installed::Installed;
+use crate::rights::Role;
 
 /// What the record starts with: its kind and the version of its form.
-const MARK: [u8; 8] = *b"kvnode\0\x02";
+const MARK: [u8; 8] = *b"kvnode\0\x03";
+/// What a record of the form before starts with.
+const MARK_BEFORE: [u8; 8] = *b"kvnode\0\x02";
+/// The roles as which a node can have held what it keeps, by their numbers in the record.
+const HELD_AS: [Role; 4] = [
+    Role::Owner,
+    Role::FrozenSource,
+    Role::Destination { has_source: true },
+    Role::Destination { has_source: false },
+];
 
 /// Lays out an installed layout.
 #[must_use]
 pub fn encode(installed: &Installed) -> Vec<u8> {
     let since = installed.all_since().iter().flat_map(|epoch| epoch.to_le_bytes()).collect();
-    let mut parts = vec![installed.layout.to_json(), since];
+    let digested = installed.digested().into_iter().flat_map(Uuid::into_bytes).collect();
+    let kept = installed.kept().iter().flat_map(|(partition, held)| {
+        // Any other role is none as which records are kept, and is found out when it is read.
+        let number = HELD_AS.iter().position(|it| it == held).unwrap_or(HELD_AS.len());
+        partition.0.to_le_bytes().into_iter().chain([u8::try_from(number).unwrap_or(u8::MAX)])
+    });
+    let mut parts = vec![installed.layout.to_json(), since, kept.collect(), digested];
     parts.extend(installed.tables.iter().map(kv_protocol::layout::Table::to_bytes));
     let parts = parts.iter().chain(&installed.strategies);
     let mut bytes = MARK.to_vec();
@@ -36,13 +57,23 @@ pub fn encode(installed: &Installed) -> Vec<u8> {
 /// [`LayoutError`] where the bytes are not what [`encode`] made.
 pub fn decode(bytes: &[u8], uuid: Uuid) -> Result<Installed, LayoutError> {
     let invalid = |problem: &str| LayoutError::Invalid(format!("its stored record {problem}"));
-    let Some(rest) = bytes.strip_prefix(&MARK) else {
-        return Err(invalid(
-            "was written by another version of kvnode: use that one, or start with a new data directory",
-        ));
+    let (rest, is_new) = match bytes.strip_prefix(&MARK) {
+        Some(rest) => (rest, true),
+        None => match bytes.strip_prefix(&MARK_BEFORE) {
+            Some(rest) => (rest, false),
+            None => {
+                return Err(invalid(
+                    "was written by another version of kvnode: use that one, or start with a new data directory",
+                ));
+            }
+        },
     };
-    let parts = split(rest).ok_or_else(|| invalid("is cut short"))?;
-    let [document, since, rest @ ..] = parts.as_slice() else {
+    let mut parts = split(rest).ok_or_else(|| invalid("is cut short"))?;
+    if !is_new {
+        let at = parts.len().min(2);
+        parts.splice(at..at, [&[][..], &[]]);
+    }
+    let [document, since, kept, digested, rest @ ..] = parts.as_slice() else {
         return Err(invalid("is cut short"));
     };
     let layout = Layout::parse(document)?;
@@ -55,7 +86,22 @@ pub fn decode(bytes: &[u8], uuid: Uuid) -> Result<Installed, LayoutError> {
         return Err(invalid("is cut short"));
     }
     let since = epochs.iter().map(|it| u64::from_le_bytes(*it)).collect();
-    Installed::restored(layout, &owned(tables), owned(strategies), uuid, since)
+    let kept = read_kept(kept).ok_or_else(|| invalid("names what cannot be kept"))?;
+    let (digested, odd) = digested.as_chunks::<16>();
+    if !odd.is_empty() {
+        return Err(invalid("is cut short"));
+    }
+    let digested = digested.iter().copied().map(Uuid::from_bytes).collect();
+    Installed::restored(layout, &owned(tables), owned(strategies), uuid, since, kept, digested)
+}
+
+fn read_kept(bytes: &[u8]) -> Option<BTreeMap<Partition, Role>> {
+    let (entries, odd) = bytes.as_chunks::<5>();
+    let read = |[a, b, c, d, number]: &[u8; 5]| {
+        let held = HELD_AS.get(usize::from(*number))?;
+        Some((Partition(u32::from_le_bytes([*a, *b, *c, *d])), *held))
+    };
+    odd.is_empty().then(|| entries.iter().map(read).collect())?
 }
 
 fn split(mut bytes: &[u8]) -> Option<Vec<&[u8]>> {

@@ -60,6 +60,12 @@ impl Layouts {
         Self { consul, cluster }
     }
 
+    /// The Consul that has them.
+    #[must_use]
+    pub fn consul(&self) -> &Consul {
+        &self.consul
+    }
+
     /// The key of the layout document.
     #[must_use]
     pub fn key(&self) -> String {
@@ -125,6 +131,18 @@ impl Layouts {
     pub async fn restore(&self, installed: &Installed, index: u64) -> Result<bool, LayoutsError> {
         self.restore_parts(installed).await?;
         Ok(self.consul.kv_put_cas(&self.key(), &installed.layout.to_json(), index).await?)
+    }
+
+    /// Puts a layout among the past ones, with what belongs to it.
+    ///
+    /// # Errors
+    /// [`LayoutsError::Consul`] where Consul cannot be asked.
+    pub async fn keep_past(&self, installed: &Installed) -> Result<(), LayoutsError> {
+        self.restore_parts(installed).await?;
+        let key = consul_keys::past_layout(&self.cluster, installed.layout.epoch);
+        // Another node may have put it there already.
+        self.consul.kv_put_cas(&key, &installed.layout.to_json(), 0).await?;
+        Ok(())
     }
 
     /// Gives Consul back the tables and strategies of a layout, where it has lost them.

@@ -29,8 +29,9 @@
 //!   node takes part: [`supervisor`] sees which nodes are wanted and do not run, [`attempts`] when
 //!   one may be started, [`launch_room`] how many, [`launcher`] starts its process, and [`departure`] is how a node leaves;
 //! - [`follower`] and [`layouts`]: how it is pushed the layout, installs it, and gives it back to a
-//!   Consul that lost it; [`installed`] is a layout as one node sees it, [`installed_record`] how it
+//!   Consul that lost it, [`hints`] what makes it look there; [`installed`] is a layout as one node sees it, [`installed_record`] how it
 //!   lies on disk;
+//! - [`confirmation`]: how it asks others whether they hold what it is to remove;
 //! - [`dev`]: `kvnode dev`, a cluster on one machine with an embedded Consul agent;
 //! - [`words`]: all that the process says, and why that never ends it; [`inherited`]: what it was
 //!   given by the one that started it;
@@ -42,6 +43,7 @@ pub mod address;
 pub mod attempts;
 pub mod cache;
 pub mod config;
+pub mod confirmation;
 pub mod departure;
 pub mod descriptors;
 pub mod dev;
@@ -50,6 +52,7 @@ pub mod failpoints;
 pub mod follower;
 pub mod guard;
 pub mod handler;
+pub mod hints;
 pub mod identity;
 pub mod inherited;
 pub mod installed;

@@ -7,21 +7,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use kv_protocol::consul::{Backoff, Consul, ConsulConfig, ConsulError};
 use kv_protocol::incarnation::Incarnation;
 use kv_protocol::layout::{Layout, LayoutError};
 use kv_protocol::name::Name;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::address::{Addresses, InvalidHost, with_port};
 use crate::config::{NodeArgs, default_data_dir};
+use crate::confirmation::Confirmation;
 use crate::departure::DepartureError;
 use crate::disk::Disk;
 use crate::follower::{FollowError, Follower};
 use crate::guard::{Guard, Installed};
 use crate::handler::{Handler, Resources};
+use crate::hints::Hints;
 use crate::identity::{DataDirectory, DataDirectoryError, InstalledEpoch};
 use crate::installed_record;
 use crate::layouts::{Layouts, LayoutsError};
@@ -34,7 +36,7 @@ use crate::succession::{Succession, SuccessionError};
 use crate::tenure::Tenure;
 use crate::wake::Wake;
 use crate::words;
-use crate::writer::{Finished, Gauges, Writer};
+use crate::writer::{Finished, Gauges, NotInstalled, Writer};
 
 /// How long something that passes is waited for before it is tried again, and how often the data directory
 /// is looked for.
@@ -94,6 +96,16 @@ pub enum NodeError {
     /// The store could not go on for want of something that passes. A new process can.
     #[error("the store lacked something that the system will have again; a new process goes on")]
     StartsAnew,
+    /// What is kept is to be discarded under a layout that is not the installed one.
+    #[error(
+        "--discard-kept names epoch {named}, and this node has epoch {installed} installed: see with `kvclient status` what it keeps, and why; nothing was removed"
+    )]
+    DiscardedEpoch {
+        /// The epoch that was named.
+        named: u64,
+        /// The epoch that is installed; 0 where none is.
+        installed: u64,
+    },
     /// The operating system refused something.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -113,7 +125,7 @@ impl NodeError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) => 2,
+            Self::Usage(_) | Self::DiscardedEpoch { .. } => 2,
             Self::Host(InvalidHost::NoneToAdvertise(_) | InvalidHost::Advertise { .. }) => 2,
             Self::Consul(_)
             | Self::Claim(ClaimError::Consul(_))
@@ -126,7 +138,11 @@ impl NodeError {
             {
                 1
             }
-            Self::Follow(FollowError::Store(error)) if error.passes() => 1,
+            Self::Follow(FollowError::NotInstalled(NotInstalled::Store(error)))
+                if error.passes() =>
+            {
+                1
+            }
             Self::Claim(_)
             | Self::NoIdFree
             | Self::Listen(_)
@@ -232,6 +248,7 @@ pub async fn run(
         }
         _ = has_failed.wait_for(|failed| *failed) => Ok(()),
         kept = registration.keep(node.alive.clone()) => kept.map_err(NodeError::Claim),
+        () = node.confirmation.run() => Ok(()),
         followed = node.follower.follow(&consul) => followed.map_err(NodeError::from),
         () = watch_directory(&node.follower.directory, &disk) => Ok(()),
     };
@@ -311,7 +328,7 @@ async fn open(
     let store = store.await.map_err(store_error)?;
     let stored = store.layout().map_err(store_error)?;
     let uuid = directory.identity().uuid;
-    let installed = stored.map(|it| installed_record::decode(&it, uuid)).transpose()?;
+    let mut installed = stored.map(|it| installed_record::decode(&it, uuid)).transpose()?;
     let epoch = installed
         .as_ref()
         .map(|it| InstalledEpoch { cluster: it.layout.cluster, epoch: it.layout.epoch });
@@ -327,6 +344,12 @@ async fn open(
         SuccessionError::DataDirectory(error) => error.into(),
         SuccessionError::Store(error) => store_error(error),
     })?;
+    if let Some(named) = args.discard_kept {
+        installed = Some(discard_kept(&store, installed, named).map_err(|error| match error {
+            Ok(epoch) => NodeError::DiscardedEpoch { named, installed: epoch },
+            Err(source) => store_error(source),
+        })?);
+    }
     Ok(Opened { store, installed, begun })
 }
 
@@ -370,6 +393,7 @@ struct Running {
     resources: Option<Resources>,
     follower: Follower,
     gauges: Arc<Gauges>,
+    confirmation: Confirmation,
     writer: Option<JoinHandle<Option<Counters>>>,
     finished: flume::Receiver<Finished>,
     wake: Wake,
@@ -390,6 +414,7 @@ impl Running {
     ) -> Result<Self, NodeError> {
         let identity = directory.identity().clone();
         let uuid = identity.uuid;
+        let layouts_consul = layouts.consul().clone();
         let tenure = Arc::new(Tenure::new(begun));
         let guard = Arc::new(ArcSwap::from_pointee(Guard::new(uuid, installed)));
         let gauges = Arc::new(Gauges::default());
@@ -398,7 +423,7 @@ impl Running {
         let (finished_sender, finished) = flume::unbounded();
         let reader = store.reader();
         let (writer_guard, writer_gauges) = (Arc::clone(&guard), Arc::clone(&gauges));
-        let writer = Writer::new(
+        let mut writer = Writer::new(
             uuid,
             store,
             writer_guard,
@@ -407,18 +432,30 @@ impl Running {
             finished_sender,
             wake.clone(),
         );
+        if args.discard_kept.is_some() {
+            writer.let_all_go();
+        }
         let writer = std::thread::Builder::new()
             .name("writer".into())
             .spawn(move || writer.run(&work_receiver))?;
-        let layout_wanted = Arc::new(Notify::new());
+        let hints = Arc::new(Hints::default());
         let (alive_sender, alive) = watch::channel(());
+        let in_vain: Arc<ArcSwapOption<String>> = Arc::default();
         Ok(Self {
+            confirmation: Confirmation {
+                consul: layouts_consul,
+                cluster: args.cluster.clone(),
+                guard: Arc::clone(&guard),
+                gauges: Arc::clone(&gauges),
+                work: work.clone(),
+                in_vain: Arc::clone(&in_vain),
+            },
             follower: Follower {
                 uuid,
                 layouts,
                 guard: Arc::clone(&guard),
                 work: work.clone(),
-                layout_wanted: Arc::clone(&layout_wanted),
+                hints: Arc::clone(&hints),
                 directory: Arc::new(Mutex::new(directory)),
             },
             resources: Some(Resources {
@@ -429,7 +466,8 @@ impl Running {
                 disk: disk.clone(),
                 work,
                 tenure: Arc::clone(&tenure),
-                layout_wanted,
+                hints,
+                in_vain,
                 value_bytes_max: usize::try_from(args.value_bytes_max).unwrap_or(usize::MAX),
             }),
             gauges,
@@ -510,6 +548,22 @@ impl Running {
         }
         counters
     }
+}
+
+/// Has the store keep nothing any more that it keeps under the layout of the epoch `named`.
+///
+/// # Errors
+/// The epoch that is installed, 0 where none is; or what befell the store.
+fn discard_kept(
+    store: &Store,
+    installed: Option<Installed>,
+    named: u64,
+) -> Result<Installed, Result<u64, StoreError>> {
+    let epoch = installed.as_ref().map_or(0, |it| it.layout.epoch);
+    let Some(installed) = installed.filter(|_| epoch == named) else { return Err(Ok(epoch)) };
+    let installed = installed.without_kept();
+    store.put_layout(&installed_record::encode(&installed)).map_err(Err)?;
+    Ok(installed)
 }
 
 /// Reads the layout, and waits for Consul where it does not answer yet.

@@ -84,7 +84,8 @@ impl Role {
     ///
     /// No window is opened before its participants have installed the layout that froze it. A node
     /// that finds itself further than that has lost what it had stored: its data directory has been
-    /// put back. It must not serve, since it would deny records that it once acknowledged.
+    /// put back. It must not serve, since it would deny records that it once acknowledged. One that
+    /// has kept what it had ([`Role::keeps`]) follows from there.
     #[must_use]
     pub fn can_follow(self, previous: Option<Self>) -> bool {
         match self {
@@ -95,6 +96,30 @@ impl Role {
                 matches!(previous, Some(Self::FrozenDestination | Self::Destination { .. }))
             }
         }
+    }
+
+    /// As what a node keeps its records that comes to this role, after it held them as `held`; none
+    /// where it does not keep them. `is_verified` says whether it was asked, as their source, for the
+    /// digest of all of them, by which its sum is compared with the destination's.
+    ///
+    /// Nobody copies from an owner, and nobody settles a move that was not verified. So a node that
+    /// does not hold a partition any more, without this, has records that nobody else need have: the
+    /// layout was forged, or Consul was put back, or the node was given up.
+    #[must_use]
+    pub fn keeps(self, held: Self, is_verified: bool) -> Option<Self> {
+        let is_handed_over = match held {
+            Self::Stranger | Self::FrozenDestination => true,
+            Self::Source => is_verified,
+            Self::Owner | Self::FrozenSource | Self::Destination { .. } => false,
+        };
+        (!self.may_hold() && !is_handed_over).then_some(held)
+    }
+
+    /// Whether a node of this role has all records of the partition, durably: those of others that
+    /// it handed over, or that it gave them to, can go.
+    #[must_use]
+    pub fn holds(self) -> bool {
+        matches!(self, Self::Owner | Self::FrozenSource | Self::Source)
     }
 
     /// The right that the role gives to a request that was made under `epoch`; none is a plain

@@ -5,8 +5,6 @@ use std::collections::BTreeSet;
 
 use kv_protocol::partition::{Partition, PartitionCount};
 
-use crate::installed::Installed;
-use crate::rights::Role;
 use crate::store::{Batch, Counters, Entry, ScanStart, Store, StoreError, Visit};
 
 /// How many records one chunk removes.
@@ -51,21 +49,24 @@ impl Removal {
     }
 }
 
-/// The partitions of which there are records, although the node may have none.
+/// Those of `partitions` of which there are records.
 ///
 /// # Errors
 /// What befell the store.
-pub fn strays(store: &Store, installed: &Installed) -> Result<BTreeSet<Partition>, StoreError> {
-    let partitions = installed.layout.partitions;
-    let is_stray = |it: Partition| installed.role(it) == Some(Role::Stranger);
+pub fn occupied(
+    store: &Store,
+    count: PartitionCount,
+    partitions: &BTreeSet<Partition>,
+) -> Result<BTreeSet<Partition>, StoreError> {
     let mut found = BTreeSet::new();
-    store.scan(ScanStart::Hash(0), |entry| {
-        let partition = partitions.partition(entry.hash);
-        if is_stray(partition) {
-            found.insert(partition);
+    let Some(first) = partitions.first() else { return Ok(found) };
+    store.scan(ScanStart::Hash(count.hash_range(*first).0), |entry| {
+        let at = count.partition(entry.hash);
+        if partitions.contains(&at) {
+            found.insert(at);
         }
-        let next = (partition.0 + 1..partitions.get()).map(Partition).find(|it| is_stray(*it));
-        Ok(next.map_or(Visit::Stop, |next| Visit::Jump(partitions.hash_range(next).0)))
+        let next = partitions.range(Partition(at.0 + 1)..).next();
+        Ok(next.map_or(Visit::Stop, |next| Visit::Jump(count.hash_range(*next).0)))
     })?;
     Ok(found)
 }

@@ -10,7 +10,7 @@ use kv_protocol::request::{Context, Side};
 use kvnode::guard::{Guard, InstallError, Installed, Verdict};
 use kvnode::installed_record;
 use kvnode::rights::{Right, Role};
-use support::{CLUSTER, Cluster, uuid};
+use support::{CLUSTER, Cluster, PARTITIONS, uuid};
 use uuid::Uuid;
 
 const STALE: Result<Right, ErrorCode> = Err(ErrorCode::StaleEpoch);
@@ -276,6 +276,87 @@ fn a_data_directory_that_was_put_back_is_found_out() {
     assert!(open.try_install(2, None).is_ok(), "it is no matter of who has no part in it");
 }
 
+/// A forged layout, or one that a Consul was put back to, takes everything from its owners.
+#[test]
+fn what_a_node_never_handed_over_it_keeps_and_may_own_again() {
+    let rest = at_rest(3);
+    let frozen = swap(&rest).prepare(8);
+    let forged = Cluster::new(1000, 3, |_| 2);
+    let owner = install_all(0, &[&rest, &forged]);
+    assert_eq!(owner.kept().get(&Partition(0)), Some(&Role::Owner));
+    assert_eq!(owner.kept().get(&Partition(1)), None, "it was another's");
+    let again = at_rest(1001);
+    let owner = again.install(0, Some(&owner));
+    assert!(owner.kept().is_empty());
+    assert_eq!(owner.role(Partition(0)), Some(Role::Owner));
+    // Through several of them, and from the middle of a move.
+    let further = Cluster::new(2000, 3, |_| 1);
+    let source = install_all(0, &[&rest, &frozen, &forged, &further]);
+    assert_eq!(source.kept().get(&Partition(0)), Some(&Role::FrozenSource));
+    assert!(at_rest(2001).try_install(0, Some(&source)).is_ok());
+    // A source keeps what nobody has verified to be elsewhere, and nothing else.
+    let open = install_all(0, &[&rest, &frozen, &frozen.open()]);
+    let source = forged.install(0, Some(&open));
+    assert_eq!(source.kept().get(&Partition(0)), Some(&Role::Source));
+    assert!(
+        frozen
+            .open()
+            .step(|it| Layout { epoch: 1001, ..it.clone() })
+            .try_install(0, Some(&source))
+            .is_ok()
+    );
+    open.note_digested(uuid(2));
+    assert!(forged.install(0, Some(&open)).kept().contains_key(&Partition(0)), "to another");
+    open.note_digested(uuid(1));
+    let source = forged.install(0, Some(&open));
+    assert_eq!(source.kept().get(&Partition(0)), None);
+    let destination = install_all(0, &[&rest, &frozen, &frozen.open(), &forged]);
+    let held = Role::Destination { has_source: true };
+    assert_eq!(destination.kept().get(&Partition(1)), Some(&held), "it took writes");
+    // Whoever never had a partition cannot own it all at once.
+    let refused = forged.try_install(2, Some(&rest.install(2, None)));
+    assert!(matches!(refused, Err(InstallError::PutBack { .. })), "{refused:?}");
+}
+
+#[test]
+fn held_is_what_a_node_has_as_a_whole() {
+    let rest = at_rest(3);
+    let frozen = swap(&rest).prepare(8);
+    let all: Vec<_> = (0..PARTITIONS).map(Partition).collect();
+    let asked = Context { cluster: Some(CLUSTER), node: Some(uuid(0)), epoch: Some(5) };
+    let held = |layouts: &[&Cluster], context: &Context| {
+        let guard = guard_after(0, layouts);
+        guard.admit(context).and_then(|it| it.held(&all)).map_err(|refusal| refusal.code)
+    };
+    let source = held(&[&rest, &frozen], &asked).unwrap();
+    assert!(source.contains(&Partition(0)) && !source.contains(&Partition(1)), "{source:?}");
+    let open = held(&[&rest, &frozen, &frozen.open()], &asked).unwrap();
+    assert_eq!(open, source, "a destination has not everything yet");
+    let settled = held(&[&rest, &frozen, &frozen.open(), &frozen.open().settle(None)], &asked);
+    let settled = settled.unwrap();
+    assert!(settled.contains(&Partition(1)) && !settled.contains(&Partition(0)), "{settled:?}");
+    // Not by who is behind, is another, or does not know whom he asks.
+    assert_eq!(held(&[&rest], &asked), Err(ErrorCode::Retry));
+    let other = Context { node: Some(uuid(1)), ..asked };
+    assert_eq!(held(&[&rest, &frozen], &other), Err(ErrorCode::WrongNode));
+    for vague in [
+        Context { node: None, ..asked },
+        Context { cluster: None, ..asked },
+        Context { epoch: None, ..asked },
+    ] {
+        assert_eq!(held(&[&rest, &frozen], &vague), Err(ErrorCode::BadRequest));
+    }
+}
+
+#[test]
+fn an_epoch_that_nobody_can_have_come_to_is_refused() {
+    let guard = guard_after(0, &[&at_rest(3)]);
+    assert_eq!(guard.judge(&at_rest(3 + (1 << 32)).layout), Verdict::Install);
+    for epoch in [4 + (1 << 32), u64::MAX] {
+        assert!(matches!(guard.judge(&at_rest(epoch).layout), Verdict::Refuse(_)), "{epoch}");
+    }
+}
+
 #[test]
 fn only_a_newer_layout_of_the_same_cluster_is_installed() {
     let guard = guard_after(0, &[&at_rest(3)]);
@@ -310,7 +391,10 @@ fn only_the_named_tables_and_strategies_are_installed() {
 fn an_installed_layout_survives_its_record() {
     let rest = at_rest(7);
     let frozen = swap(&rest).prepare(8);
-    for original in [rest.install(0, None), install_all(0, &[&rest, &frozen])] {
+    let forged = Cluster::new(1000, 3, |_| 2);
+    let keeping = install_all(0, &[&rest, &frozen, &forged]);
+    assert!(!keeping.kept().is_empty());
+    for original in [rest.install(0, None), install_all(0, &[&rest, &frozen]), keeping] {
         let bytes = installed_record::encode(&original);
         let restored = installed_record::decode(&bytes, uuid(0)).unwrap();
         assert_eq!(restored.layout, original.layout);
@@ -318,6 +402,7 @@ fn an_installed_layout_survives_its_record() {
         assert_eq!(restored.strategies, original.strategies);
         assert_eq!(restored.all_since(), original.all_since());
         assert!(restored.roles().eq(original.roles()));
+        assert_eq!(restored.kept(), original.kept());
         for length in 0..bytes.len() {
             assert!(installed_record::decode(&bytes[..length], uuid(0)).is_err(), "{length}");
         }

@@ -5,12 +5,14 @@
 //! | `messages` | messages that are no requests, or too large |
 //! | `older_peers` | peers of an older protocol, and web pages, which look like one |
 //! | `peers` | peers that speak no ZeroMQ, or nothing, or without end |
+//! | `layouts` | layouts in Consul that somebody has made up |
 //! | `places` | ports, addresses and directories that cannot be used |
 //! | `disks`, `damage` | disks that are full or damaged |
 //! | `strategies` | placement strategies that are none, or hostile, or another one |
 
 mod damage;
 mod disks;
+mod layouts;
 mod messages;
 mod older_peers;
 mod peers;

@@ -55,15 +55,40 @@ fn change(address: &str, method: &str, path: &str, body: &[u8]) {
     assert!(done, "{method} {path}: {answer}");
 }
 
+/// What a request for `path` is answered, as bytes.
+///
+/// # Panics
+/// Where it is not answered with status 200.
+#[track_caller]
+pub(crate) fn bytes(address: &str, method: &str, path: &str, body: &[u8]) -> Vec<u8> {
+    let answer = exchange_bytes(address, method, path, body);
+    let answer = answer.unwrap_or_else(|error| panic!("{method} {path}: {error}"));
+    let end = answer.windows(4).position(|it| it == b"\r\n\r\n");
+    let (head, body) = answer.split_at(end.expect("it is HTTP") + 4);
+    let head = String::from_utf8_lossy(head);
+    assert!(head.contains(" 200 "), "{method} {path}: {head}");
+    body.to_vec()
+}
+
 fn exchange(address: &str, method: &str, path: &str, body: &[u8]) -> std::io::Result<String> {
+    let answer = exchange_bytes(address, method, path, body)?;
+    String::from_utf8(answer).map_err(std::io::Error::other)
+}
+
+fn exchange_bytes(
+    address: &str,
+    method: &str,
+    path: &str,
+    body: &[u8],
+) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(ANSWER_WITHIN))?;
     // HTTP/1.0: the answer ends with the connection, and is not in chunks.
     let length = body.len();
     write!(stream, "{method} {path} HTTP/1.0\r\ncontent-length: {length}\r\n\r\n")?;
     stream.write_all(body)?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
     Ok(answer)
 }
 

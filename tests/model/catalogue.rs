@@ -1,7 +1,7 @@
 //! All layouts that a run has come to, and what nodes make of them: the real documents and the real
 //! installed layouts, each once, so that a state of the model names them by a number.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kv_protocol::digest::Digest;
@@ -39,6 +39,12 @@ pub(crate) enum Step {
     TurnBack,
     /// No step of the protocol: takes an open window back.
     RetractOpen,
+    /// No step of the protocol: somebody publishes a layout that is at rest in the placement of this
+    /// number. Or an operator, who puts that right.
+    Forge(u8),
+    /// No step of the protocol: somebody begins a rebalance to the placement of this number, in which
+    /// all members are given out as lost, with a window of everything.
+    ForgeLost(u8),
 }
 
 /// The layouts of one run.
@@ -133,6 +139,13 @@ impl Catalogue {
             Step::Retract => layout.retract().ok(),
             Step::TurnBack => layout.turn_back().ok(),
             Step::RetractOpen => retract_open(layout),
+            Step::Forge(number) => Some(Layout {
+                epoch: layout.epoch + 1,
+                placement: self.placements[usize::from(number)].clone(),
+                rebalance: None,
+                ..layout.clone()
+            }),
+            Step::ForgeLost(number) => forge_lost(layout, &self.placements[usize::from(number)]),
         };
         let next = next.map(|layout| self.intern(layout));
         self.lock().steps.insert((id, step), next);
@@ -173,14 +186,41 @@ impl Catalogue {
         let tables = self.tables_of(&document).iter().map(Table::to_bytes).collect::<Vec<_>>();
         let since = vec![document.epoch; document.partitions.get() as usize];
         let strategies = vec![STRATEGY.to_vec()];
-        let installed = Installed::restored(document, &tables, strategies, uuid(node), since);
+        let installed = Installed::restored(
+            document,
+            &tables,
+            strategies,
+            uuid(node),
+            since,
+            BTreeMap::new(),
+            BTreeSet::new(),
+        );
         self.intern_installed(node, layout, installed.expect("its parts fit"))
+    }
+
+    /// What was installed by this number, at a node that has been asked for the digest of all that moves
+    /// from it.
+    pub(crate) fn digested(&self, id: InstalledId) -> InstalledId {
+        let (node, layout, installed) = self.lock().installed[usize::from(id)].clone();
+        let document = installed.layout.clone();
+        let tables = self.tables_of(&document).iter().map(Table::to_bytes).collect::<Vec<_>>();
+        let (since, kept) = (installed.all_since().to_vec(), installed.kept().clone());
+        let peers = installed.assignments().nodes().iter().map(|it| it.uuid).collect();
+        let node = usize::from(node);
+        let strategies = vec![STRATEGY.to_vec()];
+        let digested =
+            Installed::restored(document, &tables, strategies, uuid(node), since, kept, peers);
+        self.intern_installed(node, layout, digested.expect("its parts fit"))
     }
 
     fn intern_installed(&self, node: usize, layout: LayoutId, it: Installed) -> InstalledId {
         let mut known = self.lock();
         let is_same = |known: &(u8, LayoutId, Arc<Installed>)| {
-            known.0 == node as u8 && known.1 == layout && known.2.all_since() == it.all_since()
+            known.0 == node as u8
+                && known.1 == layout
+                && known.2.all_since() == it.all_since()
+                && known.2.kept() == it.kept()
+                && known.2.digested() == it.digested()
         };
         let found = known.installed.iter().position(is_same);
         let index = found.unwrap_or_else(|| {
@@ -258,4 +298,10 @@ fn retract_open(layout: &Layout) -> Option<Layout> {
     next.rebalance.as_mut()?.window.take()?;
     next.epoch += 1;
     Some(next)
+}
+
+fn forge_lost(layout: &Layout, to: &Placement) -> Option<Layout> {
+    let lost = layout.placement.members.iter().map(|member| member.uuid).collect();
+    let begun = layout.begin(to.clone(), lost).ok()?;
+    begun.prepare(layout.partitions.get()).ok()
 }

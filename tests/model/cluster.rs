@@ -16,9 +16,10 @@ pub(crate) const CURRENT: &str = "requests are carried out under the assignment 
 pub(crate) const ANSWERS: &str = "clients understand what they are answered";
 pub(crate) const KEPT: &str = "what was written last is what counts";
 pub(crate) const ONE_WRITER: &str = "one node takes the writes of a key";
+pub(crate) const STORED: &str = "what was written last is stored somewhere";
 
 /// All properties.
-pub(crate) const ALL: [&str; 7] = [READS, JUDGES, ONCE, CURRENT, ANSWERS, KEPT, ONE_WRITER];
+pub(crate) const ALL: [&str; 8] = [READS, JUDGES, ONCE, CURRENT, ANSWERS, KEPT, ONE_WRITER, STORED];
 
 /// A scenario, in a world where all rules are kept but perhaps one.
 pub(crate) struct Model {
@@ -61,6 +62,12 @@ pub(crate) enum Event {
     LoseConsul(usize),
     Restore(usize),
     PutBack(usize),
+    /// Somebody publishes a layout that he has made up, of this placement.
+    Forge(usize),
+    /// ... or one that gives all members out as lost.
+    ForgeLost(usize),
+    /// An operator publishes the placement again that was there at first.
+    Correct,
 }
 
 impl Model {
@@ -141,6 +148,9 @@ impl Model {
             Event::LoseConsul(node) => self.lose_consul(state, node),
             Event::Restore(node) => self.restore(state, node),
             Event::PutBack(node) => self.put_back(state, node),
+            Event::Forge(placement) => self.forge(state, Step::Forge(placement as u8)),
+            Event::ForgeLost(placement) => self.forge(state, Step::ForgeLost(placement as u8)),
+            Event::Correct => self.correct(state),
         }
     }
 
@@ -244,6 +254,11 @@ impl Checked for Model {
         if state.budget.begins > 0 {
             events.extend((0..self.scenario.placements.len()).map(Event::Begin));
         }
+        if state.budget.forgeries > 0 {
+            events.extend((0..self.scenario.placements.len()).map(Event::Forge));
+            events.extend((0..self.scenario.placements.len()).map(Event::ForgeLost));
+        }
+        events.extend((state.budget.corrections > 0).then_some(Event::Correct));
         events.extend((state.budget.turns > 0).then_some(Event::TurnBack));
         events.extend((state.budget.retracts > 0).then_some(Event::Retract));
     }
@@ -266,6 +281,7 @@ impl Checked for Model {
             Property::always(ANSWERS, |_, state: &State| state.is_without(Flaw::Answer)),
             Property::always(KEPT, Self::is_kept),
             Property::always(ONE_WRITER, Self::has_one_writer),
+            Property::always(STORED, Self::is_stored),
         ]
     }
 }

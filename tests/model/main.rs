@@ -34,7 +34,7 @@
 //! come to it. Clients read under layouts of any age, write whenever they like, and wait no more for an
 //! answer while their request goes on to arrive at any time or never. Two movers do all that there is to
 //! do; any COPY of theirs takes any time or gets lost. Clients open frozen windows. Somebody aborts, or
-//! takes a window back, at any moment. Consul loses what it had and gets an older layout. A data
+//! takes a window back, at any moment. Somebody publishes layouts that nobody has come to. Consul loses what it had and gets an older layout. A data
 //! directory is put back.
 //!
 //! # What must hold
@@ -43,7 +43,7 @@
 //! moment from its begin to its end; DELETE and conditions are judged by what the key is (so histories
 //! are linearizable); no write takes effect twice; what counts by the newest layout is what was written
 //! last; at most one node takes writes of a key; what is done is done under the assignment for which it
-//! was asked. And from every state there is a way to where all operations are done, no data moves, and
+//! was asked. What was written last lies on some disk, also where layouts are made up. And from every state there is a way to where all operations are done, no data moves, and
 //! nothing is left where it should not be, without the first mover doing anything any more.
 //!
 //! # What is left out
@@ -79,6 +79,8 @@
 //! | a node that has dropped a partition refuses | reads |
 //! | a window is settled only after it was verified | what was written last |
 //! | a source drops only after it has installed the settled layout | what was written last |
+//! | a node removes only what the holder says, asked, that it has | what is stored |
+//! | a node keeps what it never handed over, whatever others say | what is stored |
 //! | a destination wipes the place of what is to come | what was written last |
 //! | ... before it shows the epoch | what was written last |
 //! | a layout is durable before requests are judged by it | what was written last |
@@ -114,7 +116,7 @@ mod serving;
 mod state;
 mod truth;
 
-use cluster::{ALL, CURRENT, Event, JUDGES, Model, READS};
+use cluster::{ALL, CURRENT, Event, JUDGES, Model, READS, STORED};
 use explore::{dead_ends, explore};
 use scenario::Scenario;
 
@@ -169,6 +171,12 @@ fn consul_loses_everything() {
 #[test]
 fn a_data_directory_is_put_back() {
     these_hold(scenarios::put_back(), &[READS, JUDGES, CURRENT], usize::MAX);
+}
+
+/// Somebody who can write to Consul takes everything from everybody; no record is lost by that alone.
+#[test]
+fn layouts_are_made_up() {
+    these_hold(scenarios::forged(), &[STORED], usize::MAX);
 }
 
 /// How far, `KV_MODEL_STATES` says: how often a state is come to before it is enough.

@@ -49,8 +49,22 @@ impl Model {
             Action::Open => Step::Open,
             Action::Settle { next } => Step::Settle(next),
         };
+        if verified && matches!(step, Step::Settle(_)) {
+            self.note_digests(state, seen);
+        }
         state.document = self.catalogue.step(seen, step)?;
         Some(())
+    }
+
+    /// The sources of a window that was verified have been asked for the digests of all that they hand
+    /// over, and have noted that durably.
+    fn note_digests(&self, state: &mut State, layout: LayoutId) {
+        let sources: Vec<usize> = self.moving(layout).map(|(_, source, _)| source).collect();
+        for source in sources {
+            let node = &mut state.nodes[source];
+            node.guard = self.catalogue.digested(node.guard);
+            node.recorded = node.guard;
+        }
     }
 
     /// A mover fetches a record that moves.

@@ -1,12 +1,12 @@
 //! What becomes of the protocol where one of its rules is left out.
 
-use crate::cluster::{CURRENT, JUDGES, KEPT, Model, ONCE, ONE_WRITER, READS};
+use crate::cluster::{CURRENT, JUDGES, KEPT, Model, ONCE, ONE_WRITER, READS, STORED};
 use crate::explore::{dead_ends, explore};
 use crate::rules::Rule;
 use crate::scenario::Scenario;
 use crate::scenarios::{
-    abort, conditions, crashes, ending, lost_consul, lost_while_read, one_key, put_back, recreated,
-    there_again, two_windows,
+    abort, conditions, crashes, ending, forged, lost_consul, lost_while_read, one_key, put_back,
+    recreated, there_again, two_windows,
 };
 
 /// Leaves a rule out, and expects one of the properties to break.
@@ -54,6 +54,8 @@ mutants! {
     steps_from_what_is_outdated: NodesRestoreBeforeSteps in lost_consul breaks ONE_WRITER;
     consul_loses_what_only_clients_know: NodesHaveWhatConsulLoses in lost_while_read breaks READS;
     follows_anything: FollowsInOrder in put_back breaks READS;
+    removes_unasked: ConfirmsBeforeRemoving in forged breaks STORED;
+    removes_what_nobody_got: KeepsWhatIsNotHandedOver in forged breaks STORED;
     gives_versions_twice: GivesNewVersions in recreated breaks JUDGES;
 }
 

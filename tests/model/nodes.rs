@@ -6,7 +6,7 @@ use kv_protocol::layout::Phase;
 use kv_protocol::partition::Partition;
 use kvnode::rights::Role;
 
-use crate::catalogue::{InstalledId, LayoutId};
+use crate::catalogue::{self, InstalledId, LayoutId, Step};
 use crate::cluster::Model;
 use crate::rules::Rule;
 use crate::state::{Node, Record, State};
@@ -43,6 +43,9 @@ impl Model {
             return None;
         }
         let next = self.install(number, node.guard, document)?;
+        if self.keeps(Rule::WipesBeforeAcknowledging) && self.would_serve_unclear(node, next) {
+            return None;
+        }
         if self.keeps(Rule::RecordsBeforeActing) {
             node.recorded = next;
             if !crashes {
@@ -97,10 +100,48 @@ impl Model {
             .filter(comes)
     }
 
+    /// Whether a node may remove what it has of a key that is not its own: somebody else has it.
+    ///
+    /// The question, the answer and the removal are one moment. Nobody sees anything of the records
+    /// meanwhile, so later is the same.
+    fn may_remove(&self, state: &State, number: usize, key: usize) -> bool {
+        let guard = state.nodes[number].guard;
+        let installed = self.catalogue.installed(guard);
+        let partition = self.partition(key);
+        if installed.kept().contains_key(&partition) && self.keeps(Rule::KeepsWhatIsNotHandedOver) {
+            return false;
+        }
+        let confirms = |node: &Node| {
+            let theirs = self.catalogue.installed(node.guard).layout.epoch;
+            node.is_up && theirs >= installed.layout.epoch && self.role(node.guard, key).holds()
+        };
+        let others = (0..self.scenario.nodes).filter(|other| *other != number);
+        let holder = installed.holder(partition).map(|it| it.uuid);
+        let mut asked = others.filter(|other| Some(catalogue::uuid(*other)) == holder);
+        !self.keeps(Rule::ConfirmsBeforeRemoving) || asked.any(|it| confirms(&state.nodes[it]))
+    }
+
+    /// Whether a node would serve, by what is `next`, what lies where something was to come.
+    fn would_serve_unclear(&self, node: &Node, next: InstalledId) -> bool {
+        let kept = |key| {
+            let installed = self.catalogue.installed(node.guard);
+            installed.kept().get(&self.partition(key)).copied().unwrap_or(Role::Stranger)
+        };
+        let mut unclear = self.unclear(node);
+        unclear.any(|key| {
+            let role = self.role(next, key);
+            role.may_hold() && !role.can_follow(Some(kept(key)))
+        })
+    }
+
     /// The node clears the places of what is to come, and then shows the epoch.
     pub(crate) fn wipe(&self, state: &mut State, number: usize) -> Option<()> {
+        let unclear: Vec<usize> = self.unclear(&state.nodes[number]).collect();
+        let may_remove = |key: &usize| self.may_remove(state, number, *key);
+        if !unclear.iter().all(may_remove) {
+            return None;
+        }
         let node = &mut state.nodes[number];
-        let unclear: Vec<usize> = self.unclear(node).collect();
         if !node.is_up || !self.keeps(Rule::WipesAtInstall) || unclear.is_empty() {
             return None;
         }
@@ -111,10 +152,10 @@ impl Model {
 
     /// The node removes in the background what it need not have of a key.
     pub(crate) fn sweep(&self, state: &mut State, number: usize, key: usize) -> Option<()> {
-        let node = &mut state.nodes[number];
+        let node = &state.nodes[number];
         let removes = match (self.role(node.guard, key), node.records[key]) {
             (_, Record::Absent) => false,
-            (Role::Stranger, _) => true,
+            (Role::Stranger, _) => self.may_remove(state, number, key),
             (Role::Owner, Record::Tombstone(_)) => true,
             (Role::Destination { .. }, Record::Tombstone(_)) => !self.keeps(Rule::PurgesAsOwner),
             (Role::Source, _) => !self.keeps(Rule::DropsAfterInstalling),
@@ -123,7 +164,7 @@ impl Model {
         if !node.is_up || !removes {
             return None;
         }
-        node.records[key] = Record::Absent;
+        state.nodes[number].records[key] = Record::Absent;
         Some(())
     }
 
@@ -143,15 +184,17 @@ impl Model {
         Some(())
     }
 
-    /// The node is started. It clears the places of what is to come before it serves.
+    /// The node is started. It shows the epoch once the places of what is to come are clear.
     pub(crate) fn restart(&self, state: &mut State, number: usize) -> Option<()> {
         let node = &mut state.nodes[number];
         if node.is_up {
             return None;
         }
         node.is_up = true;
-        node.shows_epoch = true;
-        self.wipe(state, number);
+        let is_clear = self.unclear(&state.nodes[number]).next().is_none();
+        state.nodes[number].shows_epoch = is_clear
+            || !self.keeps(Rule::WipesAtInstall)
+            || !self.keeps(Rule::WipesBeforeAcknowledging);
         Some(())
     }
 
@@ -206,6 +249,26 @@ impl Model {
         }
         state.budget.put_backs -= 1;
         state.nodes[number] = first;
+        Some(())
+    }
+
+    /// Somebody publishes a layout that he has made up.
+    pub(crate) fn forge(&self, state: &mut State, step: Step) -> Option<()> {
+        if state.budget.forgeries == 0 {
+            return None;
+        }
+        state.document = self.catalogue.step(state.document, step)?;
+        state.budget.forgeries -= 1;
+        Some(())
+    }
+
+    /// An operator publishes the placement again that there was at first.
+    pub(crate) fn correct(&self, state: &mut State) -> Option<()> {
+        if state.budget.corrections == 0 {
+            return None;
+        }
+        state.document = self.catalogue.step(state.document, Step::Forge(0))?;
+        state.budget.corrections -= 1;
         Some(())
     }
 

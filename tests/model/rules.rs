@@ -29,6 +29,11 @@ pub(crate) enum Rule {
     SettlesAfterVerification,
     /// A node removes what it handed over only after it has installed that it did.
     DropsAfterInstalling,
+    /// A node removes records of a partition only once the node that holds it has said, asked under the
+    /// layout that says so, that it does.
+    ConfirmsBeforeRemoving,
+    /// A node keeps the records of a partition that it never handed over, whatever others say.
+    KeepsWhatIsNotHandedOver,
     /// A destination clears the place of what is to come.
     WipesAtInstall,
     /// A node shows an epoch only after the place is clear.

@@ -137,6 +137,21 @@ pub(crate) fn lost_while_read() -> Scenario {
     }
 }
 
+/// Somebody publishes layouts that he has made up, and an operator puts that right; at any moment, also
+/// while a rebalance is under way.
+pub(crate) fn forged() -> Scenario {
+    Scenario {
+        name: "forged",
+        placements: vec![vec![0], vec![1], vec![2]],
+        leftovers: Vec::new(),
+        programs: vec![vec![Op::Put(0)]],
+        movers: 1,
+        nodes: 2,
+        budget: Budget { forgeries: 1, corrections: 1, ..Budget::default() },
+        ..one_key()
+    }
+}
+
 /// The data directory of the node that data moves to is put back.
 pub(crate) fn put_back() -> Scenario {
     Scenario {

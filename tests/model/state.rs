@@ -151,6 +151,10 @@ pub(crate) struct Budget {
     pub(crate) losses: u8,
     /// Data directories that are put back to how they were.
     pub(crate) put_backs: u8,
+    /// Layouts that somebody makes up.
+    pub(crate) forgeries: u8,
+    /// Layouts that an operator publishes to put that right.
+    pub(crate) corrections: u8,
 }
 
 /// What must never happen.

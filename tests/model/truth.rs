@@ -104,6 +104,15 @@ impl Model {
         })
     }
 
+    /// Whether what every key truly is lies on the disk of some node, whoever serves it.
+    pub(crate) fn is_stored(&self, state: &State) -> bool {
+        (0..self.scenario.keys.len()).all(|key| {
+            let mut nodes = state.nodes.iter();
+            state.truth[key].is_none()
+                || nodes.any(|it| it.records[key].value() == state.truth[key])
+        })
+    }
+
     /// The newest layout that anybody has: a Consul that lost it will get it back.
     fn newest(&self, state: &State) -> LayoutId {
         let epoch = |layout: &LayoutId| self.catalogue.layout(*layout).layout.epoch;

@@ -213,6 +213,18 @@ Examples:
         #[command(subcommand)]
         action: RebalanceAction,
     },
+    /// Publish a past layout again, where somebody has put another one in its place
+    #[command(after_help = "\
+Nothing is moved. The nodes follow where they still have what they had in that epoch; one that has not
+refuses, says so in its log, and goes on as it is. `kvclient status` names the epochs to choose from where
+nodes keep records that a layout has taken from them.
+
+Example:
+  kvclient restore-layout 7")]
+    RestoreLayout {
+        /// The epoch of the layout, one of those that are kept
+        epoch: u64,
+    },
     /// Check that every key is stored where it belongs, and nowhere else
     Fsck,
     /// Measure the cluster: throughput and latencies of a workload

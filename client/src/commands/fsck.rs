@@ -29,6 +29,11 @@ pub(super) async fn run(session: &Session) -> Result<(), Failure> {
         for node in &report.clearing {
             output::note(&format!("node {node} is removing what it does not own any more"));
         }
+        for node in &report.keeping {
+            output::note(&format!(
+                "node {node} keeps records that are not its own: `kvclient status` says why"
+            ));
+        }
         output::note(&format!(
             "{} keys looked at in epoch {}: {} strays, {} duplicates",
             report.keys, report.epoch, report.strays, report.duplicates

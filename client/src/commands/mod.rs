@@ -18,6 +18,7 @@ mod put;
 mod rebalance;
 mod rebalancing;
 mod remove_node;
+mod restore_layout;
 mod status;
 pub(crate) mod strategy;
 
@@ -69,6 +70,7 @@ async fn carry_out(Cli { globals, command }: Cli) -> Result<(), Failure> {
         Command::Migrate(arguments) => migrate::run(&session()?, arguments).await,
         Command::Plan { change } => plan::run(&session()?, change).await,
         Command::Rebalance { action } => rebalance::run(&session()?, action).await,
+        Command::RestoreLayout { epoch } => restore_layout::run(&session()?, epoch).await,
         Command::Fsck => fsck::run(&session()?).await,
         Command::Bench(arguments) => bench::run(&session()?, arguments).await,
         Command::Lab(arguments) => lab::run(&session()?, arguments).await,

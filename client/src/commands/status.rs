@@ -2,6 +2,8 @@
 
 use kv_protocol::consul::CheckStatus;
 use kv_protocol::layout::{Goal, Layout, Phase as WindowPhase, Rebalance};
+use kv_protocol::partition::Partition;
+use kv_protocol::reply::{Kept, NodeStatus};
 use kvclient::rebalance::{Progress, Rebalancer};
 use kvclient::{ClusterStatus, LeftBehind, NodeReport, inspect};
 use serde_json::{Value, json};
@@ -24,8 +26,19 @@ pub(super) async fn run(session: &Session) -> Result<(), Failure> {
     }
     output::data(text(&status, progress.as_ref()).as_bytes())?;
     for node in &status.nodes {
-        if let Err(problem) = &node.answer {
-            output::note(&format!("{}: {problem}", node.id));
+        match &node.answer {
+            Err(problem) => output::note(&format!("{}: {problem}", node.id)),
+            Ok(answer) => {
+                if let Some(kept) = &answer.kept {
+                    output::note(&format!("{}: {} ({})", node.id, kept.reason, ranges(kept)));
+                }
+                if let Some(installed) = ahead(&status, answer) {
+                    output::note(&format!(
+                        "{}: has epoch {installed} installed, and Consul an older layout: its state has gone back, and the nodes put that right",
+                        node.id
+                    ));
+                }
+            }
         }
         if let (true, Some(address)) = (node.is_twin, &node.address) {
             output::note(&format!(
@@ -40,6 +53,23 @@ pub(super) async fn run(session: &Session) -> Result<(), Failure> {
         ));
     }
     Ok(())
+}
+
+/// The epoch that a node has installed, where that is newer than Consul's layout.
+fn ahead(status: &ClusterStatus, answer: &NodeStatus) -> Option<u64> {
+    let (layout, installed) = (status.layout.as_ref()?, answer.layout.as_ref()?);
+    let is_ahead = installed.cluster == layout.cluster && installed.epoch > layout.epoch;
+    is_ahead.then_some(installed.epoch)
+}
+
+/// The partitions of which a node keeps records, for a person.
+fn ranges(kept: &Kept) -> String {
+    let range = |(first, last): &(Partition, Partition)| match first == last {
+        true => first.to_string(),
+        false => format!("{first}-{last}"),
+    };
+    let listed: Vec<String> = kept.ranges.iter().map(range).collect();
+    format!("partitions {}", listed.join(", "))
 }
 
 fn text(status: &ClusterStatus, progress: Option<&Progress>) -> String {
@@ -174,6 +204,8 @@ fn node_in_json(node: &NodeReport) -> Value {
             json["value_bytes_max"] = json!(status.value_bytes_max);
             json["uptime_s"] = json!(status.uptime_s);
             json["version"] = json!(status.version);
+            json["partitions_to_clear"] = json!(status.partitions_to_clear);
+            json["kept"] = json!(status.kept);
         }
         Err(problem) => json["problem"] = json!(problem),
     }

@@ -6,10 +6,11 @@ use kv_protocol::refusal::ErrorCode;
 use kv_protocol::reply::{Content, NodeStatus};
 use kv_protocol::request::{Command, Request};
 
+use super::error::RebalanceError;
 use crate::batch::STYLE;
 use crate::connection::Connections;
 use crate::error::ClientError;
-use crate::limits::MOVER_REPLY_TIMEOUT;
+use crate::limits::{MOVER_REPLY_TIMEOUT, RESTORE_WAIT};
 use crate::routing::View;
 
 /// How often a request is tried before the layout and the nodes' addresses are looked up anew.
@@ -32,6 +33,9 @@ pub(crate) enum Trouble {
     /// The node will not do it.
     Never(ClientError),
 }
+
+/// A node's status, or why there is none.
+pub(crate) type Statused = Result<NodeStatus, Trouble>;
 
 /// Asks the nodes of one view.
 #[derive(Clone, Copy)]
@@ -80,6 +84,29 @@ impl Asker<'_> {
         match self.ask(node, Command::Status).await? {
             Content::Status(status) => Ok(*status),
             _ => Err(self.nonsense(node, "it is not the answer to STATUS")),
+        }
+    }
+
+    /// Asks a node how it is, which must not have a later layout than the one that Consul gave.
+    ///
+    /// # Errors
+    /// It has; or why it does not say.
+    pub(crate) async fn status_not_ahead(&self, node: u16) -> Result<Statused, RebalanceError> {
+        let status = match self.status(node).await {
+            Ok(status) => status,
+            Err(trouble) => return Ok(Err(trouble)),
+        };
+        let installed = status.layout.as_ref().filter(|it| it.cluster == self.view.layout.cluster);
+        match installed.map_or(0, |layout| layout.epoch) {
+            installed if installed > self.view.layout.epoch => {
+                Err(RebalanceError::ConsulWentBack {
+                    epoch: self.view.layout.epoch,
+                    node: self.name(node),
+                    installed,
+                    waited: RESTORE_WAIT,
+                })
+            }
+            _ => Ok(Ok(status)),
         }
     }
 

@@ -43,6 +43,32 @@ pub enum RebalanceError {
         advice: String,
     },
 
+    /// There is no layout.
+    #[error(
+        "the cluster {cluster} has no layout yet: the first client that stores or reads creates it"
+    )]
+    NoLayout {
+        /// The cluster's name.
+        cluster: String,
+    },
+
+    /// Consul has an older layout than a node.
+    #[error(
+        "Consul has the layout of epoch {epoch}, and node {node} has epoch {installed} installed: Consul's \
+         state has gone back, and the nodes had not put it right after {waited:?}. Nothing was changed, and \
+         no node is to be given up for this: see that the nodes reach Consul, and try again"
+    )]
+    ConsulWentBack {
+        /// The epoch of Consul's layout.
+        epoch: u64,
+        /// A node that has a newer one.
+        node: String,
+        /// The epoch that it has installed.
+        installed: u64,
+        /// How long was waited.
+        waited: Duration,
+    },
+
     /// Another rebalance is under way.
     #[error(
         "a rebalance is under way (epoch {epoch}): wait for it, or finish it with `kvclient rebalance \
@@ -129,9 +155,10 @@ impl RebalanceError {
         let code = match self {
             Self::Client(error) => return error.code(),
             Self::UnknownNode { .. } => "unknown_node",
-            Self::Refused(_) => "refused",
+            Self::Refused(_) | Self::NoLayout { .. } => "refused",
             Self::NothingToDo(_) => "nothing_to_do",
             Self::NodeDown { .. } => "node_down",
+            Self::ConsulWentBack { .. } => "consul_went_back",
             Self::UnderWay { .. } => "under_way",
             Self::AtRest { .. } => "at_rest",
             Self::Step(_) => "not_now",

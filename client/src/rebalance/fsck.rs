@@ -29,6 +29,9 @@ pub struct FsckReport {
     /// The nodes that have yet to remove what they do not own any more; what they are about to
     /// remove is no finding.
     pub clearing: Vec<String>,
+    /// The nodes that keep what is not theirs by the layout, since they never handed it over; that is no
+    /// finding either.
+    pub keeping: Vec<String>,
 }
 
 /// A key that lies where it should not.
@@ -54,7 +57,11 @@ pub(crate) async fn check(
     let layout = &asker.view.layout;
     let mut report = FsckReport { epoch: layout.epoch, ..FsckReport::default() };
     for node in (0..).take(asker.view.assignments.nodes().len()) {
-        let status = asker.status(node).await.map_err(in_plan)?;
+        let status = asker.status_not_ahead(node).await?.map_err(in_plan)?;
+        let is_keeping = status.kept.is_some_and(|kept| kept.not_handed_over > 0);
+        if is_keeping {
+            report.keeping.push(asker.name(node));
+        }
         let is_clearing = status.partitions_to_clear > 0;
         if is_clearing {
             report.clearing.push(asker.name(node));
@@ -66,7 +73,7 @@ pub(crate) async fn check(
                 return Err(in_plan(asker.nonsense(node, "it is not the answer to STORED")));
             };
             for key in page.keys {
-                look_at(asker, &mut report, node, key, is_clearing);
+                look_at(asker, &mut report, node, key, is_clearing || is_keeping);
             }
             told(report.keys);
             match page.next {
@@ -85,8 +92,8 @@ pub(crate) async fn check(
     Ok(report)
 }
 
-/// Counts one key, and lists it where the node should not have it.
-fn look_at(asker: Asker<'_>, report: &mut FsckReport, node: u16, key: String, is_clearing: bool) {
+/// Counts one key, and lists it where the node should not have it, and it is not known why it has.
+fn look_at(asker: Asker<'_>, report: &mut FsckReport, node: u16, key: String, is_known: bool) {
     let partition = asker.view.layout.partitions.partition_of(&key);
     let assignment = asker.view.assignments.get(partition);
     let may_have = match assignment {
@@ -98,7 +105,7 @@ fn look_at(asker: Asker<'_>, report: &mut FsckReport, node: u16, key: String, is
     };
     if may_have {
         report.keys += 1;
-    } else if !is_clearing {
+    } else if !is_known {
         report.strays += 1;
         if report.findings.len() < LISTED_MAX {
             let owner = assignment.map_or_else(String::new, |it| asker.name(it.destination()));

@@ -15,6 +15,7 @@
 //! | `lock`, [`progress`](Progress) | one mover at a time, and how far it is |
 //! | `ask`, `sizes` | questions to nodes |
 //! | `give_up` | an end where nodes are gone for good |
+//! | `restore` | a past layout again, where another one was put in its place |
 //! | `fsck` | whether every key is where it belongs, once |
 
 mod ask;
@@ -28,13 +29,14 @@ mod lock;
 mod mover;
 mod plan;
 mod progress;
+mod restore;
 mod sizes;
 mod throttle;
 mod transfer;
 pub mod windows;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kv_protocol::consul_keys;
 use kv_protocol::layout::{
@@ -63,6 +65,7 @@ use crate::connection::Connections;
 use crate::error::ClientError;
 use crate::failpoint;
 use crate::history;
+use crate::limits::{LAYOUT_LOOK_INTERVAL, RESTORE_WAIT};
 use crate::placement::{Question, admitted, table_verified};
 use crate::strategy::{Strategy, StrategySource};
 
@@ -142,6 +145,10 @@ impl Rebalancer {
     /// # Errors
     /// The change makes no sense, a node that is needed is down, or the strategy fails its checks.
     pub async fn plan(&self, change: Change) -> Result<Prepared, RebalanceError> {
+        while_consul_is_behind(|| self.plan_once(change.clone())).await
+    }
+
+    async fn plan_once(&self, change: Change) -> Result<Prepared, RebalanceError> {
         let seen = look(&self.registry).await?;
         let layout = &seen.view.layout;
         if layout.rebalance.is_some() {
@@ -330,6 +337,14 @@ impl Rebalancer {
         }
     }
 
+    /// Publishes the past layout of `epoch` again, as the next one. Nothing is moved.
+    ///
+    /// # Errors
+    /// It is not kept, or cannot be used, or says what the present one says.
+    pub async fn restore_layout(&self, epoch: u64) -> Result<Layout, RebalanceError> {
+        restore::restore(&self.registry, epoch).await
+    }
+
     /// What the mover at work tells of itself; none where there is none.
     ///
     /// # Errors
@@ -385,9 +400,12 @@ impl Rebalancer {
     /// # Errors
     /// A node cannot be asked, or the layout changes meanwhile.
     pub async fn fsck(&self, told: &(dyn Fn(u64) + Sync)) -> Result<FsckReport, RebalanceError> {
-        let seen = look(&self.registry).await?;
-        let asker = Asker { connections: &self.connections, view: &seen.view };
-        fsck::check(asker, told).await
+        while_consul_is_behind(async || {
+            let seen = look(&self.registry).await?;
+            let asker = Asker { connections: &self.connections, view: &seen.view };
+            fsck::check(asker, told).await
+        })
+        .await
     }
 
     async fn strategy_after(
@@ -417,9 +435,14 @@ impl Rebalancer {
     ) -> Result<BTreeMap<Uuid, Size>, RebalanceError> {
         let asker = Asker { connections: &self.connections, view: &seen.view };
         let mut stored = BTreeMap::new();
+        let mut answers = Vec::new();
         for (index, member) in (0..).zip(seen.view.assignments.nodes()) {
+            // Before anybody is missed: where Consul has gone back, it may name nodes that are gone.
+            answers.push((member, asker.status_not_ahead(index).await?));
+        }
+        for (member, answer) in answers {
             let node = member.id.to_string();
-            match (asker.status(index).await, lost.contains(&member.uuid)) {
+            match (answer, lost.contains(&member.uuid)) {
                 (Ok(status), false) => {
                     let size = Size { keys: status.keys, bytes: status.bytes };
                     stored.insert(member.uuid, size);
@@ -442,6 +465,21 @@ impl Rebalancer {
             }
         }
         Ok(stored)
+    }
+}
+
+/// Tries again for a while where Consul has an older layout than a node: the nodes put that right.
+async fn while_consul_is_behind<T>(
+    attempt: impl AsyncFn() -> Result<T, RebalanceError>,
+) -> Result<T, RebalanceError> {
+    let began = Instant::now();
+    loop {
+        match attempt().await {
+            Err(RebalanceError::ConsulWentBack { .. }) if began.elapsed() < RESTORE_WAIT => {
+                tokio::time::sleep(LAYOUT_LOOK_INTERVAL).await;
+            }
+            result => return result,
+        }
     }
 }
 

@@ -154,6 +154,11 @@ impl<'a> Mover<'a> {
                     self.progress.send_modify(|it| it.waiting = Some(problem));
                     tokio::time::sleep(backoff.failed()).await;
                 }
+                // There was one, so Consul has lost it, and the nodes give it back.
+                Err(Stop::Error(RebalanceError::NoLayout { .. })) if self.window.epoch > 0 => {
+                    self.wait_for(Some(("any".into(), "the layout is gone from Consul".into())))?;
+                    tokio::time::sleep(MOVER_TURN_PAUSE).await;
+                }
                 Err(Stop::Error(error)) => return Err(error),
             }
         }
@@ -332,9 +337,10 @@ impl<E: Into<RebalanceError>> From<E> for Stop {
 
 /// Makes sure that a node has installed the layout.
 async fn confirm(asker: Asker<'_>, node: u16) -> Result<(), Trouble> {
-    let installed = asker.status(node).await?.layout;
-    opening::has_installed(&asker.view.layout, installed.as_ref()).map_err(|problem| {
-        Trouble::Later { node: asker.name(node), problem: format!("it {problem}") }
+    let status = asker.status(node).await?;
+    opening::has_installed(&asker.view.layout, status.layout.as_ref()).map_err(|problem| {
+        let why = status.kept.map_or_else(String::new, |kept| format!("; {}", kept.reason));
+        Trouble::Later { node: asker.name(node), problem: format!("it {problem}{why}") }
     })
 }
 
@@ -343,10 +349,7 @@ pub(crate) async fn look(registry: &Registry) -> Result<Seen, RebalanceError> {
     let key = consul_keys::layout(&registry.cluster);
     let entry = registry.consul.kv_get(&key, Read::consistent()).await?.value;
     let Some(entry) = entry else {
-        return Err(RebalanceError::Refused(format!(
-            "the cluster {} has no layout yet: the first client that stores or reads creates it",
-            registry.cluster
-        )));
+        return Err(RebalanceError::NoLayout { cluster: registry.cluster.to_string() });
     };
     let layout = Layout::parse(&entry.value).map_err(ClientError::from)?;
     let tables = registry.tables(&layout).await?;

@@ -52,6 +52,12 @@ pub const STREAM_RECORDS_MAX: usize = 1024;
 /// The most records that a node looks at for one page of DIGEST, COUNT or STORED.
 pub const DIGEST_RECORDS_MAX: usize = 4096;
 
+/// The most partitions that are asked about by one HOLDS.
+pub const HOLDS_PARTITIONS_MAX: usize = 4096;
+
+/// The most ranges of partitions that a status lists of what a node keeps.
+pub const KEPT_RANGES_MAX: usize = 32;
+
 /// The longest reply to GET_ALL, in bytes of keys and values. A node that owns more says so and
 /// names SCAN, which pages.
 pub const GET_ALL_BYTES_MAX: usize = 32 << 20;

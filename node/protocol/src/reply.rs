@@ -49,6 +49,8 @@ pub enum Content {
     Count(Counted),
     /// To `STORED`.
     Keys(Keys),
+    /// To `HOLDS`: those of the partitions that the node holds, in ascending order.
+    Held(Vec<Partition>),
     /// To any request: it was not carried out, and why.
     Refused(Refusal),
 }
@@ -191,6 +193,26 @@ pub struct NodeStatus {
     pub version: String,
     /// How many partitions' data, which the node does not own any more, it has yet to remove.
     pub partitions_to_clear: u32,
+    /// What it keeps although it is not its own; none where there is nothing of that kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Kept>,
+}
+
+/// Records of partitions that a node does not own by its layout, and that it keeps without serving
+/// them, since no other node is known to have them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// How many partitions it had when a layout gave them to others to whom it never handed them
+    /// over. They are kept until a layout gives them back, or an operator decides.
+    pub not_handed_over: u32,
+    /// Of how many partitions that it handed over it waits for their owners to confirm that they
+    /// hold them. Then it removes what it has of them.
+    pub unconfirmed: u32,
+    /// The partitions, from first to last, in ascending order; at most
+    /// [`KEPT_RANGES_MAX`](crate::limits::KEPT_RANGES_MAX) ranges.
+    pub ranges: Vec<(Partition, Partition)>,
+    /// Why they are kept, for a person.
+    pub reason: String,
 }
 
 macro_rules! as_triple {

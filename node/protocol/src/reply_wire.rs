@@ -9,7 +9,9 @@ use std::mem::take;
 use serde::{Deserialize, Serialize};
 
 use crate::bounded::{List, brief};
-use crate::limits::{BATCH_OPERATIONS_MAX, DIGEST_RECORDS_MAX, PAGE_ITEMS_MAX, PARTITIONS_MAX};
+use crate::limits::{
+    BATCH_OPERATIONS_MAX, DIGEST_RECORDS_MAX, HOLDS_PARTITIONS_MAX, PAGE_ITEMS_MAX, PARTITIONS_MAX,
+};
 use crate::operation_stream;
 use crate::partition::Partition;
 use crate::refusal::Refusal;
@@ -71,6 +73,8 @@ struct Header {
     next_partition: Option<Partition>,
     #[serde(skip_serializing_if = "Option::is_none")]
     keys: Option<List<String, DIGEST_RECORDS_MAX>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held: Option<List<Partition, HOLDS_PARTITIONS_MAX>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<Box<NodeStatus>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -151,6 +155,7 @@ impl Reply {
                 header.keys = Some(keys.into());
                 header.next = next;
             }
+            Content::Held(partitions) => header.held = Some(partitions.into()),
             Content::Status(status) => header.status = Some(status),
             Content::Refused(refusal) => header.error = Some(refusal),
         }
@@ -283,6 +288,8 @@ impl Reader<'_> {
             Content::Count(Counted { partitions, next: header.next_partition })
         } else if let Some(keys) = header.keys {
             Content::Keys(Keys { keys: all("keys", keys)?, next: header.next })
+        } else if let Some(partitions) = header.held {
+            Content::Held(all("held", partitions)?)
         } else if let Some(status) = header.status {
             Content::Status(status)
         } else if let Some(refusal) = header.error {

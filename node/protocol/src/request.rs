@@ -136,6 +136,14 @@ pub enum Command<'a> {
         /// The `next` of the page before.
         after: Option<Cow<'a, str>>,
     },
+    /// `HOLDS`: which of these partitions the node holds as a whole, by the layout that it has
+    /// installed: as their owner, or as the node that they are being moved from. A node asks another
+    /// before it removes its own records of them. Cluster, node and epoch have to be stated, and the
+    /// asked node must have installed that epoch or a later one.
+    Holds {
+        /// The partitions, in ascending order.
+        partitions: Vec<Partition>,
+    },
 }
 
 /// One page of what moves from the asked node to `to`, in the order of the keys' hashes.
@@ -267,6 +275,7 @@ impl Command<'_> {
             }),
             Self::Count(count) => Command::Count(count),
             Self::Stored { after } => Command::Stored { after: after.map(owned) },
+            Self::Holds { partitions } => Command::Holds { partitions },
         }
     }
 }

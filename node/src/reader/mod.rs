@@ -15,9 +15,11 @@ use kv_protocol::limits::{
 };
 use kv_protocol::partition::Partition;
 use kv_protocol::refusal::{ErrorCode, Refusal, bad_request, too_large};
-use kv_protocol::reply::{Content, Done, Outcome, Page};
-use kv_protocol::request::{Command, Operation, Scan};
+use kv_protocol::reply::{Content, Done, MoveDigest, Outcome, Page};
+use kv_protocol::request::{Command, Digest, Operation, Scan, Side};
+use uuid::Uuid;
 
+use crate::failpoints;
 use crate::guard::{Admitted, Installed};
 use crate::refusals::from_store;
 use crate::rights::{Right, Role};
@@ -87,10 +89,31 @@ pub fn answer(
         Command::Stored { after } => {
             sizes::stored(store, admitted, after.as_deref()).map(Content::Keys)
         }
+        Command::Holds { partitions } => {
+            failpoints::pass("node::holds");
+            admitted.held(partitions).map(Content::Held)
+        }
         Command::GetAll => all(store, admitted).map(Content::Page),
         Command::One(_) | Command::Batch(_) | Command::Copy { .. } | Command::Status => {
             Err(bad_request("this command does not read many keys"))
         }
+    }
+}
+
+/// The data directory to which this node hands over what it has now been asked for the whole digest of,
+/// where `content` is what it answers; none where that is noted already.
+#[must_use]
+pub fn verified_peer(
+    admitted: Admitted<'_>,
+    command: &Command<'_>,
+    content: &Content,
+) -> Option<Uuid> {
+    match (command, content) {
+        (
+            Command::Digest(Digest { side: Side::Source, peer, .. }),
+            Content::Digest(MoveDigest { next: None, .. }),
+        ) => Some(*peer).filter(|it| !admitted.installed().was_digested(*it)),
+        _ => None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The serving loop: one thread, one ROUTER socket. The only module of the node that names ZeroMQ.
 
+pub mod ask;
 mod bounds;
 mod connection;
 mod connections;

@@ -8,6 +8,7 @@ use kv_protocol::partition::{Partition, PartitionCount};
 use tracing::{error, info, warn};
 
 use super::Writer;
+use crate::confirmation::Questions;
 use crate::failpoints;
 use crate::installed::Installed;
 use crate::rights::Role;
@@ -19,14 +20,22 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// A partition that could not be cleared this often is left for the next start.
 const STRIKES_MAX: u8 = 2;
 
-/// What is left to be removed.
+/// What is left to be removed, and what is kept.
 #[derive(Default)]
 pub(super) struct Background {
     /// Partitions that are to come here, whose places are not clear. Until they are, nobody is told
     /// that the layout is installed.
     wipe: BTreeSet<Partition>,
-    /// Partitions of which the node may have no records any more.
+    /// Partitions of which the node may have no records any more, and others have them.
     clear: BTreeSet<Partition>,
+    /// Partitions of both kinds of which it is not known yet that another node holds them, with the
+    /// epoch since which that is asked. Nothing of them is removed.
+    unconfirmed: BTreeMap<Partition, u64>,
+    /// Partitions of both kinds that this node never handed over ([`Installed::kept`]): nobody can
+    /// confirm that.
+    kept: BTreeSet<Partition>,
+    /// Whether a place that is to be clear is one of the last two kinds.
+    is_held_up: bool,
     /// Partitions that the node owns, in which there may be tombstones.
     purge: BTreeSet<Partition>,
     /// How far the purge is.
@@ -44,33 +53,28 @@ impl Background {
         previous: Option<&Installed>,
         installed: &Installed,
     ) {
-        self.clear.append(&mut self.wipe);
-        match previous {
-            Some(previous) => {
-                let held = previous.roles().filter(|(_, role)| role.may_hold());
-                self.clear.extend(held.map(|(partition, _)| partition));
+        let left = self.left_behind(store, previous, installed);
+        let mut confirmed = std::mem::take(&mut self.clear);
+        confirmed.append(&mut self.wipe);
+        let asked = std::mem::take(&mut self.unconfirmed);
+        let epoch = installed.layout.epoch;
+        self.kept = left.iter().copied().filter(|it| installed.kept().contains_key(it)).collect();
+        let handed_over: Vec<Partition> = left.difference(&self.kept).copied().collect();
+        for partition in handed_over {
+            if confirmed.contains(&partition) {
+                self.let_go(partition, installed);
+            } else {
+                let since = asked.get(&partition).copied().unwrap_or(epoch);
+                self.unconfirmed.insert(partition, since);
             }
-            None => match sweep::strays(store, installed) {
-                Ok(strays) => self.clear.extend(strays),
-                Err(error) => {
-                    warn!("what is stored could not be looked through: {error}");
-                    self.clear.extend(installed.roles().map(|(partition, _)| partition));
-                }
-            },
         }
-        self.clear.retain(|it| installed.role(*it) == Some(Role::Stranger));
+        self.look_what_is_held_up(installed);
         let was_owned = |it| previous.is_some_and(|before| before.role(it) == Some(Role::Owner));
         for (partition, role) in installed.roles() {
-            match role {
-                Role::FrozenDestination => {
-                    self.wipe.insert(partition);
-                }
-                Role::Owner if counters.tombstones > 0 && !was_owned(partition) => {
-                    self.purge.insert(partition);
-                    // It may lie before the place where the purge is.
-                    self.purged_to = None;
-                }
-                _ => {}
+            if role == Role::Owner && counters.tombstones > 0 && !was_owned(partition) {
+                self.purge.insert(partition);
+                // It may lie before the place where the purge is.
+                self.purged_to = None;
             }
         }
         self.purge.retain(|it| installed.role(*it) == Some(Role::Owner));
@@ -78,9 +82,91 @@ impl Background {
         self.resume_at = None;
     }
 
-    /// How many partitions have data that the node may not have.
+    /// The partitions that the node does not hold by `installed` and of which there are records, or may
+    /// be: what it held under `previous`, and what is left from before.
+    fn left_behind(
+        &self,
+        store: &Store,
+        previous: Option<&Installed>,
+        installed: &Installed,
+    ) -> BTreeSet<Partition> {
+        let is_left = |it: &Partition| installed.role(*it).is_some_and(|role| !role.may_hold());
+        let known = self.clear.iter().chain(&self.wipe).chain(&self.kept);
+        let known = known.chain(self.unconfirmed.keys()).copied().filter(is_left);
+        let was_held = |it: &Partition| {
+            previous.is_none_or(|before| before.role(*it).is_some_and(Role::may_hold))
+        };
+        let newly_left = installed.roles().map(|(partition, _)| partition);
+        let newly_left = newly_left.filter(|it| is_left(it) && was_held(it));
+        // To look costs time in which clients wait. What was handed over is removed in a moment.
+        let (looked_at, not_looked_at): (BTreeSet<_>, BTreeSet<_>) =
+            newly_left.partition(|it| previous.is_none() || installed.kept().contains_key(it));
+        let count = installed.layout.partitions;
+        let occupied = sweep::occupied(store, count, &looked_at).unwrap_or_else(|error| {
+            warn!("what is stored could not be looked through: {error}");
+            looked_at
+        });
+        known.chain(occupied).chain(not_looked_at).collect()
+    }
+
+    /// Takes note that others hold these partitions, as was asked in `epoch`.
+    pub(super) fn confirm(&mut self, epoch: u64, partitions: &[Partition], installed: &Installed) {
+        for partition in partitions {
+            // The node may have held the partition itself meanwhile, and then it is asked anew.
+            if self.unconfirmed.get(partition).is_some_and(|since| *since <= epoch) {
+                self.unconfirmed.remove(partition);
+                self.let_go(*partition, installed);
+            }
+        }
+        self.look_what_is_held_up(installed);
+    }
+
+    /// Lets everything go that is kept or not confirmed, since an operator says so.
+    pub(super) fn let_all_go(&mut self, installed: &Installed) {
+        let unconfirmed = std::mem::take(&mut self.unconfirmed).into_keys();
+        for partition in std::mem::take(&mut self.kept).into_iter().chain(unconfirmed) {
+            self.let_go(partition, installed);
+        }
+        self.look_what_is_held_up(installed);
+    }
+
+    fn let_go(&mut self, partition: Partition, installed: &Installed) {
+        match installed.role(partition) {
+            Some(Role::FrozenDestination) => self.wipe.insert(partition),
+            _ => self.clear.insert(partition),
+        };
+    }
+
+    fn look_what_is_held_up(&mut self, installed: &Installed) {
+        let mut waiting = self.unconfirmed.keys().chain(&self.kept);
+        self.is_held_up = waiting.any(|it| installed.role(*it) == Some(Role::FrozenDestination));
+    }
+
+    /// A partition whose place is not clear and in which the node would be serving by `installed` all
+    /// the same, although not as what it has kept.
+    pub(super) fn unclear(&self, previous: &Installed, installed: &Installed) -> Option<Partition> {
+        let waiting = self.unconfirmed.keys().chain(&self.kept).chain(&self.wipe).copied();
+        let mut would_serve = waiting.filter(|it| {
+            let kept = previous.kept().get(it).copied().unwrap_or(Role::Stranger);
+            installed.role(*it).is_some_and(|role| role.may_hold() && !role.can_follow(Some(kept)))
+        });
+        would_serve.next()
+    }
+
+    /// What is to be asked of others.
+    pub(super) fn questions(&self, epoch: u64) -> Questions {
+        Questions { epoch, partitions: self.unconfirmed.keys().copied().collect() }
+    }
+
+    /// The partitions that were never handed over.
+    pub(super) fn kept(&self) -> &BTreeSet<Partition> {
+        &self.kept
+    }
+
+    /// How many partitions have data that the node may not have, and that is to be removed.
     pub(super) fn partitions_to_clear(&self) -> u32 {
-        u32::try_from(self.clear.len() + self.wipe.len()).unwrap_or(u32::MAX)
+        let count = self.clear.len() + self.wipe.len() + self.unconfirmed.len();
+        u32::try_from(count).unwrap_or(u32::MAX)
     }
 
     /// When there is something to do; none where there is nothing.
@@ -119,7 +205,8 @@ impl Writer {
         self.publish_counters();
     }
 
-    /// Clears the places of partitions that are to come. Returns whether all of them are clear.
+    /// Clears the places of partitions that are to come, as far as others have what lies there. Returns
+    /// whether all of them are clear.
     pub(super) fn wipe(&mut self, partitions: PartitionCount) -> bool {
         while !self.background.wipe.is_empty() && !self.has_failed {
             if let Err(stuck) = self.clear_chunk(partitions, |it| &mut it.wipe) {
@@ -131,12 +218,12 @@ impl Writer {
                 return false;
             }
         }
-        !self.has_failed
+        !self.has_failed && !self.background.is_held_up
     }
 
     fn clear_next(&mut self, partitions: PartitionCount) {
         match self.clear_chunk(partitions, |it| &mut it.clear) {
-            Ok(()) if self.background.clear.is_empty() => {
+            Ok(()) if self.background.partitions_to_clear() == 0 => {
                 info!("removed all that this node does not own any more");
             }
             Ok(()) => {}

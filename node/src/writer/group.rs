@@ -7,12 +7,14 @@ use kv_protocol::refusal::Refusal;
 use kv_protocol::reply::{Content, Outcome};
 use kv_protocol::request::{Command, Operation};
 
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::{Job, Size, Writer};
 use crate::disk::Room;
 use crate::failpoints;
 use crate::guard::{Admitted, Guard};
+use crate::installed_record;
+use crate::limits::SMALL_FILES_BYTES;
 use crate::reader::{self, ReplyBudget};
 use crate::refusals::from_commit;
 use crate::staging::Staging;
@@ -120,7 +122,10 @@ impl Writer {
         }
         for Job { ticket, context, command } in group.reads {
             let content = match group.guard.admit(&context) {
-                Ok(admitted) => self.read(admitted, &command),
+                Ok(admitted) => {
+                    let content = self.read(admitted, &command);
+                    self.note_digest(admitted, &command, content)
+                }
                 Err(refusal) => Content::Refused(refusal),
             };
             self.finish(ticket, content);
@@ -173,6 +178,36 @@ impl Writer {
             failpoints::pass("node::copy::after-commit");
         }
         committed
+    }
+
+    /// Keeps durably that the node was asked for the digest of all that it hands over to another one,
+    /// before it gives the last of it: that is how it knows, later, that others have its records.
+    fn note_digest(
+        &mut self,
+        admitted: Admitted<'_>,
+        command: &Command<'_>,
+        content: Content,
+    ) -> Content {
+        let Some(peer) = reader::verified_peer(admitted, command, &content) else { return content };
+        let guard = self.guard.load_full();
+        // Another layout may have been installed after the group was begun.
+        let current = guard.installed().filter(|it| it.layout.epoch == admitted.epoch());
+        let Some(installed) = current else { return content };
+        installed.note_digested(peer);
+        self.repair();
+        let record = installed_record::encode(installed);
+        // A node on a full disk can still be relieved of what it has.
+        let _ = self.disk.make_room(record.len() as u64 + SMALL_FILES_BYTES, 0);
+        self.store.put_layout(&record).map_or_else(
+            |error| {
+                if !error.is_undone() {
+                    error!("what was handed over could not be stored: {error}; the node ends");
+                    self.has_failed = true;
+                }
+                Content::Refused(from_commit(&error))
+            },
+            |()| content,
+        )
     }
 
     /// Reads many keys. It comes after the group's commit, so all that it finds is durable.

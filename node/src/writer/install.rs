@@ -2,24 +2,31 @@
 //!
 //! 1. the layout is durable;
 //! 2. requests are judged by it: what this node hands over is frozen from here on;
-//! 3. the places of partitions that it is about to get are cleared, durably;
+//! 3. the places of partitions that it is about to get are cleared, durably, once others have what
+//!    lies there;
 //! 4. the node's status shows the layout's epoch, by which others know that all this is done.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tracing::{error, info};
+use kv_protocol::partition::Partition;
+use tracing::{error, info, warn};
 
-use super::Writer;
+use super::{NotInstalled, Writer};
 use crate::failpoints;
 use crate::guard::{Guard, Installed};
 use crate::installed_record;
 use crate::limits::SMALL_FILES_BYTES;
-use crate::store::StoreError;
 
 impl Writer {
-    pub(super) fn install(&mut self, installed: Installed) -> Result<(), StoreError> {
+    pub(super) fn install(&mut self, installed: Installed) -> Result<(), NotInstalled> {
         let epoch = installed.layout.epoch;
+        let previous = self.guard.load_full();
+        if let Some(before) = previous.installed()
+            && let Some(partition) = self.background.unclear(before, &installed)
+        {
+            return Err(NotInstalled::Unclear { epoch, partition });
+        }
         failpoints::pass("node::install::before-record");
         self.repair();
         let record = installed_record::encode(&installed);
@@ -28,14 +35,13 @@ impl Writer {
         if let Err(error) = self.store.put_layout(&record) {
             if error.is_undone() {
                 // The node goes on under the layout that it has, and whoever brought this one tries again.
-                return Err(error);
+                return Err(error.into());
             }
             error!("the layout of epoch {epoch} could not be stored: {error}; the node ends");
             self.has_failed = true;
-            return Err(error);
+            return Err(error.into());
         }
         failpoints::pass("node::install::after-record");
-        let previous = self.guard.load_full();
         self.background.plan(&self.store, self.counters, previous.installed(), &installed);
         // Whoever sees that the node does not own something any more sees what is left of it, too.
         self.publish_counters();
@@ -44,7 +50,34 @@ impl Writer {
         info!("installed the layout of epoch {epoch}: this node owns {owned} partitions");
         failpoints::pass("node::install::after-swap");
         self.settle_in();
+        self.publish_what_is_kept();
         Ok(())
+    }
+
+    /// Takes note that others hold these partitions, as was asked in `epoch`, so that what lies here
+    /// of them can be removed.
+    pub(super) fn confirm(&mut self, epoch: u64, partitions: &[Partition]) {
+        let guard = self.guard.load_full();
+        let Some(installed) = guard.installed() else { return };
+        self.background.confirm(epoch, partitions, installed);
+        self.settle_in();
+        self.publish_what_is_kept();
+    }
+
+    /// Has others asked for what is not confirmed, and says what is kept.
+    pub(super) fn publish_what_is_kept(&self) {
+        let guard = self.guard.load();
+        let Some(installed) = guard.installed() else { return };
+        let epoch = installed.layout.epoch;
+        self.gauges.questions.send_replace(self.background.questions(epoch).into());
+        let kept = self.background.kept();
+        let before = self.gauges.kept.swap(Arc::new(kept.clone()));
+        if !kept.is_empty() && before.len() != kept.len() {
+            warn!(
+                "the layout of epoch {epoch} gives {} partitions, of which there are records here, to others to whom this node has not handed them over: the records are kept and not served",
+                kept.len()
+            );
+        }
     }
 
     /// Clears the places of partitions that are to come and, where that is done, shows the epoch.

@@ -16,21 +16,24 @@ mod install;
 mod pace;
 mod size;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use kv_protocol::linger::Linger;
+use kv_protocol::partition::Partition;
 use kv_protocol::reply::Content;
 use kv_protocol::request::{Command, Context};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tracing::{debug, error, warn};
 use uuid::Uuid;
 
 use self::background::Background;
 use self::pace::Pace;
 pub use self::size::Size;
+use crate::confirmation::Questions;
 use crate::disk::Disk;
 use crate::guard::{Guard, Installed};
 use crate::store::{Batch, Counters, Failure, Store, StoreError};
@@ -48,9 +51,35 @@ pub enum Work {
     /// A request to carry out.
     Request(Job),
     /// A layout to install durably.
-    Install(Box<Installed>, oneshot::Sender<Result<(), StoreError>>),
+    Install(Box<Installed>, oneshot::Sender<Result<(), NotInstalled>>),
+    /// Other nodes hold partitions of which there are records here.
+    Confirmed {
+        /// The epoch in which they were asked.
+        epoch: u64,
+        /// The partitions.
+        partitions: Vec<Partition>,
+    },
     /// The serving loop met damage: start the engine anew.
     Repair,
+}
+
+/// Why a layout was not installed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotInstalled {
+    /// It could not be stored.
+    #[error("the layout could not be stored: {0}")]
+    Store(#[from] StoreError),
+    /// Somebody has gone on without waiting for this node.
+    #[error(
+        "in epoch {epoch} this node is to serve partition {partition}, and what lies here of it is not removed yet, since no other node has confirmed that it holds it: the layout is not installed"
+    )]
+    Unclear {
+        /// The layout's epoch.
+        epoch: u64,
+        /// The first such partition.
+        partition: Partition,
+    },
 }
 
 /// A request on its way through the writer.
@@ -87,6 +116,10 @@ pub struct Gauges {
     pub partitions_to_clear: AtomicU32,
     /// Whether the writer has ended because of something that passes, so that the node can start anew.
     pub can_start_anew: AtomicBool,
+    /// The partitions of which there are records that the node keeps, since it never handed them over.
+    pub kept: ArcSwap<BTreeSet<Partition>>,
+    /// What is to be asked of others before anything of it is removed.
+    pub questions: watch::Sender<Arc<Questions>>,
 }
 
 /// The writer's state; it lives on its own thread.
@@ -144,7 +177,18 @@ impl Writer {
             writer.settle_in();
         }
         writer.publish_counters();
+        writer.publish_what_is_kept();
         writer
+    }
+
+    /// Removes what the node keeps, or has not removed yet since no other node has confirmed that it
+    /// holds it: an operator says so.
+    pub fn let_all_go(&mut self) {
+        let guard = self.guard.load_full();
+        let Some(installed) = guard.installed() else { return };
+        self.background.let_all_go(installed);
+        self.settle_in();
+        self.publish_what_is_kept();
     }
 
     /// Works until every sender of `work` is gone and all of it is done, or until the engine fails
@@ -169,6 +213,12 @@ impl Writer {
                         self.complete(group);
                         let result = self.install(*installed);
                         let _ = reply.send(result);
+                        group = self.begin_group();
+                    }
+                    Work::Confirmed { epoch, partitions } => {
+                        // What is removed is counted on top of what the group has come to.
+                        self.complete(group);
+                        self.confirm(epoch, &partitions);
                         group = self.begin_group();
                     }
                     Work::Repair => self.repair(),

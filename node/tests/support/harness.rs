@@ -13,9 +13,9 @@ use kv_protocol::version::Version;
 use kvnode::disk::Disk;
 use kvnode::guard::{Guard, Installed};
 use kvnode::installed_record;
-use kvnode::store::{Counters, Fsync, Store, StoreError};
+use kvnode::store::{Counters, Fsync, Store};
 use kvnode::wake::Wake;
-use kvnode::writer::{Finished, Gauges, Job, Work, Writer};
+use kvnode::writer::{Finished, Gauges, Job, NotInstalled, Work, Writer};
 use tokio::sync::oneshot;
 
 use super::{Cluster, uuid};
@@ -136,7 +136,7 @@ impl Harness {
     pub(crate) fn send_install(
         &self,
         cluster: &Cluster,
-    ) -> oneshot::Receiver<Result<(), StoreError>> {
+    ) -> oneshot::Receiver<Result<(), NotInstalled>> {
         let installed = cluster.install(self.node, self.guard.load().installed());
         let (reply, result) = oneshot::channel();
         let install = Work::Install(Box::new(installed), reply);
@@ -157,9 +157,29 @@ impl Harness {
         self.gauges.keys.load(Ordering::Relaxed)
     }
 
-    /// Waits until nothing is left to be cleared.
+    /// Has other nodes confirm all that they are to be asked for.
+    pub(crate) fn confirm(&self) {
+        let questions = Arc::clone(&self.gauges.questions.borrow());
+        let (epoch, partitions) = (questions.epoch, questions.partitions.clone());
+        self.work.as_ref().unwrap().send(Work::Confirmed { epoch, partitions }).unwrap();
+        // What is asked for after it is answered after it.
+        self.call(Command::Batch(Vec::new()));
+    }
+
+    /// The partitions of which others are to be asked whether they hold them.
+    pub(crate) fn unconfirmed(&self) -> usize {
+        self.gauges.questions.borrow().partitions.len()
+    }
+
+    /// How many partitions are kept that were never handed over.
+    pub(crate) fn kept(&self) -> usize {
+        self.gauges.kept.load().len()
+    }
+
+    /// Has others confirm what they are asked for, and waits until nothing is left to be cleared.
     pub(crate) fn wait_until_clear(&self) {
         let started = Instant::now();
+        self.confirm();
         while self.gauges.partitions_to_clear.load(Ordering::Relaxed) > 0 {
             assert!(started.elapsed() < WAIT_MAX, "the clearing does not end");
             std::thread::yield_now();

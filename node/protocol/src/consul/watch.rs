@@ -124,10 +124,11 @@ impl<T: Clone + PartialEq> Watch<T> {
             tokio::time::sleep_until(self.not_before).await;
             // Set before the query, so that also a caller who drops this future cannot spin.
             self.not_before = Instant::now() + WATCH_SPACING_MIN;
+            let asked = Instant::now();
             let answer = (self.fetch)(Read::default().after(self.index, self.wait)).await;
             match answer {
                 Ok(answer) => {
-                    if let Some(news) = self.accept(answer) {
+                    if let Some(news) = self.accept(answer, asked.elapsed()) {
                         return Ok(news);
                     }
                 }
@@ -140,13 +141,16 @@ impl<T: Clone + PartialEq> Watch<T> {
         }
     }
 
-    /// Takes note of an answer, and returns it if it says something new.
-    fn accept(&mut self, answer: Indexed<T>) -> Option<Indexed<T>> {
+    /// Takes note of an answer that took so long, and returns it if it says something new.
+    fn accept(&mut self, answer: Indexed<T>, took: Duration) -> Option<Indexed<T>> {
         self.backoff.succeeded();
         if self.outage.take().is_some() {
             tracing::info!("Consul answers again");
         }
-        self.index = next_index(self.index, answer.index);
+        // A Consul whose state is restored from a snapshot ends all queries at once, with what it had
+        // before. Its index is lower from then on, and a query for the old one would wait for nothing.
+        let is_abandoned = self.index > 0 && answer.index == self.index && took < self.wait;
+        self.index = if is_abandoned { 0 } else { next_index(self.index, answer.index) };
         if self.last.as_ref() == Some(&answer.value) {
             return None;
         }

@@ -23,7 +23,8 @@ use self::operation::{BodyReader, OperationHeader, decode_batch};
 use crate::bounded::{List, brief};
 use crate::incarnation::Incarnation;
 use crate::limits::{
-    BATCH_OPERATIONS_MAX, KEY_BYTES_MAX, PARTITIONS_MAX, REQUEST_ID_BYTES_MAX, STREAM_RECORDS_MAX,
+    BATCH_OPERATIONS_MAX, HOLDS_PARTITIONS_MAX, KEY_BYTES_MAX, PARTITIONS_MAX,
+    REQUEST_ID_BYTES_MAX, STREAM_RECORDS_MAX,
 };
 use crate::operation_stream;
 use crate::partition::Partition;
@@ -138,8 +139,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-const OPERATIONS_KNOWN: &str =
-    "PUT, GET_ONE, GET_ALL, DELETE, BATCH, SCAN, STATUS, FETCH, COPY, DIGEST, COUNT or STORED";
+const OPERATIONS_KNOWN: &str = "PUT, GET_ONE, GET_ALL, DELETE, BATCH, SCAN, STATUS, FETCH, COPY, DIGEST, COUNT, STORED or HOLDS";
 
 impl<'a> Request<'a> {
     /// Reads a request from its frames. Values longer than `value_bytes_max` are refused.
@@ -266,6 +266,10 @@ impl<'a> Request<'a> {
                 header.op = text("STORED");
                 header.after = after.as_deref().and_then(text);
             }
+            Command::Holds { partitions } => {
+                header.op = text("HOLDS");
+                header.partitions = Some(partitions.clone().into());
+            }
         }
         let header = serde_json::to_vec(&header).expect("a request holds only what JSON can say");
         (header, body)
@@ -306,7 +310,7 @@ impl<'a> Header<'a> {
             "FETCH" => &["to", "after"],
             "COPY" => &["records"],
             "DIGEST" => &["peer", "side", "after", "until"],
-            "COUNT" => &["partitions"],
+            "COUNT" | "HOLDS" => &["partitions"],
             "STORED" => &["after"],
             "GET_ALL" | "STATUS" => &[],
             // Which members of their own these may have, they say themselves.
@@ -351,14 +355,12 @@ impl<'a> Header<'a> {
                 Command::Digest(Digest { peer, side, after, until })
             }
             "COUNT" => {
-                let partitions = self.partitions.ok_or_else(|| missing("partitions"))?;
-                let partitions = partitions.all().map_err(|count| {
-                    too_large("the number of partitions", count, PARTITIONS_MAX as usize)
-                })?;
-                if !partitions.is_sorted_by(|a, b| a < b) {
-                    return Err(bad_request("\"partitions\" is not in ascending order"));
-                }
+                let partitions = ascending(self.partitions, "COUNT", PARTITIONS_MAX as usize)?;
                 Command::Count(Count { partitions })
+            }
+            "HOLDS" => {
+                let partitions = ascending(self.partitions, "HOLDS", HOLDS_PARTITIONS_MAX)?;
+                Command::Holds { partitions }
             }
             "STORED" => Command::Stored { after: take_cursor("\"after\"", self.after)? },
             _ => Command::One(one.decode(&op, body)?),
@@ -397,6 +399,26 @@ impl<'a> Header<'a> {
             return Err(bad_request("\"limit\" is 0: expected at least 1"));
         }
         Ok(Scan { partition: self.partition, from: self.from, after, prefix, limit: self.limit })
+    }
+}
+
+/// The partitions that `op` is about: at most `max`, in ascending order.
+fn ascending(
+    partitions: Option<List<Partition, { PARTITIONS_MAX as usize }>>,
+    op: &str,
+    max: usize,
+) -> Result<Vec<Partition>, Refusal> {
+    let partitions =
+        partitions.ok_or_else(|| bad_request(format!("\"partitions\" is missing in {op}")))?;
+    let too_many = |count| too_large("the number of partitions", count, max);
+    let partitions = partitions.all().map_err(too_many)?;
+    if partitions.len() > max {
+        return Err(too_many(partitions.len()));
+    }
+    if partitions.is_sorted_by(|a, b| a < b) {
+        Ok(partitions)
+    } else {
+        Err(bad_request("\"partitions\" is not in ascending order"))
     }
 }
 

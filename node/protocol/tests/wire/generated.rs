@@ -71,6 +71,8 @@ fn command() -> impl Strategy<Value = Command<'static>> {
         proptest::collection::btree_set(any::<u32>().prop_map(Partition), 0..9)
             .prop_map(|it| Command::Count(Count { partitions: it.into_iter().collect() })),
         cursor().prop_map(|after| Command::Stored { after }),
+        proptest::collection::btree_set(any::<u32>().prop_map(Partition), 0..9)
+            .prop_map(|it| Command::Holds { partitions: it.into_iter().collect() }),
     ]
 }
 
@@ -166,6 +168,7 @@ pub(super) fn content() -> impl Strategy<Value = Content> {
             Content::Count(Counted { partitions, next: next.map(Partition) })
         }),
         (keys(), next()).prop_map(|(keys, next)| Content::Keys(Keys { keys, next })),
+        proptest::collection::vec(any::<u32>().prop_map(Partition), 0..9).prop_map(Content::Held),
         refusal().prop_map(Content::Refused),
     ]
 }

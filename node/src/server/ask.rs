@@ -1,0 +1,257 @@
+//! Asking another node one thing: one request, one reply, and no more time and memory than that takes.
+//!
+//! Where a node listens, Consul says, and whoever can write there can name any address. So what
+//! comes back is bounded: ZeroMQ's own limits count complete messages and single frames, and a
+//! message of frames without an end is neither; what the kernel has received on the connection is
+//! looked at too.
+
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use kv_protocol::InvalidReply;
+use kv_protocol::reply::{Content, Reply};
+use kv_protocol::request::Request;
+use zmq::{DONTWAIT, PollEvents, SocketEvent};
+
+use super::tcp;
+
+/// The longest reply that is read, in bytes of each of its frames.
+pub const ANSWER_BYTES_MAX: usize = 1 << 20;
+/// What a connection may bring altogether, in bytes: the handshake, and a header and a body.
+const RECEIVED_BYTES_MAX: u64 = 2 * ANSWER_BYTES_MAX as u64 + (64 << 10);
+/// How often is looked whether the reply is still wanted, and how much has come.
+const LOOK_EVERY_MS: i64 = 10;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AskError {
+    /// ZeroMQ does not take the address, or gives no socket.
+    #[error("it cannot be asked: {0}")]
+    Socket(#[from] zmq::Error),
+    /// Nothing came in time.
+    #[error("it does not answer within {0:?}")]
+    Silent(Duration),
+    /// More came than an answer can be.
+    #[error("its answer is longer than {ANSWER_BYTES_MAX} bytes")]
+    TooLong,
+    /// What came is no reply.
+    #[error(transparent)]
+    Invalid(#[from] InvalidReply),
+    /// Nobody waits for the answer any more, or this process ends.
+    #[error("the question was given up")]
+    GivenUp,
+}
+
+/// Asks other nodes. Clones share their connections' thread.
+#[derive(Clone)]
+pub struct Asker {
+    context: zmq::Context,
+}
+
+impl Default for Asker {
+    fn default() -> Self {
+        Self { context: zmq::Context::new() }
+    }
+}
+
+impl Asker {
+    /// Asks the node that listens at `host` and `port`, which answers `within` so long or not at all.
+    /// Dropping the future gives the question up.
+    ///
+    /// # Errors
+    /// [`AskError`]. Whether the node was asked is not known then.
+    pub async fn ask(
+        &self,
+        (host, port): (&str, u16),
+        request: &Request<'_>,
+        within: Duration,
+    ) -> Result<Content, AskError> {
+        let (header, body) = request.encode();
+        let question = Question {
+            context: self.context.clone(),
+            endpoint: match host.contains(':') {
+                true => format!("tcp://[{host}]:{port}"),
+                false => format!("tcp://{host}:{port}"),
+            },
+            frames: std::iter::once(header).chain(body).collect(),
+            within,
+            given_up: Arc::default(),
+        };
+        let _giving_up = GivingUp(Arc::clone(&question.given_up));
+        let asked = tokio::task::spawn_blocking(move || question.ask()).await;
+        asked.unwrap_or(Err(AskError::GivenUp))
+    }
+}
+
+/// Tells the thread that waits for an answer that nobody does any more.
+struct GivingUp(Arc<AtomicBool>);
+
+impl Drop for GivingUp {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A question on its way.
+struct Question {
+    context: zmq::Context,
+    endpoint: String,
+    frames: Vec<Vec<u8>>,
+    within: Duration,
+    given_up: Arc<AtomicBool>,
+}
+
+impl Question {
+    fn ask(self) -> Result<Content, AskError> {
+        let began = Instant::now();
+        let (socket, events) = self.connect()?;
+        socket.send_multipart(&self.frames, DONTWAIT)?;
+        let mut connection = None;
+        loop {
+            let mut items = [socket.as_poll_item(PollEvents::POLLIN)];
+            match zmq::poll(&mut items, LOOK_EVERY_MS) {
+                Ok(0) | Err(zmq::Error::EINTR) => {}
+                Ok(_) => return receive(&socket),
+                Err(error) => return Err(error.into()),
+            }
+            if self.given_up.load(Ordering::Relaxed) {
+                return Err(AskError::GivenUp);
+            }
+            if began.elapsed() >= self.within {
+                return Err(AskError::Silent(self.within));
+            }
+            connection = connected(&events).or(connection);
+            let passed = connection.and_then(|fd| tcp::passed(fd).ok());
+            if passed.is_some_and(|passed| passed.received > RECEIVED_BYTES_MAX) {
+                return Err(AskError::TooLong);
+            }
+        }
+    }
+
+    /// The socket, and what tells of its connections.
+    fn connect(&self) -> Result<(zmq::Socket, zmq::Socket), zmq::Error> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let socket = self.context.socket(zmq::DEALER)?;
+        socket.set_linger(0)?;
+        socket.set_ipv6(true)?;
+        socket.set_sndhwm(1)?;
+        socket.set_rcvhwm(1)?;
+        socket.set_maxmsgsize(ANSWER_BYTES_MAX as i64)?;
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let monitor = format!("inproc://asked-{number}");
+        socket.monitor(&monitor, SocketEvent::CONNECTED as i32)?;
+        let events = self.context.socket(zmq::PAIR)?;
+        events.set_linger(0)?;
+        events.connect(&monitor)?;
+        socket.connect(&self.endpoint)?;
+        Ok((socket, events))
+    }
+}
+
+/// The descriptor of the connection that has come to be since the last look, if one has.
+fn connected(events: &zmq::Socket) -> Option<RawFd> {
+    let frames = events.recv_multipart(DONTWAIT).ok()?;
+    let (_, value) = frames.first()?.split_first_chunk::<2>()?;
+    value.first_chunk::<4>().map(|fd| RawFd::from_ne_bytes(*fd))
+}
+
+/// Reads the reply, all of which has come.
+fn receive(socket: &zmq::Socket) -> Result<Content, AskError> {
+    let header = socket.recv_bytes(DONTWAIT)?;
+    let body = if socket.get_rcvmore()? { Some(socket.recv_bytes(DONTWAIT)?) } else { None };
+    if socket.get_rcvmore()? {
+        return Err(AskError::TooLong);
+    }
+    Ok(Reply::decode(&header, body.as_deref())?.content)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::TcpListener;
+
+    use kv_protocol::request::{Command, Context, Style};
+
+    use super::*;
+
+    fn status() -> Request<'static> {
+        let (context, style) = (Context::default(), Style::default());
+        Request { id: None, context, style, command: Command::Status }
+    }
+
+    async fn ask(port: u16, within: Duration) -> Result<Content, AskError> {
+        Asker::default().ask(("127.0.0.1", port), &status(), within).await
+    }
+
+    /// What a ROUTER answers with these frames.
+    async fn answered(frames: Vec<Vec<u8>>) -> Result<Content, AskError> {
+        let context = zmq::Context::new();
+        let router = context.socket(zmq::ROUTER).unwrap();
+        router.bind("tcp://127.0.0.1:*").unwrap();
+        let endpoint = router.get_last_endpoint().unwrap().unwrap();
+        let port = endpoint.rsplit(':').next().unwrap().parse().unwrap();
+        let answering = std::thread::spawn(move || {
+            let request = router.recv_multipart(0).unwrap();
+            let reply = std::iter::once(request[0].clone()).chain(frames);
+            router.send_multipart(reply, 0).unwrap();
+            // What is under way leaves before the socket is closed.
+            router.set_linger(-1).unwrap();
+        });
+        let content = ask(port, Duration::from_secs(20)).await;
+        answering.join().unwrap();
+        content
+    }
+
+    #[tokio::test]
+    async fn what_is_answered_is_read() {
+        let refused = br#"{"error":{"code":"no_layout","message":"no"}}"#.to_vec();
+        assert!(matches!(answered(vec![refused]).await, Ok(Content::Refused(_))));
+        let nonsense = answered(vec![b"hello".to_vec()]).await;
+        assert!(matches!(nonsense, Err(AskError::Invalid(_))), "{nonsense:?}");
+        let many = answered(vec![b"{}".to_vec(); 3]).await;
+        assert!(matches!(many, Err(AskError::TooLong)), "{many:?}");
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_none_is_said_to_be_none() {
+        let (asker, request) = (Asker::default(), status());
+        let asked = asker.ask(("no address", 1), &request, Duration::from_millis(50)).await;
+        assert!(matches!(asked, Err(AskError::Socket(_) | AskError::Silent(_))), "{asked:?}");
+    }
+
+    #[tokio::test]
+    async fn what_says_nothing_is_waited_for_no_longer_than_allowed() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let silent = ask(port, Duration::from_millis(50)).await;
+        assert!(matches!(silent, Err(AskError::Silent(_))), "{silent:?}");
+    }
+
+    /// One frame after the other, each within ZeroMQ's own limit, and never the last one.
+    #[tokio::test]
+    async fn a_message_without_an_end_is_not_kept() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let flooding = std::thread::spawn(move || {
+            let (mut peer, _) = listener.accept().unwrap();
+            let mut greeting = [0; 64];
+            greeting[..12].copy_from_slice(b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\0");
+            greeting[12..16].copy_from_slice(b"NULL");
+            peer.write_all(&greeting).unwrap();
+            peer.write_all(b"\x04\x1c\x05READY\x0bSocket-Type\0\0\0\x06ROUTER").unwrap();
+            let mut frame = vec![3, 0, 0, 0, 0, 0, 1, 0, 0];
+            frame.resize(9 + (64 << 10), b'x');
+            let mut sent = 0_u64;
+            while peer.write_all(&frame).is_ok() {
+                sent += frame.len() as u64;
+            }
+            sent
+        });
+        let flood = ask(port, Duration::from_secs(60)).await;
+        assert!(matches!(flood, Err(AskError::TooLong)), "{flood:?}");
+        assert!(flooding.join().unwrap() >= RECEIVED_BYTES_MAX);
+    }
+}
