@@ -8,6 +8,7 @@
 //! | `durability` | an acknowledged write survives `kill -9` at any time |
 //! | `crash` | a node that is killed at any instant has all that it acknowledged when it is back |
 //! | `wire` | a plain ZeroMQ client in any language gets exactly the documented replies |
+//! | `sockets` | every kind of ZeroMQ socket gets its own replies, all of them, in their order |
 //! | `membership` | nodes register, leave, and come back as themselves |
 //! | `signals` | nodes are started and stopped by signals in Consul, each by exactly one |
 //! | `rebalance` | nodes come and go and strategies change while every key stays where it can be found |
@@ -41,5 +42,6 @@ mod membership;
 mod rebalance;
 mod roundtrip;
 mod signals;
+mod sockets;
 mod strategies;
 mod wire;

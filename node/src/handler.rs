@@ -138,6 +138,7 @@ impl<P> Handler<P> {
 
     /// Takes back what the writer has finished.
     pub fn finish(&mut self, finished: Finished) -> Option<(P, Frames)> {
+        self.resources.gauges.replies.take(&finished.content);
         let pending = self.pending.remove(&finished.ticket)?;
         self.progress_at = Instant::now();
         self.pending_bytes -= pending.bytes;
@@ -161,6 +162,11 @@ impl<P> Handler<P> {
             Ok(request) => request.id,
             Err(error) => error.id,
         }
+    }
+
+    /// Says how many bytes of replies have not arrived at those who asked.
+    pub fn note_unread(&self, bytes: u64) {
+        self.resources.gauges.replies.set_unread(bytes);
     }
 
     /// How many requests wait for the writer.

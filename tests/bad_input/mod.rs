@@ -4,12 +4,14 @@
 //! |---|---|
 //! | `messages` | messages that are no requests, or too large |
 //! | `peers` | peers that speak no ZeroMQ, or nothing, or without end |
+//! | `greed` | peers that make a node hold much, each or all together |
 //! | `places` | ports, addresses and directories that cannot be used |
 //! | `disks`, `damage` | disks that are full or damaged |
 //! | `strategies` | placement strategies that are none, or hostile, or another one |
 
 mod damage;
 mod disks;
+mod greed;
 mod messages;
 mod peers;
 mod places;

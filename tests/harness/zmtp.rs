@@ -36,14 +36,24 @@ impl RawPeer {
     /// Where the node does not shake hands.
     #[track_caller]
     pub(crate) fn dealer(address: &str) -> Self {
+        Self::dealer_of(address, 0, b"")
+    }
+
+    /// Connects and shakes hands as a DEALER of version 3.`minor` that claims `routing_id`; an empty
+    /// one is none.
+    ///
+    /// # Panics
+    /// Where the node does not shake hands.
+    #[track_caller]
+    pub(crate) fn dealer_of(address: &str, minor: u8, routing_id: &[u8]) -> Self {
         let mut peer = Self::connect(address);
-        peer.write(&greeting()).expect("the node takes a greeting");
+        let mut greeting = greeting();
+        greeting[11] = minor;
+        peer.write(&greeting).expect("the node takes a greeting");
         peer.read_exactly(64).expect("the node greets");
-        peer.write(&frame(COMMAND, &ready())).expect("the node takes a command");
-        // Its READY is a short command.
-        let head = peer.read_exactly(2).expect("the node is ready");
-        assert_eq!(head[0], COMMAND, "the node's first frame is its READY");
-        peer.read_exactly(usize::from(head[1])).expect("the node is ready");
+        peer.write(&ready(routing_id)).expect("the node takes a command");
+        let (flags, _) = peer.read_frame().expect("the node is ready");
+        assert_eq!(flags, COMMAND, "the node's first frame is its READY");
         peer
     }
 
@@ -61,6 +71,39 @@ impl RawPeer {
     /// As [`RawPeer::write`].
     pub(crate) fn write_part(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.write(&part(bytes))
+    }
+
+    /// Writes the last frame of a message.
+    ///
+    /// # Errors
+    /// As [`RawPeer::write`].
+    pub(crate) fn write_last(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write(&frame(0, bytes))
+    }
+
+    /// Reads a frame: its flags, and what is in it.
+    ///
+    /// # Errors
+    /// The node has closed the connection, or sends nothing in time.
+    pub(crate) fn read_frame(&mut self) -> io::Result<(u8, Vec<u8>)> {
+        let flags = self.read_exactly(1)?[0];
+        let length = if flags & LONG == 0 {
+            u64::from(self.read_exactly(1)?[0])
+        } else {
+            let bytes = self.read_exactly(8)?;
+            u64::from_be_bytes(*bytes.first_chunk().expect("there are eight"))
+        };
+        let length = usize::try_from(length).map_err(io::Error::other)?;
+        Ok((flags, self.read_exactly(length)?))
+    }
+
+    /// Breaks the connection in a way that the node's system reports as an error.
+    ///
+    /// # Panics
+    /// Where the system refuses.
+    pub(crate) fn reset(self) {
+        rustix::net::sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO))
+            .expect("a connection may be closed at once");
     }
 
     /// Whether the node closes the connection in time.
@@ -111,18 +154,27 @@ pub(crate) fn head_of_long_frame(length: u64) -> Vec<u8> {
     head
 }
 
-fn ready() -> Vec<u8> {
-    let mut body = b"\x05READY".to_vec();
-    for (name, value) in [("Socket-Type", "DEALER"), ("Identity", "")] {
+/// A command: its name, and what follows it.
+pub(crate) fn command(name: &str, rest: &[u8]) -> Vec<u8> {
+    let mut body = vec![u8::try_from(name.len()).expect("names are short")];
+    body.extend_from_slice(name.as_bytes());
+    body.extend_from_slice(rest);
+    frame(COMMAND, &body)
+}
+
+fn ready(routing_id: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for (name, value) in [("Socket-Type", &b"DEALER"[..]), ("Identity", routing_id)] {
         body.push(u8::try_from(name.len()).expect("names are short"));
         body.extend_from_slice(name.as_bytes());
         body.extend_from_slice(&u32::try_from(value.len()).expect("it is short").to_be_bytes());
-        body.extend_from_slice(value.as_bytes());
+        body.extend_from_slice(value);
     }
-    body
+    command("READY", &body)
 }
 
-fn frame(flags: u8, bytes: &[u8]) -> Vec<u8> {
+/// A frame; one that is the last of its message has no flags.
+pub(crate) fn frame(flags: u8, bytes: &[u8]) -> Vec<u8> {
     let mut frame = match u8::try_from(bytes.len()) {
         Ok(length) => vec![flags, length],
         Err(_) => {

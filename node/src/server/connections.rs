@@ -248,6 +248,11 @@ impl Connections {
         self.waiting.iter().any(|id| self.by_id.get(id).is_some_and(|it| !it.outbox.is_empty()))
     }
 
+    /// The bytes of all replies that are under way.
+    pub(super) fn unread(&self) -> u64 {
+        self.unread
+    }
+
     /// How much the next reply may be.
     pub(super) fn room(&mut self) -> ReplyRoom {
         if self.unread < UNREAD_BYTES_FULL {

@@ -129,6 +129,8 @@ impl Server {
         let context = zmq::Context::new();
         let router = context.socket(zmq::ROUTER)?;
         router.set_router_mandatory(true)?;
+        // Several peers may have one name: a client that connects anew, or two of a user's.
+        router.set_router_handover(true)?;
         router.set_ipv6(host.contains(':'))?;
         router.set_linger(LINGER_MS)?;
         router.set_maxmsgsize(FRAME_BYTES_MAX as i64)?;
@@ -170,6 +172,7 @@ impl Server {
             self.connections.look();
             self.send_finished(handler, finished);
             self.send_waiting(handler);
+            handler.note_unread(self.connections.unread());
             if handler.writer_is_gone() {
                 // Its last words came before its end.
                 self.send_finished(handler, finished);
