@@ -1,0 +1,186 @@
+//! What any peer can do to a ROUTER, and must not. What fails here mostly fails by an assertion of
+//! libzmq that ends this process: `build/mends.rs` says which.
+
+#[allow(dead_code, reason = "the end-to-end suites use the rest")]
+#[path = "../../../tests/harness/zmtp.rs"]
+mod zmtp;
+
+use std::collections::HashSet;
+
+use zmq::{DONTWAIT, SNDMORE};
+
+use self::zmtp::{RawPeer, command, part};
+
+/// How long the socket waits for a message before the test fails, in milliseconds.
+const RECEIVE_MS: i32 = 20_000;
+const HEARTBEAT_MS: i32 = 20;
+const COMMAND: u8 = 4;
+
+/// A ROUTER that listens, and where. `set` sets what has to be set before.
+fn router(set: impl FnOnce(&zmq::Socket)) -> (zmq::Socket, String) {
+    let router = zmq::Context::new().socket(zmq::ROUTER).unwrap();
+    router.set_rcvtimeo(RECEIVE_MS).unwrap();
+    router.set_linger(0).unwrap();
+    set(&router);
+    router.bind("tcp://127.0.0.1:*").unwrap();
+    let endpoint = router.get_last_endpoint().unwrap().unwrap();
+    (router, endpoint.strip_prefix("tcp://").unwrap().to_owned())
+}
+
+/// The routing id that the router knows `peer` by.
+fn id_of(router: &zmq::Socket, peer: &mut RawPeer) -> Vec<u8> {
+    peer.write_last(b"who am I?").unwrap();
+    loop {
+        let mut frames = router.recv_multipart(0).unwrap();
+        // What others have sent before is passed over.
+        if frames.last().unwrap() == b"who am I?" {
+            return frames.remove(0);
+        }
+    }
+}
+
+/// Sees that `peer` is served.
+fn asks(router: &zmq::Socket, peer: &mut RawPeer) {
+    let id = id_of(router, peer);
+    router.send_multipart([&id[..], b"one of mine"], 0).unwrap();
+    assert_eq!(next_message(peer), b"one of mine");
+}
+
+/// The next frame that is not a command; a PING among those before is answered.
+fn next_message(peer: &mut RawPeer) -> Vec<u8> {
+    loop {
+        match peer.read_frame().unwrap() {
+            (COMMAND, ping) if ping.starts_with(b"\x04PING") => {
+                peer.write(&command("PONG", b"")).unwrap();
+            }
+            (flags, frame) => {
+                assert_eq!(flags, 0, "{frame:?}");
+                return frame;
+            }
+        }
+    }
+}
+
+#[test]
+fn curve_is_there() {
+    assert_eq!(zmq::version(), (4, 3, 5));
+    assert_eq!(zmq::has("curve"), Some(true));
+    zmq::CurveKeyPair::new().unwrap();
+}
+
+#[test]
+fn ids_that_begin_with_0_are_given_and_never_taken() {
+    let (router, address) = router(|_| {});
+    let mut first = RawPeer::dealer(&address);
+    let given = id_of(&router, &mut first);
+    let number = u32::from_be_bytes(*given[1..].first_chunk().unwrap());
+    assert_eq!((given.len(), given[0]), (5, 0));
+    // The ids that are given next, and the one that has been given.
+    let mut peers: Vec<RawPeer> = (0..64)
+        .map(|ahead| {
+            let coming = number.wrapping_add(ahead).to_be_bytes();
+            RawPeer::dealer_of(&address, 0, &[&[0], &coming[..]].concat())
+        })
+        .collect();
+    peers.extend((0..64).map(|_| RawPeer::dealer(&address)));
+    peers.push(first);
+    let ids: HashSet<Vec<u8>> = peers.iter_mut().map(|peer| id_of(&router, peer)).collect();
+    assert_eq!(ids.len(), peers.len(), "no two peers have the same id");
+    assert_eq!(id_of(&router, peers.last_mut().unwrap()), given);
+}
+
+#[test]
+fn ids_are_at_most_as_long_as_the_protocol_says() {
+    let (router, address) = router(|_| {});
+    let longest = [b'x'; 255];
+    assert_eq!(id_of(&router, &mut RawPeer::dealer_of(&address, 0, &longest)), longest);
+    assert_eq!(id_of(&router, &mut RawPeer::dealer_of(&address, 0, &[b'x'; 256])).len(), 5);
+}
+
+#[test]
+fn a_connection_that_breaks_with_messages_waiting_ends_nothing() {
+    let (router, address) = router(|router| {
+        router.set_rcvhwm(1).unwrap();
+        router.set_heartbeat_ivl(HEARTBEAT_MS).unwrap();
+        router.set_heartbeat_timeout(RECEIVE_MS).unwrap();
+    });
+    let mut witness = RawPeer::dealer_of(&address, 1, b"");
+    for _ in 0..20 {
+        let mut bad = RawPeer::dealer_of(&address, 1, b"");
+        let messages = part(b"{}").repeat(300);
+        let ping = command("PING", b"\0\0");
+        let bytes = [&messages[..], &[0, 0], &messages, &[0, 0], &ping, &[0, 0], &ping].concat();
+        // The node takes no more of it than it has room for.
+        bad.write(&bytes).unwrap();
+        bad.reset();
+        // While these come, heartbeats fall due on the broken connection too.
+        for _ in 0..3 {
+            while !witness.read_frame().unwrap().1.starts_with(b"\x04PING") {}
+            witness.write(&command("PONG", b"")).unwrap();
+        }
+        while router.recv_bytes(DONTWAIT).is_ok() {}
+    }
+    asks(&router, &mut witness);
+}
+
+#[test]
+fn a_peer_that_reads_again_while_another_takes_its_id_ends_nothing() {
+    let (router, address) = router(|router| {
+        router.set_router_handover(true).unwrap();
+        router.set_router_mandatory(true).unwrap();
+        router.set_sndhwm(1).unwrap();
+    });
+    let mut old = RawPeer::dealer_of(&address, 0, b"me");
+    assert_eq!(id_of(&router, &mut old), b"me");
+    // Until there is no room for more, since the peer reads nothing.
+    let reply = vec![7; 1 << 20];
+    let mut sent = 0;
+    while router.send_multipart([&b"me"[..], &reply], DONTWAIT).is_ok() {
+        sent += 1;
+    }
+    // The router is in the middle of a message of it when another one comes by that id.
+    old.write_part(b"one").unwrap();
+    old.write_last(b"two").unwrap();
+    assert_eq!(router.recv_bytes(0).unwrap(), b"me");
+    assert_eq!(router.recv_bytes(0).unwrap(), b"one");
+    let mut new = RawPeer::dealer_of(&address, 1, b"me");
+    new.write(&command("PING", b"\0\0here")).unwrap();
+    assert_eq!(new.read_frame().unwrap(), (COMMAND, b"\x04PONGhere".to_vec()));
+    // Looking at the events has the router take note of what its I/O thread tells: first of the new
+    // peer, and then that the old one has taken what there was.
+    router.get_events().unwrap();
+    for _ in 0..sent {
+        assert_eq!(old.read_frame().unwrap().1.len(), reply.len());
+    }
+    router.get_events().unwrap();
+    assert_eq!(router.recv_bytes(0).unwrap(), b"two");
+    asks(&router, &mut new);
+}
+
+#[test]
+fn peers_of_zmtp_3_0_are_sent_no_ping_and_kept() {
+    let (router, address) = router(|router| {
+        router.set_heartbeat_ivl(HEARTBEAT_MS).unwrap();
+        router.set_heartbeat_timeout(3 * HEARTBEAT_MS).unwrap();
+    });
+    let mut old = RawPeer::dealer_of(&address, 0, b"");
+    // A peer that could answer a PING and does not is given up, some intervals later.
+    let mut silent = RawPeer::dealer_of(&address, 1, b"");
+    assert!(silent.read_frame().unwrap().1.starts_with(b"\x04PING"));
+    assert!(silent.is_closed_by_node());
+    let id = id_of(&router, &mut old);
+    router.send(&id[..], SNDMORE).unwrap();
+    router.send(&b"still here"[..], 0).unwrap();
+    assert_eq!(old.read_frame().unwrap(), (0, b"still here".to_vec()), "no PING before");
+}
+
+#[test]
+fn a_ping_that_is_cut_short_is_not_answered_with_what_is_in_memory() {
+    let (_router, address) = router(|_| {});
+    let mut peer = RawPeer::dealer_of(&address, 1, b"");
+    for rest in [&b""[..], b"\0"] {
+        peer.write(&command("PING", rest)).unwrap();
+    }
+    peer.write(&command("PING", b"\0\0context")).unwrap();
+    assert_eq!(peer.read_frame().unwrap(), (COMMAND, b"\x04PONGcontext".to_vec()));
+}
