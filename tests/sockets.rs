@@ -40,7 +40,9 @@ impl Device {
         back.connect(endpoint).expect("the endpoint is one");
         let endpoint = front.get_last_endpoint().expect("it is bound").expect("it is text");
         // It ends with the context.
-        let forwarding = Some(std::thread::spawn(move || drop(zmq::proxy(&front, &back))));
+        let forwarding = Some(std::thread::spawn(move || {
+            let _ = zmq::proxy(&front, &back);
+        }));
         Self { endpoint, context, forwarding }
     }
 }

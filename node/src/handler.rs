@@ -175,6 +175,12 @@ impl<P> Handler<P> {
         self.pending.len()
     }
 
+    /// Whether so much waits for the writer that no peer should add to what it has there.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.pending.len() >= JOBS_MAX / 2 || self.pending_bytes >= JOBS_BYTES_MAX / 2
+    }
+
     /// Whether the writer has ended, so that nothing can be written any more.
     #[must_use]
     pub fn writer_is_gone(&self) -> bool {

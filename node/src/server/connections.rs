@@ -91,7 +91,7 @@ impl Connections {
             unread: 0,
             held: 0,
             room_was_short: false,
-            turn: 0,
+            turn: 1,
             looked_at: now,
             asked_at: now,
         })
@@ -136,7 +136,7 @@ impl Connections {
     }
 
     /// What becomes of the next message of a connection.
-    pub(super) fn standing(&mut self, id: ConnectionId) -> Standing {
+    pub(super) fn standing(&mut self, id: ConnectionId, is_busy: bool) -> Standing {
         let Some(connection) = self.by_id.get_mut(&id) else { return Standing::Ready };
         if connection.state == State::Cut {
             return Standing::Cut;
@@ -144,7 +144,9 @@ impl Connections {
         if connection.held.is_empty() && connection.has_much_to_read() {
             self.unread -= connection.refresh(Instant::now());
         }
-        let waits = !connection.held.is_empty() || connection.has_much_to_read();
+        let waits = !connection.held.is_empty()
+            || connection.has_much_pending(is_busy)
+            || connection.has_much_to_read();
         if waits { Standing::Waits } else { Standing::Ready }
     }
 
@@ -152,6 +154,22 @@ impl Connections {
     pub(super) fn took(&mut self, id: ConnectionId, bytes: u64) {
         if let Some(connection) = self.by_id.get_mut(&id) {
             connection.traffic.took(bytes);
+        }
+    }
+
+    /// Notes that a request waits for the writer.
+    pub(super) fn began(&mut self, id: Option<ConnectionId>) {
+        if let Some(connection) = id.and_then(|id| self.by_id.get_mut(&id)) {
+            connection.pending += 1;
+        }
+    }
+
+    /// Notes that the writer has done a request.
+    pub(super) fn finished(&mut self, id: Option<ConnectionId>) {
+        if let Some(connection) = id.and_then(|id| self.by_id.get_mut(&id))
+            && connection.finished()
+        {
+            self.due = connection.due();
         }
     }
 
@@ -203,9 +221,9 @@ impl Connections {
     }
 
     /// The oldest request that was held back, where it need not be any longer.
-    pub(super) fn release(&mut self, id: ConnectionId) -> Option<Incoming> {
+    pub(super) fn release(&mut self, id: ConnectionId, is_busy: bool) -> Option<Incoming> {
         let connection = self.by_id.get_mut(&id)?;
-        if connection.held.is_empty() {
+        if connection.held.is_empty() || connection.has_much_pending(is_busy) {
             return None;
         }
         if connection.has_much_to_read() {

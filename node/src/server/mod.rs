@@ -128,9 +128,9 @@ impl Server {
     pub fn listen(host: &str, choice: PortChoice) -> Result<Self, ListenError> {
         let context = zmq::Context::new();
         let router = context.socket(zmq::ROUTER)?;
+        // With this, our libzmq gives each connection an id that no other ever has, whatever its peer calls
+        // itself: peers of one name are all served, and none gets another's replies.
         router.set_router_mandatory(true)?;
-        // Several peers may have one name: a client that connects anew, or two of a user's.
-        router.set_router_handover(true)?;
         router.set_ipv6(host.contains(':'))?;
         router.set_linger(LINGER_MS)?;
         router.set_maxmsgsize(FRAME_BYTES_MAX as i64)?;
@@ -214,7 +214,8 @@ impl Server {
                 break;
             }
             let Some(message) = self.receive()? else { break };
-            match message.connection.map(|id| (id, self.connections.standing(id))) {
+            let is_busy = handler.is_busy();
+            match message.connection.map(|id| (id, self.connections.standing(id, is_busy))) {
                 Some((id, Standing::Waits)) => self.connections.hold(id, message),
                 Some((id, Standing::Cut)) => self.connections.took(id, message.bytes),
                 Some((_, Standing::Ready)) | None => self.carry_out(message, handler),
@@ -241,8 +242,9 @@ impl Server {
             }
             Ok(payload) => {
                 let room = self.connections.room();
-                if let Disposition::Answered(peer, frames) = handler.take(peer, &payload, room) {
-                    self.send(peer, frames);
+                match handler.take(peer, &payload, room) {
+                    Disposition::Answered(peer, frames) => self.send(peer, frames),
+                    Disposition::Pending => self.connections.began(connection),
                 }
             }
             Err(refusal) => self.send(peer, refuse(None, refusal)),
@@ -282,6 +284,7 @@ impl Server {
     fn send_finished(&mut self, handler: &mut Handler<Peer>, finished: &flume::Receiver<Finished>) {
         for finished in finished.try_iter() {
             if let Some((peer, frames)) = handler.finish(finished) {
+                self.connections.finished(peer.connection);
                 self.send(peer, frames);
             }
         }
@@ -318,7 +321,8 @@ impl Server {
         for id in due {
             let mut has_moved = self.send_outbox(id);
             for _ in 0..MESSAGES_PER_TURN {
-                let Some(request) = self.connections.release(id) else { break };
+                let request = self.connections.release(id, handler.is_busy());
+                let Some(request) = request else { break };
                 self.carry_out(request, handler);
                 has_moved = true;
             }
