@@ -1,4 +1,11 @@
 //! The serving loop: one thread, one ROUTER socket. The only module of the node that names ZeroMQ.
+//!
+//! - here: the socket and the loop. A request is carried out as it comes, unless its peer has much to read,
+//!   or much at the writer: then it is held back, with all that follow it, so that no reply is ever dropped
+//!   for want of room, and replies stay in their order;
+//! - `connections`: who asked, who reads, and who has to be cut; `connection`: what waits for one peer;
+//!   `traffic`: the bytes of one connection; `bounds`: who has too much; [`limits`]: how much that is;
+//! - `monitor` and `tcp`: what ZeroMQ and the kernel tell of connections.
 
 mod bounds;
 mod connection;
@@ -317,8 +324,12 @@ impl Server {
         if due.is_empty() {
             return;
         }
+        let started = Instant::now();
         let mut looked_at = Vec::with_capacity(due.len());
         for id in due {
+            if started.elapsed() >= TURN_MAX {
+                break;
+            }
             let mut has_moved = self.send_outbox(id);
             for _ in 0..MESSAGES_PER_TURN {
                 let request = self.connections.release(id, handler.is_busy());
