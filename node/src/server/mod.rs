@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use kv_protocol::frame::{Payload, is_probe, split_envelope};
+use kv_protocol::frame::{Payload, ZAP_DOMAIN, is_probe, split_envelope};
 use kv_protocol::limits::{FRAME_BYTES_MAX, FRAMES_MAX};
 use kv_protocol::linger::Linger;
 use rustix::process::{Resource, getrlimit};
@@ -64,6 +64,11 @@ const HANDSHAKE_MS: i32 = 5000;
 /// An idle peer is asked for a sign of life this often, and given up after [`HEARTBEAT_GIVE_UP_MS`].
 const HEARTBEAT_MS: i32 = 5000;
 const HEARTBEAT_GIVE_UP_MS: i32 = 15_000;
+/// A peer of ZMTP 3.0 knows no heartbeats. Where it is silent for this long, in seconds, the system asks
+/// its system for a sign of life, this often, and gives it up after this many questions.
+const KEEPALIVE_IDLE_S: i32 = 10;
+const KEEPALIVE_INTERVAL_S: i32 = 5;
+const KEEPALIVE_QUESTIONS: i32 = 3;
 const CONNECTIONS_WAITING_MAX: i32 = 1024;
 
 /// Why the node cannot listen.
@@ -147,6 +152,11 @@ impl Server {
         router.set_heartbeat_ivl(HEARTBEAT_MS)?;
         router.set_heartbeat_timeout(HEARTBEAT_GIVE_UP_MS)?;
         router.set_heartbeat_ttl(HEARTBEAT_GIVE_UP_MS)?;
+        router.set_tcp_keepalive(1)?;
+        router.set_tcp_keepalive_idle(KEEPALIVE_IDLE_S)?;
+        router.set_tcp_keepalive_intvl(KEEPALIVE_INTERVAL_S)?;
+        router.set_tcp_keepalive_cnt(KEEPALIVE_QUESTIONS)?;
+        router.set_zap_domain(ZAP_DOMAIN)?;
         router.set_backlog(CONNECTIONS_WAITING_MAX)?;
         let connections = Connections::watch(&context, &router, connections_max())?;
         let port = bind(&router, host, choice)?;
