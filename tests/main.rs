@@ -8,6 +8,7 @@
 //! | `durability` | an acknowledged write survives `kill -9` at any time |
 //! | `crash` | a node that is killed at any instant has all that it acknowledged when it is back |
 //! | `wire` | a plain ZeroMQ client in any language gets exactly the documented replies |
+//! | `sockets` | every kind of ZeroMQ socket gets its own replies, all of them, in their order |
 //! | `membership` | nodes register, leave, and come back as themselves |
 //! | `incarnations` | of all copies of a node's data one is served, the one that ran last |
 //! | `signals` | nodes are started and stopped by signals in Consul, each by exactly one |
@@ -47,6 +48,7 @@ mod membership;
 mod rebalance;
 mod roundtrip;
 mod signals;
+mod sockets;
 mod strategies;
 mod streams;
 mod wire;

@@ -144,6 +144,7 @@ impl<P> Handler<P> {
 
     /// Takes back what the writer has finished.
     pub fn finish(&mut self, finished: Finished) -> Option<(P, Frames)> {
+        self.resources.gauges.replies.take(&finished.content);
         let pending = self.pending.remove(&finished.ticket)?;
         self.progress_at = Instant::now();
         self.pending_bytes -= pending.bytes;
@@ -174,10 +175,21 @@ impl<P> Handler<P> {
         }
     }
 
+    /// Says how many bytes of replies have not arrived at those who asked.
+    pub fn note_unread(&self, bytes: u64) {
+        self.resources.gauges.replies.set_unread(bytes);
+    }
+
     /// How many requests wait for the writer.
     #[must_use]
     pub fn pending(&self) -> usize {
         self.pending.len()
+    }
+
+    /// Whether so much waits for the writer that no peer should add to what it has there.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.pending.len() >= JOBS_MAX / 2 || self.pending_bytes >= JOBS_BYTES_MAX / 2
     }
 
     /// Whether the writer has ended, so that nothing can be written any more.

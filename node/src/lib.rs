@@ -7,7 +7,7 @@
 //!
 //! What a request passes, from the socket to the disk and back:
 //!
-//! - [`server`]: the ROUTER socket and the serving loop (the only file that names ZeroMQ);
+//! - [`server`]: the ROUTER socket and the serving loop (the only module that names ZeroMQ);
 //! - [`handler`]: what is answered at once, and what goes through the writer; [`cache`] has what was
 //!   read lately;
 //! - [`guard`]: who may do what under which layout; the pure rules are in [`rights`] (what a node is

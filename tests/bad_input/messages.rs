@@ -180,8 +180,7 @@ fn frames_that_are_missing_or_too_many_are_refused() {
     let get = br#"{"op":"GET_ONE","key":"witness"}"#;
     let put = br#"{"op":"PUT","key":"k","value_bytes":2}"#;
     for frames in [
-        &[&b""[..]][..],
-        &[b"", b""],
+        &[&b""[..], b""][..],
         &[b"", b"", get],
         &[get, b"a", b"b"],
         &[b"", get, b"a", b"b"],

@@ -5,6 +5,7 @@
 //! | `messages` | messages that are no requests, or too large |
 //! | `older_peers` | peers of an older protocol, and web pages, which look like one |
 //! | `peers` | peers that speak no ZeroMQ, or nothing, or without end |
+//! | `greed` | peers that make a node hold much, each or all together |
 //! | `layouts` | layouts in Consul that somebody has made up |
 //! | `places` | ports, addresses and directories that cannot be used |
 //! | `disks`, `damage` | disks that are full or damaged |
@@ -12,6 +13,7 @@
 
 mod damage;
 mod disks;
+mod greed;
 mod layouts;
 mod messages;
 mod older_peers;

@@ -1,6 +1,5 @@
 //! Peers that speak no ZeroMQ, or say nothing, or never stop.
 
-use std::fs;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -151,8 +150,8 @@ fn a_message_of_tiny_frames_without_end_is_bounded() {
 /// Sends frames of `content` that all announce another one, and sees that others are served
 /// meanwhile and that the node does not keep it all.
 fn endless(content: &[u8], bytes_max: usize) {
-    let (mut cluster, good) = one_node();
-    let before = peak_memory_bytes(&mut cluster);
+    let (cluster, good) = one_node();
+    let before = cluster.node(0).peak_memory_bytes();
     let address = cluster.node(0).address().to_owned();
     let one = part(content);
     let block = one.repeat(((64 << 10) / one.len()).max(1));
@@ -174,18 +173,9 @@ fn endless(content: &[u8], bytes_max: usize) {
         println!("{} bytes were sent", sender.join().expect("the sender does not panic"));
     });
     all_is_well(&good);
-    let grown = peak_memory_bytes(&mut cluster) - before;
+    let grown = cluster.node(0).peak_memory_bytes() - before;
     assert!(
         grown <= GROWTH_BYTES_MAX,
         "the node grew by {grown} bytes, at most {GROWTH_BYTES_MAX}"
     );
-}
-
-/// The most memory that the node has had so far.
-fn peak_memory_bytes(cluster: &mut Cluster) -> u64 {
-    let pid = cluster.node_mut(0).process().pid();
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the node runs on Linux");
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = peak.and_then(|peak| peak.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
-    kib.expect("Linux tells the peak") << 10
 }

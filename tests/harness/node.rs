@@ -94,6 +94,19 @@ impl Node {
         self.process.pid()
     }
 
+    /// The most memory that the node has had so far, in bytes.
+    ///
+    /// # Panics
+    /// Where its process is gone.
+    #[track_caller]
+    pub(crate) fn peak_memory_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
+        let status = status.expect("the node runs on Linux");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = peak.and_then(|it| it.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+        kib.expect("Linux tells the peak") << 10
+    }
+
     /// The node's process.
     pub(crate) fn process(&mut self) -> &mut Process {
         &mut self.process
@@ -153,6 +166,20 @@ impl Node {
     pub(crate) fn restart_with_env(&mut self, name: &str, value: &str) {
         self.process.kill();
         self.process = start(&self.args, &self.home, &self.log, &[(name, value)]);
+        self.wait_until_ready();
+    }
+
+    /// [`Node::restart`] where the process may have at most `limit` open files.
+    ///
+    /// # Panics
+    /// Where it does not become ready.
+    #[track_caller]
+    pub(crate) fn restart_with_descriptors(&mut self, limit: usize) {
+        self.process.kill();
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -n \"$0\" && exec \"$@\""]).arg(limit.to_string());
+        command.arg(kvnode());
+        self.process = run(command, &self.args, &self.home, &self.log, &[]);
         self.wait_until_ready();
     }
 
@@ -218,7 +245,16 @@ impl Ready {
 }
 
 fn start(args: &[OsString], home: &Path, log: &Path, env: &[(&str, &str)]) -> Process {
-    let mut command = Command::new(kvnode());
+    run(Command::new(kvnode()), args, home, log, env)
+}
+
+fn run(
+    mut command: Command,
+    args: &[OsString],
+    home: &Path,
+    log: &Path,
+    env: &[(&str, &str)],
+) -> Process {
     isolate(&mut command, home);
     command.args(args).arg("--stop-with-stdin").env("RUST_LOG", "info,sled=error");
     command.envs(env.iter().copied());

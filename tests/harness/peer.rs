@@ -17,15 +17,20 @@ pub(crate) struct Peer {
 impl Peer {
     /// A REQ socket.
     pub(crate) fn req(endpoint: &str) -> Self {
-        Self::connect(zmq::REQ, endpoint)
+        Self::connect_with(zmq::REQ, endpoint, |_| Ok(()))
     }
 
     /// A DEALER socket.
     pub(crate) fn dealer(endpoint: &str) -> Self {
-        Self::connect(zmq::DEALER, endpoint)
+        Self::connect_with(zmq::DEALER, endpoint, |_| Ok(()))
     }
 
-    fn connect(kind: zmq::SocketType, endpoint: &str) -> Self {
+    /// A socket of this kind, with what `set` sets before it connects.
+    pub(crate) fn connect_with(
+        kind: zmq::SocketType,
+        endpoint: &str,
+        set: impl FnOnce(&zmq::Socket) -> zmq::Result<()>,
+    ) -> Self {
         let context = zmq::Context::new();
         let socket = context.socket(kind).expect("a socket can be made");
         let reply_ms = i32::try_from(REPLY_WITHIN.as_millis()).expect("it is short");
@@ -33,6 +38,7 @@ impl Peer {
         socket.set_sndtimeo(reply_ms).expect("the socket takes a timeout");
         // What a test has sent and no longer cares for must not keep it.
         socket.set_linger(0).expect("the socket takes a linger time");
+        set(&socket).expect("the socket takes what is set");
         socket.connect(endpoint).unwrap_or_else(|error| panic!("{endpoint}: {error}"));
         Self { socket, _context: context }
     }

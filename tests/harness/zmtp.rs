@@ -181,7 +181,8 @@ fn ready(routing_id: &[u8]) -> Vec<u8> {
     command("READY", &body)
 }
 
-fn frame(flags: u8, bytes: &[u8]) -> Vec<u8> {
+/// A frame; one that is the last of its message has no flags.
+pub(crate) fn frame(flags: u8, bytes: &[u8]) -> Vec<u8> {
     let mut frame = match u8::try_from(bytes.len()) {
         Ok(length) => vec![flags, length],
         Err(_) => {

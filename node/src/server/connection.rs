@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
-use super::limits::UNREAD_BYTES_HOLD;
+use super::limits::{PENDING_REQUESTS_MAX, UNREAD_BYTES_HOLD};
 use super::tcp;
 use super::traffic::{Traffic, wire_bytes};
 use crate::handler::Frames;
@@ -13,6 +13,9 @@ use crate::handler::Frames;
 /// changes.
 const PAUSE_MIN: Duration = Duration::from_millis(1);
 const PAUSE_MAX: Duration = Duration::from_millis(50);
+
+/// A connection whose requests wait for the writer is looked at when so many are left.
+const RESUMED_AT: u32 = PENDING_REQUESTS_MAX / 2;
 
 /// A connection's number. None is ever given twice, as descriptors are.
 pub(super) type ConnectionId = u64;
@@ -63,6 +66,8 @@ pub(super) struct Connection {
     pub(super) routing_id: Box<[u8]>,
     pub(super) state: State,
     pub(super) traffic: Traffic,
+    /// The requests that wait for the writer.
+    pub(super) pending: u32,
     /// Replies that ZeroMQ had no room for, oldest first.
     pub(super) outbox: VecDeque<Outgoing>,
     /// Requests that are held back until the peer has read what was answered, oldest first.
@@ -80,6 +85,7 @@ impl Connection {
             routing_id: Box::default(),
             state: State::Open,
             traffic: Traffic::new(now),
+            pending: 0,
             outbox: VecDeque::new(),
             held: VecDeque::new(),
             spoke_at: 0,
@@ -97,6 +103,21 @@ impl Connection {
             self.traffic.note(passed, now);
         }
         before - self.traffic.unread()
+    }
+
+    /// Whether so many of its requests wait for the writer that the next one has to wait here.
+    pub(super) fn has_much_pending(&self, is_busy: bool) -> bool {
+        self.pending >= if is_busy { 1 } else { PENDING_REQUESTS_MAX }
+    }
+
+    /// Notes that the writer has done one of its requests. Returns whether it is to be looked at now.
+    pub(super) fn finished(&mut self) -> bool {
+        self.pending = self.pending.saturating_sub(1);
+        let is_due = self.waiting.is_some() && matches!(self.pending, 0 | RESUMED_AT);
+        if is_due {
+            self.waiting = Some((Instant::now(), PAUSE_MIN));
+        }
+        is_due
     }
 
     /// Whether its peer has so much to read that its next request has to wait.

@@ -29,6 +29,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 const LOOK_INTERVAL_CROWDED: Duration = Duration::from_millis(10);
 /// Before a long reply is refused, the kernel is asked anew what was read, but not more often than this.
 const ASK_INTERVAL: Duration = Duration::from_millis(5);
+/// How often it is said that there are too many connections, while there are.
+const TELL_INTERVAL: Duration = Duration::from_secs(1);
 /// The connections that are gone of which late messages are still recognised.
 const GONE_MAX: usize = 1024;
 
@@ -64,6 +66,9 @@ pub(super) struct Connections {
     held: usize,
     /// Whether a reply had no room since the last look.
     room_was_short: bool,
+    /// The connections that were cut because there are too many, and when that was last said.
+    silent_cut: usize,
+    silent_told_at: Option<Instant>,
     turn: u64,
     looked_at: Instant,
     asked_at: Instant,
@@ -91,7 +96,9 @@ impl Connections {
             unread: 0,
             held: 0,
             room_was_short: false,
-            turn: 0,
+            silent_cut: 0,
+            silent_told_at: None,
+            turn: 1,
             looked_at: now,
             asked_at: now,
         })
@@ -136,7 +143,7 @@ impl Connections {
     }
 
     /// What becomes of the next message of a connection.
-    pub(super) fn standing(&mut self, id: ConnectionId) -> Standing {
+    pub(super) fn standing(&mut self, id: ConnectionId, is_busy: bool) -> Standing {
         let Some(connection) = self.by_id.get_mut(&id) else { return Standing::Ready };
         if connection.state == State::Cut {
             return Standing::Cut;
@@ -144,7 +151,9 @@ impl Connections {
         if connection.held.is_empty() && connection.has_much_to_read() {
             self.unread -= connection.refresh(Instant::now());
         }
-        let waits = !connection.held.is_empty() || connection.has_much_to_read();
+        let waits = !connection.held.is_empty()
+            || connection.has_much_pending(is_busy)
+            || connection.has_much_to_read();
         if waits { Standing::Waits } else { Standing::Ready }
     }
 
@@ -152,6 +161,22 @@ impl Connections {
     pub(super) fn took(&mut self, id: ConnectionId, bytes: u64) {
         if let Some(connection) = self.by_id.get_mut(&id) {
             connection.traffic.took(bytes);
+        }
+    }
+
+    /// Notes that a request waits for the writer.
+    pub(super) fn began(&mut self, id: Option<ConnectionId>) {
+        if let Some(connection) = id.and_then(|id| self.by_id.get_mut(&id)) {
+            connection.pending += 1;
+        }
+    }
+
+    /// Notes that the writer has done a request.
+    pub(super) fn finished(&mut self, id: Option<ConnectionId>) {
+        if let Some(connection) = id.and_then(|id| self.by_id.get_mut(&id))
+            && connection.finished()
+        {
+            self.due = connection.due();
         }
     }
 
@@ -192,20 +217,22 @@ impl Connections {
         }
     }
 
-    /// The connections that wait and are to be looked at now.
+    /// The connections that wait and are to be looked at now, those first that have waited longest for it.
     pub(super) fn due(&self, now: Instant) -> Vec<ConnectionId> {
         if self.due.is_none_or(|due| due > now) {
             return Vec::new();
         }
-        let is_due =
-            |id: &&ConnectionId| self.by_id.get(*id).is_none_or(|it| it.due() <= Some(now));
-        self.waiting.iter().filter(is_due).copied().collect()
+        let due = |id: &ConnectionId| Some((self.by_id.get(id)?.due()?, *id));
+        let mut due: Vec<_> = self.waiting.iter().filter_map(due).collect();
+        due.retain(|(due, _)| *due <= now);
+        due.sort_unstable();
+        due.into_iter().map(|(_, id)| id).collect()
     }
 
     /// The oldest request that was held back, where it need not be any longer.
-    pub(super) fn release(&mut self, id: ConnectionId) -> Option<Incoming> {
+    pub(super) fn release(&mut self, id: ConnectionId, is_busy: bool) -> Option<Incoming> {
         let connection = self.by_id.get_mut(&id)?;
-        if connection.held.is_empty() {
+        if connection.held.is_empty() || connection.has_much_pending(is_busy) {
             return None;
         }
         if connection.has_much_to_read() {
@@ -246,6 +273,11 @@ impl Connections {
     /// Whether replies wait for room in ZeroMQ's queues.
     pub(super) fn has_outbox(&self) -> bool {
         self.waiting.iter().any(|id| self.by_id.get(id).is_some_and(|it| !it.outbox.is_empty()))
+    }
+
+    /// The bytes of all replies that are under way.
+    pub(super) fn unread(&self) -> u64 {
+        self.unread
     }
 
     /// How much the next reply may be.
@@ -393,7 +425,8 @@ impl Connections {
         let Some(connection) = self.by_id.get_mut(&id) else { return };
         connection.state = State::Gone;
         self.by_fd.remove(&connection.fd);
-        if connection.held.is_empty() {
+        // One that waits is forgotten when what it has sent is carried out.
+        if connection.due().is_none() {
             self.forget_later(id);
         }
     }
@@ -426,5 +459,92 @@ fn is_later(one: &[u8], other: &[u8]) -> bool {
     match (number(one), number(other)) {
         (Some(one), Some(other)) => one.wrapping_sub(other).cast_signed() > 0,
         _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::traffic::wire_bytes;
+
+    /// More than what sockets say to each other beside messages.
+    const OTHER_BYTES_MAX: u64 = 4096;
+
+    /// A ROUTER, what is known of its connections, and where it listens.
+    fn listening(context: &zmq::Context) -> (zmq::Socket, Connections, String) {
+        let router = context.socket(zmq::ROUTER).unwrap();
+        router.set_router_mandatory(true).unwrap();
+        router.set_rcvtimeo(20_000).unwrap();
+        let connections = Connections::watch(context, &router, 10).unwrap();
+        router.bind("tcp://127.0.0.1:*").unwrap();
+        let endpoint = router.get_last_endpoint().unwrap().unwrap();
+        (router, connections, endpoint)
+    }
+
+    /// A peer's first message of `bytes`, the connection that it came on, and the peer.
+    fn first_message(
+        context: &zmq::Context,
+        (router, connections, endpoint): &mut (zmq::Socket, Connections, String),
+        bytes: usize,
+    ) -> (zmq::Message, Option<ConnectionId>, zmq::Socket) {
+        let dealer = context.socket(zmq::DEALER).unwrap();
+        dealer.set_linger(0).unwrap();
+        dealer.connect(endpoint).unwrap();
+        dealer.send(vec![7; bytes], 0).unwrap();
+        let routing_id = router.recv_msg(0).unwrap();
+        let mut frame = router.recv_msg(0).unwrap();
+        let id = connections.of_message(&routing_id, &mut frame);
+        (frame, id, dealer)
+    }
+
+    #[test]
+    fn a_connection_is_counted_from_its_first_message_on() {
+        let context = zmq::Context::new();
+        let mut listening = listening(&context);
+        let (frame, id, _dealer) = first_message(&context, &mut listening, 1 << 20);
+        let connections = &mut listening.1;
+        // Nobody has looked at the connections in between.
+        let id = id.expect("the connection is known");
+        let inward = |connections: &mut Connections| {
+            let now = Instant::now();
+            connections.ask_kernel(now);
+            connections.by_id[&id].traffic.inward(now)
+        };
+        assert!(inward(connections) >= 1 << 20, "the message is there and not carried out");
+        connections.took(id, wire_bytes(&frame));
+        let left = inward(connections);
+        assert!(left < OTHER_BYTES_MAX, "{left} bytes seem to be unfinished");
+    }
+
+    #[test]
+    fn nobody_reads_the_replies_of_a_connection_that_is_gone_or_cut() {
+        let context = zmq::Context::new();
+        let mut listening = listening(&context);
+        let (_, gone, dealer) = first_message(&context, &mut listening, 1);
+        let (_, cut, _dealer) = first_message(&context, &mut listening, 1);
+        let (gone, cut) = (gone.expect("it is known"), cut.expect("it is known"));
+        let connections = &mut listening.1;
+        assert!(connections.reader(gone, 1000).is_some() && connections.reader(cut, 500).is_some());
+        assert_eq!(connections.unread(), 1500);
+        drop(dealer);
+        while connections.by_id[&gone].state != State::Gone {
+            connections.take_events();
+            std::thread::yield_now();
+        }
+        assert!(connections.reader(gone, 1000).is_none());
+        assert_eq!(connections.unread(), 500);
+        connections.cut(cut, "this is a test");
+        assert_eq!(connections.standing(cut, false), Standing::Cut);
+        assert!(connections.reader(cut, 500).is_none());
+        assert_eq!(connections.unread(), 0);
+    }
+
+    #[test]
+    fn connections_are_told_apart_by_their_numbers() {
+        let id = |number: u32| [&[0][..], &number.to_be_bytes()].concat();
+        assert!(is_later(&id(8), &id(7)));
+        assert!(!is_later(&id(7), &id(8)) && !is_later(&id(7), &id(7)));
+        assert!(is_later(&id(3), &id(u32::MAX - 3)), "the numbers begin anew");
+        assert!(!is_later(&id(u32::MAX - 3), &id(3)));
     }
 }

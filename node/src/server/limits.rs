@@ -18,6 +18,10 @@ pub const UNREAD_BYTES_FULL: u64 = 192 << 20;
 /// The longest value of a reply, in bytes, that there is room for even then.
 pub const SHORT_REPLY_BYTES_MAX: usize = 64 << 10;
 
+/// The most requests of one connection that wait for the writer before its next ones are held back. Where
+/// the writer has much to do, each connection has one.
+pub const PENDING_REQUESTS_MAX: u32 = 1024;
+
 /// The most requests of one connection that are held back until their peer has read what was answered.
 /// A connection with more is cut.
 pub const HELD_REQUESTS_MAX: usize = 1 << 16;
@@ -47,5 +51,6 @@ pub const DESCRIPTORS_RESERVED: usize = 256;
 const _: () = {
     assert!(UNREAD_BYTES_HOLD < UNREAD_BYTES_FULL && UNREAD_BYTES_FULL < UNREAD_BYTES_MAX);
     assert!(INWARD_BYTES_MAX < INWARD_BYTES_TOTAL_MAX);
+    assert!((PENDING_REQUESTS_MAX as usize) < crate::handler::JOBS_MAX / 2);
     assert!(HELD_REQUESTS_MAX < HELD_REQUESTS_TOTAL_MAX);
 };

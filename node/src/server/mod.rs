@@ -1,4 +1,11 @@
 //! The serving loop: one thread, one ROUTER socket. The only module of the node that names ZeroMQ.
+//!
+//! - here: the socket and the loop. A request is carried out as it comes, unless its peer has much to read,
+//!   or much at the writer: then it is held back, with all that follow it, so that no reply is ever dropped
+//!   for want of room, and replies stay in their order;
+//! - `connections`: who asked, who reads, and who has to be cut; `connection`: what waits for one peer;
+//!   `traffic`: the bytes of one connection; `bounds`: who has too much; [`limits`]: how much that is;
+//! - `monitor` and `tcp`: what ZeroMQ and the kernel tell of connections.
 
 pub mod ask;
 mod bounds;
@@ -135,6 +142,8 @@ impl Server {
     pub fn listen(host: &str, choice: PortChoice) -> Result<Self, ListenError> {
         let context = zmq::Context::new();
         let router = context.socket(zmq::ROUTER)?;
+        // With this, our libzmq gives each connection an id that no other ever has, whatever its peer calls
+        // itself: peers of one name are all served, and none gets another's replies.
         router.set_router_mandatory(true)?;
         router.set_ipv6(host.contains(':'))?;
         router.set_linger(LINGER_MS)?;
@@ -182,6 +191,7 @@ impl Server {
             self.connections.look();
             self.send_finished(handler, finished);
             self.send_waiting(handler);
+            handler.note_unread(self.connections.unread());
             if handler.writer_is_gone() {
                 // Its last words came before its end.
                 self.send_finished(handler, finished);
@@ -223,7 +233,8 @@ impl Server {
                 break;
             }
             let Some(message) = self.receive()? else { break };
-            match message.connection.map(|id| (id, self.connections.standing(id))) {
+            let is_busy = handler.is_busy();
+            match message.connection.map(|id| (id, self.connections.standing(id, is_busy))) {
                 Some((id, Standing::Waits)) => self.connections.hold(id, message),
                 Some((id, Standing::Cut)) => self.connections.took(id, message.bytes),
                 Some((_, Standing::Ready)) | None => self.carry_out(message, handler),
@@ -250,8 +261,9 @@ impl Server {
             }
             Ok(payload) => {
                 let room = self.connections.room();
-                if let Disposition::Answered(peer, frames) = handler.take(peer, &payload, room) {
-                    self.send(peer, frames);
+                match handler.take(peer, &payload, room) {
+                    Disposition::Answered(peer, frames) => self.send(peer, frames),
+                    Disposition::Pending => self.connections.began(connection),
                 }
             }
             Err(refusal) => self.send(peer, refuse(None, refusal)),
@@ -291,6 +303,7 @@ impl Server {
     fn send_finished(&mut self, handler: &mut Handler<Peer>, finished: &flume::Receiver<Finished>) {
         for finished in finished.try_iter() {
             if let Some((peer, frames)) = handler.finish(finished) {
+                self.connections.finished(peer.connection);
                 self.send(peer, frames);
             }
         }
@@ -323,11 +336,16 @@ impl Server {
         if due.is_empty() {
             return;
         }
+        let started = Instant::now();
         let mut looked_at = Vec::with_capacity(due.len());
         for id in due {
+            if started.elapsed() >= TURN_MAX {
+                break;
+            }
             let mut has_moved = self.send_outbox(id);
             for _ in 0..MESSAGES_PER_TURN {
-                let Some(request) = self.connections.release(id) else { break };
+                let request = self.connections.release(id, handler.is_busy());
+                let Some(request) = request else { break };
                 self.carry_out(request, handler);
                 has_moved = true;
             }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use kv_protocol::limits::PAGE_BYTES_TARGET;
 use kv_protocol::refusal::Refusal;
 use kv_protocol::reply::{Content, Outcome};
 use kv_protocol::request::{Command, Operation};
@@ -16,7 +17,7 @@ use crate::guard::{Admitted, Guard};
 use crate::installed_record;
 use crate::limits::SMALL_FILES_BYTES;
 use crate::reader::{self, ReplyBudget};
-use crate::refusals::from_commit;
+use crate::refusals::{from_commit, replies_unread};
 use crate::staging::Staging;
 use crate::store::{Store, StoreError};
 
@@ -49,6 +50,8 @@ pub(super) struct Group {
     /// The bytes for which the disk was asked for room.
     room_bytes: usize,
     staged: Vec<(u64, Staged)>,
+    /// The bytes of values that were read for those who asked.
+    read_bytes: u64,
     /// What reads many keys, once the group is durable.
     reads: Vec<Job>,
     has_copies: bool,
@@ -69,6 +72,7 @@ impl Writer {
             size: Size::default(),
             room_bytes: 0,
             staged: Vec::new(),
+            read_bytes: 0,
             reads: Vec::new(),
             has_copies: false,
         }
@@ -79,7 +83,9 @@ impl Writer {
     pub(super) fn take_in(&mut self, group: &mut Group, job: Job) {
         group.size.add(&job.command);
         self.make_room(group);
-        let Group { guard, staging, staged, reads, .. } = group;
+        let Group { guard, staging, staged, reads, read_bytes, .. } = group;
+        let gauges = Arc::clone(&self.gauges);
+        let mut admit = |outcome| gauges.replies.admit(read_bytes, outcome);
         let admitted = match guard.admit(&job.context) {
             Ok(admitted) => admitted,
             Err(refusal) => return self.finish(job.ticket, Content::Refused(refusal)),
@@ -87,11 +93,11 @@ impl Writer {
         let outcome = match job.command {
             Command::One(operation) => {
                 let key = operation.key().to_owned();
-                Staged::One(key, self.stage(staging, admitted, operation))
+                Staged::One(key, admit(self.stage(staging, admitted, operation)))
             }
             Command::Batch(operations) => {
                 let mut budget = ReplyBudget::default();
-                let mut stage = |it| self.stage(staging, admitted, it);
+                let mut stage = |it| admit(self.stage(staging, admitted, it));
                 let carry_out = |operation| budget.carry_out(operation, &mut stage);
                 Staged::Batch(operations.into_iter().map(carry_out).collect())
             }
@@ -212,6 +218,10 @@ impl Writer {
 
     /// Reads many keys. It comes after the group's commit, so all that it finds is durable.
     fn read(&mut self, admitted: Admitted<'_>, command: &Command<'_>) -> Content {
+        // These are long, or may be, and none of the group's values waits any more.
+        if !self.gauges.replies.has_room(0, PAGE_BYTES_TARGET as u64) {
+            return Content::Refused(replies_unread());
+        }
         self.repair();
         reader::answer(&self.store, admitted, command).unwrap_or_else(Content::Refused)
     }

@@ -8,12 +8,14 @@
 //! - here: the queue, and the loop that works it off;
 //! - `group`: carrying a group of requests out; `size`: how much is a group; `pace`: how long it
 //!   waits for company;
+//! - `replies`: how much is read for clients that do not read on;
 //! - `install`: installing a layout; `background`: what is removed when nobody waits.
 
 mod background;
 mod group;
 mod install;
 mod pace;
+mod replies;
 mod size;
 
 use std::collections::BTreeSet;
@@ -32,6 +34,7 @@ use uuid::Uuid;
 
 use self::background::Background;
 use self::pace::Pace;
+pub use self::replies::ReplyBytes;
 pub use self::size::Size;
 use crate::confirmation::Questions;
 use crate::disk::Disk;
@@ -120,6 +123,8 @@ pub struct Gauges {
     pub kept: ArcSwap<BTreeSet<Partition>>,
     /// What is to be asked of others before anything of it is removed.
     pub questions: watch::Sender<Arc<Questions>>,
+    /// What was read for clients and waits for them.
+    pub replies: ReplyBytes,
 }
 
 /// The writer's state; it lives on its own thread.
@@ -338,6 +343,7 @@ impl Writer {
     }
 
     fn finish(&self, ticket: u64, content: Content) {
+        self.gauges.replies.finish(&content);
         // The serving loop outlives the writer's work; where it is gone, nobody waits for this.
         let _ = self.finished.send(Finished { ticket, content });
     }

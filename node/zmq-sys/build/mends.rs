@@ -38,11 +38,15 @@ pub(crate) const MENDS: &[Mend] = &[
     // it. It took such ids from peers too; one that claimed an id that was to be given next ended
     // the process, and one that claimed an id that had been given got another's replies. An id longer
     // than the protocol's 255 bytes, of which one is put before every message, counts as none too.
+    // So does every id where the ROUTER is told of messages that reach nobody (ZMQ_ROUTER_MANDATORY) and
+    // hands no ids over (ZMQ_ROUTER_HANDOVER): there the second peer of an id was never served, and one
+    // that came after the first was gone got what was meant for that.
     Mend {
         file: "router.cpp",
         wrong: "        if (msg.size () == 0) {\n",
         right: "        if (msg.size () == 0 || msg.size () > 255
-            || *static_cast<unsigned char *> (msg.data ()) == 0) {\n",
+            || *static_cast<unsigned char *> (msg.data ()) == 0
+            || (_mandatory && !_handover)) {\n",
     },
     // Its numbers begin anew after 2^32 connections, and the first of them may still be there.
     Mend {

@@ -94,6 +94,21 @@ fn ids_that_begin_with_0_are_given_and_never_taken() {
 }
 
 #[test]
+fn ids_are_not_taken_where_messages_must_reach_whom_they_are_meant_for() {
+    let (router, address) = router(|router| router.set_router_mandatory(true).unwrap());
+    let mut first = RawPeer::dealer_of(&address, 0, b"me");
+    let mut second = RawPeer::dealer_of(&address, 0, b"me");
+    let gone = id_of(&router, &mut first);
+    assert_ne!(gone, id_of(&router, &mut second));
+    for peer in [&mut first, &mut second] {
+        asks(&router, peer);
+    }
+    drop(first);
+    asks(&router, &mut RawPeer::dealer_of(&address, 0, b"me"));
+    assert_ne!(gone, id_of(&router, &mut second));
+}
+
+#[test]
 fn ids_are_at_most_as_long_as_the_protocol_says() {
     let (router, address) = router(|_| {});
     let longest = [b'x'; 255];

@@ -1,0 +1,127 @@
+//! Bounding what the writer reads for its clients by what they have not read yet.
+//!
+//! The serving loop refuses long reads when too much of what was answered is unread. Those that follow a
+//! write through the writer were let in before, thousands of them maybe, and what they find must not fill
+//! the memory either.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use kv_protocol::reply::{Content, Done, Outcome};
+
+use crate::refusals::replies_unread;
+use crate::server::limits::{SHORT_REPLY_BYTES_MAX, UNREAD_BYTES_FULL, UNREAD_BYTES_MAX};
+
+/// The bytes of values that wait to be read by those who asked.
+#[derive(Debug, Default)]
+pub struct ReplyBytes {
+    /// In replies that the serving loop has.
+    unread: AtomicU64,
+    /// In outcomes that the writer has handed back and the serving loop has not taken.
+    finished: AtomicU64,
+}
+
+impl ReplyBytes {
+    /// Says how much the serving loop has, in bytes.
+    pub fn set_unread(&self, bytes: u64) {
+        self.unread.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts an outcome that the writer hands back.
+    pub fn finish(&self, content: &Content) {
+        let bytes = value_bytes(content);
+        if bytes > 0 {
+            self.finished.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts an outcome that the serving loop takes.
+    pub fn take(&self, content: &Content) {
+        let bytes = value_bytes(content);
+        if bytes > 0 {
+            self.finished.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether there is room for `bytes` more beside `staged` bytes that the writer has read.
+    #[must_use]
+    pub fn has_room(&self, staged: u64, bytes: u64) -> bool {
+        let waiting = self.unread.load(Ordering::Relaxed) + self.finished.load(Ordering::Relaxed);
+        let is_short = bytes <= SHORT_REPLY_BYTES_MAX as u64;
+        let max = if is_short { UNREAD_BYTES_MAX } else { UNREAD_BYTES_FULL };
+        waiting + staged + bytes <= max
+    }
+
+    /// What a read has found, where there is room for it beside what is `staged`, to which it is added.
+    ///
+    /// # Errors
+    /// `overloaded` where there is no room; otherwise what the outcome says.
+    pub fn admit(&self, staged: &mut u64, outcome: Outcome) -> Outcome {
+        let bytes = outcome.as_ref().map_or(0, read_bytes);
+        if bytes > 0 && !self.has_room(*staged, bytes) {
+            return Err(replies_unread());
+        }
+        *staged += bytes;
+        outcome
+    }
+}
+
+fn read_bytes(done: &Done) -> u64 {
+    match done {
+        Done::Read(Some(record)) => record.value.len() as u64,
+        _ => 0,
+    }
+}
+
+/// The bytes of the keys and values in a reply that has many, or of its value.
+fn value_bytes(content: &Content) -> u64 {
+    match content {
+        Content::One { done, .. } => read_bytes(done),
+        Content::Batch(outcomes) => outcomes.iter().flatten().map(read_bytes).sum(),
+        Content::Page(page) => {
+            page.items.iter().map(|(key, record)| (key.len() + record.value.len()) as u64).sum()
+        }
+        Content::Records(records) => records.stream.len() as u64,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kv_protocol::refusal::ErrorCode;
+    use kv_protocol::reply::Record;
+
+    use super::*;
+
+    fn read(bytes: usize) -> Outcome {
+        Ok(Done::Read(Some(Record { value: vec![7; bytes], version: None })))
+    }
+
+    #[test]
+    fn reads_are_refused_when_much_is_unread_and_short_ones_later() {
+        const LONG: usize = 1 << 20;
+        let bytes = ReplyBytes::default();
+        let mut staged = 0;
+        assert!(bytes.admit(&mut staged, read(LONG)).is_ok());
+        assert_eq!(staged, LONG as u64);
+        bytes.set_unread(UNREAD_BYTES_FULL - 2 * staged);
+        assert!(bytes.admit(&mut staged, read(LONG)).is_ok());
+        let code = |outcome: Outcome| outcome.unwrap_err().code;
+        assert_eq!(code(bytes.admit(&mut staged, read(LONG))), ErrorCode::Overloaded);
+        assert_eq!(staged, 2 * LONG as u64, "what is refused takes no room");
+        assert!(bytes.admit(&mut staged, read(SHORT_REPLY_BYTES_MAX)).is_ok());
+        bytes.set_unread(UNREAD_BYTES_MAX);
+        assert_eq!(code(bytes.admit(&mut staged, read(1))), ErrorCode::Overloaded);
+        assert!(bytes.admit(&mut staged, Ok(Done::Deleted { existed: true })).is_ok());
+    }
+
+    #[test]
+    fn what_is_handed_back_counts_until_it_is_taken() {
+        let bytes = ReplyBytes::default();
+        let value = usize::try_from(UNREAD_BYTES_FULL).unwrap();
+        let content = Content::One { key: "k".to_owned(), done: read(value).unwrap() };
+        bytes.finish(&content);
+        assert!(!bytes.has_room(0, 1 << 20));
+        bytes.take(&content);
+        assert!(bytes.has_room(0, 1 << 20));
+    }
+}
