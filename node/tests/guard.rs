@@ -323,7 +323,12 @@ fn held_is_what_a_node_has_as_a_whole() {
     let rest = at_rest(3);
     let frozen = swap(&rest).prepare(8);
     let all: Vec<_> = (0..PARTITIONS).map(Partition).collect();
-    let asked = Context { cluster: Some(CLUSTER), node: Some(uuid(0)), epoch: Some(5) };
+    let asked = Context {
+        cluster: Some(CLUSTER),
+        node: Some(uuid(0)),
+        epoch: Some(5),
+        ..Context::default()
+    };
     let held = |layouts: &[&Cluster], context: &Context| {
         let guard = guard_after(0, layouts);
         guard.admit(context).and_then(|it| it.held(&all)).map_err(|refusal| refusal.code)
