@@ -204,11 +204,18 @@ pub(crate) fn not_understood(error: &clap::Error) -> ! {
         std::process::exit(USAGE);
     }
     // The library's way to end would take help that cannot be written for help that was.
-    let written = error.print().and_then(|()| io::stdout().flush());
+    let written = print(error).and_then(|()| io::stdout().flush());
     match written.map_err(output::not_written) {
         Err(failure) if helps => std::process::exit(report(Err(failure), Format::Text)),
         _ => std::process::exit(error.exit_code()),
     }
+}
+
+/// Prints in colours, unless the command line has what would act on a terminal.
+fn print(error: &clap::Error) -> io::Result<()> {
+    let text = error.render().to_string();
+    let shown = visible::lines(&text);
+    if shown == text { error.print() } else { io::stderr().write_all(shown.as_bytes()) }
 }
 
 fn say(code: &str, message: &str, format: Format) {
