@@ -75,7 +75,7 @@ fn reach_member(member: &Member, cluster: &Name, instances: &[ServiceInstance]) 
         let endpoint = Endpoint::tcp(&instance.address, instance.port)
             .map_err(|error| format!("node {id} is registered with Consul, but {error}"))?;
         let target = Target::new(id.to_string(), *uuid, endpoint);
-        return Ok(Arc::new(target.as_run(incarnation_of(instance))));
+        return Ok(Arc::new(target.in_run(incarnation_of(instance))));
     }
     let namesake = service_id(cluster, id);
     match instances.iter().find(|instance| instance.id == namesake) {

@@ -243,7 +243,7 @@ mod tests {
         assert_eq!(confirms(Ok(confirmed.clone())), Ok(()));
         let run = |number| Some(Incarnation { number, nonce: 1 });
         let endpoint = Endpoint::tcp("127.0.0.1", 2000).unwrap();
-        let new = Target::new("node-1".into(), Uuid::from_u128(1), endpoint).as_run(run(2));
+        let new = Target::new("node-1".into(), Uuid::from_u128(1), endpoint).in_run(run(2));
         let says = |incarnation| Ok(NodeStatus { incarnation, ..confirmed.clone() });
         assert!(has_confirmed(&layout, &new, &says(run(1))).is_err(), "it has been replaced");
         assert_eq!(has_confirmed(&layout, &new, &says(run(2))), Ok(()));

@@ -40,7 +40,7 @@ impl Target {
     }
 
     /// The same, as this run of the node.
-    pub(crate) fn as_run(self, incarnation: Option<Incarnation>) -> Self {
+    pub(crate) fn in_run(self, incarnation: Option<Incarnation>) -> Self {
         Self { incarnation, ..self }
     }
 }
@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn a_request_says_what_it_was_routed_by() {
         let run = Some(Incarnation { number: 3, nonce: 4 });
-        let context = view().context(&target().as_run(run));
+        let context = view().context(&target().in_run(run));
         assert_eq!(context.cluster, Some(sample::CLUSTER));
         assert_eq!((context.node, context.epoch), (Some(Uuid::from_u128(0)), Some(1)));
         assert_eq!(context.incarnation, run);

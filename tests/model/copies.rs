@@ -223,36 +223,28 @@ impl Model {
                 state.budget.standstills = state.budget.standstills.checked_sub(1)?;
                 directory.phase = Phase::StandsStill(own);
             }
-            Event::GoOn(number) => {
-                let Phase::StandsStill(own) = state.directories[number].phase else { return None };
-                let claimed = state.claim.incarnation;
-                let is_own = claimed.is_none_or(|it| it == own || it.number < own.number);
-                let goes_on = is_own || !self.keeps(Rule::LooksAfterAStandstill);
-                let phase = if goes_on { Phase::Answers(own) } else { Phase::Down };
-                state.directories[number].phase = phase;
-                if is_own && self.keeps(Rule::ConfirmsByAChange) {
-                    let claim = Claim { incarnation: Some(own), ..state.claim };
-                    state.set(Sent { index: state.index, claim });
-                }
-            }
-            Event::Notice(number) => {
-                let directory = &mut state.directories[number];
-                let Phase::Answers(own) = directory.phase else { return None };
-                match state.claim.incarnation {
-                    Some(claimed) if claimed == own => return None,
-                    Some(claimed) if claimed.number >= own.number => directory.phase = Phase::Down,
-                    // Consul has lost it, or was put back to an older state.
-                    _ => {
-                        let claim = Claim { incarnation: Some(own), sequence: 0 };
-                        state.set(Sent { index: state.index, claim });
-                    }
-                }
-            }
+            Event::GoOn(number) => self.go_on(state, number)?,
+            Event::Notice(number) => notice(state, number)?,
             Event::ConsulReturns => {
                 state.budget.returns = state.budget.returns.checked_sub(1)?;
                 let claim = state.before;
                 state.set(Sent { index: state.index, claim });
             }
+        }
+        Some(())
+    }
+
+    /// It looks at the claim before it answers again.
+    fn go_on(&self, state: &mut State, number: usize) -> Option<()> {
+        let Phase::StandsStill(own) = state.directories[number].phase else { return None };
+        let claimed = state.claim.incarnation;
+        let is_own = claimed.is_none_or(|it| it == own || it.number < own.number);
+        let goes_on = is_own || !self.keeps(Rule::LooksAfterAStandstill);
+        let phase = if goes_on { Phase::Answers(own) } else { Phase::Down };
+        state.directories[number].phase = phase;
+        if is_own && self.keeps(Rule::ConfirmsByAChange) {
+            let claim = Claim { incarnation: Some(own), ..state.claim };
+            state.set(Sent { index: state.index, claim });
         }
         Some(())
     }
@@ -287,6 +279,22 @@ impl Model {
         }
         Some(())
     }
+}
+
+/// It looks at the claim, as it does every few seconds.
+fn notice(state: &mut State, number: usize) -> Option<()> {
+    let directory = &mut state.directories[number];
+    let Phase::Answers(own) = directory.phase else { return None };
+    match state.claim.incarnation {
+        Some(claimed) if claimed == own => return None,
+        Some(claimed) if claimed.number >= own.number => directory.phase = Phase::Down,
+        // Consul has lost it, or was put back to an older state.
+        _ => {
+            let claim = Claim { incarnation: Some(own), sequence: 0 };
+            state.set(Sent { index: state.index, claim });
+        }
+    }
+    Some(())
 }
 
 impl Checked for Model {

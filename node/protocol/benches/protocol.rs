@@ -130,6 +130,7 @@ fn request(operations: usize, operation: fn(String) -> Operation<'static>) -> Re
     let context = Context {
         cluster: Some(Uuid::from_u128(1)),
         node: Some(Uuid::from_u128(2)),
+        incarnation: Some(kv_protocol::incarnation::Incarnation { number: 7, nonce: 0xfeed }),
         epoch: Some(3),
     };
     // An operation by itself is no stream.
