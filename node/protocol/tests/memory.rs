@@ -121,6 +121,7 @@ fn requests_take_a_small_multiple_of_their_length() {
         "cluster",
         "node",
         "epoch",
+        "incarnation",
         "values",
         "versions",
         "key",
@@ -182,6 +183,7 @@ fn replies_take_a_small_multiple_of_their_length() {
         "sizes",
         "next_partition",
         "keys",
+        "held",
         "status",
         "id",
     ];
@@ -191,7 +193,7 @@ fn replies_take_a_small_multiple_of_their_length() {
         });
     }
     // What stands inside of others.
-    let members = ["value", "message"];
+    let members = ["value", "message", "kept"];
     for inner in heavy_messages("", &members) {
         for (start, end) in
             [("{\"collection\":[", "]}"), ("{\"error\":", "}"), ("{\"status\":", "}")]

@@ -3,6 +3,8 @@
 //! `zeromq-src` carries libzmq's source and compiles it; the few files that are mended are compiled
 //! again, with the same settings, and take the place of the first ones in the library.
 
+#![allow(clippy::print_stdout, reason = "Cargo reads what a build script prints")]
+
 mod mends;
 
 use std::path::{Path, PathBuf};
