@@ -29,7 +29,11 @@
 //! machine has one (`CONSUL_BIN`, or `consul` on the `PATH`; `KV_REQUIRE_CONSUL=1` insists on it).
 //! `guests` are the hostile strategies.
 
-#![allow(clippy::print_stderr, reason = "what a test prints is for people, and ends nothing")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "what a test prints is for people, and ends nothing"
+)]
 
 mod guests;
 mod harness;

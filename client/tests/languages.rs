@@ -4,7 +4,11 @@
 //! The builds fetch compilers from package registries, which takes minutes, so they run only where they are
 //! asked for: `KV_BUILD_TEMPLATES=1 cargo test -p kvclient --test languages`. CI does.
 #![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
-#![allow(clippy::print_stderr, reason = "what a test prints is for people, and ends nothing")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "what a test prints is for people, and ends nothing"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

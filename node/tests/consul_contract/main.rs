@@ -7,7 +7,11 @@
 //! The tests of one kind of server share it, so each uses keys and names of its own.
 
 #![allow(clippy::unwrap_used)]
-#![allow(clippy::print_stderr, reason = "what a test prints is for people, and ends nothing")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "what a test prints is for people, and ends nothing"
+)]
 
 // Included by other packages too, which use other parts of it.
 #[allow(dead_code)]
