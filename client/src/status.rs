@@ -303,6 +303,7 @@ mod tests {
             uptime_s: 1,
             version: "0".into(),
             partitions_to_clear: 0,
+            kept: None,
         })
     }
 
