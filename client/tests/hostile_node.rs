@@ -6,6 +6,8 @@
 #[path = "support/scripted_node.rs"]
 mod scripted_node;
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use futures::TryStreamExt;
@@ -84,6 +86,28 @@ async fn a_frame_beyond_the_limit_costs_only_its_connection() {
     let error = client.put("k", "v").await.unwrap_err();
     assert!(matches!(error, ClientError::OutcomeUnknown { .. }), "{error:?}");
     assert_works(&client).await;
+}
+
+#[tokio::test]
+async fn a_peer_of_an_older_protocol_is_told_nothing() {
+    let node = Node::start(|_, _| Answer::Nothing);
+    let (client, port) = (node.client(TIMEOUT), node.port());
+    node.stop();
+    let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let peer = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        // A routing id of ZMTP 1.0, which has no signature before.
+        stream.write_all(b"\x01\0").unwrap();
+        let mut heard = Vec::new();
+        // The client may hang up before it has read.
+        let _ = stream.read_to_end(&mut heard);
+        heard
+    });
+    let error = client.get("k").await.unwrap_err();
+    assert!(matches!(error, ClientError::Unavailable { .. }), "{error:?}");
+    drop(client);
+    let heard = peer.join().unwrap();
+    assert!(heard.len() <= 10, "it hears the beginning of a greeting at most: {heard:?}");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 //! | module | what comes in |
 //! |---|---|
 //! | `messages` | messages that are no requests, or too large |
+//! | `older_peers` | peers of an older protocol, and web pages, which look like one |
 //! | `peers` | peers that speak no ZeroMQ, or nothing, or without end |
 //! | `greed` | peers that make a node hold much, each or all together |
 //! | `places` | ports, addresses and directories that cannot be used |
@@ -13,6 +14,7 @@ mod damage;
 mod disks;
 mod greed;
 mod messages;
+mod older_peers;
 mod peers;
 mod places;
 mod strategies;

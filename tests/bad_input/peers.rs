@@ -103,6 +103,28 @@ fn peers_that_say_nothing_are_in_nobodys_way() {
 }
 
 #[test]
+fn peers_that_claim_what_libzmq_gives_out_and_break_off_end_nothing() {
+    // libzmq numbers peers without a routing id from what rand() gives first where nobody seeds it.
+    const FIRST: u32 = 0x6b8b_4567;
+    let (cluster, good) = one_node();
+    let address = cluster.node(0).address();
+    let claiming: Vec<RawPeer> = (0..100)
+        .map(|number| {
+            let claimed = (FIRST + 4 * number).to_be_bytes();
+            RawPeer::dealer_of(address, 1, &[&[0], &claimed[..]].concat())
+        })
+        .collect();
+    for _ in 0..400 {
+        let mut bad = RawPeer::dealer(address);
+        bad.write_last(br#"{"op":"STATUS"}"#).expect("the node reads");
+        bad.reset();
+    }
+    all_is_well(&good);
+    drop(claiming);
+    all_is_well(&good);
+}
+
+#[test]
 fn half_a_message_is_forgotten_with_its_peer() {
     let (cluster, good) = one_node();
     for _ in 0..50 {

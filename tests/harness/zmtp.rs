@@ -57,6 +57,14 @@ impl RawPeer {
         peer
     }
 
+    /// The port of its own end.
+    ///
+    /// # Panics
+    /// Where the connection is gone.
+    pub(crate) fn local_port(&self) -> u16 {
+        self.stream.local_addr().expect("it is connected").port()
+    }
+
     /// Writes bytes as they are.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::time::Duration;
 
-use kv_protocol::frame::is_delimiter;
+use kv_protocol::frame::{ZAP_DOMAIN, is_delimiter};
 use kv_protocol::limits::FRAME_BYTES_MAX;
 use kv_protocol::linger::Linger;
 use rustix::event::{EventfdFlags, eventfd};
@@ -156,6 +156,7 @@ impl Sockets {
         socket.set_heartbeat_timeout(ms(HEARTBEAT_TIMEOUT))?;
         socket.set_heartbeat_ttl(ms(HEARTBEAT_TIMEOUT))?;
         socket.set_handshake_ivl(ms(HANDSHAKE_TIMEOUT))?;
+        socket.set_zap_domain(ZAP_DOMAIN)?;
         socket.set_reconnect_ivl(ms(RECONNECT_INTERVAL))?;
         socket.set_reconnect_ivl_max(ms(RECONNECT_INTERVAL_MAX))?;
         let events = format!("inproc://events-{}", self.lines_made);

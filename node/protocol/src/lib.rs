@@ -22,6 +22,7 @@
 //! assert_eq!(request.command, Command::One(Operation::Get { key: "key".into() }));
 //! ```
 
+mod bounded;
 pub mod consul;
 pub mod consul_keys;
 pub mod digest;

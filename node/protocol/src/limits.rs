@@ -69,6 +69,9 @@ pub const NAME_BYTES_MAX: usize = 64;
 /// The longest name of a zone, in bytes.
 pub const ZONE_BYTES_MAX: usize = 64;
 
+/// The longest signal in Consul that a node reads, in bytes.
+pub const SIGNAL_BYTES_MAX: usize = 64 << 10;
+
 /// The most partitions of a cluster.
 pub const PARTITIONS_MAX: u32 = 1 << 16;
 

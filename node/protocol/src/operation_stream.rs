@@ -193,7 +193,11 @@ pub(crate) fn write_outcomes(outcomes: &[Outcome], versions: bool) -> Vec<u8> {
 /// # Errors
 /// What is wrong with it.
 pub(crate) fn read_outcomes(stream: &[u8], count: u32) -> Result<Vec<Outcome>, String> {
-    let mut outcomes = Vec::with_capacity(BATCH_OPERATIONS_MAX.min(count as usize));
+    let count = count as usize;
+    if count > BATCH_OPERATIONS_MAX {
+        return Err(format!("it has {count} outcomes, expected at most {BATCH_OPERATIONS_MAX}"));
+    }
+    let mut outcomes = Vec::with_capacity(count);
     let mut reader = Reader { rest: stream };
     for index in 0..count {
         let outcome = read_outcome(&mut reader);

@@ -4,8 +4,12 @@
 //! text follow one another in the body frame, with their lengths in the header. The outcomes of a batch
 //! whose operations came as an `operation_stream` are one too.
 
+use std::mem::take;
+
 use serde::{Deserialize, Serialize};
 
+use crate::bounded::{List, brief};
+use crate::limits::{BATCH_OPERATIONS_MAX, DIGEST_RECORDS_MAX, PAGE_ITEMS_MAX, PARTITIONS_MAX};
 use crate::operation_stream;
 use crate::partition::Partition;
 use crate::refusal::Refusal;
@@ -21,20 +25,36 @@ use crate::version::Version;
 #[error("the node's reply is not understood: {0}")]
 pub struct InvalidReply(String);
 
+const PARTITIONS: usize = PARTITIONS_MAX as usize;
+
 /// The header as it stands on the wire.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Header {
-    #[serde(flatten)]
-    one: Item,
+    // The members of an `Item`. They are named here because serde's way to take them in builds every
+    // member first that is none of the others.
     #[serde(skip_serializing_if = "Option::is_none")]
-    results: Option<Vec<Item>>,
+    key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ok: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    existed: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    value: Option<Option<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_bytes: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<Version>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Refusal>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    results: Option<List<Item, BATCH_OPERATIONS_MAX>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     outcomes: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    collection: Option<Vec<Item>>,
+    collection: Option<List<Item, PAGE_ITEMS_MAX>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    deleted: Option<Vec<String>>,
+    deleted: Option<List<String, PAGE_ITEMS_MAX>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -42,15 +62,15 @@ struct Header {
     #[serde(skip_serializing_if = "Option::is_none")]
     copied: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    digests: Option<Vec<PartitionDigest>>,
+    digests: Option<List<PartitionDigest, PARTITIONS>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    written: Option<Vec<String>>,
+    written: Option<List<String, DIGEST_RECORDS_MAX>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    sizes: Option<Vec<PartitionSize>>,
+    sizes: Option<List<PartitionSize, PARTITIONS>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next_partition: Option<Partition>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    keys: Option<Vec<String>>,
+    keys: Option<List<String, DIGEST_RECORDS_MAX>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<Box<NodeStatus>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -93,7 +113,7 @@ impl Reply {
         let mut header = Header { id: self.id, ..Header::default() };
         match self.content {
             Content::One { key, done } => {
-                header.one = Item { key: Some(key), ..writer.done(done) };
+                header.set_one(Item { key: Some(key), ..writer.done(done) });
             }
             Content::Batch(outcomes) if style.streams => {
                 // There are as many as there were operations, which are few.
@@ -101,12 +121,15 @@ impl Reply {
                 writer.body = Some(operation_stream::write_outcomes(&outcomes, style.versions));
             }
             Content::Batch(outcomes) => {
-                header.results = Some(outcomes.into_iter().map(|it| writer.outcome(it)).collect());
+                let results: Vec<Item> =
+                    outcomes.into_iter().map(|it| writer.outcome(it)).collect();
+                header.results = Some(results.into());
             }
             Content::Page(page) => {
                 let item = |(key, record)| Item { key: Some(key), ..writer.record(record) };
-                header.collection = Some(page.items.into_iter().map(item).collect());
-                header.deleted = Some(page.deleted).filter(|it| !it.is_empty());
+                let collection: Vec<Item> = page.items.into_iter().map(item).collect();
+                header.collection = Some(collection.into());
+                header.deleted = Some(page.deleted).filter(|it| !it.is_empty()).map(Into::into);
                 header.next = page.next;
             }
             Content::Records(Records { records, stream, next }) => {
@@ -116,73 +139,40 @@ impl Reply {
             }
             Content::Copied { copied } => header.copied = Some(copied),
             Content::Digest(MoveDigest { partitions, written, next }) => {
-                header.digests = Some(partitions);
-                header.written = Some(written).filter(|it| !it.is_empty());
+                header.digests = Some(partitions.into());
+                header.written = Some(written).filter(|it| !it.is_empty()).map(Into::into);
                 header.next = next;
             }
             Content::Count(Counted { partitions, next }) => {
-                header.sizes = Some(partitions);
+                header.sizes = Some(partitions.into());
                 header.next_partition = next;
             }
             Content::Keys(Keys { keys, next }) => {
-                header.keys = Some(keys);
+                header.keys = Some(keys.into());
                 header.next = next;
             }
             Content::Status(status) => header.status = Some(status),
-            Content::Refused(refusal) => header.one.error = Some(refusal),
+            Content::Refused(refusal) => header.error = Some(refusal),
         }
         let header = serde_json::to_vec(&header).expect("a reply holds only what JSON can say");
         (header, writer.body)
     }
 
-    /// Reads a reply from its frames.
+    /// Reads a reply from its frames. A reply to GET_ALL, which no client of ours asks for, is read up
+    /// to the length of a page.
     ///
     /// # Errors
     /// [`InvalidReply`] where the frames are no reply of this protocol.
     pub fn decode(header: &[u8], body: Option<&[u8]>) -> Result<Self, InvalidReply> {
         let header: Header =
-            serde_json::from_slice(header).map_err(|error| InvalidReply(error.to_string()))?;
+            serde_json::from_slice(header).map_err(|error| InvalidReply(brief(&error)))?;
         let mut reader = Reader { rest: body.unwrap_or_default() };
-        let content = if let Some(count) = header.outcomes {
-            let stream = std::mem::take(&mut reader.rest);
-            let outcomes = operation_stream::read_outcomes(stream, count);
-            Content::Batch(outcomes.map_err(InvalidReply)?)
-        } else if let Some(results) = header.results {
-            let outcomes = results.into_iter().map(|item| reader.outcome(item));
-            Content::Batch(outcomes.collect::<Result<_, _>>()?)
-        } else if let Some(collection) = header.collection {
-            let items = collection.into_iter().map(|item| reader.keyed_record(item));
-            let deleted = header.deleted.unwrap_or_default();
-            Content::Page(Page {
-                items: items.collect::<Result<_, _>>()?,
-                deleted,
-                next: header.next,
-            })
-        } else if let Some(records) = header.records {
-            let stream = std::mem::take(&mut reader.rest).to_vec();
-            Content::Records(Records { records, stream, next: header.next })
-        } else if let Some(copied) = header.copied {
-            Content::Copied { copied }
-        } else if let Some(partitions) = header.digests {
-            let written = header.written.unwrap_or_default();
-            Content::Digest(MoveDigest { partitions, written, next: header.next })
-        } else if let Some(partitions) = header.sizes {
-            Content::Count(Counted { partitions, next: header.next_partition })
-        } else if let Some(keys) = header.keys {
-            Content::Keys(Keys { keys, next: header.next })
-        } else if let Some(status) = header.status {
-            Content::Status(status)
-        } else if let Some(refusal) = header.one.error {
-            Content::Refused(refusal)
-        } else {
-            let mut item = header.one;
-            let key = item.key.take().ok_or_else(|| InvalidReply("\"key\" is missing".into()))?;
-            Content::One { key, done: reader.done(item)? }
-        };
+        let id = header.id.clone();
+        let content = reader.content(header)?;
         if !reader.rest.is_empty() {
             return Err(InvalidReply(format!("{} bytes too many in its body", reader.rest.len())));
         }
-        Ok(Self { id: header.id, content })
+        Ok(Self { id, content })
     }
 }
 
@@ -229,12 +219,81 @@ impl Writer {
     }
 }
 
+impl Header {
+    fn set_one(&mut self, one: Item) {
+        let Item { key, ok, existed, value, value_bytes, version, error } = one;
+        *self = Self { key, ok, existed, value, value_bytes, version, error, ..take(self) };
+    }
+
+    fn into_one(self) -> Item {
+        let Self { key, ok, existed, value, value_bytes, version, error, .. } = self;
+        Item { key, ok, existed, value, value_bytes, version, error }
+    }
+}
+
+/// The elements of the list `name`, which are no more than a node sends.
+fn all<T, const MAX: usize>(name: &str, list: List<T, MAX>) -> Result<Vec<T>, InvalidReply> {
+    list.all().map_err(|count| {
+        InvalidReply(format!("{name:?} has {count} elements, expected at most {MAX}"))
+    })
+}
+
+fn all_or_none<T, const MAX: usize>(
+    name: &str,
+    list: Option<List<T, MAX>>,
+) -> Result<Vec<T>, InvalidReply> {
+    list.map_or_else(|| Ok(Vec::new()), |list| all(name, list))
+}
+
 /// Turns wire items into what was answered, handing out the body's values.
 struct Reader<'a> {
     rest: &'a [u8],
 }
 
 impl Reader<'_> {
+    fn content(&mut self, mut header: Header) -> Result<Content, InvalidReply> {
+        Ok(if let Some(count) = header.outcomes {
+            let stream = take(&mut self.rest);
+            let outcomes = operation_stream::read_outcomes(stream, count);
+            Content::Batch(outcomes.map_err(InvalidReply)?)
+        } else if let Some(results) = header.results {
+            let outcomes = all("results", results)?.into_iter().map(|item| self.outcome(item));
+            Content::Batch(outcomes.collect::<Result<_, _>>()?)
+        } else if let Some(collection) = header.collection {
+            let items = all("collection", collection)?;
+            let items = items.into_iter().map(|item| self.keyed_record(item));
+            Content::Page(Page {
+                items: items.collect::<Result<_, _>>()?,
+                deleted: all_or_none("deleted", header.deleted)?,
+                next: header.next,
+            })
+        } else if let Some(records) = header.records {
+            let stream = take(&mut self.rest).to_vec();
+            Content::Records(Records { records, stream, next: header.next })
+        } else if let Some(copied) = header.copied {
+            Content::Copied { copied }
+        } else if let Some(partitions) = header.digests {
+            Content::Digest(MoveDigest {
+                partitions: all("digests", partitions)?,
+                written: all_or_none("written", header.written)?,
+                next: header.next,
+            })
+        } else if let Some(partitions) = header.sizes {
+            let partitions = all("sizes", partitions)?;
+            Content::Count(Counted { partitions, next: header.next_partition })
+        } else if let Some(keys) = header.keys {
+            Content::Keys(Keys { keys: all("keys", keys)?, next: header.next })
+        } else if let Some(status) = header.status {
+            Content::Status(status)
+        } else if let Some(refusal) = header.error {
+            Content::Refused(refusal)
+        } else {
+            let key = header.key.take();
+            let key = key.ok_or_else(|| InvalidReply("\"key\" is missing".into()))?;
+            Content::One { key, done: self.done(header.into_one())? }
+        })
+    }
+
     fn outcome(&mut self, mut item: Item) -> Result<Outcome, InvalidReply> {
         match item.error.take() {
             Some(refusal) => Ok(Err(refusal)),

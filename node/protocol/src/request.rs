@@ -1,10 +1,13 @@
 //! What a client asks of a node. How it stands in a message, `request_wire` says.
 
 use std::borrow::Cow;
+use std::fmt;
 
+use serde::de::{Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::limits::REQUEST_ID_BYTES_MAX;
 use crate::partition::Partition;
 use crate::version::Version;
 
@@ -34,13 +37,45 @@ pub struct Context {
 }
 
 /// A correlation id: a number or a short text that the reply repeats.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(untagged)]
 pub enum RequestId {
     /// A number.
     Number(u64),
     /// A text of at most [`REQUEST_ID_BYTES_MAX`](crate::limits::REQUEST_ID_BYTES_MAX) bytes.
     Text(String),
+}
+
+impl RequestId {
+    /// Whether it is a text above its limit.
+    pub(crate) fn is_too_long(&self) -> bool {
+        matches!(self, Self::Text(text) if text.len() > REQUEST_ID_BYTES_MAX)
+    }
+}
+
+impl<'de> Deserialize<'de> for RequestId {
+    // By hand: what derives it for an enum without tags builds first whatever stands there.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NumberOrText;
+
+        impl Visitor<'_> for NumberOrText {
+            type Value = RequestId;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a whole number from 0 or a short text")
+            }
+
+            fn visit_u64<E>(self, number: u64) -> Result<RequestId, E> {
+                Ok(RequestId::Number(number))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<RequestId, E> {
+                Ok(RequestId::Text(text.to_owned()))
+            }
+        }
+
+        deserializer.deserialize_any(NumberOrText)
+    }
 }
 
 /// How a reply is written.

@@ -7,6 +7,8 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::limits::SIGNAL_BYTES_MAX;
+
 /// A signal about one node. The node's id is in the key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "wanted", rename_all = "snake_case", deny_unknown_fields)]
@@ -49,8 +51,14 @@ impl Signal {
     /// Reads a signal.
     ///
     /// # Errors
-    /// Where it is not the JSON of one.
+    /// Where it is not the JSON of one, or longer than [`SIGNAL_BYTES_MAX`].
     pub fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
+        // What reads an enum with a tag builds everything first, in many times the memory.
+        if json.len() > SIGNAL_BYTES_MAX {
+            let length = json.len();
+            let error = format!("it has {length} bytes, the limit is {SIGNAL_BYTES_MAX}");
+            return Err(serde::de::Error::custom(error));
+        }
         serde_json::from_slice(json)
     }
 

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use kv_protocol::frame::{Payload, is_probe, split_envelope};
+use kv_protocol::frame::{Payload, ZAP_DOMAIN, is_probe, split_envelope};
 use kv_protocol::limits::{FRAME_BYTES_MAX, FRAMES_MAX};
 use kv_protocol::linger::Linger;
 use rustix::process::{Resource, getrlimit};
@@ -34,7 +34,7 @@ use self::connections::{Connections, Standing};
 use self::limits::{CONNECTIONS_MAX, DESCRIPTORS_RESERVED};
 use self::traffic::wire_bytes;
 use crate::handler::{Disposition, Frames, Handler, refuse};
-use crate::refusals::shutting_down;
+use crate::refusals::{requests_held, shutting_down};
 use crate::wake::Wake;
 use crate::writer::Finished;
 
@@ -64,6 +64,11 @@ const HANDSHAKE_MS: i32 = 5000;
 /// An idle peer is asked for a sign of life this often, and given up after [`HEARTBEAT_GIVE_UP_MS`].
 const HEARTBEAT_MS: i32 = 5000;
 const HEARTBEAT_GIVE_UP_MS: i32 = 15_000;
+/// A peer of ZMTP 3.0 knows no heartbeats. Where it is silent for this long, in seconds, the system asks
+/// its system for a sign of life, this often, and gives it up after this many questions.
+const KEEPALIVE_IDLE_S: i32 = 10;
+const KEEPALIVE_INTERVAL_S: i32 = 5;
+const KEEPALIVE_QUESTIONS: i32 = 3;
 const CONNECTIONS_WAITING_MAX: i32 = 1024;
 
 /// Why the node cannot listen.
@@ -147,6 +152,11 @@ impl Server {
         router.set_heartbeat_ivl(HEARTBEAT_MS)?;
         router.set_heartbeat_timeout(HEARTBEAT_GIVE_UP_MS)?;
         router.set_heartbeat_ttl(HEARTBEAT_GIVE_UP_MS)?;
+        router.set_tcp_keepalive(1)?;
+        router.set_tcp_keepalive_idle(KEEPALIVE_IDLE_S)?;
+        router.set_tcp_keepalive_intvl(KEEPALIVE_INTERVAL_S)?;
+        router.set_tcp_keepalive_cnt(KEEPALIVE_QUESTIONS)?;
+        router.set_zap_domain(ZAP_DOMAIN)?;
         router.set_backlog(CONNECTIONS_WAITING_MAX)?;
         let connections = Connections::watch(&context, &router, connections_max())?;
         let port = bind(&router, host, choice)?;
@@ -223,7 +233,7 @@ impl Server {
             let Some(message) = self.receive()? else { break };
             let is_busy = handler.is_busy();
             match message.connection.map(|id| (id, self.connections.standing(id, is_busy))) {
-                Some((id, Standing::Waits)) => self.connections.hold(id, message),
+                Some((id, Standing::Waits)) => self.hold(id, message, handler),
                 Some((id, Standing::Cut)) => self.connections.took(id, message.bytes),
                 Some((_, Standing::Ready)) | None => self.carry_out(message, handler),
             }
@@ -231,11 +241,28 @@ impl Server {
         Ok(())
     }
 
+    /// Holds a message back, or, where too many bytes are held back, the answer that it has to come again.
+    fn hold(&mut self, id: ConnectionId, mut message: Incoming, handler: &Handler<Peer>) {
+        if !self.connections.can_hold(id, message.bytes) && !is_probe(&message.frames) {
+            let (envelope, frames) = split_envelope(message.frames);
+            let refused = match Payload::open(frames) {
+                Ok(payload) => refuse(handler.id_of(&payload), requests_held()),
+                Err(refusal) => refuse(None, refusal),
+            };
+            self.connections.took(id, message.bytes);
+            message = Incoming { frames: envelope, bytes: 0, refused: Some(refused), ..message };
+        }
+        self.connections.hold(id, message);
+    }
+
     /// Has a message answered, now or later.
     fn carry_out(&mut self, message: Incoming, handler: &mut Handler<Peer>) {
-        let Incoming { connection, frames, bytes } = message;
+        let Incoming { connection, frames, bytes, refused } = message;
         if let Some(id) = connection {
             self.connections.took(id, bytes);
+        }
+        if let Some(refused) = refused {
+            return self.send(Peer { connection, envelope: frames }, refused);
         }
         if is_probe(&frames) {
             return;
@@ -285,7 +312,7 @@ impl Server {
                 frames.push(frame);
             }
         }
-        Ok(Some(Incoming { connection, frames, bytes }))
+        Ok(Some(Incoming { connection, frames, bytes, refused: None }))
     }
 
     fn send_finished(&mut self, handler: &mut Handler<Peer>, finished: &flume::Receiver<Finished>) {

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Consul;
 use super::error::ConsulError;
+use crate::bounded;
 
 /// The state of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -56,8 +57,15 @@ pub struct AgentService {
     #[serde(rename = "Port")]
     pub port: u16,
     /// What it told of itself.
-    #[serde(rename = "Meta", default)]
+    #[serde(rename = "Meta", default, deserialize_with = "meta")]
     pub meta: BTreeMap<String, String>,
+}
+
+/// The most pairs that Consul takes as the meta of one service.
+const META_PAIRS_MAX: usize = 64;
+
+fn meta<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    bounded::map::<_, String, String, _, META_PAIRS_MAX>(deserializer)
 }
 
 /// The id of the check that [`Consul::register`] gives to a service.

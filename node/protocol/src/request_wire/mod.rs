@@ -20,7 +20,10 @@ use uuid::Uuid;
 
 pub(crate) use self::operation::check_key;
 use self::operation::{BodyReader, OperationHeader, decode_batch};
-use crate::limits::{KEY_BYTES_MAX, REQUEST_ID_BYTES_MAX, STREAM_RECORDS_MAX};
+use crate::bounded::{List, brief};
+use crate::limits::{
+    BATCH_OPERATIONS_MAX, KEY_BYTES_MAX, PARTITIONS_MAX, REQUEST_ID_BYTES_MAX, STREAM_RECORDS_MAX,
+};
 use crate::operation_stream;
 use crate::partition::Partition;
 use crate::refusal::{Refusal, bad_request, too_large};
@@ -72,7 +75,7 @@ struct Header<'a> {
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "not_null")]
     if_version: Option<Version>,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
-    ops: Option<Vec<Object<OperationHeader<'a>>>>,
+    ops: Option<List<Object<OperationHeader<'a>>, BATCH_OPERATIONS_MAX>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     operations: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -92,7 +95,7 @@ struct Header<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     records: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    partitions: Option<Vec<Partition>>,
+    partitions: Option<List<Partition, { PARTITIONS_MAX as usize }>>,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     prefix: Option<Text<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -149,10 +152,11 @@ impl<'a> Request<'a> {
         let Object(parsed) = parsed.map_err(|error| DecodeError {
             id: salvage_id(header),
             refusal: bad_request(format!(
-                "the header frame is not a request: {error}; expected a JSON object such as {{\"op\":\"GET_ONE\",\"key\":\"key\"}}"
+                "the header frame is not a request: {}; expected a JSON object such as {{\"op\":\"GET_ONE\",\"key\":\"key\"}}",
+                brief(&error)
             )),
         })?;
-        let id = parsed.id.clone();
+        let id = parsed.id.as_ref().filter(|id| !id.is_too_long()).cloned();
         Self::from_header(parsed, body, value_bytes_max)
             .map_err(|refusal| DecodeError { id, refusal })
     }
@@ -162,8 +166,8 @@ impl<'a> Request<'a> {
         body: Option<&'a [u8]>,
         value_bytes_max: usize,
     ) -> Result<Self, Refusal> {
-        if let Some(RequestId::Text(text)) = &header.id
-            && text.len() > REQUEST_ID_BYTES_MAX
+        if let Some(id @ RequestId::Text(text)) = &header.id
+            && id.is_too_long()
         {
             return Err(too_large("the length of \"id\"", text.len(), REQUEST_ID_BYTES_MAX));
         }
@@ -220,7 +224,7 @@ impl<'a> Request<'a> {
             Command::Batch(operations) => {
                 header.op = text("BATCH");
                 let encode = |operation| Object(OperationHeader::encode(operation, &mut body));
-                header.ops = Some(operations.iter().map(encode).collect());
+                header.ops = Some(operations.iter().map(encode).collect::<Vec<_>>().into());
             }
             Command::GetAll => header.op = text("GET_ALL"),
             Command::Status => header.op = text("STATUS"),
@@ -251,7 +255,7 @@ impl<'a> Request<'a> {
             }
             Command::Count(count) => {
                 header.op = text("COUNT");
-                header.partitions = Some(count.partitions.clone());
+                header.partitions = Some(count.partitions.clone().into());
             }
             Command::Stored { after } => {
                 header.op = text("STORED");
@@ -275,10 +279,7 @@ fn salvage_id(header: &[u8]) -> Option<RequestId> {
         id: RequestId,
     }
     let Salvage { id } = serde_json::from_slice(header).ok()?;
-    match &id {
-        RequestId::Text(text) if text.len() > REQUEST_ID_BYTES_MAX => None,
-        _ => Some(id),
-    }
+    (!id.is_too_long()).then_some(id)
 }
 
 impl<'a> Header<'a> {
@@ -308,9 +309,9 @@ impl<'a> Header<'a> {
         };
         let members = one.members().into_iter().chain(self.members()).flatten();
         if let Some(name) = members.into_iter().find(|name| !allowed.contains(name)) {
-            return Err(bad_request(format!("\"{name}\" is not a member of {op}")));
+            return Err(bad_request(format!("\"{name}\" is not a member of {}", brief(&op))));
         }
-        let missing = |name: &str| bad_request(format!("\"{name}\" is missing in {op}"));
+        let missing = |name: &str| bad_request(format!("\"{name}\" is missing in {}", brief(&op)));
         Ok(match op.as_ref() {
             "BATCH" => Command::Batch(match self.operations {
                 Some(count) if self.ops.is_none() => {
@@ -346,6 +347,9 @@ impl<'a> Header<'a> {
             }
             "COUNT" => {
                 let partitions = self.partitions.ok_or_else(|| missing("partitions"))?;
+                let partitions = partitions.all().map_err(|count| {
+                    too_large("the number of partitions", count, PARTITIONS_MAX as usize)
+                })?;
                 if !partitions.is_sorted_by(|a, b| a < b) {
                     return Err(bad_request("\"partitions\" is not in ascending order"));
                 }

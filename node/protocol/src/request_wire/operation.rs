@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::{OPERATIONS_KNOWN, Object, Text, not_null, text};
+use crate::bounded::List;
 use crate::limits::{BATCH_OPERATIONS_MAX, KEY_BYTES_MAX};
 use crate::refusal::{ErrorCode, Refusal, bad_request, too_large};
 use crate::request::{Condition, Operation};
@@ -29,17 +30,17 @@ pub(super) struct OperationHeader<'a> {
 }
 
 pub(super) fn decode_batch<'a>(
-    ops: Option<Vec<Object<OperationHeader<'a>>>>,
+    ops: Option<List<Object<OperationHeader<'a>>, BATCH_OPERATIONS_MAX>>,
     body: &mut BodyReader<'a>,
 ) -> Result<Vec<Operation<'a>>, Refusal> {
     let ops = ops.ok_or_else(|| {
         bad_request("\"ops\" is missing: a BATCH is a list of PUT, GET_ONE and DELETE")
     })?;
+    let ops = ops
+        .all()
+        .map_err(|count| too_large("the number of operations", count, BATCH_OPERATIONS_MAX))?;
     if ops.is_empty() {
         return Err(bad_request("\"ops\" is empty: expected at least one operation"));
-    }
-    if ops.len() > BATCH_OPERATIONS_MAX {
-        return Err(too_large("the number of operations", ops.len(), BATCH_OPERATIONS_MAX));
     }
     ops.into_iter()
         .enumerate()

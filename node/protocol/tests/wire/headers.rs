@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 
 use kv_protocol::limits::{
-    BATCH_OPERATIONS_MAX, KEY_BYTES_MAX, REQUEST_ID_BYTES_MAX, VALUE_BYTES_MAX_DEFAULT,
+    BATCH_OPERATIONS_MAX, DIGEST_RECORDS_MAX, KEY_BYTES_MAX, PAGE_ITEMS_MAX, PARTITIONS_MAX,
+    REQUEST_ID_BYTES_MAX, VALUE_BYTES_MAX_DEFAULT,
 };
-use kv_protocol::refusal::{ErrorCode, Refusal};
+use kv_protocol::refusal::{ErrorCode, Refusal, too_large};
 use kv_protocol::reply::{Content, Done, Page, Record, Reply};
 use kv_protocol::request::{Command, Condition, Operation, Request, RequestId, Style};
 use kv_protocol::version::Version;
@@ -140,6 +141,53 @@ fn limits_are_obeyed_at_their_edge() {
     let id =
         |length| decode(&format!(r#"{{"op":"STATUS","id":"{}"}}"#, "i".repeat(length))).is_ok();
     assert!(id(REQUEST_ID_BYTES_MAX) && !id(REQUEST_ID_BYTES_MAX + 1));
+}
+
+#[test]
+fn lists_are_read_up_to_their_limits_and_counted_beyond() {
+    let partitions = PARTITIONS_MAX as usize;
+    for (name, element, most) in [
+        ("results", r#"{"ok":true,"version":"1-1"}"#, BATCH_OPERATIONS_MAX),
+        ("collection", r#"{"key":"k","value":"v"}"#, PAGE_ITEMS_MAX),
+        ("keys", "\"k\"", DIGEST_RECORDS_MAX),
+        ("digests", "[0,1,2]", partitions),
+        ("sizes", "[0,1,2]", partitions),
+    ] {
+        let read = |count| {
+            let list = vec![element; count].join(",");
+            Reply::decode(format!("{{\"{name}\":[{list}]}}").as_bytes(), None)
+        };
+        assert!(read(most).is_ok(), "{name}");
+        let error = read(most + 3).unwrap_err().to_string();
+        let expected = format!("\"{name}\" has {} elements, expected at most {most}", most + 3);
+        assert!(error.ends_with(&expected), "{error}");
+    }
+    let count = |count: usize| {
+        let list: Vec<String> = (0..count).map(|it| it.to_string()).collect();
+        let header = format!(r#"{{"op":"COUNT","partitions":[{}]}}"#, list.join(","));
+        Request::decode(header.as_bytes(), None, 1).map(|_| ()).map_err(|it| it.refusal)
+    };
+    assert_eq!(count(partitions), Ok(()));
+    let refusal = too_large("the number of partitions", partitions + 1, partitions);
+    assert_eq!(count(partitions + 1), Err(refusal));
+}
+
+#[test]
+fn an_error_does_not_repeat_all_that_it_is_about() {
+    let long = "x".repeat(1 << 20);
+    for header in [
+        format!(r#"{{"op":"STATUS","{long}":1}}"#),
+        format!(r#"{{"op":"STATUS","epoch":"{long}"}}"#),
+        format!(r#"{{"op":"{long}"}}"#),
+        format!(r#"{{"op":"{long}","ops":[]}}"#),
+        format!(r#"{{"op":"SCAN","values":"{long}"}}"#),
+        format!(r#"{{"op":"DELETE","key":"k","if_version":"{long}"}}"#),
+        format!(r#"{{"op":"STATUS","id":"{long}"}}"#),
+    ] {
+        let error = Request::decode(header.as_bytes(), None, 1).unwrap_err();
+        assert!(error.refusal.message.len() < 1000, "{}", &header[..30]);
+        assert_eq!(error.id, None);
+    }
 }
 
 #[test]

@@ -1,0 +1,173 @@
+//! Reading JSON that a stranger wrote in memory that its length bounds.
+//!
+//! A list of things that take a byte each on the wire takes a hundred times that once it is built. So
+//! what a message holds more of than it may is counted and not built, and an error about a text does
+//! not repeat all of the text.
+
+use std::fmt::{self, Write as _};
+use std::marker::PhantomData;
+
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
+
+/// How much of an error's text is kept, in bytes.
+const ERROR_BYTES_MAX: usize = 400;
+
+/// A list of which at most `MAX` elements are built; the others are counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub(crate) struct List<T, const MAX: usize> {
+    built: Vec<T>,
+    #[serde(skip)]
+    more: usize,
+}
+
+impl<T, const MAX: usize> List<T, MAX> {
+    /// The elements.
+    ///
+    /// # Errors
+    /// How many there are, where these are more than `MAX`.
+    pub(crate) fn all(self) -> Result<Vec<T>, usize> {
+        if self.more == 0 { Ok(self.built) } else { Err(self.built.len() + self.more) }
+    }
+}
+
+impl<T, const MAX: usize> From<Vec<T>> for List<T, MAX> {
+    /// A list to be written, of any length.
+    fn from(built: Vec<T>) -> Self {
+        Self { built, more: 0 }
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for List<T, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Elements<T, const MAX: usize>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for Elements<T, MAX> {
+            type Value = List<T, MAX>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(
+                self,
+                mut elements: A,
+            ) -> Result<Self::Value, A::Error> {
+                let mut list = List { built: Vec::new(), more: 0 };
+                while list.built.len() < MAX {
+                    let Some(element) = elements.next_element()? else { return Ok(list) };
+                    list.built.push(element);
+                }
+                while elements.next_element::<IgnoredAny>()?.is_some() {
+                    list.more += 1;
+                }
+                Ok(list)
+            }
+        }
+
+        deserializer.deserialize_seq(Elements(PhantomData))
+    }
+}
+
+/// Reads a map of which at most `MAX` members are built; more are an error.
+pub(crate) fn map<'de, M, K, V, D, const MAX: usize>(deserializer: D) -> Result<M, D::Error>
+where
+    M: Default + Extend<(K, V)>,
+    K: Deserialize<'de>,
+    V: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    struct Members<M, K, V, const MAX: usize>(PhantomData<(M, K, V)>);
+
+    impl<'de, M, K, V, const MAX: usize> Visitor<'de> for Members<M, K, V, MAX>
+    where
+        M: Default + Extend<(K, V)>,
+        K: Deserialize<'de>,
+        V: Deserialize<'de>,
+    {
+        type Value = M;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "an object of at most {MAX} members")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<M, A::Error> {
+            let mut map = M::default();
+            for _ in 0..MAX {
+                let Some(member) = members.next_entry()? else { return Ok(map) };
+                map.extend([member]);
+            }
+            match members.next_key::<IgnoredAny>()? {
+                None => Ok(map),
+                Some(_) => Err(serde::de::Error::invalid_length(MAX + 1, &self)),
+            }
+        }
+    }
+
+    deserializer.deserialize_map(Members::<M, K, V, MAX>(PhantomData))
+}
+
+/// What `error` says, cut off where it gets long: it may quote what it is about.
+pub(crate) fn brief(error: &impl fmt::Display) -> String {
+    struct Brief(String);
+
+    impl fmt::Write for Brief {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            let room = ERROR_BYTES_MAX - self.0.len();
+            let fitting = text.floor_char_boundary(room.min(text.len()));
+            self.0.push_str(&text[..fitting]);
+            if fitting < text.len() { Err(fmt::Error) } else { Ok(()) }
+        }
+    }
+
+    let mut brief = Brief(String::new());
+    // It fails just where it is cut off.
+    if write!(brief, "{error}").is_err() {
+        brief.0.push('…');
+    }
+    brief.0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn list(json: &str) -> Result<List<u8, 3>, serde_json::Error> {
+        serde_json::from_str(json)
+    }
+
+    #[test]
+    fn a_list_is_built_up_to_its_limit_and_counted_beyond() {
+        assert_eq!(list("[]").unwrap().all(), Ok(vec![]));
+        assert_eq!(list("[1,2,3]").unwrap().all(), Ok(vec![1, 2, 3]));
+        assert_eq!(list(r#"[1,2,3,4,{"a":[5]}]"#).unwrap().all(), Err(5));
+        for wrong in ["[1,2,\"3\"]", "[1,2,3,", "[1,2,3,4", "{}", "1"] {
+            assert!(list(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(serde_json::to_string(&List::<u8, 1>::from(vec![7, 8])).unwrap(), "[7,8]");
+    }
+
+    #[test]
+    fn a_map_of_more_members_than_it_may_have_is_refused() {
+        fn read(json: &str) -> Result<BTreeMap<String, u8>, serde_json::Error> {
+            map::<_, _, _, _, 2>(&mut serde_json::Deserializer::from_str(json))
+        }
+        assert_eq!(read("{}").unwrap().len(), 0);
+        assert_eq!(read(r#"{"a":1,"b":2}"#).unwrap(), [("a".into(), 1), ("b".into(), 2)].into());
+        let error = read(r#"{"a":1,"b":2,"c":3}"#).unwrap_err().to_string();
+        assert!(error.contains("at most 2 members"), "{error}");
+    }
+
+    #[test]
+    fn errors_are_cut_off_between_characters() {
+        assert_eq!(brief(&"short"), "short");
+        let exact = "x".repeat(ERROR_BYTES_MAX);
+        assert_eq!(brief(&exact), exact);
+        let long = brief(&format!("x{}", "ä".repeat(ERROR_BYTES_MAX)));
+        assert_eq!(long.len(), ERROR_BYTES_MAX - 1 + "…".len());
+        assert!(long.ends_with("ä…"), "{long}");
+    }
+}
