@@ -227,3 +227,26 @@ fn long_replies_wait_at_the_node_until_their_peer_reads_on() {
     let grown = cluster.node(0).peak_memory_bytes() - before;
     assert!(grown < GROWTH_BYTES_MAX, "the node grew by {grown} bytes");
 }
+
+#[test]
+fn long_writes_that_are_sent_ahead_are_all_answered_in_their_order() {
+    const VALUE_BYTES: usize = 2 << 20;
+    const WRITES: usize = 200;
+    const GROWTH_BYTES_MAX: u64 = 640 << 20;
+    let cluster = one_node();
+    let peer = Peer::dealer(&cluster.node(0).endpoint());
+    let before = cluster.node(0).peak_memory_bytes();
+    let value = vec![7; VALUE_BYTES];
+    for id in 0..WRITES {
+        let put = json!({"op": "PUT", "key": "k", "value_bytes": VALUE_BYTES, "id": id});
+        peer.send(&[put.to_string().as_bytes(), &value]);
+    }
+    // Where the disk is slow, the node asks for some of them again, and keeps no more of them.
+    for id in 0..WRITES {
+        let reply = parse(&peer.receive()[0]);
+        let is_answer = reply["ok"] == true || reply["error"]["code"] == "overloaded";
+        assert!(is_answer && reply["id"] == id, "{reply}");
+    }
+    let grown = cluster.node(0).peak_memory_bytes() - before;
+    assert!(grown < GROWTH_BYTES_MAX, "the node grew by {grown} bytes");
+}

@@ -7,7 +7,7 @@ use kv_protocol::request::Condition;
 use crate::disk::{Room, Shortage};
 use crate::guard::Admitted;
 use crate::rights::Denied;
-use crate::server::limits::UNREAD_BYTES_FULL;
+use crate::server::limits::{HELD_BYTES_MAX, HELD_BYTES_TOTAL_MAX, UNREAD_BYTES_FULL};
 use crate::store::{RedoError, StoreError};
 use crate::transient::is_full;
 use crate::transition::Refused;
@@ -120,6 +120,19 @@ pub fn replies_unread() -> Refusal {
         format!(
             "{} MiB of this node's replies have not been read by those who asked: try again later",
             UNREAD_BYTES_FULL >> 20
+        ),
+    )
+}
+
+/// The refusal of a request that came when too much was held back before it.
+#[must_use]
+pub fn requests_held() -> Refusal {
+    Refusal::new(
+        ErrorCode::Overloaded,
+        format!(
+            "{} MiB of requests of this connection, or {} MiB of all, were waiting before this one: try again when some are answered",
+            HELD_BYTES_MAX >> 20,
+            HELD_BYTES_TOTAL_MAX >> 20
         ),
     )
 }

@@ -24,10 +24,12 @@ pub(super) type ConnectionId = u64;
 pub(super) struct Incoming {
     /// The connection that it came on; none where that is gone, and nobody waits for the answer.
     pub(super) connection: Option<ConnectionId>,
-    /// Its frames, after the routing id.
+    /// Its frames, after the routing id; of one that is refused, the envelope.
     pub(super) frames: Vec<zmq::Message>,
-    /// What it had on the wire, in bytes.
+    /// What it had on the wire, in bytes; 0 where that is counted already.
     pub(super) bytes: u64,
+    /// What is answered in its turn, where it is not carried out.
+    pub(super) refused: Option<Frames>,
 }
 
 /// A reply that has not been given to ZeroMQ.
@@ -72,6 +74,8 @@ pub(super) struct Connection {
     pub(super) outbox: VecDeque<Outgoing>,
     /// Requests that are held back until the peer has read what was answered, oldest first.
     pub(super) held: VecDeque<Incoming>,
+    /// Their bytes.
+    pub(super) held_bytes: u64,
     /// The turn of the loop in which its last message came; 0 before the first.
     pub(super) spoke_at: u64,
     /// Where it waits: when it is looked at next, and after which pause then.
@@ -88,6 +92,7 @@ impl Connection {
             pending: 0,
             outbox: VecDeque::new(),
             held: VecDeque::new(),
+            held_bytes: 0,
             spoke_at: 0,
             waiting: None,
         }

@@ -17,7 +17,7 @@ use tracing::{debug, warn};
 
 use super::bounds::{self, Holding};
 use super::connection::{Connection, ConnectionId, Incoming, Outgoing, State};
-use super::limits::{HELD_REQUESTS_MAX, UNREAD_BYTES_FULL};
+use super::limits::{HELD_BYTES_MAX, HELD_BYTES_TOTAL_MAX, HELD_REQUESTS_MAX, UNREAD_BYTES_FULL};
 use super::monitor::{Event, Monitor};
 use super::tcp;
 use super::traffic::Memory;
@@ -64,6 +64,7 @@ pub(super) struct Connections {
     /// The bytes of all replies that are under way, and all requests that are held back.
     unread: u64,
     held: usize,
+    held_bytes: u64,
     /// Whether a reply had no room since the last look.
     room_was_short: bool,
     /// The connections that were cut because there are too many, and when that was last said.
@@ -95,6 +96,7 @@ impl Connections {
             due: None,
             unread: 0,
             held: 0,
+            held_bytes: 0,
             room_was_short: false,
             silent_cut: 0,
             silent_told_at: None,
@@ -180,9 +182,17 @@ impl Connections {
         }
     }
 
+    /// Whether a request of `bytes` can be held back as it is.
+    pub(super) fn can_hold(&self, id: ConnectionId, bytes: u64) -> bool {
+        let own = self.by_id.get(&id).map_or(0, |it| it.held_bytes);
+        own + bytes <= HELD_BYTES_MAX && self.held_bytes + bytes <= HELD_BYTES_TOTAL_MAX
+    }
+
     /// Holds a request back.
     pub(super) fn hold(&mut self, id: ConnectionId, request: Incoming) {
         let Some(connection) = self.by_id.get_mut(&id) else { return };
+        connection.held_bytes += request.bytes;
+        self.held_bytes += request.bytes;
         connection.held.push_back(request);
         self.held += 1;
         let held = connection.held.len();
@@ -241,8 +251,11 @@ impl Connections {
         if connection.has_much_to_read() {
             return None;
         }
+        let request = connection.held.pop_front()?;
         self.held -= 1;
-        connection.held.pop_front()
+        self.held_bytes -= request.bytes;
+        connection.held_bytes -= request.bytes;
+        Some(request)
     }
 
     /// Ends a look at the connections that wait: each waits on, for longer where nothing `has_moved`, or
@@ -355,10 +368,14 @@ impl Connections {
         let is_open = |it: &&Connection| it.state == State::Open;
         let open = self.by_id.values().filter(is_open).count();
         let Some(excess) = open.checked_sub(self.count_max).filter(|it| *it > 0) else { return };
-        warn!(
-            "{open} connections are open, the limit is {}: cutting the {excess} that have been silent longest",
-            self.count_max
-        );
+        self.silent_cut += excess;
+        if self.silent_told_at.is_none_or(|at| at.elapsed() >= TELL_INTERVAL) {
+            self.silent_told_at = Some(Instant::now());
+            let (max, cut) = (self.count_max, std::mem::take(&mut self.silent_cut));
+            warn!(
+                "{open} connections are open, the limit is {max}: those that have been silent longest are cut, {cut} since this was last said"
+            );
+        }
         let open = self.by_id.iter().filter(|(_, it)| is_open(it));
         let mut by_silence: Vec<_> = open.map(|(id, it)| (it.spoke_at, *id)).collect();
         by_silence.sort_unstable();
@@ -382,6 +399,7 @@ impl Connections {
             debug!("the connection is gone already: {error}");
         }
         self.held -= connection.held.len();
+        self.held_bytes -= std::mem::take(&mut connection.held_bytes);
         connection.held.clear();
         self.drop_replies(id);
     }

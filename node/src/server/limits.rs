@@ -29,6 +29,13 @@ pub const HELD_REQUESTS_MAX: usize = 1 << 16;
 /// The same for all connections together: those that hold most are cut.
 pub const HELD_REQUESTS_TOTAL_MAX: usize = 1 << 18;
 
+/// The most bytes of requests of one connection that are held back. Those beyond are refused as `overloaded`,
+/// in their turn, and only that is remembered of them.
+pub const HELD_BYTES_MAX: u64 = 64 << 20;
+
+/// The same for all connections together.
+pub const HELD_BYTES_TOTAL_MAX: u64 = 256 << 20;
+
 /// The most bytes of one connection that have been received and not yet carried out: unfinished messages,
 /// and requests that wait. A connection with more is cut.
 pub const INWARD_BYTES_MAX: u64 = 128 << 20;
@@ -50,6 +57,7 @@ pub const DESCRIPTORS_RESERVED: usize = 256;
 
 const _: () = {
     assert!(UNREAD_BYTES_HOLD < UNREAD_BYTES_FULL && UNREAD_BYTES_FULL < UNREAD_BYTES_MAX);
+    assert!(HELD_BYTES_MAX < INWARD_BYTES_MAX && HELD_BYTES_TOTAL_MAX < INWARD_BYTES_TOTAL_MAX);
     assert!(INWARD_BYTES_MAX < INWARD_BYTES_TOTAL_MAX);
     assert!((PENDING_REQUESTS_MAX as usize) < crate::handler::JOBS_MAX / 2);
     assert!(HELD_REQUESTS_MAX < HELD_REQUESTS_TOTAL_MAX);

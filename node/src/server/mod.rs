@@ -36,7 +36,7 @@ use self::connections::{Connections, Standing};
 use self::limits::{CONNECTIONS_MAX, DESCRIPTORS_RESERVED};
 use self::traffic::wire_bytes;
 use crate::handler::{Disposition, Frames, Handler, refuse};
-use crate::refusals::shutting_down;
+use crate::refusals::{requests_held, shutting_down};
 use crate::wake::Wake;
 use crate::writer::Finished;
 
@@ -235,7 +235,7 @@ impl Server {
             let Some(message) = self.receive()? else { break };
             let is_busy = handler.is_busy();
             match message.connection.map(|id| (id, self.connections.standing(id, is_busy))) {
-                Some((id, Standing::Waits)) => self.connections.hold(id, message),
+                Some((id, Standing::Waits)) => self.hold(id, message, handler),
                 Some((id, Standing::Cut)) => self.connections.took(id, message.bytes),
                 Some((_, Standing::Ready)) | None => self.carry_out(message, handler),
             }
@@ -243,11 +243,28 @@ impl Server {
         Ok(())
     }
 
+    /// Holds a message back, or, where too many bytes are held back, the answer that it has to come again.
+    fn hold(&mut self, id: ConnectionId, mut message: Incoming, handler: &Handler<Peer>) {
+        if !self.connections.can_hold(id, message.bytes) && !is_probe(&message.frames) {
+            let (envelope, frames) = split_envelope(message.frames);
+            let refused = match Payload::open(frames) {
+                Ok(payload) => refuse(handler.id_of(&payload), requests_held()),
+                Err(refusal) => refuse(None, refusal),
+            };
+            self.connections.took(id, message.bytes);
+            message = Incoming { frames: envelope, bytes: 0, refused: Some(refused), ..message };
+        }
+        self.connections.hold(id, message);
+    }
+
     /// Has a message answered, now or later.
     fn carry_out(&mut self, message: Incoming, handler: &mut Handler<Peer>) {
-        let Incoming { connection, frames, bytes } = message;
+        let Incoming { connection, frames, bytes, refused } = message;
         if let Some(id) = connection {
             self.connections.took(id, bytes);
+        }
+        if let Some(refused) = refused {
+            return self.send(Peer { connection, envelope: frames }, refused);
         }
         if is_probe(&frames) {
             return;
@@ -297,7 +314,7 @@ impl Server {
                 frames.push(frame);
             }
         }
-        Ok(Some(Incoming { connection, frames, bytes }))
+        Ok(Some(Incoming { connection, frames, bytes, refused: None }))
     }
 
     fn send_finished(&mut self, handler: &mut Handler<Peer>, finished: &flume::Receiver<Finished>) {
