@@ -11,7 +11,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use kv_protocol::consul::{Backoff, Consul, ConsulConfig, ConsulError};
 use kv_protocol::layout::{Layout, LayoutError};
 use kv_protocol::name::Name;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
 use crate::config::{NodeArgs, default_data_dir};
@@ -168,6 +168,7 @@ pub async fn run(
         path.display()
     );
 
+    let put_back = Arc::new(Notify::new());
     let (failed, mut has_failed) = watch::channel(false);
     let serving = std::thread::spawn(move || {
         let result = serving.join();
@@ -188,9 +189,9 @@ pub async fn run(
             left.map_err(NodeError::from)
         }
         _ = has_failed.wait_for(|failed| *failed) => Ok(()),
-        kept = registration.keep(node.alive.clone()) => kept.map_err(NodeError::Claim),
+        kept = registration.keep(node.alive.clone(), &put_back) => kept.map_err(NodeError::Claim),
         () = node.confirmation.run() => Ok(()),
-        followed = node.follower.follow(&consul) => followed.map_err(NodeError::from),
+        followed = node.follower.follow(&consul, Arc::clone(&put_back)) => followed.map_err(NodeError::from),
     };
     node.stop.store(true, Ordering::Release);
     node.wake.raise();
