@@ -126,10 +126,13 @@ fn a_consul_that_is_put_back_is_put_right_at_once(backend: Backend) {
     let get = cluster.kvclient(&["--timeout", "20", "get", &moved]);
     get.output().success();
     assert_eq!(layout(&cluster), Some(newest.clone()));
+    // Consul has lost the registration of the node that came later, too.
+    let all = ["node-0", "node-1", "node-2"].map(|node| (node, "passing"));
     bytes(&address, "PUT", &path, &snapshot);
-    // Who plans a change, or checks, waits for the nodes to put it right, and gives nobody up.
+    wait_for_nodes(&cluster, &all);
     cluster.kvclient(&["fsck"]).output().success();
     bytes(&address, "PUT", &path, &snapshot);
+    wait_for_nodes(&cluster, &all);
     cluster.kvclient(&["remove-node", "node-0"]).output().success();
     let export = cluster.kvclient(&["export"]).output().success();
     assert_same_lines(export.stdout_text(), &lines, "nothing is lost");

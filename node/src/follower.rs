@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use kv_protocol::consul::{Backoff, Consul, ConsulError};
 use kv_protocol::partition::Partition;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tracing::{debug, error, warn};
 use uuid::Uuid;
 
@@ -171,13 +171,14 @@ impl Follower {
         Ok(directory.remember_layout(layout)?)
     }
 
-    /// Follows the layout until this future is dropped.
+    /// Follows the layout until this future is dropped. Raises `put_back` where Consul may have been put
+    /// back to an earlier state.
     ///
     /// # Errors
     /// Where the layout's key is not one that Consul takes.
-    pub async fn follow(&self, consul: &Consul) -> Result<(), ConsulError> {
+    pub async fn follow(&self, consul: &Consul, put_back: Arc<Notify>) -> Result<(), ConsulError> {
         let (news, changed) = tokio::sync::watch::channel(());
-        let watching = Self::watch(consul, self.layouts.key(), news);
+        let watching = Self::watch(consul, self.layouts.key(), news, put_back);
         let acting = self.act(changed);
         tokio::select! {
             result = watching => result,
@@ -190,8 +191,9 @@ impl Follower {
         consul: &Consul,
         key: String,
         news: tokio::sync::watch::Sender<()>,
+        put_back: Arc<Notify>,
     ) -> Result<(), ConsulError> {
-        let mut watch = consul.watch_kv(&key)?;
+        let mut watch = consul.watch_kv(&key)?.telling(put_back);
         loop {
             match watch.next().await {
                 Ok(_) => debug!("{key} has changed"),

@@ -10,7 +10,7 @@ use kv_protocol::consul::{Backoff, CheckStatus, Consul, ConsulError, Read, Servi
 use kv_protocol::consul_keys::{self, Claim, PROTOCOL_VERSION, SERVICE, meta};
 use kv_protocol::incarnation::Incarnation;
 use kv_protocol::layout::Layout;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -337,30 +337,43 @@ impl Registration {
     }
 
     /// Passes the node's check for as long as the serving loop shows that it turns, and registers
-    /// the node again when Consul has forgotten it. It ends when the serving loop does.
+    /// the node again when Consul has forgotten it, or may have, which `put_back` tells. It ends when the
+    /// serving loop does.
     ///
     /// # Errors
     /// [`ClaimError::Lost`] where another node has taken the id, [`ClaimError::Superseded`] where
     /// another copy of the data directory has been started.
-    pub async fn keep(&self, alive: watch::Receiver<()>) -> Result<(), ClaimError> {
+    pub async fn keep(
+        &self,
+        alive: watch::Receiver<()>,
+        put_back: &Notify,
+    ) -> Result<(), ClaimError> {
         tokio::select! {
-            result = self.keep_reporting(alive) => result,
+            result = self.keep_reporting(alive, put_back) => result,
             error = self.look_after_standstills() => Err(error),
         }
     }
 
-    async fn keep_reporting(&self, mut alive: watch::Receiver<()>) -> Result<(), ClaimError> {
+    async fn keep_reporting(
+        &self,
+        mut alive: watch::Receiver<()>,
+        put_back: &Notify,
+    ) -> Result<(), ClaimError> {
         let mut backoff = Backoff::default();
         let mut in_outage = false;
         let mut next = Instant::now() + CHECK_INTERVAL;
         loop {
-            tokio::time::sleep_until(next).await;
+            let is_put_back = tokio::select! {
+                () = tokio::time::sleep_until(next) => false,
+                // The agent knows this node still, and would tell its servers in a minute or two.
+                () = put_back.notified() => true,
+            };
             // A turn of the loop since the last sign of life is what makes the next one true.
             alive.mark_unchanged();
             if alive.changed().await.is_err() {
                 return Ok(());
             }
-            match self.report().await {
+            match if is_put_back { self.register().await } else { self.report().await } {
                 Ok(()) => {
                     if std::mem::take(&mut in_outage) {
                         info!("Consul answers again");

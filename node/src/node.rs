@@ -12,7 +12,7 @@ use kv_protocol::consul::{Backoff, Consul, ConsulConfig, ConsulError};
 use kv_protocol::incarnation::Incarnation;
 use kv_protocol::layout::{Layout, LayoutError};
 use kv_protocol::name::Name;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tracing::{error, info, warn};
 
 use crate::address::{Addresses, InvalidHost, with_port};
@@ -227,6 +227,7 @@ pub async fn run(
         path.display()
     ));
 
+    let put_back = Arc::new(Notify::new());
     let (failed, mut has_failed) = watch::channel(false);
     let serving = std::thread::spawn(move || {
         let result = serving.join();
@@ -247,9 +248,11 @@ pub async fn run(
             left.map_err(NodeError::from)
         }
         _ = has_failed.wait_for(|failed| *failed) => Ok(()),
-        kept = registration.keep(node.alive.clone()) => kept.map_err(NodeError::Claim),
+        kept = registration.keep(node.alive.clone(), &put_back) => kept.map_err(NodeError::Claim),
         () = node.confirmation.run() => Ok(()),
-        followed = node.follower.follow(&consul) => followed.map_err(NodeError::from),
+        followed = node.follower.follow(&consul, Arc::clone(&put_back)) => {
+            followed.map_err(NodeError::from)
+        }
         () = watch_directory(&node.follower.directory, &disk) => Ok(()),
     };
     node.stop.store(true, Ordering::Release);

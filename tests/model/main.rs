@@ -183,6 +183,11 @@ fn layouts_are_made_up() {
     these_hold(scenarios::forged(), &[STORED], usize::MAX);
 }
 
+#[test]
+fn a_data_directory_is_put_back_before_others_have_removed_what_they_had() {
+    these_hold(scenarios::put_back_in_time(), &[STORED], usize::MAX);
+}
+
 /// How far, `KV_MODEL_STATES` says: how often a state is come to before it is enough.
 #[test]
 fn everything_at_once() {

@@ -6,7 +6,7 @@ use crate::rules::Rule;
 use crate::scenario::Scenario;
 use crate::scenarios::{
     abort, conditions, crashes, ending, forged, lost_consul, lost_while_read, one_key, put_back,
-    recreated, there_again, two_windows,
+    put_back_in_time, recreated, there_again, two_windows,
 };
 
 /// Leaves a rule out, and expects one of the properties to break.
@@ -54,7 +54,7 @@ mutants! {
     steps_from_what_is_outdated: NodesRestoreBeforeSteps in lost_consul breaks ONE_WRITER;
     consul_loses_what_only_clients_know: NodesHaveWhatConsulLoses in lost_while_read breaks READS;
     follows_anything: FollowsInOrder in put_back breaks READS;
-    removes_unasked: ConfirmsBeforeRemoving in forged breaks STORED;
+    removes_unasked: ConfirmsBeforeRemoving in put_back_in_time breaks STORED;
     removes_what_nobody_got: KeepsWhatIsNotHandedOver in forged breaks STORED;
     gives_versions_twice: GivesNewVersions in recreated breaks JUDGES;
 }

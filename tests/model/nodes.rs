@@ -249,7 +249,7 @@ impl Model {
         }
         state.budget.put_backs -= 1;
         state.nodes[number] = first;
-        Some(())
+        (!self.scenario.puts_back_in_time || self.is_stored(state)).then_some(())
     }
 
     /// Somebody publishes a layout that he has made up.

@@ -37,6 +37,8 @@ pub(crate) struct Scenario {
     pub(crate) nodes: usize,
     /// Whether the rebalance to the second placement is begun already.
     pub(crate) is_begun: bool,
+    /// Whether a data directory is put back only where what it had is still elsewhere.
+    pub(crate) puts_back_in_time: bool,
     pub(crate) budget: Budget,
 }
 

@@ -16,6 +16,7 @@ pub(crate) fn one_key() -> Scenario {
         movers: 2,
         nodes: 2,
         is_begun: true,
+        puts_back_in_time: false,
         budget: Budget::default(),
     }
 }
@@ -149,6 +150,17 @@ pub(crate) fn forged() -> Scenario {
         nodes: 2,
         budget: Budget { forgeries: 1, corrections: 1, ..Budget::default() },
         ..one_key()
+    }
+}
+
+/// The data directory of the node that data has moved to is put back before the others have removed what
+/// they had.
+pub(crate) fn put_back_in_time() -> Scenario {
+    Scenario {
+        name: "put back in time",
+        programs: Vec::new(),
+        puts_back_in_time: true,
+        ..put_back()
     }
 }
 

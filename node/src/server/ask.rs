@@ -170,7 +170,7 @@ fn receive(socket: &zmq::Socket) -> Result<Content, AskError> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::io::{Read, Write};
     use std::net::TcpListener;
 
     use kv_protocol::request::{Command, Context, Style};
@@ -241,7 +241,11 @@ mod tests {
             greeting[..12].copy_from_slice(b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\0");
             greeting[12..16].copy_from_slice(b"NULL");
             peer.write_all(&greeting).unwrap();
+            peer.read_exact(&mut [0; 64]).unwrap();
             peer.write_all(b"\x04\x1c\x05READY\x0bSocket-Type\0\0\0\x06ROUTER").unwrap();
+            let mut head = [0; 2];
+            peer.read_exact(&mut head).unwrap();
+            peer.read_exact(&mut vec![0; usize::from(head[1])]).unwrap();
             let mut frame = vec![3, 0, 0, 0, 0, 0, 1, 0, 0];
             frame.resize(9 + (64 << 10), b'x');
             let mut sent = 0_u64;

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::mem::{Discriminant, discriminant};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::Consul;
@@ -39,6 +41,8 @@ pub struct Watch<T> {
     backoff: Backoff,
     /// The kind of error that the caller was last told of, until Consul answers again.
     outage: Option<Discriminant<ConsulError>>,
+    /// Is raised where Consul may have been put back.
+    put_back: Option<Arc<Notify>>,
 }
 
 impl<T> fmt::Debug for Watch<T> {
@@ -98,7 +102,15 @@ impl<T: Clone + PartialEq> Watch<T> {
             not_before: Instant::now(),
             backoff: Backoff::default(),
             outage: None,
+            put_back: None,
         }
+    }
+
+    /// Raises `put_back` where Consul may have been put back to an earlier state, also where what is
+    /// watched is the same there.
+    #[must_use]
+    pub fn telling(self, put_back: Arc<Notify>) -> Self {
+        Self { put_back: Some(put_back), ..self }
     }
 
     /// Lets Consul hold each query for at most `wait` instead of [`WATCH_WAIT`].
@@ -151,6 +163,9 @@ impl<T: Clone + PartialEq> Watch<T> {
         // before. Its index is lower from then on, and a query for the old one would wait for nothing.
         let is_abandoned = self.index > 0 && answer.index == self.index && took < self.wait;
         self.index = if is_abandoned { 0 } else { next_index(self.index, answer.index) };
+        if let Some(put_back) = self.put_back.as_ref().filter(|_| self.index == 0) {
+            put_back.notify_one();
+        }
         if self.last.as_ref() == Some(&answer.value) {
             return None;
         }

@@ -134,9 +134,14 @@ async fn failures_are_spaced_by_the_back_off_and_ask_for_the_present_again() {
 async fn a_consul_that_was_restored_meanwhile_is_asked_afresh() {
     // The query that was held ends with what it would have had before; then the index is lower.
     let script = vec![Ok((50, "new")), Ok((50, "new")), Ok((20, "old"))];
-    let (mut watch, queries) = watch(script);
+    let (watch, queries) = watch(script);
+    let put_back = Arc::new(Notify::new());
+    let mut watch = watch.telling(Arc::clone(&put_back));
     watch.next().await.unwrap();
+    let is_told = || tokio::time::timeout(Duration::ZERO, put_back.notified());
+    assert!(is_told().await.is_err());
     assert_eq!(watch.next().await.unwrap(), Indexed { index: 20, value: "old" });
+    assert!(is_told().await.is_ok());
     let reads: Vec<Read> = queries.lock().unwrap().iter().map(|(_, read)| *read).collect();
     let held = Read::default().after(50, WATCH_WAIT);
     assert_eq!(reads, [Read::default(), held, Read::default()]);
