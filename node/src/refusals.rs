@@ -24,6 +24,7 @@ pub fn from_store(error: &StoreError) -> Refusal {
         ),
         // Nothing was done, and the client can try again.
         StoreError::Waits(_) => Refusal::new(ErrorCode::Overloaded, format!("{error}: try again")),
+        StoreError::StartsAnew => shutting_down(),
         _ => Refusal::new(ErrorCode::Storage, error.to_string()),
     }
 }
@@ -96,6 +97,8 @@ pub fn from_commit(error: &StoreError) -> Refusal {
         error if error.is_undone() => {
             Refusal::new(ErrorCode::Overloaded, format!("{error}: try again"))
         }
+        // The store had failed before, and took nothing.
+        StoreError::OutOfOrder | StoreError::StartsAnew => shutting_down(),
         error => outcome_unknown(error),
     }
 }

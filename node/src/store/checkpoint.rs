@@ -231,6 +231,7 @@ impl Shared {
                 disk: &self.disk,
                 directory: &self.directory,
                 stored: (counters.bytes, counters.keys + counters.tombstones),
+                needs: frozen.needs(),
             };
             let mut taken = taking.carry_out();
             if failpoints::is_on("node::checkpoint::no-room") {

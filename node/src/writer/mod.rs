@@ -186,6 +186,10 @@ impl Writer {
         let counters = self.counters;
         match self.store.close() {
             Ok(()) => Some(counters),
+            Err(error) if error.passes() => {
+                warn!("what is in the store's log stays there for the next start: {error}");
+                None
+            }
             Err(error) => {
                 error!(
                     "the store could not be closed: {error}; the next start finds what is left in its log"
