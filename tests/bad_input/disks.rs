@@ -69,7 +69,7 @@ fn others_fill_the_disk(once_the_engine_has_all: bool) {
     cluster.add_node(&[&args[..], &["--disk-reserve-bytes", &reserve]].concat());
     cluster.create_layout(&[]);
     let peer = Peer::req(&cluster.node(0).endpoint());
-    let value = vec![0x5a; 100_000];
+    let value = vec![0x5a; 20_000];
     let put = |n: usize| {
         let header = json!({"op": "PUT", "key": format!("key-{n}"), "value_bytes": value.len()});
         let unique: Vec<u8> = scrambled(n, value.len());

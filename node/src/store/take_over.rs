@@ -20,8 +20,6 @@ use crate::limits::{DESCRIPTORS_PER_CHECKPOINT, PIECE_BYTES, SMALL_FILES_BYTES};
 
 /// How many changes the engine gets at once. It locks their pages meanwhile, and readers wait.
 const CHANGES_PER_BATCH: usize = 256;
-/// How many changes are measured at once.
-const CHANGES_PER_MEASURE: usize = 16;
 /// A leaf that grows with every piece leaves a place of each length behind, so that pieces of new records
 /// may take so many times what the records take.
 const PIECES_FACTOR: u64 = 2;
@@ -158,26 +156,19 @@ impl Taking<'_> {
         let mut piece: Vec<(StorageKey, Option<Bytes>)> = Vec::new();
         let mut leaves = Leaves::default();
         loop {
-            let changes = self.memtable.range(start.as_ref(), CHANGES_PER_MEASURE);
-            for (key, record) in &changes {
-                leaves.add(self.engine, key, record.as_deref()).map_err(Untaken::Failed)?;
+            let changes = self.memtable.range(start.as_ref(), CHANGES_PER_BATCH);
+            let Some((last, _)) = changes.last() else { break };
+            start = Bound::Excluded(last.clone());
+            for (key, record) in changes {
+                leaves.add(self.engine, &key, record.as_deref()).map_err(Untaken::Failed)?;
+                piece.push((key, record));
+                if leaves.bytes >= PIECE_BYTES {
+                    self.give(&mut piece, std::mem::take(&mut leaves), metadata_bytes)?;
+                }
             }
-            let is_last = changes.len() < CHANGES_PER_MEASURE;
-            if let Some((last, _)) = changes.last() {
-                start = Bound::Excluded(last.clone());
-            }
-            piece.extend(changes);
-            if leaves.bytes >= PIECE_BYTES || is_last {
-                self.make_room(std::mem::take(&mut leaves).bytes + metadata_bytes)?;
-                self.engine.change(&piece).map_err(given)?;
-                self.engine.flush().map_err(Untaken::Spoiled)?;
-                self.needs.forget();
-                piece.clear();
-                self.disk.tend();
-            }
-            if is_last {
-                break;
-            }
+        }
+        if !piece.is_empty() {
+            self.give(&mut piece, std::mem::take(&mut leaves), metadata_bytes)?;
         }
         let first = StorageKey::first_of_hash(0);
         leaves.add(self.engine, &first, None).map_err(Untaken::Failed)?;
@@ -188,6 +179,24 @@ impl Taking<'_> {
             self.engine.change_layout(&layout).map_err(given)?;
         }
         self.engine.complete(self.memtable.counters(), self.segment).map_err(Untaken::Spoiled)
+    }
+
+    /// Has the engine take one piece over, which changes these leaves, durably.
+    fn give(
+        &self,
+        piece: &mut Vec<(StorageKey, Option<Bytes>)>,
+        leaves: Leaves,
+        metadata_bytes: u64,
+    ) -> Result<(), Untaken> {
+        self.make_room(leaves.bytes + metadata_bytes)?;
+        for changes in piece.chunks(CHANGES_PER_BATCH) {
+            self.engine.change(changes).map_err(given)?;
+        }
+        self.engine.flush().map_err(Untaken::Spoiled)?;
+        piece.clear();
+        self.needs.forget();
+        self.disk.tend();
+        Ok(())
     }
 
     /// Sees to it that nothing is begun that there is no room for in the end: the reserve would be used up
