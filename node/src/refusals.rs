@@ -36,7 +36,7 @@ pub fn no_room(room: Room) -> Refusal {
         Room::Free => return from_store(&StoreError::Waits("there is room again".into())),
         Room::Removals(Shortage { free_bytes, needed_bytes, reserve_bytes, missing_bytes }) => {
             format!(
-                "the node's disk has {free_bytes} bytes free and {needed_bytes} are needed, {missing_bytes} of them to fill the reserve of {reserve_bytes} up: free some space there; reads and deletes go on"
+                "the node's disk has {free_bytes} bytes free and {needed_bytes} are needed, for this, for what the engine has still to take over, and {missing_bytes} to fill the reserve of {reserve_bytes} up: free some space there; reads and deletes go on"
             )
         }
         Room::Nothing(Shortage { free_bytes, needed_bytes, reserve_bytes, .. }) => format!(
