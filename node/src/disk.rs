@@ -301,7 +301,8 @@ impl Disk {
     }
 
     fn has_beside(&self, reserve: &Reserve, bytes: u64) -> bool {
-        if !self.free_bytes().is_ok_and(|free_bytes| free_bytes >= bytes) {
+        // A file system that cannot be asked is taken to have room.
+        if self.free_bytes().is_ok_and(|free_bytes| free_bytes < bytes) {
             return false;
         }
         if !self.is_exhausted() {

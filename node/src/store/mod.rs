@@ -357,12 +357,12 @@ impl Store {
     }
 
     /// The disk room that the engine needs to take over what is only in the log, in bytes: what is new
-    /// there, and what it writes anew before it gives up the old, a piece at a time.
+    /// there, and what it writes anew, of the `stored_bytes`, before it gives up the old, a piece at a time.
     #[must_use]
-    pub fn headroom_bytes(&self) -> u64 {
+    pub fn headroom_bytes(&self, stored_bytes: u64) -> u64 {
         let pending: u64 =
             self.shared.memtables.load().newest_first().map(|memtable| memtable.bytes()).sum();
-        take_over::placed(pending).saturating_add(self.counters().bytes.min(PIECE_BYTES))
+        take_over::placed(pending).saturating_add(stored_bytes.min(PIECE_BYTES))
     }
 
     /// Has the engine take over soon what is only in the log.

@@ -183,6 +183,11 @@ impl Writer {
             self.store.abandon();
             return None;
         }
+        if self.disk.is_lost() {
+            warn!("what this node had is lost with its data directory");
+            self.store.abandon();
+            return None;
+        }
         let counters = self.counters;
         match self.store.close() {
             Ok(()) => Some(counters),
