@@ -24,7 +24,7 @@ pub const LAUNCH_WITHIN_DEFAULT: Duration = Duration::from_secs(15);
 const EXIT_CODES: &str = "\
 Exit codes:
   0  stopped as asked (SIGTERM, SIGINT, SIGHUP, or removed from its cluster)
-  1  failed in a way that the message on standard error tells
+  1  failed in a way that the message on standard error tells, such as a full disk
   2  the command line is wrong
   3  Consul cannot be reached
   4  refused: the id, the port, the data directory or the cluster is another's, or the data an older copy's";
@@ -117,7 +117,8 @@ pub struct NodeArgs {
     #[arg(long, value_name = "BYTES", default_value_t = VALUE_BYTES_MAX_DEFAULT as u64, value_parser = clap::value_parser!(u64).range(1..=VALUE_BYTES_MAX_CEILING as u64))]
     pub value_bytes_max: u64,
 
-    /// How much of the disk to keep free, in bytes. Below it the node refuses to store more.
+    /// How much of the disk to hold in reserve, in bytes, as a file beside the data. On a full disk,
+    /// where nothing more is stored, it is given up for deletes, starts and stops.
     #[arg(long, value_name = "BYTES", default_value_t = 64 << 20)]
     pub disk_reserve_bytes: u64,
 

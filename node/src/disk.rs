@@ -143,6 +143,19 @@ impl Disk {
         self.has_beside(&self.reserve(), bytes)
     }
 
+    /// Whether so many bytes are free, or would be without the reserve.
+    #[must_use]
+    pub fn could_have(&self, bytes: u64) -> bool {
+        let reserve = self.reserve();
+        self.has_beside(&reserve, bytes.saturating_sub(reserve.held_bytes))
+    }
+
+    /// The bytes that the reserve holds.
+    #[must_use]
+    pub fn held_bytes(&self) -> u64 {
+        self.reserve().held_bytes
+    }
+
     /// Has so many bytes free, giving up what that takes of the reserve, but not below `floor_bytes`.
     /// Returns whether they are free now.
     #[must_use]
@@ -288,7 +301,8 @@ impl Disk {
     }
 
     fn has_beside(&self, reserve: &Reserve, bytes: u64) -> bool {
-        if !self.free_bytes().is_ok_and(|free_bytes| free_bytes >= bytes) {
+        // A file system that cannot be asked is taken to have room.
+        if self.free_bytes().is_ok_and(|free_bytes| free_bytes < bytes) {
             return false;
         }
         if !self.is_exhausted() {

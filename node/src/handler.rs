@@ -380,7 +380,7 @@ impl<P> Handler<P> {
             disk_room_bytes: disk
                 .room_bytes()
                 .unwrap_or_default()
-                .saturating_sub(store.headroom_bytes()),
+                .saturating_sub(store.headroom_bytes(gauges.bytes.load(Ordering::Relaxed))),
             uptime_s: self.started_at.elapsed().as_secs(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             partitions_to_clear: gauges.partitions_to_clear.load(Ordering::Relaxed),

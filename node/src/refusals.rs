@@ -27,6 +27,7 @@ pub fn from_store(error: &StoreError) -> Refusal {
         ),
         // Nothing was done, and the client can try again.
         StoreError::Waits(_) => Refusal::new(ErrorCode::Overloaded, format!("{error}: try again")),
+        StoreError::StartsAnew => shutting_down(),
         _ => Refusal::new(ErrorCode::Storage, error.to_string()),
     }
 }
@@ -38,7 +39,7 @@ pub fn no_room(room: Room) -> Refusal {
         Room::Free => return from_store(&StoreError::Waits("there is room again".into())),
         Room::Removals(Shortage { free_bytes, needed_bytes, reserve_bytes, missing_bytes }) => {
             format!(
-                "the node's disk has {free_bytes} bytes free and {needed_bytes} are needed, {missing_bytes} of them to fill the reserve of {reserve_bytes} up: free some space there; reads and deletes go on"
+                "the node's disk has {free_bytes} bytes free and {needed_bytes} are needed, for this, for what the engine has still to take over, and {missing_bytes} to fill the reserve of {reserve_bytes} up: free some space there; reads and deletes go on"
             )
         }
         Room::Nothing(Shortage { free_bytes, needed_bytes, reserve_bytes, .. }) => format!(
@@ -99,6 +100,8 @@ pub fn from_commit(error: &StoreError) -> Refusal {
         error if error.is_undone() => {
             Refusal::new(ErrorCode::Overloaded, format!("{error}: try again"))
         }
+        // The store had failed before, and took nothing.
+        StoreError::OutOfOrder | StoreError::StartsAnew => shutting_down(),
         error => outcome_unknown(error),
     }
 }

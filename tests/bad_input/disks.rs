@@ -4,11 +4,17 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::json;
 
 use crate::harness::peer::{Peer, parse};
-use crate::harness::{Backend, Cluster};
+use crate::harness::{Backend, Cluster, eventually};
+
+/// What a node holds in reserve: enough for the engine to write a few leaves of the values here anew.
+const RESERVE_BYTES: u64 = 14 << 20;
+/// How long to wait for what a node does by itself, on a machine that is busy.
+const WITHIN: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_full_disk_refuses_writes_and_serves_on() {
@@ -40,6 +46,16 @@ fn a_full_disk_refuses_writes_and_serves_on() {
 
 #[test]
 fn a_disk_that_others_fill_costs_nothing_that_was_acknowledged() {
+    others_fill_the_disk(true);
+}
+
+/// The engine has no room then for what it has not got yet, however much of the reserve it is given.
+#[test]
+fn a_disk_that_others_fill_costs_nothing_that_is_in_the_log_alone() {
+    others_fill_the_disk(false);
+}
+
+fn others_fill_the_disk(once_the_engine_has_all: bool) {
     let mut cluster = Cluster::empty(Backend::Embedded);
     let place = cluster.directory().join("small");
     fs::create_dir(&place).expect("a directory can be made");
@@ -48,12 +64,12 @@ fn a_disk_that_others_fill_costs_nothing_that_was_acknowledged() {
         return;
     };
     let root = place.to_str().expect("the path is text").to_owned();
-    let reserve = (8 << 20).to_string();
+    let reserve = RESERVE_BYTES.to_string();
     let args = ["--id", "node-0", "--port", "0", "--data-dir", &root];
     cluster.add_node(&[&args[..], &["--disk-reserve-bytes", &reserve]].concat());
     cluster.create_layout(&[]);
     let peer = Peer::req(&cluster.node(0).endpoint());
-    let value = vec![0x5a; 100_000];
+    let value = vec![0x5a; 20_000];
     let put = |n: usize| {
         let header = json!({"op": "PUT", "key": format!("key-{n}"), "value_bytes": value.len()});
         let unique: Vec<u8> = scrambled(n, value.len());
@@ -71,8 +87,18 @@ fn a_disk_that_others_fill_costs_nothing_that_was_acknowledged() {
     }
     assert!(acknowledged > 20, "only {acknowledged} values fit");
 
-    // Now somebody else takes what the node keeps in reserve.
-    disk.fill();
+    if once_the_engine_has_all {
+        wait_for_taking_over(cluster.node(0).directory());
+        disk.fill();
+    } else {
+        // An engine that is at work meanwhile would have to be started anew.
+        cluster.node_mut(0).kill();
+        disk.fill();
+        cluster.node_mut(0).restart();
+    }
+    let peer = Peer::req(&cluster.node(0).endpoint());
+    // Now somebody else takes all that is left, beside what the node holds in reserve.
+    disk.top_up();
     let intact = |peer: &Peer, first: usize| {
         for n in first..acknowledged {
             let get = json!({"op": "GET_ONE", "key": format!("key-{n}"), "values": "body"});
@@ -80,32 +106,174 @@ fn a_disk_that_others_fill_costs_nothing_that_was_acknowledged() {
             assert!(reply.get(1) == Some(&put(n).1), "key-{n}: {}", parse(&reply[0]));
         }
     };
+    let remove = |peer: &Peer, n: usize| {
+        let delete = json!({"op": "DELETE", "key": format!("key-{n}")});
+        let reply = parse(&peer.ask_frames(&[delete.to_string().as_bytes()])[0]);
+        assert_eq!(reply["ok"], true, "{reply}");
+        assert_eq!(reply["existed"], true, "{reply}");
+    };
+    let is_refused = |peer: &Peer| {
+        let refusal = peer.ask_json(r#"{"op":"PUT","key":"new","value":"v"}"#)["error"].clone();
+        assert_eq!(refusal["code"], "disk_full", "{refusal}");
+        let text = refusal["message"].as_str().unwrap_or_default().to_owned();
+        assert!(text.contains("reads and deletes go on"), "{text}");
+        assert_eq!(peer.ask_json(r#"{"op":"STATUS"}"#)["status"]["disk_room_bytes"], 0);
+    };
     intact(&peer, 0);
-    let removed = parse(&peer.ask_frames(&[br#"{"op":"DELETE","key":"key-0"}"#])[0]);
-    if removed["ok"] != true {
-        // The engine cannot go on after it failed to write, so the node says so and ends.
-        assert_eq!(removed["error"]["code"], "storage", "{removed}");
-        assert_eq!(cluster.node_mut(0).process().wait().code(), Some(1));
-        disk.free();
+    is_refused(&peer);
+    for n in 0..5 {
+        remove(&peer, n);
+    }
+    intact(&peer, 5);
+    // What was removed comes to the engine, which writes whole leaves for it.
+    if once_the_engine_has_all {
+        wait_for_taking_over(cluster.node(0).directory());
+    }
+    intact(&peer, 5);
+    assert!(cluster.node_mut(0).process().is_running());
+
+    // Stopped in order or killed, it starts on the full disk.
+    for kill in [false, true, true] {
+        if kill {
+            cluster.node_mut(0).kill();
+        } else {
+            assert_eq!(cluster.node_mut(0).terminate().code(), Some(0));
+        }
+        disk.top_up();
         cluster.node_mut(0).restart();
-    } else {
-        disk.free();
+        let peer = Peer::req(&cluster.node(0).endpoint());
+        intact(&peer, 5);
+        is_refused(&peer);
     }
     let peer = Peer::req(&cluster.node(0).endpoint());
-    intact(&peer, 1);
-    let removed = parse(&peer.ask_frames(&[br#"{"op":"DELETE","key":"key-0"}"#])[0]);
-    assert_eq!(removed["ok"], true, "{removed}");
-    intact(&peer, 1);
+    remove(&peer, 5);
+    let log = cluster.node(0).log();
+    for word in ["panicked", "damage", "another's", "ERROR"] {
+        assert!(!log.contains(word), "{word}: {log}");
+    }
+
+    // With room again, it is as before, without being started anew.
+    disk.free();
+    wait_until_stored(&peer, "new");
+    intact(&peer, 6);
     cluster.node_mut(0).kill();
     cluster.node_mut(0).restart();
     let peer = Peer::req(&cluster.node(0).endpoint());
-    intact(&peer, 1);
+    intact(&peer, 6);
     let gone = peer.ask(r#"{"op":"GET_ONE","key":"key-0"}"#);
     assert_eq!(gone, r#"{"key":"key-0","value":null}"#);
-    assert!(!cluster.node(0).log().contains("panicked"));
+    let reserve_file = cluster.node(0).directory().join("reserve");
+    eventually("the reserve is held again", WITHIN, || {
+        let length = fs::metadata(&reserve_file).map_or(0, |it| it.len());
+        if length == RESERVE_BYTES { Ok(()) } else { Err(format!("{length} bytes")) }
+    });
     // The disk goes before the cluster's directory, and after its nodes.
     cluster.node_mut(0).terminate();
     drop(disk);
+}
+
+/// Where nothing is held in reserve, every write may meet the full disk. It is refused, and nothing comes
+/// to harm.
+#[test]
+fn a_full_disk_without_a_reserve_ends_no_node() {
+    let mut cluster = Cluster::empty(Backend::Embedded);
+    let place = cluster.directory().join("small");
+    fs::create_dir(&place).expect("a directory can be made");
+    let Some(disk) = SmallDisk::mount(&place, 24 << 20) else {
+        eprintln!("skipped: this user cannot mount a small disk");
+        return;
+    };
+    let root = place.to_str().expect("the path is text").to_owned();
+    let args = ["--id", "node-0", "--port", "0", "--data-dir", &root];
+    cluster.add_node(&[&args[..], &["--disk-reserve-bytes", "0"]].concat());
+    cluster.create_layout(&[]);
+    let peer = Peer::req(&cluster.node(0).endpoint());
+    wait_until_stored(&peer, "kept");
+    disk.fill();
+    let value = "v".repeat(10_000);
+    let put = json!({"op": "PUT", "key": "new", "value": value}).to_string();
+    for _ in 0..3 {
+        assert_eq!(peer.refusal(&[put.as_bytes()]), "disk_full");
+        assert_eq!(peer.refusal(&[br#"{"op":"DELETE","key":"kept"}"#]), "disk_full");
+        assert_eq!(peer.ask_json(r#"{"op":"GET_ONE","key":"kept"}"#)["value"], "v");
+    }
+    // A start waits for room where it needs some.
+    cluster.node_mut(0).kill();
+    disk.top_up();
+    cluster.node_mut(0).respawn(&[]);
+    eventually("the node says what it waits for", WITHIN, || {
+        let log = cluster.node(0).last_words();
+        if log.contains("trying on until that has passed") { Ok(()) } else { Err(log) }
+    });
+    disk.free();
+    cluster.node_mut(0).ready_or_end().expect("it starts once there is room");
+    let peer = Peer::req(&cluster.node(0).endpoint());
+    assert_eq!(peer.ask_json(r#"{"op":"GET_ONE","key":"kept"}"#)["value"], "v");
+    assert_eq!(peer.ask_json(r#"{"op":"GET_ONE","key":"new"}"#)["value"], serde_json::Value::Null);
+    wait_until_stored(&peer, "new");
+    assert!(!cluster.node(0).log().contains("panicked"));
+    cluster.node_mut(0).terminate();
+    drop(disk);
+}
+
+/// A new node on a full disk says so, and takes the directory for nobody else's.
+#[test]
+fn a_full_disk_is_not_called_anothers() {
+    let cluster = Cluster::empty(Backend::Embedded);
+    let place = cluster.directory().join("small");
+    fs::create_dir(&place).expect("a directory can be made");
+    let Some(disk) = SmallDisk::mount_with(&place, "size=1m,nr_inodes=4") else {
+        eprintln!("skipped: this user cannot mount a small disk");
+        return;
+    };
+    disk.fill();
+    for name in ["one", "two"] {
+        // Until there is no room for a directory either.
+        let _ = fs::create_dir(place.join(name));
+    }
+    let root = place.to_str().expect("the path is text");
+    let args = ["--id", "node-0", "--port", "0", "--data-dir", root];
+    cluster.kvnode(&args).output().code(1).no_stdout().says(&[root, "free some space"]);
+}
+
+/// An engine that fails to write, although room was made for it, is of no use any more: the node starts
+/// anew by itself, as the same process.
+#[test]
+fn an_engine_that_met_a_full_disk_is_started_anew() {
+    let mut cluster = Cluster::start(Backend::Embedded, 1);
+    cluster.kvclient(&["put", "kept", "value"]).output().success();
+    // What is in its log when it starts is given to the engine at once.
+    cluster.node_mut(0).kill();
+    cluster.node_mut(0).respawn(&[("FAILPOINTS", "node::checkpoint::no-room=return")]);
+    cluster.node_mut(0).ready_or_end().expect("it starts");
+    let pid = cluster.node(0).pid();
+    cluster.node_mut(0).ready_or_end().expect("it is ready a second time");
+    assert_eq!(cluster.node(0).pid(), pid);
+    assert!(cluster.node(0).last_words().contains("the node starts anew"));
+    let output = cluster.kvclient(&["get", "kept"]).output().success();
+    assert_eq!(output.stdout_text(), "value");
+    assert_eq!(cluster.node_mut(0).terminate().code(), Some(0));
+}
+
+/// Waits until the engine has what was written: then the redo log has a new segment, without anything in
+/// it, and no other one.
+fn wait_for_taking_over(node: &Path) {
+    eventually("the engine takes over what is in the log", WITHIN, || {
+        let entries = fs::read_dir(node.join("store/redo")).map_err(|error| error.to_string())?;
+        let lengths = entries.map(|it| it.and_then(|it| it.metadata()).map(|it| it.len()));
+        match lengths.collect::<io::Result<Vec<_>>>() {
+            Ok(lengths) if lengths == [0] => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+}
+
+fn wait_until_stored(peer: &Peer, key: &str) {
+    let put = json!({"op": "PUT", "key": key, "value": "v"}).to_string();
+    eventually("the node stores again", WITHIN, || {
+        let reply = peer.ask_json(&put);
+        if reply["ok"] == true { Ok(()) } else { Err(reply.to_string()) }
+    });
 }
 
 /// Bytes that no compression makes shorter, different for each `n`.
@@ -125,15 +293,25 @@ struct SmallDisk(PathBuf);
 
 impl SmallDisk {
     fn mount(place: &Path, size_bytes: u64) -> Option<Self> {
-        let size = format!("size={size_bytes}");
+        Self::mount_with(place, &format!("size={size_bytes}"))
+    }
+
+    fn mount_with(place: &Path, options: &str) -> Option<Self> {
         let mount =
-            Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(place).output();
+            Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(place).output();
         mount.is_ok_and(|output| output.status.success()).then(|| Self(place.to_owned()))
     }
 
     /// Takes all space that is left.
     fn fill(&self) {
-        let mut file = File::create(self.0.join("filler")).expect("a file can be made");
+        File::create(self.0.join("filler")).expect("a file can be made");
+        self.top_up();
+    }
+
+    /// Takes all space that has become free since.
+    fn top_up(&self) {
+        let filler = File::options().append(true).open(self.0.join("filler"));
+        let mut file = filler.expect("the file is there");
         let block = [0; 4096];
         let error = loop {
             if let Err(error) = file.write_all(&block) {

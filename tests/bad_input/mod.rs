@@ -9,9 +9,11 @@
 //! | `layouts` | layouts in Consul that somebody has made up |
 //! | `places` | ports, addresses and directories that cannot be used |
 //! | `disks`, `damage` | disks that are full or damaged |
+//! | `directories` | data directories that others can read, or that vanish; descriptors that run out |
 //! | `strategies` | placement strategies that are none, or hostile, or another one |
 
 mod damage;
+mod directories;
 mod disks;
 mod greed;
 mod layouts;

@@ -35,11 +35,12 @@ pub enum ErrorCode {
     Conflict,
     /// The stored record is damaged. Its value is not returned, and it is not overwritten silently.
     Corrupt,
-    /// The node's disk is too full to accept writes. Reads and deletes go on.
+    /// The node's disk is too full to accept writes. Reads go on, and deletes where the message says so.
     DiskFull,
-    /// The storage engine failed. Whether a write took effect is unknown.
+    /// The storage engine failed, and whether a write took effect is unknown; or the data directory is gone,
+    /// and nothing was written.
     Storage,
-    /// The node has more requests in hand than it can queue.
+    /// The node has more requests in hand than it can queue, or waits for something that the system lacks.
     Overloaded,
     /// The node is stopping.
     ShuttingDown,

@@ -30,6 +30,7 @@ use crate::private;
 use crate::signals::{self, Signals};
 use crate::stopping::stop_signal;
 use crate::supervisor::{Order, Supervisor};
+use crate::transient::passes;
 use crate::words;
 
 const NODES_DIRECTORY: &str = "nodes";
@@ -64,6 +65,8 @@ impl DevError {
         match self {
             Self::Usage(_) | Self::Consul(ConsulError::InvalidConfig { .. }) => 2,
             Self::Consul(_) => 3,
+            // The directory is this cluster's, and can be used when that has passed.
+            Self::Agent(AgentError::Io { source, .. }) if passes(source) => 1,
             Self::Agent(_) => 4,
             Self::Nodes(NodesError::Ended { code: Some(code), .. }) => *code,
             _ => 1,

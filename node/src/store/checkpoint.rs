@@ -148,7 +148,8 @@ impl Shared {
     }
 
     fn freeze_idle(&self) -> Result<(), StoreError> {
-        let mut log = lock(&self.log);
+        // A writer that holds it may wait for this thread, and is not idle.
+        let Ok(mut log) = self.log.try_lock() else { return Ok(()) };
         let is_idle = log.written_at.elapsed() >= IDLE_MIN && !self.disk.is_lost();
         if !is_idle || self.memtables.load().active.is_empty() {
             return Ok(());
@@ -161,7 +162,7 @@ impl Shared {
     fn renew_idle_engine(&self, reads_before: &mut u64) {
         let reads = self.engine_reads.load(Ordering::Relaxed);
         let is_quiet = std::mem::replace(reads_before, reads) == reads
-            && lock(&self.log).written_at.elapsed() >= IDLE_MIN
+            && self.log.try_lock().is_ok_and(|log| log.written_at.elapsed() >= IDLE_MIN)
             && self.memtables.load().frozen.is_none();
         let is_grown = self.engine_written.load(Ordering::Relaxed) >= ENGINE_WRITTEN_MAX;
         // An engine that does not open for a time is tried again, whoever needs it.
@@ -186,7 +187,9 @@ impl Shared {
     /// Freezes the active memtable, where none is frozen, and begins another segment.
     pub(super) fn freeze(&self, log: &mut RedoLog) -> Result<(), StoreError> {
         let memtables = self.memtables.load_full();
-        if memtables.frozen.is_some() || self.failure().is_some() {
+        // In a directory that is lost, there is no place for another segment.
+        let is_possible = self.failure().is_none() && !self.disk.is_lost();
+        if memtables.frozen.is_some() || !is_possible {
             return Ok(());
         }
         // While much is written, the next one will be about as large.
@@ -222,7 +225,8 @@ impl Shared {
 
     fn take_over(&self, frozen: &Memtable, segment: u64) -> Result<(), StoreError> {
         failpoints::pass("node::checkpoint::before-flush");
-        let counters = lock(&self.log).counters;
+        // Not the log's: the writer may hold that, and wait for this.
+        let counters = frozen.counters().unwrap_or_default();
         self.with_engine(CHECKPOINTER, |engine| {
             let taking = Taking {
                 engine,
@@ -231,6 +235,7 @@ impl Shared {
                 disk: &self.disk,
                 directory: &self.directory,
                 stored: (counters.bytes, counters.keys + counters.tombstones),
+                needs: frozen.needs(),
             };
             let mut taken = taking.carry_out();
             if failpoints::is_on("node::checkpoint::no-room") {

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use nohash_hasher::BuildNoHashHasher;
 
 use super::batch::Change;
+use super::take_over::Needs;
 use super::{Counters, StorageKey};
 
 /// How many changes are taken in while readers wait.
@@ -23,6 +24,7 @@ const KEYS_PER_LOCK: usize = 1024;
 #[derive(Default)]
 pub(super) struct Memtable {
     content: RwLock<Content>,
+    needs: Needs,
 }
 
 #[derive(Default)]
@@ -98,6 +100,11 @@ impl Memtable {
     /// The bytes of the changes, also of those that others have taken the place of.
     pub(super) fn bytes(&self) -> u64 {
         self.read().bytes
+    }
+
+    /// What the engine needs to take it over, as far as that was measured since it was frozen.
+    pub(super) fn needs(&self) -> &Needs {
+        &self.needs
     }
 
     pub(super) fn is_empty(&self) -> bool {

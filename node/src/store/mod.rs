@@ -53,6 +53,7 @@ pub use self::redo::{Fsync, RedoError};
 use self::redo::{Malformed, RedoLog};
 pub use self::scan::{ScanStart, Visit};
 use crate::disk::Disk;
+use crate::limits::PIECE_BYTES;
 use crate::transient::{is_full, passes};
 
 /// A key whose reading stopped the engine this often is not read again. One strike is not enough:
@@ -84,6 +85,11 @@ pub enum StoreError {
     /// The engine failed to write while it was opened, and holds its files until this process ends.
     #[error("the storage engine failed to write: {0}")]
     Spoiled(io::Error),
+    /// The engine failed for want of something that passes, and the node starts anew.
+    #[error(
+        "the storage engine lacked something that the system will have again: the node starts anew"
+    )]
+    StartsAnew,
     /// The engine failed and could not be started anew.
     #[error("the storage engine is out of order; see the node's log")]
     OutOfOrder,
@@ -121,6 +127,15 @@ pub enum Failure {
     Passing,
     /// The files are not to be trusted, or cannot be used.
     Lasting,
+}
+
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Passing => Self::StartsAnew,
+            Failure::Lasting => Self::OutOfOrder,
+        }
+    }
 }
 
 const NO_FAILURE: u8 = 0;
@@ -341,13 +356,13 @@ impl Store {
         lock(&self.shared.log).counters
     }
 
-    /// The disk room that the engine may need to take over what is only in the log, in bytes: it writes
-    /// whole pages anew before it gives up the old ones, at most all that there are.
+    /// The disk room that the engine needs to take over what is only in the log, in bytes: what is new
+    /// there, and what it writes anew, of the `stored_bytes`, before it gives up the old, a piece at a time.
     #[must_use]
-    pub fn headroom_bytes(&self) -> u64 {
+    pub fn headroom_bytes(&self, stored_bytes: u64) -> u64 {
         let pending: u64 =
             self.shared.memtables.load().newest_first().map(|memtable| memtable.bytes()).sum();
-        self.counters().bytes.min(pending.saturating_mul(engine::LEAF_FANOUT as u64))
+        take_over::placed(pending).saturating_add(stored_bytes.min(PIECE_BYTES))
     }
 
     /// Has the engine take over soon what is only in the log.
@@ -427,8 +442,8 @@ impl Store {
     }
 
     fn append(&self, batch: Batch, counters: Counters, sync: bool) -> Result<(), StoreError> {
-        if self.shared.failure().is_some() {
-            return Err(StoreError::OutOfOrder);
+        if let Some(failure) = self.shared.failure() {
+            return Err(failure.into());
         }
         let (frame, changes) = batch.finish(counters);
         if self.shared.memtables.load().frozen.is_some() {
@@ -545,6 +560,9 @@ impl Shared {
         slot: usize,
         use_engine: impl FnOnce(&Engine) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        if self.failure() == Some(Failure::Passing) {
+            return Err(StoreError::StartsAnew);
+        }
         let engine = lock(&self.slots[slot]);
         let Some(engine) = engine.as_ref() else {
             return Err(match self.is_absent() {

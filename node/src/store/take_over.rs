@@ -7,6 +7,7 @@
 //! The log has all changes until the last piece is in, so that nothing depends on how far this came.
 
 use std::ops::Bound;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
@@ -19,13 +20,15 @@ use crate::limits::{DESCRIPTORS_PER_CHECKPOINT, PIECE_BYTES, SMALL_FILES_BYTES};
 
 /// How many changes the engine gets at once. It locks their pages meanwhile, and readers wait.
 const CHANGES_PER_BATCH: usize = 256;
-/// How many changes are measured at once.
-const CHANGES_PER_MEASURE: usize = 16;
+/// A leaf that grows with every piece leaves a place of each length behind, so that pieces of new records
+/// may take so many times what the records take.
+const PIECES_FACTOR: u64 = 2;
 /// What a leaf takes beside what is in it, in bytes: the ends of the blocks that it lies in, and its keys'
 /// and records' lengths.
 const LEAF_OVERHEAD_BYTES: u64 = 10 << 10;
-/// A leaf lies in a place that has up to half as much again as it needs.
-const fn placed(bytes: u64) -> u64 {
+/// What is stored takes so many bytes at most: a leaf lies in a place that has up to half as much again as
+/// it needs.
+pub(super) const fn placed(bytes: u64) -> u64 {
     bytes.saturating_mul(3) / 2
 }
 
@@ -51,6 +54,34 @@ pub(super) struct Taking<'a> {
     pub(super) directory: &'a std::path::Path,
     /// The bytes of all keys and values that are stored, and their number.
     pub(super) stored: (u64, u64),
+    pub(super) needs: &'a Needs,
+}
+
+/// What the engine needs for what it lacks of a memtable, in bytes; 0 where that is to be measured.
+#[derive(Debug, Default)]
+pub(super) struct Needs {
+    /// For all of it at once: all leaves that change.
+    whole_bytes: AtomicU64,
+    /// By how much the store grows.
+    growth_bytes: AtomicU64,
+}
+
+impl Needs {
+    fn forget(&self) {
+        self.whole_bytes.store(0, Ordering::Relaxed);
+        self.growth_bytes.store(0, Ordering::Relaxed);
+    }
+}
+
+/// What was measured before, or is now.
+fn measured(
+    known: &AtomicU64,
+    measure: impl FnOnce() -> Result<u64, StoreError>,
+) -> Result<u64, Untaken> {
+    if known.load(Ordering::Relaxed) == 0 {
+        known.store(measure().map_err(Untaken::Failed)?.max(1), Ordering::Relaxed);
+    }
+    Ok(known.load(Ordering::Relaxed))
 }
 
 impl Taking<'_> {
@@ -61,9 +92,34 @@ impl Taking<'_> {
         })?;
         let metadata_bytes = unfinished::metadata_bytes(self.directory) + SMALL_FILES_BYTES;
         if self.disk.has(self.needed_at_most().saturating_add(metadata_bytes)) {
-            self.at_once()
-        } else {
-            self.in_pieces(metadata_bytes)
+            return self.at_once();
+        }
+        let whole_bytes = measured(&self.needs.whole_bytes, || self.measure_whole())?;
+        if self.disk.make_room(whole_bytes.saturating_add(metadata_bytes), 0) {
+            return self.at_once();
+        }
+        self.in_pieces(metadata_bytes)
+    }
+
+    fn measure_whole(&self) -> Result<u64, StoreError> {
+        let mut leaves = Leaves::default();
+        self.for_each_change(|key, record| leaves.add(self.engine, key, record))?;
+        let layout_bytes = self.memtable.layout().map_or(0, |it| it.len() as u64);
+        Ok(leaves.bytes + placed(layout_bytes) + 2 * LEAF_OVERHEAD_BYTES)
+    }
+
+    fn for_each_change(
+        &self,
+        mut visit: impl FnMut(&StorageKey, Option<&[u8]>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut start = Bound::Unbounded;
+        loop {
+            let changes = self.memtable.range(start.as_ref(), CHANGES_PER_BATCH);
+            changes.iter().try_for_each(|(key, record)| visit(key, record.as_deref()))?;
+            match changes.into_iter().next_back() {
+                Some((last, _)) => start = Bound::Excluded(last),
+                None => return Ok(()),
+            }
         }
     }
 
@@ -95,29 +151,24 @@ impl Taking<'_> {
     }
 
     fn in_pieces(&self, metadata_bytes: u64) -> Result<(), Untaken> {
+        self.check_growth(metadata_bytes)?;
         let mut start = Bound::Unbounded;
         let mut piece: Vec<(StorageKey, Option<Bytes>)> = Vec::new();
         let mut leaves = Leaves::default();
         loop {
-            let changes = self.memtable.range(start.as_ref(), CHANGES_PER_MEASURE);
-            for (key, record) in &changes {
-                leaves.add(self.engine, key, record.as_deref()).map_err(Untaken::Failed)?;
+            let changes = self.memtable.range(start.as_ref(), CHANGES_PER_BATCH);
+            let Some((last, _)) = changes.last() else { break };
+            start = Bound::Excluded(last.clone());
+            for (key, record) in changes {
+                leaves.add(self.engine, &key, record.as_deref()).map_err(Untaken::Failed)?;
+                piece.push((key, record));
+                if leaves.bytes >= PIECE_BYTES {
+                    self.give(&mut piece, std::mem::take(&mut leaves), metadata_bytes)?;
+                }
             }
-            let is_last = changes.len() < CHANGES_PER_MEASURE;
-            if let Some((last, _)) = changes.last() {
-                start = Bound::Excluded(last.clone());
-            }
-            piece.extend(changes);
-            if leaves.bytes >= PIECE_BYTES || is_last {
-                self.make_room(std::mem::take(&mut leaves).bytes + metadata_bytes)?;
-                self.engine.change(&piece).map_err(given)?;
-                self.engine.flush().map_err(Untaken::Spoiled)?;
-                piece.clear();
-                self.disk.tend();
-            }
-            if is_last {
-                break;
-            }
+        }
+        if !piece.is_empty() {
+            self.give(&mut piece, std::mem::take(&mut leaves), metadata_bytes)?;
         }
         let first = StorageKey::first_of_hash(0);
         leaves.add(self.engine, &first, None).map_err(Untaken::Failed)?;
@@ -130,14 +181,52 @@ impl Taking<'_> {
         self.engine.complete(self.memtable.counters(), self.segment).map_err(Untaken::Spoiled)
     }
 
-    fn make_room(&self, bytes: u64) -> Result<(), Untaken> {
-        if self.disk.make_room(bytes, 0) {
-            return Ok(());
+    /// Has the engine take one piece over, which changes these leaves, durably.
+    fn give(
+        &self,
+        piece: &mut Vec<(StorageKey, Option<Bytes>)>,
+        leaves: Leaves,
+        metadata_bytes: u64,
+    ) -> Result<(), Untaken> {
+        self.make_room(leaves.bytes + metadata_bytes)?;
+        for changes in piece.chunks(CHANGES_PER_BATCH) {
+            self.engine.change(changes).map_err(given)?;
         }
+        self.engine.flush().map_err(Untaken::Spoiled)?;
+        piece.clear();
+        self.needs.forget();
+        self.disk.tend();
+        Ok(())
+    }
+
+    /// Sees to it that nothing is begun that there is no room for in the end: the reserve would be used up
+    /// for nothing.
+    fn check_growth(&self, metadata_bytes: u64) -> Result<(), Untaken> {
+        let growth_bytes = measured(&self.needs.growth_bytes, || self.measure_growth())?;
+        let bytes = growth_bytes.saturating_mul(PIECES_FACTOR).saturating_add(metadata_bytes);
+        if self.disk.could_have(bytes) { Ok(()) } else { Err(self.no_room_for(bytes)) }
+    }
+
+    fn measure_growth(&self) -> Result<u64, StoreError> {
+        let (mut added, mut freed) = (0, 0);
+        self.for_each_change(|key, record| {
+            added += record.map_or(0, |it| placed(it.len() as u64));
+            freed += self.engine.get(key)?.map_or(0, |it| it.len() as u64);
+            Ok(())
+        })?;
+        Ok(added.saturating_sub(freed))
+    }
+
+    fn make_room(&self, bytes: u64) -> Result<(), Untaken> {
+        if self.disk.make_room(bytes, 0) { Ok(()) } else { Err(self.no_room_for(bytes)) }
+    }
+
+    fn no_room_for(&self, bytes: u64) -> Untaken {
         let free_bytes = self.disk.free_bytes().unwrap_or_default();
-        Err(waits(format!(
-            "{bytes} bytes are needed on the disk, which has {free_bytes} left and no more in reserve"
-        )))
+        let held_bytes = self.disk.held_bytes();
+        waits(format!(
+            "{bytes} bytes are needed on the disk, which has {free_bytes} left and {held_bytes} in reserve"
+        ))
     }
 }
 
@@ -181,13 +270,15 @@ impl Leaves {
             }
             self.bytes += size(&before, &record);
         }
-        for item in engine.data.range(key..).take(LEAF_FANOUT + 1) {
+        for item in engine.data.range(key.clone()..).take(LEAF_FANOUT + 1) {
             let (after, record) = item.map_err(classify)?;
             if self.counted_to.as_deref().is_none_or(|counted| after[..] > *counted) {
                 self.bytes += size(&after, &record);
                 self.counted_to = Some(after.to_vec());
             }
         }
+        // Where nothing follows it, what precedes it is counted now.
+        self.counted_to = self.counted_to.take().max(Some(key));
         Ok(())
     }
 }
@@ -232,7 +323,8 @@ mod tests {
         disk: &'a Disk,
         directory: &'a Path,
     ) -> Taking<'a> {
-        Taking { engine, memtable, segment: 1, disk, directory, stored: (0, 0) }
+        let needs = memtable.needs();
+        Taking { engine, memtable, segment: 1, disk, directory, stored: (0, 0), needs }
     }
 
     #[test]
@@ -277,6 +369,13 @@ mod tests {
         assert!(one <= around * 2, "{one} of {around}");
         leaves.add(&engine, &key(7), None).unwrap();
         assert!(leaves.bytes < one * 2, "what is counted is counted once");
+        let mut behind = Leaves::default();
+        for number in 0..KEYS {
+            let key = StorageKey::first_of_hash(u64::MAX - u64::from(KEYS - number));
+            behind.add(&engine, &key, None).unwrap();
+        }
+        let overhead = LEAF_OVERHEAD_BYTES * u64::from(KEYS) * 2;
+        assert!(behind.bytes < overhead + around, "{} is too much", behind.bytes);
         for number in 0..KEYS {
             leaves.add(&engine, &key(number), None).unwrap();
         }

@@ -147,7 +147,7 @@ impl Writer {
         }
         group.room_bytes = group.size.bytes + ROOM_STEP_BYTES;
         let bytes = group.room_bytes as u64;
-        let room = self.disk.room(bytes + self.store.headroom_bytes(), bytes);
+        let room = self.disk.room(bytes + self.store.headroom_bytes(self.counters.bytes), bytes);
         if matches!(room, Room::Removals(_) | Room::Nothing(_))
             && let Err(error) = self.store.checkpoint_soon()
             && !error.is_undone()

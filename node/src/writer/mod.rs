@@ -240,9 +240,18 @@ impl Writer {
             self.store.abandon();
             return None;
         }
+        if self.disk.is_lost() {
+            warn!("what this node had is lost with its data directory");
+            self.store.abandon();
+            return None;
+        }
         let counters = self.counters;
         match self.store.close() {
             Ok(()) => Some(counters),
+            Err(error) if error.passes() => {
+                warn!("what is in the store's log stays there for the next start: {error}");
+                None
+            }
             Err(error) => {
                 error!(
                     "the store could not be closed: {error}; the next start finds what is left in its log"

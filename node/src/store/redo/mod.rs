@@ -28,7 +28,7 @@ use tracing::warn;
 pub(super) use self::frame::FRAME_HEAD_BYTES;
 use self::frame::Place;
 use crate::transient::passes;
-use crate::{failpoints, private};
+use crate::{descriptors, failpoints, private};
 
 const SUFFIX: &str = ".redo";
 
@@ -272,6 +272,11 @@ impl RedoLog {
     pub(super) fn rotate(&mut self) -> Result<u64, RedoError> {
         self.check()?;
         if !self.is_sealed {
+            // While the next one could not be begun, this one can still be written to.
+            if let Err(source) = descriptors::are_left(1) {
+                let path = path_of(&self.directory, self.number + 1);
+                return Err(RedoError::NotWritten { path, source });
+            }
             // Only what is durable may be sealed: the seal says that nothing is missing before it.
             self.sync_or_fail()?;
             self.write(vec![0; FRAME_HEAD_BYTES])?;
