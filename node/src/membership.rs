@@ -1,6 +1,8 @@
 //! Membership: the claim on an id, the registration, and the sign of life behind it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use kv_protocol::consul::{Backoff, CheckStatus, Consul, ConsulError, Read, ServiceRegistration};
@@ -193,6 +195,8 @@ pub struct Registration {
     consul: Consul,
     identity: Identity,
     service: ServiceRegistration,
+    /// Which of the tokens, counted from 0, the node was registered with last.
+    token: Arc<AtomicU64>,
 }
 
 impl Registration {
@@ -225,7 +229,7 @@ impl Registration {
             check_ttl: CHECK_TTL,
             initial_status: CheckStatus::Passing,
         };
-        Self { consul, identity: identity.clone(), service }
+        Self { consul, identity: identity.clone(), service, token: Arc::default() }
     }
 
     /// Registers the node, whose id must still be its own, or free.
@@ -239,7 +243,9 @@ impl Registration {
             }
             error => error,
         })?;
+        let token = self.consul.token_changes();
         self.consul.register(&self.service).await?;
+        self.token.store(token, Ordering::Release);
         // A node that Consul knew as critical would stay so until its next sign of life.
         Ok(self.consul.check_pass(&self.service.id, SERVING).await?)
     }
@@ -291,6 +297,11 @@ impl Registration {
     }
 
     async fn report(&self) -> Result<(), ClaimError> {
+        if self.token.load(Ordering::Acquire) != self.consul.token_changes() {
+            // The agent tells the servers of this node under the token that it was registered with.
+            info!("Consul's token was replaced: registering again");
+            return self.register().await;
+        }
         match self.consul.check_pass(&self.service.id, SERVING).await {
             Err(ConsulError::UnknownCheck { .. }) => {
                 info!("Consul has forgotten this node: registering again");
