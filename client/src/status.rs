@@ -5,15 +5,16 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use kv_protocol::consul::{CheckStatus, Consul, Read, ServiceInstance};
-use kv_protocol::consul_keys::{self, SERVICE, id_of_service};
-use kv_protocol::layout::Layout;
+use kv_protocol::consul_keys::{self, SERVICE, id_of_service, meta};
+use kv_protocol::layout::{Layout, Member};
+use kv_protocol::limits::ZONE_BYTES_MAX;
 use kv_protocol::name::Name;
 use kv_protocol::reply::{Content, NodeStatus};
 use kv_protocol::request::{Command, Context, Request};
 use uuid::Uuid;
 
 use crate::batch::STYLE;
-use crate::catalog::{of_cluster, uuid_of};
+use crate::catalog::{are_hidden, of_cluster, uuid_of};
 use crate::config::ClientConfig;
 use crate::connection::Connections;
 use crate::endpoint::Endpoint;
@@ -48,6 +49,11 @@ pub struct NodeReport {
     pub health: Option<CheckStatus>,
     /// Whether the layout knows it.
     pub member: bool,
+    /// The weight and zone that count: the layout's, or for a node that is no member those that it
+    /// registered.
+    pub described: Option<(u32, String)>,
+    /// The weight and zone that it was started with, where it registered them.
+    pub registered: Option<(u32, String)>,
     /// What it says of itself, or why it says nothing.
     pub answer: Result<NodeStatus, String>,
 }
@@ -72,11 +78,15 @@ pub(crate) async fn look(
     let entry = consul.kv_get(&consul_keys::layout(cluster), Read::consistent()).await?.value;
     let layout = entry.map(|entry| Layout::parse(&entry.value)).transpose()?;
     let instances = consul.service_instances(SERVICE, Read::consistent()).await?.value;
+    let absent = match instances.is_empty() && layout.is_some() && are_hidden(consul).await {
+        true => ClientError::NodesHidden { consul: consul.address().to_owned() }.to_string(),
+        false => "it is not registered with Consul".to_owned(),
+    };
     let instances = of_cluster(cluster, instances);
     let reply_by = Instant::now() + timeout.min(STATUS_TIMEOUT);
     let ask = |instance| ask_instance(connections, instance, reply_by);
     let answers = join_all(instances.iter().map(ask)).await;
-    let nodes = reports(cluster, layout.as_ref(), instances.iter().zip(answers));
+    let nodes = reports(cluster, layout.as_ref(), instances.iter().zip(answers), &absent);
     Ok(ClusterStatus { name: cluster.clone(), consul: consul.address().to_owned(), layout, nodes })
 }
 
@@ -84,19 +94,24 @@ fn reports<'a>(
     cluster: &Name,
     layout: Option<&Layout>,
     asked: impl Iterator<Item = (&'a ServiceInstance, Result<NodeStatus, String>)>,
+    absent: &str,
 ) -> Vec<NodeReport> {
+    let described = |member: &Member| (member.weight, member.zone.clone());
     let members = layout.map(Layout::members).unwrap_or_default();
     let mut nodes: Vec<NodeReport> = asked
         .map(|(instance, answer)| {
             let uuid = uuid_of(instance);
             let member = members.iter().find(|member| Some(member.uuid) == uuid);
-            let registered = id_of_service(cluster, &instance.id);
+            let registered_id = id_of_service(cluster, &instance.id);
+            let registered = registered(instance);
             NodeReport {
-                id: member.map_or(registered.to_owned(), |member| member.id.to_string()),
+                id: member.map_or(registered_id.to_owned(), |member| member.id.to_string()),
                 uuid,
                 address: Some(format!("{}:{}", instance.address, instance.port)),
                 health: Some(instance.status),
                 member: member.is_some(),
+                described: member.map(|it| described(it)).or_else(|| registered.clone()),
+                registered,
                 answer,
             }
         })
@@ -109,12 +124,23 @@ fn reports<'a>(
                 address: None,
                 health: None,
                 member: true,
-                answer: Err("it is not registered with Consul".into()),
+                described: Some(described(member)),
+                registered: None,
+                answer: Err(absent.to_owned()),
             });
         }
     }
     nodes.sort_by(|a, b| (&a.id, a.uuid).cmp(&(&b.id, b.uuid)));
     nodes
+}
+
+/// The weight and zone that a node registered.
+fn registered(instance: &ServiceInstance) -> Option<(u32, String)> {
+    let weight = instance.meta.get(meta::WEIGHT)?.parse().ok()?;
+    // Anybody who may write to Consul may have written it.
+    let zone = instance.meta.get(meta::ZONE).map_or("", String::as_str).chars();
+    let zone = zone.filter(|c| !c.is_control()).take(ZONE_BYTES_MAX).collect();
+    Some((weight, zone))
 }
 
 /// Asks a registered node how it is.
@@ -153,9 +179,8 @@ pub(crate) async fn ask_status(
 
 #[cfg(test)]
 mod tests {
-    use kv_protocol::consul_keys::meta;
     use kv_protocol::digest::Digest;
-    use kv_protocol::layout::{LAYOUT_FORMAT, Member, Origin, Placement, StrategyPin};
+    use kv_protocol::layout::{LAYOUT_FORMAT, Origin, Placement, StrategyPin};
     use kv_protocol::partition::PartitionCount;
 
     use super::*;
@@ -202,7 +227,7 @@ mod tests {
         let instances = [instance("other.node-7", 7), instance("other.node-2", 2)];
         let asked = instances.iter().map(|instance| (instance, silent()));
         let cluster = "other".parse().unwrap();
-        let nodes = reports(&cluster, Some(&layout([1, 2])), asked);
+        let nodes = reports(&cluster, Some(&layout([1, 2])), asked, "it is not registered");
         let shown: Vec<_> =
             nodes.iter().map(|it| (&*it.id, it.member, it.health.is_some())).collect();
         assert_eq!(
@@ -211,11 +236,11 @@ mod tests {
         );
         assert!(nodes[0].answer.as_ref().unwrap_err().contains("not registered"));
         let asked = instances.iter().map(|instance| (instance, silent()));
-        assert_eq!(reports(&cluster, None, asked).len(), 2);
+        assert_eq!(reports(&cluster, None, asked, "it is not registered").len(), 2);
         let mut moving = layout([1, 2]);
         moving = moving.begin(layout([2, 7]).placement, Vec::new()).unwrap();
         let asked = instances.iter().map(|instance| (instance, silent()));
-        let nodes = reports(&cluster, Some(&moving), asked);
+        let nodes = reports(&cluster, Some(&moving), asked, "it is not registered");
         assert!(nodes.iter().all(|node| node.member), "members of both placements: {nodes:?}");
         assert_eq!(nodes.len(), 3);
     }

@@ -19,7 +19,7 @@ pub(crate) mod catalog;
 pub(crate) mod cluster;
 // Shared with other packages, which use other parts of it.
 #[allow(dead_code, unreachable_pub)]
-mod consul;
+pub(crate) mod consul;
 pub(crate) mod corpus;
 pub(crate) mod dev;
 pub(crate) mod environment;

@@ -18,6 +18,7 @@ mod put;
 mod rebalance;
 mod rebalancing;
 mod remove_node;
+mod set_node;
 mod status;
 pub(crate) mod strategy;
 
@@ -50,6 +51,7 @@ pub(crate) async fn run(Cli { globals, command }: Cli) -> Result<(), Failure> {
         Command::Status => status::run(&session()?).await,
         Command::AddNode(arguments) => add_node::run(&session()?, arguments).await,
         Command::RemoveNode(arguments) => remove_node::run(&session()?, arguments).await,
+        Command::SetNode(arguments) => set_node::run(&session()?, arguments).await,
         Command::Migrate(arguments) => migrate::run(&session()?, arguments).await,
         Command::Plan { change } => plan::run(&session()?, change).await,
         Command::Rebalance { action } => rebalance::run(&session()?, action).await,
