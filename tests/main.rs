@@ -14,6 +14,7 @@
 //! | `signals` | nodes are started and stopped by signals in Consul, each by exactly one |
 //! | `rebalance` | nodes come and go and strategies change while every key stays where it can be found |
 //! | `strategies` | strategies are judged before they are adopted, and what they chose is explained |
+//! | `access` | what Consul does not let a token do is said, and changes nothing |
 //! | `consul_outages` | a Consul that is absent, failing or empty costs no data and confuses nobody |
 //! | `bad_input` | whatever comes in, the answer is a clear error, and everything else goes on |
 //! | `bench_command` | `kvclient bench` measures what it says |
@@ -38,6 +39,7 @@
 mod guests;
 mod harness;
 
+mod access;
 mod bad_input;
 mod bench_command;
 mod cli;

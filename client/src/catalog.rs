@@ -1,11 +1,11 @@
-//! Where Consul's catalog says that the nodes of a layout are. Pure.
+//! Where Consul's catalog says that the nodes of a layout are.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use kv_protocol::consul::ServiceInstance;
-use kv_protocol::consul_keys::{meta, service_id};
+use kv_protocol::consul::{Consul, Read, ServiceInstance};
+use kv_protocol::consul_keys::{SERVICE, meta, service_id};
 use kv_protocol::incarnation::Incarnation;
 use kv_protocol::layout::Member;
 use kv_protocol::name::Name;
@@ -20,6 +20,25 @@ pub(crate) fn of_cluster(cluster: &Name, instances: Vec<ServiceInstance>) -> Vec
         instance.meta.get(meta::CLUSTER).is_some_and(|name| name == cluster.as_str())
     };
     instances.into_iter().filter(ours).collect()
+}
+
+/// Whether Consul has instances of the service and shows this client none of them, which it does without
+/// a word where a token may not see the machines that they are on. Worth a question only where none
+/// were seen.
+pub(crate) async fn are_hidden(consul: &Consul) -> bool {
+    let is_known = match consul.service_names(Read::consistent()).await {
+        Ok(names) => names.iter().any(|name| name == SERVICE),
+        Err(error) => {
+            tracing::debug!(%error, "whether nodes are hidden is not known");
+            false
+        }
+    };
+    if !is_known {
+        return false;
+    }
+    // The first one may have registered meanwhile.
+    let again = consul.service_instances(SERVICE, Read::consistent()).await;
+    again.is_ok_and(|instances| instances.value.is_empty())
 }
 
 /// The identity of the data directory that an instance registered.

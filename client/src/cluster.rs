@@ -295,6 +295,9 @@ impl Registry {
     /// All instances that registered for this cluster.
     pub(crate) async fn all_instances(&self) -> Result<Vec<ServiceInstance>, ClientError> {
         let instances = self.consul.service_instances(SERVICE, Read::consistent()).await?;
+        if instances.value.is_empty() && catalog::are_hidden(&self.consul).await {
+            return Err(ClientError::NodesHidden { consul: self.consul.address().to_owned() });
+        }
         Ok(catalog::of_cluster(&self.cluster, instances.value))
     }
 

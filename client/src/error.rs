@@ -115,6 +115,17 @@ pub enum ClientError {
         consul: String,
     },
 
+    /// Consul knows nodes, and shows this client none.
+    #[error(
+        "Consul at {consul} has instances of the service \"kv\" and shows none of them: this token may not see \
+         the machines that they are on. Give it a policy with `node_prefix \"\" {{ policy = \"read\" }}` and \
+         `service_prefix \"kv\" {{ policy = \"read\" }}`, or set CONSUL_HTTP_TOKEN to another token"
+    )]
+    NodesHidden {
+        /// Consul's address.
+        consul: String,
+    },
+
     /// There is no layout, and one is not made while a node's state is in doubt.
     #[error(
         "the cluster has no layout yet, and none is created while node {node} {problem}. Bring it \
@@ -233,7 +244,8 @@ impl ClientError {
     #[must_use]
     pub fn code(&self) -> String {
         let code = match self {
-            Self::Consul(_) => "consul",
+            Self::Consul(error) => error.code(),
+            Self::NodesHidden { .. } => "consul_nodes_hidden",
             Self::Strategy(error) => return error.code().replace('-', "_"),
             Self::NotAdmitted(NotAdmitted::Lacks { .. }) => "strategy_not_admitted",
             Self::NotAdmitted(NotAdmitted::NotExamined { .. }) => "strategy_not_examined",

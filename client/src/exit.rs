@@ -18,6 +18,8 @@ pub(crate) const NOT_FOUND: i32 = 1;
 pub(crate) const USAGE: i32 = 2;
 pub(crate) const UNAVAILABLE: i32 = 3;
 pub(crate) const REFUSED: i32 = 4;
+pub(crate) const UNFINISHED: i32 = 5;
+pub(crate) const UNDONE: i32 = 6;
 pub(crate) const INTERRUPTED: i32 = 130;
 
 /// Why a command did not do what was asked.
@@ -29,6 +31,24 @@ pub(crate) enum Failure {
     /// The rebalance was not planned, begun or finished.
     #[error(transparent)]
     Rebalance(#[from] RebalanceError),
+    /// Another command has paused the rebalance.
+    #[error(
+        "not finished: {what} waits, since another command has paused the rebalance (epoch {epoch}). Everything \
+         is served; go on with `kvclient rebalance resume`, or undo it with `kvclient rebalance abort`"
+    )]
+    Paused { what: String, epoch: u64 },
+    /// Another command has turned the rebalance back.
+    #[error(
+        "undone: {what} was turned back by another command, and the layout of epoch {epoch} is as it was \
+         before"
+    )]
+    Undone { what: String, epoch: u64 },
+    /// Another command has ended the rebalance, or changed the layout again.
+    #[error(
+        "not done: {what} was ended by another command before it was finished, or taken back since; \
+         `kvclient status` shows the layout, of epoch {epoch}"
+    )]
+    Ended { what: String, epoch: u64 },
     /// Keys lie where they should not.
     #[error(
         "{strays} keys lie where they do not belong: they are listed above; please report this"
@@ -97,6 +117,8 @@ impl Failure {
             Self::Client(error) => of_client(error),
             Self::Rebalance(error) => of_rebalance(error),
             Self::Strays { .. } | Self::LacksProperties { .. } | Self::Lab { .. } => REFUSED,
+            Self::Paused { .. } => UNFINISHED,
+            Self::Undone { .. } | Self::Ended { .. } => UNDONE,
             Self::NotFound { .. } => NOT_FOUND,
             Self::Usage(_) => USAGE,
             Self::Scarce(_) => UNAVAILABLE,
@@ -114,6 +136,9 @@ impl Failure {
             Self::Strays { .. } => "strays".into(),
             Self::LacksProperties { .. } => "strategy_lacks_properties".into(),
             Self::Lab { .. } => "strategies_failed".into(),
+            Self::Paused { .. } => "paused".into(),
+            Self::Undone { .. } => "undone".into(),
+            Self::Ended { .. } => "ended".into(),
             Self::NotFound { .. } => "not_found".into(),
             Self::Usage(_) => "usage".into(),
             Self::Scarce(_) => "local".into(),
@@ -147,6 +172,7 @@ fn of_client(error: &ClientError) -> i32 {
         | ClientError::Layout(_)
         | ClientError::AlreadyCreated { .. }
         | ClientError::OtherCluster { .. }
+        | ClientError::NodesHidden { .. }
         | ClientError::ValueTooLarge(_)
         | ClientError::Refused { .. } => REFUSED,
         // What remains is about who cannot be reached or does not answer properly.
@@ -265,6 +291,23 @@ mod tests {
             given: String::new(),
             given_digest: String::new(),
         };
+        let denied = |excerpt: &str| ConsulError::PermissionDenied {
+            request: "PUT /v1/session/create".into(),
+            excerpt: excerpt.into(),
+        };
+        let stopped = |what: &str| (what.to_owned(), 7);
+        let (what, epoch) = stopped("remove node-1");
+        let paused = Failure::Paused { what, epoch };
+        let (what, epoch) = stopped("remove node-1");
+        let undone = Failure::Undone { what, epoch };
+        let (what, epoch) = stopped("remove node-1");
+        let ended = Failure::Ended { what, epoch };
+        let leaderless = ConsulError::Status {
+            request: "GET /v1/kv/a".into(),
+            status: 500,
+            excerpt: "No cluster leader".into(),
+        };
+        let hidden = ClientError::NodesHidden { consul: String::new() };
         let config = ConsulError::InvalidConfig { setting: String::new(), problem: String::new() };
         for (failure, exit_code, code) in [
             (Failure::NotFound { key: "k".into() }, NOT_FOUND, "not_found"),
@@ -273,6 +316,13 @@ mod tests {
             (strategy("no-such-one").into(), USAGE, "strategy_unknown"),
             (ClientError::InvalidKey(too_large("the key", 9, 8)).into(), USAGE, "too_large"),
             (consul(500).into(), UNAVAILABLE, "consul"),
+            (leaderless.into(), UNAVAILABLE, "consul_no_leader"),
+            (denied("Permission denied").into(), REFUSED, "consul_denied"),
+            (denied("ACL not found").into(), REFUSED, "consul_token_unknown"),
+            (hidden.into(), REFUSED, "consul_nodes_hidden"),
+            (paused, UNFINISHED, "paused"),
+            (undone, UNDONE, "undone"),
+            (ended, UNDONE, "ended"),
             (no_nodes.into(), UNAVAILABLE, "no_nodes"),
             (late.into(), UNAVAILABLE, "unavailable"),
             (unknown.into(), UNAVAILABLE, "outcome_unknown"),

@@ -2,7 +2,8 @@
 //!
 //! They exist only in builds with the feature `failpoints`. Every step of a mover has one:
 //! `mover::after-begin`, `mover::after-prepare`, `mover::before-open`, `mover::after-open`,
-//! `mover::copy::page`, `mover::after-copy`, `mover::after-verify`, `mover::after-settle`. A client has
+//! `mover::copy::page`, `mover::after-copy`, `mover::after-verify`, `mover::after-note` (before the last
+//! step), `mover::after-settle`, `mover::after-telling` (a node was told to stop). A client has
 //! `client::before-examination`.
 
 /// Ends the process without a trace, as `kill -9` would, where the failpoint `$name` is set to

@@ -15,13 +15,31 @@ pub(crate) async fn keep(registry: &Registry, layout: &Layout) -> Result<(), Cli
     let Registry { consul, cluster, .. } = registry;
     let key = consul_keys::past_layout(cluster, layout.epoch);
     consul.kv_put(&key, &layout.to_json()).await?;
-    let kept = consul.kv_list(&consul_keys::past_layouts(cluster), Read::consistent()).await?.value;
+    // Only their keys, since all of them together may be larger than what is read at once.
+    let kept = consul.kv_keys(&consul_keys::past_layouts(cluster), Read::consistent()).await?.value;
     let excess = kept.len().saturating_sub(PAST_LAYOUTS_MAX);
-    for entry in &kept[..excess] {
+    for key in &kept[..excess] {
         // Another client may have removed it already.
-        consul.kv_delete_cas(&entry.key, entry.modify_index).await?;
+        consul.kv_delete(key).await?;
     }
     Ok(())
+}
+
+/// All past layouts that are kept, also those of a cluster that had the same name before.
+///
+/// # Errors
+/// Consul cannot be asked, or one of them is not understood.
+pub(crate) async fn all(registry: &Registry) -> Result<Vec<Layout>, ClientError> {
+    let prefix = consul_keys::past_layouts(&registry.cluster);
+    let keys = registry.consul.kv_keys(&prefix, Read::consistent()).await?.value;
+    let mut layouts = Vec::new();
+    for key in keys {
+        // One that is gone since then is too old to be kept.
+        if let Some(entry) = registry.consul.kv_get(&key, Read::consistent()).await?.value {
+            layouts.push(Layout::parse(&entry.value)?);
+        }
+    }
+    Ok(layouts)
 }
 
 /// The past layouts of this cluster that are kept, the oldest first.
@@ -29,10 +47,7 @@ pub(crate) async fn kept(
     registry: &Registry,
     current: &Layout,
 ) -> Result<Vec<Layout>, ClientError> {
-    let prefix = consul_keys::past_layouts(&registry.cluster);
-    let entries = registry.consul.kv_list(&prefix, Read::consistent()).await?.value;
-    let layouts = entries.iter().map(|entry| Layout::parse(&entry.value));
-    let mut layouts: Vec<Layout> = layouts.collect::<Result<_, _>>()?;
+    let mut layouts = all(registry).await?;
     // There may be some of a cluster that had the same name before.
     layouts.retain(|it| it.cluster == current.cluster && it.epoch < current.epoch);
     layouts.sort_by_key(|layout| layout.epoch);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kv_protocol::limits::{
     BATCH_OPERATIONS_MAX, BODY_BYTES_MAX, FRAME_BYTES_MAX, HEADER_BYTES_MAX, KEY_BYTES_MAX,
-    PAGE_BYTES_TARGET, VALUE_BYTES_MAX_CEILING,
+    MEMBERS_MAX, PAGE_BYTES_TARGET, VALUE_BYTES_MAX_CEILING,
 };
 
 /// How long an operation may take, retries included, unless the configuration says otherwise.
@@ -155,6 +155,22 @@ pub const MOVER_TURN_PAUSE: Duration = Duration::from_millis(5);
 
 /// How long a node may take to start after the signal.
 pub const LAUNCH_WAIT: Duration = Duration::from_secs(60);
+
+/// How long is waited for a node that is being started, to learn whom to tell that it is not wanted any
+/// more.
+pub const TAKE_BACK_WAIT: Duration = Duration::from_secs(5);
+
+/// The most nodes on the list of those that are yet to be told to stop; the oldest go first.
+pub const LEAVERS_MAX: usize = 2 * MEMBERS_MAX;
+
+/// The most tables and strategies without use that are removed from Consul after one change.
+pub const SWEPT_MAX: usize = 64;
+
+/// How often a change of a small document is tried that others change at the same time.
+pub const LIST_TRIES_MAX: usize = 16;
+
+/// How long who is to move data waits for a mover that is about to end.
+pub const MOVER_LOCK_WAIT: Duration = Duration::from_secs(5);
 
 /// How often is looked whether a node has started or stopped.
 pub const LAUNCH_LOOK_INTERVAL: Duration = Duration::from_millis(100);

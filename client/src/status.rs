@@ -6,16 +6,17 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use kv_protocol::consul::{CheckStatus, Consul, Read, ServiceInstance};
-use kv_protocol::consul_keys::{self, Claim, SERVICE, id_of_service};
+use kv_protocol::consul_keys::{self, Claim, SERVICE, id_of_service, meta};
 use kv_protocol::incarnation::Incarnation;
-use kv_protocol::layout::Layout;
+use kv_protocol::layout::{Layout, Member};
+use kv_protocol::limits::ZONE_BYTES_MAX;
 use kv_protocol::name::Name;
 use kv_protocol::reply::{Content, NodeStatus};
 use kv_protocol::request::{Command, Context, Request};
 use uuid::Uuid;
 
 use crate::batch::STYLE;
-use crate::catalog::{incarnation_of, of_cluster, outranked, uuid_of};
+use crate::catalog::{are_hidden, incarnation_of, of_cluster, outranked, uuid_of};
 use crate::config::ClientConfig;
 use crate::connection::Connections;
 use crate::endpoint::Endpoint;
@@ -72,6 +73,11 @@ pub struct NodeReport {
     /// Whether it is a process on another copy of the node's data directory than the one that clients
     /// go to. It should not run.
     pub is_twin: bool,
+    /// The weight and zone that count: the layout's, or for a node that is no member those that it
+    /// registered.
+    pub described: Option<(u32, String)>,
+    /// The weight and zone that it was started with, where it registered them.
+    pub registered: Option<(u32, String)>,
     /// What it says of itself, or why it says nothing.
     pub answer: Result<NodeStatus, String>,
 }
@@ -96,6 +102,10 @@ pub(crate) async fn look(
     let entry = consul.kv_get(&consul_keys::layout(cluster), Read::consistent()).await?.value;
     let layout = entry.map(|entry| Layout::parse(&entry.value)).transpose()?;
     let instances = consul.service_instances(SERVICE, Read::consistent()).await?.value;
+    let absent = match instances.is_empty() && layout.is_some() && are_hidden(consul).await {
+        true => ClientError::NodesHidden { consul: consul.address().to_owned() }.to_string(),
+        false => "it is not registered with Consul".to_owned(),
+    };
     let instances = of_cluster(cluster, instances);
     // A token that may not read them is no reason to show nothing.
     let claims = consul.kv_list(&consul_keys::claims(cluster), Read::consistent()).await.ok();
@@ -107,7 +117,7 @@ pub(crate) async fn look(
     let ask = |instance| ask_instance(connections, instance, reply_by);
     let answers = join_all(instances.iter().map(ask)).await;
     let asked: Vec<_> = instances.iter().zip(answers).collect();
-    let (nodes, left_behind) = reports(cluster, layout.as_ref(), claims.as_ref(), asked);
+    let (nodes, left_behind) = reports(cluster, layout.as_ref(), claims.as_ref(), asked, &absent);
     let (name, consul) = (cluster.clone(), consul.address().to_owned());
     Ok(ClusterStatus { name, consul, layout, nodes, left_behind })
 }
@@ -122,15 +132,17 @@ fn reports(
     layout: Option<&Layout>,
     claims: Option<&Claims>,
     asked: Vec<Asked<'_>>,
+    absent: &str,
 ) -> (Vec<NodeReport>, Vec<LeftBehind>) {
+    let described = |member: &Member| (member.weight, member.zone.clone());
     let members = layout.map(Layout::members).unwrap_or_default();
     let instances: Vec<ServiceInstance> = asked.iter().map(|(it, _)| (*it).clone()).collect();
     let (mut nodes, mut left_behind) = (Vec::new(), Vec::new());
     for ((instance, answer), is_outranked) in asked.into_iter().zip(outranked(&instances)) {
         let (uuid, incarnation) = (uuid_of(instance), incarnation_of(instance));
         let member = members.iter().find(|member| Some(member.uuid) == uuid);
-        let registered = id_of_service(cluster, &instance.id);
-        let id = member.map_or(registered.to_owned(), |member| member.id.to_string());
+        let registered_id = id_of_service(cluster, &instance.id);
+        let id = member.map_or(registered_id.to_owned(), |member| member.id.to_string());
         let address = format!("{}:{}", instance.address, instance.port);
         let lives = answer
             .as_ref()
@@ -146,6 +158,7 @@ fn reports(
             left_behind.push(LeftBehind { id, service, agent, address });
             continue;
         }
+        let registered = registered(instance);
         nodes.push(NodeReport {
             id,
             uuid,
@@ -154,6 +167,8 @@ fn reports(
             member: member.is_some(),
             incarnation,
             is_twin: is_outranked,
+            described: member.map(|it| described(it)).or_else(|| registered.clone()),
+            registered,
             answer,
         });
     }
@@ -167,12 +182,23 @@ fn reports(
                 member: true,
                 incarnation: None,
                 is_twin: false,
-                answer: Err("it is not registered with Consul".into()),
+                described: Some(described(member)),
+                registered: None,
+                answer: Err(absent.to_owned()),
             });
         }
     }
     nodes.sort_by(|a, b| (&a.id, a.uuid, a.is_twin).cmp(&(&b.id, b.uuid, b.is_twin)));
     (nodes, left_behind)
+}
+
+/// The weight and zone that a node registered.
+fn registered(instance: &ServiceInstance) -> Option<(u32, String)> {
+    let weight = instance.meta.get(meta::WEIGHT)?.parse().ok()?;
+    // Anybody who may write to Consul may have written it.
+    let zone = instance.meta.get(meta::ZONE).map_or("", String::as_str).chars();
+    let zone = zone.filter(|c| !c.is_control()).take(ZONE_BYTES_MAX).collect();
+    Some((weight, zone))
 }
 
 /// Asks a registered node how it is.
@@ -211,9 +237,8 @@ pub(crate) async fn ask_status(
 
 #[cfg(test)]
 mod tests {
-    use kv_protocol::consul_keys::meta;
     use kv_protocol::digest::Digest;
-    use kv_protocol::layout::{LAYOUT_FORMAT, Member, Origin, Placement, StrategyPin};
+    use kv_protocol::layout::{LAYOUT_FORMAT, Origin, Placement, StrategyPin};
     use kv_protocol::partition::PartitionCount;
 
     use super::*;
@@ -260,8 +285,9 @@ mod tests {
         let instances = [instance("other.node-7", 7), instance("other.node-2", 2)];
         let asked = || instances.iter().map(|instance| (instance, silent())).collect();
         let cluster = "other".parse().unwrap();
-        let reports =
-            |layout: Option<Layout>| super::reports(&cluster, layout.as_ref(), None, asked()).0;
+        let reports = |layout: Option<Layout>| {
+            super::reports(&cluster, layout.as_ref(), None, asked(), "it is not registered").0
+        };
         let nodes = reports(Some(layout([1, 2])));
         let shown: Vec<_> =
             nodes.iter().map(|it| (&*it.id, it.member, it.health.is_some())).collect();

@@ -105,13 +105,15 @@ pub struct NodeArgs {
     #[arg(long, value_name = "PORT")]
     pub port: Option<u16>,
 
-    /// The node's capacity relative to others.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(WEIGHT_MAX)))]
-    pub weight: u32,
+    /// The node's capacity relative to others, which counts when it joins its cluster's layout; later
+    /// `kvclient set-node` changes it [default: what the layout says, otherwise 1].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(WEIGHT_MAX)))]
+    pub weight: Option<u32>,
 
-    /// The node's failure domain, such as a rack.
-    #[arg(long, value_name = "NAME", default_value = "", value_parser = parse_zone)]
-    pub zone: String,
+    /// The node's failure domain, such as a rack; as for the weight, `kvclient set-node` changes it
+    /// [default: what the layout says, otherwise none].
+    #[arg(long, value_name = "NAME", value_parser = parse_zone)]
+    pub zone: Option<String>,
 
     /// The longest value that the node accepts, in bytes.
     #[arg(long, value_name = "BYTES", default_value_t = VALUE_BYTES_MAX_DEFAULT as u64, value_parser = clap::value_parser!(u64).range(1..=VALUE_BYTES_MAX_CEILING as u64))]

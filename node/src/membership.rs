@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -268,6 +268,8 @@ pub struct Registration {
     tenure: Arc<Tenure>,
     gauges: Arc<Gauges>,
     counted: Mutex<Counted>,
+    /// Which of the tokens, counted from 0, the node was registered with last.
+    token: AtomicU64,
 }
 
 /// The number of the last write when it was looked at last.
@@ -322,7 +324,8 @@ impl Registration {
         };
         let sequence = gauges.sequence.load(Ordering::Relaxed);
         let counted = Mutex::new(Counted { sequence, at: Instant::now() });
-        Self { consul, identity: identity.clone(), service, tenure, gauges, counted }
+        let (identity, token) = (identity.clone(), AtomicU64::default());
+        Self { consul, identity, service, tenure, gauges, counted, token }
     }
 
     /// Registers the node, whose id must still be its own, or free.
@@ -331,7 +334,9 @@ impl Registration {
     /// [`ClaimError`] where the id is another's or Consul does not do it.
     pub async fn register(&self) -> Result<(), ClaimError> {
         self.check_claim(Look::Register).await?;
+        let token = self.consul.token_changes();
         self.consul.register(&self.service).await?;
+        self.token.store(token, Ordering::Release);
         // A node that Consul knew as critical would stay so until its next sign of life.
         Ok(self.consul.check_pass(&self.service.id, SERVING).await?)
     }
@@ -469,6 +474,11 @@ impl Registration {
     }
 
     async fn report(&self) -> Result<(), ClaimError> {
+        if self.token.load(Ordering::Acquire) != self.consul.token_changes() {
+            // The agent tells the servers of this node under the token that it was registered with.
+            info!("Consul's token was replaced: registering again");
+            return self.register().await;
+        }
         match self.consul.check_pass(&self.service.id, SERVING).await {
             Err(ConsulError::UnknownCheck { .. }) => {
                 info!("Consul has forgotten this node: registering again");

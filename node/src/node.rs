@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use kv_protocol::consul::{Backoff, Consul, ConsulConfig, ConsulError};
 use kv_protocol::incarnation::Incarnation;
-use kv_protocol::layout::{Layout, LayoutError};
+use kv_protocol::layout::{Layout, LayoutError, Member};
 use kv_protocol::name::Name;
 use tokio::sync::{Notify, watch};
 use tracing::{error, info, warn};
@@ -207,14 +207,15 @@ pub async fn run(
 
     let mut node = Running::start(&args, directory, layouts, opened, &disk)?;
     node.catch_up().await?;
+    let member = node.member();
     let lifecycle = node.lifecycle(&args, &consul, (&advertised, &path))?;
     let serving = node.serve(server)?;
-    let described = (args.weight, &*args.zone);
+    let (weight, zone) = described(&args, member.as_ref());
     let registration = Registration::new(
         consul.clone(),
         &identity,
         (&advertised, port),
-        described,
+        (weight, &zone),
         node.standing(),
     );
     registration.register().await.map_err(NodeError::Claim)?;
@@ -521,6 +522,12 @@ impl Running {
         Ok(())
     }
 
+    /// The member of the installed layout that the node is.
+    fn member(&self) -> Option<Member> {
+        let guard = self.follower.guard.load();
+        guard.installed()?.layout.member_by_uuid(self.follower.uuid).cloned()
+    }
+
     /// Starts the serving loop.
     fn serve(&mut self, server: Server) -> Result<JoinHandle<io::Result<()>>, NodeError> {
         let (Some(resources), Some(alive)) = (self.resources.take(), self.alive_sender.take())
@@ -567,6 +574,23 @@ fn discard_kept(
     let installed = installed.without_kept();
     store.put_layout(&installed_record::encode(&installed)).map_err(Err)?;
     Ok(installed)
+}
+
+/// The weight and zone that the node registers. What the layout says of a member counts, so one that is
+/// started with something else says so.
+fn described(args: &NodeArgs, member: Option<&Member>) -> (u32, String) {
+    let weight = args.weight.or(member.map(|it| it.weight)).unwrap_or(1);
+    let zone = args.zone.clone().or_else(|| member.map(|it| it.zone.clone())).unwrap_or_default();
+    if let Some(member) = member
+        && (member.weight != weight || member.zone != zone)
+    {
+        warn!(
+            "started with weight {weight} and zone {zone:?}, but the layout has {} with weight {} and zone \
+             {:?}, which count: change them with `kvclient set-node {} --weight N --zone NAME`",
+            member.id, member.weight, member.zone, member.id
+        );
+    }
+    (weight, zone)
 }
 
 /// Reads the layout, and waits for Consul where it does not answer yet.

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::harness::library::Library;
-use crate::harness::{Backend, Cluster, eventually, on_both_backends};
+use crate::harness::{Backend, Cluster, on_both_backends};
 
-use super::{assert_holds, cluster_with_data, fsck, import, members, status};
+use super::{assert_holds, cluster_with_data, fsck, import, members, status, wait_until_moving};
 
 on_both_backends!(
     a_mover_that_dies_at_any_step_leaves_a_serving_cluster,
@@ -31,16 +31,6 @@ const MOVER_STEPS: [&str; 8] = [
 
 fn is_at_rest(cluster: &Cluster) -> bool {
     status(cluster)["layout"]["rebalance"].is_null()
-}
-
-/// Waits until a mover has copied something, and so holds its lock.
-#[track_caller]
-fn wait_until_moving(cluster: &Cluster) {
-    eventually("the move to begin", Duration::from_secs(60), || {
-        let status = status(cluster);
-        let copied = status["mover"]["keys_copied"].as_u64();
-        if copied > Some(0) { Ok(()) } else { Err(status.to_string()) }
-    });
 }
 
 /// Stores and reads keys all over the store.

@@ -4,7 +4,9 @@ mod bad_input;
 mod changes;
 mod interrupted;
 mod load;
+mod others;
 mod plans;
+mod prepared;
 
 use std::path::Path;
 
@@ -23,11 +25,14 @@ fn cluster_with_data(backend: Backend, nodes: usize) -> (Cluster, String) {
     (cluster, lines)
 }
 
-/// Imports `count` words.
+/// Imports `count` records: words, and where this machine has not as many, others.
 #[track_caller]
 fn import(cluster: &Cluster, count: usize) -> String {
-    let words = corpus::words();
-    let lines = ndjson(&words[..count.min(words.len())]);
+    let mut words = corpus::words();
+    words.truncate(count);
+    // As long as they are, a throttled mover has something to do for a while.
+    words.extend((words.len()..count).map(|n| (format!("record {n}"), "value ".repeat(16))));
+    let lines = ndjson(&words);
     cluster.kvclient(&["import"]).stdin(lines.clone()).output().success();
     lines
 }
@@ -71,6 +76,16 @@ fn status(cluster: &Cluster) -> Value {
 #[track_caller]
 fn epoch(cluster: &Cluster) -> u64 {
     status(cluster)["layout"]["epoch"].as_u64().expect("there is a layout")
+}
+
+/// Waits until a mover has copied something, and so holds its lock.
+#[track_caller]
+fn wait_until_moving(cluster: &Cluster) {
+    crate::harness::eventually("the move to begin", std::time::Duration::from_secs(60), || {
+        let status = status(cluster);
+        let copied = status["mover"]["keys_copied"].as_u64();
+        if copied > Some(0) { Ok(()) } else { Err(status.to_string()) }
+    });
 }
 
 /// The ids of the members, by their order.

@@ -76,6 +76,29 @@ pub(crate) struct RemoveNode {
     pub(crate) carrying: Carrying,
 }
 
+/// What a member is to have.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct NodeSettings {
+    /// The capacity relative to other nodes
+    #[arg(long, value_name = "N", required_unless_present_any = ["zone", "apply"],
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(WEIGHT_MAX)))]
+    pub(crate) weight: Option<u32>,
+    /// The failure domain, such as a rack; "" for none
+    #[arg(long, value_name = "NAME", value_parser = parse_zone)]
+    pub(crate) zone: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SetNode {
+    /// The node's id
+    #[arg(value_name = "ID", required_unless_present = "apply")]
+    pub(crate) id: Option<Name>,
+    #[command(flatten)]
+    pub(crate) settings: NodeSettings,
+    #[command(flatten)]
+    pub(crate) carrying: Carrying,
+}
+
 /// What a strategy that is to be adopted may lack.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Accepting {
@@ -118,6 +141,8 @@ pub(crate) enum PlannedChange {
     AddNode(NewNodes),
     /// Nodes are removed
     RemoveNode(PlannedRemoval),
+    /// A node has another weight or zone
+    SetNode(PlannedSettings),
     /// Another strategy is adopted
     Migrate(PlannedMigration),
 }
@@ -130,6 +155,20 @@ pub(crate) struct PlannedRemoval {
     /// They are gone for good
     #[arg(long)]
     pub(crate) dead: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlannedSettings {
+    /// The node's id
+    #[arg(value_name = "ID")]
+    pub(crate) id: Name,
+    /// The capacity relative to other nodes
+    #[arg(long, value_name = "N", required_unless_present = "zone",
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(WEIGHT_MAX)))]
+    pub(crate) weight: Option<u32>,
+    /// The failure domain, such as a rack; "" for none
+    #[arg(long, value_name = "NAME", value_parser = parse_zone)]
+    pub(crate) zone: Option<String>,
 }
 
 #[derive(Debug, Args)]

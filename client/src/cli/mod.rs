@@ -18,7 +18,7 @@ use kvclient::limits::{TIMEOUT_DEFAULT, TIMEOUT_MAX};
 use kvclient::strategy::StrategySource;
 
 pub(crate) use self::changes::{
-    AddNode, Carrying, Init, Migrate, NewNodes, PlannedChange, RebalanceAction, RemoveNode,
+    AddNode, Carrying, Init, Migrate, NewNodes, PlannedChange, RebalanceAction, RemoveNode, SetNode,
 };
 pub(crate) use self::records::{Delete, Explain, Export, Import, Key, Prefix, Put};
 use crate::bench;
@@ -34,6 +34,7 @@ Examples:
   kvclient status                        see the nodes
   kvclient add-node                      add a node, and move its share to it
   kvclient remove-node node-1            move its share away, and stop it
+  kvclient set-node node-2 --weight 4    give it more, and move its share to it
   kvclient migrate --to consistent-hash  place everything by another strategy
   kvclient explain greeting              say why it is where it is
   kvclient lab                           compare placement strategies, without a cluster
@@ -49,6 +50,8 @@ Exit codes:
   3    unavailable: Consul or nodes not reached, time over, outcome unknown, or this machine gives
        too few descriptors, threads or memory
   4    refused: strategy, condition, size, wrong cluster, damaged record, full disk
+  5    not finished: another command has paused the rebalance
+  6    undone: another command has turned the rebalance back, or ended it where it was
   130  interrupted by Ctrl-C (143 by SIGTERM, 129 by SIGHUP)
 
 Data goes to standard output, everything else to standard error.";
@@ -190,6 +193,14 @@ Examples:
   kvclient remove-node node-3 --dry-run
   kvclient remove-node --dead node-3 --accept-data-loss    it will never come back")]
     RemoveNode(RemoveNode),
+    /// Give a node another weight or zone, and move the data to where it then belongs
+    #[command(after_help = "\
+What the layout says of a node counts, whatever `kvnode --weight` and `--zone` said when it was started.
+
+Examples:
+  kvclient set-node node-3 --weight 4
+  kvclient set-node node-3 --zone rack-7 --dry-run")]
+    SetNode(SetNode),
     /// Adopt another placement strategy, and move the data to where it wants it
     #[command(after_help = "\
 Examples:

@@ -1,6 +1,6 @@
 //! `kvclient add-node`: starts nodes and moves to them what becomes theirs.
 
-use kvclient::rebalance::{Addition, Change, RebalanceError, Rebalancer, Wanted};
+use kvclient::rebalance::{Addition, Change, Launched, Plan, Rebalancer, Task, Wanted};
 
 use super::Session;
 use super::rebalancing;
@@ -26,16 +26,51 @@ pub(super) async fn run(session: &Session, add: AddNode) -> Result<(), Failure> 
         let prepared = rebalancer.plan(Change::Add { nodes: chosen }).await?;
         return rebalancing::print(session, &prepared.plan);
     }
+    let what = Change::Add { nodes: chosen.clone() }.to_string();
+    let launched = Launched::default();
+    let beginning = begin(&rebalancer, &mut chosen, &nodes, applied.as_ref(), &launched);
+    let begun = tokio::select! {
+        begun = beginning => begun,
+        _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
+    };
+    let task = match begun {
+        Ok(task) => task,
+        Err(failure) => {
+            take_back(&rebalancer, &launched).await;
+            return Err(failure);
+        }
+    };
+    let end = rebalancing::run(session, &rebalancer, task, carrying.throttle).await?;
+    rebalancing::reached(&end, &what)
+}
+
+/// Has those nodes started that do not run, and begins to move to all of them what becomes theirs.
+async fn begin(
+    rebalancer: &Rebalancer,
+    chosen: &mut [Addition],
+    nodes: &NewNodes,
+    applied: Option<&Plan>,
+    launched: &Launched,
+) -> Result<Task, Failure> {
+    rebalancer.finish_rest().await?;
     // What makes no sense is found before anything is started.
-    rebalancer.plan(Change::Add { nodes: chosen.clone() }).await?;
-    rebalancer.launch(&mut chosen, nodes.host.as_deref(), &output::note).await?;
-    let change = Change::Add { nodes: chosen.clone() };
-    let end = rebalancing::carry_out(session, &rebalancer, change, &carrying, applied.as_ref());
-    let end = end.await;
-    if let Err(Failure::Rebalance(RebalanceError::UnderWay { .. })) = &end {
-        output::note(&format!("they run, and are no members yet: {}", ids(&chosen)));
+    rebalancer.plan(Change::Add { nodes: chosen.to_vec() }).await?;
+    rebalancer.launch(chosen, nodes.host.as_deref(), launched, &output::note).await?;
+    rebalancing::begin(rebalancer, Change::Add { nodes: chosen.to_vec() }, applied).await
+}
+
+/// Leaves nothing behind that this command has started for nothing, unless Ctrl-C is pressed.
+async fn take_back(rebalancer: &Rebalancer, launched: &Launched) {
+    let taken = tokio::select! {
+        taken = rebalancer.take_back(launched, &output::note) => taken,
+        _ = tokio::signal::ctrl_c() => return,
+    };
+    if let Err(error) = taken {
+        output::note(&format!(
+            "what was started could not be taken back ({error}): nodes that run and are no members are \
+             taken by the next `kvclient add-node`, or stopped by `kvclient remove-node ID`"
+        ));
     }
-    end.map(|_| ())
 }
 
 /// Chooses the nodes that are asked for.
@@ -50,8 +85,4 @@ pub(super) async fn choose(
     wanted.weight = nodes.weight;
     wanted.zone.clone_from(&nodes.zone);
     Ok(rebalancer.choose(&wanted).await?)
-}
-
-fn ids(nodes: &[Addition]) -> String {
-    nodes.iter().map(|node| node.id.as_str()).collect::<Vec<_>>().join(", ")
 }

@@ -30,6 +30,5 @@ pub(super) async fn run(session: &Session, migrate: Migrate) -> Result<(), Failu
         let prepared = rebalancer.plan(change).await?;
         return rebalancing::print(session, &prepared.plan);
     }
-    rebalancing::carry_out(session, &rebalancer, change, &carrying, applied.as_ref()).await?;
-    Ok(())
+    rebalancing::carry_out(session, &rebalancer, change, &carrying, applied.as_ref()).await
 }

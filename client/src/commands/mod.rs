@@ -19,6 +19,7 @@ mod rebalance;
 mod rebalancing;
 mod remove_node;
 mod restore_layout;
+mod set_node;
 mod status;
 pub(crate) mod strategy;
 
@@ -67,6 +68,7 @@ async fn carry_out(Cli { globals, command }: Cli) -> Result<(), Failure> {
         Command::Status => status::run(&session()?).await,
         Command::AddNode(arguments) => add_node::run(&session()?, arguments).await,
         Command::RemoveNode(arguments) => remove_node::run(&session()?, arguments).await,
+        Command::SetNode(arguments) => set_node::run(&session()?, arguments).await,
         Command::Migrate(arguments) => migrate::run(&session()?, arguments).await,
         Command::Plan { change } => plan::run(&session()?, change).await,
         Command::Rebalance { action } => rebalance::run(&session()?, action).await,

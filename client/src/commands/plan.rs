@@ -14,6 +14,9 @@ pub(super) async fn run(session: &Session, change: PlannedChange) -> Result<(), 
             Change::Add { nodes: add_node::choose(&rebalancer, &nodes).await? }
         }
         PlannedChange::RemoveNode(nodes) => Change::Remove { ids: nodes.ids, dead: nodes.dead },
+        PlannedChange::SetNode(set) => {
+            Change::Set { id: set.id, weight: set.weight, zone: set.zone }
+        }
         PlannedChange::Migrate(strategy) => {
             let config = strategy.strategy_config;
             let accepted = strategy.accepting.accepted();

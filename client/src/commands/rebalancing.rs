@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressStyle};
-use kvclient::rebalance::{Change, End, NodePlan, Plan, Prepared, Progress, Rebalancer};
+use kvclient::rebalance::{Change, End, NodePlan, Plan, Progress, Rebalancer, Task};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -20,14 +20,26 @@ const BYTES_PER_MB: u64 = 1_000_000;
 /// How often the bar is drawn.
 const DRAW_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Carries `change` out, or shows what it would move.
+/// Carries `change` out. It has come about where this succeeds.
 pub(super) async fn carry_out(
     session: &Session,
     rebalancer: &Rebalancer,
     change: Change,
     carrying: &Carrying,
     applied: Option<&Plan>,
-) -> Result<End, Failure> {
+) -> Result<(), Failure> {
+    let what = change.to_string();
+    let task = begin(rebalancer, change, applied).await?;
+    let end = run(session, rebalancer, task, carrying.throttle).await?;
+    reached(&end, &what)
+}
+
+/// Plans `change` and begins it.
+pub(super) async fn begin(
+    rebalancer: &Rebalancer,
+    change: Change,
+    applied: Option<&Plan>,
+) -> Result<Task, Failure> {
     let prepared = rebalancer.plan(change).await?;
     if let Some(applied) = applied.filter(|it| it.table != prepared.plan.table) {
         return Err(Failure::Usage(format!(
@@ -36,8 +48,23 @@ pub(super) async fn carry_out(
         )));
     }
     output::note(&summary(&prepared.plan));
-    rebalancer.begin(&prepared).await?;
-    run(session, rebalancer, Some(prepared), carrying.throttle).await
+    Ok(rebalancer.begin(prepared).await?)
+}
+
+/// Makes sure that what was wanted has come about: others can pause a rebalance, turn it back, or end
+/// it, while this command runs.
+///
+/// # Errors
+/// What has become of it instead. `what` is what was wanted.
+pub(super) fn reached(end: &End, what: &str) -> Result<(), Failure> {
+    let what = what.to_owned();
+    match *end {
+        End::AtRest { .. } => Ok(()),
+        End::Paused { epoch } => Err(Failure::Paused { what, epoch }),
+        End::Undone { epoch } => Err(Failure::Undone { what, epoch }),
+        End::Ended { epoch } => Err(Failure::Ended { what, epoch }),
+        _ => Err(Failure::Ended { what, epoch: 0 }),
+    }
 }
 
 /// Reads a plan, which must still fit the layout.
@@ -58,7 +85,7 @@ pub(super) async fn read_plan(rebalancer: &Rebalancer, path: &Path) -> Result<Pl
 pub(super) async fn run(
     session: &Session,
     rebalancer: &Rebalancer,
-    prepared: Option<Prepared>,
+    task: Task,
     throttle: Option<u64>,
 ) -> Result<End, Failure> {
     let (sender, receiver) = watch::channel(Progress::default());
@@ -66,7 +93,7 @@ pub(super) async fn run(
     let drawing = draw(&bar, receiver.clone());
     let throttle = throttle.map(|megabytes| megabytes.saturating_mul(BYTES_PER_MB));
     let end = tokio::select! {
-        end = rebalancer.run(prepared, throttle, sender) => end,
+        end = rebalancer.run(task, throttle, sender) => end,
         never = drawing => match never {},
         () = interrupt::asked() => {
             bar.finish_and_clear();
@@ -87,6 +114,8 @@ fn tell(session: &Session, end: &End, progress: &Progress) -> Result<(), Failure
     let (state, epoch) = match end {
         End::AtRest { epoch } => ("at rest", epoch),
         End::Paused { epoch } => ("paused", epoch),
+        End::Undone { epoch } => ("undone", epoch),
+        End::Ended { epoch } => ("ended", epoch),
         _ => return Ok(()),
     };
     if session.is_json() {
@@ -99,8 +128,12 @@ fn tell(session: &Session, end: &End, progress: &Progress) -> Result<(), Failure
             "keys_per_s": progress.keys_per_s(),
         }));
     }
+    let state = match end {
+        End::AtRest { .. } | End::Paused { .. } => format!("is {state}"),
+        _ => "is not what it was to become".to_owned(),
+    };
     output::note(&format!(
-        "moved {} keys ({}) in {:.1} s, {} keys/s; the layout is {state} in epoch {epoch}",
+        "moved {} keys ({}) in {:.1} s, {} keys/s; the layout {state} in epoch {epoch}",
         HumanCount(progress.keys_copied),
         HumanBytes(progress.bytes_copied),
         progress.seconds,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kv_protocol::layout::Layout;
 use kv_protocol::name::Name;
-use kvclient::rebalance::{Change, End, Rebalancer};
+use kvclient::rebalance::{Change, Rebalancer};
 use uuid::Uuid;
 
 use super::Session;
@@ -53,12 +53,14 @@ pub(super) async fn run(session: &Session, remove: RemoveNode) -> Result<(), Fai
                 .into(),
         ));
     }
-    let end = rebalancing::carry_out(session, &rebalancer, change, &carrying, applied.as_ref());
-    match end.await? {
-        End::AtRest { .. } if dead => forget(&rebalancer, &leaving).await,
-        End::AtRest { .. } => stop(&rebalancer, &leaving).await,
-        _ => Ok(()),
+    rebalancing::carry_out(session, &rebalancer, change, &carrying, applied.as_ref()).await?;
+    if !dead {
+        return stop(&rebalancer, &leaving).await;
     }
+    for (id, _) in &leaving {
+        output::note(&format!("node {id} was given up, with what only it stored"));
+    }
+    Ok(())
 }
 
 fn leaving(layout: &Layout, ids: &[Name]) -> Vec<(Name, Uuid)> {
@@ -92,25 +94,28 @@ async fn give_up(
     Ok(rebalancer.layout().await?)
 }
 
-/// Has nodes stop that own nothing any more.
+/// Has nodes stop that own nothing any more, and waits for it unless somebody presses Ctrl-C.
 async fn stop(rebalancer: &Rebalancer, nodes: &[(Name, Uuid)]) -> Result<(), Failure> {
     for (id, uuid) in nodes {
-        if rebalancer.stop_node(id, *uuid, STOP_WITHIN).await? {
-            output::note(&format!("node {id} has stopped"));
-        } else {
-            output::note(&format!(
-                "node {id} owns nothing any more and was told to stop; it is still at it"
-            ));
+        rebalancer.tell_to_stop(id, *uuid).await?;
+    }
+    let waiting = async {
+        for (id, uuid) in nodes {
+            if rebalancer.has_stopped(id, *uuid, STOP_WITHIN).await? {
+                output::note(&format!("node {id} has stopped"));
+            } else {
+                output::note(&format!(
+                    "node {id} owns nothing any more and was told to stop; it is still at it"
+                ));
+            }
+        }
+        Ok(())
+    };
+    tokio::select! {
+        result = waiting => result,
+        _ = tokio::signal::ctrl_c() => {
+            output::note("all of them own nothing any more and were told to stop");
+            Err(Failure::Interrupted)
         }
     }
-    Ok(())
-}
-
-/// Frees the ids of nodes that were given up.
-async fn forget(rebalancer: &Rebalancer, nodes: &[(Name, Uuid)]) -> Result<(), Failure> {
-    for (id, uuid) in nodes {
-        rebalancer.forget_node(id, *uuid).await?;
-        output::note(&format!("node {id} was given up, with what only it stored"));
-    }
-    Ok(())
 }

@@ -88,8 +88,9 @@ fn text(status: &ClusterStatus, progress: Option<&Progress>) -> String {
         text.push_str("\nno nodes\n");
         return text;
     }
-    let header = ["NODE", "ADDRESS", "HEALTH", "PARTITIONS", "KEYS", "BYTES", "EPOCH"];
-    let numbers = [false, false, false, true, true, true, true];
+    let header =
+        ["NODE", "ADDRESS", "HEALTH", "PARTITIONS", "KEYS", "BYTES", "EPOCH", "WEIGHT", "ZONE"];
+    let numbers = [false, false, false, true, true, true, true, true, false];
     let rows: Vec<_> = status.nodes.iter().map(row).collect();
     format!("{text}\n{}", output::table(&header, &numbers, &rows))
 }
@@ -139,7 +140,39 @@ fn row(node: &NodeReport) -> Vec<String> {
     };
     let partitions = installed.map_or_else(unknown, |layout| layout.partitions_owned.to_string());
     let epoch = installed.map_or_else(unknown, |layout| layout.epoch.to_string());
-    vec![node.id.clone(), address, health(node).into(), partitions, keys, bytes, epoch]
+    let (weight, zone) = described(node);
+    vec![
+        node.id.clone(),
+        address,
+        health(node).into(),
+        partitions,
+        keys,
+        bytes,
+        epoch,
+        weight,
+        zone,
+    ]
+}
+
+/// A node's weight and zone, with those that it was started with where they are others.
+fn described(node: &NodeReport) -> (String, String) {
+    let Some((weight, zone)) = &node.described else { return ("-".into(), "-".into()) };
+    let shown = |zone: &str| if zone.is_empty() { "-".to_owned() } else { zone.to_owned() };
+    match &node.registered {
+        Some(registered) if registered != &(*weight, zone.clone()) => {
+            let (started, elsewhere) = registered;
+            let weight = match started == weight {
+                true => weight.to_string(),
+                false => format!("{weight} (started with {started})"),
+            };
+            let zone = match elsewhere == zone {
+                true => shown(zone),
+                false => format!("{} (started with {})", shown(zone), shown(elsewhere)),
+            };
+            (weight, zone)
+        }
+        _ => (weight.to_string(), shown(zone)),
+    }
 }
 
 fn health(node: &NodeReport) -> &'static str {
@@ -192,6 +225,9 @@ fn node_in_json(node: &NodeReport) -> Value {
         "member": node.member,
         "incarnation": node.incarnation,
         "is_twin": node.is_twin,
+        "weight": node.described.as_ref().map(|(weight, _)| weight),
+        "zone": node.described.as_ref().map(|(_, zone)| zone),
+        "registered": node.registered.as_ref().map(|(weight, zone)| json!({"weight": weight, "zone": zone})),
     });
     match &node.answer {
         Ok(status) => {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use kv_protocol::layout::{Layout, Member};
+use kv_protocol::limits::LAYOUT_BYTES_MAX;
 use kv_protocol::name::Name;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -27,6 +28,17 @@ pub enum Change {
         ids: Vec<Name>,
         /// Whether they are gone for good, with what only they stored.
         dead: bool,
+    },
+    /// A member has another weight, or is in another zone.
+    Set {
+        /// The member's id.
+        id: Name,
+        /// Its weight; the present one where there is none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        weight: Option<u32>,
+        /// Its zone; the present one where there is none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        zone: Option<String>,
     },
     /// Another strategy places the data.
     Migrate {
@@ -107,9 +119,34 @@ pub(crate) fn members_after(
                 )));
             }
         }
+        Change::Set { id, weight, zone } => {
+            let member = members.iter_mut().find(|it| it.id == *id).ok_or_else(|| {
+                RebalanceError::UnknownNode { id: id.to_string(), known: known(layout) }
+            })?;
+            let before = member.clone();
+            member.weight = weight.unwrap_or(member.weight);
+            member.zone = zone.clone().unwrap_or_else(|| member.zone.clone());
+            if *member == before {
+                let Member { weight, zone, .. } = before;
+                let problem = format!("node {id} has weight {weight} and zone {zone:?} already");
+                return Err(RebalanceError::NothingToDo(problem));
+            }
+        }
         Change::Migrate { .. } => {}
     }
     Ok((members, lost))
+}
+
+/// Makes sure that Consul takes the layout, and those that follow it until the data has moved.
+///
+/// # Errors
+/// [`RebalanceError::LayoutTooLarge`].
+pub(crate) fn check_fits(begun: &Layout) -> Result<(), RebalanceError> {
+    let bytes = begun.to_json().len();
+    if bytes > LAYOUT_BYTES_MAX {
+        return Err(RebalanceError::LayoutTooLarge { bytes });
+    }
+    Ok(())
 }
 
 fn check_distinct<'a>(ids: impl Iterator<Item = &'a Name>) -> Result<(), RebalanceError> {
@@ -136,7 +173,61 @@ impl fmt::Display for Change {
             Self::Add { nodes } => write!(f, "add {}", list(&mut nodes.iter().map(|it| &it.id))),
             Self::Remove { ids, dead: false } => write!(f, "remove {}", list(&mut ids.iter())),
             Self::Remove { ids, dead: true } => write!(f, "give up {}", list(&mut ids.iter())),
+            Self::Set { id, weight, zone } => {
+                let weight = weight.map(|weight| format!(" weight {weight}"));
+                let zone = zone.as_ref().map(|zone| format!(" zone {zone:?}"));
+                let both = if weight.is_some() && zone.is_some() { " and" } else { "" };
+                let (weight, zone) = (weight.unwrap_or_default(), zone.unwrap_or_default());
+                write!(f, "give {id}{weight}{both}{zone}")
+            }
             Self::Migrate { strategy, .. } => write!(f, "migrate to {strategy}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kv_protocol::limits::{MEMBERS_MAX, ZONE_BYTES_MAX};
+
+    use super::*;
+    use crate::sample;
+
+    #[test]
+    fn a_layout_that_consul_would_not_take_is_not_begun() {
+        let (mut layout, _) = sample::layout(&[0, 0], MEMBERS_MAX as u128);
+        layout.placement.members.sort_by(|a, b| a.id.cmp(&b.id));
+        let begun = layout.begin(layout.placement.clone(), Vec::new()).unwrap();
+        check_fits(&begun).unwrap();
+        // What has to be escaped in JSON takes twice its bytes.
+        for member in &mut layout.placement.members {
+            member.zone = "\\".repeat(ZONE_BYTES_MAX);
+            member.id = format!("{:n>64}", member.id.as_str()).parse().unwrap();
+        }
+        let begun = layout.begin(layout.placement.clone(), Vec::new()).unwrap();
+        let error = check_fits(&begun).unwrap_err();
+        assert_eq!(error.code(), "layout_too_large");
+        let text = error.to_string();
+        assert!(text.contains(&LAYOUT_BYTES_MAX.to_string()) && text.contains("shorter"), "{text}");
+    }
+
+    #[test]
+    fn a_member_is_set_where_that_changes_something() {
+        let (layout, _) = sample::layout(&[0, 1], 2);
+        let set = |id: &str, weight, zone: Option<&str>| {
+            let change =
+                Change::Set { id: id.parse().unwrap(), weight, zone: zone.map(Into::into) };
+            (members_after(&layout, &change), change.to_string())
+        };
+        let (after, text) = set("node-1", Some(3), None);
+        let (members, lost) = after.unwrap();
+        assert_eq!((members[1].weight, members[1].zone.as_str(), lost.len()), (3, "", 0));
+        assert_eq!(members[0], layout.placement.members[0]);
+        assert_eq!(text, "give node-1 weight 3");
+        let (after, text) = set("node-1", Some(3), Some("west"));
+        assert_eq!(after.unwrap().0[1].zone, "west");
+        assert_eq!(text, "give node-1 weight 3 and zone \"west\"");
+        let nothing = set("node-1", Some(1), Some("")).0.unwrap_err();
+        assert!(matches!(nothing, RebalanceError::NothingToDo(_)), "{nothing}");
+        assert!(matches!(set("node-7", None, None).0, Err(RebalanceError::UnknownNode { .. })));
     }
 }

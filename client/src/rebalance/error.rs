@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kv_protocol::layout::StepError;
+use kv_protocol::limits::LAYOUT_BYTES_MAX;
 
 use crate::error::ClientError;
 
@@ -115,6 +116,17 @@ pub enum RebalanceError {
         found: String,
     },
 
+    /// The layout would not fit into Consul while the data moves.
+    #[error(
+        "the layout document would have {bytes} bytes while the data moves, and at most {LAYOUT_BYTES_MAX} \
+         fit into Consul: nothing has changed; it names every member before and after, so shorter ids and \
+         zones, or fewer members, make it smaller"
+    )]
+    LayoutTooLarge {
+        /// The bytes that it would have.
+        bytes: usize,
+    },
+
     /// Source and destination do not agree on what was copied.
     #[error(
         "what node {destination} has of partition {partition} is not what node {from} has ({problem}), \
@@ -164,6 +176,7 @@ impl RebalanceError {
             Self::Step(_) => "not_now",
             Self::MoverAtWork { .. } => "mover_at_work",
             Self::PlanOutdated { .. } => "plan_outdated",
+            Self::LayoutTooLarge { .. } => "layout_too_large",
             Self::Unverified { .. } => "unverified",
             Self::NoRoom { .. } => "no_room",
         };

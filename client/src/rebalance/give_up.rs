@@ -52,7 +52,7 @@ pub(crate) async fn give_up(
         let table = Table::new(&owners, layout.partitions, layout.replicas, nodes)
             .map_err(ClientError::from)?;
         let key = consul_keys::table(&registry.cluster, &table.digest());
-        registry.consul.kv_put(&key, &table.to_bytes()).await?;
+        registry.consul.kv_put_flagged(&key, &table.to_bytes(), layout.epoch).await?;
         let given_up: Layout = layout.give_up(table.digest())?;
         if set(registry, &seen, &given_up).await? {
             return Ok(());

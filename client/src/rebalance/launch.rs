@@ -1,10 +1,10 @@
 //! Nodes that are to join: found where they run, or started by a signal.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use kv_protocol::consul::{CheckStatus, Read, ServiceInstance};
-use kv_protocol::consul_keys::{self, Claim, id_of_service, meta};
+use kv_protocol::consul_keys::{self, id_of_service, meta};
 use kv_protocol::layout::Layout;
 use kv_protocol::limits::MEMBERS_MAX;
 use kv_protocol::name::Name;
@@ -13,9 +13,13 @@ use uuid::Uuid;
 
 use super::change::Addition;
 use super::error::RebalanceError;
+use super::leaving;
+use super::signalling::Launched;
 use crate::catalog::uuid_of;
 use crate::cluster::Registry;
-use crate::limits::{LAUNCH_LOOK_INTERVAL, LAUNCH_WAIT};
+use crate::connection::Connections;
+use crate::limits::{LAUNCH_LOOK_INTERVAL, LAUNCH_WAIT, STATUS_TIMEOUT};
+use crate::status::ask_instance;
 
 /// Which nodes are to join.
 #[derive(Clone, Debug, Default)]
@@ -41,25 +45,41 @@ struct Spare {
     zone: String,
 }
 
-/// Chooses the nodes: those that run already and are no members come first, by their ids.
+/// Chooses the nodes: those that run already and are no members come first, by their ids. One that
+/// does not answer, or that was told to stop, is passed over.
 pub(crate) async fn choose(
     registry: &Registry,
+    connections: &Connections,
     layout: &Layout,
     wanted: &Wanted,
 ) -> Result<Vec<Addition>, RebalanceError> {
     let instances = registry.instances().await?;
     let spares = spares(&registry.cluster, layout, &instances);
+    let stopping = stopping(registry, layout).await?;
     if let Some(id) = &wanted.id {
         let spare = spares.iter().find(|it| it.id == *id);
         return Ok(vec![match spare {
+            Some(spare) if stopping.contains(&spare.uuid) => {
+                return Err(RebalanceError::Refused(format!(
+                    "node {id} was told to stop, and does so once it stores nothing: wait until it has, \
+                     and try again"
+                )));
+            }
             Some(spare) => taken(spare, wanted)?,
             None => fresh(id.clone(), wanted),
         }]);
     }
     let mut chosen = Vec::new();
-    let fits = |spare: &&Spare| taken(spare, wanted).is_ok();
-    for spare in spares.iter().filter(fits).take(wanted.count as usize) {
-        chosen.push(taken(spare, wanted)?);
+    let fits = |spare: &&Spare| taken(spare, wanted).is_ok() && !stopping.contains(&spare.uuid);
+    for spare in spares.iter().filter(fits) {
+        if chosen.len() == wanted.count as usize {
+            break;
+        }
+        let addition = taken(spare, wanted)?;
+        match check_joining(connections, layout, &instances, &addition).await {
+            Ok(()) => chosen.push(addition),
+            Err(error) => tracing::warn!("passing over a node that runs already: {error}"),
+        }
     }
     let claims = consul_keys::claims(&registry.cluster);
     let claims = registry.consul.kv_list(&claims, Read::consistent()).await?.value;
@@ -110,6 +130,75 @@ fn spares(cluster: &Name, layout: &Layout, instances: &[ServiceInstance]) -> Vec
     spares
 }
 
+/// The data directories of nodes that were told to stop, or are to be told.
+async fn stopping(registry: &Registry, layout: &Layout) -> Result<BTreeSet<Uuid>, RebalanceError> {
+    let prefix = consul_keys::signals(&registry.cluster);
+    let signals = registry.consul.kv_list(&prefix, Read::consistent()).await?.value;
+    let told = signals.iter().filter_map(|entry| match Signal::parse(&entry.value) {
+        Ok(Signal::Stopped { uuid }) => Some(uuid),
+        _ => None,
+    });
+    let mut stopping: BTreeSet<Uuid> = told.collect();
+    stopping.extend(leaving::due(registry, layout).await?.iter().map(|it| it.uuid));
+    Ok(stopping)
+}
+
+/// Makes sure that a node which is to join, and runs, is what it is taken for: that it answers, on the
+/// data directory that is meant, and belongs to no other cluster. A layout that names a node which
+/// does not come would have everybody wait for it.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) async fn check_joining(
+    connections: &Connections,
+    layout: &Layout,
+    instances: &[ServiceInstance],
+    node: &Addition,
+) -> Result<(), RebalanceError> {
+    let Some(uuid) = node.uuid else { return Ok(()) };
+    let down = |problem: String| RebalanceError::NodeDown {
+        node: node.id.to_string(),
+        problem,
+        advice:
+            "nothing has changed; see that it runs, or deregister it from Consul, and try again"
+                .into(),
+    };
+    let refused = |problem: String| {
+        RebalanceError::Refused(format!(
+            "node {} {problem}: nothing has changed; make a new plan, or run `kvclient add-node` anew",
+            node.id
+        ))
+    };
+    let mut ours = instances.iter().filter(|it| uuid_of(it) == Some(uuid)).collect::<Vec<_>>();
+    // A node that registered with two agents is asked where it is in better health.
+    ours.sort_by_key(|it| it.status);
+    if ours.is_empty() {
+        return Err(refused(format!(
+            "is not registered with the data directory {uuid}, which is meant: it has stopped, or was made \
+             anew"
+        )));
+    }
+    let mut problem = String::new();
+    for instance in ours {
+        let reply_by = Instant::now() + STATUS_TIMEOUT;
+        let status = match ask_instance(connections, instance, reply_by).await {
+            Ok(status) => status,
+            Err(silence) => {
+                problem = silence;
+                continue;
+            }
+        };
+        if status.uuid != uuid {
+            return Err(refused(format!("runs on the data directory {}, not {uuid}", status.uuid)));
+        }
+        return match status.layout.filter(|it| it.cluster != layout.cluster) {
+            Some(other) => Err(refused(format!("belongs to another cluster, {}", other.cluster))),
+            None => Ok(()),
+        };
+    }
+    Err(down(problem))
+}
+
 /// The registered nodes with these ids, where all of them are and none is a member of the layout.
 pub(crate) async fn spares_with(
     registry: &Registry,
@@ -121,38 +210,15 @@ pub(crate) async fn spares_with(
     Ok(ids.iter().map(of).collect())
 }
 
-/// Frees the id of a node that will not come back: its registration, claim and signal.
-pub(crate) async fn forget(
-    registry: &Registry,
-    id: &Name,
-    uuid: Uuid,
-) -> Result<(), RebalanceError> {
-    let Registry { consul, cluster, .. } = registry;
-    let claim = consul.kv_get(&consul_keys::claim(cluster, id), Read::consistent()).await?.value;
-    if let Some(entry) = claim
-        && serde_json::from_slice(&entry.value).is_ok_and(|claim: Claim| claim.uuid == uuid)
-    {
-        consul.kv_delete_cas(&entry.key, entry.modify_index).await?;
-    }
-    consul.kv_delete(&consul_keys::signal(cluster, id)).await?;
-    for instance in registry.all_instances().await? {
-        if uuid_of(&instance) == Some(uuid) {
-            // Only the agent that it registered with can do it; another one has nothing to remove.
-            if let Err(error) = consul.deregister(&instance.id).await {
-                tracing::debug!(%error, "the registration of {id} stays");
-            }
-        }
-    }
-    Ok(())
-}
-
 /// Has those of the `nodes` started that do not run, and waits until all are registered. `told` is
-/// given a word on every node that is waited for.
+/// given a word on every node that is waited for. Those that are signalled are added to `launched`, so
+/// that the signals can be [taken back](super::signalling::take_back).
 pub(crate) async fn launch(
     registry: &Registry,
     layout: &Layout,
     nodes: &mut [Addition],
     host: Option<&str>,
+    launched: &Launched,
     told: &(dyn Fn(&str) + Sync),
 ) -> Result<(), RebalanceError> {
     check_host(registry, host).await?;
@@ -166,7 +232,9 @@ pub(crate) async fn launch(
         };
         let before = registry.consul.kv_get(&key, Read::consistent()).await?.value;
         let index = before.map_or(0, |entry| entry.modify_index);
+        launched.add(&node.id);
         if !registry.consul.kv_put_cas(&key, &signal.to_json(), index).await? {
+            launched.remove(&node.id);
             return Err(RebalanceError::Refused(format!(
                 "somebody else is signalling node {} at the same time: try again",
                 node.id
@@ -215,8 +283,6 @@ async fn await_node(
                 (_, Some(launcher)) => format!("{} has started it", launcher.name),
                 (_, None) => format!("no node has taken it on to start it{}", on(host)),
             };
-            // Nobody should start it later, when nobody waits for it any more.
-            registry.consul.kv_delete(&key).await?;
             let advice = format!(
                 "nothing has moved; see the log beside its data directory, or start it by hand with \
                  `kvnode --id {}`, and try again",
@@ -247,45 +313,4 @@ async fn check_host(registry: &Registry, host: Option<&str>) -> Result<(), Rebal
 
 fn on(host: Option<&str>) -> String {
     host.map_or_else(String::new, |host| format!(" on {host}"))
-}
-
-/// Tells a node to stop once it owns and stores nothing.
-pub(crate) async fn signal_stop(
-    registry: &Registry,
-    id: &Name,
-    uuid: Uuid,
-) -> Result<(), RebalanceError> {
-    let key = consul_keys::signal(&registry.cluster, id);
-    Ok(registry.consul.kv_put(&key, &Signal::Stopped { uuid }.to_json()).await?)
-}
-
-async fn has_claim(registry: &Registry, id: &Name, uuid: Uuid) -> Result<bool, RebalanceError> {
-    let key = consul_keys::claim(&registry.cluster, id);
-    let entry = registry.consul.kv_get(&key, Read::consistent()).await?.value;
-    Ok(entry.and_then(|it| Claim::parse(&it.value)).is_some_and(|claim| claim.uuid == uuid))
-}
-
-/// Waits until a node that was told to stop is not registered any more. Returns whether it was so
-/// within `within`.
-pub(crate) async fn await_stop(
-    registry: &Registry,
-    id: &Name,
-    uuid: Uuid,
-    within: Duration,
-) -> Result<bool, RebalanceError> {
-    let began = Instant::now();
-    loop {
-        let instances = registry.instances().await?;
-        let left = instances.iter().find(|instance| uuid_of(instance) == Some(uuid));
-        let Some(left) = left else { return Ok(true) };
-        // A registration that an earlier run has left at another agent stays, and nobody goes by it. The
-        // node itself gives its claim back when it has left.
-        if left.status == CheckStatus::Critical && !has_claim(registry, id, uuid).await? {
-            return Ok(true);
-        }
-        if began.elapsed() > within {
-            return Ok(false);
-        }
-        tokio::time::sleep(LAUNCH_LOOK_INTERVAL).await;
-    }
 }

@@ -9,7 +9,7 @@ use kv_protocol::name::Name;
 
 use super::error::RebalanceError;
 use super::progress::Progress;
-use crate::limits::{MOVER_BEAT_INTERVAL, MOVER_SILENCE_MAX};
+use crate::limits::{MOVER_BEAT_INTERVAL, MOVER_LOCK_WAIT, MOVER_SILENCE_MAX};
 
 /// How long the session outlives its mover, at least.
 const SESSION_TTL: Duration = Duration::from_secs(10);
@@ -25,6 +25,41 @@ pub(crate) struct MoverLock {
 }
 
 impl MoverLock {
+    /// Makes sure that Consul lets this client take the lock, whoever holds it: what is set on its way
+    /// must not be left to others.
+    ///
+    /// # Errors
+    /// Consul does not, or cannot be asked.
+    pub(crate) async fn check_allowed(
+        consul: &Consul,
+        cluster: &Name,
+        progress: &Progress,
+    ) -> Result<(), RebalanceError> {
+        let session = consul.session_create(&request(cluster, progress)).await?;
+        Ok(consul.session_destroy(&session).await?)
+    }
+
+    /// Takes the lock, as soon as a mover that is about to end has given it up, for which it is waited
+    /// a little.
+    ///
+    /// # Errors
+    /// As [`MoverLock::acquire`].
+    pub(crate) async fn acquire_soon(
+        consul: &Consul,
+        cluster: &Name,
+        progress: &Progress,
+    ) -> Result<Self, RebalanceError> {
+        let until = Instant::now() + MOVER_LOCK_WAIT;
+        loop {
+            match Self::acquire(consul, cluster, progress).await {
+                Err(RebalanceError::MoverAtWork { .. }) if Instant::now() < until => {
+                    tokio::time::sleep(LOOK_INTERVAL).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
     /// Takes the lock, from a mover that gives no sign of life too.
     ///
     /// # Errors
@@ -35,14 +70,7 @@ impl MoverLock {
         progress: &Progress,
     ) -> Result<Self, RebalanceError> {
         let key = consul_keys::mover(cluster);
-        let session = consul
-            .session_create(&SessionRequest {
-                name: format!("kv mover of {cluster}: {}", progress.mover),
-                ttl: SESSION_TTL,
-                lock_delay: Duration::ZERO,
-                behavior: SessionBehavior::Delete,
-            })
-            .await?;
+        let session = consul.session_create(&request(cluster, progress)).await?;
         let lock = Self { consul: consul.clone(), key, session };
         match lock.take(progress).await {
             Ok(()) => Ok(lock),
@@ -93,6 +121,15 @@ impl MoverLock {
         let destroyed = self.consul.session_destroy(&self.session);
         // A Consul that does not answer ends the session by itself.
         let _ = tokio::time::timeout(MOVER_BEAT_INTERVAL, destroyed).await;
+    }
+}
+
+fn request(cluster: &Name, progress: &Progress) -> SessionRequest {
+    SessionRequest {
+        name: format!("kv mover of {cluster}: {}", progress.mover),
+        ttl: SESSION_TTL,
+        lock_delay: Duration::ZERO,
+        behavior: SessionBehavior::Delete,
     }
 }
 

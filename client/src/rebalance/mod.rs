@@ -10,14 +10,18 @@
 //! | [`change`](Change), `launch` | what is wanted, and the nodes that are to join |
 //! | [`plan`](Plan) | what would move, before anything does |
 //! | [`decide()`], [`windows`] | what a mover does next, without I/O |
-//! | `mover` | the doing of it |
+//! | [`task`](Task), `mover` | a rebalance that is under way, and the doing of it |
 //! | `transfer`, `throttle` | copying, comparing, and not too fast |
 //! | `lock`, [`progress`](Progress) | one mover at a time, and how far it is |
+//! | `aim` | what a rebalance is for, and whether that has come about |
+//! | `leaving`, `signalling` | nodes that are members no more, and what they are told |
+//! | `sweep` | tables and strategies that nothing refers to any more |
 //! | `ask`, `sizes` | questions to nodes |
 //! | `give_up` | an end where nodes are gone for good |
 //! | `restore` | a past layout again, where another one was put in its place |
 //! | `fsck` | whether every key is where it belongs, once |
 
+mod aim;
 mod ask;
 mod change;
 mod decide;
@@ -25,12 +29,16 @@ mod error;
 mod fsck;
 mod give_up;
 mod launch;
+mod leaving;
 mod lock;
 mod mover;
 mod plan;
 mod progress;
 mod restore;
+mod signalling;
 mod sizes;
+mod sweep;
+mod task;
 mod throttle;
 mod transfer;
 pub mod windows;
@@ -38,13 +46,9 @@ pub mod windows;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use kv_protocol::consul_keys;
-use kv_protocol::layout::{
-    Layout, Origin, Phase, Placement as LayoutPlacement, StrategyPin, Table,
-};
+use kv_protocol::layout::{Layout, Origin, Placement as LayoutPlacement, StrategyPin, Table};
 use kv_protocol::name::Name;
 use kv_protocol::partition::Partition;
-use tokio::sync::watch;
 use uuid::Uuid;
 
 pub use change::{Addition, Change};
@@ -55,16 +59,16 @@ pub use launch::Wanted;
 pub use mover::End;
 pub use plan::{Load, NodePlan, Plan};
 pub use progress::Progress;
+pub use signalling::Launched;
+pub use task::Task;
 
 use self::ask::{Asker, Trouble};
-use self::mover::{Mover, Seen, look, set};
+use self::mover::{Seen, look};
 use self::windows::{Size, moving};
 use crate::cluster::Registry;
 use crate::config::ClientConfig;
 use crate::connection::Connections;
 use crate::error::ClientError;
-use crate::failpoint;
-use crate::history;
 use crate::limits::{LAYOUT_LOOK_INTERVAL, RESTORE_WAIT};
 use crate::placement::{Question, admitted, table_verified};
 use crate::strategy::{Strategy, StrategySource};
@@ -114,11 +118,12 @@ impl Rebalancer {
     /// There are no such nodes.
     pub async fn choose(&self, wanted: &Wanted) -> Result<Vec<Addition>, RebalanceError> {
         let layout = self.layout_at_rest().await?;
-        launch::choose(&self.registry, &layout, wanted).await
+        launch::choose(&self.registry, &self.connections, &layout, wanted).await
     }
 
     /// Has those of the `nodes` started that do not run, on `host` or anywhere, and waits until all
-    /// of them do. `told` is given a word on what happens.
+    /// of them do. `told` is given a word on what happens. Those that are signalled are noted in
+    /// `launched`: where they are not wanted after all, [take them back](Self::take_back).
     ///
     /// # Errors
     /// One of them does not start.
@@ -126,10 +131,24 @@ impl Rebalancer {
         &self,
         nodes: &mut [Addition],
         host: Option<&str>,
+        launched: &Launched,
         told: &(dyn Fn(&str) + Sync),
     ) -> Result<(), RebalanceError> {
         let layout = self.layout_at_rest().await?;
-        launch::launch(&self.registry, &layout, nodes, host, told).await
+        launch::launch(&self.registry, &layout, nodes, host, launched, told).await
+    }
+
+    /// Has nodes that were launched, and are not to join after all, stop again, and nobody start them
+    /// later. Those that are members of the layout stay. `told` is given a word on each.
+    ///
+    /// # Errors
+    /// Consul cannot be asked.
+    pub async fn take_back(
+        &self,
+        launched: &Launched,
+        told: &(dyn Fn(&str) + Sync),
+    ) -> Result<(), RebalanceError> {
+        signalling::take_back(&self.registry, launched, told).await
     }
 
     async fn layout_at_rest(&self) -> Result<Layout, RebalanceError> {
@@ -155,6 +174,12 @@ impl Rebalancer {
             return Err(RebalanceError::UnderWay { epoch: layout.epoch });
         }
         let (members, lost) = change::members_after(layout, &change)?;
+        if let Change::Add { nodes } = &change {
+            let instances = self.registry.instances().await?;
+            for node in nodes {
+                launch::check_joining(&self.connections, layout, &instances, node).await?;
+            }
+        }
         let (strategy, config) = self.strategy_after(layout, &change).await?;
         let question = Question {
             members,
@@ -180,6 +205,7 @@ impl Rebalancer {
         let begun = layout.begin(to.clone(), lost.clone())?;
         // Read back as everybody will read it, so that nothing is begun which nobody can use.
         Layout::parse(&begun.to_json()).map_err(ClientError::from)?;
+        change::check_fits(&begun)?;
         let tables: Vec<Table> = seen.tables.iter().cloned().chain([table.clone()]).collect();
         let moving = moving(&begun, &tables);
         let stored = self.check_nodes(&seen, &lost).await?;
@@ -242,101 +268,6 @@ impl Rebalancer {
         Ok(again)
     }
 
-    /// Begins what was planned: from now on the cluster is being rebalanced, by whoever runs
-    /// [`Rebalancer::run`].
-    ///
-    /// # Errors
-    /// The layout has changed since.
-    pub async fn begin(&self, prepared: &Prepared) -> Result<(), RebalanceError> {
-        let Prepared { seen, strategy, to, table, lost, .. } = prepared;
-        let Registry { consul, cluster, .. } = &self.registry;
-        consul
-            .kv_put(&consul_keys::strategy(cluster, &strategy.digest()), strategy.bytes())
-            .await?;
-        consul.kv_put(&consul_keys::table(cluster, &to.table), &table.to_bytes()).await?;
-        let begun = seen.view.layout.begin(to.clone(), lost.clone())?;
-        history::keep(&self.registry, &seen.view.layout).await?;
-        let set = set(&self.registry, seen, &begun).await;
-        // What is there now decides: also a write whose answer got lost may have succeeded.
-        let found = self.layout().await?;
-        if found.epoch < begun.epoch {
-            set?;
-        }
-        let is_ours = found.rebalance.as_ref().is_some_and(|it| it.to == *to);
-        if !is_ours && found != begun {
-            return Err(RebalanceError::PlanOutdated {
-                planned: prepared.plan.epoch,
-                cluster: prepared.plan.cluster,
-                found: format!("the layout has epoch {} now", found.epoch),
-            });
-        }
-        failpoint!("mover::after-begin");
-        Ok(())
-    }
-
-    /// Moves data until the layout is at rest or the rebalance is paused. It may be dropped, or its
-    /// process killed, anywhere.
-    ///
-    /// `prepared` is what was begun, where it was by this rebalancer; at most `bytes_per_s` are moved,
-    /// where that is given.
-    ///
-    /// # Errors
-    /// Another mover is at work, a node is down for too long, or the data cannot be moved.
-    pub async fn run(
-        &self,
-        prepared: Option<Prepared>,
-        bytes_per_s: Option<u64>,
-        progress: watch::Sender<Progress>,
-    ) -> Result<End, RebalanceError> {
-        progress.send_modify(|progress| progress.mover.clone_from(&self.name));
-        let sizes = prepared.map(|it| it.sizes);
-        Mover::new(&self.registry, &self.connections, bytes_per_s, sizes, progress).run().await
-    }
-
-    /// Asks that no further window be begun, or takes that back.
-    ///
-    /// # Errors
-    /// No rebalance is under way, or it is (not) paused already.
-    pub async fn pause(&self, paused: bool) -> Result<Layout, RebalanceError> {
-        self.step(|layout| Ok(layout.pause(paused)?)).await
-    }
-
-    /// Turns the rebalance back. What it moved is moved back by whoever runs [`Rebalancer::run`].
-    ///
-    /// # Errors
-    /// No rebalance is under way, or it cannot be turned back.
-    pub async fn turn_back(&self) -> Result<Layout, RebalanceError> {
-        self.step(|layout| Ok(layout.turn_back()?)).await
-    }
-
-    /// Takes one step from the layout as it is, however often others take one at the same time.
-    async fn step(
-        &self,
-        step: impl Fn(&Layout) -> Result<Layout, RebalanceError>,
-    ) -> Result<Layout, RebalanceError> {
-        loop {
-            let seen = look(&self.registry).await?;
-            let layout = &seen.view.layout;
-            if layout.rebalance.is_none() {
-                return Err(RebalanceError::AtRest { epoch: layout.epoch });
-            }
-            let window = layout.rebalance.as_ref().and_then(|it| it.window);
-            if window.is_some_and(|it| it.phase == Phase::Preparing) {
-                let asker = Asker { connections: &self.connections, view: &seen.view };
-                asker.check_unopened().await.map_err(|trouble| match trouble {
-                    Trouble::Later { node, problem } => {
-                        RebalanceError::Refused(format!("node {node}: {problem}: try again"))
-                    }
-                    trouble => in_plan(trouble),
-                })?;
-            }
-            let next = step(layout)?;
-            if set(&self.registry, &seen, &next).await? {
-                return Ok(next);
-            }
-        }
-    }
-
     /// Publishes the past layout of `epoch` again, as the next one. Nothing is moved.
     ///
     /// # Errors
@@ -353,19 +284,25 @@ impl Rebalancer {
         Ok(lock::progress_of_mover(&self.registry.consul, &self.registry.cluster).await?)
     }
 
-    /// Tells a node that is no member to stop, and waits for that. Returns whether it did within
-    /// `within`.
+    /// Tells a node that is no member to stop once it stores nothing.
     ///
     /// # Errors
     /// Consul cannot be asked.
-    pub async fn stop_node(
+    pub async fn tell_to_stop(&self, id: &Name, uuid: Uuid) -> Result<(), RebalanceError> {
+        signalling::signal_stop(&self.registry, id, uuid).await
+    }
+
+    /// Waits until a node that was told to stop has. Returns whether it was so within `within`.
+    ///
+    /// # Errors
+    /// Consul cannot be asked.
+    pub async fn has_stopped(
         &self,
         id: &Name,
         uuid: Uuid,
         within: Duration,
     ) -> Result<bool, RebalanceError> {
-        launch::signal_stop(&self.registry, id, uuid).await?;
-        launch::await_stop(&self.registry, id, uuid, within).await
+        signalling::await_stop(&self.registry, id, uuid, within).await
     }
 
     /// The registered nodes with these ids, where all of them are and none is a member.
@@ -384,14 +321,6 @@ impl Rebalancer {
     /// One of the nodes lives, or another one is needed and does not answer.
     pub async fn give_up(&self, lost: &[Uuid]) -> Result<(), RebalanceError> {
         give_up::give_up(&self.registry, &self.connections, lost).await
-    }
-
-    /// Frees the id of a node that was given up.
-    ///
-    /// # Errors
-    /// Consul cannot be asked.
-    pub async fn forget_node(&self, id: &Name, uuid: Uuid) -> Result<(), RebalanceError> {
-        launch::forget(&self.registry, id, uuid).await
     }
 
     /// Looks whether every key is stored where the layout says, and nowhere else. `told` is given

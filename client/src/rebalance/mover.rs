@@ -12,12 +12,15 @@ use kv_protocol::partition::Partition;
 use tokio::sync::{Mutex, watch};
 use uuid::Uuid;
 
+use super::aim::{Aim, Outcome};
 use super::ask::{Asker, Trouble};
 use super::decide::{Action, Facts, decide};
 use super::error::RebalanceError;
+use super::leaving;
 use super::lock::MoverLock;
 use super::progress::Progress;
 use super::sizes;
+use super::sweep;
 use super::throttle::Throttle;
 use super::transfer::{Cursor, Difference, Pair, Tally, Transfer};
 use super::windows::{Moving, Size, moving, next_window};
@@ -33,7 +36,7 @@ use crate::routing::View;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum End {
-    /// The layout is at rest.
+    /// What the rebalance was for is so, and the layout is at rest.
     AtRest {
         /// Its epoch.
         epoch: u64,
@@ -43,6 +46,28 @@ pub enum End {
         /// The layout's epoch.
         epoch: u64,
     },
+    /// Somebody has turned the rebalance back: everything is as it was before.
+    Undone {
+        /// The layout's epoch.
+        epoch: u64,
+    },
+    /// Somebody has ended the rebalance where it was, or changed the layout again: what it was for is
+    /// not so.
+    Ended {
+        /// The layout's epoch.
+        epoch: u64,
+    },
+}
+
+impl End {
+    pub(crate) fn of(aim: &Aim, layout: &Layout) -> Self {
+        let epoch = layout.epoch;
+        match aim.outcome(layout) {
+            Outcome::Reached => Self::AtRest { epoch },
+            Outcome::Undone => Self::Undone { epoch },
+            Outcome::Ended => Self::Ended { epoch },
+        }
+    }
 }
 
 /// A layout as it was seen, with what belongs to it.
@@ -57,6 +82,8 @@ pub(crate) struct Seen {
 /// Who moves the data of one cluster.
 pub(crate) struct Mover<'a> {
     registry: &'a Registry,
+    /// The rebalance that is moved on, and no other that may come after it.
+    aim: &'a Aim,
     connections: &'a Connections,
     throttle: Mutex<Throttle>,
     copied: Tally,
@@ -90,6 +117,7 @@ impl WindowState {
 impl<'a> Mover<'a> {
     pub(crate) fn new(
         registry: &'a Registry,
+        aim: &'a Aim,
         connections: &'a Connections,
         bytes_per_s: Option<u64>,
         sizes: Option<BTreeMap<Partition, Size>>,
@@ -97,6 +125,7 @@ impl<'a> Mover<'a> {
     ) -> Self {
         Self {
             registry,
+            aim,
             connections,
             throttle: Mutex::new(Throttle::new(bytes_per_s)),
             copied: Tally::default(),
@@ -108,14 +137,19 @@ impl<'a> Mover<'a> {
         }
     }
 
-    /// Works until the layout is at rest or the rebalance is paused. It may be dropped anywhere.
-    pub(crate) async fn run(mut self) -> Result<End, RebalanceError> {
-        let Registry { consul, cluster, .. } = self.registry;
-        let progress = self.progress.borrow().clone();
-        let lock = MoverLock::acquire(consul, cluster, &progress).await?;
+    /// Works until the rebalance is over or paused, and does what is left to do then. It may be dropped
+    /// anywhere.
+    pub(crate) async fn run(mut self, lock: MoverLock) -> Result<End, RebalanceError> {
         let (copied, began, progress) = (self.copied.clone(), self.began, self.progress.clone());
+        let working = async {
+            let end = self.work().await?;
+            if !matches!(end, End::Paused { .. }) {
+                self.do_the_rest().await?;
+            }
+            Ok(end)
+        };
         let end = tokio::select! {
-            end = self.work() => end,
+            end = working => end,
             never = tell(&lock, &copied, began, &progress) => match never {},
         };
         self.progress.send_modify(|progress| progress.update(self.copied.sum(), self.began));
@@ -164,9 +198,38 @@ impl<'a> Mover<'a> {
         }
     }
 
+    /// Does what the layout, which is at rest by now, has left to be done.
+    async fn do_the_rest(&self) -> Result<(), RebalanceError> {
+        let mut backoff = Backoff::default();
+        loop {
+            match leaving::carry_out(self.registry).await {
+                Ok(_) => break,
+                Err(RebalanceError::Client(ClientError::Consul(error))) if is_outage(&error) => {
+                    tracing::debug!(%error, "waiting for Consul");
+                    let problem = format!("Consul ({error})");
+                    self.progress.send_modify(|it| it.waiting = Some(problem));
+                    tokio::time::sleep(backoff.failed()).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        // Nothing depends on it, and the next change does what this one leaves.
+        if let Err(error) = sweep::sweep(self.registry, self.aim.placements()).await {
+            tracing::debug!(%error, "what nothing refers to stays in Consul for now");
+        }
+        Ok(())
+    }
+
     /// Does what is to be done next.
     async fn turn(&mut self, seen: &Seen) -> Result<Option<End>, Stop> {
         let layout = &seen.view.layout;
+        if !self.aim.is_under_way(layout) {
+            self.progress.send_modify(|progress| {
+                progress.epoch = layout.epoch;
+                progress.partitions_settled = progress.partitions_total;
+            });
+            return Ok(Some(End::of(self.aim, layout)));
+        }
         if self.window.epoch != layout.epoch {
             self.window = WindowState::new(layout.epoch);
         }
@@ -182,7 +245,7 @@ impl<'a> Mover<'a> {
         let action = decide(layout, self.window.facts, window);
         tracing::debug!(epoch = layout.epoch, ?action, "the mover's turn");
         match action {
-            Action::Rest => return Ok(Some(End::AtRest { epoch: layout.epoch })),
+            Action::Rest => return Ok(Some(End::of(self.aim, layout))),
             Action::Pause => return Ok(Some(End::Paused { epoch: layout.epoch })),
             Action::Prepare { until } => {
                 let settled = layout.rebalance.as_ref().map_or(0, |it| it.settled);
@@ -357,12 +420,16 @@ pub(crate) async fn look(registry: &Registry) -> Result<Seen, RebalanceError> {
     Ok(Seen { view, tables, index: entry.modify_index })
 }
 
-/// Sets the layout, if it is still the one that was seen. Returns whether it was.
+/// Sets the layout, if it is still the one that was seen. Returns whether it was. Where this brings it
+/// to rest, what is to be done about nodes that leave is written down first.
 pub(crate) async fn set(
     registry: &Registry,
     seen: &Seen,
     next: &Layout,
 ) -> Result<bool, RebalanceError> {
+    if next.rebalance.is_none() {
+        leaving::note(registry, &seen.view.layout, next).await?;
+    }
     let key = consul_keys::layout(&registry.cluster);
     Ok(registry.consul.kv_put_cas(&key, &next.to_json(), seen.index).await?)
 }

@@ -66,6 +66,18 @@ pub fn strategy(cluster: &Name, digest: &Digest) -> String {
     format!("kv/{cluster}/strategies/{digest}")
 }
 
+/// The keys of all tables of `cluster` start with this, and end with their digests.
+#[must_use]
+pub fn tables(cluster: &Name) -> String {
+    format!("kv/{cluster}/tables/")
+}
+
+/// The keys of all strategies of `cluster` start with this, and end with their digests.
+#[must_use]
+pub fn strategies(cluster: &Name) -> String {
+    format!("kv/{cluster}/strategies/")
+}
+
 /// The keys of all past layouts of `cluster` start with this.
 #[must_use]
 pub fn past_layouts(cluster: &Name) -> String {
@@ -149,6 +161,13 @@ pub fn signal(cluster: &Name, node: &Name) -> String {
 #[must_use]
 pub fn mover(cluster: &Name) -> String {
     format!("kv/{cluster}/mover")
+}
+
+/// The key of the list of nodes that have left the layout and are yet to be told, or forgotten. The mover
+/// that brings a rebalance to its end writes it first, so that any other can do the rest.
+#[must_use]
+pub fn leaving(cluster: &Name) -> String {
+    format!("kv/{cluster}/leaving")
 }
 
 #[cfg(test)]

@@ -100,6 +100,10 @@ pub const REPLICAS_MAX: u32 = 8;
 /// The most members of a layout.
 pub const MEMBERS_MAX: usize = 1000;
 
+/// The longest layout document, in bytes. Consul refuses values above 512 KiB; a layout that is being
+/// rebalanced names the members of both placements, and later steps make its document a little longer.
+pub const LAYOUT_BYTES_MAX: usize = (512 << 10) - (1 << 10);
+
 /// The largest weight of a node; the smallest is 1.
 pub const WEIGHT_MAX: u32 = 256;
 

@@ -15,6 +15,9 @@ pub const ADDRESS_DEFAULT: &str = "127.0.0.1:8500";
 /// The variable that names Consul's address.
 pub const HTTP_ADDR_VARIABLE: &str = "CONSUL_HTTP_ADDR";
 
+/// The variable that names a file with the token.
+const TOKEN_FILE_VARIABLE: &str = "CONSUL_HTTP_TOKEN_FILE";
+
 /// The port that is meant where an address names neither a scheme nor a port.
 const PORT_DEFAULT: u16 = 8500;
 
@@ -23,6 +26,8 @@ const PORT_DEFAULT: u16 = 8500;
 pub struct ConsulConfig {
     pub(super) endpoint: Url,
     pub(super) token: Option<String>,
+    /// The file that the token is read from again when it changes.
+    pub(super) token_file: Option<PathBuf>,
     /// User and password for a proxy in front of Consul.
     pub(super) basic_auth: Option<(String, Option<String>)>,
     pub(super) tls: Tls,
@@ -52,7 +57,7 @@ impl ConsulConfig {
     /// `CONSUL_HTTP_SSL=true` means https.
     ///
     /// Also honoured, as Consul's own tools do: `CONSUL_HTTP_TOKEN`, `CONSUL_HTTP_TOKEN_FILE` (it
-    /// wins), `CONSUL_HTTP_AUTH` (`user:password`), and for https `CONSUL_HTTP_SSL_VERIFY`,
+    /// wins, and is read again when it changes), `CONSUL_HTTP_AUTH` (`user:password`), and for https `CONSUL_HTTP_SSL_VERIFY`,
     /// `CONSUL_CACERT`, `CONSUL_CAPATH`, `CONSUL_CLIENT_CERT`, `CONSUL_CLIENT_KEY` and
     /// `CONSUL_TLS_SERVER_NAME`.
     ///
@@ -87,6 +92,7 @@ impl ConsulConfig {
         Ok(Self {
             endpoint,
             token: token(&variable)?,
+            token_file: variable(TOKEN_FILE_VARIABLE).map(PathBuf::from),
             basic_auth: variable("CONSUL_HTTP_AUTH").map(|auth| match auth.split_once(':') {
                 Some((user, password)) => (user.to_owned(), Some(password.to_owned())),
                 None => (auth, None),
@@ -162,7 +168,7 @@ fn names_port(address: &str) -> bool {
 }
 
 fn token(variable: &impl Fn(&str) -> Option<String>) -> Result<Option<String>, ConsulError> {
-    const FILE: &str = "CONSUL_HTTP_TOKEN_FILE";
+    const FILE: &str = TOKEN_FILE_VARIABLE;
     if let Some(path) = variable(FILE) {
         let text = String::from_utf8(read(FILE, Path::new(&path))?)
             .map_err(|_| ConsulError::config(FILE, format!("{path} is not text")))?;

@@ -54,10 +54,7 @@ pub enum ConsulError {
     },
 
     /// Consul refused the request: the token is missing, unknown, or may not do this.
-    #[error(
-        "Consul refused {request} (403: {excerpt}). Set CONSUL_HTTP_TOKEN (or \
-         CONSUL_HTTP_TOKEN_FILE) to a token whose policy allows it"
-    )]
+    #[error("Consul refused {request} (403: {excerpt}). {}", remedy(request, excerpt))]
     PermissionDenied {
         /// The method and path of the request.
         request: String,
@@ -66,7 +63,7 @@ pub enum ConsulError {
     },
 
     /// Consul answered with a status that means failure.
-    #[error("Consul answered {request} with status {status}: {excerpt}")]
+    #[error("Consul answered {request} with status {status}: {excerpt}{}", leaderless(excerpt))]
     Status {
         /// The method and path of the request.
         request: String,
@@ -141,8 +138,64 @@ impl ConsulError {
         }
     }
 
+    /// What went wrong, as a stable word in snake_case for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::PermissionDenied { excerpt, .. } if is_unknown_token(excerpt) => {
+                "consul_token_unknown"
+            }
+            Self::PermissionDenied { .. } => "consul_denied",
+            Self::Status { excerpt, .. } if has_no_leader(excerpt) => "consul_no_leader",
+            _ => "consul",
+        }
+    }
+
     pub(super) fn config(setting: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::InvalidConfig { setting: setting.into(), problem: problem.into() }
+    }
+}
+
+/// Whether Consul's answer says that it does not know the token, rather than what it may not do.
+fn is_unknown_token(excerpt: &str) -> bool {
+    excerpt.contains("ACL not found")
+}
+
+/// Whether Consul's answer says that its servers have no leader just now.
+fn has_no_leader(excerpt: &str) -> bool {
+    excerpt.contains("No cluster leader")
+}
+
+/// What to do about a refusal.
+fn remedy(request: &str, excerpt: &str) -> String {
+    if is_unknown_token(excerpt) {
+        return "It does not know the token: it was revoked, has expired, or is another Consul's. Set \
+                CONSUL_HTTP_TOKEN (or CONSUL_HTTP_TOKEN_FILE) to one that it knows"
+            .to_owned();
+    }
+    let path = request.split_once("/v1/").map_or("", |(_, path)| path);
+    let is_read = request.starts_with("GET");
+    let access = if is_read { "read" } else { "write" };
+    let rule = match path.split('/').next() {
+        Some("session") => Some("session_prefix \"\""),
+        Some("kv") => Some("key_prefix \"kv/\""),
+        Some("agent" | "catalog" | "health") => Some("service_prefix \"kv\""),
+        _ => None,
+    };
+    let rule = rule.map(|rule| format!(", such as `{rule} {{ policy = \"{access}\" }}`"));
+    format!(
+        "Set CONSUL_HTTP_TOKEN (or CONSUL_HTTP_TOKEN_FILE) to a token whose policy allows it{}",
+        rule.unwrap_or_default()
+    )
+}
+
+/// What to do where Consul has no leader, as words to add.
+fn leaderless(excerpt: &str) -> &'static str {
+    if has_no_leader(excerpt) {
+        ". Its servers have lost their leader: most elect another within seconds, if more than half of them \
+         run and reach each other (`consul operator raft list-peers`)"
+    } else {
+        ""
     }
 }
 
@@ -190,6 +243,30 @@ mod tests {
         assert_eq!(long.chars().count(), EXCERPT_CHARS_MAX + 3);
         assert!(long.ends_with("..."));
         assert_eq!(excerpt(&[0xff, 0xfe]), "\u{fffd}\u{fffd}");
+    }
+
+    #[test]
+    fn a_missing_leader_a_missing_right_and_an_unknown_token_are_told_apart() {
+        let denied = |request: &str, excerpt: &str| ConsulError::PermissionDenied {
+            request: request.into(),
+            excerpt: excerpt.into(),
+        };
+        let excerpt = "rpc error: No cluster leader".to_owned();
+        let leaderless =
+            ConsulError::Status { request: "GET /v1/kv/a".into(), status: 500, excerpt };
+        let session = denied("PUT /v1/session/create", "Permission denied");
+        let key = denied("GET /v1/kv/kv/default/layout", "Permission denied");
+        for (error, code, words) in [
+            (leaderless, "consul_no_leader", "lost their leader"),
+            (session, "consul_denied", "session_prefix \"\" { policy = \"write\" }"),
+            (key, "consul_denied", "key_prefix \"kv/\" { policy = \"read\" }"),
+            (denied("GET /v1/kv/a", "ACL not found"), "consul_token_unknown", "was revoked"),
+        ] {
+            let text = error.to_string();
+            assert!(error.code() == code && text.contains(words), "{} {text}", error.code());
+        }
+        let other = ConsulError::UnknownCheck { check_id: String::new() };
+        assert_eq!(other.code(), "consul");
     }
 
     #[test]

@@ -80,4 +80,16 @@ impl Consul {
         instances.sort_by(|a, b| (&a.id, &a.node).cmp(&(&b.id, &b.node)));
         Ok(Indexed { index: answer.index()?, value: instances })
     }
+
+    /// The names of all services that this client may know of, sorted.
+    ///
+    /// # Errors
+    ///
+    /// Any [`ConsulError`] of an exchange over HTTP.
+    pub async fn service_names(&self, read: Read) -> Result<Vec<String>, ConsulError> {
+        let request = self.http.get(&["catalog", "services"]).read(read);
+        let services: BTreeMap<String, serde::de::IgnoredAny> =
+            self.http.send(request).await?.success()?.json()?;
+        Ok(services.into_keys().collect())
+    }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::header::HeaderValue;
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Method, StatusCode, Url};
 use serde::Serialize;
@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use super::config::ConsulConfig;
 use super::error::{ConsulError, chain, excerpt};
 use super::read::Read;
+use super::token::Token;
 
 /// How long to wait for a connection, TLS included.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -34,6 +35,7 @@ const INDEX_HEADER: &str = "X-Consul-Index";
 
 pub(super) struct Http {
     client: Client,
+    token: Token,
     base: Url,
     address: String,
     basic_auth: Option<(String, Option<String>)>,
@@ -87,16 +89,8 @@ impl Http {
         // A failure means that the process has chosen a provider already, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
 
-        let mut headers = HeaderMap::new();
-        if let Some(token) = &config.token {
-            let mut value = HeaderValue::from_str(token).map_err(|_| {
-                ConsulError::config("Consul's token", "it contains characters that HTTP forbids")
-            })?;
-            value.set_sensitive(true);
-            headers.insert(TOKEN_HEADER, value);
-        }
+        let token = Token::new(config)?;
         let builder = Client::builder()
-            .default_headers(headers)
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_keepalive(KEEPALIVE)
             .tcp_nodelay(true)
@@ -110,6 +104,7 @@ impl Http {
             .map_err(|error| ConsulError::config("the TLS settings for Consul", chain(&error)))?;
         Ok(Self {
             client,
+            token,
             base,
             address: config.address(),
             basic_auth: config.basic_auth.clone(),
@@ -119,6 +114,10 @@ impl Http {
 
     pub(super) fn address(&self) -> &str {
         &self.address
+    }
+
+    pub(super) fn token_changes(&self) -> u64 {
+        self.token.changes()
     }
 
     pub(super) fn get(&self, path: &[&str]) -> Request {
@@ -144,11 +143,30 @@ impl Http {
         Request { method, url, body: Vec::new(), timeout: self.timeout }
     }
 
-    /// Sends `request` and reads the whole answer, whatever its status.
+    /// Sends `request` and reads the whole answer, whatever its status. A request that is refused under
+    /// a token which was replaced since is sent once more, under the new one: it was not carried out.
     pub(super) async fn send(&self, request: Request) -> Result<Answer, ConsulError> {
+        let token = self.token.current();
+        let answer = self.exchange(&request, token.clone()).await?;
+        if answer.status == StatusCode::FORBIDDEN && self.token.is_replaced(token.as_ref()) {
+            return self.exchange(&request, self.token.current()).await;
+        }
+        Ok(answer)
+    }
+
+    async fn exchange(
+        &self,
+        request: &Request,
+        token: Option<HeaderValue>,
+    ) -> Result<Answer, ConsulError> {
         let Request { method, url, body, timeout } = request;
+        let timeout = *timeout;
         let name = format!("{method} {}", url.path());
-        let mut builder = self.client.request(method, url).body(body).timeout(timeout);
+        let builder = self.client.request(method.clone(), url.clone());
+        let mut builder = builder.body(body.clone()).timeout(timeout);
+        if let Some(token) = token {
+            builder = builder.header(TOKEN_HEADER, token);
+        }
         if let Some((user, password)) = &self.basic_auth {
             builder = builder.basic_auth(user, password.as_ref());
         }

@@ -76,6 +76,26 @@ impl Consul {
         self.entries(request).await
     }
 
+    /// All keys that start with `prefix`, sorted, without their values.
+    ///
+    /// # Errors
+    ///
+    /// As [`kv_get`](Self::kv_get).
+    pub async fn kv_keys(
+        &self,
+        prefix: &str,
+        read: Read,
+    ) -> Result<Indexed<Vec<String>>, ConsulError> {
+        validate_key(prefix)?;
+        let request = self.http.get(&kv_path(prefix)).parameter("keys", "").read(read);
+        let answer = self.http.send(request).await?;
+        if answer.is_not_found() && answer.index().is_ok_and(|index| index > 0) {
+            return Ok(Indexed { index: answer.index()?, value: Vec::new() });
+        }
+        let answer = answer.success()?;
+        Ok(Indexed { index: answer.index()?, value: answer.json()? })
+    }
+
     async fn entries(&self, request: Request) -> Result<Indexed<Vec<KvEntry>>, ConsulError> {
         let answer = self.http.send(request).await?;
         // Consul says with 404 that there is no such key. The index tells it from a stranger's 404.
@@ -96,6 +116,27 @@ impl Consul {
     /// As [`kv_get`](Self::kv_get), and [`ConsulError::ValueTooLarge`].
     pub async fn kv_put(&self, key: &str, value: &[u8]) -> Result<(), ConsulError> {
         let answer = self.http.send(self.put_request(key, value)?).await?.success()?;
+        if answer.json()? {
+            return Ok(());
+        }
+        Err(answer.unexpected("an unconditional write was not carried out"))
+    }
+
+    /// Writes `value`, whatever was there, with `flags` beside it, a number that Consul keeps with the
+    /// value and that means what its writer says. Where the value is there already with other flags, its
+    /// modify index becomes a new one.
+    ///
+    /// # Errors
+    ///
+    /// As [`kv_put`](Self::kv_put).
+    pub async fn kv_put_flagged(
+        &self,
+        key: &str,
+        value: &[u8],
+        flags: u64,
+    ) -> Result<(), ConsulError> {
+        let request = self.put_request(key, value)?.parameter("flags", &flags.to_string());
+        let answer = self.http.send(request).await?.success()?;
         if answer.json()? {
             return Ok(());
         }

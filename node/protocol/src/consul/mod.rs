@@ -11,6 +11,7 @@
 //! | `health` | the instances of a service and how they are |
 //! | `kv` | reading, compare-and-set, deleting, locking |
 //! | `session` | the sessions that hold locks |
+//! | `token` | the token, read again when its file changes |
 //! | `watch` | following a key, a prefix or a service by blocking queries |
 //! | `backoff` | how long to wait after a failure |
 //! | `error` | what can go wrong, in words for the operator |
@@ -36,6 +37,7 @@ mod http;
 mod kv;
 mod read;
 mod session;
+mod token;
 mod watch;
 
 use std::sync::Arc;
@@ -71,6 +73,13 @@ impl Consul {
     #[must_use]
     pub fn address(&self) -> &str {
         self.http.address()
+    }
+
+    /// How often the token has become another one, since its file has changed. What an agent was told
+    /// under an earlier one, it may not be able to act on any more.
+    #[must_use]
+    pub fn token_changes(&self) -> u64 {
+        self.http.token_changes()
     }
 
     /// The address of the cluster's leader, or `None` while there is none.

@@ -155,16 +155,20 @@ impl Layout {
         Ok(layout)
     }
 
-    /// The document's bytes.
+    /// The document's bytes. They are as few as possible, since Consul bounds them, and a thousand
+    /// members with long names stand in them twice while the data moves.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
-        serde_json::to_vec_pretty(self).expect("a layout holds only what JSON can say")
+        serde_json::to_vec(self).expect("a layout holds only what JSON can say")
     }
 
-    /// The digest of the document's bytes.
+    /// The digest of what the document says, by which nodes and clients make sure that they mean the
+    /// same one. It is that of the document in a canonical form, indented by two spaces, whatever form
+    /// it was read in: programs that write documents like that have the same digest.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        Digest::of(&self.to_json())
+        let canonical = serde_json::to_vec_pretty(self);
+        Digest::of(&canonical.expect("a layout holds only what JSON can say"))
     }
 
     /// All placements that the document names: the one that data is at, and the one that it is
