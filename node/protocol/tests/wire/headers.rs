@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use kv_protocol::limits::{
-    BATCH_OPERATIONS_MAX, DIGEST_RECORDS_MAX, KEY_BYTES_MAX, PAGE_ITEMS_MAX, PARTITIONS_MAX,
-    REQUEST_ID_BYTES_MAX, VALUE_BYTES_MAX_DEFAULT,
+    BATCH_OPERATIONS_MAX, DIGEST_RECORDS_MAX, HOLDS_PARTITIONS_MAX, KEY_BYTES_MAX, PAGE_ITEMS_MAX,
+    PARTITIONS_MAX, REQUEST_ID_BYTES_MAX, VALUE_BYTES_MAX_DEFAULT,
 };
 use kv_protocol::refusal::{ErrorCode, Refusal, too_large};
 use kv_protocol::reply::{Content, Done, Page, Record, Reply};
@@ -204,4 +204,16 @@ fn a_body_that_is_not_accounted_for_is_refused() {
         let error = Request::decode(header.as_bytes(), Some(b"x"), 10).unwrap_err();
         assert_eq!(error.refusal.code, ErrorCode::BadRequest, "{header}");
     }
+}
+
+#[test]
+fn so_many_partitions_are_asked_about_at_once_and_no_more() {
+    let ask = |count: usize| {
+        let partitions: Vec<usize> = (0..count).collect();
+        let header = serde_json::json!({ "op": "HOLDS", "partitions": partitions }).to_string();
+        decode(&header).map(|_| ())
+    };
+    assert_eq!(ask(HOLDS_PARTITIONS_MAX), Ok(()));
+    assert_eq!(ask(HOLDS_PARTITIONS_MAX + 1), Err(ErrorCode::TooLarge));
+    assert_eq!(decode(r#"{"op":"HOLDS","partitions":[2,1]}"#), Err(ErrorCode::BadRequest));
 }
