@@ -5,6 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
 use crate::harness::peer::Peer;
@@ -56,15 +57,14 @@ fn a_directory_that_vanishes_is_noticed() {
         assert_eq!(delete["error"]["code"], "storage", "{delete}");
         assert_eq!(peer.ask_json(GET)["value"], "v");
     };
-    fs::rename(&directory, &aside).expect("it can be moved");
-    refused("the directory is missed");
-    // Another in its place is not this node's.
-    fs::create_dir(&directory).expect("it can be made");
-    fs::write(directory.join("lock"), "").expect("it can be written");
+    // Another in its place is not this node's. At no time is there none.
+    fs::create_dir(&aside).expect("it can be made");
+    fs::write(aside.join("lock"), "").expect("it can be written");
+    let exchange = || renameat_with(CWD, &directory, CWD, &aside, RenameFlags::EXCHANGE);
+    exchange().expect("they can be exchanged");
     refused("another directory is seen to be another");
     assert_eq!(all_in(&directory).len(), 2, "the node has written there");
-    fs::remove_dir_all(&directory).expect("it can be removed");
-    fs::rename(&aside, &directory).expect("it can be moved");
+    exchange().expect("they can be exchanged");
     eventually("the node writes again", WITHIN, || {
         let reply = peer.ask_json(PUT);
         if reply["ok"] == true { Ok(()) } else { Err(reply.to_string()) }
