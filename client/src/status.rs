@@ -341,7 +341,8 @@ mod tests {
         let new = run_of("node-1", 1, 7, CheckStatus::Passing);
         let old = run_of("node-1", 1, 5, CheckStatus::Critical);
         let spare_that_left = run_of("node-2", 2, 3, CheckStatus::Critical);
-        let look = |asked| reports(&cluster, Some(&layout), Some(&claims), asked, "it is not registered");
+        let look =
+            |asked| reports(&cluster, Some(&layout), Some(&claims), asked, "it is not registered");
 
         let asked = vec![(&old, silent()), (&new, says(1, 7)), (&spare_that_left, silent())];
         let (nodes, left) = look(asked);
