@@ -32,14 +32,14 @@ pub fn limit() -> u64 {
 }
 
 /// How many connections there may be, so that files have theirs. Where the limit is so low that this
-/// leaves nothing, connections get a quarter.
+/// leaves less, connections get half.
 #[must_use]
 pub fn for_connections() -> u64 {
     connections_of(limit())
 }
 
 fn connections_of(limit: u64) -> u64 {
-    limit.saturating_sub(DESCRIPTORS_KEPT_FOR_FILES).max(limit / 4)
+    limit.saturating_sub(DESCRIPTORS_KEPT_FOR_FILES).max(limit / 2)
 }
 
 /// Whether so many descriptors are free at this moment.
@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn connections_leave_files_their_part() {
         assert_eq!(connections_of(1024), 1024 - DESCRIPTORS_KEPT_FOR_FILES);
-        assert_eq!(connections_of(DESCRIPTORS_KEPT_FOR_FILES), DESCRIPTORS_KEPT_FOR_FILES / 4);
+        assert_eq!(connections_of(DESCRIPTORS_KEPT_FOR_FILES), DESCRIPTORS_KEPT_FOR_FILES / 2);
     }
 
     #[test]

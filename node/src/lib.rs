@@ -19,18 +19,20 @@
 //!
 //! What surrounds it:
 //!
-//! - [`node`]: one node, from start to stop; [`config`] is its command line, [`address`] where it is,
-//!   [`identity`] its data directory, [`stopping`] what the system stops it with;
+//! - [`node`]: one node, from start to stop; [`start`] is what it does before it serves, [`node_error`] why
+//!   it does not run, [`config`] its command line, [`address`] where it is, [`identity`] its data directory
+//!   ([`place`]: is that still there?), [`stopping`] what the system stops it with;
 //! - [`membership`]: its claim on an id and its registration in Consul;
 //! - [`succession`]: how a start follows the one before, by [`lineage`] (is the data directory the newest
 //!   copy of itself?) and [`twins`] (does another one run?); [`tenure`] is whether a process may still
 //!   speak for its node;
 //! - [`signals`]: what is written to Consul to have nodes started and stopped. [`lifecycle`] is how a
 //!   node takes part: [`supervisor`] sees which nodes are wanted and do not run, [`attempts`] when
-//!   one may be started, [`launch_room`] how many, [`launcher`] starts its process, and [`departure`] is how a node leaves;
+//!   one may be started, [`launch_room`] how many, [`launcher`] starts its process, and [`departure`] is
+//!   how a node leaves;
 //! - [`follower`] and [`layouts`]: how it is pushed the layout, installs it, and gives it back to a
-//!   Consul that lost it, [`hints`] what makes it look there; [`installed`] is a layout as one node sees it, [`installed_record`] how it
-//!   lies on disk;
+//!   Consul that lost it, [`hints`] what makes it look there; [`installed`] is a layout as one node sees
+//!   it, [`installed_record`] how it lies on disk;
 //! - [`confirmation`]: how it asks others whether they hold what it is to remove;
 //! - [`dev`]: `kvnode dev`, a cluster on one machine with an embedded Consul agent;
 //! - [`words`]: all that the process says, and why that never ends it; [`inherited`]: what it was
@@ -65,6 +67,8 @@ pub mod limits;
 pub mod lineage;
 pub mod membership;
 pub mod node;
+pub mod node_error;
+pub mod place;
 pub mod private;
 pub mod reader;
 pub mod refusals;
@@ -72,6 +76,7 @@ pub mod rights;
 pub mod server;
 pub mod signals;
 pub mod staging;
+pub mod start;
 pub mod stopping;
 pub mod store;
 pub mod succession;

@@ -3,9 +3,10 @@
 
 /// How many file descriptors are kept from connections, so that whatever needs a file finds one: the
 /// engine has some eighty files, and opens some more while it begins a log or starts anew; the redo log,
-/// the identity, Consul's connections, a node that is started, and what the runtime waits on take the
-/// rest. See [`crate::descriptors::for_connections`].
-pub const DESCRIPTORS_KEPT_FOR_FILES: u64 = 192;
+/// the identity, Consul's connections, a node that is started, and what the runtime waits on take a
+/// hundred; and some are for connections that are accepted before the serving loop looks again. See
+/// [`crate::descriptors::for_connections`].
+pub const DESCRIPTORS_KEPT_FOR_FILES: u64 = 256;
 
 /// A process needs no more descriptors than this, and a kernel keeps a table of as many as are allowed.
 pub const DESCRIPTORS_MAX: u64 = 1 << 20;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use kvnode::config::{Cli, Command, NodeArgs};
+use kvnode::node_error::NodeError;
 use kvnode::stopping::{end_of_stdin, stop_signal};
 use kvnode::store::OPENING_THREAD;
 use kvnode::{descriptors, dev, inherited, node, private, words};
@@ -33,8 +34,8 @@ fn main() -> ExitCode {
     };
     let code = match cli.command {
         None => match runtime.block_on(run_node(cli.node)) {
-            Err(node::NodeError::StartsAnew) => start_anew(),
-            result => report(result, node::NodeError::exit_code),
+            Err(NodeError::StartsAnew) => start_anew(),
+            result => report(result, NodeError::exit_code),
         },
         Some(Command::Dev(args)) => {
             report(runtime.block_on(dev::run(args)), dev::DevError::exit_code)
@@ -58,7 +59,7 @@ fn start_anew() -> ExitCode {
     #[cfg(feature = "failpoints")]
     program.env_remove("FAILPOINTS");
     let error = program.args(arguments).exec();
-    report(Err(node::NodeError::Io(error)), node::NodeError::exit_code)
+    report(Err(NodeError::Io(error)), NodeError::exit_code)
 }
 
 /// Ends the process where any of its threads panics. A node that goes on without its writer, or with
@@ -83,7 +84,7 @@ fn exit_on_panic() {
     }));
 }
 
-async fn run_node(args: NodeArgs) -> Result<(), node::NodeError> {
+async fn run_node(args: NodeArgs) -> Result<(), NodeError> {
     let signal = stop_signal()?;
     let with_stdin = args.stop_with_stdin;
     let stopped = async move {

@@ -16,6 +16,7 @@ use tracing::{info, warn};
 
 use crate::identity::DataDirectory;
 use crate::membership::{CHECK_TTL, ClaimError};
+use crate::server::ask::Asker;
 use crate::server::probe::{Found, probe};
 
 /// How many registrations of one node are looked at; there are not so many by accident.
@@ -30,10 +31,11 @@ const SILENCE_MAX: Duration = Duration::from_secs(CHECK_TTL.as_secs() + 5);
 /// # Errors
 /// [`ClaimError::TwinRuns`] where somebody does, or where Consul cannot be asked.
 pub async fn check(consul: &Consul, directory: &DataDirectory) -> Result<(), ClaimError> {
-    let began = Instant::now();
+    let (began, asker) = (Instant::now(), Asker::default());
     loop {
         let others = registered(consul, directory).await?;
-        let found = join_all(others.iter().map(ask)).await;
+        let asked = others.iter().map(|it| probe(&asker, &it.address, it.port));
+        let found = join_all(asked).await;
         let mut waits_for = None;
         for (other, found) in others.iter().zip(found) {
             // What others wrote must not pass for lines of the log.
@@ -83,10 +85,4 @@ async fn registered(
         it.meta.get(meta::UUID) == Some(&own) && !has_ended
     };
     Ok(instances.into_iter().filter(of_others).take(REGISTRATIONS_MAX).collect())
-}
-
-async fn ask(other: &ServiceInstance) -> Found {
-    let (host, port) = (other.address.clone(), other.port);
-    let asked = tokio::task::spawn_blocking(move || probe(&host, port));
-    asked.await.unwrap_or(Found::Silence)
 }

@@ -47,13 +47,10 @@ pub const INWARD_BYTES_TOTAL_MAX: u64 = 512 << 20;
 /// unfinished, in bytes.
 pub const GROWTH_BYTES_MAX: u64 = 96 << 20;
 
-/// The most connections, however many descriptors the process may have. Where there are more, those that
+/// The most connections, however many descriptors the process may have
+/// ([`descriptors::for_connections`](crate::descriptors::for_connections)). Where there are more, those that
 /// have been silent longest are cut.
 pub const CONNECTIONS_MAX: usize = 4096;
-
-/// The descriptors that are kept for the store's files and for Consul, of those that the process may have.
-/// It also lasts for the connections that are accepted until the loop looks again.
-pub const DESCRIPTORS_RESERVED: usize = 256;
 
 const _: () = {
     assert!(UNREAD_BYTES_HOLD < UNREAD_BYTES_FULL && UNREAD_BYTES_FULL < UNREAD_BYTES_MAX);

@@ -26,15 +26,15 @@ use std::time::{Duration, Instant};
 use kv_protocol::frame::{Payload, ZAP_DOMAIN, is_probe, split_envelope};
 use kv_protocol::limits::{FRAME_BYTES_MAX, FRAMES_MAX};
 use kv_protocol::linger::Linger;
-use rustix::process::{Resource, getrlimit};
 use tokio::sync::watch;
 use tracing::{debug, warn};
 use zmq::{DONTWAIT, PollEvents, PollItem, SNDMORE};
 
 use self::connection::{ConnectionId, Incoming, Outgoing};
 use self::connections::{Connections, Standing};
-use self::limits::{CONNECTIONS_MAX, DESCRIPTORS_RESERVED};
+use self::limits::CONNECTIONS_MAX;
 use self::traffic::wire_bytes;
+use crate::descriptors;
 use crate::handler::{Disposition, Frames, Handler, refuse};
 use crate::refusals::{requests_held, shutting_down};
 use crate::wake::Wake;
@@ -442,11 +442,8 @@ fn transmit(router: &zmq::Socket, routing_id: &[u8], reply: Outgoing) -> Option<
 
 /// The most connections that may be open, by the descriptors that this process may have.
 fn connections_max() -> usize {
-    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
-    // A process that may have few keeps half of them.
-    let free = descriptors.saturating_sub(DESCRIPTORS_RESERVED).max(descriptors / 2);
-    free.min(CONNECTIONS_MAX)
+    let descriptors = usize::try_from(descriptors::for_connections()).unwrap_or(usize::MAX);
+    descriptors.min(CONNECTIONS_MAX)
 }
 
 fn bind(router: &zmq::Socket, host: &str, choice: PortChoice) -> Result<u16, ListenError> {

@@ -8,10 +8,10 @@ use std::io::{self, ErrorKind, Read};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-use kv_protocol::frame::Payload;
-use kv_protocol::limits::FRAME_BYTES_MAX;
-use kv_protocol::reply::{Content, NodeStatus, Reply};
+use kv_protocol::reply::{Content, NodeStatus};
 use kv_protocol::request::{Command, Context, Request, Style};
+
+use super::ask::Asker;
 
 /// How long each step of a probe may take: to connect, to be greeted, to be answered.
 const STEP_MAX: Duration = Duration::from_secs(2);
@@ -29,27 +29,46 @@ pub enum Found {
     Silence,
 }
 
-/// Asks what is at `host` and `port`. It blocks for some seconds at most, and longer where the system is
-/// slow to look a name up.
-#[must_use]
-pub fn probe(host: &str, port: u16) -> Found {
-    let bare = host.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(host);
+/// Asks what is at `host` and `port`. It takes some seconds at most, and longer where the system is slow to
+/// look a name up.
+pub async fn probe(asker: &Asker, host: &str, port: u16) -> Found {
+    let bare =
+        host.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(host).to_owned();
+    let greeted = tokio::task::spawn_blocking(move || greeted(&bare, port)).await;
+    let Ok(Greeted { by, mut is_silent }) = greeted else { return Found::Silence };
+    for address in by {
+        match ask(asker, address).await {
+            Some(status) => return Found::Node(Box::new(status)),
+            None => is_silent = true,
+        }
+    }
+    if is_silent { Found::Silence } else { Found::Nobody }
+}
+
+/// What connections to a name came to.
+struct Greeted {
+    /// The addresses at which a ZeroMQ peer is.
+    by: Vec<SocketAddr>,
+    /// Whether there is another one at which something is that says nothing.
+    is_silent: bool,
+}
+
+fn greeted(host: &str, port: u16) -> Greeted {
+    let (mut by, mut is_silent) = (Vec::new(), false);
     // A name that nobody knows here may be known elsewhere.
-    let Ok(addresses) = (bare, port).to_socket_addrs() else { return Found::Silence };
-    let mut is_silent = false;
+    let Ok(addresses) = (host, port).to_socket_addrs() else {
+        return Greeted { by, is_silent: true };
+    };
     // A name may stand for an address of each family.
     for address in addresses.take(2) {
         match is_greeted(address) {
-            Ok(true) => match ask(address) {
-                Ok(Some(status)) => return Found::Node(Box::new(status)),
-                Ok(None) | Err(_) => is_silent = true,
-            },
+            Ok(true) => by.push(address),
             Ok(false) => {}
             Err(error) if is_refusal(&error) => {}
             Err(_) => is_silent = true,
         }
     }
-    if is_silent { Found::Silence } else { Found::Nobody }
+    Greeted { by, is_silent }
 }
 
 /// Whether the error says that nobody is there, or that nobody is behind it.
@@ -69,23 +88,13 @@ fn is_greeted(address: SocketAddr) -> io::Result<bool> {
 
 /// Asks the node at `address` for its status; none where there is no answer in time, or none that is
 /// understood.
-fn ask(address: SocketAddr) -> Result<Option<NodeStatus>, zmq::Error> {
-    let step_ms = i32::try_from(STEP_MAX.as_millis()).unwrap_or(i32::MAX);
-    let context = zmq::Context::new();
-    let dealer = context.socket(zmq::DEALER)?;
-    dealer.set_ipv6(address.is_ipv6())?;
-    dealer.set_linger(0)?;
-    dealer.set_maxmsgsize(FRAME_BYTES_MAX as i64)?;
-    dealer.set_sndtimeo(step_ms)?;
-    dealer.set_rcvtimeo(step_ms)?;
-    dealer.connect(&format!("tcp://{address}"))?;
+async fn ask(asker: &Asker, address: SocketAddr) -> Option<NodeStatus> {
     let (context, style) = (Context::default(), Style::default());
-    let (header, _) = Request { id: None, context, style, command: Command::Status }.encode();
-    dealer.send_multipart([header], 0)?;
-    let Ok(payload) = Payload::open(dealer.recv_multipart(0)?) else { return Ok(None) };
-    match Reply::decode(&payload.header, payload.body.as_deref()).map(|reply| reply.content) {
-        Ok(Content::Status(status)) => Ok(Some(*status)),
-        Ok(_) | Err(_) => Ok(None),
+    let request = Request { id: None, context, style, command: Command::Status };
+    let host = address.ip().to_string();
+    match asker.ask((&host, address.port()), &request, STEP_MAX).await {
+        Ok(Content::Status(status)) => Some(*status),
+        Ok(_) | Err(_) => None,
     }
 }
 
@@ -102,30 +111,30 @@ mod tests {
         (listener, port)
     }
 
-    #[test]
-    fn where_nobody_listens_is_nobody() {
+    #[tokio::test]
+    async fn where_nobody_listens_is_nobody() {
         let (gone, port) = listener();
         drop(gone);
-        assert_eq!(probe("127.0.0.1", port), Found::Nobody);
+        assert_eq!(probe(&Asker::default(), "127.0.0.1", port).await, Found::Nobody);
     }
 
-    #[test]
-    fn who_closes_or_greets_otherwise_is_no_node() {
+    #[tokio::test]
+    async fn who_closes_or_greets_otherwise_is_no_node() {
         for greeting in [&b""[..], b"SSH-2.0"] {
             let (listener, port) = listener();
             let server = std::thread::spawn(move || {
                 let (mut stream, _) = listener.accept().unwrap();
                 stream.write_all(greeting).unwrap();
             });
-            assert_eq!(probe("127.0.0.1", port), Found::Nobody);
+            assert_eq!(probe(&Asker::default(), "127.0.0.1", port).await, Found::Nobody);
             server.join().unwrap();
         }
     }
 
-    #[test]
-    fn who_takes_connections_and_says_nothing_may_be_a_node_that_hangs() {
+    #[tokio::test]
+    async fn who_takes_connections_and_says_nothing_may_be_a_node_that_hangs() {
         let (_listener, port) = listener();
-        assert_eq!(probe("[127.0.0.1]", port), Found::Silence);
-        assert_eq!(probe("no such host", port), Found::Silence);
+        assert_eq!(probe(&Asker::default(), "[127.0.0.1]", port).await, Found::Silence);
+        assert_eq!(probe(&Asker::default(), "no such host", port).await, Found::Silence);
     }
 }

@@ -1,0 +1,126 @@
+//! Why a node does not run, and what its process ends with.
+
+use std::io;
+use std::path::PathBuf;
+
+use kv_protocol::consul::ConsulError;
+use kv_protocol::layout::LayoutError;
+
+use crate::address::InvalidHost;
+use crate::departure::DepartureError;
+use crate::follower::FollowError;
+use crate::identity::DataDirectoryError;
+use crate::layouts::LayoutsError;
+use crate::membership::ClaimError;
+use crate::server::ListenError;
+use crate::store::StoreError;
+use crate::writer::NotInstalled;
+
+/// A machine that has this many nodes has no id to choose left.
+pub const AUTOMATIC_IDS_MAX: u32 = 1000;
+
+/// Why a node does not run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// An option cannot be used.
+    #[error("{0}")]
+    Usage(String),
+    /// Consul did not do what was asked.
+    #[error(transparent)]
+    Consul(ConsulError),
+    /// The layout in Consul could not be fetched or installed.
+    #[error(transparent)]
+    Follow(#[from] FollowError),
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDirectory(#[from] DataDirectoryError),
+    /// The id is another's.
+    #[error(transparent)]
+    Claim(ClaimError),
+    /// All ids that may be chosen are others'.
+    #[error("node-0 to node-{} are all in use: choose an id with --id", AUTOMATIC_IDS_MAX - 1)]
+    NoIdFree,
+    /// The address or port cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// An address is no address that can be used.
+    #[error(transparent)]
+    Host(#[from] InvalidHost),
+    /// The store cannot be opened.
+    #[error("the store in {path} cannot be opened: {source}")]
+    Store {
+        /// The store's directory.
+        path: PathBuf,
+        /// What is wrong.
+        source: StoreError,
+    },
+    /// The stored layout cannot be read.
+    #[error("the layout that this node has installed cannot be read: {0}")]
+    StoredLayout(#[from] LayoutError),
+    /// The node could not leave its cluster in order.
+    #[error(transparent)]
+    Departure(#[from] DepartureError),
+    /// The serving loop ended by itself.
+    #[error("the serving loop failed: {0}")]
+    Serving(String),
+    /// The store could not go on for want of something that passes. A new process can.
+    #[error("the store lacked something that the system will have again; a new process goes on")]
+    StartsAnew,
+    /// What is kept is to be discarded under a layout that is not the installed one.
+    #[error(
+        "--discard-kept names epoch {named}, and this node has epoch {installed} installed: see with `kvclient status` what it keeps, and why; nothing was removed"
+    )]
+    DiscardedEpoch {
+        /// The epoch that was named.
+        named: u64,
+        /// The epoch that is installed; 0 where none is.
+        installed: u64,
+    },
+    /// The operating system refused something.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl From<ConsulError> for NodeError {
+    fn from(error: ConsulError) -> Self {
+        match error {
+            ConsulError::InvalidConfig { .. } => Self::Usage(error.to_string()),
+            error => Self::Consul(error),
+        }
+    }
+}
+
+impl NodeError {
+    /// What the process ends with; `kvnode --help` lists the codes.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) | Self::DiscardedEpoch { .. } => 2,
+            Self::Host(InvalidHost::NoneToAdvertise(_) | InvalidHost::Advertise { .. }) => 2,
+            Self::Consul(_)
+            | Self::Claim(ClaimError::Consul(_))
+            | Self::Departure(DepartureError::Consul(_))
+            | Self::Follow(FollowError::Layouts(LayoutsError::Consul(_))) => 3,
+            Self::DataDirectory(DataDirectoryError::StoreReplaced { .. }) => 1,
+            // The directory is this node's, and can be used when that has passed.
+            Self::DataDirectory(error) | Self::Follow(FollowError::Identity(error))
+                if error.passes() =>
+            {
+                1
+            }
+            Self::Follow(FollowError::NotInstalled(NotInstalled::Store(error)))
+                if error.passes() =>
+            {
+                1
+            }
+            Self::Claim(_)
+            | Self::NoIdFree
+            | Self::Listen(_)
+            | Self::Host(_)
+            | Self::DataDirectory(_)
+            | Self::Follow(_) => 4,
+            _ => 1,
+        }
+    }
+}
