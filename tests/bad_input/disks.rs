@@ -55,6 +55,25 @@ fn a_disk_that_others_fill_costs_nothing_that_is_in_the_log_alone() {
     others_fill_the_disk(false);
 }
 
+/// What is stored under the key number `n`.
+fn value_of(n: usize) -> Vec<u8> {
+    scrambled(n, 20_000)
+}
+
+/// Stores values until there is no room for more. Returns how many were acknowledged.
+fn store_until_full(peer: &Peer) -> usize {
+    for n in 0.. {
+        let value = value_of(n);
+        let put = json!({"op": "PUT", "key": format!("key-{n}"), "value_bytes": value.len()});
+        let reply = parse(&peer.ask_frames(&[put.to_string().as_bytes(), &value])[0]);
+        if reply["ok"] != true {
+            assert_eq!(reply["error"]["code"], "disk_full", "{reply}");
+            return n;
+        }
+    }
+    unreachable!("a disk has an end")
+}
+
 fn others_fill_the_disk(once_the_engine_has_all: bool) {
     let mut cluster = Cluster::empty(Backend::Embedded);
     let place = cluster.directory().join("small");
@@ -69,22 +88,7 @@ fn others_fill_the_disk(once_the_engine_has_all: bool) {
     cluster.add_node(&[&args[..], &["--disk-reserve-bytes", &reserve]].concat());
     cluster.create_layout(&[]);
     let peer = Peer::req(&cluster.node(0).endpoint());
-    let value = vec![0x5a; 20_000];
-    let put = |n: usize| {
-        let header = json!({"op": "PUT", "key": format!("key-{n}"), "value_bytes": value.len()});
-        let unique: Vec<u8> = scrambled(n, value.len());
-        (header.to_string(), unique)
-    };
-    let mut acknowledged = 0;
-    loop {
-        let (header, value) = put(acknowledged);
-        let reply = parse(&peer.ask_frames(&[header.as_bytes(), &value])[0]);
-        if reply["ok"] != true {
-            assert_eq!(reply["error"]["code"], "disk_full", "{reply}");
-            break;
-        }
-        acknowledged += 1;
-    }
+    let acknowledged = store_until_full(&peer);
     assert!(acknowledged > 20, "only {acknowledged} values fit");
 
     if once_the_engine_has_all {
@@ -103,7 +107,7 @@ fn others_fill_the_disk(once_the_engine_has_all: bool) {
         for n in first..acknowledged {
             let get = json!({"op": "GET_ONE", "key": format!("key-{n}"), "values": "body"});
             let reply = peer.ask_frames(&[get.to_string().as_bytes()]);
-            assert!(reply.get(1) == Some(&put(n).1), "key-{n}: {}", parse(&reply[0]));
+            assert!(reply.get(1) == Some(&value_of(n)), "key-{n}: {}", parse(&reply[0]));
         }
     };
     let remove = |peer: &Peer, n: usize| {
