@@ -7,6 +7,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,8 +19,9 @@ use crate::exit::INTERRUPTED;
 
 /// How long a command may go on after the first signal to finish what is under way.
 pub(crate) const FINISH_WITHIN: Duration = Duration::from_secs(1);
-/// How long after the first signal the process ends in any case.
-const END_WITHIN: Duration = Duration::from_secs(2);
+/// How long after the first signal the process ends in any case, in milliseconds, unless a command has
+/// [asked for more](allow).
+static END_WITHIN_MS: AtomicU64 = AtomicU64::new(2000);
 /// How long after the second signal the process ends in any case.
 const END_AT_ONCE: Duration = Duration::from_millis(200);
 
@@ -71,6 +73,18 @@ pub(crate) async fn pressed() {
     }
 }
 
+/// Waits until the process is asked to end once more than it has been by now.
+pub(crate) async fn asked_again() {
+    let times = ASKED.borrow().times;
+    asked_times(times + 1).await;
+}
+
+/// Lets the command take so much time, in place of two seconds, to undo what it has begun before the
+/// process ends.
+pub(crate) fn allow(time: Duration) {
+    END_WITHIN_MS.store(u64::try_from(time.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+}
+
 /// The exit code of a process that was asked to end: 128 and the signal's number, as shells have it.
 pub(crate) fn exit_code() -> i32 {
     match ASKED.borrow().signal {
@@ -106,8 +120,9 @@ fn heed(runtime: &Runtime, mut signals: Vec<(SignalKind, Signal)>) {
     runtime.block_on(async {
         let signal = next(&mut signals).await;
         ASKED.send_replace(Asked { times: 1, signal });
+        let end_within = Duration::from_millis(END_WITHIN_MS.load(Ordering::Relaxed));
         tokio::select! {
-            () = tokio::time::sleep(END_WITHIN) => {}
+            () = tokio::time::sleep(end_within) => {}
             _ = next(&mut signals) => {
                 ASKED.send_replace(Asked { times: 2, signal });
                 tokio::time::sleep(END_AT_ONCE).await;

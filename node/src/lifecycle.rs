@@ -12,6 +12,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use kv_protocol::consul::{Consul, ConsulError};
 use kv_protocol::consul_keys;
+use kv_protocol::name::Name;
 use kv_protocol::signal::Signal;
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -106,26 +107,31 @@ impl Lifecycle {
 
     /// Takes back the signal that this node is to run, since its operator stops it.
     pub async fn withdraw(&self) {
-        let Identity { id, .. } = &self.departure.identity;
-        match tokio::time::timeout(WITHDRAW_WITHIN, self.try_to_withdraw()).await {
-            Ok(Ok(false)) => {}
-            Ok(Ok(true)) => info!("nobody will start {id} again: start it with --id {id}"),
-            Ok(Err(error)) => warn!("the signal to run {id} could not be taken back: {error}"),
-            Err(_) => warn!("the signal to run {id} could not be taken back: no answer"),
-        }
-    }
-
-    async fn try_to_withdraw(&self) -> Result<bool, ConsulError> {
         let Departure { consul, identity: Identity { cluster, id, .. }, .. } = &self.departure;
-        while let Some(own) = signals::read_one(consul, cluster, id).await? {
-            if !matches!(own.signal, Signal::Running { .. }) {
-                break;
-            }
-            // One that has changed meanwhile is looked at again.
-            if consul.kv_delete_cas(&consul_keys::signal(cluster, id), own.index).await? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        withdraw(consul, cluster, id).await;
     }
+}
+
+/// Takes back the signal that the node `id` is to run, since its operator stops it, perhaps before it
+/// has started.
+pub async fn withdraw(consul: &Consul, cluster: &Name, id: &Name) {
+    match tokio::time::timeout(WITHDRAW_WITHIN, try_to_withdraw(consul, cluster, id)).await {
+        Ok(Ok(false)) => {}
+        Ok(Ok(true)) => info!("nobody will start {id} again: start it with --id {id}"),
+        Ok(Err(error)) => warn!("the signal to run {id} could not be taken back: {error}"),
+        Err(_) => warn!("the signal to run {id} could not be taken back: no answer"),
+    }
+}
+
+async fn try_to_withdraw(consul: &Consul, cluster: &Name, id: &Name) -> Result<bool, ConsulError> {
+    while let Some(own) = signals::read_one(consul, cluster, id).await? {
+        if !matches!(own.signal, Signal::Running { .. }) {
+            break;
+        }
+        // One that has changed meanwhile is looked at again.
+        if consul.kv_delete_cas(&consul_keys::signal(cluster, id), own.index).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

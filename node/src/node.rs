@@ -23,7 +23,7 @@ use crate::handler::{Handler, Resources};
 use crate::hints::Hints;
 use crate::identity::DataDirectory;
 use crate::layouts::Layouts;
-use crate::lifecycle::Lifecycle;
+use crate::lifecycle::{self, Lifecycle};
 use crate::membership::Registration;
 use crate::node_error::NodeError;
 use crate::place;
@@ -64,6 +64,9 @@ pub async fn run(
         },
         reason = &mut stopped => {
             info!("{reason}: stopping before the start");
+            if let (StopReason::Terminated, Some(id)) = (reason, &args.id) {
+                lifecycle::withdraw(&consul, &args.cluster, id).await;
+            }
             return Ok(());
         }
     };

@@ -1,11 +1,13 @@
 //! `kvclient add-node`: starts nodes and moves to them what becomes theirs.
 
+use kvclient::limits::TAKE_BACK_WAIT;
 use kvclient::rebalance::{Addition, Change, Launched, Plan, Rebalancer, Task, Wanted};
 
 use super::Session;
 use super::rebalancing;
 use crate::cli::{AddNode, NewNodes};
 use crate::exit::Failure;
+use crate::interrupt;
 use crate::output;
 
 pub(super) async fn run(session: &Session, add: AddNode) -> Result<(), Failure> {
@@ -28,10 +30,12 @@ pub(super) async fn run(session: &Session, add: AddNode) -> Result<(), Failure> 
     }
     let what = Change::Add { nodes: chosen.clone() }.to_string();
     let launched = Launched::default();
+    // What has been started is stopped again first.
+    interrupt::allow(2 * TAKE_BACK_WAIT);
     let beginning = begin(&rebalancer, &mut chosen, &nodes, applied.as_ref(), &launched);
     let begun = tokio::select! {
         begun = beginning => begun,
-        _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
+        () = interrupt::asked() => Err(Failure::Interrupted),
     };
     let task = match begun {
         Ok(task) => task,
@@ -59,11 +63,11 @@ async fn begin(
     rebalancing::begin(rebalancer, Change::Add { nodes: chosen.to_vec() }, applied).await
 }
 
-/// Leaves nothing behind that this command has started for nothing, unless Ctrl-C is pressed.
+/// Leaves nothing behind that this command has started for nothing, unless it is asked to end meanwhile.
 async fn take_back(rebalancer: &Rebalancer, launched: &Launched) {
     let taken = tokio::select! {
         taken = rebalancer.take_back(launched, &output::note) => taken,
-        _ = tokio::signal::ctrl_c() => return,
+        () = interrupt::asked_again() => return,
     };
     if let Err(error) = taken {
         output::note(&format!(

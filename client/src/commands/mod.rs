@@ -41,7 +41,7 @@ pub(crate) struct Session {
 pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
     // These finish what is under way, and say what they have done.
     let finishes = match &cli.command {
-        Command::Import(_) | Command::Bench(_) => true,
+        Command::Import(_) | Command::Bench(_) | Command::AddNode(_) => true,
         Command::Put(put) => put.key.is_none(),
         _ => false,
     };

@@ -11,6 +11,7 @@ use super::Session;
 use super::rebalancing;
 use crate::cli::RemoveNode;
 use crate::exit::Failure;
+use crate::interrupt;
 use crate::output;
 
 /// How long a node may take to remove its old data and stop.
@@ -113,7 +114,7 @@ async fn stop(rebalancer: &Rebalancer, nodes: &[(Name, Uuid)]) -> Result<(), Fai
     };
     tokio::select! {
         result = waiting => result,
-        _ = tokio::signal::ctrl_c() => {
+        () = interrupt::asked() => {
             output::note("all of them own nothing any more and were told to stop");
             Err(Failure::Interrupted)
         }

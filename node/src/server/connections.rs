@@ -242,7 +242,9 @@ impl Connections {
     /// The oldest request that was held back, where it need not be any longer.
     pub(super) fn release(&mut self, id: ConnectionId, is_busy: bool) -> Option<Incoming> {
         let connection = self.by_id.get_mut(&id)?;
-        if connection.held.is_empty() || connection.has_much_pending(is_busy) {
+        // That it has to come again is told after what became of those before it.
+        let is_refused = connection.held.front()?.refused.is_some();
+        if connection.has_much_pending(is_busy) || (is_refused && connection.pending > 0) {
             return None;
         }
         if connection.has_much_to_read() {
