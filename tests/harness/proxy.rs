@@ -9,8 +9,12 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::wait::eventually;
+
 /// How much is carried at once, in bytes.
 const CHUNK_BYTES: usize = 16 << 10;
+/// How long a port that another program has is waited for.
+const BIND_WITHIN: Duration = Duration::from_secs(60);
 
 /// What becomes of the traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,11 +49,13 @@ impl Proxy {
     /// Listens at `listen` and connects everybody to `target`.
     ///
     /// # Panics
-    /// Where somebody listens there already.
+    /// Where another program has the port, and does not give it back.
     #[track_caller]
     pub(crate) fn start(runtime: &Handle, listen: SocketAddr, target: SocketAddr) -> Self {
-        let listener = runtime.block_on(TcpListener::bind(listen));
-        let listener = listener.unwrap_or_else(|error| panic!("a proxy at {listen}: {error}"));
+        // The system may have given the port to a connection of another program for a while.
+        let listener = eventually(&format!("a proxy at {listen}"), BIND_WITHIN, || {
+            runtime.block_on(TcpListener::bind(listen)).map_err(|error| error.to_string())
+        });
         let (rule, rules) = watch::channel(Rule { traffic: Traffic::Flows, cuts: 0 });
         let serving = runtime.spawn(serve(listener, target, rules));
         Self { rule, serving }
