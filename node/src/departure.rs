@@ -11,10 +11,11 @@ use kv_protocol::signal::Signal;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
+use crate::claim::unclaim;
+use crate::data_directory::DataDirectory;
 use crate::guard::Guard;
-use crate::identity::{DataDirectory, DataDirectoryError, Identity};
+use crate::identity::{DataDirectoryError, Identity};
 use crate::layouts::Layouts;
-use crate::membership::unclaim;
 use crate::signals::{self, Signals};
 use crate::writer::Gauges;
 

@@ -10,9 +10,10 @@ use tokio::sync::{Notify, oneshot};
 use tracing::{debug, error, warn};
 use uuid::Uuid;
 
+use crate::data_directory::DataDirectory;
 use crate::guard::{Guard, Installed, Verdict};
 use crate::hints::{Hint, Hints, Pace};
-use crate::identity::{DataDirectory, DataDirectoryError, InstalledEpoch};
+use crate::identity::{DataDirectoryError, InstalledEpoch};
 use crate::layouts::{Layouts, LayoutsError};
 use crate::writer::{NotInstalled, Work};
 

@@ -15,7 +15,7 @@ use std::path::Path;
 use kv_protocol::limits::{LAUNCHES_AT_ONCE_MAX, NAME_BYTES_MAX};
 use kv_protocol::name::Name;
 
-use crate::identity::is_held;
+use crate::data_directory::is_held;
 
 /// Locked by the one that looks for room, until it has found some or none. No node has such an id, nor
 /// one of the names that begin like this, so these files are in no node's way.
@@ -82,7 +82,7 @@ fn lock(path: &Path) -> io::Result<Result<File, File>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::DataDirectory;
+    use crate::data_directory::DataDirectory;
 
     #[test]
     fn launches_are_bounded_at_a_time_and_in_all() {

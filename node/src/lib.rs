@@ -20,9 +20,10 @@
 //! What surrounds it:
 //!
 //! - [`node`]: one node, from start to stop; [`start`] is what it does before it serves, [`node_error`] why
-//!   it does not run, [`config`] its command line, [`address`] where it is, [`identity`] its data directory
-//!   ([`place`]: is that still there?), [`stopping`] what the system stops it with;
-//! - [`membership`]: its claim on an id and its registration in Consul;
+//!   it does not run, [`config`] its command line, [`address`] where it is, [`identity`] who it is,
+//!   [`data_directory`] where that and all data lie ([`place`]: is it still there?), [`stopping`] what the
+//!   system stops it with;
+//! - [`claim`]: its claim on its id; [`membership`]: its registration in Consul;
 //! - [`succession`]: how a start follows the one before, by [`lineage`] (is the data directory the newest
 //!   copy of itself?) and [`twins`] (does another one run?); [`tenure`] is whether a process may still
 //!   speak for its node;
@@ -44,8 +45,10 @@
 pub mod address;
 pub mod attempts;
 pub mod cache;
+pub mod claim;
 pub mod config;
 pub mod confirmation;
+pub mod data_directory;
 pub mod departure;
 pub mod descriptors;
 pub mod dev;

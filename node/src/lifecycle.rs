@@ -18,9 +18,10 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::config::NodeArgs;
+use crate::data_directory::DataDirectory;
 use crate::departure::{Departure, DepartureError};
 use crate::guard::Guard;
-use crate::identity::{DataDirectory, Identity};
+use crate::identity::Identity;
 use crate::launcher::NodeLauncher;
 use crate::layouts::Layouts;
 use crate::signals::{self, Signals};

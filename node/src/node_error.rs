@@ -7,11 +7,11 @@ use kv_protocol::consul::ConsulError;
 use kv_protocol::layout::LayoutError;
 
 use crate::address::InvalidHost;
+use crate::claim::ClaimError;
 use crate::departure::DepartureError;
 use crate::follower::FollowError;
 use crate::identity::DataDirectoryError;
 use crate::layouts::LayoutsError;
-use crate::membership::ClaimError;
 use crate::server::ListenError;
 use crate::store::StoreError;
 use crate::writer::NotInstalled;

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use tracing::{error, warn};
 
+use crate::data_directory::DataDirectory;
 use crate::disk::Disk;
-use crate::identity::DataDirectory;
 
 /// How often the data directory is looked for.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);

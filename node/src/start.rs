@@ -10,13 +10,14 @@ use kv_protocol::layout::{Layout, Member};
 use kv_protocol::name::Name;
 use tracing::warn;
 
+use crate::claim::{ClaimError, claim};
 use crate::config::{NodeArgs, default_data_dir};
+use crate::data_directory::DataDirectory;
 use crate::disk::Disk;
 use crate::guard::Installed;
-use crate::identity::{DataDirectory, DataDirectoryError, InstalledEpoch};
+use crate::identity::{DataDirectoryError, InstalledEpoch};
 use crate::installed_record;
 use crate::layouts::{Layouts, LayoutsError};
-use crate::membership::{ClaimError, claim};
 use crate::node_error::{AUTOMATIC_IDS_MAX, NodeError};
 use crate::server::{PortChoice, Server};
 use crate::store::{Store, StoreError, StoreOptions};

@@ -17,8 +17,9 @@ use kv_protocol::consul_keys::{self, Claim};
 use kv_protocol::incarnation::Incarnation;
 use tracing::{debug, info, warn};
 
-use crate::identity::{DataDirectory, DataDirectoryError, Identity};
-use crate::membership::{CLAIM_TRIES, ClaimError};
+use crate::claim::{CLAIM_TRIES, ClaimError};
+use crate::data_directory::DataDirectory;
+use crate::identity::{DataDirectoryError, Identity};
 use crate::store::{Store, StoreError};
 use crate::twins;
 

@@ -28,7 +28,8 @@ use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use crate::attempts::{Attempts, Next};
-use crate::identity::{Identity, is_held};
+use crate::data_directory::is_held;
+use crate::identity::Identity;
 use crate::launch_room::{self, Launch, Room};
 use crate::layouts::{Layouts, LayoutsError};
 use crate::signals::{self, Signals};

@@ -14,8 +14,9 @@ use kv_protocol::consul_keys::{SERVICE, meta};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::identity::DataDirectory;
-use crate::membership::{CHECK_TTL, ClaimError};
+use crate::claim::ClaimError;
+use crate::data_directory::DataDirectory;
+use crate::membership::CHECK_TTL;
 use crate::server::ask::Asker;
 use crate::server::probe::{Found, probe};
 

@@ -15,7 +15,8 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::consul::{CREDENTIALS, ChosenConsul};
-use crate::identity::{IDENTITY_FILE, Identity, is_held};
+use crate::data_directory::is_held;
+use crate::identity::{IDENTITY_FILE, Identity};
 use crate::supervisor::{Order, Start};
 use crate::words;
 
