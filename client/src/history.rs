@@ -4,7 +4,7 @@
 
 use kv_protocol::consul::Read;
 use kv_protocol::consul_keys;
-use kv_protocol::layout::Layout;
+use kv_protocol::layout::{Layout, LayoutError};
 
 use crate::cluster::Registry;
 use crate::error::ClientError;
@@ -25,18 +25,20 @@ pub(crate) async fn keep(registry: &Registry, layout: &Layout) -> Result<(), Cli
     Ok(())
 }
 
-/// All past layouts that are kept, also those of a cluster that had the same name before.
+/// All past layouts that are kept, with their keys, also those of a cluster that had the same name before.
 ///
 /// # Errors
-/// Consul cannot be asked, or one of them is not understood.
-pub(crate) async fn all(registry: &Registry) -> Result<Vec<Layout>, ClientError> {
+/// Consul cannot be asked.
+pub(crate) async fn all(
+    registry: &Registry,
+) -> Result<Vec<(String, Result<Layout, LayoutError>)>, ClientError> {
     let prefix = consul_keys::past_layouts(&registry.cluster);
     let keys = registry.consul.kv_keys(&prefix, Read::consistent()).await?.value;
     let mut layouts = Vec::new();
     for key in keys {
         // One that is gone since then is too old to be kept.
         if let Some(entry) = registry.consul.kv_get(&key, Read::consistent()).await?.value {
-            layouts.push(Layout::parse(&entry.value)?);
+            layouts.push((key, Layout::parse(&entry.value)));
         }
     }
     Ok(layouts)
@@ -47,7 +49,14 @@ pub(crate) async fn kept(
     registry: &Registry,
     current: &Layout,
 ) -> Result<Vec<Layout>, ClientError> {
-    let mut layouts = all(registry).await?;
+    let mut layouts = Vec::new();
+    for (key, layout) in all(registry).await? {
+        match layout {
+            Ok(layout) => layouts.push(layout),
+            // It is no reason to do without the others.
+            Err(error) => tracing::warn!("{key} in Consul is passed over: {error}"),
+        }
+    }
     // There may be some of a cluster that had the same name before.
     layouts.retain(|it| it.cluster == current.cluster && it.epoch < current.epoch);
     layouts.sort_by_key(|layout| layout.epoch);

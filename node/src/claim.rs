@@ -69,7 +69,7 @@ pub enum ClaimError {
     },
     /// Another copy of the data directory has been started.
     #[error(
-        "another copy of this data directory was started as node {id}, incarnation {newest}, while this one, {own}, was running: this node stops, and what it takes no more is there. Keep the copy that runs, and remove the other one"
+        "another copy of this data directory was started as node {id}, incarnation {newest}, while this one, {own}, was running: this node stops, and what it takes no more is there. Make sure with `kvclient status` which copy runs before you remove one; where none does, the claim was changed by hand: start this one with --serve-older-copy"
     )]
     Superseded {
         /// The node's id.

@@ -121,6 +121,12 @@ impl Confirmation {
         }
     }
 
+    /// Has the writer remove what lies here of these partitions.
+    fn confirm(&self, epoch: u64, partitions: Vec<Partition>) {
+        // The writer outlives this; where it is gone, the node ends.
+        let _ = self.work.send(Work::Confirmed { epoch, partitions });
+    }
+
     /// Asks all who are to be asked, and hands on what they confirm. Returns why something is not
     /// confirmed.
     async fn ask(
@@ -131,7 +137,13 @@ impl Confirmation {
     ) -> Option<String> {
         let guard = self.guard.load_full();
         let installed = guard.installed().filter(|it| it.layout.epoch == questions.epoch)?;
-        let (by_holder, nobodys) = by_holder(installed, &questions.partitions);
+        let (by_holder, given_up) = by_holder(installed, &questions.partitions);
+        if !given_up.is_empty() {
+            // They were verified at a node that was given up since, so there is nobody to be asked, and who
+            // gave it up accepted that they are lost. What lies here is from before, and would bring back
+            // what was deleted there.
+            self.confirm(questions.epoch, given_up);
+        }
         addresses.look_up(self, by_holder.keys().map(|(uuid, _)| *uuid)).await;
         let known = &*addresses;
         let ask = |((uuid, id), partitions): (&(Uuid, String), &Vec<Partition>)| {
@@ -143,9 +155,7 @@ impl Confirmation {
         };
         let answers = stream::iter(by_holder.iter().map(ask));
         let answers: Vec<_> = answers.buffer_unordered(ASKED_AT_ONCE).collect().await;
-        let mut problem = nobodys.map(|partition| {
-            format!("partition {partition} comes from a node that was given up, so nobody has what lies here of it")
-        });
+        let mut problem = None;
         for (uuid, answer) in answers {
             match answer {
                 Ok(partitions) => {
@@ -155,9 +165,7 @@ impl Confirmation {
                             "the node {uuid} does not hold all that the layout gives it"
                         ));
                     }
-                    let confirmed = Work::Confirmed { epoch: questions.epoch, partitions };
-                    // The writer outlives this; where it is gone, the node ends.
-                    let _ = self.work.send(confirmed);
+                    self.confirm(questions.epoch, partitions);
                 }
                 Err(unanswered) => {
                     debug!("{}", unanswered.problem);
@@ -185,21 +193,21 @@ async fn await_others(
     tokio::time::timeout(wait, others).await.is_ok()
 }
 
-/// By the node that holds it, each of `partitions`; and one that nobody does.
+/// By the node that holds it, each of `partitions`; and those that only a node held which was given up.
 type ByHolder = BTreeMap<(Uuid, String), Vec<Partition>>;
 
-fn by_holder(installed: &Installed, partitions: &[Partition]) -> (ByHolder, Option<Partition>) {
-    let (mut by_holder, mut nobodys) = (ByHolder::new(), None);
+fn by_holder(installed: &Installed, partitions: &[Partition]) -> (ByHolder, Vec<Partition>) {
+    let (mut by_holder, mut given_up) = (ByHolder::new(), Vec::new());
     for partition in partitions {
         match installed.holder(*partition) {
             Some(holder) => {
                 let holder = (holder.uuid, holder.id.to_string());
                 by_holder.entry(holder).or_default().push(*partition);
             }
-            None => nobodys = Some(*partition),
+            None => given_up.push(*partition),
         }
     }
-    (by_holder, nobodys)
+    (by_holder, given_up)
 }
 
 /// Why a node has not answered.

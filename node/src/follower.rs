@@ -40,6 +40,16 @@ pub enum FollowError {
     /// It must not be installed here.
     #[error("{0}: the layout is not installed")]
     Refused(String),
+    /// No step leads to it from what the node has installed.
+    #[error(
+        "{reason}: the layout is not installed, and this node goes on under its own. Delete {key} in Consul, and the nodes put their layout back"
+    )]
+    MadeUp {
+        /// How that shows.
+        reason: String,
+        /// The layout's key.
+        key: String,
+    },
     /// The node is stopping.
     #[error("the node is stopping")]
     Stopping,
@@ -130,6 +140,9 @@ impl Follower {
             }
             (Verdict::Current | Verdict::Restore, _) => Ok(false),
             (Verdict::Refuse(reason), _) => Err(FollowError::Refused(reason)),
+            (Verdict::MadeUp(reason), _) => {
+                Err(FollowError::MadeUp { reason, key: self.layouts.key() })
+            }
         }
     }
 

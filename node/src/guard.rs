@@ -44,8 +44,10 @@ pub enum Verdict {
     Current,
     /// It is older than the installed one, which Consul has lost: give it back.
     Restore,
-    /// It is another cluster's, or another layout of the same epoch. It must not be installed.
+    /// It is another cluster's. It must not be installed, and Consul is not this node's.
     Refuse(String),
+    /// No step leads to it: somebody has made it up. It must not be installed, and the node goes on as it is.
+    MadeUp(String),
 }
 
 impl Guard {
@@ -129,7 +131,7 @@ impl Guard {
             ));
         }
         if offered.epoch.saturating_sub(layout.epoch) > EPOCH_LEAP_MAX {
-            return Verdict::Refuse(format!(
+            return Verdict::MadeUp(format!(
                 "Consul holds a layout of epoch {}, and this node has epoch {} installed: no cluster takes so many steps meanwhile, so somebody has made that layout up",
                 offered.epoch, layout.epoch
             ));
@@ -138,7 +140,7 @@ impl Guard {
             std::cmp::Ordering::Greater => Verdict::Install,
             std::cmp::Ordering::Less => Verdict::Restore,
             std::cmp::Ordering::Equal if offered == layout => Verdict::Current,
-            std::cmp::Ordering::Equal => Verdict::Refuse(format!(
+            std::cmp::Ordering::Equal => Verdict::MadeUp(format!(
                 "Consul holds another layout of epoch {} than the one that this node has installed",
                 layout.epoch
             )),

@@ -34,7 +34,7 @@ use crate::store::Counters;
 use crate::tenure::Tenure;
 use crate::wake::Wake;
 use crate::words;
-use crate::writer::{Finished, Gauges, Writer};
+use crate::writer::{Finished, Gauges, NotInstalled, Writer};
 
 /// A node starts anew no sooner than this after its start.
 const START_ANEW_SPACING: Duration = Duration::from_secs(5);
@@ -283,7 +283,11 @@ impl Running {
         let has_layout = self.follower.guard.load().installed().is_some();
         match self.follower.catch_up().await {
             Ok(()) => {}
-            Err(error @ FollowError::Layouts(_)) if has_layout => warn!("{error}"),
+            Err(
+                error @ (FollowError::Layouts(_)
+                | FollowError::MadeUp { .. }
+                | FollowError::NotInstalled(NotInstalled::Unclear { .. })),
+            ) if has_layout => warn!("{error}"),
             Err(error) if has_layout && error.passes() => warn!("{error}; trying on"),
             Err(error) => return Err(error.into()),
         }

@@ -130,7 +130,7 @@ fn a_peer_that_only_asks_is_cut() {
     }
     eventually("it is cut", PATIENCE, || {
         all_is_well(&good);
-        let said = log_says(&cluster, "of its requests wait until it reads");
+        let said = log_says(&cluster, "of its requests wait until it has read");
         if said { Ok(()) } else { Err(format!("{sent} requests were sent")) }
     });
     assert!(greedy.is_closed_by_node());

@@ -190,22 +190,25 @@ fn an_owner_that_is_down_keeps_others_from_removing_what_it_got(backend: Backend
 }
 
 fn a_layout_that_leaps_or_changes_what_never_changes_is_refused(backend: Backend) {
-    let (cluster, lines) = cluster_with_data(backend, 1);
+    let (mut cluster, lines) = cluster_with_data(backend, 1);
     let truth = layout(&cluster).expect("there is a layout");
     let epoch = truth["epoch"].as_u64().expect("a number");
-    let forge = |epoch: u64, partitions: u64, words: &str| {
+    let forge = |cluster: &Cluster, epoch: u64, partitions: u64, words: &str| {
         let mut forged = truth.clone();
         forged["epoch"] = epoch.into();
         forged["partitions"] = partitions.into();
-        publish(&cluster, forged.clone(), &[all_to(0, &forged)]);
+        publish(cluster, forged.clone(), &[all_to(0, &forged)]);
         eventually("the layout to be refused", WITHIN, || {
             let log = cluster.node(0).log();
             if log.contains(words) { Ok(()) } else { Err(log) }
         });
     };
     let partitions = truth["partitions"].as_u64().expect("a number");
-    forge(u64::MAX, partitions, "somebody has made that layout up");
-    forge(epoch + 1, partitions / 2, "which never changes");
+    forge(&cluster, u64::MAX, partitions, "somebody has made that layout up");
+    // It keeps no node from starting under its own.
+    cluster.node_mut(0).kill();
+    cluster.node_mut(0).restart();
+    forge(&cluster, epoch + 1, partitions / 2, "which never changes");
     publish(&cluster, truth.clone(), &[all_to(0, &truth)]);
     wait_until_it_holds(&cluster, &lines);
 }

@@ -116,8 +116,9 @@ impl Model {
             node.is_up && theirs >= installed.layout.epoch && self.role(node.guard, key).holds()
         };
         let others = (0..self.scenario.nodes).filter(|other| *other != number);
-        let holder = installed.holder(partition).map(|it| it.uuid);
-        let mut asked = others.filter(|other| Some(catalogue::uuid(*other)) == holder);
+        // What was verified at a node that was given up since is lost with it.
+        let Some(holder) = installed.holder(partition).map(|it| it.uuid) else { return true };
+        let mut asked = others.filter(|other| catalogue::uuid(*other) == holder);
         !self.keeps(Rule::ConfirmsBeforeRemoving) || asked.any(|it| confirms(&state.nodes[it]))
     }
 

@@ -11,6 +11,7 @@ on_both_backends!(
     nonsense_is_refused_and_changes_nothing,
     a_node_that_is_down_is_named,
     a_dead_node_is_given_up_only_with_consent,
+    a_node_that_dies_right_after_it_was_added_is_given_up,
     a_bad_strategy_is_not_adopted,
     a_destination_without_room_stops_the_move,
 );
@@ -81,6 +82,25 @@ fn a_dead_node_is_given_up_only_with_consent(backend: Backend) {
     cluster.node_mut(2).restart();
     assert_holds(&cluster, &lines);
     assert_eq!(members(&cluster), ["node-0", "node-1"]);
+}
+
+/// Those whom it took partitions over from have not removed theirs yet, and nobody confirms any more that
+/// they may.
+fn a_node_that_dies_right_after_it_was_added_is_given_up(backend: Backend) {
+    let (mut cluster, lines) = cluster_with_data(backend, 2);
+    cluster.add_node(&["--id", "late", "--port", "0"]);
+    cluster.kvclient(&["add-node"]).output().success();
+    cluster.node_mut(2).kill();
+    let accepted = ["remove-node", "--dead", "late", "--accept-data-loss"];
+    cluster.kvclient(&accepted).output().success().says(&["node late was given up"]);
+    assert_eq!(members(&cluster), ["node-0", "node-1"]);
+    cluster.kvclient(&["import"]).stdin(lines.clone()).output().success();
+    assert_holds(&cluster, &lines);
+    for number in 0..2 {
+        cluster.node_mut(number).kill();
+        cluster.node_mut(number).restart();
+    }
+    assert_holds(&cluster, &lines);
 }
 
 fn a_bad_strategy_is_not_adopted(backend: Backend) {

@@ -271,9 +271,35 @@ impl Rebalancer {
     /// Publishes the past layout of `epoch` again, as the next one. Nothing is moved.
     ///
     /// # Errors
-    /// It is not kept, or cannot be used, or says what the present one says.
+    /// It is not kept, or cannot be used, or says what the present one says; or the nodes serve by the
+    /// present one, so that it is no forged one.
     pub async fn restore_layout(&self, epoch: u64) -> Result<Layout, RebalanceError> {
+        // One that cannot be read, or whose tables are not there, serves nobody.
+        if let Ok(seen) = look(&self.registry).await
+            && self.is_served(&seen).await
+        {
+            return Err(RebalanceError::NothingToDo(format!(
+                "all nodes serve by the layout of epoch {}, and an older one would take from them what has moved \
+                 since: nothing was changed. Undo a rebalance with `kvclient rebalance abort`, and a finished one by \
+                 its reverse",
+                seen.view.layout.epoch
+            )));
+        }
         restore::restore(&self.registry, epoch).await
+    }
+
+    /// Whether all members have the layout installed, and none keeps what another layout gave it.
+    async fn is_served(&self, seen: &Seen) -> bool {
+        let asker = Asker { connections: &self.connections, view: &seen.view };
+        for (index, _) in (0..).zip(seen.view.assignments.nodes()) {
+            let Ok(status) = asker.status(index).await else { return false };
+            let has_installed = status.layout.is_some_and(|it| it.epoch == seen.view.layout.epoch);
+            let keeps = status.kept.is_some_and(|kept| kept.not_handed_over > 0);
+            if !has_installed || keeps {
+                return false;
+            }
+        }
+        true
     }
 
     /// What the mover at work tells of itself; none where there is none.

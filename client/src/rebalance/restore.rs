@@ -28,10 +28,13 @@ pub(crate) async fn restore(registry: &Registry, wanted: u64) -> Result<Layout, 
         let past = history::kept(registry, &current).await?;
         let Some(past_layout) = past.iter().find(|it| it.epoch == wanted) else {
             let epochs: Vec<String> = past.iter().map(|it| it.epoch.to_string()).collect();
-            return Err(RebalanceError::Refused(format!(
-                "no layout of epoch {wanted} is kept in Consul; those that are have the epochs {}",
-                epochs.join(", ")
-            )));
+            return Err(RebalanceError::Refused(match epochs.is_empty() {
+                true => format!("no layout of epoch {wanted} is kept in Consul, nor any other"),
+                false => format!(
+                    "no layout of epoch {wanted} is kept in Consul; those that are have the epochs {}",
+                    epochs.join(", ")
+                ),
+            }));
         };
         let next = after(&current, past_layout)?;
         // Who reads it has to be able to use it.

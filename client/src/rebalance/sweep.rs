@@ -41,7 +41,8 @@ pub(crate) async fn sweep(
     let entry = consul.kv_get(&consul_keys::layout(cluster), Read::consistent()).await?.value;
     let Some(entry) = entry else { return Ok(()) };
     let layout = Layout::parse(&entry.value).map_err(ClientError::from)?;
-    let past = history::all(registry).await?;
+    let past = history::all(registry).await?.into_iter().map(|(_, layout)| layout);
+    let past: Vec<Layout> = past.collect::<Result<_, _>>().map_err(ClientError::from)?;
     let mut named = BTreeSet::new();
     for placement in past.iter().chain([&layout]).flat_map(Layout::placements).chain(spared) {
         named.insert(consul_keys::table(cluster, &placement.table));

@@ -90,7 +90,7 @@ pub(super) fn excess(mut open: Vec<Holding>, room_was_short: bool) -> Vec<Excess
     let greedy = greediest(&open, |it| it.held, |left| left > HELD_REQUESTS_TOTAL_MAX as u64);
     cut(&mut open, greedy, &|count| {
         format!(
-            "{count} of its requests wait until it reads their answers, the most of any connection, and the limit for all together is {HELD_REQUESTS_TOTAL_MAX}"
+            "{count} of its requests wait until it has read their answers, or the disk has done those before them, the most of any connection, and the limit for all together is {HELD_REQUESTS_TOTAL_MAX}"
         )
     });
     excess

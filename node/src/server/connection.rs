@@ -107,7 +107,7 @@ impl Connection {
         {
             self.traffic.note(passed, now);
         }
-        before - self.traffic.unread()
+        before.saturating_sub(self.traffic.unread())
     }
 
     /// Whether so many of its requests wait for the writer that the next one has to wait here.

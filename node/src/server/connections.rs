@@ -198,7 +198,7 @@ impl Connections {
         let held = connection.held.len();
         self.await_reader(id);
         if held > HELD_REQUESTS_MAX {
-            self.cut(id, &format!("{held} of its requests wait until it reads their answers, the limit is {HELD_REQUESTS_MAX}"));
+            self.cut(id, &format!("{held} of its requests wait until it has read their answers, or the disk has done those before them, the limit is {HELD_REQUESTS_MAX}"));
         }
     }
 

@@ -80,6 +80,9 @@ impl Traffic {
 
     /// Notes what the kernel says.
     pub(super) fn note(&mut self, passed: Passed, now: Instant) {
+        // Another connection may have the descriptor by now, whose counters are smaller.
+        let received = passed.received.max(self.passed.received);
+        let passed = Passed { received, acked: passed.acked.max(self.passed.acked) };
         self.passed = passed;
         // More was never taken, unless a late message of an earlier connection was counted here.
         self.taken = self.taken.min(passed.received);
