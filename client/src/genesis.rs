@@ -267,22 +267,8 @@ mod tests {
     }
 
     fn status() -> NodeStatus {
-        NodeStatus {
-            node: "node-0".parse().unwrap(),
-            uuid: UUID,
-            incarnation: None,
-            cluster_name: cluster(),
-            layout: None,
-            keys: 0,
-            bytes: 0,
-            value_bytes_max: 1,
-            disk_free_bytes: 1,
-            disk_room_bytes: 1,
-            uptime_s: 1,
-            version: "0".into(),
-            partitions_to_clear: 0,
-            kept: None,
-        }
+        let status = crate::sample::status("node-0", UUID);
+        NodeStatus { cluster_name: cluster(), ..status }
     }
 
     fn problem(instance: &ServiceInstance, answer: Result<NodeStatus, String>) -> String {

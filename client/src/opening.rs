@@ -207,22 +207,8 @@ mod tests {
             document,
             partitions_owned: 0,
         };
-        NodeStatus {
-            node: "node-1".parse().unwrap(),
-            uuid: Uuid::from_u128(uuid),
-            incarnation: None,
-            cluster_name: "default".parse().unwrap(),
-            layout: layout.map(installed),
-            keys: 0,
-            bytes: 0,
-            value_bytes_max: 1,
-            disk_free_bytes: 1,
-            disk_room_bytes: 1,
-            uptime_s: 1,
-            version: "0".into(),
-            partitions_to_clear: 0,
-            kept: None,
-        }
+        let status = crate::sample::status("node-1", Uuid::from_u128(uuid));
+        NodeStatus { layout: layout.map(installed), ..status }
     }
 
     #[test]

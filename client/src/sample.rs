@@ -1,8 +1,9 @@
-//! Small layouts for tests.
+//! Small layouts, and what nodes say, for tests.
 
 use kv_protocol::digest::Digest;
 use kv_protocol::layout::{LAYOUT_FORMAT, Layout, Member, Origin, Placement, StrategyPin, Table};
 use kv_protocol::partition::PartitionCount;
+use kv_protocol::reply::NodeStatus;
 use uuid::Uuid;
 
 /// The identity of every cluster here.
@@ -41,4 +42,24 @@ pub(crate) fn layout(owners: &[u32], nodes: u128) -> (Layout, Table) {
 
 fn count(owners: &[u32]) -> PartitionCount {
     PartitionCount::new(u32::try_from(owners.len()).unwrap()).unwrap()
+}
+
+/// What a node of the cluster `default` says that is new and has no layout.
+pub(crate) fn status(id: &str, uuid: Uuid) -> NodeStatus {
+    NodeStatus {
+        node: id.parse().unwrap(),
+        uuid,
+        incarnation: None,
+        cluster_name: "default".parse().unwrap(),
+        layout: None,
+        keys: 0,
+        bytes: 0,
+        value_bytes_max: 1,
+        disk_free_bytes: 1,
+        disk_room_bytes: 1,
+        uptime_s: 1,
+        version: "0".into(),
+        partitions_to_clear: 0,
+        kept: None,
+    }
 }

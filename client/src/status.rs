@@ -315,22 +315,8 @@ mod tests {
     }
 
     fn says(uuid: u128, number: u64) -> Result<NodeStatus, String> {
-        Ok(NodeStatus {
-            node: "node-1".parse().unwrap(),
-            uuid: Uuid::from_u128(uuid),
-            incarnation: Some(run(number)),
-            cluster_name: "default".parse().unwrap(),
-            layout: None,
-            keys: 0,
-            bytes: 0,
-            value_bytes_max: 1,
-            disk_free_bytes: 1,
-            disk_room_bytes: 1,
-            uptime_s: 1,
-            version: "0".into(),
-            partitions_to_clear: 0,
-            kept: None,
-        })
+        let status = crate::sample::status("node-1", Uuid::from_u128(uuid));
+        Ok(NodeStatus { incarnation: Some(run(number)), ..status })
     }
 
     #[test]

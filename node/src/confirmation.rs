@@ -3,7 +3,8 @@
 //! That a layout gives a partition to another node is no proof that this node has its records: the
 //! document may be forged, or be put back to what it was. So before anything is removed, the node that
 //! holds the partition by the layout is asked over the wire. Until it says so, the records are kept,
-//! nothing of them is served, and the node's log and status tell it.
+//! nothing of them is served, and the node's log and status tell it. Where that node was given up, nobody is
+//! left to be asked, and what lies here goes as the rest of its partitions has gone.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};

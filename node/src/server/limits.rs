@@ -22,8 +22,8 @@ pub const SHORT_REPLY_BYTES_MAX: usize = 64 << 10;
 /// the writer has much to do, each connection has one.
 pub const PENDING_REQUESTS_MAX: u32 = 1024;
 
-/// The most requests of one connection that are held back until their peer has read what was answered.
-/// A connection with more is cut.
+/// The most requests of one connection that are held back until their peer has read what was answered, or
+/// the disk has done those before them. A connection with more is cut.
 pub const HELD_REQUESTS_MAX: usize = 1 << 16;
 
 /// The same for all connections together: those that hold most are cut.
