@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use kv_protocol::partition::PartitionCount;
+use kv_core::partition::PartitionCount;
 use kv_strategy::{Assign, Node};
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Stdio};
 
-use kv_protocol::limits::{BATCH_OPERATIONS_MAX, PAGE_ITEMS_MAX};
-use kv_protocol::partition::key_hash;
+use kv_core::limits::{BATCH_OPERATIONS_MAX, PAGE_ITEMS_MAX};
+use kv_core::partition::key_hash;
 use serde_json::{Value, json};
 
 use crate::harness::peer::{Peer, parse};

@@ -79,7 +79,7 @@ fn measure(kind: &str, file: &str) {
 /// None where it would be larger than a component may be.
 fn component(bomb: bombs::Bomb, size: usize) -> Option<Vec<u8>> {
     let bytes = wat::parse_str(bomb(size)).expect("it is valid");
-    (bytes.len() <= kv_protocol::limits::COMPONENT_BYTES_MAX).then_some(bytes)
+    (bytes.len() <= kv_core::limits::COMPONENT_BYTES_MAX).then_some(bytes)
 }
 
 fn memory_mib(line: &str) -> f64 {

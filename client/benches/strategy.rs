@@ -83,7 +83,7 @@ fn compare(name: &str, native: Assign, cache: &Cache) {
 }
 
 /// The largest question there is: partitions, nodes.
-const MOST: (u32, usize) = (kv_protocol::limits::PARTITIONS_MAX, kv_protocol::limits::MEMBERS_MAX);
+const MOST: (u32, usize) = (kv_core::limits::PARTITIONS_MAX, kv_core::limits::MEMBERS_MAX);
 
 fn fuel(name: &str, cache: &Cache) {
     let source: StrategySource = name.parse().expect("it is built in");

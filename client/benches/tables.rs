@@ -6,7 +6,7 @@
 use std::fmt;
 
 use divan::Bencher;
-use kv_protocol::limits::PARTITIONS_DEFAULT;
+use kv_core::limits::PARTITIONS_DEFAULT;
 use kv_strategy::{Assign, Node};
 use kvclient::strategy::{Cache, StrategyHost, StrategyNode, StrategySource};
 

@@ -1,8 +1,10 @@
 //! Batches: operations that travel in one message, and what became of each.
 
-use kv_protocol::refusal::{ErrorCode, Refusal};
-use kv_protocol::reply::{Content, Done, Outcome};
-use kv_protocol::request::{Command, Operation, Request, RequestId, Style, Values};
+use kv_core::operation::Operation;
+use kv_core::operation::{Done, Outcome};
+use kv_core::refusal::{ErrorCode, Refusal};
+use kv_protocol::reply::Content;
+use kv_protocol::request::{Command, Request, RequestId, Style, Values};
 
 use crate::connection::ExchangeError;
 use crate::lane::{Answer, Ticket};
@@ -77,9 +79,10 @@ fn checked(operation: &Operation<'_>, outcome: Outcome) -> Result<Outcome, Excha
 
 #[cfg(test)]
 mod tests {
-    use kv_protocol::reply::{Page, Record};
-    use kv_protocol::request::Condition;
-    use kv_protocol::version::Version;
+    use kv_core::operation::Condition;
+    use kv_core::operation::Record;
+    use kv_core::version::Version;
+    use kv_protocol::reply::Page;
 
     use super::*;
 

@@ -4,11 +4,11 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use kv_core::incarnation::Incarnation;
+use kv_core::layout::Member;
+use kv_core::name::Name;
 use kv_protocol::consul::{Consul, Read, ServiceInstance};
 use kv_protocol::consul_keys::{SERVICE, meta, service_id};
-use kv_protocol::incarnation::Incarnation;
-use kv_protocol::layout::Member;
-use kv_protocol::name::Name;
 use uuid::Uuid;
 
 use crate::endpoint::Endpoint;

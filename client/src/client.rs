@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, Stream, StreamExt};
-use kv_protocol::digest::Digest;
-use kv_protocol::layout::{Layout, Table};
-use kv_protocol::partition::Partition;
-use kv_protocol::reply::{Done, Record};
-use kv_protocol::request::{Condition, Operation};
-use kv_protocol::version::Version;
+use kv_core::digest::Digest;
+use kv_core::layout::{Layout, Table};
+use kv_core::operation::{Condition, Operation};
+use kv_core::operation::{Done, Record};
+use kv_core::partition::Partition;
+use kv_core::version::Version;
 use uuid::Uuid;
 
 use crate::cluster::Cluster;

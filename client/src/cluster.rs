@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use kv_core::digest::Digest;
+use kv_core::layout::{Assignments, Layout, Origin, StrategyPin, Table};
+use kv_core::name::Name;
 use kv_protocol::consul::{Backoff, Consul, ConsulError, Indexed, KvEntry, Read, ServiceInstance};
 use kv_protocol::consul_keys::{self, SERVICE};
-use kv_protocol::digest::Digest;
-use kv_protocol::layout::{Assignments, Layout, Origin, StrategyPin, Table};
-use kv_protocol::name::Name;
 use tokio::sync::Mutex;
 
 use crate::catalog;
@@ -361,7 +361,7 @@ impl Registry {
     async fn fetch_table(
         &self,
         layout: &Layout,
-        placement: &kv_protocol::layout::Placement,
+        placement: &kv_core::layout::Placement,
     ) -> Result<Table, ClientError> {
         let key = consul_keys::table(&self.cluster, &placement.table);
         let entry = self.consul.kv_get(&key, Read::consistent()).await?.value;

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use kv_core::limits::PARTITIONS_DEFAULT;
+use kv_core::name::Name;
+use kv_core::partition::PartitionCount;
 use kv_protocol::consul::ConsulConfig;
 use kv_protocol::consul_keys::CLUSTER_DEFAULT;
-use kv_protocol::limits::PARTITIONS_DEFAULT;
-use kv_protocol::name::Name;
-use kv_protocol::partition::PartitionCount;
 
 use crate::admission::Property;
 use crate::error::ClientError;

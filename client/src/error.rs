@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use kv_core::digest::Digest;
+use kv_core::layout::LayoutError;
+use kv_core::refusal::{ErrorCode, Refusal};
 use kv_protocol::consul::ConsulError;
-use kv_protocol::digest::Digest;
-use kv_protocol::layout::LayoutError;
-use kv_protocol::refusal::{ErrorCode, Refusal};
 use uuid::Uuid;
 
 use crate::admission::NotAdmitted;

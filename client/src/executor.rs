@@ -4,22 +4,25 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kv_protocol::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX_CEILING};
-use kv_protocol::partition::Partition;
-use kv_protocol::refusal::{bad_request, too_large};
-use kv_protocol::reply::{Content, Done};
-use kv_protocol::request::{Operation, Request};
+use kv_core::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX_CEILING};
+use kv_core::operation::Done;
+use kv_core::operation::Operation;
+use kv_core::partition::Partition;
+use kv_core::refusal::{bad_request, too_large};
+use kv_protocol::record_stream::{self, StreamRecord};
+use kv_protocol::reply::Content;
+use kv_protocol::request::{Command, Request};
 
 use crate::batch::STYLE;
 use crate::cluster::Cluster;
 use crate::connection::{Connections, ExchangeError};
-use crate::course::{Answer, Course, Promoted, Step, Trouble, What};
 use crate::dispatch::Dispatcher;
 use crate::error::ClientError;
 use crate::lane::Errand;
 use crate::opening::Helping;
 use crate::retry::Attempts;
 use crate::routing::{Retry, Target, Verdict, View, describe, not_understood};
+use kv_core::attempt::{Answer, Course, Promoted, Step, Trouble, What};
 
 /// The parts of a client.
 pub(crate) struct Executor {
@@ -153,7 +156,7 @@ impl Attempt<'_> {
 
     /// Promotions are rare, so each travels by itself.
     async fn promote(&self, target: &Target, promoted: &Promoted) -> Result<Answer, ExchangeError> {
-        let command = promoted.command(self.operation.key());
+        let command = promotion(self.operation.key(), promoted);
         let context = self.view.context(target);
         let mut request = Request { id: None, context, style: STYLE, command };
         let connections = &self.executor.connections;
@@ -163,6 +166,15 @@ impl Attempt<'_> {
             _ => Err(ExchangeError::InvalidReply("it is not the answer to COPY".into())),
         }
     }
+}
+
+/// The COPY that brings what the source has of `key` to the destination.
+fn promotion(key: &str, promoted: &Promoted) -> Command<'static> {
+    let Promoted { version, value } = promoted;
+    let record = StreamRecord { key, version: *version, value: value.as_deref() };
+    let mut stream = Vec::new();
+    record_stream::push(&mut stream, &record);
+    Command::Copy { records: 1, stream: stream.into() }
 }
 
 fn trouble(error: &ExchangeError) -> Trouble {
@@ -199,7 +211,7 @@ pub(crate) fn check_key(key: &str) -> Result<(), ClientError> {
 
 #[cfg(test)]
 mod tests {
-    use kv_protocol::request::Condition;
+    use kv_core::operation::Condition;
 
     use super::*;
 

@@ -266,7 +266,7 @@ fn say(code: &str, message: &str, format: Format) {
 mod tests {
     use std::time::Duration;
 
-    use kv_protocol::refusal::{ErrorCode, Refusal, too_large};
+    use kv_core::refusal::{ErrorCode, Refusal, too_large};
     use kvclient::strategy::StrategySource;
 
     use super::*;

@@ -3,10 +3,10 @@
 
 use std::time::Instant;
 
-use kv_protocol::digest::Digest;
-use kv_protocol::layout::{Layout, Member, Origin, Placement};
-use kv_protocol::limits::REPLICAS_MAX;
-use kv_protocol::partition::Partition;
+use kv_core::digest::Digest;
+use kv_core::layout::{Layout, Member, Origin, Placement};
+use kv_core::limits::REPLICAS_MAX;
+use kv_core::partition::Partition;
 
 use crate::cluster::Registry;
 use crate::config::ClientConfig;

@@ -7,12 +7,13 @@
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use kv_core::digest::Digest;
+use kv_core::installed::InstalledLayout;
+use kv_core::layout::{LAYOUT_FORMAT, Layout, Member, Origin, Placement, StrategyPin, Table};
+use kv_core::name::Name;
 use kv_protocol::consul::{CheckStatus, ServiceInstance};
 use kv_protocol::consul_keys::{self, PROTOCOL_VERSION, meta};
-use kv_protocol::digest::Digest;
-use kv_protocol::layout::{LAYOUT_FORMAT, Layout, Member, Origin, Placement, StrategyPin, Table};
-use kv_protocol::name::Name;
-use kv_protocol::reply::{InstalledLayout, NodeStatus};
+use kv_protocol::reply::NodeStatus;
 use tokio::time::timeout_at;
 use uuid::Uuid;
 

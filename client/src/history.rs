@@ -2,9 +2,9 @@
 //! names, before a rebalance begins that takes its place. So what was placed where, and why, can be
 //! computed again.
 
+use kv_core::layout::{Layout, LayoutError};
 use kv_protocol::consul::Read;
 use kv_protocol::consul_keys;
-use kv_protocol::layout::{Layout, LayoutError};
 
 use crate::cluster::Registry;
 use crate::error::ClientError;

@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use kv_protocol::reply::Outcome;
-use kv_protocol::request::{Context, Operation};
+use kv_core::guard::Context;
+use kv_core::operation::Operation;
+use kv_core::operation::Outcome;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::connection::ExchangeError;

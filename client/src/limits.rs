@@ -1,9 +1,9 @@
 //! Every limit that is the client's own. Those that it shares with the nodes are in
-//! [`kv_protocol::limits`].
+//! [`kv_core::limits`].
 
 use std::time::Duration;
 
-use kv_protocol::limits::{
+use kv_core::limits::{
     BATCH_OPERATIONS_MAX, BODY_BYTES_MAX, FRAME_BYTES_MAX, HEADER_BYTES_MAX, KEY_BYTES_MAX,
     MEMBERS_MAX, PAGE_BYTES_TARGET, VALUE_BYTES_MAX_CEILING,
 };
@@ -127,12 +127,6 @@ pub const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 /// How many nodes or moving partitions are scanned at the same time. A node holds at most one page in
 /// memory, a moving partition two.
 pub const SCAN_PARALLEL: usize = 4;
-
-/// A window of a rebalance takes partitions until they have this many keys (it always has one).
-pub const WINDOW_KEYS_TARGET: u64 = 1 << 16;
-
-/// A window of a rebalance takes partitions until they have this many bytes of keys and values.
-pub const WINDOW_BYTES_TARGET: u64 = 64 << 20;
 
 /// How long a node may take to answer a mover before it is asked again.
 pub const MOVER_REPLY_TIMEOUT: Duration = Duration::from_secs(10);

@@ -4,7 +4,7 @@
 //! takes no memory: one that begins with something else, or has a text longer than any value. JSON's escapes
 //! can make a text six times as long, which is why a line's length alone says little.
 
-use kv_protocol::limits::VALUE_BYTES_MAX_CEILING;
+use kv_core::limits::VALUE_BYTES_MAX_CEILING;
 
 use crate::lines::BOM;
 use crate::ndjson::EXPECTED;

@@ -157,7 +157,7 @@ impl<R: BufRead + Buffered> Lines<R> {
 
 #[cfg(test)]
 mod tests {
-    use kv_protocol::limits::VALUE_BYTES_MAX_CEILING;
+    use kv_core::limits::VALUE_BYTES_MAX_CEILING;
 
     use super::*;
 

@@ -4,10 +4,11 @@
 use std::time::Instant;
 
 use futures::future::join_all;
+use kv_core::installed::InstalledLayout;
+use kv_core::layout::{Assignments, Layout, Phase};
 use kv_protocol::consul::Read;
 use kv_protocol::consul_keys;
-use kv_protocol::layout::{Assignments, Layout, Phase};
-use kv_protocol::reply::{InstalledLayout, NodeStatus};
+use kv_protocol::reply::NodeStatus;
 use tokio::sync::Mutex;
 
 use crate::catalog;
@@ -183,11 +184,11 @@ impl Helping {
 mod tests {
     use std::collections::HashMap;
 
-    use kv_protocol::digest::Digest;
+    use kv_core::digest::Digest;
     use uuid::Uuid;
 
     use super::*;
-    use kv_protocol::incarnation::Incarnation;
+    use kv_core::incarnation::Incarnation;
 
     use crate::endpoint::Endpoint;
     use crate::sample;

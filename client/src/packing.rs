@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use kv_protocol::limits::BATCH_OPERATIONS_MAX;
-use kv_protocol::request::{Context, Operation};
+use kv_core::guard::Context;
+use kv_core::limits::BATCH_OPERATIONS_MAX;
+use kv_core::operation::Operation;
 
 use crate::limits::{BATCH_BYTES_TARGET, READ_BYTES_ASSUMED};
 
@@ -129,7 +130,7 @@ mod tests {
         let put = Operation::Put {
             key: "key".into(),
             value: b"value".into(),
-            condition: kv_protocol::request::Condition::None,
+            condition: kv_core::operation::Condition::None,
         };
         assert_eq!(operation_bytes(&put), 8);
         assert_eq!(operation_bytes(&Operation::Get { key: "key".into() }), 3 + READ_BYTES_ASSUMED);

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
-use kv_protocol::layout::{self, Layout, Member, Table};
-use kv_protocol::partition::PartitionCount;
+use kv_core::layout::{self, Layout, Member, Table};
+use kv_core::partition::PartitionCount;
 
 use crate::admission::{Property, admit};
 use crate::error::ClientError;

@@ -4,20 +4,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use kv_protocol::incarnation::Incarnation;
-use kv_protocol::layout::{
-    Assignment, Assignments, Layout, LayoutError, Placement, Rebalance, Table,
-};
-use kv_protocol::partition::Partition;
-use kv_protocol::refusal::Refusal;
-use kv_protocol::request::Context;
+use kv_core::guard::Context;
+use kv_core::incarnation::Incarnation;
+use kv_core::layout::{Assignment, Assignments, Layout, LayoutError, Placement, Rebalance, Table};
+use kv_core::partition::Partition;
+use kv_core::refusal::Refusal;
 use uuid::Uuid;
 
 use crate::connection::ExchangeError;
-use crate::course::{self, Remedy};
 use crate::endpoint::Endpoint;
 use crate::error::ClientError;
 use crate::lane::LaneCell;
+use kv_core::attempt::{self, Remedy};
 
 /// A node that can be asked.
 #[derive(Debug, PartialEq, Eq)]
@@ -171,7 +169,7 @@ pub(crate) fn judge_read<T>(
 ) -> Verdict<T> {
     match result {
         Ok(Ok(content)) => Verdict::Done(content),
-        Ok(Err(refusal)) => match course::remedy(refusal.code) {
+        Ok(Err(refusal)) => match attempt::remedy(refusal.code) {
             Some(remedy) => {
                 let problem = describe(target, &refusal);
                 Verdict::Retry(Retry { problem, remedy, alone: false })
@@ -195,7 +193,7 @@ pub(crate) fn describe(target: &Target, problem: &dyn std::fmt::Display) -> Stri
 
 #[cfg(test)]
 mod tests {
-    use kv_protocol::refusal::ErrorCode;
+    use kv_core::refusal::ErrorCode;
 
     use super::*;
     use crate::sample;

@@ -1,8 +1,8 @@
 //! Small layouts, and what nodes say, for tests.
 
-use kv_protocol::digest::Digest;
-use kv_protocol::layout::{LAYOUT_FORMAT, Layout, Member, Origin, Placement, StrategyPin, Table};
-use kv_protocol::partition::PartitionCount;
+use kv_core::digest::Digest;
+use kv_core::layout::{LAYOUT_FORMAT, Layout, Member, Origin, Placement, StrategyPin, Table};
+use kv_core::partition::PartitionCount;
 use kv_protocol::reply::NodeStatus;
 use uuid::Uuid;
 

@@ -5,14 +5,15 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use kv_core::guard::Context;
+use kv_core::incarnation::Incarnation;
+use kv_core::layout::{Layout, Member};
+use kv_core::limits::ZONE_BYTES_MAX;
+use kv_core::name::Name;
 use kv_protocol::consul::{CheckStatus, Consul, Read, ServiceInstance};
 use kv_protocol::consul_keys::{self, Claim, SERVICE, id_of_service, meta};
-use kv_protocol::incarnation::Incarnation;
-use kv_protocol::layout::{Layout, Member};
-use kv_protocol::limits::ZONE_BYTES_MAX;
-use kv_protocol::name::Name;
 use kv_protocol::reply::{Content, NodeStatus};
-use kv_protocol::request::{Command, Context, Request};
+use kv_protocol::request::{Command, Request};
 use uuid::Uuid;
 
 use crate::batch::STYLE;
@@ -237,9 +238,9 @@ pub(crate) async fn ask_status(
 
 #[cfg(test)]
 mod tests {
-    use kv_protocol::digest::Digest;
-    use kv_protocol::layout::{LAYOUT_FORMAT, Origin, Placement, StrategyPin};
-    use kv_protocol::partition::PartitionCount;
+    use kv_core::digest::Digest;
+    use kv_core::layout::{LAYOUT_FORMAT, Origin, Placement, StrategyPin};
+    use kv_core::partition::PartitionCount;
 
     use super::*;
 

@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
-use kv_protocol::digest::Digest;
-use kv_protocol::layout::Table;
+use kv_core::digest::Digest;
+use kv_core::layout::Table;
 
 use crate::limits::TABLES_KEPT_MAX;
 use crate::placement::Question;
@@ -64,8 +64,8 @@ impl Tables {
 
 #[cfg(test)]
 mod tests {
-    use kv_protocol::layout::Member;
-    use kv_protocol::partition::PartitionCount;
+    use kv_core::layout::Member;
+    use kv_core::partition::PartitionCount;
     use uuid::Uuid;
 
     use super::*;

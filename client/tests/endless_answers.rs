@@ -15,9 +15,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use kv_protocol::limits::{FRAME_BYTES_MAX, VALUE_BYTES_MAX_CEILING};
-use kv_protocol::partition::PartitionCount;
-use kv_protocol::reply::{Content, Done, Record};
+use kv_core::limits::{FRAME_BYTES_MAX, VALUE_BYTES_MAX_CEILING};
+use kv_core::operation::{Done, Record};
+use kv_core::partition::PartitionCount;
+use kv_protocol::reply::Content;
 use kv_protocol::request::{Command, Request};
 use kvclient::ClientError;
 use kvclient::limits::{

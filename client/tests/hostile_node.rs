@@ -11,10 +11,12 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use futures::TryStreamExt;
-use kv_protocol::limits::{BATCH_OPERATIONS_MAX, FRAME_BYTES_MAX};
-use kv_protocol::refusal::{ErrorCode, Refusal};
-use kv_protocol::reply::{Content, Done, Page, Record};
-use kv_protocol::request::{Command, Operation};
+use kv_core::limits::{BATCH_OPERATIONS_MAX, FRAME_BYTES_MAX};
+use kv_core::operation::Operation;
+use kv_core::operation::{Done, Record};
+use kv_core::refusal::{ErrorCode, Refusal};
+use kv_protocol::reply::{Content, Page};
+use kv_protocol::request::Command;
 use kvclient::limits::{BATCHES_IN_FLIGHT_MAX, QUEUE_BYTES_MAX};
 use kvclient::{Client, ClientError, Condition};
 use scripted_node::{Answer, Node, carry_out, encoded};

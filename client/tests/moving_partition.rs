@@ -9,11 +9,13 @@ mod scripted_node;
 use std::time::Duration;
 
 use futures::TryStreamExt;
+use kv_core::operation::Operation;
+use kv_core::operation::{Done, Outcome, Record};
+use kv_core::refusal::{ErrorCode, Refusal};
+use kv_core::version::Version;
 use kv_protocol::record_stream::records;
-use kv_protocol::refusal::{ErrorCode, Refusal};
-use kv_protocol::reply::{Content, Done, Outcome, Page, Record};
-use kv_protocol::request::{Command, Operation, Request};
-use kv_protocol::version::Version;
+use kv_protocol::reply::{Content, Page};
+use kv_protocol::request::{Command, Request};
 use kvclient::{Client, ClientError, Condition};
 use scripted_node::{Answer, CLUSTER, Heard, Node, carry_out, moving_client, uuid};
 
@@ -296,7 +298,7 @@ async fn a_scan_merges_both_ends_of_a_move() {
     let page = |keys: &[&str], word: &str| {
         let record = |key: &str| Record { value: format!("{word} {key}").into(), version: None };
         let mut items: Vec<_> = keys.iter().map(|key| ((*key).to_owned(), record(key))).collect();
-        items.sort_by_key(|(key, _)| kv_protocol::partition::key_hash(key));
+        items.sort_by_key(|(key, _)| kv_core::partition::key_hash(key));
         Page { items, ..Page::default() }
     };
     let at_source = Node::start(move |request, _| {

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use kv_protocol::limits::{
+use kv_core::limits::{
     COMPONENT_BYTES_MAX, MEMBERS_MAX, NAME_BYTES_MAX, PARTITIONS_MAX, REPLICAS_MAX, WEIGHT_MAX,
     ZONE_BYTES_MAX,
 };

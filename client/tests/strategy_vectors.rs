@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use kv_protocol::digest::Digest;
+use kv_core::digest::Digest;
 use kvclient::strategy::{Cache, Strategy, StrategyHost, StrategyNode, StrategySource};
 use serde::Deserialize;
 use wit_component::WitPrinter;

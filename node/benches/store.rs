@@ -6,7 +6,7 @@ use std::hint::black_box;
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
-use kv_protocol::version::Version;
+use kv_core::version::Version;
 use kvnode::store::{Batch, Counters, Fsync, StorageKey, Store, record};
 use tempfile::TempDir;
 

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
-use kv_protocol::limits::HOST_BYTES_MAX;
+use kv_core::limits::HOST_BYTES_MAX;
 
 /// How long a name may take to be resolved.
 const RESOLVE_WITHIN: Duration = Duration::from_secs(10);

@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kv_protocol::name::Name;
+use kv_core::name::Name;
 use tokio::time::Instant;
 use uuid::Uuid;
 

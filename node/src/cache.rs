@@ -7,14 +7,14 @@
 
 use std::sync::Arc;
 
-use kv_protocol::partition::key_hash;
-use kv_protocol::version::Version;
+use kv_core::partition::key_hash;
+use kv_core::version::Version;
 use nohash_hasher::BuildNoHashHasher;
 use quick_cache::Weighter;
 use quick_cache::unsync::Cache;
 
-use crate::guard::Guard;
 use crate::store::Stored;
+use kv_core::guard::Guard;
 
 /// The memory that cached records may take, in bytes.
 const BYTES_MAX: u64 = 64 << 20;

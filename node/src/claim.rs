@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
+use kv_core::incarnation::Incarnation;
+use kv_core::layout::Layout;
 use kv_protocol::consul::{CheckStatus, Consul, ConsulError, Read};
 use kv_protocol::consul_keys::{self, Claim, SERVICE, meta};
-use kv_protocol::incarnation::Incarnation;
-use kv_protocol::layout::Layout;
 use uuid::Uuid;
 
 use crate::identity::Identity;

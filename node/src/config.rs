@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use kv_protocol::consul_keys::CLUSTER_DEFAULT;
-use kv_protocol::limits::{
+use kv_core::limits::{
     HOST_NODES_MAX, MEMBERS_MAX, VALUE_BYTES_MAX_CEILING, VALUE_BYTES_MAX_DEFAULT, WEIGHT_MAX,
 };
-use kv_protocol::name::{Name, parse_zone};
+use kv_core::name::{Name, parse_zone};
+use kv_protocol::consul_keys::CLUSTER_DEFAULT;
 
 use crate::store::{Fsync, SEGMENT_BYTES_DEFAULT};
 

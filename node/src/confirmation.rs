@@ -13,22 +13,23 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use futures::stream::{self, StreamExt};
+use kv_core::guard::Context;
+use kv_core::incarnation::Incarnation;
+use kv_core::limits::{HOLDS_PARTITIONS_MAX, KEPT_RANGES_MAX};
+use kv_core::name::Name;
+use kv_core::partition::Partition;
+use kv_core::refusal::ErrorCode;
 use kv_protocol::consul::{CheckStatus, Consul, Read, ServiceInstance};
 use kv_protocol::consul_keys::{SERVICE, meta};
-use kv_protocol::incarnation::Incarnation;
-use kv_protocol::limits::{HOLDS_PARTITIONS_MAX, KEPT_RANGES_MAX};
-use kv_protocol::name::Name;
-use kv_protocol::partition::Partition;
-use kv_protocol::refusal::ErrorCode;
 use kv_protocol::reply::{Content, Kept};
-use kv_protocol::request::{Command, Context, Request, Style};
+use kv_protocol::request::{Command, Request, Style};
 use tokio::sync::watch;
 use tracing::{debug, warn};
 use uuid::Uuid;
 
-use crate::guard::{Guard, Installed};
 use crate::server::ask::Asker;
 use crate::writer::{Gauges, Work};
+use kv_core::guard::{Guard, Installed};
 
 /// How long a node may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);

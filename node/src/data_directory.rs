@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use kv_protocol::incarnation::Incarnation;
-use kv_protocol::name::Name;
+use kv_core::incarnation::Incarnation;
+use kv_core::name::Name;
 use tracing::warn;
 
 use crate::disk::{Disk, RESERVE_FILE};

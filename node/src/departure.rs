@@ -13,11 +13,11 @@ use tracing::{debug, info, warn};
 
 use crate::claim::unclaim;
 use crate::data_directory::DataDirectory;
-use crate::guard::Guard;
 use crate::identity::{DataDirectoryError, Identity};
 use crate::layouts::Layouts;
 use crate::signals::{self, Signals};
 use crate::writer::Gauges;
+use kv_core::guard::Guard;
 
 /// How often a node that is told to stop looks whether it may.
 const LOOK_EVERY: Duration = Duration::from_millis(250);

@@ -4,18 +4,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use kv_core::partition::Partition;
 use kv_protocol::consul::{Backoff, Consul, ConsulError};
-use kv_protocol::partition::Partition;
 use tokio::sync::{Notify, oneshot};
 use tracing::{debug, error, warn};
 use uuid::Uuid;
 
 use crate::data_directory::DataDirectory;
-use crate::guard::{Guard, Installed, Verdict};
 use crate::hints::{Hint, Hints, Pace};
 use crate::identity::{DataDirectoryError, InstalledEpoch};
 use crate::layouts::{Layouts, LayoutsError};
 use crate::writer::{NotInstalled, Work};
+use kv_core::guard::{Guard, Installed, Verdict};
 
 /// However often clients name a newer layout, Consul is asked for it at most this often; and where it
 /// has none, again and again, at most as often as the second one says.

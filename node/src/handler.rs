@@ -12,17 +12,20 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use kv_core::installed::InstalledLayout;
+use kv_core::layout::Side;
+use kv_core::operation::Operation;
+use kv_core::operation::{Done, Outcome};
+use kv_core::partition::key_hash;
+use kv_core::refusal::{ErrorCode, Refusal};
 use kv_protocol::frame::Payload;
-use kv_protocol::partition::key_hash;
-use kv_protocol::refusal::{ErrorCode, Refusal};
-use kv_protocol::reply::{Content, Done, InstalledLayout, NodeStatus, Outcome, Reply};
-use kv_protocol::request::{Command, Digest, Operation, Request, RequestId, Side, Style};
+use kv_protocol::reply::{Content, NodeStatus, Reply};
+use kv_protocol::request::{Command, Digest, Request, RequestId, Style};
 use nohash_hasher::IntMap;
 
 use crate::cache::RecordCache;
 use crate::confirmation;
 use crate::disk::Disk;
-use crate::guard::{Admitted, Guard, Installed};
 use crate::hints::Hints;
 use crate::identity::Identity;
 use crate::reader::{self, ReplyBudget};
@@ -32,6 +35,7 @@ use crate::staging;
 use crate::store::{StorageKey, Store};
 use crate::tenure::Tenure;
 use crate::writer::{Finished, Gauges, Job, Size, Work};
+use kv_core::guard::{Admitted, Guard, Installed};
 
 /// The most requests that wait for the writer.
 pub const JOBS_MAX: usize = 4096;

@@ -9,15 +9,15 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use kv_protocol::name::Name;
+use kv_core::name::Name;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::lineage::Lineage;
 use crate::private;
 use crate::store::Counters;
 use crate::transient::{self, is_full, passes};
+use kv_core::lineage::Lineage;
 
 const FORMAT: u32 = 1;
 /// The file of a data directory that says whose it is.

@@ -10,12 +10,12 @@
 
 use std::collections::BTreeMap;
 
-use kv_protocol::layout::{Layout, LayoutError};
-use kv_protocol::partition::Partition;
+use kv_core::layout::{Layout, LayoutError};
+use kv_core::partition::Partition;
 use uuid::Uuid;
 
-use crate::installed::Installed;
-use crate::rights::Role;
+use kv_core::installed::Installed;
+use kv_core::ownership::Role;
 
 /// What the record starts with: its kind and the version of its form.
 const MARK: [u8; 8] = *b"kvnode\0\x03";
@@ -40,7 +40,7 @@ pub fn encode(installed: &Installed) -> Vec<u8> {
         partition.0.to_le_bytes().into_iter().chain([u8::try_from(number).unwrap_or(u8::MAX)])
     });
     let mut parts = vec![installed.layout.to_json(), since, kept.collect(), digested];
-    parts.extend(installed.tables.iter().map(kv_protocol::layout::Table::to_bytes));
+    parts.extend(installed.tables.iter().map(kv_core::layout::Table::to_bytes));
     let parts = parts.iter().chain(&installed.strategies);
     let mut bytes = MARK.to_vec();
     for part in parts {

@@ -12,8 +12,8 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use kv_protocol::limits::{LAUNCHES_AT_ONCE_MAX, NAME_BYTES_MAX};
-use kv_protocol::name::Name;
+use kv_core::limits::{LAUNCHES_AT_ONCE_MAX, NAME_BYTES_MAX};
+use kv_core::name::Name;
 
 use crate::data_directory::is_held;
 

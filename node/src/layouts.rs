@@ -1,13 +1,13 @@
 //! The layout in Consul: fetching what is offered, giving back what was lost.
 
+use kv_core::digest::Digest;
+use kv_core::layout::{Layout, LayoutError};
+use kv_core::name::Name;
 use kv_protocol::consul::{Consul, ConsulError, Read};
 use kv_protocol::consul_keys;
-use kv_protocol::digest::Digest;
-use kv_protocol::layout::{Layout, LayoutError};
-use kv_protocol::name::Name;
 use uuid::Uuid;
 
-use crate::installed::{InstallError, Installed, strategy_digests};
+use kv_core::installed::{InstallError, Installed, strategy_digests};
 
 /// A layout document as it is in Consul, with the index that a compare-and-set needs.
 #[derive(Clone, Debug)]

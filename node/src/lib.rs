@@ -10,8 +10,7 @@
 //! - [`server`]: the ROUTER socket and the serving loop (the only module that names ZeroMQ);
 //! - [`handler`]: what is answered at once, and what goes through the writer; [`cache`] has what was
 //!   read lately;
-//! - [`guard`]: who may do what under which layout; the pure rules are in [`rights`] (what a node is
-//!   to a partition) and [`transition`] (what an operation does to a key);
+//! - `kv_core`'s `guard`: who may do what under which layout, by the pure rules beside it;
 //! - [`writer`]: the one thread that changes anything, in groups that share a flush;
 //!   [`staging`] carries a group's operations out, [`sweep`] removes what the node may not have any
 //!   more, [`reader`] reads many keys;
@@ -24,7 +23,7 @@
 //!   [`data_directory`] where that and all data lie ([`place`]: is it still there?), [`stopping`] what the
 //!   system stops it with;
 //! - [`claim`]: its claim on its id; [`membership`]: its registration in Consul;
-//! - [`succession`]: how a start follows the one before, by [`lineage`] (is the data directory the newest
+//! - [`succession`]: how a start follows the one before, by `kv_core::lineage` (is the data directory the newest
 //!   copy of itself?) and [`twins`] (does another one run?); [`tenure`] is whether a process may still
 //!   speak for its node;
 //! - [`signals`]: what is written to Consul to have nodes started and stopped. [`lifecycle`] is how a
@@ -32,8 +31,8 @@
 //!   one may be started, [`launch_room`] how many, [`launcher`] starts its process, and [`departure`] is
 //!   how a node leaves;
 //! - [`follower`] and [`layouts`]: how it is pushed the layout, installs it, and gives it back to a
-//!   Consul that lost it, [`hints`] what makes it look there; [`installed`] is a layout as one node sees
-//!   it, [`installed_record`] how it lies on disk;
+//!   Consul that lost it, [`hints`] what makes it look there; [`installed_record`] is how an
+//!   installed one lies on disk;
 //! - [`confirmation`]: how it asks others whether they hold what it is to remove;
 //! - [`dev`]: `kvnode dev`, a cluster on one machine with an embedded Consul agent;
 //! - [`words`]: all that the process says, and why that never ends it; [`inherited`]: what it was
@@ -55,19 +54,16 @@ pub mod dev;
 pub mod disk;
 pub mod failpoints;
 pub mod follower;
-pub mod guard;
 pub mod handler;
 pub mod hints;
 pub mod identity;
 pub mod inherited;
-pub mod installed;
 pub mod installed_record;
 pub mod launch_room;
 pub mod launcher;
 pub mod layouts;
 pub mod lifecycle;
 pub mod limits;
-pub mod lineage;
 pub mod membership;
 pub mod node;
 pub mod node_error;
@@ -75,7 +71,6 @@ pub mod place;
 pub mod private;
 pub mod reader;
 pub mod refusals;
-pub mod rights;
 pub mod server;
 pub mod signals;
 pub mod staging;
@@ -87,7 +82,6 @@ pub mod supervisor;
 pub mod sweep;
 pub mod tenure;
 pub mod transient;
-pub mod transition;
 pub mod twins;
 pub mod wake;
 pub mod words;

@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use kv_core::name::Name;
 use kv_protocol::consul::{Consul, ConsulError};
 use kv_protocol::consul_keys;
-use kv_protocol::name::Name;
 use kv_protocol::signal::Signal;
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -20,13 +20,13 @@ use tracing::{info, warn};
 use crate::config::NodeArgs;
 use crate::data_directory::DataDirectory;
 use crate::departure::{Departure, DepartureError};
-use crate::guard::Guard;
 use crate::identity::Identity;
 use crate::launcher::NodeLauncher;
 use crate::layouts::Layouts;
 use crate::signals::{self, Signals};
 use crate::supervisor::Supervisor;
 use crate::writer::Gauges;
+use kv_core::guard::Guard;
 
 /// How long a stopping node tries to take its signal back.
 const WITHDRAW_WITHIN: Duration = Duration::from_secs(3);

@@ -1,5 +1,5 @@
 //! The limits of one node's process, in one place. Those that nodes and clients share are in
-//! [`kv_protocol::limits`].
+//! [`kv_core::limits`].
 
 /// How many file descriptors are kept from connections, so that whatever needs a file finds one: the
 /// engine has some eighty files, and opens some more while it begins a log or starts anew; the redo log,

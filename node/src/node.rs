@@ -8,8 +8,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use kv_core::layout::Member;
 use kv_protocol::consul::{Consul, ConsulConfig};
-use kv_protocol::layout::Member;
 use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
@@ -19,7 +19,6 @@ use crate::confirmation::Confirmation;
 use crate::data_directory::DataDirectory;
 use crate::disk::Disk;
 use crate::follower::{FollowError, Follower};
-use crate::guard::Guard;
 use crate::handler::{Handler, Resources};
 use crate::hints::Hints;
 use crate::layouts::Layouts;
@@ -35,6 +34,7 @@ use crate::tenure::Tenure;
 use crate::wake::Wake;
 use crate::words;
 use crate::writer::{Finished, Gauges, NotInstalled, Writer};
+use kv_core::guard::Guard;
 
 /// A node starts anew no sooner than this after its start.
 const START_ANEW_SPACING: Duration = Duration::from_secs(5);

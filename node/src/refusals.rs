@@ -1,16 +1,16 @@
 //! The refusals that more than one part of the node gives.
 
-use kv_protocol::partition::Partition;
-use kv_protocol::refusal::{ErrorCode, Refusal};
-use kv_protocol::request::Condition;
+use kv_core::operation::Condition;
+use kv_core::partition::Partition;
+use kv_core::refusal::{ErrorCode, Refusal};
 
 use crate::disk::{Room, Shortage};
-use crate::guard::Admitted;
-use crate::rights::Denied;
 use crate::server::limits::{HELD_BYTES_MAX, HELD_BYTES_TOTAL_MAX, UNREAD_BYTES_FULL};
 use crate::store::{RedoError, StoreError};
 use crate::transient::is_full;
-use crate::transition::Refused;
+use kv_core::guard::Admitted;
+use kv_core::ownership::Denied;
+use kv_core::record::Refused;
 
 /// What a client is told of the store's failure.
 #[must_use]

@@ -1,24 +1,24 @@
 //! Carrying out operations in memory, before they become durable together.
 //!
 //! Operations of one group see what those before them staged, so that a group behaves as if its
-//! operations were carried out one after another. What an operation does, [`crate::transition`]
+//! operations were carried out one after another. What an operation does, [`kv_core::record`]
 //! decides; here is what it takes to ask.
 
 use std::collections::HashMap;
 
+use kv_core::operation::{Condition, Operation};
+use kv_core::operation::{Done, Outcome};
+use kv_core::refusal::{Refusal, bad_request};
+use kv_core::version::Version;
 use kv_protocol::record_stream::{self, StreamRecord};
-use kv_protocol::refusal::{Refusal, bad_request};
-use kv_protocol::reply::{Done, Outcome};
-use kv_protocol::request::{Condition, Operation};
-use kv_protocol::version::Version;
 use nohash_hasher::BuildNoHashHasher;
 
 use crate::disk::Room;
-use crate::guard::Admitted;
 use crate::refusals::{from_refused, from_store, no_room};
-use crate::rights::Right;
 use crate::store::{Batch, Counters, StorageKey, Store, StoreError, Stored};
-use crate::transition::{Answer, Change, Current, Step, remove_damaged, transition};
+use kv_core::guard::Admitted;
+use kv_core::ownership::Right;
+use kv_core::record::{Answer, Change, Current, Step, remove_damaged, transition};
 
 /// What a group of operations has changed so far.
 pub struct Staging {
@@ -257,7 +257,7 @@ fn check_copy(admitted: Admitted<'_>, record: &StreamRecord<'_>) -> Result<(), R
     let partition = installed.partition_of(record.key);
     let right = admitted.right_to(partition)?;
     if !matches!(right, Right::Destination { .. }) {
-        let refused = crate::transition::Refused::NotMoving;
+        let refused = kv_core::record::Refused::NotMoving;
         return Err(from_refused(refused, Condition::None, admitted, partition));
     }
     // Versions from the window's own time are this node's to give.

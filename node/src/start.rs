@@ -4,17 +4,16 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use kv_core::incarnation::Incarnation;
+use kv_core::layout::{Layout, Member};
+use kv_core::name::Name;
 use kv_protocol::consul::{Backoff, Consul};
-use kv_protocol::incarnation::Incarnation;
-use kv_protocol::layout::{Layout, Member};
-use kv_protocol::name::Name;
 use tracing::warn;
 
 use crate::claim::{ClaimError, claim};
 use crate::config::{NodeArgs, default_data_dir};
 use crate::data_directory::DataDirectory;
 use crate::disk::Disk;
-use crate::guard::Installed;
 use crate::identity::{DataDirectoryError, InstalledEpoch};
 use crate::installed_record;
 use crate::layouts::{Layouts, LayoutsError};
@@ -22,6 +21,7 @@ use crate::node_error::{AUTOMATIC_IDS_MAX, NodeError};
 use crate::server::{PortChoice, Server};
 use crate::store::{Store, StoreError, StoreOptions};
 use crate::succession::{Succession, SuccessionError};
+use kv_core::guard::Installed;
 
 /// How long something that passes is waited for before it is tried again.
 const TRY_INTERVAL: Duration = Duration::from_secs(1);

@@ -12,9 +12,9 @@
 //!
 //! An operator may have an older copy served all the same; then it is the newest from here on.
 
+use kv_core::incarnation::Incarnation;
 use kv_protocol::consul::{Consul, Read};
 use kv_protocol::consul_keys::{self, Claim};
-use kv_protocol::incarnation::Incarnation;
 use tracing::{debug, info, warn};
 
 use crate::claim::{CLAIM_TRIES, ClaimError};

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use kv_protocol::partition::{Partition, PartitionCount};
+use kv_core::partition::{Partition, PartitionCount};
 
 use crate::store::{Batch, Counters, Entry, ScanStart, Store, StoreError, Visit};
 

@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use kv_protocol::incarnation::Incarnation;
-use kv_protocol::refusal::{ErrorCode, Refusal};
-use kv_protocol::request::Context;
+use kv_core::guard::Context;
+use kv_core::incarnation::Incarnation;
+use kv_core::refusal::{ErrorCode, Refusal};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::Notify;
 use tracing::warn;

@@ -3,13 +3,14 @@
 
 mod support;
 
-use kv_protocol::layout::Layout;
-use kv_protocol::partition::Partition;
-use kv_protocol::refusal::{ErrorCode, Refusal};
-use kv_protocol::request::{Context, Side};
-use kvnode::guard::{Guard, InstallError, Installed, Verdict};
+use kv_core::guard::Context;
+use kv_core::guard::{Guard, InstallError, Installed, Verdict};
+use kv_core::layout::Layout;
+use kv_core::layout::Side;
+use kv_core::ownership::{Right, Role};
+use kv_core::partition::Partition;
+use kv_core::refusal::{ErrorCode, Refusal};
 use kvnode::installed_record;
-use kvnode::rights::{Right, Role};
 use support::{CLUSTER, Cluster, PARTITIONS, uuid};
 use uuid::Uuid;
 

@@ -3,13 +3,16 @@
 
 mod support;
 
-use kv_protocol::limits::STREAM_RECORDS_MAX;
-use kv_protocol::partition::{Partition, PartitionCount};
+use kv_core::layout::Side;
+use kv_core::limits::STREAM_RECORDS_MAX;
+use kv_core::operation::Condition;
+use kv_core::operation::Done;
+use kv_core::partition::{Partition, PartitionCount};
+use kv_core::refusal::ErrorCode;
+use kv_core::version::Version;
 use kv_protocol::record_stream::{self, StreamRecord};
-use kv_protocol::refusal::ErrorCode;
-use kv_protocol::reply::{Content, Counted, Done, Keys, MoveDigest, Page, Records};
-use kv_protocol::request::{Command, Condition, Count, Digest, Fetch, Scan, Side};
-use kv_protocol::version::Version;
+use kv_protocol::reply::{Content, Counted, Keys, MoveDigest, Page, Records};
+use kv_protocol::request::{Command, Count, Digest, Fetch, Scan};
 use kvnode::writer::{NotInstalled, Work};
 use support::harness::{Harness, delete, get, put};
 use support::{Cluster, PARTITIONS, uuid};

@@ -6,8 +6,8 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use kv_protocol::partition::{Partition, PartitionCount};
-use kv_protocol::version::Version;
+use kv_core::partition::{Partition, PartitionCount};
+use kv_core::version::Version;
 use kvnode::store::{
     Batch, Counters, Fsync, ScanStart, StorageKey, Store, StoreError, Stored, Visit,
 };
@@ -130,7 +130,7 @@ fn a_scan_goes_through_all_keys_once_in_the_order_of_their_hashes() {
         start = ScanStart::After(seen.last().unwrap());
     }
     let mut expected: Vec<String> = (0..KEYS).map(key).collect();
-    expected.sort_by_key(|key| (kv_protocol::partition::key_hash(key), key.clone()));
+    expected.sort_by_key(|key| (kv_core::partition::key_hash(key), key.clone()));
     assert_eq!(seen, expected);
 }
 

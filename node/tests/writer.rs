@@ -5,10 +5,12 @@ mod support;
 
 use std::sync::atomic::Ordering;
 
-use kv_protocol::limits::REPLY_BYTES_MAX;
-use kv_protocol::refusal::ErrorCode;
-use kv_protocol::reply::{Content, Done, Record};
-use kv_protocol::request::{Command, Condition, Operation, Scan};
+use kv_core::limits::REPLY_BYTES_MAX;
+use kv_core::operation::{Condition, Operation};
+use kv_core::operation::{Done, Record};
+use kv_core::refusal::ErrorCode;
+use kv_protocol::reply::Content;
+use kv_protocol::request::{Command, Scan};
 use support::Cluster;
 use support::harness::{Harness, delete, put};
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use kv_protocol::limits::BATCH_OPERATIONS_MAX;
+use kv_core::limits::BATCH_OPERATIONS_MAX;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};

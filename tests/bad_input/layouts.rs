@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use kv_protocol::digest::Digest;
+use kv_core::digest::Digest;
 use serde_json::{Value, json};
 
 use crate::harness::catalog::layout;

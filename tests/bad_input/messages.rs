@@ -1,6 +1,6 @@
 //! Messages that are no requests.
 
-use kv_protocol::limits::{
+use kv_core::limits::{
     BODY_BYTES_MAX, FRAME_BYTES_MAX, HEADER_BYTES_MAX, KEY_BYTES_MAX, REQUEST_ID_BYTES_MAX,
     VALUE_BYTES_MAX_DEFAULT,
 };

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use kv_protocol::limits::PARTITIONS_DEFAULT;
-use kv_protocol::partition::{Partition, PartitionCount};
+use kv_core::limits::PARTITIONS_DEFAULT;
+use kv_core::partition::{Partition, PartitionCount};
 
 use crate::figures::{grouped, median, table};
 use crate::fleet::{Fleet, keys};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use kv_protocol::refusal::ErrorCode;
+use kv_core::refusal::ErrorCode;
 use kvclient::{Client, ClientError, Condition, Version};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};

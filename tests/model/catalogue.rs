@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use kv_protocol::digest::Digest;
-use kv_protocol::layout::{
+use kv_core::digest::Digest;
+use kv_core::guard::Installed;
+use kv_core::layout::{
     Assignment, Assignments, LAYOUT_FORMAT, Layout, Member, Move, Origin, Placement, StrategyPin,
     Table,
 };
-use kv_protocol::partition::{Partition, PartitionCount};
-use kvnode::guard::Installed;
+use kv_core::partition::{Partition, PartitionCount};
 use uuid::Uuid;
 
 /// Names a layout.

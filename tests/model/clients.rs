@@ -1,8 +1,8 @@
 //! What clients do: they carry their operations out by the real `Course`, help to open windows, and
 //! at times wait no more.
 
-use kv_protocol::reply::Done;
-use kvclient::course::{Answer, Course, Step, Trouble, What};
+use kv_core::attempt::{Answer, Course, Step, Trouble, What};
+use kv_core::operation::Done;
 
 use crate::catalogue;
 use crate::cluster::Model;

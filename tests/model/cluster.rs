@@ -1,7 +1,7 @@
 //! The model as the checker sees it: the states, what can happen in each, and what must hold.
 
-use kv_protocol::version::Version;
-use kvnode::rights::Role;
+use kv_core::ownership::Role;
+use kv_core::version::Version;
 use stateright::{Model as Checked, Property};
 
 use crate::catalogue::{Catalogue, LayoutId, Step};

@@ -1,7 +1,7 @@
 //! Copies of a node's data directory, explored: whichever is started when, and whoever dies or stands
 //! still in between, at most one process answers, and what it answers has all that Consul counts.
 //!
-//! What judges a directory is the code that nodes run (`kvnode::lineage`). The model is what stands around
+//! What judges a directory is the code that nodes run (`kv_core::lineage`). The model is what stands around
 //! it: the steps of a start (`kvnode::succession`), each of which others can come between, a process that
 //! stands still and confirms its claim before it answers again (`kvnode::tenure`,
 //! `kvnode::membership`), and a compare-and-set that arrives after its sender has died.
@@ -9,8 +9,8 @@
 //! A process that is asked whether it runs answers, unless it stands still: a node that cannot be reached
 //! from where its copy is started, and not by Consul either, is left out.
 
-use kv_protocol::incarnation::Incarnation;
-use kvnode::lineage::Lineage;
+use kv_core::incarnation::Incarnation;
+use kv_core::lineage::Lineage;
 use stateright::{Checker, HasDiscoveries, Model as Checked, Property};
 
 const ONE: &str = "at most one process answers";

@@ -9,10 +9,10 @@
 //! # What is real
 //!
 //! All that decides is the code that nodes and clients run: the steps of a layout and what it assigns
-//! (`kv_protocol::layout`), how nodes follow it (`Installed::new`, with its rule of what can follow what
+//! (`kv_core::layout`), how nodes follow it (`Installed::new`, with its rule of what can follow what
 //! and since when a partition is assigned as it is), what they are and may do under it
-//! (`kvnode::rights`), what becomes of a record (`kvnode::transition`), what a client asks whom
-//! (`kvclient::course`) and what a mover does next (`kvclient::rebalance::decide`). The model is what
+//! (`kv_core::ownership`), what becomes of a record (`kv_core::record`), what a client asks whom
+//! (`kv_core::attempt`) and what a mover does next (`kv_core::mover`). The model is what
 //! stands around them:
 //!
 //! | file | what |

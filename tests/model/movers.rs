@@ -1,9 +1,9 @@
 //! What movers do: as the real `decide` says about the layout that they saw last, however long ago.
 //! And what people do: begin a rebalance, or turn it back.
 
-use kv_protocol::layout::Assignment;
-use kv_protocol::version::Version;
-use kvclient::rebalance::{Action, Facts, decide};
+use kv_core::layout::Assignment;
+use kv_core::mover::{Action, Facts, decide};
+use kv_core::version::Version;
 
 use crate::catalogue::{LayoutId, Step};
 use crate::cluster::Model;

@@ -2,9 +2,9 @@
 //!
 //! Which layouts they take and what they are under them, the real rules decide (`Installed::new`).
 
-use kv_protocol::layout::Phase;
-use kv_protocol::partition::Partition;
-use kvnode::rights::Role;
+use kv_core::layout::Phase;
+use kv_core::ownership::Role;
+use kv_core::partition::Partition;
 
 use crate::catalogue::{self, InstalledId, LayoutId, Step};
 use crate::cluster::Model;

@@ -1,7 +1,7 @@
 //! What happens in one run: who owns what, who wants what, and how much goes wrong.
 
-use kv_protocol::layout::Goal;
-use kv_protocol::partition::PartitionCount;
+use kv_core::layout::Goal;
+use kv_core::partition::PartitionCount;
 
 use crate::state::Budget;
 

@@ -3,13 +3,13 @@
 
 use std::borrow::Cow;
 
-use kv_protocol::refusal::{ErrorCode, Refusal};
-use kv_protocol::reply::Done;
-use kv_protocol::request::{Condition, Operation};
-use kv_protocol::version::Version;
-use kvclient::course::Answer;
-use kvnode::rights::{Denied, Right, Role};
-use kvnode::transition::{self, Change, Current, Refused, Step, transition};
+use kv_core::attempt::Answer;
+use kv_core::operation::Done;
+use kv_core::operation::{Condition, Operation};
+use kv_core::ownership::{Denied, Right, Role};
+use kv_core::record::{self, Change, Current, Refused, Step, transition};
+use kv_core::refusal::{ErrorCode, Refusal};
+use kv_core::version::Version;
 
 use crate::catalogue::{InstalledId, LayoutId};
 use crate::cluster::Model;
@@ -18,7 +18,7 @@ use crate::scenario::Op;
 use crate::state::{Ask, Copied, Node, Record, Request, State, Value};
 
 /// What became of a request.
-pub(crate) type Outcome = Result<(transition::Answer, Change), Refused>;
+pub(crate) type Outcome = Result<(record::Answer, Change), Refused>;
 
 /// What matters of a request for the right to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -253,15 +253,15 @@ fn apply(node: &mut Node, key: usize, change: Change, value: u8) {
 }
 
 fn answer(outcome: Outcome, current: Record) -> Answer {
-    let record = |value: Value| kv_protocol::reply::Record {
+    let record = |value: Value| kv_core::operation::Record {
         value: vec![value.value],
         version: Some(value.version),
     };
     let done = match outcome {
-        Ok((transition::Answer::Read(_), _)) => Done::Read(current.value().map(record)),
-        Ok((transition::Answer::Stored(version), _)) => Done::Stored { version },
-        Ok((transition::Answer::Deleted { existed }, _)) => Done::Deleted { existed },
-        Ok((transition::Answer::Copied { .. }, _)) => return Answer::Copied,
+        Ok((record::Answer::Read(_), _)) => Done::Read(current.value().map(record)),
+        Ok((record::Answer::Stored(version), _)) => Done::Stored { version },
+        Ok((record::Answer::Deleted { existed }, _)) => Done::Deleted { existed },
+        Ok((record::Answer::Copied { .. }, _)) => return Answer::Copied,
         Err(Refused::Conflict(_)) => return refusal(ErrorCode::Conflict),
         Err(Refused::NotCopied) => return refusal(ErrorCode::NotCopied),
         Err(Refused::ReadOnly | Refused::NotMoving) => return refusal(ErrorCode::NotOwner),

@@ -1,7 +1,7 @@
 //! A state of the whole cluster, as small as it can be.
 
-use kv_protocol::version::Version;
-use kvclient::course::Course;
+use kv_core::attempt::Course;
+use kv_core::version::Version;
 
 use crate::catalogue::{InstalledId, LayoutId};
 

@@ -5,10 +5,10 @@
 //! a read with all that the key was from when it was begun. Where this holds, the history of each key
 //! is linearizable.
 
-use kv_protocol::layout::Assignment;
-use kv_protocol::request::{Condition, Operation};
-use kvnode::rights::Role;
-use kvnode::transition::{Answer, Refused};
+use kv_core::layout::Assignment;
+use kv_core::operation::{Condition, Operation};
+use kv_core::ownership::Role;
+use kv_core::record::{Answer, Refused};
 
 use crate::catalogue::{InstalledId, LayoutId};
 use crate::cluster::Model;

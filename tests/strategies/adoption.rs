@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use kv_protocol::digest::Digest;
+use kv_core::digest::Digest;
 
 use super::write_guest;
 use crate::harness::catalog::{layout, stored};

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use kv_protocol::limits::{MEMBERS_MAX, PARTITIONS_DEFAULT, PARTITIONS_MAX, WEIGHT_MAX};
+use kv_core::limits::{MEMBERS_MAX, PARTITIONS_DEFAULT, PARTITIONS_MAX, WEIGHT_MAX};
 
 use crate::strategy::StrategyNode;
 

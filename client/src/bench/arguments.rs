@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use kv_protocol::limits::VALUE_BYTES_MAX_CEILING;
+use kv_core::limits::VALUE_BYTES_MAX_CEILING;
 
 use super::plan::{DEPTH_MAX, KEYS_MAX, THREADS_MAX};
 use super::workload::Workload;

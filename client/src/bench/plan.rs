@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kv_protocol::limits::KEY_BYTES_MAX;
+use kv_core::limits::KEY_BYTES_MAX;
 
 use super::arguments::{Arguments, Distribution};
 use super::chooser::Chooser;

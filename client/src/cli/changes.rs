@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use kv_protocol::limits::{PARTITIONS_DEFAULT, WEIGHT_MAX};
-use kv_protocol::name::{Name, parse_zone};
+use kv_core::limits::{PARTITIONS_DEFAULT, WEIGHT_MAX};
+use kv_core::name::{Name, parse_zone};
 use kvclient::admission::Property;
 use kvclient::strategy::StrategySource;
 

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use kv_core::name::Name;
+use kv_core::partition::PartitionCount;
 use kv_protocol::consul_keys::CLUSTER_DEFAULT;
-use kv_protocol::name::Name;
-use kv_protocol::partition::PartitionCount;
 use kvclient::limits::{TIMEOUT_DEFAULT, TIMEOUT_MAX};
 use kvclient::strategy::StrategySource;
 

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
-use kv_protocol::version::Version;
+use kv_core::version::Version;
 
 #[derive(Debug, Args)]
 pub(crate) struct Key {

@@ -7,7 +7,7 @@ use std::io::{self, BufReader, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use futures::stream::{FuturesUnordered, StreamExt};
-use kv_protocol::partition::key_hash;
+use kv_core::partition::key_hash;
 use kvclient::{Client, ClientError, Condition, Operation};
 use tokio::sync::mpsc;
 

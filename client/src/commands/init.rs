@@ -1,6 +1,6 @@
 //! `kvclient init`: creates a new cluster's layout.
 
-use kv_protocol::partition::PartitionCount;
+use kv_core::partition::PartitionCount;
 use kvclient::{Client, NewCluster};
 use serde_json::json;
 

@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Read};
 use std::os::unix::ffi::OsStringExt;
 
-use kv_protocol::limits::VALUE_BYTES_MAX_CEILING;
+use kv_core::limits::VALUE_BYTES_MAX_CEILING;
 use kvclient::{Condition, Version};
 use serde::Serialize;
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use kv_protocol::layout::Layout;
-use kv_protocol::name::Name;
+use kv_core::layout::Layout;
+use kv_core::name::Name;
 use kvclient::rebalance::{Change, Rebalancer};
 use uuid::Uuid;
 

@@ -129,7 +129,8 @@ mod tests {
     use std::sync::Arc;
 
     use futures::FutureExt;
-    use kv_protocol::request::{Context, Operation};
+    use kv_core::guard::Context;
+    use kv_core::operation::Operation;
 
     use super::*;
     use crate::endpoint::Endpoint;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::time::Duration;
 
+use kv_core::limits::FRAME_BYTES_MAX;
 use kv_protocol::frame::{ZAP_DOMAIN, is_delimiter};
-use kv_protocol::limits::FRAME_BYTES_MAX;
 use kv_protocol::linger::Linger;
 use rustix::event::{EventfdFlags, eventfd};
 use zmq::SocketEvent;

@@ -1,6 +1,6 @@
 //! Who is asked: a strategy with its settings.
 
-use kv_protocol::digest::Digest;
+use kv_core::digest::Digest;
 
 use crate::strategy::{Strategy, StrategyError, StrategyHost, StrategySource};
 

@@ -7,8 +7,8 @@
 use std::borrow::Cow;
 use std::io::{BufRead, Read};
 
-use kv_protocol::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX_CEILING};
-use kv_protocol::partition::PartitionCount;
+use kv_core::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX_CEILING};
+use kv_core::partition::PartitionCount;
 use serde::Deserialize;
 
 /// The longest line that is read, in bytes: a record of the largest value, all of it escaped.

@@ -1,7 +1,7 @@
 //! A cluster as it is, for those who look for a better strategy for it.
 
-use kv_protocol::layout::Member;
-use kv_protocol::partition::PartitionCount;
+use kv_core::layout::Member;
+use kv_core::partition::PartitionCount;
 use uuid::Uuid;
 
 use super::Candidate;
@@ -57,7 +57,7 @@ impl LiveCluster {
         let pin = &layout.placement.strategy;
         let strategy = config.within(registry.pinned_strategy(pin)).await?;
         // A layout at rest has one placement, and so one table.
-        let bytes = tables.iter().flat_map(kv_protocol::layout::Table::to_bytes);
+        let bytes = tables.iter().flat_map(kv_core::layout::Table::to_bytes);
         let bytes: Vec<u8> = bytes.collect();
         let entry = |entry: &[u8]| u32::from(u16::from_le_bytes([entry[0], entry[1]]));
         let node = |member: &Member| StrategyNode {

@@ -18,7 +18,7 @@
 //! | [`picture`] | the result as SVG and PNG |
 //!
 //! ```
-//! use kv_protocol::partition::PartitionCount;
+//! use kv_core::partition::PartitionCount;
 //! use kvclient::lab::{Candidate, Experiment, Scenario, nodes};
 //! use kvclient::strategy::Cache;
 //!

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kv_protocol::digest::Digest;
+use kv_core::digest::Digest;
 use serde::Serialize;
 use uuid::Uuid;
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use kv_protocol::limits::{MEMBERS_MAX, NAME_BYTES_MAX, REPLICAS_MAX, WEIGHT_MAX, ZONE_BYTES_MAX};
-use kv_protocol::partition::PartitionCount;
+use kv_core::limits::{MEMBERS_MAX, NAME_BYTES_MAX, REPLICAS_MAX, WEIGHT_MAX, ZONE_BYTES_MAX};
+use kv_core::partition::PartitionCount;
 
 use crate::strategy::StrategyNode;
 

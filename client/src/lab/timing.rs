@@ -111,7 +111,7 @@ fn median(mut times: Vec<Duration>) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use kv_protocol::partition::PartitionCount;
+    use kv_core::partition::PartitionCount;
 
     use super::*;
     use crate::lab::{Candidate, scenario};

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use kv_protocol::digest::Digest;
+use kv_core::digest::Digest;
 use kv_strategy::Assign;
 
 use super::candidate::Candidate;

@@ -4,7 +4,7 @@
 //! or begin another one after it. So a command that carried a change out does not take the end of the
 //! moving for success: it compares what there is then with what it wanted.
 
-use kv_protocol::layout::{Goal, Layout, Member, Origin, Placement, Rebalance};
+use kv_core::layout::{Goal, Layout, Member, Origin, Placement, Rebalance};
 
 /// What a rebalance is to bring about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +87,7 @@ impl Aim {
 
 #[cfg(test)]
 mod tests {
-    use kv_protocol::digest::Digest;
+    use kv_core::digest::Digest;
     use uuid::Uuid;
 
     use super::*;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use kv_protocol::refusal::ErrorCode;
+use kv_core::refusal::ErrorCode;
 use kv_protocol::reply::{Content, NodeStatus};
 use kv_protocol::request::{Command, Request};
 

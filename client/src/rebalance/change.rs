@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use kv_protocol::layout::{Layout, Member};
-use kv_protocol::limits::LAYOUT_BYTES_MAX;
-use kv_protocol::name::Name;
+use kv_core::layout::{Layout, Member};
+use kv_core::limits::LAYOUT_BYTES_MAX;
+use kv_core::name::Name;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -187,7 +187,7 @@ impl fmt::Display for Change {
 
 #[cfg(test)]
 mod tests {
-    use kv_protocol::limits::{MEMBERS_MAX, ZONE_BYTES_MAX};
+    use kv_core::limits::{MEMBERS_MAX, ZONE_BYTES_MAX};
 
     use super::*;
     use crate::sample;

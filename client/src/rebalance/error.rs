@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use kv_protocol::layout::StepError;
-use kv_protocol::limits::LAYOUT_BYTES_MAX;
+use kv_core::layout::StepError;
+use kv_core::limits::LAYOUT_BYTES_MAX;
 
 use crate::error::ClientError;
 

@@ -1,8 +1,10 @@
 //! Whether every key is stored where the layout says, once, and nowhere else.
 
-use kv_protocol::layout::Assignment;
-use kv_protocol::reply::{Content, Done};
-use kv_protocol::request::{Command, Operation};
+use kv_core::layout::Assignment;
+use kv_core::operation::Done;
+use kv_core::operation::Operation;
+use kv_protocol::reply::Content;
+use kv_protocol::request::Command;
 use serde::Serialize;
 
 use super::ask::{Asker, Trouble};

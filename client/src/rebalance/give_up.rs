@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
+use kv_core::layout::{Layout, Phase, Table};
 use kv_protocol::consul_keys;
-use kv_protocol::layout::{Layout, Phase, Table};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+use kv_core::layout::Layout;
+use kv_core::limits::MEMBERS_MAX;
+use kv_core::name::Name;
 use kv_protocol::consul::{CheckStatus, Read, ServiceInstance};
 use kv_protocol::consul_keys::{self, id_of_service, meta};
-use kv_protocol::layout::Layout;
-use kv_protocol::limits::MEMBERS_MAX;
-use kv_protocol::name::Name;
 use kv_protocol::signal::Signal;
 use uuid::Uuid;
 

@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
+use kv_core::name::Name;
 use kv_protocol::consul::{Consul, ConsulError, Read, SessionBehavior, SessionRequest};
 use kv_protocol::consul_keys;
-use kv_protocol::name::Name;
 
 use super::error::RebalanceError;
 use super::progress::Progress;

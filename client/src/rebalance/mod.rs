@@ -1,7 +1,7 @@
 //! Rebalancing: nodes come and go, or another strategy is adopted, and the data moves to where it
 //! then belongs, while everybody reads and writes on.
 //!
-//! A rebalance is a sequence of layouts (see [`kv_protocol::layout`]). Whoever runs
+//! A rebalance is a sequence of layouts (see [`kv_core::layout`]). Whoever runs
 //! [`Rebalancer::run`] is a mover: it takes the rebalance from wherever it is to its goal. It may die
 //! anywhere; the cluster serves on, and any other mover goes on from there.
 //!
@@ -24,7 +24,6 @@
 mod aim;
 mod ask;
 mod change;
-mod decide;
 mod error;
 mod fsck;
 mod give_up;
@@ -41,18 +40,16 @@ mod sweep;
 mod task;
 mod throttle;
 mod transfer;
-pub mod windows;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use kv_protocol::layout::{Layout, Origin, Placement as LayoutPlacement, StrategyPin, Table};
-use kv_protocol::name::Name;
-use kv_protocol::partition::Partition;
+use kv_core::layout::{Layout, Origin, Placement as LayoutPlacement, StrategyPin, Table};
+use kv_core::name::Name;
+use kv_core::partition::Partition;
 use uuid::Uuid;
 
 pub use change::{Addition, Change};
-pub use decide::{Action, Facts, decide};
 pub use error::RebalanceError;
 pub use fsck::{Finding, FsckReport};
 pub use launch::Wanted;
@@ -64,7 +61,6 @@ pub use task::Task;
 
 use self::ask::{Asker, Trouble};
 use self::mover::{Seen, look};
-use self::windows::{Size, moving};
 use crate::cluster::Registry;
 use crate::config::ClientConfig;
 use crate::connection::Connections;
@@ -72,6 +68,7 @@ use crate::error::ClientError;
 use crate::limits::{LAYOUT_LOOK_INTERVAL, RESTORE_WAIT};
 use crate::placement::{Question, admitted, table_verified};
 use crate::strategy::{Strategy, StrategySource};
+use kv_core::window::{Size, moving};
 
 /// Plans and runs the rebalances of one cluster.
 pub struct Rebalancer {

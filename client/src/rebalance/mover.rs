@@ -5,16 +5,15 @@ use std::convert::Infallible;
 use std::time::Instant;
 
 use futures::future::try_join_all;
+use kv_core::layout::{Goal, Layout, Table};
+use kv_core::partition::Partition;
 use kv_protocol::consul::{Backoff, ConsulError, Read};
 use kv_protocol::consul_keys;
-use kv_protocol::layout::{Goal, Layout, Table};
-use kv_protocol::partition::Partition;
 use tokio::sync::{Mutex, watch};
 use uuid::Uuid;
 
 use super::aim::{Aim, Outcome};
 use super::ask::{Asker, Trouble};
-use super::decide::{Action, Facts, decide};
 use super::error::RebalanceError;
 use super::leaving;
 use super::lock::MoverLock;
@@ -23,7 +22,6 @@ use super::sizes;
 use super::sweep;
 use super::throttle::Throttle;
 use super::transfer::{Cursor, Difference, Pair, Tally, Transfer};
-use super::windows::{Moving, Size, moving, next_window};
 use crate::cluster::Registry;
 use crate::connection::Connections;
 use crate::error::ClientError;
@@ -31,6 +29,8 @@ use crate::failpoint;
 use crate::limits::{MOVER_BEAT_INTERVAL, MOVER_FREEZE_MAX, MOVER_NODE_WAIT, MOVER_TURN_PAUSE};
 use crate::opening;
 use crate::routing::View;
+use kv_core::mover::{Action, Facts, decide};
+use kv_core::window::{Moving, Size, moving, next_window};
 
 /// How a mover's work ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

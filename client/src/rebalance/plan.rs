@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use kv_protocol::digest::Digest;
-use kv_protocol::layout::{Member, StrategyPin, Table};
-use kv_protocol::partition::Partition;
+use kv_core::digest::Digest;
+use kv_core::layout::{Member, StrategyPin, Table};
+use kv_core::partition::Partition;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::change::Change;
-use super::windows::{Moving, Size};
+use kv_core::window::{Moving, Size};
 
 /// The version of a plan's own shape.
 pub(crate) const PLAN_FORMAT: u32 = 1;
@@ -121,7 +121,7 @@ pub(crate) fn loads(facts: &Facts<'_>) -> (Vec<NodePlan>, u32) {
 
 #[cfg(test)]
 mod tests {
-    use kv_protocol::partition::PartitionCount;
+    use kv_core::partition::PartitionCount;
 
     use super::*;
 

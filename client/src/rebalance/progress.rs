@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::windows::Size;
+use kv_core::window::Size;
 
 /// How far a rebalance is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

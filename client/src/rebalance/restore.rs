@@ -6,9 +6,9 @@
 
 use std::time::Instant;
 
+use kv_core::layout::Layout;
 use kv_protocol::consul::Read;
 use kv_protocol::consul_keys;
-use kv_protocol::layout::Layout;
 
 use super::error::RebalanceError;
 use crate::cluster::Registry;

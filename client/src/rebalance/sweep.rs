@@ -19,9 +19,9 @@
 
 use std::collections::BTreeSet;
 
+use kv_core::layout::{Layout, Placement};
 use kv_protocol::consul::Read;
 use kv_protocol::consul_keys;
-use kv_protocol::layout::{Layout, Placement};
 
 use super::error::RebalanceError;
 use crate::cluster::Registry;

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use kv_core::layout::{Goal, Layout, Phase};
+use kv_core::name::Name;
+use kv_core::partition::Partition;
 use kv_protocol::consul_keys;
-use kv_protocol::layout::{Goal, Layout, Phase};
-use kv_protocol::name::Name;
-use kv_protocol::partition::Partition;
 use tokio::sync::watch;
 
 use super::aim::Aim;
@@ -14,11 +14,11 @@ use super::error::RebalanceError;
 use super::lock::MoverLock;
 use super::mover::{End, Mover, look, set};
 use super::progress::Progress;
-use super::windows::Size;
 use super::{Prepared, Rebalancer, in_plan, leaving, signalling};
 use crate::cluster::Registry;
 use crate::failpoint;
 use crate::history;
+use kv_core::window::Size;
 
 /// A rebalance that is under way, or was a moment ago, for [`Rebalancer::run`].
 pub struct Task {

@@ -8,19 +8,22 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::future::try_join_all;
-use kv_protocol::layout::{Assignment, Assignments};
-use kv_protocol::partition::{Partition, PartitionCount};
+use kv_core::layout::Side;
+use kv_core::layout::{Assignment, Assignments};
+use kv_core::operation::Done;
+use kv_core::operation::Operation;
+use kv_core::partition::{Partition, PartitionCount};
 use kv_protocol::record_stream::fingerprint;
-use kv_protocol::reply::{Content, Done, MoveDigest, PartitionDigest, Records};
-use kv_protocol::request::{Command, Digest, Fetch, Operation, Side};
+use kv_protocol::reply::{Content, MoveDigest, PartitionDigest, Records};
+use kv_protocol::request::{Command, Digest, Fetch};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use super::ask::{Asker, Trouble};
-use super::windows::Size;
 use crate::error::ClientError;
 use crate::failpoint;
 use crate::rebalance::throttle::Throttle;
+use kv_core::window::Size;
 
 /// How many keys are asked for at once when they are compared one by one.
 const COMPARED_AT_ONCE: usize = 256;
@@ -263,7 +266,7 @@ impl Transfer<'_> {
 fn one(
     partitions: PartitionCount,
     key: &str,
-    version: kv_protocol::version::Version,
+    version: kv_core::version::Version,
     value: &[u8],
 ) -> PartitionDigest {
     let fingerprints = fingerprint(key, version, Some(value));
@@ -319,7 +322,7 @@ impl Tally {
 
 #[cfg(test)]
 mod tests {
-    use kv_protocol::version::Version;
+    use kv_core::version::Version;
 
     use super::*;
 

@@ -19,22 +19,23 @@ mod progress;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
-use kv_protocol::layout::Move;
-use kv_protocol::partition::Partition;
-use kv_protocol::refusal::Refusal;
-use kv_protocol::reply::{Content, Page, Record};
+use kv_core::layout::Move;
+use kv_core::operation::Record;
+use kv_core::partition::Partition;
+use kv_core::refusal::Refusal;
+use kv_protocol::reply::{Content, Page};
 use kv_protocol::request::{Command, Request, Scan};
 
 use self::page::{Question, merge};
 use self::progress::{Part, Plan, Progress};
 use crate::batch::STYLE;
 use crate::connection::ExchangeError;
-use crate::course::Remedy;
 use crate::error::ClientError;
 use crate::executor::Executor;
 use crate::limits::SCAN_PARALLEL;
 use crate::retry::Attempts;
 use crate::routing::{Retry, Target, Verdict, View, judge_read};
+use kv_core::attempt::Remedy;
 
 /// Keys and their records.
 type Items = Vec<(String, Record)>;

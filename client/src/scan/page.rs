@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 
-use kv_protocol::layout::Assignment;
-use kv_protocol::partition::Partition;
-use kv_protocol::reply::{Page, Record};
+use kv_core::layout::Assignment;
+use kv_core::operation::Record;
+use kv_core::partition::Partition;
+use kv_protocol::reply::Page;
 
 use super::progress::place;
 use crate::routing::View;

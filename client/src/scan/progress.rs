@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use kv_protocol::layout::{Assignment, Assignments, Move};
-use kv_protocol::partition::{Partition, PartitionCount, key_hash};
-use kv_protocol::reply::{Page, Record};
+use kv_core::layout::{Assignment, Assignments, Move};
+use kv_core::operation::Record;
+use kv_core::partition::{Partition, PartitionCount, key_hash};
+use kv_protocol::reply::Page;
 
 /// How far a scan is. It knows nothing of nodes, so it stays right whoever owns what.
 #[derive(Debug)]

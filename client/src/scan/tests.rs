@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use kv_protocol::layout::{Assignment, Goal, Layout, Phase, Rebalance, Table, Window};
-use kv_protocol::partition::{PartitionCount, key_hash};
+use kv_core::layout::{Assignment, Goal, Layout, Phase, Rebalance, Table, Window};
+use kv_core::partition::{PartitionCount, key_hash};
 use proptest::prelude::*;
 
 use super::page::Question;

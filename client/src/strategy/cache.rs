@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use kv_protocol::digest::Digest;
+use kv_core::digest::Digest;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::limits::{CACHE_FILE_BYTES_MAX, CACHE_FILES_MAX, CACHE_TEMPORARY_AGE_MAX};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kv_protocol::digest::Digest;
+use kv_core::digest::Digest;
 
 use super::anatomy::{self, Anatomy};
 use super::cache::{Cache, CacheKey, CacheOutcome};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use kv_protocol::limits::COMPONENT_BYTES_MAX;
+use kv_core::limits::COMPONENT_BYTES_MAX;
 
 /// A strategy that could not be loaded, or whose answer was refused. Nothing has been changed.
 #[derive(Debug, thiserror::Error)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kv_protocol::limits::{
+use kv_core::limits::{
     COMPONENT_BYTES_MAX, MEMBERS_MAX, NAME_BYTES_MAX, PARTITIONS_MAX, REPLICAS_MAX, ZONE_BYTES_MAX,
 };
 

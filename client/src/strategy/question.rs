@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kv_protocol::limits::{
+use kv_core::limits::{
     MEMBERS_MAX, NAME_BYTES_MAX, PARTITIONS_MAX, REPLICAS_MAX, STRATEGY_CONFIG_BYTES_MAX,
     WEIGHT_MAX, ZONE_BYTES_MAX,
 };

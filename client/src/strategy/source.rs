@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use kv_protocol::limits::COMPONENT_BYTES_MAX;
+use kv_core::limits::COMPONENT_BYTES_MAX;
 
 use super::error::{StrategyError, StrategyFault};
 

@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use kv_protocol::limits::VALUE_BYTES_MAX_CEILING;
+use kv_core::limits::VALUE_BYTES_MAX_CEILING;
 use kv_protocol::request::Request;
 
 const MORE: u8 = 1;

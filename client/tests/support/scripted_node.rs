@@ -6,14 +6,16 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use kv_protocol::digest::Digest;
-use kv_protocol::layout::{LAYOUT_FORMAT, Layout, Member, Origin, Placement, StrategyPin, Table};
-use kv_protocol::limits::VALUE_BYTES_MAX_CEILING;
-use kv_protocol::partition::PartitionCount;
+use kv_core::digest::Digest;
+use kv_core::layout::{LAYOUT_FORMAT, Layout, Member, Origin, Placement, StrategyPin, Table};
+use kv_core::limits::VALUE_BYTES_MAX_CEILING;
+use kv_core::operation::Operation;
+use kv_core::operation::{Done, Record};
+use kv_core::partition::PartitionCount;
+use kv_core::version::Version;
 use kv_protocol::record_stream::records;
-use kv_protocol::reply::{Content, Done, Page, Record, Reply};
-use kv_protocol::request::{Command, Operation, Request, RequestId, Style, Values};
-use kv_protocol::version::Version;
+use kv_protocol::reply::{Content, Page, Reply};
+use kv_protocol::request::{Command, Request, RequestId, Style, Values};
 use kvclient::{Client, Endpoint};
 use uuid::Uuid;
 

@@ -7,14 +7,15 @@ use std::hint::black_box;
 
 use divan::counter::ItemsCount;
 use divan::{AllocProfiler, Bencher};
-use kv_protocol::layout::Table;
-use kv_protocol::limits::{PARTITIONS_DEFAULT, VALUE_BYTES_MAX_DEFAULT};
-use kv_protocol::partition::{PartitionCount, key_hash};
-use kv_protocol::reply::{Content, Done, Record, Reply};
-use kv_protocol::request::{
-    Command, Condition, Context, Operation, Request, RequestId, Style, Values,
-};
-use kv_protocol::version::Version;
+use kv_core::guard::Context;
+use kv_core::layout::Table;
+use kv_core::limits::{PARTITIONS_DEFAULT, VALUE_BYTES_MAX_DEFAULT};
+use kv_core::operation::{Condition, Operation};
+use kv_core::operation::{Done, Record};
+use kv_core::partition::{PartitionCount, key_hash};
+use kv_core::version::Version;
+use kv_protocol::reply::{Content, Reply};
+use kv_protocol::request::{Command, Request, RequestId, Style, Values};
 use uuid::Uuid;
 
 // Every allocation on this path is paid for each operation, so they are counted.
@@ -130,7 +131,7 @@ fn request(operations: usize, operation: fn(String) -> Operation<'static>) -> Re
     let context = Context {
         cluster: Some(Uuid::from_u128(1)),
         node: Some(Uuid::from_u128(2)),
-        incarnation: Some(kv_protocol::incarnation::Incarnation { number: 7, nonce: 0xfeed }),
+        incarnation: Some(kv_core::incarnation::Incarnation { number: 7, nonce: 0xfeed }),
         epoch: Some(3),
     };
     // An operation by itself is no stream.

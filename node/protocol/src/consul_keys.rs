@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::digest::Digest;
-use crate::incarnation::Incarnation;
-use crate::name::Name;
+use kv_core::digest::Digest;
+use kv_core::incarnation::Incarnation;
+use kv_core::name::Name;
 
 /// The service under which every node of every cluster registers.
 pub const SERVICE: &str = "kv";
@@ -27,7 +27,7 @@ pub mod meta {
     pub const ZONE: &str = "zone";
     /// The host that the node is on, as signals name it: the address by which others reach it.
     pub const HOST: &str = "host";
-    /// Which run of the node has registered: an [`Incarnation`](crate::incarnation::Incarnation).
+    /// Which run of the node has registered: an [`Incarnation`](kv_core::incarnation::Incarnation).
     pub const INCARNATION: &str = "incarnation";
 }
 

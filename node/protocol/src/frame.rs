@@ -13,10 +13,10 @@
 
 use std::ops::Deref;
 
-use crate::limits::{
+use kv_core::limits::{
     BODY_BYTES_MAX, ENVELOPE_BYTES_MAX, ENVELOPE_FRAMES_MAX, FRAMES_MAX, HEADER_BYTES_MAX,
 };
-use crate::refusal::{Refusal, bad_request, too_large};
+use kv_core::refusal::{Refusal, bad_request, too_large};
 
 /// The domain of authentication of every socket. With one, libzmq hangs up on peers of ZMTP 1.0 and
 /// 2.0, which could not be authenticated. Otherwise it would take all bytes that lack ZMTP 3's signature
@@ -95,7 +95,7 @@ impl<B: Deref<Target = [u8]>> Payload<B> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::refusal::ErrorCode;
+    use kv_core::refusal::ErrorCode;
 
     type Opened = (Vec<Vec<u8>>, Result<Payload<Vec<u8>>, Refusal>);
 

@@ -5,20 +5,17 @@
 //! ZeroMQ socket, stores nothing and decides nothing about ownership; that is the node's and the
 //! client's business.
 //!
-//! - [`request`], [`reply`], [`refusal`]: what is asked, answered and refused, as types; their
+//! - [`request`], [`reply`]: what is asked and answered, as types; their
 //!   forms on the wire are in `request_wire` and `reply_wire`, those of our own client's batches in
 //!   `operation_stream`, the frames around them in [`frame`].
-//! - [`partition`], [`version`], [`incarnation`], [`digest`], [`name`]: the small values that they
-//!   are made of.
-//! - [`layout`]: the cluster's source of truth: who owns what, and how that changes.
 //! - [`record_stream`]: records on their way from one node to another.
 //! - [`signal`]: what is written to Consul to have a node started or stopped.
 //! - [`consul`]: the client for Consul's HTTP API; [`consul_keys`]: where things lie in it.
-//! - [`limits`]: every shared limit. [`linger`]: when the threads at both ends stay awake.
-//!   [`printable`]: what others wrote, made safe to print.
+//! - [`linger`]: when the threads at both ends stay awake.
 //!
 //! ```
-//! use kv_protocol::request::{Command, Operation, Request};
+//! use kv_core::operation::Operation;
+//! use kv_protocol::request::{Command, Request};
 //!
 //! let request = Request::decode(br#"{"op":"GET_ONE","key":"key"}"#, None, 8 << 20).unwrap();
 //! assert_eq!(request.command, Command::One(Operation::Get { key: "key".into() }));
@@ -27,24 +24,15 @@
 mod bounded;
 pub mod consul;
 pub mod consul_keys;
-pub mod digest;
 pub mod frame;
-pub mod incarnation;
-pub mod layout;
-pub mod limits;
 pub mod linger;
-pub mod name;
 mod operation_stream;
-pub mod partition;
-pub mod printable;
 pub mod record_stream;
-pub mod refusal;
 pub mod reply;
 mod reply_wire;
 pub mod request;
 mod request_wire;
 pub mod signal;
-pub mod version;
 
 pub use reply_wire::InvalidReply;
 pub use request_wire::DecodeError;

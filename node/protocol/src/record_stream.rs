@@ -15,8 +15,8 @@
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::limits::KEY_BYTES_MAX;
-use crate::version::Version;
+use kv_core::limits::KEY_BYTES_MAX;
+use kv_core::version::Version;
 
 const HEAD_BYTES: usize = 31;
 const VALUE: u8 = 0;

@@ -3,13 +3,13 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::digest::Digest;
-use crate::incarnation::Incarnation;
-use crate::name::Name;
-use crate::partition::Partition;
-use crate::refusal::Refusal;
 use crate::request::RequestId;
-use crate::version::Version;
+use kv_core::incarnation::Incarnation;
+use kv_core::installed::InstalledLayout;
+use kv_core::name::Name;
+use kv_core::operation::{Done, Outcome, Record};
+use kv_core::partition::Partition;
+use kv_core::refusal::Refusal;
 
 /// An answer to a request.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,35 +53,6 @@ pub enum Content {
     Held(Vec<Partition>),
     /// To any request: it was not carried out, and why.
     Refused(Refusal),
-}
-
-/// What became of one operation.
-pub type Outcome = Result<Done, Refusal>;
-
-/// What an operation did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Done {
-    /// The value is stored, durably.
-    Stored {
-        /// The version that the record has now.
-        version: Version,
-    },
-    /// The record is gone, durably.
-    Deleted {
-        /// Whether there was one.
-        existed: bool,
-    },
-    /// The record, or none where there is none.
-    Read(Option<Record>),
-}
-
-/// A stored value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
-    /// The value's bytes.
-    pub value: Vec<u8>,
-    /// The record's version. A reply carries it where the request's style asks for it.
-    pub version: Option<Version>,
 }
 
 /// A page of what moves.
@@ -209,7 +180,7 @@ pub struct Kept {
     /// hold them. Then it removes what it has of them.
     pub unconfirmed: u32,
     /// The partitions, from first to last, in ascending order; at most
-    /// [`KEPT_RANGES_MAX`](crate::limits::KEPT_RANGES_MAX) ranges.
+    /// [`KEPT_RANGES_MAX`](kv_core::limits::KEPT_RANGES_MAX) ranges.
     pub ranges: Vec<(Partition, Partition)>,
     /// Why they are kept, for a person.
     pub reason: String,
@@ -237,19 +208,4 @@ macro_rules! as_triple {
 as_triple! {
     PartitionDigest { partition, records, fingerprints }
     PartitionSize { partition, keys, bytes }
-}
-
-/// The layout that a node has installed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InstalledLayout {
-    /// The cluster's identity.
-    pub cluster: Uuid,
-    /// The layout's epoch. It is shown once the node has done all that must be done before others may
-    /// go by this layout.
-    pub epoch: u64,
-    /// The digest of the layout document. After a Consul that lost everything, there can be two
-    /// documents of one epoch.
-    pub document: Digest,
-    /// How many partitions the node owns; 0 where it is not a member.
-    pub partitions_owned: u32,
 }

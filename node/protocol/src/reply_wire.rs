@@ -9,18 +9,19 @@ use std::mem::take;
 use serde::{Deserialize, Serialize};
 
 use crate::bounded::{List, brief};
-use crate::limits::{
-    BATCH_OPERATIONS_MAX, DIGEST_RECORDS_MAX, HOLDS_PARTITIONS_MAX, PAGE_ITEMS_MAX, PARTITIONS_MAX,
-};
 use crate::operation_stream;
-use crate::partition::Partition;
-use crate::refusal::Refusal;
 use crate::reply::{
-    Content, Counted, Done, Keys, MoveDigest, NodeStatus, Outcome, Page, PartitionDigest,
-    PartitionSize, Record, Records, Reply,
+    Content, Counted, Keys, MoveDigest, NodeStatus, Page, PartitionDigest, PartitionSize, Records,
+    Reply,
 };
 use crate::request::{RequestId, Style, Values};
-use crate::version::Version;
+use kv_core::limits::{
+    BATCH_OPERATIONS_MAX, DIGEST_RECORDS_MAX, HOLDS_PARTITIONS_MAX, PAGE_ITEMS_MAX, PARTITIONS_MAX,
+};
+use kv_core::operation::{Done, Outcome, Record};
+use kv_core::partition::Partition;
+use kv_core::refusal::Refusal;
+use kv_core::version::Version;
 
 /// A reply that a client could not read.
 #[derive(Debug, thiserror::Error)]

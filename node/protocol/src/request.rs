@@ -7,10 +7,11 @@ use serde::de::{Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::incarnation::Incarnation;
-use crate::limits::REQUEST_ID_BYTES_MAX;
-use crate::partition::Partition;
-use crate::version::Version;
+use kv_core::guard::Context;
+use kv_core::layout::Side;
+use kv_core::limits::REQUEST_ID_BYTES_MAX;
+use kv_core::operation::Operation;
+use kv_core::partition::Partition;
 
 /// A request: what is asked, and the circumstances under which the client asks it.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,27 +26,13 @@ pub struct Request<'a> {
     pub command: Command<'a>,
 }
 
-/// What a client believes when it asks. A node refuses what contradicts its own knowledge; a plain
-/// client that states nothing is served as current.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Context {
-    /// The cluster's identity.
-    pub cluster: Option<Uuid>,
-    /// The identity of the data directory behind the address.
-    pub node: Option<Uuid>,
-    /// The run of the node that registered the address.
-    pub incarnation: Option<Incarnation>,
-    /// The epoch of the layout by which the request was routed.
-    pub epoch: Option<u64>,
-}
-
 /// A correlation id: a number or a short text that the reply repeats.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(untagged)]
 pub enum RequestId {
     /// A number.
     Number(u64),
-    /// A text of at most [`REQUEST_ID_BYTES_MAX`](crate::limits::REQUEST_ID_BYTES_MAX) bytes.
+    /// A text of at most [`REQUEST_ID_BYTES_MAX`](kv_core::limits::REQUEST_ID_BYTES_MAX) bytes.
     Text(String),
 }
 
@@ -173,59 +160,11 @@ pub struct Digest<'a> {
     pub until: Option<Cow<'a, str>>,
 }
 
-/// An end of a move.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Side {
-    /// Where the records come from.
-    Source,
-    /// Where they go.
-    Destination,
-}
-
 /// A question for the sizes of partitions that the asked node owns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Count {
     /// The partitions, in ascending order.
     pub partitions: Vec<Partition>,
-}
-
-/// An operation on one key.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Operation<'a> {
-    /// Stores a value.
-    Put {
-        /// The key.
-        key: Cow<'a, str>,
-        /// The value's bytes.
-        value: Cow<'a, [u8]>,
-        /// What must hold for the write to happen.
-        condition: Condition,
-    },
-    /// Reads a value.
-    Get {
-        /// The key.
-        key: Cow<'a, str>,
-    },
-    /// Removes a record.
-    Delete {
-        /// The key.
-        key: Cow<'a, str>,
-        /// What must hold for the removal to happen.
-        condition: Condition,
-    },
-}
-
-/// What must hold for a write to happen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Condition {
-    /// Nothing.
-    #[default]
-    None,
-    /// There is no record of the key.
-    Absent,
-    /// The record has this version.
-    Version(Version),
 }
 
 /// One page of a scan, in the order of the keys' hashes.
@@ -282,48 +221,4 @@ impl Command<'_> {
 
 fn owned(text: Cow<'_, str>) -> Cow<'static, str> {
     Cow::Owned(text.into_owned())
-}
-
-impl Operation<'_> {
-    /// The key that the operation is on.
-    #[must_use]
-    pub fn key(&self) -> &str {
-        match self {
-            Self::Put { key, .. } | Self::Get { key } | Self::Delete { key, .. } => key,
-        }
-    }
-
-    /// Whether the operation can change something.
-    #[must_use]
-    pub fn is_write(&self) -> bool {
-        !matches!(self, Self::Get { .. })
-    }
-
-    /// The same operation, borrowing what this one speaks of.
-    #[must_use]
-    pub fn borrowed(&self) -> Operation<'_> {
-        match self {
-            Self::Put { key, value, condition } => Operation::Put {
-                key: Cow::Borrowed(key),
-                value: Cow::Borrowed(value),
-                condition: *condition,
-            },
-            Self::Get { key } => Operation::Get { key: Cow::Borrowed(key) },
-            Self::Delete { key, condition } => {
-                Operation::Delete { key: Cow::Borrowed(key), condition: *condition }
-            }
-        }
-    }
-
-    /// The same operation, owning what it speaks of.
-    #[must_use]
-    pub fn into_owned(self) -> Operation<'static> {
-        match self {
-            Self::Put { key, value, condition } => {
-                Operation::Put { key: owned(key), value: Cow::Owned(value.into_owned()), condition }
-            }
-            Self::Get { key } => Operation::Get { key: owned(key) },
-            Self::Delete { key, condition } => Operation::Delete { key: owned(key), condition },
-        }
-    }
 }

@@ -7,9 +7,9 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::limits::{HOST_BYTES_MAX, NAME_BYTES_MAX, SIGNAL_BYTES_MAX, WEIGHT_MAX};
-use crate::name::parse_zone;
-use crate::printable::is_plain;
+use kv_core::limits::{HOST_BYTES_MAX, NAME_BYTES_MAX, SIGNAL_BYTES_MAX, WEIGHT_MAX};
+use kv_core::name::parse_zone;
+use kv_core::printable::is_plain;
 
 /// A signal about one node. The node's id is in the key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

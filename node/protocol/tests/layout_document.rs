@@ -1,14 +1,14 @@
 //! The layout document: it fits into Consul, and programs that write it otherwise mean the same one.
 #![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
 
-use kv_protocol::consul::VALUE_BYTES_MAX;
-use kv_protocol::digest::Digest;
-use kv_protocol::layout::{LAYOUT_FORMAT, Layout, Member, Origin, Placement, StrategyPin};
-use kv_protocol::limits::{
+use kv_core::digest::Digest;
+use kv_core::layout::{LAYOUT_FORMAT, Layout, Member, Origin, Placement, StrategyPin};
+use kv_core::limits::{
     LAYOUT_BYTES_MAX, MEMBERS_MAX, NAME_BYTES_MAX, STRATEGY_CONFIG_BYTES_MAX, WEIGHT_MAX,
     ZONE_BYTES_MAX,
 };
-use kv_protocol::partition::PartitionCount;
+use kv_core::partition::PartitionCount;
+use kv_protocol::consul::VALUE_BYTES_MAX;
 use uuid::Uuid;
 
 fn layout(members: usize, zone: &str, first: usize) -> Layout {

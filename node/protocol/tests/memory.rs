@@ -5,10 +5,11 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use kv_protocol::limits::VALUE_BYTES_MAX_DEFAULT;
+use kv_core::layout;
+use kv_core::limits::VALUE_BYTES_MAX_DEFAULT;
 use kv_protocol::reply::Reply;
 use kv_protocol::request::Request;
-use kv_protocol::{layout, signal};
+use kv_protocol::signal;
 
 /// How long the messages are, in bytes: as much as shows the multiple, and no more.
 const LENGTH: usize = 1 << 20;

@@ -4,18 +4,19 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use kv_protocol::limits::{DIGEST_RECORDS_MAX, PAGE_BYTES_TARGET, STREAM_RECORDS_MAX};
-use kv_protocol::partition::{Partition, key_hash};
+use kv_core::layout::Side;
+use kv_core::limits::{DIGEST_RECORDS_MAX, PAGE_BYTES_TARGET, STREAM_RECORDS_MAX};
+use kv_core::partition::{Partition, key_hash};
+use kv_core::refusal::{Refusal, bad_request};
+use kv_core::version::Version;
 use kv_protocol::record_stream::{self, StreamRecord, fingerprint};
-use kv_protocol::refusal::{Refusal, bad_request};
 use kv_protocol::reply::{MoveDigest, PartitionDigest, Records};
-use kv_protocol::request::{Digest, Fetch, Side};
-use kv_protocol::version::Version;
+use kv_protocol::request::{Digest, Fetch};
 
 use super::walk;
-use crate::guard::Admitted;
 use crate::refusals::from_store;
 use crate::store::{ScanStart, Store};
+use kv_core::guard::Admitted;
 
 /// Reads one page of what moves from this node to another.
 ///

@@ -173,7 +173,8 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::TcpListener;
 
-    use kv_protocol::request::{Command, Context, Style};
+    use kv_core::guard::Context;
+    use kv_protocol::request::{Command, Style};
 
     use super::*;
 

@@ -23,8 +23,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use kv_core::limits::{FRAME_BYTES_MAX, FRAMES_MAX};
 use kv_protocol::frame::{Payload, ZAP_DOMAIN, is_probe, split_envelope};
-use kv_protocol::limits::{FRAME_BYTES_MAX, FRAMES_MAX};
 use kv_protocol::linger::Linger;
 use tokio::sync::watch;
 use tracing::{debug, warn};

@@ -8,8 +8,9 @@ use std::io::{self, ErrorKind, Read};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
+use kv_core::guard::Context;
 use kv_protocol::reply::{Content, NodeStatus};
-use kv_protocol::request::{Command, Context, Request, Style};
+use kv_protocol::request::{Command, Request, Style};
 
 use super::ask::Asker;
 

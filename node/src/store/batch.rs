@@ -12,7 +12,7 @@
 
 use std::ops::Range;
 
-use kv_protocol::version::Version;
+use kv_core::version::Version;
 
 use super::redo::FRAME_HEAD_BYTES;
 use super::{Counters, Entry, StorageKey, counters, record};

@@ -7,7 +7,7 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use kv_protocol::partition::key_hash;
+use kv_core::partition::key_hash;
 
 /// What the engine's bookkeeping records start with; they sort before all data.
 pub(super) const MARK_META: u8 = 0;

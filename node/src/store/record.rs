@@ -11,8 +11,8 @@
 //!
 //! The storage key is part of the checksum, so that a record in another's place is found out too.
 
-use kv_protocol::reply::Record;
-use kv_protocol::version::Version;
+use kv_core::operation::Record;
+use kv_core::version::Version;
 
 use super::key::MARK_DATA;
 

@@ -287,7 +287,7 @@ impl Leaves {
 mod tests {
     use std::path::Path;
 
-    use kv_protocol::version::Version;
+    use kv_core::version::Version;
 
     use super::*;
     use crate::store::Counters;

@@ -4,16 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use kv_protocol::partition::{Partition, PartitionCount};
+use kv_core::partition::{Partition, PartitionCount};
 use tracing::{error, info, warn};
 
 use super::Writer;
 use crate::confirmation::Questions;
 use crate::failpoints;
-use crate::installed::Installed;
-use crate::rights::Role;
 use crate::store::{Counters, Store, StoreError};
 use crate::sweep::{self, Removal, Stuck};
+use kv_core::installed::Installed;
+use kv_core::ownership::Role;
 
 /// After a failure, the next try comes this much later.
 const RETRY_AFTER: Duration = Duration::from_secs(1);

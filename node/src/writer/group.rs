@@ -3,23 +3,25 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use kv_protocol::limits::PAGE_BYTES_TARGET;
-use kv_protocol::refusal::Refusal;
-use kv_protocol::reply::{Content, Outcome};
-use kv_protocol::request::{Command, Operation};
+use kv_core::limits::PAGE_BYTES_TARGET;
+use kv_core::operation::Operation;
+use kv_core::operation::Outcome;
+use kv_core::refusal::Refusal;
+use kv_protocol::reply::Content;
+use kv_protocol::request::Command;
 
 use tracing::{error, warn};
 
 use super::{Job, Size, Writer};
 use crate::disk::Room;
 use crate::failpoints;
-use crate::guard::{Admitted, Guard};
 use crate::installed_record;
 use crate::limits::SMALL_FILES_BYTES;
 use crate::reader::{self, ReplyBudget};
 use crate::refusals::{from_commit, replies_unread};
 use crate::staging::Staging;
 use crate::store::{Store, StoreError};
+use kv_core::guard::{Admitted, Guard};
 
 /// The disk is asked for room for so many bytes at once.
 const ROOM_STEP_BYTES: usize = 64 << 10;

@@ -9,14 +9,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use kv_protocol::partition::Partition;
+use kv_core::partition::Partition;
 use tracing::{error, info, warn};
 
 use super::{NotInstalled, Writer};
 use crate::failpoints;
-use crate::guard::{Guard, Installed};
 use crate::installed_record;
 use crate::limits::SMALL_FILES_BYTES;
+use kv_core::guard::{Guard, Installed};
 
 impl Writer {
     pub(super) fn install(&mut self, installed: Installed) -> Result<(), NotInstalled> {

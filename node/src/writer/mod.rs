@@ -24,10 +24,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use kv_core::guard::Context;
+use kv_core::partition::Partition;
 use kv_protocol::linger::Linger;
-use kv_protocol::partition::Partition;
 use kv_protocol::reply::Content;
-use kv_protocol::request::{Command, Context};
+use kv_protocol::request::Command;
 use tokio::sync::{oneshot, watch};
 use tracing::{debug, error, warn};
 use uuid::Uuid;
@@ -38,9 +39,9 @@ pub use self::replies::ReplyBytes;
 pub use self::size::Size;
 use crate::confirmation::Questions;
 use crate::disk::Disk;
-use crate::guard::{Guard, Installed};
 use crate::store::{Batch, Counters, Failure, Store, StoreError};
 use crate::wake::Wake;
+use kv_core::guard::{Guard, Installed};
 
 /// However much work there is, something is done in the background after this many pieces of it.
 const WORK_PER_BACKGROUND: u32 = 16;

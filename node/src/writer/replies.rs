@@ -6,7 +6,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use kv_protocol::reply::{Content, Done, Outcome};
+use kv_core::operation::{Done, Outcome};
+use kv_protocol::reply::Content;
 
 use crate::refusals::replies_unread;
 use crate::server::limits::{SHORT_REPLY_BYTES_MAX, UNREAD_BYTES_FULL, UNREAD_BYTES_MAX};
@@ -87,8 +88,8 @@ fn value_bytes(content: &Content) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use kv_protocol::refusal::ErrorCode;
-    use kv_protocol::reply::Record;
+    use kv_core::operation::Record;
+    use kv_core::refusal::ErrorCode;
 
     use super::*;
 

@@ -1,7 +1,8 @@
 //! How much work a command is.
 
-use kv_protocol::limits::BATCH_OPERATIONS_MAX;
-use kv_protocol::request::{Command, Operation};
+use kv_core::limits::BATCH_OPERATIONS_MAX;
+use kv_core::operation::Operation;
+use kv_protocol::request::Command;
 
 /// A group takes in no more work once it has this many operations. A flush syncs several files however
 /// little it writes, so a group has room for a full batch or page from each of a few clients: nobody

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kv_protocol::version::Version;
+use kv_core::version::Version;
 use kvnode::store::{Batch, Counters, ScanStart, StorageKey, Store, Visit};
 use proptest::prelude::*;
 

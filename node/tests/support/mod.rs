@@ -7,10 +7,10 @@ use std::fs::{self, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use kv_protocol::digest::Digest;
-use kv_protocol::layout::{LAYOUT_FORMAT, Layout, Member, Origin, Placement, StrategyPin, Table};
-use kv_protocol::partition::PartitionCount;
-use kvnode::guard::{InstallError, Installed};
+use kv_core::digest::Digest;
+use kv_core::guard::{InstallError, Installed};
+use kv_core::layout::{LAYOUT_FORMAT, Layout, Member, Origin, Placement, StrategyPin, Table};
+use kv_core::partition::PartitionCount;
 use uuid::Uuid;
 
 pub(crate) const STRATEGY: &[u8] = b"not run by nodes";

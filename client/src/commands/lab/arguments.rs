@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use kv_protocol::limits::{
+use kv_core::limits::{
     MEMBERS_MAX, PARTITIONS_DEFAULT, REPLICAS_MAX, STRATEGY_CONFIG_BYTES_MAX, WEIGHT_MAX,
 };
-use kv_protocol::name::parse_zone;
-use kv_protocol::partition::PartitionCount;
+use kv_core::name::parse_zone;
+use kv_core::partition::PartitionCount;
 use kvclient::lab::{CANDIDATES_MAX, Candidate, LiveCluster, Scenario, nodes};
 use kvclient::strategy::{StrategyNode, StrategySource};
 

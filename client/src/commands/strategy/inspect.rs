@@ -1,6 +1,6 @@
 //! `kvclient strategy inspect`: what a component is.
 
-use kv_protocol::limits::PARTITIONS_DEFAULT;
+use kv_core::limits::PARTITIONS_DEFAULT;
 use kvclient::strategy::limits::COMPILE_WORK_MAX;
 use kvclient::strategy::{Anatomy, Cost, Strategy, StrategyHost, StrategyNode};
 use serde_json::json;

@@ -163,7 +163,7 @@ fn slug(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use kv_protocol::partition::PartitionCount;
+    use kv_core::partition::PartitionCount;
     use resvg::tiny_skia::Pixmap;
 
     use super::*;

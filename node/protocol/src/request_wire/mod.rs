@@ -21,18 +21,18 @@ use uuid::Uuid;
 pub(crate) use self::operation::check_key;
 use self::operation::{BodyReader, OperationHeader, decode_batch};
 use crate::bounded::{List, brief};
-use crate::incarnation::Incarnation;
-use crate::limits::{
+use crate::operation_stream;
+use crate::request::{Command, Count, Digest, Fetch, Request, RequestId, Scan, Style, Values};
+use kv_core::guard::Context;
+use kv_core::incarnation::Incarnation;
+use kv_core::layout::Side;
+use kv_core::limits::{
     BATCH_OPERATIONS_MAX, HOLDS_PARTITIONS_MAX, KEY_BYTES_MAX, PARTITIONS_MAX,
     REQUEST_ID_BYTES_MAX, STREAM_RECORDS_MAX,
 };
-use crate::operation_stream;
-use crate::partition::Partition;
-use crate::refusal::{Refusal, bad_request, too_large};
-use crate::request::{
-    Command, Context, Count, Digest, Fetch, Request, RequestId, Scan, Side, Style, Values,
-};
-use crate::version::Version;
+use kv_core::partition::Partition;
+use kv_core::refusal::{Refusal, bad_request, too_large};
+use kv_core::version::Version;
 
 /// A request that could not be read, with its id where that could.
 #[derive(Debug)]

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{OPERATIONS_KNOWN, Object, Text, not_null, text};
 use crate::bounded::List;
-use crate::limits::{BATCH_OPERATIONS_MAX, KEY_BYTES_MAX};
-use crate::refusal::{ErrorCode, Refusal, bad_request, too_large};
-use crate::request::{Condition, Operation};
-use crate::version::Version;
+use kv_core::limits::{BATCH_OPERATIONS_MAX, KEY_BYTES_MAX};
+use kv_core::operation::{Condition, Operation};
+use kv_core::refusal::{ErrorCode, Refusal, bad_request, too_large};
+use kv_core::version::Version;
 
 /// One operation as it stands on the wire.
 #[derive(Debug, Default, Serialize, Deserialize)]

@@ -2,16 +2,19 @@
 
 use std::borrow::Cow;
 
-use kv_protocol::incarnation::Incarnation;
-use kv_protocol::limits::{KEY_BYTES_MAX, STREAM_RECORDS_MAX};
-use kv_protocol::partition::Partition;
-use kv_protocol::refusal::{ErrorCode, Refusal};
-use kv_protocol::reply::{Content, Counted, Done, Keys, MoveDigest, Page, Record, Records};
+use kv_core::guard::Context;
+use kv_core::incarnation::Incarnation;
+use kv_core::layout::Side;
+use kv_core::limits::{KEY_BYTES_MAX, STREAM_RECORDS_MAX};
+use kv_core::operation::{Condition, Operation};
+use kv_core::operation::{Done, Record};
+use kv_core::partition::Partition;
+use kv_core::refusal::{ErrorCode, Refusal};
+use kv_core::version::Version;
+use kv_protocol::reply::{Content, Counted, Keys, MoveDigest, Page, Records};
 use kv_protocol::request::{
-    Command, Condition, Context, Count, Digest, Fetch, Operation, Request, RequestId, Scan, Side,
-    Style, Values,
+    Command, Count, Digest, Fetch, Request, RequestId, Scan, Style, Values,
 };
-use kv_protocol::version::Version;
 use proptest::prelude::*;
 
 fn version() -> impl Strategy<Value = Version> {

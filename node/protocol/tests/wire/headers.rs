@@ -2,14 +2,16 @@
 
 use std::borrow::Cow;
 
-use kv_protocol::limits::{
+use kv_core::limits::{
     BATCH_OPERATIONS_MAX, DIGEST_RECORDS_MAX, HOLDS_PARTITIONS_MAX, KEY_BYTES_MAX, PAGE_ITEMS_MAX,
     PARTITIONS_MAX, REQUEST_ID_BYTES_MAX, VALUE_BYTES_MAX_DEFAULT,
 };
-use kv_protocol::refusal::{ErrorCode, Refusal, too_large};
-use kv_protocol::reply::{Content, Done, Page, Record, Reply};
-use kv_protocol::request::{Command, Condition, Operation, Request, RequestId, Style};
-use kv_protocol::version::Version;
+use kv_core::operation::{Condition, Operation};
+use kv_core::operation::{Done, Record};
+use kv_core::refusal::{ErrorCode, Refusal, too_large};
+use kv_core::version::Version;
+use kv_protocol::reply::{Content, Page, Reply};
+use kv_protocol::request::{Command, Request, RequestId, Style};
 
 pub(super) fn decode(header: &str) -> Result<Request<'_>, ErrorCode> {
     Request::decode(header.as_bytes(), None, VALUE_BYTES_MAX_DEFAULT)

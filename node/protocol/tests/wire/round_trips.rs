@@ -1,8 +1,9 @@
 //! Every message comes back as it went, and no bytes make a reader panic.
 
-use kv_protocol::limits::VALUE_BYTES_MAX_DEFAULT;
+use kv_core::guard::Context;
+use kv_core::limits::VALUE_BYTES_MAX_DEFAULT;
 use kv_protocol::reply::{Content, Reply};
-use kv_protocol::request::{Command, Context, Request, RequestId, Style};
+use kv_protocol::request::{Command, Request, RequestId, Style};
 use proptest::prelude::*;
 
 use super::generated::{content, done, operation, request, style};

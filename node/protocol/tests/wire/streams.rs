@@ -1,10 +1,13 @@
 //! Batches that travel as streams, and their limits.
 
-use kv_protocol::limits::{BATCH_OPERATIONS_MAX, KEY_BYTES_MAX};
-use kv_protocol::refusal::{ErrorCode, Refusal};
-use kv_protocol::reply::{Content, Done, Record, Reply};
-use kv_protocol::request::{Command, Condition, Context, Operation, Request, RequestId, Style};
-use kv_protocol::version::Version;
+use kv_core::guard::Context;
+use kv_core::limits::{BATCH_OPERATIONS_MAX, KEY_BYTES_MAX};
+use kv_core::operation::{Condition, Operation};
+use kv_core::operation::{Done, Record};
+use kv_core::refusal::{ErrorCode, Refusal};
+use kv_core::version::Version;
+use kv_protocol::reply::{Content, Reply};
+use kv_protocol::request::{Command, Request, RequestId, Style};
 
 use super::headers::decode;
 

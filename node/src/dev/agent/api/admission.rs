@@ -14,7 +14,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::Response;
-use kv_protocol::printable::printable;
+use kv_core::printable::printable;
 
 use super::Api;
 use super::reply::ApiError;

@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use kv_protocol::layout::{Goal, Layout, Table};
-use kv_protocol::partition::Partition;
+use crate::layout::{Goal, Layout, Table};
+use crate::partition::Partition;
 use uuid::Uuid;
 
 use crate::limits::{WINDOW_BYTES_TARGET, WINDOW_KEYS_TARGET};
@@ -45,7 +45,7 @@ pub struct Moving {
 #[must_use]
 pub fn moving(layout: &Layout, tables: &[Table]) -> Vec<Moving> {
     let (Some(rebalance), [before, after]) = (&layout.rebalance, tables) else { return Vec::new() };
-    let owner = |members: &[kv_protocol::layout::Member], table: &Table, partition| {
+    let owner = |members: &[crate::layout::Member], table: &Table, partition| {
         Some(members.get(usize::from(table.owner(partition)?))?.uuid)
     };
     (0..layout.partitions.get())

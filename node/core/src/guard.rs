@@ -1,22 +1,36 @@
 //! Who may do what: a request's circumstances against what the node knows.
 //!
 //! A node never runs a strategy. It knows, durably, the layout that it has installed, and every
-//! request passes here first. The rules themselves are in [`crate::rights`]; like them, this sees no
+//! request passes here first. The rules themselves are in [`crate::ownership`]; like them, this sees no
 //! socket, no clock and no file.
 
-use kv_protocol::layout::Layout;
-use kv_protocol::partition::Partition;
-use kv_protocol::refusal::{ErrorCode, Refusal, bad_request};
-use kv_protocol::request::Context;
+use crate::incarnation::Incarnation;
+use crate::layout::Layout;
+use crate::partition::Partition;
+use crate::refusal::{ErrorCode, Refusal, bad_request};
 use uuid::Uuid;
 
 pub use crate::installed::{InstallError, Installed};
-use crate::rights::{Denied, Right, Role};
+use crate::ownership::{Denied, Right, Role};
 
 /// The most epochs that a layout can be ahead of the one that is installed. At ten steps a second it
 /// is what a node misses in thirteen years. One that is further ahead is made up, and would leave no
 /// room for a layout that puts it right.
 const EPOCH_LEAP_MAX: u64 = 1 << 32;
+
+/// What a client believes when it asks. A node refuses what contradicts its own knowledge; a plain
+/// client that states nothing is served as current.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Context {
+    /// The cluster's identity.
+    pub cluster: Option<Uuid>,
+    /// The identity of the data directory behind the address.
+    pub node: Option<Uuid>,
+    /// The run of the node that registered the address.
+    pub incarnation: Option<Incarnation>,
+    /// The epoch of the layout by which the request was routed.
+    pub epoch: Option<u64>,
+}
 
 /// What a node knows about its rights.
 #[derive(Debug)]

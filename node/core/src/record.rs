@@ -3,10 +3,10 @@
 //! Everything that decides is here: the node's right, what is stored, and the operation. Values do
 //! not matter for it, so that a model checker can explore these very rules.
 
-use kv_protocol::request::Condition;
-use kv_protocol::version::Version;
+use crate::operation::Condition;
+use crate::version::Version;
 
-use crate::rights::Right;
+use crate::ownership::Right;
 
 /// What is stored of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

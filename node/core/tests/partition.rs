@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use kv_protocol::partition::{PartitionCount, key_hash};
+use kv_core::partition::{PartitionCount, key_hash};
 use serde::Deserialize;
 
 #[derive(Deserialize)]

@@ -16,12 +16,11 @@
 //! A write of which it is not certain that it was not carried out ends as [`Step::Unknown`] and is
 //! never sent again.
 
-use kv_protocol::layout::{Assignment, Move};
-use kv_protocol::record_stream::{self, StreamRecord};
-use kv_protocol::refusal::{ErrorCode, Refusal};
-use kv_protocol::reply::{Done, Outcome, Record};
-use kv_protocol::request::{Command, Condition, Operation};
-use kv_protocol::version::Version;
+use crate::layout::{Assignment, Move};
+use crate::operation::{Condition, Operation};
+use crate::operation::{Done, Outcome, Record};
+use crate::refusal::{ErrorCode, Refusal};
+use crate::version::Version;
 
 /// The version of a tombstone that is promoted: lower than any that a node gives, since nobody wrote
 /// it. It only says that the source has no record.
@@ -255,18 +254,6 @@ impl Kind {
     }
 }
 
-impl Promoted {
-    /// The COPY that brings this record of `key` to the destination.
-    #[must_use]
-    pub fn command(&self, key: &str) -> Command<'static> {
-        let mut stream = Vec::new();
-        let Self { version, value } = self;
-        let record = StreamRecord { key, version: *version, value: value.as_deref() };
-        record_stream::push(&mut stream, &record);
-        Command::Copy { records: 1, stream: stream.into() }
-    }
-}
-
 fn start_over(remedy: Remedy) -> Step {
     Step::StartOver { remedy, alone: false }
 }
@@ -279,7 +266,8 @@ fn refused(refusal: Refusal) -> Step {
 }
 
 /// What may help against a refusal, none where the same request would be refused again.
-pub(crate) fn remedy(code: ErrorCode) -> Option<Remedy> {
+#[must_use]
+pub fn remedy(code: ErrorCode) -> Option<Remedy> {
     match code {
         _ if !code.is_retryable() => None,
         ErrorCode::Overloaded => Some(Remedy::Patience),

@@ -1,10 +1,10 @@
 //! What an operation does to a key: every case, as a table.
 #![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
 
-use kv_protocol::request::Condition;
-use kv_protocol::version::Version;
-use kvnode::rights::Right;
-use kvnode::transition::{Answer, Change, Current, Refused, Step, remove_damaged, transition};
+use kv_core::operation::Condition;
+use kv_core::ownership::Right;
+use kv_core::record::{Answer, Change, Current, Refused, Step, remove_damaged, transition};
+use kv_core::version::Version;
 
 const STORED: Version = Version { epoch: 3, sequence: 30 };
 const OTHER: Version = Version { epoch: 3, sequence: 31 };

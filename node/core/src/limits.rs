@@ -104,6 +104,12 @@ pub const MEMBERS_MAX: usize = 1000;
 /// rebalanced names the members of both placements, and later steps make its document a little longer.
 pub const LAYOUT_BYTES_MAX: usize = (512 << 10) - (1 << 10);
 
+/// A window of a rebalance takes partitions until they have this many keys (it always has one).
+pub const WINDOW_KEYS_TARGET: u64 = 1 << 16;
+
+/// A window of a rebalance takes partitions until they have this many bytes of keys and values.
+pub const WINDOW_BYTES_TARGET: u64 = 64 << 20;
+
 /// The largest weight of a node; the smallest is 1.
 pub const WEIGHT_MAX: u32 = 256;
 

@@ -2,7 +2,7 @@
 //!
 //! They see roles and epochs only, so that they can be explored by a model checker as they are.
 
-use kv_protocol::layout::Assignment;
+use crate::layout::Assignment;
 
 /// What a node is to a partition under the layout that it has installed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -4,7 +4,7 @@
 //! every step is a compare-and-set of the layout, and nodes refuse copies that were sent under
 //! another epoch than theirs.
 
-use kv_protocol::layout::{Goal, Layout, Phase};
+use crate::layout::{Goal, Layout, Phase};
 
 /// What a mover has found out under the epoch of the layout that it sees.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -1,5 +1,6 @@
 //! What a layout and its tables say of each partition.
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Layout, LayoutError, Member, Phase, Table};
@@ -24,6 +25,16 @@ pub struct Move {
     pub source: Option<u16>,
     /// Where it goes.
     pub destination: u16,
+}
+
+/// An end of a move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// Where the records come from.
+    Source,
+    /// Where they go.
+    Destination,
 }
 
 /// Who serves each partition under one layout.

@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use assignment::{Assignment, Assignments, Move};
+pub use assignment::{Assignment, Assignments, Move, Side};
 pub use rebalance::{Goal, Phase, Rebalance, StepError, Window};
 pub use table::Table;
 

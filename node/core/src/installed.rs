@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use kv_protocol::digest::Digest;
-use kv_protocol::layout::{Assignment, Assignments, Layout, LayoutError, Member, Move, Table};
-use kv_protocol::partition::{Partition, key_hash};
-use kv_protocol::reply::InstalledLayout;
-use kv_protocol::request::Side;
+use crate::digest::Digest;
+use crate::layout::Side;
+use crate::layout::{Assignment, Assignments, Layout, LayoutError, Member, Move, Table};
+use crate::partition::{Partition, key_hash};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::rights::Role;
+use crate::ownership::Role;
 
 /// Why a layout cannot be installed.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +29,21 @@ pub enum InstallError {
         /// The first such partition.
         partition: Partition,
     },
+}
+
+/// The layout that a node has installed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstalledLayout {
+    /// The cluster's identity.
+    pub cluster: Uuid,
+    /// The layout's epoch. It is shown once the node has done all that must be done before others may
+    /// go by this layout.
+    pub epoch: u64,
+    /// The digest of the layout document. After a Consul that lost everything, there can be two
+    /// documents of one epoch.
+    pub document: Digest,
+    /// How many partitions the node owns; 0 where it is not a member.
+    pub partitions_owned: u32,
 }
 
 /// A layout with its tables and strategies, and what this node is under it.

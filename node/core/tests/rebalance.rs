@@ -1,12 +1,12 @@
 //! The steps of a rebalance, and what they make of each partition.
 #![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
 
-use kv_protocol::digest::Digest;
-use kv_protocol::layout::{
+use kv_core::digest::Digest;
+use kv_core::layout::{
     Assignment, Assignments, Goal, LAYOUT_FORMAT, Layout, Member, Move, Origin, Phase, Placement,
     StrategyPin, Table, Window,
 };
-use kv_protocol::partition::{Partition, PartitionCount};
+use kv_core::partition::{Partition, PartitionCount};
 use proptest::prelude::*;
 use uuid::Uuid;
 
