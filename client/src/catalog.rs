@@ -4,10 +4,10 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use kv_consul::{Consul, Read, ServiceInstance};
 use kv_core::incarnation::Incarnation;
 use kv_core::layout::Member;
 use kv_core::name::Name;
-use kv_protocol::consul::{Consul, Read, ServiceInstance};
 use kv_protocol::consul_keys::{SERVICE, meta, service_id};
 use uuid::Uuid;
 
@@ -111,7 +111,7 @@ fn reach_member(member: &Member, cluster: &Name, instances: &[ServiceInstance]) 
 mod tests {
     use std::collections::BTreeMap;
 
-    use kv_protocol::consul::CheckStatus;
+    use kv_consul::CheckStatus;
 
     use super::*;
 

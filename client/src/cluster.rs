@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use kv_consul::{Backoff, Consul, ConsulError, Indexed, KvEntry, Read, ServiceInstance};
 use kv_core::digest::Digest;
 use kv_core::layout::{Assignments, Layout, Origin, StrategyPin, Table};
 use kv_core::name::Name;
-use kv_protocol::consul::{Backoff, Consul, ConsulError, Indexed, KvEntry, Read, ServiceInstance};
 use kv_protocol::consul_keys::{self, SERVICE};
 use tokio::sync::Mutex;
 

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use kv_consul::ConsulConfig;
 use kv_core::limits::PARTITIONS_DEFAULT;
 use kv_core::name::Name;
 use kv_core::partition::PartitionCount;
-use kv_protocol::consul::ConsulConfig;
 use kv_protocol::consul_keys::CLUSTER_DEFAULT;
 
 use crate::admission::Property;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use kv_consul::ConsulError;
 use kv_core::digest::Digest;
 use kv_core::layout::LayoutError;
 use kv_core::refusal::{ErrorCode, Refusal};
-use kv_protocol::consul::ConsulError;
 use uuid::Uuid;
 
 use crate::admission::NotAdmitted;

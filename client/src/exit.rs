@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 
 use clap::error::ErrorKind;
-use kv_protocol::consul::ConsulError;
+use kv_consul::ConsulError;
 use kvclient::ClientError;
 use kvclient::admission::NotAdmitted;
 use kvclient::rebalance::RebalanceError;

@@ -7,11 +7,11 @@
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use kv_consul::{CheckStatus, ServiceInstance};
 use kv_core::digest::Digest;
 use kv_core::installed::InstalledLayout;
 use kv_core::layout::{LAYOUT_FORMAT, Layout, Member, Origin, Placement, StrategyPin, Table};
 use kv_core::name::Name;
-use kv_protocol::consul::{CheckStatus, ServiceInstance};
 use kv_protocol::consul_keys::{self, PROTOCOL_VERSION, meta};
 use kv_protocol::reply::NodeStatus;
 use tokio::time::timeout_at;

@@ -2,8 +2,8 @@
 //! names, before a rebalance begins that takes its place. So what was placed where, and why, can be
 //! computed again.
 
+use kv_consul::Read;
 use kv_core::layout::{Layout, LayoutError};
-use kv_protocol::consul::Read;
 use kv_protocol::consul_keys;
 
 use crate::cluster::Registry;

@@ -23,7 +23,7 @@
 //!
 //! ```no_run
 //! use futures::TryStreamExt;
-//! use kv_protocol::consul::ConsulConfig;
+//! use kv_consul::ConsulConfig;
 //! use kvclient::{Client, ClientConfig};
 //!
 //! # async fn example() -> Result<(), kvclient::ClientError> {

@@ -4,9 +4,9 @@
 use std::time::Instant;
 
 use futures::future::join_all;
+use kv_consul::Read;
 use kv_core::installed::InstalledLayout;
 use kv_core::layout::{Assignments, Layout, Phase};
-use kv_protocol::consul::Read;
 use kv_protocol::consul_keys;
 use kv_protocol::reply::NodeStatus;
 use tokio::sync::Mutex;

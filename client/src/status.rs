@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use kv_consul::{CheckStatus, Consul, Read, ServiceInstance};
 use kv_core::guard::Context;
 use kv_core::incarnation::Incarnation;
 use kv_core::layout::{Layout, Member};
 use kv_core::limits::ZONE_BYTES_MAX;
 use kv_core::name::Name;
-use kv_protocol::consul::{CheckStatus, Consul, Read, ServiceInstance};
 use kv_protocol::consul_keys::{self, Claim, SERVICE, id_of_service, meta};
 use kv_protocol::reply::{Content, NodeStatus};
 use kv_protocol::request::{Command, Request};

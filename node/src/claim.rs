@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
+use kv_consul::{CheckStatus, Consul, ConsulError, Read};
 use kv_core::incarnation::Incarnation;
 use kv_core::layout::Layout;
-use kv_protocol::consul::{CheckStatus, Consul, ConsulError, Read};
 use kv_protocol::consul_keys::{self, Claim, SERVICE, meta};
 use uuid::Uuid;
 

@@ -13,13 +13,13 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use futures::stream::{self, StreamExt};
+use kv_consul::{CheckStatus, Consul, Read, ServiceInstance};
 use kv_core::guard::Context;
 use kv_core::incarnation::Incarnation;
 use kv_core::limits::{HOLDS_PARTITIONS_MAX, KEPT_RANGES_MAX};
 use kv_core::name::Name;
 use kv_core::partition::Partition;
 use kv_core::refusal::ErrorCode;
-use kv_protocol::consul::{CheckStatus, Consul, Read, ServiceInstance};
 use kv_protocol::consul_keys::{SERVICE, meta};
 use kv_protocol::reply::{Content, Kept};
 use kv_protocol::request::{Command, Request, Style};

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use kv_protocol::consul::{Backoff, Consul, ConsulError};
+use kv_consul::{Backoff, Consul, ConsulError};
 use kv_protocol::consul_keys;
 use kv_protocol::signal::Signal;
 use tokio::sync::watch;

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use kv_consul::{Backoff, Consul, ConsulError};
 use kv_core::partition::Partition;
-use kv_protocol::consul::{Backoff, Consul, ConsulError};
 use tokio::sync::{Notify, oneshot};
 use tracing::{debug, error, warn};
 use uuid::Uuid;

@@ -1,9 +1,9 @@
 //! The layout in Consul: fetching what is offered, giving back what was lost.
 
+use kv_consul::{Consul, ConsulError, Read};
 use kv_core::digest::Digest;
 use kv_core::layout::{Layout, LayoutError};
 use kv_core::name::Name;
-use kv_protocol::consul::{Consul, ConsulError, Read};
 use kv_protocol::consul_keys;
 use uuid::Uuid;
 

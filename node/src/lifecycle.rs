@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use kv_consul::{Consul, ConsulError};
 use kv_core::name::Name;
-use kv_protocol::consul::{Consul, ConsulError};
 use kv_protocol::consul_keys;
 use kv_protocol::signal::Signal;
 use tokio::sync::watch;

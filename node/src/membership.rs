@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use kv_protocol::consul::{Backoff, CheckStatus, Consul, ConsulError, Read, ServiceRegistration};
+use kv_consul::{Backoff, CheckStatus, Consul, ConsulError, Read, ServiceRegistration};
 use kv_protocol::consul_keys::{self, Claim, PROTOCOL_VERSION, SERVICE, meta};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;

@@ -8,8 +8,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use kv_consul::{Consul, ConsulConfig};
 use kv_core::layout::Member;
-use kv_protocol::consul::{Consul, ConsulConfig};
 use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 

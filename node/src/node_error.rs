@@ -3,8 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use kv_consul::ConsulError;
 use kv_core::layout::LayoutError;
-use kv_protocol::consul::ConsulError;
 
 use crate::address::InvalidHost;
 use crate::claim::ClaimError;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
+use kv_consul::{Consul, ConsulError, KvEntry, Read};
 use kv_core::name::Name;
-use kv_protocol::consul::{Consul, ConsulError, KvEntry, Read};
 use kv_protocol::consul_keys;
 use kv_protocol::signal::Signal;
 use tokio::sync::watch;

@@ -4,10 +4,10 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use kv_consul::{Backoff, Consul};
 use kv_core::incarnation::Incarnation;
 use kv_core::layout::{Layout, Member};
 use kv_core::name::Name;
-use kv_protocol::consul::{Backoff, Consul};
 use tracing::warn;
 
 use crate::claim::{ClaimError, claim};

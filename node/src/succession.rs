@@ -12,8 +12,8 @@
 //!
 //! An operator may have an older copy served all the same; then it is the newest from here on.
 
+use kv_consul::{Consul, Read};
 use kv_core::incarnation::Incarnation;
-use kv_protocol::consul::{Consul, Read};
 use kv_protocol::consul_keys::{self, Claim};
 use tracing::{debug, info, warn};
 

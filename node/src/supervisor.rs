@@ -17,8 +17,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use kv_consul::{Backoff, CheckStatus, Consul, ConsulError, Read, ServiceInstance};
 use kv_core::name::Name;
-use kv_protocol::consul::{Backoff, CheckStatus, Consul, ConsulError, Read, ServiceInstance};
 use kv_protocol::consul_keys::{self, SERVICE};
 use kv_protocol::signal::{Launcher, Signal};
 use tokio::sync::watch;

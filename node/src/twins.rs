@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use kv_protocol::consul::{CheckStatus, Consul, Read, ServiceInstance};
+use kv_consul::{CheckStatus, Consul, Read, ServiceInstance};
 use kv_protocol::consul_keys::{SERVICE, meta};
 use tokio::time::Instant;
 use tracing::{info, warn};

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use kv_protocol::consul::ConsulConfig;
+use kv_consul::ConsulConfig;
 use kvclient::{Client, ClientConfig, NodeReport};
 use serde_json::Value;
 use tempfile::TempDir;

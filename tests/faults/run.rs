@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use kv_protocol::consul::ConsulConfig;
+use kv_consul::ConsulConfig;
 use kvclient::{Client, ClientConfig};
 use tokio::runtime::Runtime;
 

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use kv_protocol::consul::ConsulConfig;
+use kv_consul::ConsulConfig;
 use kvclient::{Client, ClientConfig, ClientError};
 use tokio::runtime::Runtime;
 

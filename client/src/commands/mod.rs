@@ -23,7 +23,7 @@ mod set_node;
 mod status;
 pub(crate) mod strategy;
 
-use kv_protocol::consul::ConsulConfig;
+use kv_consul::ConsulConfig;
 use kvclient::{Client, ClientConfig, ClientError, Creation};
 
 use crate::cli::{Cli, Command, Format, Globals};

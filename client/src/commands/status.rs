@@ -1,8 +1,8 @@
 //! `kvclient status`: the cluster and its nodes.
 
+use kv_consul::CheckStatus;
 use kv_core::layout::{Goal, Layout, Phase as WindowPhase, Rebalance};
 use kv_core::partition::Partition;
-use kv_protocol::consul::CheckStatus;
 use kv_protocol::reply::{Kept, NodeStatus};
 use kvclient::rebalance::{Progress, Rebalancer};
 use kvclient::{ClusterStatus, LeftBehind, NodeReport, inspect};

@@ -184,8 +184,8 @@ impl RebalanceError {
     }
 }
 
-impl From<kv_protocol::consul::ConsulError> for RebalanceError {
-    fn from(error: kv_protocol::consul::ConsulError) -> Self {
+impl From<kv_consul::ConsulError> for RebalanceError {
+    fn from(error: kv_consul::ConsulError) -> Self {
         Self::Client(error.into())
     }
 }

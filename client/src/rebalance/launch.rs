@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+use kv_consul::{CheckStatus, Read, ServiceInstance};
 use kv_core::layout::Layout;
 use kv_core::limits::MEMBERS_MAX;
 use kv_core::name::Name;
-use kv_protocol::consul::{CheckStatus, Read, ServiceInstance};
 use kv_protocol::consul_keys::{self, id_of_service, meta};
 use kv_protocol::signal::Signal;
 use uuid::Uuid;

@@ -18,9 +18,9 @@
 //! A rebalance that is turned back has the nodes stopped that were started for it: those that a
 //! signal wants to run. A node that somebody started by hand stays, as the spare node that it was.
 
+use kv_consul::Read;
 use kv_core::layout::{Layout, Member};
 use kv_core::name::Name;
-use kv_protocol::consul::Read;
 use kv_protocol::consul_keys;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;

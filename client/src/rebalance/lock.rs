@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use kv_consul::{Consul, ConsulError, Read, SessionBehavior, SessionRequest};
 use kv_core::name::Name;
-use kv_protocol::consul::{Consul, ConsulError, Read, SessionBehavior, SessionRequest};
 use kv_protocol::consul_keys;
 
 use super::error::RebalanceError;

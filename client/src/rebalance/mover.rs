@@ -5,9 +5,9 @@ use std::convert::Infallible;
 use std::time::Instant;
 
 use futures::future::try_join_all;
+use kv_consul::{Backoff, ConsulError, Read};
 use kv_core::layout::{Goal, Layout, Table};
 use kv_core::partition::Partition;
-use kv_protocol::consul::{Backoff, ConsulError, Read};
 use kv_protocol::consul_keys;
 use tokio::sync::{Mutex, watch};
 use uuid::Uuid;

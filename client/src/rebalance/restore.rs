@@ -6,8 +6,8 @@
 
 use std::time::Instant;
 
+use kv_consul::Read;
 use kv_core::layout::Layout;
-use kv_protocol::consul::Read;
 use kv_protocol::consul_keys;
 
 use super::error::RebalanceError;

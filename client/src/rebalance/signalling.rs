@@ -4,9 +4,9 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use kv_consul::{CheckStatus, KvEntry, Read};
 use kv_core::layout::{Layout, Member};
 use kv_core::name::Name;
-use kv_protocol::consul::{CheckStatus, KvEntry, Read};
 use kv_protocol::consul_keys::{self, Claim};
 use kv_protocol::signal::Signal;
 use uuid::Uuid;

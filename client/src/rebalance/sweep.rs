@@ -19,8 +19,8 @@
 
 use std::collections::BTreeSet;
 
+use kv_consul::Read;
 use kv_core::layout::{Layout, Placement};
-use kv_protocol::consul::Read;
 use kv_protocol::consul_keys;
 
 use super::error::RebalanceError;

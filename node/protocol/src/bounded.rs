@@ -7,7 +7,7 @@
 use std::fmt::{self, Write as _};
 use std::marker::PhantomData;
 
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 /// How much of an error's text is kept, in bytes.
@@ -70,44 +70,6 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for List<T, MA
     }
 }
 
-/// Reads a map of which at most `MAX` members are built; more are an error.
-pub(crate) fn map<'de, M, K, V, D, const MAX: usize>(deserializer: D) -> Result<M, D::Error>
-where
-    M: Default + Extend<(K, V)>,
-    K: Deserialize<'de>,
-    V: Deserialize<'de>,
-    D: Deserializer<'de>,
-{
-    struct Members<M, K, V, const MAX: usize>(PhantomData<(M, K, V)>);
-
-    impl<'de, M, K, V, const MAX: usize> Visitor<'de> for Members<M, K, V, MAX>
-    where
-        M: Default + Extend<(K, V)>,
-        K: Deserialize<'de>,
-        V: Deserialize<'de>,
-    {
-        type Value = M;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "an object of at most {MAX} members")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<M, A::Error> {
-            let mut map = M::default();
-            for _ in 0..MAX {
-                let Some(member) = members.next_entry()? else { return Ok(map) };
-                map.extend([member]);
-            }
-            match members.next_key::<IgnoredAny>()? {
-                None => Ok(map),
-                Some(_) => Err(serde::de::Error::invalid_length(MAX + 1, &self)),
-            }
-        }
-    }
-
-    deserializer.deserialize_map(Members::<M, K, V, MAX>(PhantomData))
-}
-
 /// What `error` says, cut off where it gets long: it may quote what it is about.
 pub(crate) fn brief(error: &impl fmt::Display) -> String {
     struct Brief(String);
@@ -131,8 +93,6 @@ pub(crate) fn brief(error: &impl fmt::Display) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     fn list(json: &str) -> Result<List<u8, 3>, serde_json::Error> {
@@ -148,17 +108,6 @@ mod tests {
             assert!(list(wrong).is_err(), "{wrong}");
         }
         assert_eq!(serde_json::to_string(&List::<u8, 1>::from(vec![7, 8])).unwrap(), "[7,8]");
-    }
-
-    #[test]
-    fn a_map_of_more_members_than_it_may_have_is_refused() {
-        fn read(json: &str) -> Result<BTreeMap<String, u8>, serde_json::Error> {
-            map::<_, _, _, _, 2>(&mut serde_json::Deserializer::from_str(json))
-        }
-        assert_eq!(read("{}").unwrap().len(), 0);
-        assert_eq!(read(r#"{"a":1,"b":2}"#).unwrap(), [("a".into(), 1), ("b".into(), 2)].into());
-        let error = read(r#"{"a":1,"b":2,"c":3}"#).unwrap_err().to_string();
-        assert!(error.contains("at most 2 members"), "{error}");
     }
 
     #[test]

@@ -1,16 +1,14 @@
 //! What nodes and clients must agree on.
 //!
-//! This crate is the contract between `kvnode` and `kvclient`: the messages they exchange, the hash
-//! that places a key, the layout document, and the one client for Consul's HTTP API. It opens no
-//! ZeroMQ socket, stores nothing and decides nothing about ownership; that is the node's and the
-//! client's business.
+//! This crate is the contract between `kvnode` and `kvclient`: the messages they exchange, as bytes on
+//! the wire. It opens no socket, stores nothing and decides nothing; what they mean, `kv_core` says.
 //!
 //! - [`request`], [`reply`]: what is asked and answered, as types; their
 //!   forms on the wire are in `request_wire` and `reply_wire`, those of our own client's batches in
 //!   `operation_stream`, the frames around them in [`frame`].
 //! - [`record_stream`]: records on their way from one node to another.
 //! - [`signal`]: what is written to Consul to have a node started or stopped.
-//! - [`consul`]: the client for Consul's HTTP API; [`consul_keys`]: where things lie in it.
+//! - [`consul_keys`]: where things lie in Consul.
 //! - [`linger`]: when the threads at both ends stay awake.
 //!
 //! ```
@@ -22,7 +20,6 @@
 //! ```
 
 mod bounded;
-pub mod consul;
 pub mod consul_keys;
 pub mod frame;
 pub mod linger;

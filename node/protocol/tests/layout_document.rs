@@ -1,6 +1,7 @@
 //! The layout document: it fits into Consul, and programs that write it otherwise mean the same one.
 #![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
 
+use kv_consul::VALUE_BYTES_MAX;
 use kv_core::digest::Digest;
 use kv_core::layout::{LAYOUT_FORMAT, Layout, Member, Origin, Placement, StrategyPin};
 use kv_core::limits::{
@@ -8,7 +9,6 @@ use kv_core::limits::{
     ZONE_BYTES_MAX,
 };
 use kv_core::partition::PartitionCount;
-use kv_protocol::consul::VALUE_BYTES_MAX;
 use uuid::Uuid;
 
 fn layout(members: usize, zone: &str, first: usize) -> Layout {

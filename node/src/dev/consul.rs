@@ -7,7 +7,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-use kv_protocol::consul::{Consul, ConsulConfig, ConsulError, HTTP_ADDR_VARIABLE};
+use kv_consul::{Consul, ConsulConfig, ConsulError, HTTP_ADDR_VARIABLE};
 
 use super::DevError;
 use super::agent::{Agent, AgentConfig, AgentLimits};

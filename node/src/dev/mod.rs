@@ -14,9 +14,9 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
+use kv_consul::ConsulError;
 use kv_core::limits::HOST_NODES_MAX;
 use kv_core::name::Name;
-use kv_protocol::consul::ConsulError;
 use kv_protocol::consul_keys::CLUSTER_DEFAULT;
 use kv_protocol::signal::Signal;
 use tokio::sync::watch;

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use kv_protocol::consul::{CheckStatus, Consul, ConsulError, Read, ServiceRegistration};
+use kv_consul::{CheckStatus, Consul, ConsulError, Read, ServiceRegistration};
 use serde_json::json;
 
 use crate::raw::{self, assert_contains, get, put};

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use kv_protocol::consul::{CheckStatus, Indexed, Read, Watch};
+use kv_consul::{CheckStatus, Indexed, Read, Watch};
 
 use crate::agent::registration;
 use crate::raw::get;

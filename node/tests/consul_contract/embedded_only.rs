@@ -4,9 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use kv_protocol::consul::{
-    CheckStatus, Consul, ConsulError, Read, SessionBehavior, SessionRequest,
-};
+use kv_consul::{CheckStatus, Consul, ConsulError, Read, SessionBehavior, SessionRequest};
 use kvnode::dev::agent::{Agent, AgentConfig, AgentError, AgentLimits};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;

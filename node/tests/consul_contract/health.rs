@@ -1,4 +1,4 @@
-use kv_protocol::consul::{CheckStatus, Read, ServiceRegistration};
+use kv_consul::{CheckStatus, Read, ServiceRegistration};
 use serde_json::json;
 
 use crate::agent::{await_status, registration};

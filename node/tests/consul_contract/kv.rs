@@ -1,4 +1,4 @@
-use kv_protocol::consul::{ConsulError, KvEntry, Read, VALUE_BYTES_MAX};
+use kv_consul::{ConsulError, KvEntry, Read, VALUE_BYTES_MAX};
 use serde_json::json;
 
 use crate::raw::{self, assert_contains, get, put};

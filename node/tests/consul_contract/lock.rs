@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use kv_protocol::consul::{ConsulError, Read, SessionBehavior, SessionRequest};
+use kv_consul::{ConsulError, Read, SessionBehavior, SessionRequest};
 use serde_json::json;
 
 use crate::raw::{assert_contains, get, put};

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use kv_protocol::consul::{CheckStatus, Consul, ConsulConfig, ConsulError, Read};
+use kv_consul::{CheckStatus, Consul, ConsulConfig, ConsulError, Read};
 
 use crate::agent::{await_status, registration};
 use crate::real_consul::{RealConsul, real_consul_binary};

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use kv_protocol::consul::{Consul, ConsulConfig};
+use kv_consul::{Consul, ConsulConfig};
 use kvnode::dev::agent::{Agent, AgentConfig, AgentLimits};
 
 use crate::real_consul::{RealConsul, real_consul_binary};

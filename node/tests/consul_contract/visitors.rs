@@ -96,7 +96,7 @@ async fn what_is_sent_by_half_is_not_waited_for_and_what_waits_for_news_is_answe
     let consul = consul_at(&agent.address().to_string());
     consul.kv_put("key", b"1").await.unwrap();
     let index = consul.kv_get("key", Default::default()).await.unwrap().index;
-    let wait = kv_protocol::consul::Read::default().after(index, Duration::from_secs(600));
+    let wait = kv_consul::Read::default().after(index, Duration::from_secs(600));
     let waiting = consul.kv_get("key", wait);
     let change = async {
         tokio::time::sleep(4 * SHORT).await;

@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::consul::backoff::BACKOFF_MIN;
+use crate::backoff::BACKOFF_MIN;
 
 /// What a scripted Consul answers, one entry a query. After the last entry it never answers again.
 type Script = Vec<Result<(u64, &'static str), ConsulError>>;

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::consul::Consul;
+use crate::Consul;
 
 /// Resolves with nothing in the environment but `variables`.
 fn resolve(address: Option<&str>, variables: &[(&str, &str)]) -> Result<ConsulConfig, ConsulError> {

@@ -14,11 +14,12 @@
 //! | `token` | the token, read again when its file changes |
 //! | `watch` | following a key, a prefix or a service by blocking queries |
 //! | `backoff` | how long to wait after a failure |
+//! | `bounded` | maps that others wrote, in bounded memory |
 //! | `error` | what can go wrong, in words for the operator |
 //!
 //! ```no_run
-//! # async fn example() -> Result<(), kv_protocol::consul::ConsulError> {
-//! use kv_protocol::consul::{Consul, ConsulConfig, Read};
+//! # async fn example() -> Result<(), kv_consul::ConsulError> {
+//! use kv_consul::{Consul, ConsulConfig, Read};
 //!
 //! let consul = Consul::new(&ConsulConfig::resolve(None)?)?;
 //! let created = consul.kv_put_cas("kv/default/layout", b"{}", 0).await?;
@@ -30,6 +31,7 @@
 
 mod agent;
 mod backoff;
+mod bounded;
 mod config;
 mod error;
 mod health;

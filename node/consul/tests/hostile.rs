@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use kv_protocol::consul::{
+use kv_consul::{
     Consul, ConsulConfig, ConsulError, KEY_BYTES_MAX, RESPONSE_BYTES_MAX, Read, VALUE_BYTES_MAX,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
