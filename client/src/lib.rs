@@ -53,7 +53,6 @@ mod error;
 mod executor;
 mod explain;
 #[doc(hidden)]
-pub mod failpoint;
 mod genesis;
 mod history;
 pub mod lab;

@@ -36,7 +36,7 @@ fn main() {
     let cli = cli::Cli::try_parse().unwrap_or_else(|error| exit::not_understood(&error));
     let format = cli.globals.output;
     #[cfg(feature = "failpoints")]
-    let _failpoints = fail::FailScenario::setup();
+    let _failpoints = kv_system::failpoints::listen();
     output::log(cli.globals.verbose);
     let result = start(&cli.command).map_err(exit::Failure::Scarce);
     let result = result.and_then(|runtime| {

@@ -8,8 +8,8 @@ use kv_core::partition::PartitionCount;
 
 use crate::admission::{Property, admit};
 use crate::error::ClientError;
-use crate::failpoint;
 use crate::strategy::{Cache, Strategy, StrategyError, StrategyHost, StrategyNode, StrategySource};
+use kv_system::failpoints;
 
 /// The question that a table answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,7 +102,7 @@ pub(crate) async fn admitted(
 ) -> Result<(), ClientError> {
     let (strategy, config, accepted) = (strategy.clone(), config.to_owned(), accepted.clone());
     blocking(move || {
-        failpoint!("client::before-examination");
+        failpoints::pass("client::before-examination");
         Ok(admit(&strategy, &config, &accepted)?)
     })
     .await

@@ -14,9 +14,9 @@ use crate::identity::{
     DataDirectoryError, IDENTITY_FILE, Identity, InstalledEpoch, Place, write_durably,
 };
 use crate::limits::SMALL_FILES_BYTES;
-use crate::private;
 use crate::store::Counters;
-use crate::transient::is_full;
+use kv_system::private;
+use kv_system::transient::is_full;
 
 /// The file of a data directory that its holder has locked. It names the holder's process.
 const LOCK_FILE: &str = "lock";

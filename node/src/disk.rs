@@ -20,7 +20,7 @@ use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use tracing::{info, warn};
 
 use crate::limits::{RESERVE_MARGIN_BYTES, RESERVE_STEP_BYTES};
-use crate::transient::is_full;
+use kv_system::transient::is_full;
 
 /// The file of a data directory that holds the reserve.
 pub const RESERVE_FILE: &str = "reserve";

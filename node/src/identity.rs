@@ -14,10 +14,10 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::private;
 use crate::store::Counters;
-use crate::transient::{self, is_full, passes};
 use kv_core::lineage::Lineage;
+use kv_system::private;
+use kv_system::transient::{self, is_full, passes};
 
 const FORMAT: u32 = 1;
 /// The file of a data directory that says whose it is.

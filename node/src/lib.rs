@@ -35,11 +35,9 @@
 //!   installed one lies on disk;
 //! - [`confirmation`]: how it asks others whether they hold what it is to remove;
 //! - [`dev`]: `kvnode dev`, a cluster on one machine with an embedded Consul agent;
-//! - [`words`]: all that the process says, and why that never ends it; [`inherited`]: what it was
-//!   given by the one that started it;
-//! - [`disk`] (its room, and the reserve), [`descriptors`], [`private`] (who may read what is stored),
-//!   [`transient`] (which failures pass), [`limits`]: what the system gives, and what is kept of it;
-//! - [`failpoints`], [`refusals`], [`wake`]: small things that several of these share.
+//! - [`words`]: all that the process says, and why that never ends it;
+//! - [`disk`]: its room, and the reserve; [`limits`]: what is kept of what the system gives;
+//! - [`refusals`]: a small thing that several of these share.
 
 pub mod address;
 pub mod attempts;
@@ -49,15 +47,12 @@ pub mod config;
 pub mod confirmation;
 pub mod data_directory;
 pub mod departure;
-pub mod descriptors;
 pub mod dev;
 pub mod disk;
-pub mod failpoints;
 pub mod follower;
 pub mod handler;
 pub mod hints;
 pub mod identity;
-pub mod inherited;
 pub mod installed_record;
 pub mod launch_room;
 pub mod launcher;
@@ -68,7 +63,6 @@ pub mod membership;
 pub mod node;
 pub mod node_error;
 pub mod place;
-pub mod private;
 pub mod reader;
 pub mod refusals;
 pub mod server;
@@ -81,8 +75,6 @@ pub mod succession;
 pub mod supervisor;
 pub mod sweep;
 pub mod tenure;
-pub mod transient;
 pub mod twins;
-pub mod wake;
 pub mod words;
 pub mod writer;

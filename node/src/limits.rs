@@ -1,16 +1,6 @@
 //! The limits of one node's process, in one place. Those that nodes and clients share are in
 //! [`kv_core::limits`].
 
-/// How many file descriptors are kept from connections, so that whatever needs a file finds one: the
-/// engine has some eighty files, and opens some more while it begins a log or starts anew; the redo log,
-/// the identity, Consul's connections, a node that is started, and what the runtime waits on take a
-/// hundred; and some are for connections that are accepted before the serving loop looks again. See
-/// [`crate::descriptors::for_connections`].
-pub const DESCRIPTORS_KEPT_FOR_FILES: u64 = 256;
-
-/// A process needs no more descriptors than this, and a kernel keeps a table of as many as are allowed.
-pub const DESCRIPTORS_MAX: u64 = 1 << 20;
-
 /// How many descriptors must be free before the engine is given anything: it begins a log of its own, and
 /// reads some of them, in the middle of a flush that must not fail.
 pub const DESCRIPTORS_PER_CHECKPOINT: usize = 16;
@@ -29,6 +19,8 @@ pub const SMALL_FILES_BYTES: u64 = 256 << 10;
 pub const PIECE_BYTES: u64 = 4 << 20;
 
 const _: () = {
-    assert!(DESCRIPTORS_PER_CHECKPOINT as u64 * 2 < DESCRIPTORS_KEPT_FOR_FILES);
+    assert!(
+        DESCRIPTORS_PER_CHECKPOINT as u64 * 2 < kv_system::descriptors::DESCRIPTORS_KEPT_FOR_FILES
+    );
     assert!(RESERVE_STEP_BYTES <= RESERVE_MARGIN_BYTES);
 };

@@ -4,11 +4,12 @@ use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
 use clap::Parser;
+use kv_system::{descriptors, inherited, private};
 use kvnode::config::{Cli, Command, NodeArgs};
 use kvnode::node_error::NodeError;
 use kvnode::stopping::{end_of_stdin, stop_signal};
 use kvnode::store::OPENING_THREAD;
-use kvnode::{descriptors, dev, inherited, node, private, words};
+use kvnode::{dev, node, words};
 
 /// What the engine's panic speaks of when it can start no threads.
 const ENGINE_THREADS: &str = "thread pool";
@@ -16,7 +17,7 @@ const ENGINE_THREADS: &str = "thread pool";
 fn main() -> ExitCode {
     let cli = Cli::parse();
     #[cfg(feature = "failpoints")]
-    let _scenario = fail::FailScenario::setup();
+    let _failpoints = kv_system::failpoints::listen();
     inherited::keep_from_children();
     words::start_log();
     exit_on_panic();

@@ -31,10 +31,10 @@ use crate::start::{self, Opened, Prepared};
 use crate::stopping::StopReason;
 use crate::store::Counters;
 use crate::tenure::Tenure;
-use crate::wake::Wake;
 use crate::words;
 use crate::writer::{Finished, Gauges, NotInstalled, Writer};
 use kv_core::guard::Guard;
+use kv_system::wake::Wake;
 
 /// A node starts anew no sooner than this after its start.
 const START_ANEW_SPACING: Duration = Duration::from_secs(5);

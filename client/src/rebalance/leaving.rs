@@ -29,8 +29,8 @@ use super::error::RebalanceError;
 use super::signalling;
 use crate::cluster::Registry;
 use crate::error::ClientError;
-use crate::failpoint;
 use crate::limits::{LEAVERS_MAX, LIST_TRIES_MAX};
+use kv_system::failpoints;
 
 /// The version of the list's own shape.
 const LEAVING_FORMAT: u32 = 1;
@@ -118,7 +118,7 @@ pub(crate) async fn note(
         let excess = nodes.len().saturating_sub(LEAVERS_MAX);
         nodes.drain(..excess);
         if write(registry, nodes, index).await? {
-            failpoint!("mover::after-note");
+            failpoints::pass("mover::after-note");
             return Ok(());
         }
     }
@@ -148,7 +148,7 @@ pub(crate) async fn carry_out(registry: &Registry) -> Result<Vec<Leaver>, Rebala
                         true => signalling::forget(registry, &node.id, node.uuid).await?,
                         false => signalling::signal_stop(registry, &node.id, node.uuid).await?,
                     }
-                    failpoint!("mover::after-telling");
+                    failpoints::pass("mover::after-telling");
                     if !done.contains(&node) {
                         done.push(node);
                     }

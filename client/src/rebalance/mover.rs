@@ -25,12 +25,12 @@ use super::transfer::{Cursor, Difference, Pair, Tally, Transfer};
 use crate::cluster::Registry;
 use crate::connection::Connections;
 use crate::error::ClientError;
-use crate::failpoint;
 use crate::limits::{MOVER_BEAT_INTERVAL, MOVER_FREEZE_MAX, MOVER_NODE_WAIT, MOVER_TURN_PAUSE};
 use crate::opening;
 use crate::routing::View;
 use kv_core::mover::{Action, Facts, decide};
 use kv_core::window::{Moving, Size, moving, next_window};
+use kv_system::failpoints;
 
 /// How a mover's work ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -251,7 +251,7 @@ impl<'a> Mover<'a> {
                 let settled = layout.rebalance.as_ref().map_or(0, |it| it.settled);
                 self.check_nodes(asker, &moving, settled, until).await?;
                 self.set(seen, layout.prepare(until)?).await?;
-                failpoint!("mover::after-prepare");
+                failpoints::pass("mover::after-prepare");
             }
             Action::Await => {
                 let nodes = seen.view.must_confirm().into_iter();
@@ -266,9 +266,9 @@ impl<'a> Mover<'a> {
                 self.window.facts.acknowledged = true;
             }
             Action::Open => {
-                failpoint!("mover::before-open");
+                failpoints::pass("mover::before-open");
                 self.set(seen, layout.open()?).await?;
-                failpoint!("mover::after-open");
+                failpoints::pass("mover::after-open");
             }
             Action::Transfer => self.transfer(asker).await?,
             Action::Settle { next } => {
@@ -282,7 +282,7 @@ impl<'a> Mover<'a> {
                     _ => None,
                 };
                 self.set(seen, layout.settle(next)?).await?;
-                failpoint!("mover::after-settle");
+                failpoints::pass("mover::after-settle");
             }
         }
         Ok(None)
@@ -292,7 +292,7 @@ impl<'a> Mover<'a> {
         let copied = |size| self.copied.add(size);
         let transfer = Transfer { asker, throttle: &self.throttle, copied: &copied, lost: &[] };
         transfer.copy(&mut self.window.cursors).await?;
-        failpoint!("mover::after-copy");
+        failpoints::pass("mover::after-copy");
         match transfer.verify().await? {
             None => self.window.facts.verified = true,
             Some(difference) if self.window.copied_twice => {
@@ -304,7 +304,7 @@ impl<'a> Mover<'a> {
                 self.window.copied_twice = true;
             }
         }
-        failpoint!("mover::after-verify");
+        failpoints::pass("mover::after-verify");
         Ok(())
     }
 

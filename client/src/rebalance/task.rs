@@ -16,9 +16,9 @@ use super::mover::{End, Mover, look, set};
 use super::progress::Progress;
 use super::{Prepared, Rebalancer, in_plan, leaving, signalling};
 use crate::cluster::Registry;
-use crate::failpoint;
 use crate::history;
 use kv_core::window::Size;
+use kv_system::failpoints;
 
 /// A rebalance that is under way, or was a moment ago, for [`Rebalancer::run`].
 pub struct Task {
@@ -44,7 +44,7 @@ impl Rebalancer {
         let lock = MoverLock::acquire_soon(consul, cluster, &self.no_progress()).await?;
         match self.begin_locked(&prepared).await {
             Ok(()) => {
-                failpoint!("mover::after-begin");
+                failpoints::pass("mover::after-begin");
                 let Prepared { seen, to, sizes, .. } = prepared;
                 let aim = Aim::new(seen.view.layout.placement, to);
                 Ok(Task { aim, lock: Some(lock), sizes: Some(sizes), shared: false })

@@ -21,9 +21,9 @@ use uuid::Uuid;
 
 use super::ask::{Asker, Trouble};
 use crate::error::ClientError;
-use crate::failpoint;
 use crate::rebalance::throttle::Throttle;
 use kv_core::window::Size;
+use kv_system::failpoints;
 
 /// How many keys are asked for at once when they are compared one by one.
 const COMPARED_AT_ONCE: usize = 256;
@@ -139,7 +139,7 @@ impl Transfer<'_> {
         }
         let wait = self.throttle.lock().await.wait(stream.len() as u64, Instant::now());
         tokio::time::sleep(wait).await;
-        failpoint!("mover::copy::page");
+        failpoints::pass("mover::copy::page");
         let command = Command::Copy { records, stream: stream.into() };
         match self.asker.ask(pair.destination, command).await? {
             Content::Copied { copied } if copied <= records => Ok(()),

@@ -26,12 +26,12 @@ use crate::config::{DevArgs, LAUNCH_WITHIN_DEFAULT, default_data_dir};
 use crate::dev::agent::AgentError;
 use crate::dev::consul::{CONSUL_DIRECTORY, ChosenConsul};
 use crate::dev::nodes::{Nodes, NodesError, Orders};
-use crate::private;
 use crate::signals::{self, Signals};
 use crate::stopping::stop_signal;
 use crate::supervisor::{Order, Supervisor};
-use crate::transient::passes;
 use crate::words;
+use kv_system::private;
+use kv_system::transient::passes;
 
 const NODES_DIRECTORY: &str = "nodes";
 /// What it is called in the signals that it takes up.

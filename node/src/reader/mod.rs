@@ -22,11 +22,11 @@ use kv_protocol::reply::{Content, MoveDigest, Page};
 use kv_protocol::request::{Command, Digest, Scan};
 use uuid::Uuid;
 
-use crate::failpoints;
 use crate::refusals::from_store;
 use crate::store::{Entry, ScanStart, Store, StoreError, Visit};
 use kv_core::guard::{Admitted, Installed};
 use kv_core::ownership::{Right, Role};
+use kv_system::failpoints;
 
 /// How much one reply may still carry. Reads beyond it are refused, to be asked for again.
 pub struct ReplyBudget {

@@ -48,7 +48,7 @@ pub const INWARD_BYTES_TOTAL_MAX: u64 = 512 << 20;
 pub const GROWTH_BYTES_MAX: u64 = 96 << 20;
 
 /// The most connections, however many descriptors the process may have
-/// ([`descriptors::for_connections`](crate::descriptors::for_connections)). Where there are more, those that
+/// ([`descriptors::for_connections`](kv_system::descriptors::for_connections)). Where there are more, those that
 /// have been silent longest are cut.
 pub const CONNECTIONS_MAX: usize = 4096;
 

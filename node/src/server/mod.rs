@@ -34,11 +34,11 @@ use self::connection::{ConnectionId, Incoming, Outgoing};
 use self::connections::{Connections, Standing};
 use self::limits::CONNECTIONS_MAX;
 use self::traffic::wire_bytes;
-use crate::descriptors;
 use crate::handler::{Disposition, Frames, Handler, refuse};
 use crate::refusals::{requests_held, shutting_down};
-use crate::wake::Wake;
 use crate::writer::Finished;
+use kv_system::descriptors;
+use kv_system::wake::Wake;
 
 /// The ports that a node without `--port` tries, in order.
 pub const PORTS: RangeInclusive<u16> = 2000..=2999;

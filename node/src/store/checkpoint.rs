@@ -16,8 +16,9 @@ use super::memtable::{Memtable, Memtables};
 use super::redo::RedoLog;
 use super::take_over::{Taking, Untaken};
 use super::{CHECKPOINTER, Failure, Fsync, Shared, StoreError, lock, unfinished};
-use crate::limits::{DESCRIPTORS_PER_CHECKPOINT, SMALL_FILES_BYTES};
-use crate::{descriptors, failpoints};
+use crate::limits::DESCRIPTORS_PER_CHECKPOINT;
+use crate::limits::SMALL_FILES_BYTES;
+use kv_system::{descriptors, failpoints};
 
 /// The engine takes over what there is when nobody has written for this long.
 const IDLE_MIN: Duration = Duration::from_secs(3);

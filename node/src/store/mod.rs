@@ -54,7 +54,7 @@ use self::redo::{Malformed, RedoLog};
 pub use self::scan::{ScanStart, Visit};
 use crate::disk::Disk;
 use crate::limits::PIECE_BYTES;
-use crate::transient::{is_full, passes};
+use kv_system::transient::{is_full, passes};
 
 /// A key whose reading stopped the engine this often is not read again. One strike is not enough:
 /// a reader of a sound key can be told of damage that another reader met at the same moment.

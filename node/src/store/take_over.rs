@@ -14,9 +14,10 @@ use bytes::Bytes;
 use super::engine::{Engine, LEAF_FANOUT, classify};
 use super::memtable::Memtable;
 use super::{StorageKey, StoreError, unfinished};
-use crate::descriptors;
 use crate::disk::Disk;
-use crate::limits::{DESCRIPTORS_PER_CHECKPOINT, PIECE_BYTES, SMALL_FILES_BYTES};
+use crate::limits::DESCRIPTORS_PER_CHECKPOINT;
+use crate::limits::{PIECE_BYTES, SMALL_FILES_BYTES};
+use kv_system::descriptors;
 
 /// How many changes the engine gets at once. It locks their pages meanwhile, and readers wait.
 const CHANGES_PER_BATCH: usize = 256;

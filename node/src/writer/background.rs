@@ -9,11 +9,11 @@ use tracing::{error, info, warn};
 
 use super::Writer;
 use crate::confirmation::Questions;
-use crate::failpoints;
 use crate::store::{Counters, Store, StoreError};
 use crate::sweep::{self, Removal, Stuck};
 use kv_core::installed::Installed;
 use kv_core::ownership::Role;
+use kv_system::failpoints;
 
 /// After a failure, the next try comes this much later.
 const RETRY_AFTER: Duration = Duration::from_secs(1);

@@ -14,7 +14,6 @@ use tracing::{error, warn};
 
 use super::{Job, Size, Writer};
 use crate::disk::Room;
-use crate::failpoints;
 use crate::installed_record;
 use crate::limits::SMALL_FILES_BYTES;
 use crate::reader::{self, ReplyBudget};
@@ -22,6 +21,7 @@ use crate::refusals::{from_commit, replies_unread};
 use crate::staging::Staging;
 use crate::store::{Store, StoreError};
 use kv_core::guard::{Admitted, Guard};
+use kv_system::failpoints;
 
 /// The disk is asked for room for so many bytes at once.
 const ROOM_STEP_BYTES: usize = 64 << 10;

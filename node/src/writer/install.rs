@@ -13,10 +13,10 @@ use kv_core::partition::Partition;
 use tracing::{error, info, warn};
 
 use super::{NotInstalled, Writer};
-use crate::failpoints;
 use crate::installed_record;
 use crate::limits::SMALL_FILES_BYTES;
 use kv_core::guard::{Guard, Installed};
+use kv_system::failpoints;
 
 impl Writer {
     pub(super) fn install(&mut self, installed: Installed) -> Result<(), NotInstalled> {

@@ -40,8 +40,8 @@ pub use self::size::Size;
 use crate::confirmation::Questions;
 use crate::disk::Disk;
 use crate::store::{Batch, Counters, Failure, Store, StoreError};
-use crate::wake::Wake;
 use kv_core::guard::{Guard, Installed};
+use kv_system::wake::Wake;
 
 /// However much work there is, something is done in the background after this many pieces of it.
 const WORK_PER_BACKGROUND: u32 = 16;

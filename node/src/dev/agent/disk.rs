@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::AgentError;
 use super::state::{Behavior, Entry, KV_BYTES_MAX, Restored, State};
-use crate::private;
+use kv_system::private;
 
 const STATE_FILE: &str = "state.json";
 const STATE_FILE_NEW: &str = "state.json.new";

@@ -27,8 +27,8 @@ use tracing::warn;
 
 pub(super) use self::frame::FRAME_HEAD_BYTES;
 use self::frame::Place;
-use crate::transient::passes;
-use crate::{descriptors, failpoints, private};
+use kv_system::transient::passes;
+use kv_system::{descriptors, failpoints, private};
 
 const SUFFIX: &str = ".redo";
 

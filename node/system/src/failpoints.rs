@@ -1,4 +1,4 @@
-//! Places where tests can have a node die, to see that nothing is lost.
+//! Places where tests can have a node or a mover die, to see that nothing is lost.
 //!
 //! They exist only in a program that is built with the feature `failpoints`, and do nothing there
 //! unless the environment's `FAILPOINTS` names them, as the crate `fail` describes:
@@ -27,6 +27,17 @@
 //! | `node::clear::chunk` | before some records are removed that the node may not have any more |
 //! | `node::holds` | before another node is told which of its partitions this one holds |
 //! | `node::purge::chunk` | before some tombstones are removed that nobody needs any more |
+//! | `mover::after-begin`, `mover::after-prepare`, `mover::before-open`, `mover::after-open`, `mover::copy::page`, `mover::after-copy`, `mover::after-verify`, `mover::after-settle` | around each step of a mover |
+//! | `mover::after-note` | what is left to do is noted, and the last step has not been taken |
+//! | `mover::after-telling` | a node has been told to stop |
+//! | `client::before-examination` | before a client examines a strategy that it is to adopt |
+
+/// What the environment's `FAILPOINTS` names is in force for as long as this lives.
+#[cfg(feature = "failpoints")]
+#[must_use]
+pub fn listen() -> impl Drop {
+    fail::FailScenario::setup()
+}
 
 /// Dies here, or waits, where the environment wants it.
 #[cfg(feature = "failpoints")]

@@ -9,7 +9,15 @@ use std::os::fd::OwnedFd;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::limits::{DESCRIPTORS_KEPT_FOR_FILES, DESCRIPTORS_MAX};
+/// How many file descriptors are kept from connections, so that whatever needs a file finds one: the
+/// engine has some eighty files, and opens some more while it begins a log or starts anew; the redo log,
+/// the identity, Consul's connections, a node that is started, and what the runtime waits on take a
+/// hundred; and some are for connections that are accepted before the serving loop looks again. See
+/// [`for_connections`].
+pub const DESCRIPTORS_KEPT_FOR_FILES: u64 = 256;
+
+/// A process needs no more descriptors than this, and a kernel keeps a table of as many as are allowed.
+pub const DESCRIPTORS_MAX: u64 = 1 << 20;
 
 /// Raises this process's soft limit of open files to the hard one: the soft one is low for the sake of
 /// old programs. Returns how many there may be.

@@ -1,0 +1,14 @@
+//! What the programs need of the operating system, beyond what the standard library has.
+//!
+//! - [`private`]: who may read what is stored; [`inherited`]: what a process was given by the one that
+//!   started it; [`descriptors`]: how many files and connections it may have;
+//! - [`transient`]: which failures pass;
+//! - [`wake`]: a flag that a poll waits for;
+//! - [`failpoints`]: where tests have a process die.
+
+pub mod descriptors;
+pub mod failpoints;
+pub mod inherited;
+pub mod private;
+pub mod transient;
+pub mod wake;
