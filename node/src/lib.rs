@@ -47,6 +47,7 @@ pub mod config;
 pub mod confirmation;
 pub mod data_directory;
 pub mod departure;
+#[cfg(feature = "dev")]
 pub mod dev;
 pub mod disk;
 pub mod follower;

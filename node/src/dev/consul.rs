@@ -10,8 +10,8 @@ use std::path::Path;
 use kv_consul::{Consul, ConsulConfig, ConsulError, HTTP_ADDR_VARIABLE};
 
 use super::DevError;
-use super::agent::{Agent, AgentConfig, AgentLimits};
 use crate::words;
+use kv_consul_agent::{Agent, AgentConfig, AgentLimits};
 
 pub(super) const CONSUL_DIRECTORY: &str = "consul";
 /// The variables that hold credentials.

@@ -5,7 +5,6 @@
 //! them, and stop with them; started again, it starts every node that has data here, except those
 //! that were removed from the cluster.
 
-pub mod agent;
 mod consul;
 mod nodes;
 
@@ -23,13 +22,13 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::config::{DevArgs, LAUNCH_WITHIN_DEFAULT, default_data_dir};
-use crate::dev::agent::AgentError;
 use crate::dev::consul::{CONSUL_DIRECTORY, ChosenConsul};
 use crate::dev::nodes::{Nodes, NodesError, Orders};
 use crate::signals::{self, Signals};
 use crate::stopping::stop_signal;
 use crate::supervisor::{Order, Supervisor};
 use crate::words;
+use kv_consul_agent::AgentError;
 use kv_system::private;
 use kv_system::transient::passes;
 

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::reply::ApiError;
 use super::request::{self, Params};
 use super::{Api, BODY_BYTES_MAX, catalog, duration};
-use crate::dev::agent::state::{CheckDefinition, Registration, Service, ServiceDefinition, Status};
+use crate::state::{CheckDefinition, Registration, Service, ServiceDefinition, Status};
 
 /// The version of Consul whose API this is.
 const VERSION: &str = "1.8.7";

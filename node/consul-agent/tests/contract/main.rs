@@ -15,7 +15,7 @@
 
 // Included by other packages too, which use other parts of it.
 #[allow(dead_code)]
-#[path = "../../../tests/harness/consul.rs"]
+#[path = "../../../../tests/harness/consul.rs"]
 mod real_consul;
 
 mod agent;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::reply::{ApiError, indexed_json};
 use super::request::{self, Params};
 use super::{Api, BODY_BYTES_MAX, catalog, duration};
-use crate::dev::agent::state::{Behavior, NewSession, Session, State as AgentState};
+use crate::state::{Behavior, NewSession, Session, State as AgentState};
 
 const TTL_MIN: Duration = Duration::from_secs(10);
 const TTL_MAX: Duration = Duration::from_secs(86_400);

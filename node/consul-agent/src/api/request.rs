@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::duration;
 use super::reply::ApiError;
-use crate::dev::agent::core::Wait;
+use crate::core::Wait;
 
 /// How long a blocking query waits unless it says otherwise.
 const WAIT_DEFAULT: Duration = Duration::from_secs(300);

@@ -5,8 +5,8 @@ use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::dev::agent::core::ChangeError;
-use crate::dev::agent::state::Refusal;
+use crate::core::ChangeError;
+use crate::state::Refusal;
 
 /// Why a request is not answered as wished. The text is for people, and for the few clients that
 /// recognise Consul's own.

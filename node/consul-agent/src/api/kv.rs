@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::Api;
 use super::reply::{ApiError, indexed, indexed_json};
 use super::request::{self, Params};
-use crate::dev::agent::state::{Condition, DeleteTarget, Entry, KEY_BYTES_MAX, Put};
+use crate::state::{Condition, DeleteTarget, Entry, KEY_BYTES_MAX, Put};
 
 /// The largest value, as in Consul unless its operator raised the limit.
 pub(super) const VALUE_BYTES_MAX: usize = 512 * 1024;

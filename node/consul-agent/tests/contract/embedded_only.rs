@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use kv_consul::{CheckStatus, Consul, ConsulError, Read, SessionBehavior, SessionRequest};
-use kvnode::dev::agent::{Agent, AgentConfig, AgentError, AgentLimits};
+use kv_consul_agent::{Agent, AgentConfig, AgentError, AgentLimits};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 

@@ -10,9 +10,7 @@ use serde_json::{Value, json};
 use super::Api;
 use super::reply::{ApiError, indexed_json};
 use super::request::Params;
-use crate::dev::agent::state::{
-    Catalog, Check, Service, ServiceDefinition, State as AgentState, Status,
-};
+use crate::state::{Catalog, Check, Service, ServiceDefinition, State as AgentState, Status};
 
 /// The only machine in the catalog: this one.
 pub(super) const NODE_NAME: &str = "kvnode-dev";

@@ -15,8 +15,8 @@
 //! | `error` | why it cannot start |
 //!
 //! ```no_run
-//! # async fn example() -> Result<(), kvnode::dev::agent::AgentError> {
-//! use kvnode::dev::agent::{Agent, AgentConfig, AgentLimits};
+//! # async fn example() -> Result<(), kv_consul_agent::AgentError> {
+//! use kv_consul_agent::{Agent, AgentConfig, AgentLimits};
 //!
 //! let config = AgentConfig {
 //!     listen: ([127, 0, 0, 1], 8500).into(),

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use kv_consul::{Consul, ConsulConfig};
-use kvnode::dev::agent::{Agent, AgentConfig, AgentLimits};
+use kv_consul_agent::{Agent, AgentConfig, AgentLimits};
 
 use crate::real_consul::{RealConsul, real_consul_binary};
 

@@ -1,7 +1,7 @@
 use std::time::Instant;
 
 use super::*;
-use crate::dev::agent::state::{Condition, NewSession, Put};
+use crate::state::{Condition, NewSession, Put};
 
 fn put(state: &mut State, key: &str, value: &[u8], condition: Condition) {
     let put = Put { key: key.to_owned(), value: value.into(), flags: 7, condition };

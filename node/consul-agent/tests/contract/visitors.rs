@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use kvnode::dev::agent::{Agent, AgentConfig, AgentLimits};
+use kv_consul_agent::{Agent, AgentConfig, AgentLimits};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
