@@ -13,8 +13,8 @@ use nohash_hasher::BuildNoHashHasher;
 use quick_cache::Weighter;
 use quick_cache::unsync::Cache;
 
-use crate::store::Stored;
 use kv_core::guard::Guard;
+use kv_storage::Stored;
 
 /// The memory that cached records may take, in bytes.
 const BYTES_MAX: u64 = 64 << 20;

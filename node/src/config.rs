@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use kv_core::limits::{
     HOST_NODES_MAX, MEMBERS_MAX, VALUE_BYTES_MAX_CEILING, VALUE_BYTES_MAX_DEFAULT, WEIGHT_MAX,
 };
 use kv_core::name::{Name, parse_zone};
 use kv_protocol::consul_keys::CLUSTER_DEFAULT;
 
-use crate::store::{Fsync, SEGMENT_BYTES_DEFAULT};
+use kv_storage::{Fsync, SEGMENT_BYTES_DEFAULT};
 
 /// The environment variable that names the directory of all nodes' data.
 pub const DATA_DIR_VARIABLE: &str = "KVNODE_DATA_DIR";
@@ -72,6 +72,25 @@ pub enum Command {
     Dev(DevArgs),
 }
 
+/// When a write counts as durable, as the command line says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Durability {
+    /// Once it is on the disk: it survives a power loss
+    Always,
+    /// Once the operating system has it: a power loss can cost what was written in the last second
+    #[value(name = "everysec")]
+    EverySecond,
+}
+
+impl From<Durability> for Fsync {
+    fn from(durability: Durability) -> Self {
+        match durability {
+            Durability::Always => Self::Always,
+            Durability::EverySecond => Self::EverySecond,
+        }
+    }
+}
+
 /// The options of one node.
 #[derive(Clone, Debug, Args)]
 pub struct NodeArgs {
@@ -125,8 +144,8 @@ pub struct NodeArgs {
     pub disk_reserve_bytes: u64,
 
     /// When a write is acknowledged. A crash of the node alone loses nothing either way.
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Fsync::Always)]
-    pub fsync: Fsync,
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Durability::Always)]
+    pub fsync: Durability,
 
     /// Serve a data directory although a newer copy of it has run, or newer data: one that was put back
     /// from a backup when the newest was gone for good. What was written since is missing, and what was

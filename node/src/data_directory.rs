@@ -9,12 +9,12 @@ use kv_core::incarnation::Incarnation;
 use kv_core::name::Name;
 use tracing::warn;
 
-use crate::disk::{Disk, RESERVE_FILE};
 use crate::identity::{
     DataDirectoryError, IDENTITY_FILE, Identity, InstalledEpoch, Place, write_durably,
 };
-use crate::limits::SMALL_FILES_BYTES;
-use crate::store::Counters;
+use kv_storage::Counters;
+use kv_storage::disk::{Disk, RESERVE_FILE};
+use kv_storage::limits::SMALL_FILES_BYTES;
 use kv_system::private;
 use kv_system::transient::is_full;
 

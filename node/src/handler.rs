@@ -25,17 +25,17 @@ use nohash_hasher::IntMap;
 
 use crate::cache::RecordCache;
 use crate::confirmation;
-use crate::disk::Disk;
 use crate::hints::Hints;
 use crate::identity::Identity;
 use crate::reader::{self, ReplyBudget};
 use crate::refusals::{replies_unread, shutting_down};
 use crate::server::limits::SHORT_REPLY_BYTES_MAX;
 use crate::staging;
-use crate::store::{StorageKey, Store};
 use crate::tenure::Tenure;
 use crate::writer::{Finished, Gauges, Job, Size, Work};
 use kv_core::guard::{Admitted, Guard, Installed};
+use kv_storage::disk::Disk;
+use kv_storage::{StorageKey, Store};
 
 /// The most requests that wait for the writer.
 pub const JOBS_MAX: usize = 4096;

@@ -14,8 +14,8 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::store::Counters;
 use kv_core::lineage::Lineage;
+use kv_storage::Counters;
 use kv_system::private;
 use kv_system::transient::{self, is_full, passes};
 

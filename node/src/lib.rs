@@ -12,9 +12,8 @@
 //!   read lately;
 //! - `kv_core`'s `guard`: who may do what under which layout, by the pure rules beside it;
 //! - [`writer`]: the one thread that changes anything, in groups that share a flush;
-//!   [`staging`] carries a group's operations out, [`sweep`] removes what the node may not have any
-//!   more, [`reader`] reads many keys;
-//! - [`store`]: the shard on disk (the only module that names sled).
+//!   [`staging`] carries a group's operations out, [`reader`] reads many keys;
+//! - `kv_storage`: the shard on disk.
 //!
 //! What surrounds it:
 //!
@@ -36,7 +35,6 @@
 //! - [`confirmation`]: how it asks others whether they hold what it is to remove;
 //! - [`dev`]: `kvnode dev`, a cluster on one machine with an embedded Consul agent;
 //! - [`words`]: all that the process says, and why that never ends it;
-//! - [`disk`]: its room, and the reserve; [`limits`]: what is kept of what the system gives;
 //! - [`refusals`]: a small thing that several of these share.
 
 pub mod address;
@@ -49,7 +47,6 @@ pub mod data_directory;
 pub mod departure;
 #[cfg(feature = "dev")]
 pub mod dev;
-pub mod disk;
 pub mod follower;
 pub mod handler;
 pub mod hints;
@@ -59,7 +56,6 @@ pub mod launch_room;
 pub mod launcher;
 pub mod layouts;
 pub mod lifecycle;
-pub mod limits;
 pub mod membership;
 pub mod node;
 pub mod node_error;
@@ -71,10 +67,8 @@ pub mod signals;
 pub mod staging;
 pub mod start;
 pub mod stopping;
-pub mod store;
 pub mod succession;
 pub mod supervisor;
-pub mod sweep;
 pub mod tenure;
 pub mod twins;
 pub mod words;

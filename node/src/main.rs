@@ -4,11 +4,11 @@ use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
 use clap::Parser;
+use kv_storage::OPENING_THREAD;
 use kv_system::{descriptors, inherited, private};
 use kvnode::config::{Cli, Command, NodeArgs};
 use kvnode::node_error::NodeError;
 use kvnode::stopping::{end_of_stdin, stop_signal};
-use kvnode::store::OPENING_THREAD;
 use kvnode::{dev, node, words};
 
 /// What the engine's panic speaks of when it can start no threads.

@@ -17,7 +17,6 @@ use crate::address::{Addresses, with_port};
 use crate::config::NodeArgs;
 use crate::confirmation::Confirmation;
 use crate::data_directory::DataDirectory;
-use crate::disk::Disk;
 use crate::follower::{FollowError, Follower};
 use crate::handler::{Handler, Resources};
 use crate::hints::Hints;
@@ -29,11 +28,12 @@ use crate::place;
 use crate::server::{Server, Stop};
 use crate::start::{self, Opened, Prepared};
 use crate::stopping::StopReason;
-use crate::store::Counters;
 use crate::tenure::Tenure;
 use crate::words;
 use crate::writer::{Finished, Gauges, NotInstalled, Writer};
 use kv_core::guard::Guard;
+use kv_storage::Counters;
+use kv_storage::disk::Disk;
 use kv_system::wake::Wake;
 
 /// A node starts anew no sooner than this after its start.

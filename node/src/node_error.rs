@@ -13,8 +13,8 @@ use crate::follower::FollowError;
 use crate::identity::DataDirectoryError;
 use crate::layouts::LayoutsError;
 use crate::server::ListenError;
-use crate::store::StoreError;
 use crate::writer::NotInstalled;
+use kv_storage::StoreError;
 
 /// A machine that has this many nodes has no id to choose left.
 pub const AUTOMATIC_IDS_MAX: u32 = 1000;

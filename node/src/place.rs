@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tracing::{error, warn};
 
 use crate::data_directory::DataDirectory;
-use crate::disk::Disk;
+use kv_storage::disk::Disk;
 
 /// How often the data directory is looked for.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);

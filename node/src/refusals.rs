@@ -4,12 +4,12 @@ use kv_core::operation::Condition;
 use kv_core::partition::Partition;
 use kv_core::refusal::{ErrorCode, Refusal};
 
-use crate::disk::{Room, Shortage};
 use crate::server::limits::{HELD_BYTES_MAX, HELD_BYTES_TOTAL_MAX, UNREAD_BYTES_FULL};
-use crate::store::{RedoError, StoreError};
 use kv_core::guard::Admitted;
 use kv_core::ownership::Denied;
 use kv_core::record::Refused;
+use kv_storage::disk::{Room, Shortage};
+use kv_storage::{RedoError, StoreError};
 use kv_system::transient::is_full;
 
 /// What a client is told of the store's failure.

@@ -13,12 +13,12 @@ use kv_core::version::Version;
 use kv_protocol::record_stream::{self, StreamRecord};
 use nohash_hasher::BuildNoHashHasher;
 
-use crate::disk::Room;
 use crate::refusals::{from_refused, from_store, no_room};
-use crate::store::{Batch, Counters, StorageKey, Store, StoreError, Stored};
 use kv_core::guard::Admitted;
 use kv_core::ownership::Right;
 use kv_core::record::{Answer, Change, Current, Step, remove_damaged, transition};
+use kv_storage::disk::Room;
+use kv_storage::{Batch, Counters, StorageKey, Store, StoreError, Stored};
 
 /// What a group of operations has changed so far.
 pub struct Staging {

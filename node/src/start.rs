@@ -13,15 +13,15 @@ use tracing::warn;
 use crate::claim::{ClaimError, claim};
 use crate::config::{NodeArgs, default_data_dir};
 use crate::data_directory::DataDirectory;
-use crate::disk::Disk;
 use crate::identity::{DataDirectoryError, InstalledEpoch};
 use crate::installed_record;
 use crate::layouts::{Layouts, LayoutsError};
 use crate::node_error::{AUTOMATIC_IDS_MAX, NodeError};
 use crate::server::{PortChoice, Server};
-use crate::store::{Store, StoreError, StoreOptions};
 use crate::succession::{Succession, SuccessionError};
 use kv_core::guard::Installed;
+use kv_storage::disk::Disk;
+use kv_storage::{Store, StoreError, StoreOptions};
 
 /// How long something that passes is waited for before it is tried again.
 const TRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -104,7 +104,7 @@ async fn open(
     disk.tend();
     let path = directory.store();
     let store_error = |source| NodeError::Store { path: path.clone(), source };
-    let options = StoreOptions { fsync: args.fsync, segment_bytes: args.segment_bytes };
+    let options = StoreOptions { fsync: args.fsync.into(), segment_bytes: args.segment_bytes };
     let store = patiently(StoreError::passes, async || Store::open_on(disk, &path, options));
     let store = store.await.map_err(store_error)?;
     let stored = store.layout().map_err(store_error)?;

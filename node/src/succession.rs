@@ -20,8 +20,8 @@ use tracing::{debug, info, warn};
 use crate::claim::{CLAIM_TRIES, ClaimError};
 use crate::data_directory::DataDirectory;
 use crate::identity::{DataDirectoryError, Identity};
-use crate::store::{Store, StoreError};
 use crate::twins;
+use kv_storage::{Store, StoreError};
 
 /// Why a start cannot follow the one before.
 #[derive(Debug, thiserror::Error)]

@@ -8,11 +8,9 @@ use std::path::Path;
 
 use kv_core::partition::{Partition, PartitionCount};
 use kv_core::version::Version;
-use kvnode::store::{
-    Batch, Counters, Fsync, ScanStart, StorageKey, Store, StoreError, Stored, Visit,
-};
+use kv_storage::{Batch, Counters, Fsync, ScanStart, StorageKey, Store, StoreError, Stored, Visit};
 
-use kvnode::sweep::{self, CHUNK_RECORDS_MAX, Removal};
+use kv_storage::sweep::{self, CHUNK_RECORDS_MAX, Removal};
 use proptest::prelude::*;
 
 const KEYS: u64 = 1500;

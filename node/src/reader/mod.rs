@@ -23,9 +23,9 @@ use kv_protocol::request::{Command, Digest, Scan};
 use uuid::Uuid;
 
 use crate::refusals::from_store;
-use crate::store::{Entry, ScanStart, Store, StoreError, Visit};
 use kv_core::guard::{Admitted, Installed};
 use kv_core::ownership::{Right, Role};
+use kv_storage::{Entry, ScanStart, Store, StoreError, Visit};
 use kv_system::failpoints;
 
 /// How much one reply may still carry. Reads beyond it are refused, to be asked for again.

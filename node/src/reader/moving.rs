@@ -15,8 +15,8 @@ use kv_protocol::request::{Digest, Fetch};
 
 use super::walk;
 use crate::refusals::from_store;
-use crate::store::{ScanStart, Store};
 use kv_core::guard::Admitted;
+use kv_storage::{ScanStart, Store};
 
 /// Reads one page of what moves from this node to another.
 ///

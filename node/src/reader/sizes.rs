@@ -10,8 +10,8 @@ use kv_protocol::request::Count;
 
 use super::walk;
 use crate::refusals::from_store;
-use crate::store::{ScanStart, Store, Visit};
 use kv_core::guard::Admitted;
+use kv_storage::{ScanStart, Store, Visit};
 
 /// Counts what is in partitions that the node owns or hands over. The first one that is not empty is
 /// counted whatever its size, so that every request gets further.

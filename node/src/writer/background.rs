@@ -9,10 +9,10 @@ use tracing::{error, info, warn};
 
 use super::Writer;
 use crate::confirmation::Questions;
-use crate::store::{Counters, Store, StoreError};
-use crate::sweep::{self, Removal, Stuck};
 use kv_core::installed::Installed;
 use kv_core::ownership::Role;
+use kv_storage::sweep::{self, Removal, Stuck};
+use kv_storage::{Counters, Store, StoreError};
 use kv_system::failpoints;
 
 /// After a failure, the next try comes this much later.

@@ -13,14 +13,14 @@ use kv_protocol::request::Command;
 use tracing::{error, warn};
 
 use super::{Job, Size, Writer};
-use crate::disk::Room;
 use crate::installed_record;
-use crate::limits::SMALL_FILES_BYTES;
 use crate::reader::{self, ReplyBudget};
 use crate::refusals::{from_commit, replies_unread};
 use crate::staging::Staging;
-use crate::store::{Store, StoreError};
 use kv_core::guard::{Admitted, Guard};
+use kv_storage::disk::Room;
+use kv_storage::limits::SMALL_FILES_BYTES;
+use kv_storage::{Store, StoreError};
 use kv_system::failpoints;
 
 /// The disk is asked for room for so many bytes at once.

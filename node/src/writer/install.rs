@@ -14,8 +14,8 @@ use tracing::{error, info, warn};
 
 use super::{NotInstalled, Writer};
 use crate::installed_record;
-use crate::limits::SMALL_FILES_BYTES;
 use kv_core::guard::{Guard, Installed};
+use kv_storage::limits::SMALL_FILES_BYTES;
 use kv_system::failpoints;
 
 impl Writer {

@@ -38,9 +38,9 @@ use self::pace::Pace;
 pub use self::replies::ReplyBytes;
 pub use self::size::Size;
 use crate::confirmation::Questions;
-use crate::disk::Disk;
-use crate::store::{Batch, Counters, Failure, Store, StoreError};
 use kv_core::guard::{Guard, Installed};
+use kv_storage::disk::Disk;
+use kv_storage::{Batch, Counters, Failure, Store, StoreError};
 use kv_system::wake::Wake;
 
 /// However much work there is, something is done in the background after this many pieces of it.

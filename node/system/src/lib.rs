@@ -3,12 +3,13 @@
 //! - [`private`]: who may read what is stored; [`inherited`]: what a process was given by the one that
 //!   started it; [`descriptors`]: how many files and connections it may have;
 //! - [`transient`]: which failures pass;
-//! - [`wake`]: a flag that a poll waits for;
+//! - [`wake`]: a flag that a poll waits for; [`lock`](lock::lock): a mutex that no panic has spoiled;
 //! - [`failpoints`]: where tests have a process die.
 
 pub mod descriptors;
 pub mod failpoints;
 pub mod inherited;
+pub mod lock;
 pub mod private;
 pub mod transient;
 pub mod wake;

@@ -14,10 +14,10 @@ use kv_core::refusal::Refusal;
 use kv_core::version::Version;
 use kv_protocol::reply::Content;
 use kv_protocol::request::Command;
+use kv_storage::disk::Disk;
+use kv_storage::{Counters, Fsync, Store};
 use kv_system::wake::Wake;
-use kvnode::disk::Disk;
 use kvnode::installed_record;
-use kvnode::store::{Counters, Fsync, Store};
 use kvnode::writer::{Finished, Gauges, Job, NotInstalled, Work, Writer};
 use tokio::sync::oneshot;
 

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::StoreError;
+use crate::StoreError;
 
-pub(super) const BYTES: usize = 32;
+pub(crate) const BYTES: usize = 32;
 
 /// Numbers that are stored with the data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +44,7 @@ impl Counters {
         }
     }
 
-    pub(super) fn encode(self) -> [u8; BYTES] {
+    pub(crate) fn encode(self) -> [u8; BYTES] {
         let mut bytes = [0; BYTES];
         let numbers = [self.keys, self.bytes, self.sequence, self.tombstones];
         for (place, number) in bytes.chunks_exact_mut(8).zip(numbers) {
@@ -53,7 +53,7 @@ impl Counters {
         bytes
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
         let Ok(bytes) = <[u8; BYTES]>::try_from(bytes) else {
             return Err(StoreError::Corrupt(format!(
                 "the counters have {} bytes, expected {BYTES}",

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sled::InlineArray;
 
-use super::engine::{Engine, classify};
-use super::memtable::{Memtable, Memtables};
-use super::{Entry, StorageKey, Store, StoreError};
+use crate::engine::{Engine, classify};
+use crate::memtable::{Memtable, Memtables};
+use crate::{Entry, StorageKey, Store, StoreError};
 
 /// How many changes are taken from a memtable at once, at first and at most.
 const CHUNK_MIN: usize = 16;

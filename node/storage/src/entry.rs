@@ -1,7 +1,7 @@
 //! A record as a scan comes across it.
 
-use super::record::{self, Stored};
-use super::{StorageKey, StoreError};
+use crate::record::{self, Stored};
+use crate::{StorageKey, StoreError};
 
 /// A record that a scan has come across. It is verified when it is decoded, so that a damaged one
 /// does no harm to who does not want it.
@@ -15,11 +15,11 @@ pub struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
-    pub(super) fn new((hash, key): (u64, &'a str), bytes: &'a [u8]) -> Self {
+    pub(crate) fn new((hash, key): (u64, &'a str), bytes: &'a [u8]) -> Self {
         Self { hash, key, bytes }
     }
 
-    pub(super) fn storage_key(&self) -> StorageKey {
+    pub(crate) fn storage_key(&self) -> StorageKey {
         StorageKey::of_parts((self.hash, self.key))
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kv_core::version::Version;
-use kvnode::store::{Batch, Counters, ScanStart, StorageKey, Store, Visit};
+use kv_storage::{Batch, Counters, ScanStart, StorageKey, Store, Visit};
 use proptest::prelude::*;
 
 const KEYS: u8 = 12;

@@ -12,7 +12,7 @@ mod torn;
 
 use std::path::Path;
 
-use kvnode::store::{Fsync, RedoError, Store, StoreError, StoreOptions};
+use kv_storage::{Fsync, RedoError, Store, StoreError, StoreOptions};
 use proptest::prelude::*;
 
 use self::files::Frame;

@@ -11,12 +11,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-use super::engine::{Engine, LEAF_FANOUT, classify};
-use super::memtable::Memtable;
-use super::{StorageKey, StoreError, unfinished};
 use crate::disk::Disk;
+use crate::engine::{Engine, LEAF_FANOUT, classify};
 use crate::limits::DESCRIPTORS_PER_CHECKPOINT;
 use crate::limits::{PIECE_BYTES, SMALL_FILES_BYTES};
+use crate::memtable::Memtable;
+use crate::needs::Needs;
+use crate::{StorageKey, StoreError, unfinished};
 use kv_system::descriptors;
 
 /// How many changes the engine gets at once. It locks their pages meanwhile, and readers wait.
@@ -29,13 +30,13 @@ const PIECES_FACTOR: u64 = 2;
 const LEAF_OVERHEAD_BYTES: u64 = 10 << 10;
 /// What is stored takes so many bytes at most: a leaf lies in a place that has up to half as much again as
 /// it needs.
-pub(super) const fn placed(bytes: u64) -> u64 {
+pub(crate) const fn placed(bytes: u64) -> u64 {
     bytes.saturating_mul(3) / 2
 }
 
 /// Why the engine has not got everything.
 #[derive(Debug)]
-pub(super) enum Untaken {
+pub(crate) enum Untaken {
     /// It has none of what is left, which can be tried again.
     Waits(StoreError),
     /// It could not read what it needs.
@@ -45,33 +46,17 @@ pub(super) enum Untaken {
 }
 
 /// What the engine is to get, and what is known of the store.
-pub(super) struct Taking<'a> {
-    pub(super) engine: &'a Engine,
-    pub(super) memtable: &'a Memtable,
+pub(crate) struct Taking<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) memtable: &'a Memtable,
     /// The last segment of the redo log that has something of the memtable.
-    pub(super) segment: u64,
-    pub(super) disk: &'a Disk,
+    pub(crate) segment: u64,
+    pub(crate) disk: &'a Disk,
     /// Where the engine's files are.
-    pub(super) directory: &'a std::path::Path,
+    pub(crate) directory: &'a std::path::Path,
     /// The bytes of all keys and values that are stored, and their number.
-    pub(super) stored: (u64, u64),
-    pub(super) needs: &'a Needs,
-}
-
-/// What the engine needs for what it lacks of a memtable, in bytes; 0 where that is to be measured.
-#[derive(Debug, Default)]
-pub(super) struct Needs {
-    /// For all of it at once: all leaves that change.
-    whole_bytes: AtomicU64,
-    /// By how much the store grows.
-    growth_bytes: AtomicU64,
-}
-
-impl Needs {
-    fn forget(&self) {
-        self.whole_bytes.store(0, Ordering::Relaxed);
-        self.growth_bytes.store(0, Ordering::Relaxed);
-    }
+    pub(crate) stored: (u64, u64),
+    pub(crate) needs: &'a Needs,
 }
 
 /// What was measured before, or is now.
@@ -87,7 +72,7 @@ fn measured(
 
 impl Taking<'_> {
     /// Has the engine take everything over, durably.
-    pub(super) fn carry_out(&self) -> Result<(), Untaken> {
+    pub(crate) fn carry_out(&self) -> Result<(), Untaken> {
         descriptors::are_left(DESCRIPTORS_PER_CHECKPOINT).map_err(|error| {
             waits(format!("{DESCRIPTORS_PER_CHECKPOINT} file descriptors are needed ({error})"))
         })?;
@@ -291,8 +276,8 @@ mod tests {
     use kv_core::version::Version;
 
     use super::*;
-    use crate::store::Counters;
-    use crate::store::batch::{self, Batch};
+    use crate::Counters;
+    use crate::batch::{self, Batch};
 
     const KEYS: u32 = 500;
 

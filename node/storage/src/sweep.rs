@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use kv_core::partition::{Partition, PartitionCount};
 
-use crate::store::{Batch, Counters, Entry, ScanStart, Store, StoreError, Visit};
+use crate::{Batch, Counters, Entry, ScanStart, Store, StoreError, Visit};
 
 /// How many records one chunk removes.
 pub const CHUNK_RECORDS_MAX: usize = 1024;

@@ -16,7 +16,7 @@ const SNAPSHOT_PREFIX: &str = "snapshot_";
 const LOG_PREFIX: &str = "log_";
 
 /// Gives the engine in `directory` the log that it did not come to begin, where that is so.
-pub(super) fn complete_start(directory: &Path) -> io::Result<()> {
+pub(crate) fn complete_start(directory: &Path) -> io::Result<()> {
     let metadata = directory.join(METADATA_DIRECTORY);
     let (mut snapshot, mut log) = (None, None);
     let entries = match fs::read_dir(&metadata) {
@@ -43,7 +43,7 @@ pub(super) fn complete_start(directory: &Path) -> io::Result<()> {
 
 /// How long the engine's metadata in `directory` is, in bytes: it writes so much anew when it starts, and
 /// now and then while it runs, before it removes what was there.
-pub(super) fn metadata_bytes(directory: &Path) -> u64 {
+pub(crate) fn metadata_bytes(directory: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(directory.join(METADATA_DIRECTORY)) else { return 0 };
     let lengths = entries.flatten().filter_map(|entry| entry.metadata().ok());
     lengths.map(|metadata| metadata.len()).sum()

@@ -12,12 +12,14 @@ use std::time::{Duration, Instant};
 
 use tracing::{error, warn};
 
-use super::memtable::{Memtable, Memtables};
-use super::redo::RedoLog;
-use super::take_over::{Taking, Untaken};
-use super::{CHECKPOINTER, Failure, Fsync, Shared, StoreError, lock, unfinished};
 use crate::limits::DESCRIPTORS_PER_CHECKPOINT;
 use crate::limits::SMALL_FILES_BYTES;
+use crate::memtable::{Memtable, Memtables};
+use crate::redo::RedoLog;
+use crate::shared::{CHECKPOINTER, Shared};
+use crate::take_over::{Taking, Untaken};
+use crate::{Failure, Fsync, StoreError, unfinished};
+use kv_system::lock::lock;
 use kv_system::{descriptors, failpoints};
 
 /// The engine takes over what there is when nobody has written for this long.
@@ -34,17 +36,17 @@ const SAYING_SPACING: Duration = Duration::from_secs(60);
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The threads that work for a store in the background; they end when this is dropped.
-pub(super) struct Background {
+pub(crate) struct Background {
     /// One that is told when there is a frozen memtable, and one that only tells, by its end, that
     /// the threads shall end.
     channels: Option<(flume::Sender<()>, flume::Sender<()>)>,
     /// Told when the engine has taken one over.
-    pub(super) done: flume::Receiver<()>,
+    pub(crate) done: flume::Receiver<()>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Background {
-    pub(super) fn start(shared: &Arc<Shared>) -> std::io::Result<Self> {
+    pub(crate) fn start(shared: &Arc<Shared>) -> std::io::Result<Self> {
         let (frozen, frozen_receiver) = flume::bounded(1);
         let (done_sender, done) = flume::bounded(1);
         let (running, ended) = flume::bounded(0);
@@ -62,7 +64,7 @@ impl Background {
     }
 
     /// Has the frozen memtable taken over.
-    pub(super) fn wake(&self) {
+    pub(crate) fn wake(&self) {
         if let Some((frozen, _)) = &self.channels {
             // Where it was told and has not looked yet, it will find this one as well.
             let _ = frozen.try_send(());
@@ -186,7 +188,7 @@ impl Shared {
     }
 
     /// Freezes the active memtable, where none is frozen, and begins another segment.
-    pub(super) fn freeze(&self, log: &mut RedoLog) -> Result<(), StoreError> {
+    pub(crate) fn freeze(&self, log: &mut RedoLog) -> Result<(), StoreError> {
         let memtables = self.memtables.load_full();
         // In a directory that is lost, there is no place for another segment.
         let is_possible = self.failure().is_none() && !self.disk.is_lost();
@@ -204,7 +206,7 @@ impl Shared {
     }
 
     /// Has the engine take over the frozen memtable, where there is one.
-    pub(super) fn checkpoint(&self) -> Result<(), StoreError> {
+    pub(crate) fn checkpoint(&self) -> Result<(), StoreError> {
         let Some((segment, frozen)) = self.memtables.load().frozen.clone() else { return Ok(()) };
         if self.failure().is_some() || self.disk.is_lost() {
             return Ok(());

@@ -127,7 +127,7 @@ fn checksum((hash, text): (u64, &str), checked: &[u8], value: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::StorageKey;
+    use crate::StorageKey;
     use proptest::prelude::*;
 
     const KEY: (u64, &str) = (7, "key");

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use kv_core::partition::key_hash;
 
 /// What the engine's bookkeeping records start with; they sort before all data.
-pub(super) const MARK_META: u8 = 0;
+pub(crate) const MARK_META: u8 = 0;
 /// What data records start with.
-pub(super) const MARK_DATA: u8 = 1;
+pub(crate) const MARK_DATA: u8 = 1;
 
 const HEAD_BYTES: usize = 9;
 
@@ -45,7 +45,7 @@ impl StorageKey {
         Self { hash, text: Arc::default() }
     }
 
-    pub(super) fn of_parts((hash, text): (u64, &str)) -> Self {
+    pub(crate) fn of_parts((hash, text): (u64, &str)) -> Self {
         Self { hash, text: text.into() }
     }
 
@@ -56,7 +56,7 @@ impl StorageKey {
     }
 
     /// The hash and the key.
-    pub(super) fn parts(&self) -> (u64, &str) {
+    pub(crate) fn parts(&self) -> (u64, &str) {
         (self.hash, &self.text)
     }
 

@@ -1,195 +1,33 @@
-//! The node's shard on disk: the only module that names sled.
-//!
-//! One thread writes, any thread reads. A batch is durable when [`Store::commit`] returns: then it is
-//! in the redo log. What lies where:
-//!
-//! - `redo`: the log, to which groups of changes are appended, in the folder `redo`;
-//! - `memtable`: the same changes in memory, where they are found until the engine has them;
-//! - `checkpoint`: the thread that gives them to the engine, many at once; `take_over`: how, on a disk
-//!   that may be full; `backpressure`: what becomes of writes when it cannot keep up;
-//! - `engine`: sled, with data records under their [`StorageKey`], a few bookkeeping records beside
-//!   them, and the installed layout in a tree of its own;
-//! - `scan`: all of this as one ordered whole.
-//!
-//! sled answers damage on its disk by refusing all further work. So that one damaged page does not
-//! take the whole node down, [`Store::reopen`] starts the engine anew; the keys that led to the
-//! damage are remembered and answered without touching it again.
+//! The shard: one thread writes, any thread reads.
 
-mod backpressure;
-mod batch;
-mod checkpoint;
-mod counters;
-mod engine;
-mod entry;
-mod key;
-mod memtable;
-mod options;
-pub mod record;
-mod redo;
-mod scan;
-mod take_over;
-mod unfinished;
-
-use std::collections::HashMap;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use arc_swap::ArcSwap;
+use kv_system::transient::is_full;
 
-pub use self::batch::Batch;
-use self::checkpoint::Background;
-pub use self::counters::Counters;
-use self::engine::Engine;
-pub use self::engine::OPENING_THREAD;
-pub use self::entry::Entry;
-pub use self::key::StorageKey;
-use self::memtable::{Memtable, Memtables};
-pub use self::options::{SEGMENT_BYTES_DEFAULT, StoreOptions};
-pub use self::record::Stored;
-pub use self::redo::{Fsync, RedoError};
-use self::redo::{Malformed, RedoLog};
-pub use self::scan::{ScanStart, Visit};
+use crate::checkpoint::Background;
 use crate::disk::Disk;
+use crate::engine::Engine;
+use crate::error::{Failure, StoreError};
 use crate::limits::PIECE_BYTES;
-use kv_system::transient::{is_full, passes};
-
-/// A key whose reading stopped the engine this often is not read again. One strike is not enough:
-/// a reader of a sound key can be told of damage that another reader met at the same moment.
-const STRIKES_MAX: u8 = 2;
-/// How many such keys are remembered; beyond it they are found out anew.
-const STRUCK_KEYS_MAX: usize = 1 << 16;
-const REDO_DIRECTORY: &str = "redo";
-
-/// Why the store did not do what was asked.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StoreError {
-    /// The record is damaged; the engine works.
-    #[error("the record is damaged on disk: {0}")]
-    Corrupt(String),
-    /// The page of the engine that the record is on is damaged; the engine has stopped.
-    #[error("the record is damaged on disk: {0}")]
-    Damaged(String),
-    /// The engine failed.
-    #[error("the storage engine failed: {0}")]
-    Engine(#[from] io::Error),
-    /// The redo log cannot be used.
-    #[error(transparent)]
-    Redo(#[from] RedoError),
-    /// The system lacks something that it will have again. Nothing was done, and it can be tried again.
-    #[error("the storage engine waits: {0}")]
-    Waits(String),
-    /// The engine failed to write while it was opened, and holds its files until this process ends.
-    #[error("the storage engine failed to write: {0}")]
-    Spoiled(io::Error),
-    /// The engine failed for want of something that passes, and the node starts anew.
-    #[error(
-        "the storage engine lacked something that the system will have again: the node starts anew"
-    )]
-    StartsAnew,
-    /// The engine failed and could not be started anew.
-    #[error("the storage engine is out of order; see the node's log")]
-    OutOfOrder,
-}
-
-impl StoreError {
-    /// Whether the cause passes by itself.
-    #[must_use]
-    pub fn passes(&self) -> bool {
-        match self {
-            Self::Engine(error) | Self::Redo(RedoError::File { source: error, .. }) => {
-                passes(error)
-            }
-            other => other.is_undone(),
-        }
-    }
-
-    /// Whether a new process can go on where this one cannot.
-    #[must_use]
-    pub fn passes_with_the_process(&self) -> bool {
-        matches!(self, Self::Spoiled(error) if passes(error))
-    }
-
-    /// Whether nothing was done, and everything goes on as before.
-    #[must_use]
-    pub fn is_undone(&self) -> bool {
-        matches!(self, Self::Waits(_) | Self::Redo(RedoError::NotWritten { .. }))
-    }
-}
-
-/// Why nothing can be written any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// For want of something that the system will have again: a new process can go on at once.
-    Passing,
-    /// The files are not to be trusted, or cannot be used.
-    Lasting,
-}
-
-impl From<Failure> for StoreError {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Passing => Self::StartsAnew,
-            Failure::Lasting => Self::OutOfOrder,
-        }
-    }
-}
-
-const NO_FAILURE: u8 = 0;
-const PASSING: u8 = 1;
-const LASTING: u8 = 2;
+use crate::memtable::{Memtable, Memtables};
+use crate::record::{self, Stored};
+use crate::redo::{Fsync, Malformed, RedoError, RedoLog};
+use crate::shared::{READER, REDO_DIRECTORY, Shared, WRITER, WrittenLog};
+use crate::{Batch, Counters, StorageKey, StoreOptions, backpressure, batch, take_over};
+use kv_system::lock::lock;
 
 /// A handle to a shard's records.
 ///
 /// The engine's own handles must not be shared between threads, so each thread has one of these:
 /// the writer the one from [`Store::open`], the serving loop the one from [`Store::reader`].
 pub struct Store {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     slot: usize,
     /// Only the writer's handle has it.
     background: Option<Background>,
-}
-
-const WRITER: usize = 0;
-const READER: usize = 1;
-const CHECKPOINTER: usize = 2;
-
-struct Shared {
-    directory: PathBuf,
-    options: StoreOptions,
-    disk: Disk,
-    /// The engine's handles of each thread; none where the engine failed and could not be started
-    /// anew. A slot is locked while its thread uses it, so that [`Store::reopen`] knows when nobody
-    /// uses the old engine any more; otherwise nobody contends for it.
-    slots: [Mutex<Option<Engine>>; 3],
-    log: Mutex<WrittenLog>,
-    memtables: ArcSwap<Memtables>,
-    /// Whether the engine has failed or met damage and so refuses further work.
-    stopped: AtomicBool,
-    /// Whether something failed in the background after which nothing more may be written: see
-    /// [`Failure`].
-    failed: AtomicU8,
-    /// Whether the engine is not open for want of something that passes.
-    is_absent: AtomicBool,
-    /// Whether the last try to give the engine something had to be put off.
-    waits: AtomicBool,
-    /// How many bytes the engine was given since it was opened.
-    engine_written: AtomicU64,
-    /// How often the engine was read from.
-    engine_reads: AtomicU64,
-    /// How often reading a key stopped the engine.
-    strikes: Mutex<HashMap<StorageKey, u8>>,
-    has_strikes: AtomicBool,
-}
-
-/// The log, and what is to be known when it is appended to.
-struct WrittenLog {
-    log: RedoLog,
-    counters: Counters,
-    written_at: Instant,
 }
 
 impl Store {
@@ -240,22 +78,9 @@ impl Store {
         };
         let frozen = (!replayed.is_empty()).then(|| (log.number() - 1, Arc::new(replayed)));
         let memtables = Memtables { active: Arc::default(), frozen };
-        let shared = Arc::new(Shared {
-            directory: directory.to_owned(),
-            options,
-            disk: disk.clone(),
-            slots: [(); 3].map(|()| Mutex::new(Some(engine.clone()))),
-            log: Mutex::new(WrittenLog { log, counters, written_at: Instant::now() }),
-            memtables: ArcSwap::from_pointee(memtables),
-            stopped: AtomicBool::new(false),
-            failed: AtomicU8::new(NO_FAILURE),
-            is_absent: AtomicBool::new(false),
-            waits: AtomicBool::new(false),
-            engine_written: AtomicU64::new(0),
-            engine_reads: AtomicU64::new(0),
-            strikes: Mutex::default(),
-            has_strikes: AtomicBool::new(false),
-        });
+        let log = WrittenLog { log, counters, written_at: Instant::now() };
+        let shared = Shared::new(directory, options, disk, engine, log, memtables);
+        let shared = Arc::new(shared);
         let background = Background::start(&shared)?;
         background.wake();
         Ok(Self { shared, slot: WRITER, background: Some(background) })
@@ -293,7 +118,7 @@ impl Store {
             Some(None) => return Ok(None),
             None => {}
         }
-        if self.is_struck(key) {
+        if self.shared.strikes.is_struck(key) {
             return Err(StoreError::Damaged("found out when it was last read".into()));
         }
         let result = self.with_engine(|engine| {
@@ -301,7 +126,7 @@ impl Store {
             decode(&bytes)
         });
         if matches!(result, Err(StoreError::Damaged(_))) {
-            self.strike(key);
+            self.shared.strikes.strike(key);
         }
         result
     }
@@ -492,96 +317,11 @@ impl Store {
         Ok(())
     }
 
-    fn with_engine<T>(
+    pub(crate) fn with_engine<T>(
         &self,
         use_engine: impl FnOnce(&Engine) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         self.shared.engine_reads.fetch_add(1, Ordering::Relaxed);
         self.shared.with_engine(self.slot, use_engine)
     }
-
-    fn is_struck(&self, key: &StorageKey) -> bool {
-        self.shared.has_strikes.load(Ordering::Acquire)
-            && lock(&self.shared.strikes).get(key).is_some_and(|strikes| *strikes >= STRIKES_MAX)
-    }
-
-    fn strike(&self, key: &StorageKey) {
-        let mut strikes = lock(&self.shared.strikes);
-        if strikes.len() >= STRUCK_KEYS_MAX {
-            strikes.clear();
-        }
-        *strikes.entry(key.clone()).or_default() += 1;
-        self.shared.has_strikes.store(true, Ordering::Release);
-    }
-}
-
-impl Shared {
-    fn failure(&self) -> Option<Failure> {
-        match self.failed.load(Ordering::Acquire) {
-            NO_FAILURE => None,
-            PASSING => Some(Failure::Passing),
-            _ => Some(Failure::Lasting),
-        }
-    }
-
-    fn fail(&self, failure: Failure) {
-        let failed = if failure == Failure::Passing { PASSING } else { LASTING };
-        self.failed.fetch_max(failed, Ordering::AcqRel);
-    }
-
-    fn is_absent(&self) -> bool {
-        self.is_absent.load(Ordering::Acquire)
-    }
-
-    fn reopen(&self) -> Result<(), StoreError> {
-        let mut slots = self.slots.each_ref().map(lock);
-        if self.failure().is_some() {
-            // An engine that could not write waits for ever for its flush when it is dropped.
-            return Err(StoreError::OutOfOrder);
-        }
-        // The engine locks its directory, so the old one must be gone before the new one starts.
-        slots.iter_mut().for_each(|slot| **slot = None);
-        let engine = Engine::open(&self.directory, &self.disk).inspect_err(|error| {
-            self.is_absent.store(error.passes(), Ordering::Release);
-        })?;
-        slots.iter_mut().for_each(|slot| **slot = Some(engine.clone()));
-        self.stopped.store(false, Ordering::Release);
-        self.is_absent.store(false, Ordering::Release);
-        self.engine_written.store(0, Ordering::Relaxed);
-        Ok(())
-    }
-
-    fn redo_directory(&self) -> PathBuf {
-        self.directory.join(REDO_DIRECTORY)
-    }
-
-    fn with_engine<T>(
-        &self,
-        slot: usize,
-        use_engine: impl FnOnce(&Engine) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        if self.failure() == Some(Failure::Passing) {
-            return Err(StoreError::StartsAnew);
-        }
-        let engine = lock(&self.slots[slot]);
-        let Some(engine) = engine.as_ref() else {
-            return Err(match self.is_absent() {
-                true => StoreError::Waits("it could not be opened, and is tried again".into()),
-                false => StoreError::OutOfOrder,
-            });
-        };
-        if self.stopped.load(Ordering::Acquire) {
-            return Err(StoreError::OutOfOrder);
-        }
-        let result = use_engine(engine);
-        if matches!(&result, Err(StoreError::Damaged(_) | StoreError::Engine(_))) {
-            self.stopped.store(true, Ordering::Release);
-        }
-        result
-    }
-}
-
-/// Locks what no panic can leave half changed.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,6 +1,6 @@
 //! Damage to what had been acknowledged: it is reported, and never passed over.
 
-use kvnode::store::{Fsync, Store, StoreError};
+use kv_storage::{Fsync, Store, StoreError};
 use proptest::prelude::*;
 
 use super::model::{Change, Group, State, commit_all, groups};
@@ -155,7 +155,7 @@ fn a_damaged_record_in_an_intact_frame_is_corrupt_and_harms_no_other() {
     *contents[0].last_mut().unwrap() ^= 1;
     leave(directory.path(), &files::segment(1, &contents));
     let store = super::open(directory.path());
-    let get = |key: &str| store.get(&kvnode::store::StorageKey::new(key));
+    let get = |key: &str| store.get(&kv_storage::StorageKey::new(key));
     assert!(matches!(get("key-1"), Err(StoreError::Corrupt(_))));
     assert_eq!(get("key-2").unwrap().unwrap().value.unwrap(), b"two");
     drop(store);

@@ -7,14 +7,14 @@
 
 use std::time::Duration;
 
-use super::StoreOptions;
+use crate::StoreOptions;
 
 /// The longest wait of one group, a fraction of the time that clients give an operation.
 const DELAY_MAX: Duration = Duration::from_secs(1);
 
 /// How long a group of `bytes` is to wait before it is appended to a segment of this `length`, both in
 /// bytes, while the engine is busy.
-pub(super) fn delay(bytes: usize, length: u64, options: StoreOptions) -> Duration {
+pub(crate) fn delay(bytes: usize, length: u64, options: StoreOptions) -> Duration {
     let segment = options.segment_bytes as f64;
     let room = options.segment_bytes_max() as f64 - segment;
     let used = (length.saturating_sub(options.segment_bytes) as f64 / room).clamp(0.0, 1.0);
@@ -29,7 +29,7 @@ pub(super) fn delay(bytes: usize, length: u64, options: StoreOptions) -> Duratio
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Fsync;
+    use crate::Fsync;
 
     const OPTIONS: StoreOptions = StoreOptions { fsync: Fsync::Always, segment_bytes: 1 << 20 };
 

@@ -15,7 +15,7 @@
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// The length of a frame's head.
-pub(in super::super) const FRAME_HEAD_BYTES: usize = 32;
+pub(crate) const FRAME_HEAD_BYTES: usize = 32;
 
 const MAGIC: [u8; 4] = *b"KVRF";
 const CHECKSUM_BYTES: usize = 8;

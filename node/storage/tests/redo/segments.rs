@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use kvnode::store::{Fsync, RedoError, Store, StoreError};
+use kv_storage::{Fsync, RedoError, Store, StoreError};
 use tempfile::TempDir;
 
 use super::model::{Change, Group, State};

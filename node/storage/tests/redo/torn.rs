@@ -1,6 +1,6 @@
 //! Ends of the log as crashes leave them: what had not been acknowledged is dropped, and no more.
 
-use kvnode::store::{Fsync, Store};
+use kv_storage::{Fsync, Store};
 use proptest::prelude::*;
 
 use super::model::{Change, Group, State, groups};

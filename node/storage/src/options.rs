@@ -1,6 +1,6 @@
 //! How a store is to be kept.
 
-use super::Fsync;
+use crate::Fsync;
 
 /// How long a segment of the redo log is unless somebody says otherwise, in bytes. More would save
 /// work where keys are written again and again, and cost memory and time at the start.
@@ -17,7 +17,7 @@ pub struct StoreOptions {
 
 impl StoreOptions {
     /// Writes wait for the engine where a segment has grown to this many bytes meanwhile.
-    pub(super) fn segment_bytes_max(self) -> u64 {
+    pub(crate) fn segment_bytes_max(self) -> u64 {
         self.segment_bytes.saturating_mul(4)
     }
 }

@@ -7,7 +7,7 @@ use std::hint::black_box;
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use kv_core::version::Version;
-use kvnode::store::{Batch, Counters, Fsync, StorageKey, Store, record};
+use kv_storage::{Batch, Counters, Fsync, StorageKey, Store, record};
 use tempfile::TempDir;
 
 const VALUE_BYTES: usize = 100;

@@ -22,7 +22,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use clap::ValueEnum;
 use tracing::warn;
 
 pub(super) use self::frame::FRAME_HEAD_BYTES;
@@ -75,13 +74,12 @@ pub enum RedoError {
 }
 
 /// When a write counts as durable.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fsync {
-    /// Once it is on the disk: it survives a power loss
+    /// Once it is on the disk: it survives a power loss.
     #[default]
     Always,
-    /// Once the operating system has it: a power loss can cost what was written in the last second
-    #[value(name = "everysec")]
+    /// Once the operating system has it: a power loss can cost what was written in the last second.
     EverySecond,
 }
 

@@ -11,9 +11,9 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use bytes::Bytes;
 use nohash_hasher::BuildNoHashHasher;
 
-use super::batch::Change;
-use super::take_over::Needs;
-use super::{Counters, StorageKey};
+use crate::batch::Change;
+use crate::needs::Needs;
+use crate::{Counters, StorageKey};
 
 /// How many changes are taken in while readers wait.
 const CHANGES_PER_LOCK: usize = 64;
@@ -22,7 +22,7 @@ const KEYS_PER_LOCK: usize = 1024;
 
 /// The newest record of each key that was changed since it was begun; none where it was removed.
 #[derive(Default)]
-pub(super) struct Memtable {
+pub(crate) struct Memtable {
     content: RwLock<Content>,
     needs: Needs,
 }
@@ -54,19 +54,19 @@ impl Content {
 
 impl Memtable {
     /// One that has room for so many keys.
-    pub(super) fn with_room_for(keys: usize) -> Self {
+    pub(crate) fn with_room_for(keys: usize) -> Self {
         let memtable = Self::default();
         memtable.write().records.reserve(keys);
         memtable
     }
 
     /// How many keys were changed.
-    pub(super) fn keys(&self) -> usize {
+    pub(crate) fn keys(&self) -> usize {
         self.read().records.len()
     }
 
     /// Takes in the changes of a frame that is durable.
-    pub(super) fn insert(&self, frame: &Bytes, changes: Vec<Change>, counters: Counters) {
+    pub(crate) fn insert(&self, frame: &Bytes, changes: Vec<Change>, counters: Counters) {
         let mut changes = changes.into_iter().peekable();
         while changes.peek().is_some() {
             let mut content = self.write();
@@ -84,35 +84,35 @@ impl Memtable {
     }
 
     /// The record of a key; none where it has not been changed, and none in that where it was removed.
-    pub(super) fn get(&self, key: &StorageKey) -> Option<Option<Bytes>> {
+    pub(crate) fn get(&self, key: &StorageKey) -> Option<Option<Bytes>> {
         self.read().records.get(key).cloned()
     }
 
-    pub(super) fn layout(&self) -> Option<Bytes> {
+    pub(crate) fn layout(&self) -> Option<Bytes> {
         self.read().layout.clone()
     }
 
     /// The counters after its last change; none where there was no change.
-    pub(super) fn counters(&self) -> Option<Counters> {
+    pub(crate) fn counters(&self) -> Option<Counters> {
         self.read().counters
     }
 
     /// The bytes of the changes, also of those that others have taken the place of.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.read().bytes
     }
 
     /// What the engine needs to take it over, as far as that was measured since it was frozen.
-    pub(super) fn needs(&self) -> &Needs {
+    pub(crate) fn needs(&self) -> &Needs {
         &self.needs
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.counters().is_none()
     }
 
     /// Up to so many changes from `start` on.
-    pub(super) fn range(
+    pub(crate) fn range(
         &self,
         start: Bound<&StorageKey>,
         count: usize,
@@ -147,21 +147,21 @@ impl Memtable {
 
 /// The memtables at one moment: what is in neither is in the engine.
 #[derive(Clone, Default)]
-pub(super) struct Memtables {
+pub(crate) struct Memtables {
     /// The one that takes changes in.
-    pub(super) active: Arc<Memtable>,
+    pub(crate) active: Arc<Memtable>,
     /// The one before, which the engine is getting, and the last segment of the redo log that has
     /// something of it.
-    pub(super) frozen: Option<(u64, Arc<Memtable>)>,
+    pub(crate) frozen: Option<(u64, Arc<Memtable>)>,
 }
 
 impl Memtables {
     /// What is known of a key, as [`Memtable::get`] gives it.
-    pub(super) fn get(&self, key: &StorageKey) -> Option<Option<Bytes>> {
+    pub(crate) fn get(&self, key: &StorageKey) -> Option<Option<Bytes>> {
         self.newest_first().find_map(|memtable| memtable.get(key))
     }
 
-    pub(super) fn newest_first(&self) -> impl Iterator<Item = &Arc<Memtable>> {
+    pub(crate) fn newest_first(&self) -> impl Iterator<Item = &Arc<Memtable>> {
         std::iter::once(&self.active).chain(self.frozen.as_ref().map(|(_, frozen)| frozen))
     }
 }

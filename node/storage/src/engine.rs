@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{Counters, StorageKey, StoreError, unfinished};
 use crate::disk::Disk;
 use crate::limits::SMALL_FILES_BYTES;
+use crate::{Counters, StorageKey, StoreError, unfinished};
 
 /// Entries per leaf of the engine's tree, which rewrites a leaf for a change of one of them: few,
 /// since values may be large. Fixed for ever once a data directory exists.
-pub(super) const LEAF_FANOUT: usize = 32;
+pub(crate) const LEAF_FANOUT: usize = 32;
 /// The engine's page cache, in bytes.
 const CACHE_BYTES: usize = 128 << 20;
 /// Pages are lightly compressed when they are written.
@@ -25,8 +25,8 @@ const LAYOUT_KEY: &str = "installed";
 const COUNTERS_KEY: [u8; 9] = *b"\0counters";
 /// Under it is the number of the last segment of the redo log that the engine has.
 const CHECKPOINT_KEY: [u8; 11] = *b"\0checkpoint";
-const _: () = assert!(COUNTERS_KEY[0] == super::key::MARK_META);
-const _: () = assert!(CHECKPOINT_KEY[0] == super::key::MARK_META);
+const _: () = assert!(COUNTERS_KEY[0] == crate::key::MARK_META);
+const _: () = assert!(CHECKPOINT_KEY[0] == crate::key::MARK_META);
 
 /// The name of the thread on which the engine is opened. The engine panics on some damage, and
 /// unwinding would wait for ever for a flush: the process has to end when this thread panics.
@@ -36,15 +36,15 @@ type Tree = sled::Tree<LEAF_FANOUT>;
 
 /// One thread's handles of the engine.
 #[derive(Clone)]
-pub(super) struct Engine {
-    pub(super) data: Tree,
+pub(crate) struct Engine {
+    pub(crate) data: Tree,
     layout: Tree,
 }
 
 impl Engine {
     /// Opens the engine in `directory`. It writes there, for which the reserve of the `disk` is given up
     /// where there is no other room.
-    pub(super) fn open(directory: &Path, disk: &Disk) -> Result<Self, StoreError> {
+    pub(crate) fn open(directory: &Path, disk: &Disk) -> Result<Self, StoreError> {
         let needed = unfinished::metadata_bytes(directory) + SMALL_FILES_BYTES;
         if !disk.make_room(needed, 0) && !directory.exists() {
             return Err(StoreError::Waits(format!(
@@ -100,7 +100,7 @@ impl Engine {
     }
 
     /// Takes over changes, which are durable only after [`Engine::flush`].
-    pub(super) fn change(&self, changes: &[(StorageKey, Option<Bytes>)]) -> Result<(), StoreError> {
+    pub(crate) fn change(&self, changes: &[(StorageKey, Option<Bytes>)]) -> Result<(), StoreError> {
         let mut batch = sled::Batch::default();
         for (key, record) in changes {
             match record {
@@ -112,14 +112,14 @@ impl Engine {
     }
 
     /// Takes over the layout, which is durable only after [`Engine::flush`].
-    pub(super) fn change_layout(&self, layout: &[u8]) -> Result<(), StoreError> {
+    pub(crate) fn change_layout(&self, layout: &[u8]) -> Result<(), StoreError> {
         self.layout.insert(LAYOUT_KEY, sealed(layout)).map_err(classify)?;
         Ok(())
     }
 
     /// Takes note that it has all of the redo log up to `segment`, with these counters after it, and makes
     /// all that it was given durable.
-    pub(super) fn complete(
+    pub(crate) fn complete(
         &self,
         counters: Option<Counters>,
         segment: u64,
@@ -135,29 +135,29 @@ impl Engine {
 
     /// Makes all that it was given durable. After an error, the engine must neither be used nor dropped:
     /// it waits for this flush for ever.
-    pub(super) fn flush(&self) -> Result<(), StoreError> {
+    pub(crate) fn flush(&self) -> Result<(), StoreError> {
         self.data.flush().map_err(classify)?;
         Ok(())
     }
 
     /// The number of the last segment of the redo log that the engine has; 0 where it has none.
-    pub(super) fn checkpointed(&self) -> Result<u64, StoreError> {
+    pub(crate) fn checkpointed(&self) -> Result<u64, StoreError> {
         let Some(bytes) = self.data.get(CHECKPOINT_KEY).map_err(classify)? else { return Ok(0) };
         let number = unsealed(&bytes)?.try_into().map(u64::from_le_bytes);
         number.map_err(|_| StoreError::Corrupt("the number of the last checkpoint".into()))
     }
 
-    pub(super) fn layout(&self) -> Result<Option<Vec<u8>>, StoreError> {
+    pub(crate) fn layout(&self) -> Result<Option<Vec<u8>>, StoreError> {
         let bytes = self.layout.get(LAYOUT_KEY).map_err(classify)?;
         bytes.map(|bytes| unsealed(&bytes).map(<[u8]>::to_vec)).transpose()
     }
 
     /// The bytes of a key's record.
-    pub(super) fn get(&self, key: &StorageKey) -> Result<Option<sled::InlineArray>, StoreError> {
+    pub(crate) fn get(&self, key: &StorageKey) -> Result<Option<sled::InlineArray>, StoreError> {
         self.data.get(key.to_bytes()).map_err(classify)
     }
 
-    pub(super) fn counters(&self) -> Result<Counters, StoreError> {
+    pub(crate) fn counters(&self) -> Result<Counters, StoreError> {
         match self.data.get(COUNTERS_KEY).map_err(classify)? {
             None => Ok(Counters::default()),
             Some(bytes) => Counters::decode(unsealed(&bytes)?),
@@ -167,7 +167,7 @@ impl Engine {
 
 /// sled reports a page whose checksum is wrong as invalid data, and every operation after that
 /// with the same error.
-pub(super) fn classify(error: io::Error) -> StoreError {
+pub(crate) fn classify(error: io::Error) -> StoreError {
     match error.kind() {
         io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
             StoreError::Damaged(error.to_string())

@@ -8,14 +8,14 @@
 //! | 4 | length of the key in bytes, little-endian; 0 for a layout |
 //! | 4 | length of the rest in bytes, little-endian; 0 for a removal |
 //! | | the key |
-//! | | the record, as [`super::record`] lays it out, or the layout's bytes |
+//! | | the record, as [`crate::record`] lays it out, or the layout's bytes |
 
 use std::ops::Range;
 
 use kv_core::version::Version;
 
-use super::redo::FRAME_HEAD_BYTES;
-use super::{Counters, Entry, StorageKey, counters, record};
+use crate::redo::FRAME_HEAD_BYTES;
+use crate::{Counters, Entry, StorageKey, counters, record};
 
 const KIND_PUT: u8 = 1;
 const KIND_REMOVE: u8 = 2;
@@ -30,7 +30,7 @@ pub struct Batch {
 }
 
 /// A change, whose bytes are a range of its frame.
-pub(super) enum Change {
+pub(crate) enum Change {
     Put(StorageKey, Range<usize>),
     Remove(StorageKey),
     Layout(Range<usize>),
@@ -38,7 +38,7 @@ pub(super) enum Change {
 
 /// The bytes of a frame are no batch.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub(crate) struct Malformed;
 
 impl Default for Batch {
     fn default() -> Self {
@@ -65,13 +65,13 @@ impl Batch {
         self.remove(entry.storage_key());
     }
 
-    pub(super) fn put_layout(&mut self, bytes: &[u8]) {
+    pub(crate) fn put_layout(&mut self, bytes: &[u8]) {
         let range = self.append(KIND_LAYOUT, "", |frame| frame.extend_from_slice(bytes));
         self.changes.push(Change::Layout(range));
     }
 
     /// The frame, and what it changes.
-    pub(super) fn finish(mut self, counters: Counters) -> (Vec<u8>, Vec<Change>) {
+    pub(crate) fn finish(mut self, counters: Counters) -> (Vec<u8>, Vec<Change>) {
         self.frame[FRAME_HEAD_BYTES..][..counters::BYTES].copy_from_slice(&counters.encode());
         (self.frame, self.changes)
     }
@@ -93,7 +93,7 @@ impl Batch {
 }
 
 /// Reads a frame that was found intact: the counters, and what it changes.
-pub(super) fn read(frame: &[u8]) -> Result<(Counters, Vec<Change>), Malformed> {
+pub(crate) fn read(frame: &[u8]) -> Result<(Counters, Vec<Change>), Malformed> {
     let content = frame.get(FRAME_HEAD_BYTES..).ok_or(Malformed)?;
     let counted = content.get(..counters::BYTES).ok_or(Malformed)?;
     let counters = Counters::decode(counted).map_err(|_| Malformed)?;

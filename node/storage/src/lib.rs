@@ -1,0 +1,53 @@
+//! A node's shard on disk: the only crate that names sled.
+//!
+//! One thread writes, any thread reads. A batch is durable when [`Store::commit`] returns: then it is
+//! in the redo log. What lies where:
+//!
+//! - `redo`: the log, to which groups of changes are appended, in the folder `redo`;
+//! - `memtable`: the same changes in memory, where they are found until the engine has them;
+//! - `checkpoint`: the thread that gives them to the engine, many at once; `take_over`: how, on a disk
+//!   that may be full, and `needs` what it needs; `backpressure`: what becomes of writes when it cannot keep up;
+//! - `engine`: sled, with data records under their [`StorageKey`], a few bookkeeping records beside
+//!   them, and the installed layout in a tree of its own;
+//! - `shared`: what the handles and the background thread share; `strikes`: the keys that are not read
+//!   again; `scan`: all of this as one ordered whole; [`sweep`] finds in it what is to be removed;
+//! - [`disk`]: the room that all this has, and the reserve; [`limits`]: what is kept of it.
+//!
+//! sled answers damage on its disk by refusing all further work. So that one damaged page does not
+//! take the whole node down, [`Store::reopen`] starts the engine anew; the keys that led to the
+//! damage are remembered and answered without touching it again.
+
+mod backpressure;
+mod batch;
+mod checkpoint;
+mod counters;
+pub mod disk;
+mod engine;
+mod entry;
+mod error;
+mod key;
+pub mod limits;
+mod memtable;
+mod needs;
+mod options;
+pub mod record;
+mod redo;
+mod scan;
+mod shared;
+mod store;
+mod strikes;
+pub mod sweep;
+mod take_over;
+mod unfinished;
+
+pub use batch::Batch;
+pub use counters::Counters;
+pub use engine::OPENING_THREAD;
+pub use entry::Entry;
+pub use error::{Failure, StoreError};
+pub use key::StorageKey;
+pub use options::{SEGMENT_BYTES_DEFAULT, StoreOptions};
+pub use record::Stored;
+pub use redo::{Fsync, RedoError};
+pub use scan::{ScanStart, Visit};
+pub use store::Store;

@@ -1,0 +1,154 @@
+//! What the handles of a store and its background thread share.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+
+use kv_system::lock::lock;
+
+use crate::disk::Disk;
+use crate::engine::Engine;
+use crate::error::{Failure, StoreError};
+use crate::memtable::Memtables;
+use crate::redo::RedoLog;
+use crate::strikes::Strikes;
+use crate::{Counters, StoreOptions};
+
+pub(crate) const REDO_DIRECTORY: &str = "redo";
+
+const NO_FAILURE: u8 = 0;
+const PASSING: u8 = 1;
+const LASTING: u8 = 2;
+
+pub(crate) const WRITER: usize = 0;
+pub(crate) const READER: usize = 1;
+pub(crate) const CHECKPOINTER: usize = 2;
+
+pub(crate) struct Shared {
+    pub(crate) directory: PathBuf,
+    pub(crate) options: StoreOptions,
+    pub(crate) disk: Disk,
+    /// The engine's handles of each thread; none where the engine failed and could not be started
+    /// anew. A slot is locked while its thread uses it, so that [`Store::reopen`] knows when nobody
+    /// uses the old engine any more; otherwise nobody contends for it.
+    pub(crate) slots: [Mutex<Option<Engine>>; 3],
+    pub(crate) log: Mutex<WrittenLog>,
+    pub(crate) memtables: ArcSwap<Memtables>,
+    /// Whether the engine has failed or met damage and so refuses further work.
+    pub(crate) stopped: AtomicBool,
+    /// Whether something failed in the background after which nothing more may be written: see
+    /// [`Failure`].
+    pub(crate) failed: AtomicU8,
+    /// Whether the engine is not open for want of something that passes.
+    pub(crate) is_absent: AtomicBool,
+    /// Whether the last try to give the engine something had to be put off.
+    pub(crate) waits: AtomicBool,
+    /// How many bytes the engine was given since it was opened.
+    pub(crate) engine_written: AtomicU64,
+    /// How often the engine was read from.
+    pub(crate) engine_reads: AtomicU64,
+    /// The keys that are not read again.
+    pub(crate) strikes: Strikes,
+}
+
+/// The log, and what is to be known when it is appended to.
+pub(crate) struct WrittenLog {
+    pub(crate) log: RedoLog,
+    pub(crate) counters: Counters,
+    pub(crate) written_at: Instant,
+}
+
+impl Shared {
+    /// What is shared by the handles of the store in `directory`, which `engine` and `log` have.
+    pub(crate) fn new(
+        directory: &Path,
+        options: StoreOptions,
+        disk: &Disk,
+        engine: &Engine,
+        log: WrittenLog,
+        memtables: Memtables,
+    ) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            options,
+            disk: disk.clone(),
+            slots: [(); 3].map(|()| Mutex::new(Some(engine.clone()))),
+            log: Mutex::new(log),
+            memtables: ArcSwap::from_pointee(memtables),
+            stopped: AtomicBool::new(false),
+            failed: AtomicU8::new(NO_FAILURE),
+            is_absent: AtomicBool::new(false),
+            waits: AtomicBool::new(false),
+            engine_written: AtomicU64::new(0),
+            engine_reads: AtomicU64::new(0),
+            strikes: Strikes::default(),
+        }
+    }
+
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        match self.failed.load(Ordering::Acquire) {
+            NO_FAILURE => None,
+            PASSING => Some(Failure::Passing),
+            _ => Some(Failure::Lasting),
+        }
+    }
+
+    pub(crate) fn fail(&self, failure: Failure) {
+        let failed = if failure == Failure::Passing { PASSING } else { LASTING };
+        self.failed.fetch_max(failed, Ordering::AcqRel);
+    }
+
+    pub(crate) fn is_absent(&self) -> bool {
+        self.is_absent.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn reopen(&self) -> Result<(), StoreError> {
+        let mut slots = self.slots.each_ref().map(lock);
+        if self.failure().is_some() {
+            // An engine that could not write waits for ever for its flush when it is dropped.
+            return Err(StoreError::OutOfOrder);
+        }
+        // The engine locks its directory, so the old one must be gone before the new one starts.
+        slots.iter_mut().for_each(|slot| **slot = None);
+        let engine = Engine::open(&self.directory, &self.disk).inspect_err(|error| {
+            self.is_absent.store(error.passes(), Ordering::Release);
+        })?;
+        slots.iter_mut().for_each(|slot| **slot = Some(engine.clone()));
+        self.stopped.store(false, Ordering::Release);
+        self.is_absent.store(false, Ordering::Release);
+        self.engine_written.store(0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    pub(crate) fn redo_directory(&self) -> PathBuf {
+        self.directory.join(REDO_DIRECTORY)
+    }
+
+    pub(crate) fn with_engine<T>(
+        &self,
+        slot: usize,
+        use_engine: impl FnOnce(&Engine) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        if self.failure() == Some(Failure::Passing) {
+            return Err(StoreError::StartsAnew);
+        }
+        let engine = lock(&self.slots[slot]);
+        let Some(engine) = engine.as_ref() else {
+            return Err(match self.is_absent() {
+                true => StoreError::Waits("it could not be opened, and is tried again".into()),
+                false => StoreError::OutOfOrder,
+            });
+        };
+        if self.stopped.load(Ordering::Acquire) {
+            return Err(StoreError::OutOfOrder);
+        }
+        let result = use_engine(engine);
+        if matches!(&result, Err(StoreError::Damaged(_) | StoreError::Engine(_))) {
+            self.stopped.store(true, Ordering::Release);
+        }
+        result
+    }
+}
