@@ -21,8 +21,8 @@ use crate::genesis::{self, Creation, Genesis};
 use crate::limits::{AWAIT_MIN, REFRESH_SPACING_MAX, REFRESH_SPACING_MIN, REFRESH_TIMEOUT};
 use crate::placement::{self, Placement, Question};
 use crate::routing::View;
-use crate::strategy::{Strategy, StrategySource};
 use crate::tables::{Computed, Tables};
+use kv_placement::{Strategy, StrategySource};
 
 /// A cluster's current layout and addresses.
 pub(crate) struct Cluster {

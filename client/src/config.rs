@@ -9,10 +9,10 @@ use kv_core::name::Name;
 use kv_core::partition::PartitionCount;
 use kv_protocol::consul_keys::CLUSTER_DEFAULT;
 
-use crate::admission::Property;
 use crate::error::ClientError;
 use crate::limits::TIMEOUT_DEFAULT;
-use crate::strategy::StrategySource;
+use kv_placement::StrategySource;
+use kv_placement::admission::Property;
 
 /// Which cluster to talk to, and how.
 #[derive(Clone, Debug)]

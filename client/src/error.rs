@@ -8,8 +8,8 @@ use kv_core::layout::LayoutError;
 use kv_core::refusal::{ErrorCode, Refusal};
 use uuid::Uuid;
 
-use crate::admission::NotAdmitted;
-use crate::strategy::StrategyError;
+use kv_placement::StrategyError;
+use kv_placement::admission::NotAdmitted;
 
 /// Why the store did not do what was asked. The messages are for people and say what to do next.
 #[derive(Debug, thiserror::Error)]

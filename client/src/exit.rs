@@ -4,10 +4,10 @@ use std::io::{self, Write as _};
 
 use clap::error::ErrorKind;
 use kv_consul::ConsulError;
+use kv_placement::admission::NotAdmitted;
+use kv_placement::{StrategyError, StrategyFault};
 use kvclient::ClientError;
-use kvclient::admission::NotAdmitted;
 use kvclient::rebalance::RebalanceError;
-use kvclient::strategy::{StrategyError, StrategyFault};
 use serde::Serialize;
 
 use crate::cli::Format;
@@ -267,7 +267,7 @@ mod tests {
     use std::time::Duration;
 
     use kv_core::refusal::{ErrorCode, Refusal, too_large};
-    use kvclient::strategy::StrategySource;
+    use kv_placement::StrategySource;
 
     use super::*;
 

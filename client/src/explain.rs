@@ -14,7 +14,7 @@ use crate::error::ClientError;
 use crate::executor::check_key;
 use crate::history;
 use crate::placement::{Question, table};
-use crate::strategy::{StrategyError, StrategyFault};
+use kv_placement::{StrategyError, StrategyFault};
 
 /// Why a key is where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]

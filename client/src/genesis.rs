@@ -25,7 +25,7 @@ use crate::error::ClientError;
 use crate::limits::{LAYOUT_LOOK_INTERVAL, STATUS_TIMEOUT};
 use crate::placement::{Question, admitted, table_verified};
 use crate::status::ask_instance;
-use crate::strategy::Strategy;
+use kv_placement::Strategy;
 
 /// How many owners a partition gets.
 const REPLICAS: u32 = 1;

@@ -40,7 +40,6 @@
 //! # }
 //! ```
 
-pub mod admission;
 mod batch;
 mod catalog;
 mod client;
@@ -58,7 +57,6 @@ mod history;
 pub mod lab;
 mod lane;
 pub mod limits;
-pub mod measure;
 mod opening;
 mod packing;
 mod placement;
@@ -73,7 +71,6 @@ mod routing;
 mod sample;
 mod scan;
 mod status;
-pub mod strategy;
 mod tables;
 mod waiting;
 

@@ -6,9 +6,9 @@ use std::sync::{Arc, OnceLock};
 use kv_core::layout::{self, Layout, Member, Table};
 use kv_core::partition::PartitionCount;
 
-use crate::admission::{Property, admit};
 use crate::error::ClientError;
-use crate::strategy::{Cache, Strategy, StrategyError, StrategyHost, StrategyNode, StrategySource};
+use kv_placement::admission::{Property, admit};
+use kv_placement::{Cache, Strategy, StrategyError, StrategyHost, StrategyNode, StrategySource};
 use kv_system::failpoints;
 
 /// The question that a table answers.

@@ -14,7 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use kvclient::strategy::{Cache, Strategy, StrategyHost, StrategyNode, StrategySource};
+use kv_placement::{Cache, Strategy, StrategyHost, StrategyNode, StrategySource};
 use proptest::prelude::{Just, prop, prop_assert, prop_oneof};
 use proptest::strategy::Strategy as _;
 use proptest::test_runner::{Config, TestRunner};

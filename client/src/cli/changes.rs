@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use kv_core::limits::{PARTITIONS_DEFAULT, WEIGHT_MAX};
 use kv_core::name::{Name, parse_zone};
-use kvclient::admission::Property;
-use kvclient::strategy::StrategySource;
+use kv_placement::StrategySource;
+use kv_placement::admission::Property;
 
 use super::partitions;
 

@@ -13,9 +13,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use kv_core::name::Name;
 use kv_core::partition::PartitionCount;
+use kv_placement::StrategySource;
 use kv_protocol::consul_keys::CLUSTER_DEFAULT;
 use kvclient::limits::{TIMEOUT_DEFAULT, TIMEOUT_MAX};
-use kvclient::strategy::StrategySource;
 
 pub(crate) use self::changes::{
     AddNode, Carrying, Init, Migrate, NewNodes, PlannedChange, RebalanceAction, RemoveNode, SetNode,

@@ -2,7 +2,7 @@
 
 use kv_core::digest::Digest;
 
-use crate::strategy::{Strategy, StrategyError, StrategyHost, StrategySource};
+use kv_placement::{Strategy, StrategyError, StrategyHost, StrategySource};
 
 /// A strategy with its settings.
 #[derive(Clone, Debug)]

@@ -11,8 +11,8 @@ use super::keys::Keys;
 use super::scenario::Scenario;
 use super::timing;
 use super::trial::{Figures, Loaded, Problem, Trial};
-use crate::measure::{Balance, Movement, Placed, Spread};
-use crate::strategy::{Cache, StrategyError, StrategyHost, StrategyNode};
+use kv_placement::measure::{Balance, Movement, Placed, Spread};
+use kv_placement::{Cache, StrategyError, StrategyHost, StrategyNode};
 
 /// What every candidate is tried by.
 #[derive(Clone, Debug)]

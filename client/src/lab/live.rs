@@ -8,7 +8,7 @@ use super::Candidate;
 use crate::cluster::Registry;
 use crate::config::ClientConfig;
 use crate::rebalance::RebalanceError;
-use crate::strategy::{Strategy, StrategyNode};
+use kv_placement::{Strategy, StrategyNode};
 
 /// What a cluster's layout says, at rest. Looking changes nothing.
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! The lab: strategies side by side, without a cluster.
 //!
 //! A [`Scenario`] says which nodes there are, which come and which go. Every [`Candidate`] is asked
-//! for its tables of it, which [`crate::measure`] judges; what a table costs is timed with nothing
+//! for its tables of it, which [`kv_placement::measure`] judges; what a table costs is timed with nothing
 //! else going on. A candidate that fails is a [`Trial`] with its [`Problem`], and the others go on.
 //!
 //! | file | what it does |
@@ -20,7 +20,7 @@
 //! ```
 //! use kv_core::partition::PartitionCount;
 //! use kvclient::lab::{Candidate, Experiment, Scenario, nodes};
-//! use kvclient::strategy::Cache;
+//! use kv_placement::Cache;
 //!
 //! let mut all = nodes(0..11);
 //! let joining = all.split_off(10);

@@ -5,7 +5,7 @@
 
 use kv_strategy::{Assign, Node};
 
-use crate::strategy::{Strategy, StrategyHost, StrategyNode, StrategySource};
+use kv_placement::{Strategy, StrategyHost, StrategyNode, StrategySource};
 
 /// The built-in strategies' functions, by the names of the components.
 const NATIVE: [(&str, Assign); 5] = [
@@ -42,7 +42,7 @@ pub(super) fn nodes(nodes: &[StrategyNode]) -> Vec<Node> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::strategy::Cache;
+    use kv_placement::Cache;
 
     #[test]
     fn every_built_in_strategy_is_linked_and_found_by_its_component() {

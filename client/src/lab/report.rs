@@ -10,8 +10,8 @@ use super::live::LiveCluster;
 use super::timing::Cost;
 use super::trial::{Figures, Trial};
 use super::{Experiment, Scenario};
-use crate::measure;
-use crate::strategy::StrategyNode;
+use kv_placement::StrategyNode;
+use kv_placement::measure;
 
 /// The document.
 #[derive(Debug, Serialize)]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use kv_core::limits::{MEMBERS_MAX, NAME_BYTES_MAX, REPLICAS_MAX, WEIGHT_MAX, ZONE_BYTES_MAX};
 use kv_core::partition::PartitionCount;
 
-use crate::strategy::StrategyNode;
+use kv_placement::StrategyNode;
 
 /// Nodes, a join and a leave, with as many partitions and replicas throughout.
 #[derive(Clone, Debug, PartialEq, Eq)]

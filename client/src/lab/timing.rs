@@ -115,7 +115,7 @@ mod tests {
 
     use super::*;
     use crate::lab::{Candidate, scenario};
-    use crate::strategy::{Cache, StrategyHost};
+    use kv_placement::{Cache, StrategyHost};
 
     #[test]
     fn a_component_that_is_not_its_source_is_found_out() {

@@ -8,8 +8,8 @@ use kv_strategy::Assign;
 use super::candidate::Candidate;
 use super::native;
 use super::timing::Cost;
-use crate::measure::{Balance, Movement, Spread};
-use crate::strategy::{CacheOutcome, Strategy, StrategyError, StrategyHost};
+use kv_placement::measure::{Balance, Movement, Spread};
+use kv_placement::{CacheOutcome, Strategy, StrategyError, StrategyHost};
 
 /// A candidate's turn in the lab.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::error::RebalanceError;
-use crate::admission::Property;
+use kv_placement::admission::Property;
 
 /// A change of who owns what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -67,8 +67,8 @@ use crate::connection::Connections;
 use crate::error::ClientError;
 use crate::limits::{LAYOUT_LOOK_INTERVAL, RESTORE_WAIT};
 use crate::placement::{Question, admitted, table_verified};
-use crate::strategy::{Strategy, StrategySource};
 use kv_core::window::{Size, moving};
+use kv_placement::{Strategy, StrategySource};
 
 /// Plans and runs the rebalances of one cluster.
 pub struct Rebalancer {

@@ -8,8 +8,8 @@ use kv_core::limits::{
 };
 use kv_core::name::parse_zone;
 use kv_core::partition::PartitionCount;
+use kv_placement::{StrategyNode, StrategySource};
 use kvclient::lab::{CANDIDATES_MAX, Candidate, LiveCluster, Scenario, nodes};
-use kvclient::strategy::{StrategyNode, StrategySource};
 
 use super::pattern::{Pattern, parse_pattern};
 use crate::cli::partitions;

@@ -11,11 +11,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use futures::{StreamExt, stream};
+use kv_placement::{Cache, StrategyHost};
 use kvclient::ClientError;
 use kvclient::lab::picture::{self, Folder, Picture, Rendered};
 use kvclient::lab::report::Report;
 use kvclient::lab::{Candidate, Experiment, Keys, LiveCluster, Trial};
-use kvclient::strategy::{Cache, StrategyHost};
 
 pub(crate) use self::arguments::Arguments;
 use super::{Session, blocking};

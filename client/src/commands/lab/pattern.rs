@@ -1,6 +1,6 @@
 //! Values for nodes: some that go round, and some for single nodes.
 
-use kvclient::strategy::StrategyNode;
+use kv_placement::StrategyNode;
 
 /// Values that go round over all nodes, and values for single ones, which win.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use kv_placement::StrategyNode;
+use kv_placement::measure::{Balance, Movement};
 use kvclient::lab::{Cost, Experiment, Figures, LiveCluster, Scenario, Trial};
-use kvclient::measure::{Balance, Movement};
-use kvclient::strategy::StrategyNode;
 
 use crate::output;
 

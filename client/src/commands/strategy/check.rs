@@ -1,8 +1,8 @@
 //! `kvclient strategy check`: what is found out about a strategy before it is adopted.
 
+use kv_placement::admission::{Finding, NotAdmitted, Report, Thoroughness, Verdict, examine};
+use kv_placement::{Strategy, StrategyHost};
 use kvclient::ClientError;
-use kvclient::admission::{Finding, NotAdmitted, Report, Thoroughness, Verdict, examine};
-use kvclient::strategy::{Strategy, StrategyHost};
 use serde_json::{Value, json};
 
 use super::Checked;

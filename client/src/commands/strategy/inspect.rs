@@ -1,8 +1,8 @@
 //! `kvclient strategy inspect`: what a component is.
 
 use kv_core::limits::PARTITIONS_DEFAULT;
-use kvclient::strategy::limits::COMPILE_WORK_MAX;
-use kvclient::strategy::{Anatomy, Cost, Strategy, StrategyHost, StrategyNode};
+use kv_placement::limits::COMPILE_WORK_MAX;
+use kv_placement::{Anatomy, Cost, Strategy, StrategyHost, StrategyNode};
 use serde_json::json;
 
 use super::Inspected;

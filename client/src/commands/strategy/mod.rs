@@ -6,7 +6,7 @@ mod new;
 mod templates;
 
 use clap::{Args, Subcommand};
-use kvclient::strategy::{Cache, StrategyHost, StrategySource};
+use kv_placement::{Cache, StrategyHost, StrategySource};
 
 use super::blocking;
 use crate::cli::Format;

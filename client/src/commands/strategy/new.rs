@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use kvclient::strategy::limits::INFO_NAME_BYTES_MAX;
+use kv_placement::limits::INFO_NAME_BYTES_MAX;
 use serde_json::json;
 
 use super::templates;

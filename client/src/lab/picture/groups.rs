@@ -1,6 +1,6 @@
 //! Nodes put together, where there are more than a picture has room for.
 
-use crate::strategy::StrategyNode;
+use kv_placement::StrategyNode;
 
 /// The most rows or columns of a matrix.
 const GROUPS_MAX: usize = 40;

@@ -168,7 +168,7 @@ mod tests {
 
     use super::*;
     use crate::lab::Candidate;
-    use crate::strategy::Cache;
+    use kv_placement::Cache;
 
     /// The pictures of two strategies and one that fails.
     fn pictures(nodes: usize, partitions: u32) -> Vec<Picture> {

@@ -6,8 +6,8 @@ use super::groups::{Group, grouped};
 use super::palette::{BAD, FAINT, GOOD, GREY, INK, PAPER, RULE, ink_on, mixed};
 use super::svg::{Anchor, Area, Style, Svg, fitted, text_width};
 use super::{Picture, Subject, heading, percent, picture};
-use crate::measure::Movement;
-use crate::strategy::StrategyNode;
+use kv_placement::StrategyNode;
+use kv_placement::measure::Movement;
 
 const PANEL: f64 = 640.0;
 const TOP: f64 = 140.0;

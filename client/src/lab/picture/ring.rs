@@ -8,8 +8,8 @@ use super::palette::{BAD, Colour, FAINT, GOOD, GREY, INK, NODES, RULE, scale};
 use super::svg::{Anchor, Area, Style, Svg, fitted};
 use super::{Picture, Subject, heading, picture};
 use crate::lab::Scenario;
-use crate::measure::Balance;
-use crate::strategy::StrategyNode;
+use kv_placement::StrategyNode;
+use kv_placement::measure::Balance;
 
 const SIZE: (f64, f64) = (1200.0, 920.0);
 /// The most steps around the circle. Where there are more partitions, several stand behind another in

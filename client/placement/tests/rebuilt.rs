@@ -8,8 +8,8 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
+use kv_placement::{Cache, Strategy, StrategyHost, StrategyNode, StrategySource};
 use kv_strategy::{Assign, Node};
-use kvclient::strategy::{Cache, Strategy, StrategyHost, StrategyNode, StrategySource};
 
 /// The variable that names the folder of rebuilt components.
 const REBUILT: &str = "KV_STRATEGIES_REBUILT";
@@ -113,7 +113,7 @@ fn compare(name: &str, component: &Strategy, other: impl Fn(&Question) -> Vec<u3
 
 /// The names and paths of all components that are committed.
 fn committed() -> Vec<(String, PathBuf)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../strategies");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../strategies");
     fs::read_dir(&folder)
         .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
         .map(|entry| entry.unwrap().path())

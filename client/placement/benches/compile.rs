@@ -18,7 +18,7 @@ use std::process::Command;
 use std::time::Instant;
 use std::{env, fs};
 
-use kvclient::strategy::{Cache, StrategyFault, StrategyHost};
+use kv_placement::{Cache, StrategyFault, StrategyHost};
 
 #[path = "../tests/support/bombs.rs"]
 mod bombs;

@@ -3,7 +3,7 @@
 
 #[path = "support/bombs.rs"]
 mod bombs;
-#[path = "../../tests/guests/mod.rs"]
+#[path = "../../../tests/guests/mod.rs"]
 mod guests;
 
 use std::fs;
@@ -15,7 +15,7 @@ use kv_core::limits::{
     COMPONENT_BYTES_MAX, MEMBERS_MAX, NAME_BYTES_MAX, PARTITIONS_MAX, REPLICAS_MAX, WEIGHT_MAX,
     ZONE_BYTES_MAX,
 };
-use kvclient::strategy::{
+use kv_placement::{
     Cache, Strategy, StrategyError, StrategyFault, StrategyHost, StrategyNode, StrategySource,
     TimeLimits, limits,
 };

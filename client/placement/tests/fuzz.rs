@@ -9,7 +9,7 @@
     reason = "what a test prints is for people, and ends nothing"
 )]
 
-#[path = "../../tests/guests/mod.rs"]
+#[path = "../../../tests/guests/mod.rs"]
 mod guests;
 
 use std::cell::RefCell;
@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use kvclient::strategy::{Cache, StrategyHost, StrategyNode, StrategySource};
+use kv_placement::{Cache, StrategyHost, StrategyNode, StrategySource};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestError, TestRunner};

@@ -19,12 +19,14 @@
 //! | `cache`, `private_directory` | compiled components on disk |
 //! | `watchdog`, `processor` | time limits on what runs and what compiles |
 //! | `limits` | every limit |
+//! | [`measure`] | what a table is worth |
+//! | [`admission`] | what is found out about a strategy before a cluster adopts it |
 //!
 //! These are blocking calls, on the stack of their caller: an asynchronous caller makes them where
 //! blocking is allowed.
 //!
 //! ```
-//! use kvclient::strategy::{Cache, StrategyHost, StrategyNode, StrategySource};
+//! use kv_placement::{Cache, StrategyHost, StrategyNode, StrategySource};
 //!
 //! let host = StrategyHost::new(Cache::disabled())?;
 //! let strategy = host.load(&StrategySource::default())?;
@@ -32,9 +34,10 @@
 //!     .map(|id| StrategyNode { id: id.to_owned(), weight: 1, zone: String::new() });
 //! let owners = strategy.assign(&nodes, 16, 1, "")?;
 //! assert_eq!(owners.len(), 16);
-//! # Ok::<(), kvclient::strategy::StrategyError>(())
+//! # Ok::<(), kv_placement::StrategyError>(())
 //! ```
 
+pub mod admission;
 mod anatomy;
 mod cache;
 mod check;
@@ -44,18 +47,19 @@ mod error;
 mod host;
 mod limiter;
 pub mod limits;
+pub mod measure;
 mod private_directory;
 mod processor;
 mod question;
 mod source;
 mod watchdog;
 
-pub use self::anatomy::Anatomy;
-pub use self::cache::{Cache, CacheOutcome};
-pub use self::check::StrategyInfo;
-pub use self::component::{Cost, Strategy, StrategyHost};
-pub use self::error::{StrategyError, StrategyFault};
-pub use self::limits::TimeLimits;
-pub(crate) use self::processor::thread_time;
-pub use self::question::StrategyNode;
-pub use self::source::StrategySource;
+pub use anatomy::Anatomy;
+pub use cache::{Cache, CacheOutcome};
+pub use check::StrategyInfo;
+pub use component::{Cost, Strategy, StrategyHost};
+pub use error::{StrategyError, StrategyFault};
+pub use limits::TimeLimits;
+pub use processor::thread_time;
+pub use question::StrategyNode;
+pub use source::StrategySource;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 
 /// How much time a processor has spent on this thread.
-pub(crate) fn thread_time() -> Duration {
+#[must_use]
+pub fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     // What has passed is not negative.
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)

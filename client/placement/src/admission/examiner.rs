@@ -7,7 +7,7 @@ use super::property::Property;
 use super::question::{Question, Thoroughness};
 use super::report::{Figure, Finding, Report, Verdict};
 use crate::measure::{Balance, Movement, Placed, Spread};
-use crate::strategy::{
+use crate::{
     Cache, Cost, Strategy, StrategyError, StrategyFault, StrategyHost, StrategyNode, thread_time,
 };
 
@@ -310,7 +310,7 @@ impl Examiner<'_> {
         let memory = Figure {
             what: "MiB of memory",
             value: cost.memory_bytes as f64 / f64::from(1 << 20),
-            limit: Some(crate::strategy::limits::MEMORY_BYTES_MAX as f64 / f64::from(1 << 20)),
+            limit: Some(crate::limits::MEMORY_BYTES_MAX as f64 / f64::from(1 << 20)),
         };
         self.note(Property::WithinMemory, memory, || question.to_string());
     }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use kv_core::limits::{MEMBERS_MAX, PARTITIONS_DEFAULT, PARTITIONS_MAX, WEIGHT_MAX};
 
-use crate::strategy::StrategyNode;
+use crate::StrategyNode;
 
 /// How much is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

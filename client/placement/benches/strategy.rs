@@ -11,10 +11,10 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use kv_strategy::{Assign, Node};
-use kvclient::strategy::{
+use kv_placement::{
     Cache, CacheOutcome, Strategy, StrategyHost, StrategyNode, StrategySource, limits,
 };
+use kv_strategy::{Assign, Node};
 
 /// The largest ratio of a component from the cache to the native function that is acceptable.
 const RATIO_MAX: f64 = 3.0;

@@ -6,7 +6,7 @@ use self::exports::kv::placement::strategy as contract;
 use super::Description;
 
 wasmtime::component::bindgen!({
-    path: "../wit",
+    path: "../../wit",
     world: "placement",
     ownership: Borrowing { duplicate_if_necessary: false },
 });

@@ -19,7 +19,7 @@ pub use self::examiner::examine;
 pub use self::property::{Property, UnknownProperty};
 pub use self::question::{Question, Thoroughness};
 pub use self::report::{Figure, Finding, Report, Verdict};
-use crate::strategy::Strategy;
+use crate::Strategy;
 
 /// Why a cluster does not adopt a strategy.
 #[derive(Debug, thiserror::Error)]

@@ -7,8 +7,8 @@ use std::fmt;
 
 use divan::Bencher;
 use kv_core::limits::PARTITIONS_DEFAULT;
+use kv_placement::{Cache, StrategyHost, StrategyNode, StrategySource};
 use kv_strategy::{Assign, Node};
-use kvclient::strategy::{Cache, StrategyHost, StrategyNode, StrategySource};
 
 const REPLICAS: u32 = 1;
 

@@ -6,7 +6,7 @@ use self::exports::kv::placement::strategy as contract;
 use super::Description;
 
 wasmtime::component::bindgen!({
-    path: "../wit/0.1.0",
+    path: "../../wit/0.1.0",
     world: "placement",
     ownership: Borrowing { duplicate_if_necessary: false },
 });

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use kv_core::digest::Digest;
-use kvclient::strategy::{Cache, Strategy, StrategyHost, StrategyNode, StrategySource};
+use kv_placement::{Cache, Strategy, StrategyHost, StrategyNode, StrategySource};
 use serde::Deserialize;
 use wit_component::WitPrinter;
 use wit_parser::Resolve;
@@ -126,7 +126,7 @@ fn gives_the_recorded_tables(strategy: &Strategy, name: &str) {
 }
 
 fn tests() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests")
 }
 
 fn read(strategy: &str) -> Document {

@@ -5,9 +5,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use kvclient::strategy::{
-    Cache, CacheOutcome, Strategy, StrategyHost, StrategyNode, StrategySource,
-};
+use kv_placement::{Cache, CacheOutcome, Strategy, StrategyHost, StrategyNode, StrategySource};
 
 /// Loads the default strategy as a new process would, and checks that it works.
 fn start(cache: &Cache) -> (Strategy, Vec<u32>) {

@@ -12,7 +12,7 @@ pub use self::balance::Balance;
 pub use self::movement::{Flow, Movement};
 pub use self::spread::Spread;
 
-use crate::strategy::StrategyNode;
+use crate::StrategyNode;
 
 /// A table beside the nodes that its entries are indexes into.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +23,7 @@ pub struct Placed<'a> {
 }
 
 impl<'a> Placed<'a> {
-    /// The table `owners`, `replicas` entries for each partition, as [`crate::strategy::Strategy::assign`]
+    /// The table `owners`, `replicas` entries for each partition, as [`crate::Strategy::assign`]
     /// gives it for `nodes`; none where it is no such table.
     #[must_use]
     pub fn new(nodes: &'a [StrategyNode], owners: &'a [u32], replicas: u32) -> Option<Self> {

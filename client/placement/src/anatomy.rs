@@ -174,7 +174,7 @@ fn work_of_function(body: &FunctionBody<'_>) -> Result<u64, BinaryReaderError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::strategy::{Cache, StrategyHost, StrategySource};
+    use crate::{Cache, StrategyHost, StrategySource};
 
     fn text(component: &str) -> Result<Anatomy, StrategyFault> {
         read(&wat::parse_str(component).unwrap())

@@ -9,8 +9,8 @@ macro_rules! assign_by_bindings {
         pub(super) fn assign(
             instance: &Placement,
             store: impl wasmtime::AsContextMut,
-            question: &$crate::strategy::question::Question<'_>,
-            order: &$crate::strategy::question::Order,
+            question: &$crate::question::Question<'_>,
+            order: &$crate::question::Order,
         ) -> wasmtime::Result<super::Said> {
             let node = |&index: &usize| {
                 let node = &question.nodes[index];
