@@ -8,7 +8,7 @@ type File = (&'static str, &'static str);
 /// The files of a template of this folder.
 macro_rules! template {
     ($folder:literal: $($path:literal)*) => {
-        &[$(($path, include_str!(concat!("../../../../strategies/templates/", $folder, "/", $path)))),*]
+        &[$(($path, include_str!(concat!("../../../../../strategies/templates/", $folder, "/", $path)))),*]
     };
 }
 
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn no_file_of_a_template_is_forgotten() {
-        let templates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../strategies/templates");
+        let templates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../strategies/templates");
         let mut found = BTreeSet::new();
         files(&templates, &mut found);
         let mut known = BTreeSet::new();

@@ -149,7 +149,7 @@ fn node(id: String, weight: u32) -> StrategyNode {
 }
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../strategies/templates")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../strategies/templates")
 }
 
 /// The commands of the README's first block, which is how the project is built.
