@@ -9,15 +9,13 @@
 //! | `executor` | how an operation is carried out, and tried again while that is safe |
 //! | `config`, `error`, `limits` | what a client is told, what can go wrong, and every limit |
 //! | `cluster`, `catalog`, `genesis` | the layout: found in Consul and verified, where the nodes are, or created |
-//! | [`strategy`], `placement`, `tables` | the WebAssembly host, and tables computed by it |
-//! | [`measure`], [`lab`] | what a table is worth; strategies side by side |
-//! | [`admission`] | what is found out about a strategy before it is adopted |
-//! | [`course`], `routing` | whom to ask for a key, and what follows from the answer, without I/O |
+//! | `placement`, `tables` | strategies asked from asynchronous code, and tables computed by them |
+//! | `routing` | whom to ask for a key |
 //! | `dispatch`, `lane`, `packing`, `batch` | operations of many tasks as batches for nodes |
 //! | `retry`, `waiting`, `opening` | what is done before an operation is tried again |
 //! | `connection`, `endpoint` | ZeroMQ |
 //! | `scan`, `status` | everything in the store, and how it is |
-//! | `replacement`, `resources` | files that are written whole; what the system gives |
+//! | `resources` | what the system gives |
 //! | `explain`, `history` | why a key is where it is, and the layouts of the past |
 //! | [`rebalance`] | moving data as nodes come and go, or by another strategy |
 //!
@@ -54,15 +52,12 @@ mod explain;
 #[doc(hidden)]
 mod genesis;
 mod history;
-pub mod lab;
 mod lane;
 pub mod limits;
 mod opening;
 mod packing;
 mod placement;
 pub mod rebalance;
-#[doc(hidden)]
-pub mod replacement;
 #[doc(hidden)]
 pub mod resources;
 mod retry;

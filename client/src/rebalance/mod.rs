@@ -19,6 +19,7 @@
 //! | `ask`, `sizes` | questions to nodes |
 //! | `give_up` | an end where nodes are gone for good |
 //! | `restore` | a past layout again, where another one was put in its place |
+//! | `live` | a cluster at rest, for those who look for a better strategy for it |
 //! | `fsck` | whether every key is where it belongs, once |
 
 mod aim;
@@ -29,6 +30,7 @@ mod fsck;
 mod give_up;
 mod launch;
 mod leaving;
+mod live;
 mod lock;
 mod mover;
 mod plan;
@@ -53,6 +55,7 @@ pub use change::{Addition, Change};
 pub use error::RebalanceError;
 pub use fsck::{Finding, FsckReport};
 pub use launch::Wanted;
+pub use live::LiveCluster;
 pub use mover::End;
 pub use plan::{Load, NodePlan, Plan};
 pub use progress::Progress;

@@ -2,7 +2,7 @@
 //!
 //! - [`private`]: who may read what is stored; [`inherited`]: what a process was given by the one that
 //!   started it; [`descriptors`]: how many files and connections it may have;
-//! - [`transient`]: which failures pass;
+//! - [`replacement`]: a file that is written as a whole; [`transient`]: which failures pass;
 //! - [`wake`]: a flag that a poll waits for; [`lock`](lock::lock): a mutex that no panic has spoiled;
 //! - [`failpoints`]: where tests have a process die.
 
@@ -11,5 +11,6 @@ pub mod failpoints;
 pub mod inherited;
 pub mod lock;
 pub mod private;
+pub mod replacement;
 pub mod transient;
 pub mod wake;

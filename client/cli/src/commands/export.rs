@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use futures::TryStreamExt;
-use kvclient::replacement::{Fresh, Replacement};
+use kv_system::replacement::{Fresh, Replacement};
 
 use super::{Session, blocking};
 use crate::cli::{Export, Prefix};

@@ -8,8 +8,9 @@ use kv_core::limits::{
 };
 use kv_core::name::parse_zone;
 use kv_core::partition::PartitionCount;
+use kv_lab::{CANDIDATES_MAX, Candidate, Scenario, nodes};
 use kv_placement::{StrategyNode, StrategySource};
-use kvclient::lab::{CANDIDATES_MAX, Candidate, LiveCluster, Scenario, nodes};
+use kvclient::rebalance::LiveCluster;
 
 use super::pattern::{Pattern, parse_pattern};
 use crate::cli::partitions;

@@ -11,11 +11,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use futures::{StreamExt, stream};
+use kv_lab::picture::{self, Folder, Picture, Rendered};
+use kv_lab::report::{Cluster, Report};
+use kv_lab::{Candidate, Experiment, Keys, Trial};
 use kv_placement::{Cache, StrategyHost};
 use kvclient::ClientError;
-use kvclient::lab::picture::{self, Folder, Picture, Rendered};
-use kvclient::lab::report::Report;
-use kvclient::lab::{Candidate, Experiment, Keys, LiveCluster, Trial};
+use kvclient::rebalance::LiveCluster;
 
 pub(crate) use self::arguments::Arguments;
 use super::{Session, blocking};
@@ -62,7 +63,7 @@ pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<(), F
             })
             .await?;
         }
-        candidates.insert(0, live.candidate());
+        candidates.insert(0, Candidate::of_cluster(live.strategy.clone(), live.config.clone()));
     }
     let keys = arguments.keys.clone();
     let (experiment, trials) = blocking(move || {
@@ -75,7 +76,8 @@ pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<(), F
     })
     .await?;
     if session.is_json() {
-        output::json(&Report::new(&experiment, live.as_ref(), &trials))?;
+        let cluster = live.map(|it| Cluster { name: it.name, uuid: it.uuid, epoch: it.epoch });
+        output::json(&Report::new(&experiment, cluster, &trials))?;
     } else {
         let text = text::write(&experiment, live.as_ref(), &trials);
         output::data(text.as_bytes())?;

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use kv_lab::{Cost, Experiment, Figures, Scenario, Trial};
 use kv_placement::StrategyNode;
 use kv_placement::measure::{Balance, Movement};
-use kvclient::lab::{Cost, Experiment, Figures, LiveCluster, Scenario, Trial};
+use kvclient::rebalance::LiveCluster;
 
 use crate::output;
 
@@ -186,7 +187,7 @@ fn counted(count: usize, what: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use kvclient::lab::nodes;
+    use kv_lab::nodes;
 
     use super::*;
 

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::Rendered;
-use crate::replacement::{Fresh, Replacement};
+use kv_system::replacement::{Fresh, Replacement};
 
 /// A folder for pictures.
 #[derive(Clone, Debug)]

@@ -3,8 +3,8 @@
 use super::palette::{BAD, GREY, INK, RULE};
 use super::svg::{Area, Style, Svg, fitted, wrapped};
 use super::{Picture, Subject, asked, load, movement, named, ring};
-use crate::lab::trial::Problem;
-use crate::lab::{Figures, Scenario, Trial};
+use crate::trial::Problem;
+use crate::{Figures, Scenario, Trial};
 
 /// The legends need some room, however few strategies there are.
 const WIDTH_MIN: f64 = 830.0;

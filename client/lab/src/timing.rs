@@ -114,7 +114,7 @@ mod tests {
     use kv_core::partition::PartitionCount;
 
     use super::*;
-    use crate::lab::{Candidate, scenario};
+    use crate::{Candidate, scenario};
     use kv_placement::{Cache, StrategyHost};
 
     #[test]

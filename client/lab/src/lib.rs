@@ -8,7 +8,6 @@
 //! |---|---|
 //! | `scenario` | what is asked, checked |
 //! | `candidate` | who is asked |
-//! | `live` | a cluster as it is, for those who start from one |
 //! | `keys` | the keys of a file, counted by partition |
 //! | `native` | the strategies that are linked into this program too |
 //! | `trial` | what a strategy answered, measured |
@@ -19,7 +18,7 @@
 //!
 //! ```
 //! use kv_core::partition::PartitionCount;
-//! use kvclient::lab::{Candidate, Experiment, Scenario, nodes};
+//! use kv_lab::{Candidate, Experiment, Scenario, nodes};
 //! use kv_placement::Cache;
 //!
 //! let mut all = nodes(0..11);
@@ -38,7 +37,6 @@
 mod candidate;
 mod experiment;
 mod keys;
-mod live;
 mod native;
 pub mod picture;
 pub mod report;
@@ -46,13 +44,12 @@ mod scenario;
 mod timing;
 mod trial;
 
-pub use self::candidate::Candidate;
-pub use self::experiment::Experiment;
-pub use self::keys::{Keys, KeysError};
-pub use self::live::LiveCluster;
-pub use self::scenario::{Scenario, ScenarioError, nodes};
-pub use self::timing::Cost;
-pub use self::trial::{Described, Figures, Problem, Trial};
+pub use candidate::Candidate;
+pub use experiment::Experiment;
+pub use keys::{Keys, KeysError};
+pub use scenario::{Scenario, ScenarioError, nodes};
+pub use timing::Cost;
+pub use trial::{Described, Figures, Problem, Trial};
 
 /// The most strategies that are compared at once.
 pub const CANDIDATES_MAX: usize = 32;

@@ -6,7 +6,6 @@ use kv_core::digest::Digest;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::live::LiveCluster;
 use super::timing::Cost;
 use super::trial::{Figures, Trial};
 use super::{Experiment, Scenario};
@@ -59,7 +58,6 @@ pub struct Node {
 
 /// A cluster as it was found.
 #[derive(Debug, Serialize)]
-#[non_exhaustive]
 pub struct Cluster {
     /// Its name.
     pub name: String,
@@ -195,10 +193,8 @@ pub struct Price {
 impl Report {
     /// The document of an experiment, whose nodes are those of `cluster` where there is one.
     #[must_use]
-    pub fn new(experiment: &Experiment, cluster: Option<&LiveCluster>, trials: &[Trial]) -> Self {
+    pub fn new(experiment: &Experiment, cluster: Option<Cluster>, trials: &[Trial]) -> Self {
         let scenario = experiment.scenario();
-        let cluster =
-            cluster.map(|it| Cluster { name: it.name.clone(), uuid: it.uuid, epoch: it.epoch });
         let keys = experiment.keys().map(super::Keys::count);
         Self {
             scenario: Asked::new(scenario, keys, cluster),

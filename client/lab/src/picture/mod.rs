@@ -167,12 +167,12 @@ mod tests {
     use resvg::tiny_skia::Pixmap;
 
     use super::*;
-    use crate::lab::Candidate;
+    use crate::Candidate;
     use kv_placement::Cache;
 
     /// The pictures of two strategies and one that fails.
     fn pictures(nodes: usize, partitions: u32) -> Vec<Picture> {
-        let mut all = crate::lab::nodes(0..nodes + 2);
+        let mut all = crate::nodes(0..nodes + 2);
         let joining = all.split_off(nodes);
         let leaving = vec![all[0].id.clone()];
         let partitions = PartitionCount::new(partitions).unwrap();

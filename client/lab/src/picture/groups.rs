@@ -51,7 +51,7 @@ fn distinct_end<'a>(other: &str, id: &'a str) -> &'a str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::nodes;
+    use crate::nodes;
 
     #[test]
     fn few_nodes_stand_alone_and_the_special_ones_last() {

@@ -4,10 +4,9 @@ use kv_core::layout::Member;
 use kv_core::partition::PartitionCount;
 use uuid::Uuid;
 
-use super::Candidate;
+use super::RebalanceError;
 use crate::cluster::Registry;
 use crate::config::ClientConfig;
-use crate::rebalance::RebalanceError;
 use kv_placement::{Strategy, StrategyNode};
 
 /// What a cluster's layout says, at rest. Looking changes nothing.
@@ -76,11 +75,5 @@ impl LiveCluster {
             strategy,
             config: pin.config.clone(),
         })
-    }
-
-    /// The cluster's own strategy, to be compared with others.
-    #[must_use]
-    pub fn candidate(&self) -> Candidate {
-        Candidate::of_cluster(self.strategy.clone(), self.config.clone())
     }
 }

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use super::palette::{BAD, Colour, FAINT, GOOD, GREY, INK, NODES, RULE, scale};
 use super::svg::{Anchor, Area, Style, Svg, fitted};
 use super::{Picture, Subject, heading, picture};
-use crate::lab::Scenario;
+use crate::Scenario;
 use kv_placement::StrategyNode;
 use kv_placement::measure::Balance;
 
