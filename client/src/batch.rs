@@ -6,28 +6,28 @@ use kv_core::refusal::{ErrorCode, Refusal};
 use kv_protocol::reply::Content;
 use kv_protocol::request::{Command, Request, RequestId, Style, Values};
 
-use crate::connection::ExchangeError;
-use crate::lane::{Answer, Ticket};
+use crate::queue::{Answer, Entry};
+use kv_transport::ExchangeError;
 
 /// How replies are to be written to this client.
 pub(crate) const STYLE: Style = Style { values: Values::Body, versions: true, streams: true };
 
-/// The frames of the request that carries `tickets`, which have one context; none where there are no
-/// tickets.
-pub(crate) fn encode(id: u64, tickets: &[Ticket]) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
-    let context = tickets.first()?.errand.context;
-    let mut operations = tickets.iter().map(|ticket| ticket.errand.operation.borrowed());
-    let command = match tickets {
-        [only] => Command::One(only.errand.operation.borrowed()),
+/// The frames of the request that carries `entries`, which have one context; none where there are no
+/// entries.
+pub(crate) fn encode(id: u64, entries: &[Entry]) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
+    let context = entries.first()?.queued.context;
+    let mut operations = entries.iter().map(|entry| entry.queued.operation.borrowed());
+    let command = match entries {
+        [only] => Command::One(only.queued.operation.borrowed()),
         _ => Command::Batch(operations.by_ref().collect()),
     };
     let id = Some(RequestId::Number(id));
     Some(Request { id, context, style: STYLE, command }.encode())
 }
 
-/// What became of each of `tickets`, which were sent together.
-pub(crate) fn answers(tickets: &[Ticket], content: Content) -> Vec<Answer> {
-    outcomes(tickets.iter().map(|ticket| &*ticket.errand.operation), content)
+/// What became of each of `entries`, which were sent together.
+pub(crate) fn answers(entries: &[Entry], content: Content) -> Vec<Answer> {
+    outcomes(entries.iter().map(|entry| &*entry.queued.operation), content)
 }
 
 /// What became of each operation of a batch.

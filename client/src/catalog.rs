@@ -11,8 +11,8 @@ use kv_core::name::Name;
 use kv_protocol::consul_keys::{SERVICE, meta, service_id};
 use uuid::Uuid;
 
-use crate::endpoint::Endpoint;
 use crate::routing::{Reach, Target};
+use kv_transport::Endpoint;
 
 /// The instances that belong to `cluster`.
 pub(crate) fn of_cluster(cluster: &Name, instances: Vec<ServiceInstance>) -> Vec<ServiceInstance> {

@@ -16,17 +16,17 @@ use uuid::Uuid;
 
 use crate::cluster::Cluster;
 use crate::config::{ClientConfig, NewCluster};
-use crate::connection::Connections;
 use crate::dispatch::Dispatcher;
-use crate::endpoint::Endpoint;
 use crate::error::ClientError;
 use crate::executor::{Executor, check_key};
 use crate::genesis::Creation;
 use crate::limits::QUEUE_OPERATIONS_MAX;
 use crate::opening::Helping;
+use crate::outbox::Connections;
 use crate::routing::View;
 use crate::scan;
 use crate::status::{self, ClusterStatus};
+use kv_transport::Endpoint;
 
 /// A connection to one cluster. Clones share it, and may be used from any number of tasks: what they
 /// do at the same time travels together.

@@ -15,10 +15,10 @@ use tokio::sync::Mutex;
 
 use crate::catalog;
 use crate::config::{ClientConfig, NewCluster};
-use crate::connection::Connections;
 use crate::error::ClientError;
 use crate::genesis::{self, Creation, Genesis};
 use crate::limits::{AWAIT_MIN, REFRESH_SPACING_MAX, REFRESH_SPACING_MIN, REFRESH_TIMEOUT};
+use crate::outbox::Connections;
 use crate::placement::{self, Placement, Question};
 use crate::routing::View;
 use crate::tables::{Computed, Tables};

@@ -1,6 +1,6 @@
 //! Hands the operations of many tasks to the connections, which pack them into batches by themselves.
 //!
-//! While a few batches are under way to a node, whatever comes gathers in its [`Lane`] and becomes the
+//! While a few batches are under way to a node, whatever comes gathers in its [`SendQueue`] and becomes the
 //! next batch, so that batches grow with the load and a lone operation waits for nobody.
 
 use std::collections::HashMap;
@@ -8,74 +8,75 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::connection::Connections;
-use crate::endpoint::Endpoint;
-use crate::lane::{self, Answer, Errand, Lane, Queued};
+use kv_transport::Endpoint;
+
+use crate::outbox::Connections;
+use crate::queue::{self, Answer, Enqueued, QueuedOperation, SendQueue};
 use crate::routing::Target;
 
-/// The lanes to all nodes.
+/// The queues to all nodes.
 pub(crate) struct Dispatcher {
     connections: Connections,
     /// How far apart the deadlines in one batch may be.
     spread: Duration,
-    lanes: Mutex<HashMap<Endpoint, Arc<Lane>>>,
+    queues: Mutex<HashMap<Endpoint, Arc<SendQueue>>>,
 }
 
 impl Dispatcher {
     /// For operations that have about `timeout` each.
     pub(crate) fn new(connections: Connections, timeout: Duration) -> Self {
-        Self { connections, spread: timeout / 8, lanes: Mutex::default() }
+        Self { connections, spread: timeout / 8, queues: Mutex::default() }
     }
 
-    /// Carries out one errand at `target`, which is one of this client's.
+    /// Carries out one operation at `target`, which is one of this client's.
     ///
-    /// It is answered by its deadline. Where the future is dropped before the errand was sent, it is
+    /// It is answered by its deadline. Where the future is dropped before it was sent, it is
     /// not sent.
     ///
     /// # Errors
-    /// [`ExchangeError`](crate::connection::ExchangeError) says whether the operation can have
+    /// [`ExchangeError`](kv_transport::ExchangeError) says whether the operation can have
     /// reached the node.
-    pub(crate) async fn carry(&self, target: &Target, errand: Errand) -> Answer {
-        let lane = target.lane.get_or_init(|| self.lane(&target.endpoint));
-        let Queued { answered, is_first } = lane.put(errand).await?;
+    pub(crate) async fn carry(&self, target: &Target, queued: QueuedOperation) -> Answer {
+        let queue = target.queue.get_or_init(|| self.queue(&target.endpoint));
+        let Enqueued { answered, is_first } = queue.put(queued).await?;
         if is_first {
             // Dropped after others had their turn, or with this future.
-            let _announcement = Announcement { connections: &self.connections, lane };
-            if lane.gathers() {
+            let _announcement = Announcement { connections: &self.connections, queue };
+            if queue.gathers() {
                 give_way().await;
             }
         }
-        answered.await.unwrap_or_else(|_| Err(lane::closed()))
+        answered.await.unwrap_or_else(|_| Err(queue::closed()))
     }
 
-    fn lane(&self, endpoint: &Endpoint) -> Arc<Lane> {
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(lane) = lanes.get(endpoint) {
-            return Arc::clone(lane);
+    fn queue(&self, endpoint: &Endpoint) -> Arc<SendQueue> {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(queue) = queues.get(endpoint) {
+            return Arc::clone(queue);
         }
-        // Nodes move, and the lanes to where they were are forgotten. One that somebody else still
+        // Nodes move, and the queues to where they were are forgotten. One that somebody else still
         // knows is kept, so that a node never has two.
-        lanes.retain(|_, lane| Arc::strong_count(lane) > 1 || !lane.is_idle());
-        let lane = Arc::new(Lane::new(endpoint.clone(), self.spread));
-        lanes.insert(endpoint.clone(), Arc::clone(&lane));
-        lane
+        queues.retain(|_, queue| Arc::strong_count(queue) > 1 || !queue.is_idle());
+        let queue = Arc::new(SendQueue::new(endpoint.clone(), self.spread));
+        queues.insert(endpoint.clone(), Arc::clone(&queue));
+        queue
     }
 }
 
-/// The promise to announce a lane whose queue is not empty any more, however the future ends that put
+/// The promise to announce a queue that is not empty any more, however the future ends that put
 /// something there: nobody else will.
 struct Announcement<'a> {
     connections: &'a Connections,
-    lane: &'a Arc<Lane>,
+    queue: &'a Arc<SendQueue>,
 }
 
 impl Drop for Announcement<'_> {
     fn drop(&mut self) {
-        self.connections.announce(self.lane);
+        self.connections.announce(self.queue);
     }
 }
 
-/// Lets the other tasks that are ready have their turn first, so that what they put into the lane goes
+/// Lets the other tasks that are ready have their turn first, so that what they put into the queue goes
 /// with the same message.
 async fn give_way() {
     let mut gave_way = false;

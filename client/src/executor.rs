@@ -15,14 +15,15 @@ use kv_protocol::request::{Command, Request};
 
 use crate::batch::STYLE;
 use crate::cluster::Cluster;
-use crate::connection::{Connections, ExchangeError};
 use crate::dispatch::Dispatcher;
 use crate::error::ClientError;
-use crate::lane::Errand;
 use crate::opening::Helping;
+use crate::outbox::Connections;
+use crate::queue::QueuedOperation;
 use crate::retry::Attempts;
 use crate::routing::{Retry, Target, Verdict, View, describe, not_understood};
 use kv_core::attempt::{Answer, Course, Promoted, Step, Trouble, What};
+use kv_transport::ExchangeError;
 
 /// The parts of a client.
 pub(crate) struct Executor {
@@ -150,8 +151,8 @@ impl Attempt<'_> {
         };
         let context = self.view.context(target);
         let (deadline, alone) = (self.deadline, self.alone);
-        let errand = Errand { operation, context, deadline, alone };
-        self.executor.dispatcher.carry(target, errand).await.map(Answer::Outcome)
+        let queued = QueuedOperation { operation, context, deadline, alone };
+        self.executor.dispatcher.carry(target, queued).await.map(Answer::Outcome)
     }
 
     /// Promotions are rare, so each travels by itself.

@@ -11,11 +11,10 @@
 //! | `cluster`, `catalog`, `genesis` | the layout: found in Consul and verified, where the nodes are, or created |
 //! | `placement`, `tables` | strategies asked from asynchronous code, and tables computed by them |
 //! | `routing` | whom to ask for a key |
-//! | `dispatch`, `lane`, `packing`, `batch` | operations of many tasks as batches for nodes |
+//! | `dispatch`, `queue`, `batcher`, `batch` | operations of many tasks as batches for nodes |
+//! | `outbox`, `in_flight` | the batches that are on their way to one node |
 //! | `retry`, `waiting`, `opening` | what is done before an operation is tried again |
-//! | `connection`, `endpoint` | ZeroMQ |
 //! | `scan`, `status` | everything in the store, and how it is |
-//! | `resources` | what the system gives |
 //! | `explain`, `history` | why a key is where it is, and the layouts of the past |
 //! | [`rebalance`] | moving data as nodes come and go, or by another strategy |
 //!
@@ -39,27 +38,25 @@
 //! ```
 
 mod batch;
+mod batcher;
 mod catalog;
 mod client;
 mod cluster;
 mod config;
-mod connection;
 mod dispatch;
-mod endpoint;
 mod error;
 mod executor;
 mod explain;
 #[doc(hidden)]
 mod genesis;
 mod history;
-mod lane;
+mod in_flight;
 pub mod limits;
 mod opening;
-mod packing;
+mod outbox;
 mod placement;
+mod queue;
 pub mod rebalance;
-#[doc(hidden)]
-pub mod resources;
 mod retry;
 mod routing;
 #[cfg(test)]
@@ -71,11 +68,11 @@ mod waiting;
 
 pub use client::{Client, Location};
 pub use config::{ClientConfig, NewCluster};
-pub use endpoint::{Endpoint, InvalidAddress};
 pub use error::ClientError;
 pub use explain::{Cause, Choice, Explanation, explain};
 pub use genesis::Creation;
 pub use kv_core::operation::{Condition, Operation};
 pub use kv_core::operation::{Done, Record};
 pub use kv_core::version::Version;
+pub use kv_transport::{Endpoint, InvalidAddress};
 pub use status::{ClusterStatus, LeftBehind, NodeReport, inspect};

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use kv_core::limits::{
-    BATCH_OPERATIONS_MAX, BODY_BYTES_MAX, FRAME_BYTES_MAX, HEADER_BYTES_MAX, KEY_BYTES_MAX,
-    MEMBERS_MAX, PAGE_BYTES_TARGET, VALUE_BYTES_MAX_CEILING,
+    BATCH_OPERATIONS_MAX, BODY_BYTES_MAX, FRAME_BYTES_MAX, KEY_BYTES_MAX, MEMBERS_MAX,
+    PAGE_BYTES_TARGET, VALUE_BYTES_MAX_CEILING,
 };
 
 /// How long an operation may take, retries included, unless the configuration says otherwise.
@@ -31,10 +31,6 @@ pub const BATCH_SHARE_MIN: usize = 2;
 /// While batches are under way to a node, the next one is held back until it has this many operations.
 pub const BATCH_BESIDE_MIN: usize = 32;
 
-/// While at most this many operations are under way, the connections' thread stays awake for their
-/// answers for a moment. Where there are more, answers come all the time, and the processor is needed.
-pub const LINGER_OPERATIONS_MAX: usize = 64;
-
 /// The most operations that are queued for one node or under way to it; more wait with their callers.
 pub const QUEUE_OPERATIONS_MAX: usize = 8 * BATCH_OPERATIONS_MAX;
 
@@ -43,47 +39,6 @@ pub const QUEUE_BYTES_MAX: usize = 64 << 20;
 
 /// The past layouts that are kept; the oldest go first.
 pub const PAST_LAYOUTS_MAX: usize = 64;
-
-/// How long a request waits for a connection before its node counts as unreachable at this address.
-/// Short against an operation's timeout, so that there is time to look for a new address.
-pub const CONNECT_WAIT: Duration = Duration::from_secs(1);
-
-/// How often an idle connection is probed.
-pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
-
-/// How long a probe may stay without an answer before the connection counts as broken.
-pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(6);
-
-/// How long a peer may take for ZeroMQ's handshake.
-pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// The first and the longest pause between two attempts to connect.
-pub const RECONNECT_INTERVAL: Duration = Duration::from_millis(50);
-/// See [`RECONNECT_INTERVAL`].
-pub const RECONNECT_INTERVAL_MAX: Duration = Duration::from_secs(1);
-
-/// How long a connection that nobody uses is kept.
-pub const CONNECTION_IDLE_MAX: Duration = Duration::from_secs(60);
-
-/// The most replies that are read from one connection before the others have their turn.
-pub const REPLIES_PER_TURN_MAX: usize = 64;
-
-/// The most bytes of an answer that is not whole, from one node: a header and a frame of the greatest length,
-/// and some that are no message. More is the beginning of no answer, and costs the node its connection.
-pub const UNFINISHED_BYTES_MAX: u64 = (HEADER_BYTES_MAX + FRAME_BYTES_MAX + (1 << 20)) as u64;
-
-/// The most bytes of answers that are not whole, from all nodes together. Where there are more, the connection
-/// that has the most is given up, and what is read over it is read again.
-pub const UNFINISHED_BYTES_TOTAL_MAX: u64 = 512 << 20;
-
-/// How much the process may grow, besides by their bytes, while an answer is not whole, in bytes.
-pub const UNFINISHED_GROWTH_MAX: u64 = 384 << 20;
-
-/// A connection with fewer bytes is not taken for one whose answer is not whole.
-pub const UNFINISHED_BYTES_WATCHED: u64 = 64 << 10;
-
-/// How often connections are looked at for answers that are not whole.
-pub const UNFINISHED_LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The first and the longest pause before an operation is tried again.
 pub const RETRY_PAUSE_MIN: Duration = Duration::from_millis(5);
@@ -175,10 +130,8 @@ const _: () = {
     assert!(VALUE_BYTES_MAX_CEILING + KEY_BYTES_MAX <= QUEUE_BYTES_MAX);
     assert!(BATCH_BYTES_TARGET <= BODY_BYTES_MAX);
     assert!(PAGE_BYTES_TARGET + VALUE_BYTES_MAX_CEILING + KEY_BYTES_MAX <= FRAME_BYTES_MAX);
-    // The connection that is given up for what all have is not the only one that has something.
-    assert!(UNFINISHED_BYTES_MAX * 2 < UNFINISHED_BYTES_TOTAL_MAX);
-    assert!(CONNECT_WAIT.as_millis() * 2 < TIMEOUT_DEFAULT.as_millis());
-    assert!(HEARTBEAT_TIMEOUT.as_millis() < TIMEOUT_DEFAULT.as_millis());
+    assert!(kv_transport::limits::CONNECT_WAIT.as_millis() * 2 < TIMEOUT_DEFAULT.as_millis());
+    assert!(kv_transport::limits::HEARTBEAT_TIMEOUT.as_millis() < TIMEOUT_DEFAULT.as_millis());
     assert!(REFRESH_SPACING_MIN.as_millis() <= REFRESH_SPACING.as_millis());
     // An operation has time to help, and to be carried out then.
     assert!(HELP_AFTER.as_millis() * 4 < TIMEOUT_DEFAULT.as_millis());

@@ -13,9 +13,9 @@ use tokio::sync::Mutex;
 
 use crate::catalog;
 use crate::cluster::{Document, Registry};
-use crate::connection::Connections;
 use crate::error::ClientError;
 use crate::limits::{HELP_AFTER, STATUS_TIMEOUT};
+use crate::outbox::Connections;
 use crate::routing::{Target, View};
 use crate::status::ask_status;
 
@@ -190,8 +190,8 @@ mod tests {
     use super::*;
     use kv_core::incarnation::Incarnation;
 
-    use crate::endpoint::Endpoint;
     use crate::sample;
+    use kv_transport::Endpoint;
 
     /// Three nodes: 0 hands all partitions over to 1, and 2 has nothing to do with it.
     fn prepared(lost: Vec<Uuid>) -> View {

@@ -11,11 +11,11 @@ use kv_core::partition::Partition;
 use kv_core::refusal::Refusal;
 use uuid::Uuid;
 
-use crate::connection::ExchangeError;
-use crate::endpoint::Endpoint;
 use crate::error::ClientError;
-use crate::lane::LaneCell;
+use crate::queue::QueueCell;
 use kv_core::attempt::{self, Remedy};
+use kv_transport::Endpoint;
+use kv_transport::ExchangeError;
 
 /// A node that can be asked.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,13 +28,13 @@ pub(crate) struct Target {
     pub(crate) incarnation: Option<Incarnation>,
     /// Where it listens.
     pub(crate) endpoint: Endpoint,
-    /// The lane to it, once it was needed.
-    pub(crate) lane: LaneCell,
+    /// The queue to it, once it was needed.
+    pub(crate) queue: QueueCell,
 }
 
 impl Target {
     pub(crate) fn new(node: String, uuid: Uuid, endpoint: Endpoint) -> Self {
-        Self { node, uuid, incarnation: None, endpoint, lane: LaneCell::default() }
+        Self { node, uuid, incarnation: None, endpoint, queue: QueueCell::default() }
     }
 
     /// The same, as this run of the node.

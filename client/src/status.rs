@@ -19,10 +19,10 @@ use uuid::Uuid;
 use crate::batch::STYLE;
 use crate::catalog::{are_hidden, incarnation_of, of_cluster, outranked, uuid_of};
 use crate::config::ClientConfig;
-use crate::connection::Connections;
-use crate::endpoint::Endpoint;
 use crate::error::ClientError;
 use crate::limits::STATUS_TIMEOUT;
+use crate::outbox::Connections;
+use kv_transport::Endpoint;
 
 /// A cluster as it is now.
 #[derive(Clone, Debug)]

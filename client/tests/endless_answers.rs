@@ -20,10 +20,10 @@ use kv_core::operation::{Done, Record};
 use kv_core::partition::PartitionCount;
 use kv_protocol::reply::Content;
 use kv_protocol::request::{Command, Request};
-use kvclient::ClientError;
-use kvclient::limits::{
+use kv_transport::limits::{
     UNFINISHED_BYTES_MAX, UNFINISHED_BYTES_TOTAL_MAX, UNFINISHED_LOOK_INTERVAL,
 };
+use kvclient::ClientError;
 use raw_node::{RawNode, frame, head};
 use scripted_node::{client_of, encoded, id_of};
 use tokio::sync::Mutex;

@@ -16,7 +16,7 @@ use std::io;
 use std::num::NonZero;
 
 use clap::Parser;
-use kvclient::resources;
+use kv_system::resources;
 use tokio::runtime::{Builder, Runtime};
 
 /// How many files and connections any command opens, and some to spare.

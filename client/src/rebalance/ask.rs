@@ -8,9 +8,9 @@ use kv_protocol::request::{Command, Request};
 
 use super::error::RebalanceError;
 use crate::batch::STYLE;
-use crate::connection::Connections;
 use crate::error::ClientError;
 use crate::limits::{MOVER_REPLY_TIMEOUT, RESTORE_WAIT};
+use crate::outbox::Connections;
 use crate::routing::View;
 
 /// How often a request is tried before the layout and the nodes' addresses are looked up anew.

@@ -17,9 +17,9 @@ use super::mover::{look, set, unverified};
 use super::throttle::Throttle;
 use super::transfer::Transfer;
 use crate::cluster::Registry;
-use crate::connection::Connections;
 use crate::error::ClientError;
 use crate::limits::{MOVER_NODE_WAIT, MOVER_TURN_PAUSE};
+use crate::outbox::Connections;
 
 /// Ends the rebalance, if one is under way. The data directories in `lost` are given up.
 pub(crate) async fn give_up(

@@ -17,8 +17,8 @@ use super::leaving;
 use super::signalling::Launched;
 use crate::catalog::uuid_of;
 use crate::cluster::Registry;
-use crate::connection::Connections;
 use crate::limits::{LAUNCH_LOOK_INTERVAL, LAUNCH_WAIT, STATUS_TIMEOUT};
+use crate::outbox::Connections;
 use crate::status::ask_instance;
 
 /// Which nodes are to join.

@@ -29,13 +29,13 @@ use kv_protocol::request::{Command, Request, Scan};
 use self::page::{Question, merge};
 use self::progress::{Part, Plan, Progress};
 use crate::batch::STYLE;
-use crate::connection::ExchangeError;
 use crate::error::ClientError;
 use crate::executor::Executor;
 use crate::limits::SCAN_PARALLEL;
 use crate::retry::Attempts;
 use crate::routing::{Retry, Target, Verdict, View, judge_read};
 use kv_core::attempt::Remedy;
+use kv_transport::ExchangeError;
 
 /// Keys and their records.
 type Items = Vec<(String, Record)>;

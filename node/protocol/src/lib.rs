@@ -9,7 +9,6 @@
 //! - [`record_stream`]: records on their way from one node to another.
 //! - [`signal`]: what is written to Consul to have a node started or stopped.
 //! - [`consul_keys`]: where things lie in Consul.
-//! - [`linger`]: when the threads at both ends stay awake.
 //!
 //! ```
 //! use kv_core::operation::Operation;
@@ -22,7 +21,6 @@
 mod bounded;
 pub mod consul_keys;
 pub mod frame;
-pub mod linger;
 mod operation_stream;
 pub mod record_stream;
 pub mod reply;

@@ -15,7 +15,7 @@ use kv_protocol::reply::{Content, Reply};
 use kv_protocol::request::Request;
 use zmq::{DONTWAIT, PollEvents, SocketEvent};
 
-use super::tcp;
+use kv_transport::tcp;
 
 /// The longest reply that is read, in bytes of each of its frames.
 pub const ANSWER_BYTES_MAX: usize = 1 << 20;

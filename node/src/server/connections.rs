@@ -19,9 +19,9 @@ use super::bounds::{self, Holding};
 use super::connection::{Connection, ConnectionId, Incoming, Outgoing, State};
 use super::limits::{HELD_BYTES_MAX, HELD_BYTES_TOTAL_MAX, HELD_REQUESTS_MAX, UNREAD_BYTES_FULL};
 use super::monitor::{Event, Monitor};
-use super::tcp;
 use super::traffic::Memory;
 use crate::handler::ReplyRoom;
+use kv_transport::tcp;
 
 /// How often connections are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);

@@ -14,7 +14,6 @@ mod connections;
 pub mod limits;
 mod monitor;
 pub mod probe;
-mod tcp;
 mod traffic;
 
 use std::io;
@@ -25,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use kv_core::limits::{FRAME_BYTES_MAX, FRAMES_MAX};
 use kv_protocol::frame::{Payload, ZAP_DOMAIN, is_probe, split_envelope};
-use kv_protocol::linger::Linger;
+use kv_transport::spin_wait::SpinWait;
 use tokio::sync::watch;
 use tracing::{debug, warn};
 use zmq::{DONTWAIT, PollEvents, PollItem, SNDMORE};
@@ -183,9 +182,9 @@ impl Server {
         alive: &watch::Sender<()>,
         stop: &AtomicBool,
     ) -> io::Result<()> {
-        let mut linger = Linger::default();
+        let mut spin_wait = SpinWait::default();
         while !stop.load(Ordering::Acquire) {
-            linger.wait(|| self.has_news(finished));
+            spin_wait.wait(|| self.has_news(finished));
             self.wait(wake, TURN_MAX)?;
             self.take_messages(handler)?;
             self.connections.look();

@@ -26,9 +26,9 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use kv_core::guard::Context;
 use kv_core::partition::Partition;
-use kv_protocol::linger::Linger;
 use kv_protocol::reply::Content;
 use kv_protocol::request::Command;
+use kv_transport::spin_wait::SpinWait;
 use tokio::sync::{oneshot, watch};
 use tracing::{debug, error, warn};
 use uuid::Uuid;
@@ -141,7 +141,7 @@ pub struct Writer {
     has_failed: bool,
     background: Background,
     pace: Pace,
-    linger: Linger,
+    spin_wait: SpinWait,
     work_since_background: u32,
     finished: flume::Sender<Finished>,
     wake: Wake,
@@ -173,7 +173,7 @@ impl Writer {
             has_failed: false,
             background: Background::default(),
             pace: Pace::default(),
-            linger: Linger::default(),
+            spin_wait: SpinWait::default(),
             work_since_background: 0,
             finished,
             wake,
@@ -266,7 +266,7 @@ impl Writer {
     /// the background instead.
     fn next_work(&mut self, work: &flume::Receiver<Work>) -> Next {
         // Whoever writes one thing after another asks again as soon as the last one is answered.
-        self.linger.wait(|| !work.is_empty() || work.is_disconnected());
+        self.spin_wait.wait(|| !work.is_empty() || work.is_disconnected());
         let Some(due) = self.background.due() else {
             return match work.recv_timeout(LOOK_INTERVAL) {
                 Ok(item) => Next::Work(item),

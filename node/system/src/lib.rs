@@ -1,7 +1,8 @@
 //! What the programs need of the operating system, beyond what the standard library has.
 //!
 //! - [`private`]: who may read what is stored; [`inherited`]: what a process was given by the one that
-//!   started it; [`descriptors`]: how many files and connections it may have;
+//!   started it; [`descriptors`] and [`resources`]:
+//!   how many files, connections and threads it may have;
 //! - [`replacement`]: a file that is written as a whole; [`transient`]: which failures pass;
 //! - [`wake`]: a flag that a poll waits for; [`lock`](lock::lock): a mutex that no panic has spoiled;
 //! - [`failpoints`]: where tests have a process die.
@@ -12,5 +13,6 @@ pub mod inherited;
 pub mod lock;
 pub mod private;
 pub mod replacement;
+pub mod resources;
 pub mod transient;
 pub mod wake;

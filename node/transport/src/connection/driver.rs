@@ -7,44 +7,41 @@ use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use super::inflow::{is_too_much, memory_bytes};
+use super::outbox::{Outbox, Source};
 use super::peer::{Exchange, Peer};
 use super::socket::{Sockets, Waker};
 use crate::connection::ExchangeError;
 use crate::endpoint::Endpoint;
-use crate::lane::{Lane, Ticket};
 use crate::limits::{
-    CONNECTION_IDLE_MAX, LINGER_OPERATIONS_MAX, UNFINISHED_BYTES_TOTAL_MAX,
-    UNFINISHED_LOOK_INTERVAL,
+    CONNECTION_IDLE_MAX, SPIN_OPERATIONS_MAX, UNFINISHED_BYTES_TOTAL_MAX, UNFINISHED_LOOK_INTERVAL,
 };
 
 /// What tasks hand over.
-pub(super) enum Message {
+pub(super) enum Message<O: Outbox> {
     /// A request.
     Exchange(Box<Exchange>),
-    /// A lane whose queue is not empty any more.
-    Lane(Arc<Lane>),
+    /// A source whose queue is not empty any more.
+    Source(Arc<O::Source>),
 }
 
-pub(super) struct Driver {
+pub(super) struct Driver<O: Outbox> {
     sockets: Sockets,
-    inbox: flume::Receiver<Message>,
+    inbox: flume::Receiver<Message<O>>,
     next_id: Arc<AtomicU64>,
-    peers: HashMap<Endpoint, Peer>,
-    /// What a lane's queue is swapped with, so that neither is allocated anew.
-    tickets: Vec<Ticket>,
+    peers: HashMap<Endpoint, Peer<O>>,
     /// When connections are to be looked at for answers that are not whole.
     look_at: Instant,
 }
 
-impl Driver {
+impl<O: Outbox> Driver<O> {
     pub(super) fn new(
-        inbox: flume::Receiver<Message>,
+        inbox: flume::Receiver<Message<O>>,
         next_id: Arc<AtomicU64>,
     ) -> io::Result<(Waker, Self)> {
         let (waker, sockets) = Sockets::new()?;
-        let (peers, tickets) = Default::default();
+        let peers = HashMap::new();
         let look_at = Instant::now();
-        Ok((waker, Self { sockets, inbox, next_id, peers, tickets, look_at }))
+        Ok((waker, Self { sockets, inbox, next_id, peers, look_at }))
     }
 
     /// Works until the waker is closed.
@@ -65,9 +62,9 @@ impl Driver {
         let look_at = deadline.map(|at| at.min(self.look_at));
         let time = look_at.map_or(CONNECTION_IDLE_MAX, |at| at.saturating_duration_since(now));
         let under_way: usize = self.peers.values().map(Peer::operations_in_flight).sum();
-        let may_linger = (1..=LINGER_OPERATIONS_MAX).contains(&under_way);
+        let may_spin = (1..=SPIN_OPERATIONS_MAX).contains(&under_way);
         let lines = self.peers.values().map(Peer::wanted);
-        let ready = self.sockets.wait(lines, time, may_linger, || !self.inbox.is_empty())?;
+        let ready = self.sockets.wait(lines, time, may_spin, || !self.inbox.is_empty())?;
         let now = Instant::now();
         let look = now >= self.look_at;
         // The map has not changed since the wait, so its order has not.
@@ -134,23 +131,16 @@ impl Driver {
                         let _ = exchange.answer.send(Err(ExchangeError::NotSent(error)));
                     }
                 },
-                Message::Lane(lane) => {
-                    let mut tickets = std::mem::take(&mut self.tickets);
-                    lane.swap(&mut tickets);
-                    match self.peer(&lane.endpoint) {
-                        Ok(peer) => {
-                            peer.take_tickets(&lane, &mut tickets, now);
-                            self.tickets = tickets;
-                        }
-                        Err(error) => lane.refuse(tickets, &error),
-                    }
-                }
+                Message::Source(source) => match self.peer(source.endpoint()) {
+                    Ok(peer) => peer.take_in(&source, now),
+                    Err(error) => source.refuse(&error),
+                },
             }
         }
     }
 
     /// The node at `endpoint`, to which a connection is made where there is none.
-    fn peer(&mut self, endpoint: &Endpoint) -> Result<&mut Peer, String> {
+    fn peer(&mut self, endpoint: &Endpoint) -> Result<&mut Peer<O>, String> {
         if !self.peers.contains_key(endpoint) {
             let line = self.sockets.connect(endpoint);
             let line =
@@ -161,13 +151,13 @@ impl Driver {
     }
 }
 
-impl Drop for Driver {
-    /// Nobody empties the lanes any more.
+impl<O: Outbox> Drop for Driver<O> {
+    /// Nobody empties the sources any more.
     fn drop(&mut self) {
         self.sockets.end();
         for message in self.inbox.drain() {
-            if let Message::Lane(lane) = message {
-                lane.close();
+            if let Message::Source(source) = message {
+                source.close();
             }
         }
         for peer in self.peers.values() {

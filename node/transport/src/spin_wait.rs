@@ -14,14 +14,14 @@ const VAIN_MAX: u32 = 7;
 
 /// When one thread stays awake before it sleeps.
 #[derive(Debug, Default)]
-pub struct Linger {
+pub struct SpinWait {
     /// How many tries in succession were in vain.
     vain: u32,
     /// How often it goes to sleep at once.
     skips: u32,
 }
 
-impl Linger {
+impl SpinWait {
     /// Waits awake, where that is worth while, until there `is_news`.
     pub fn wait(&mut self, is_news: impl Fn() -> bool) {
         if self.skips > 0 {
@@ -49,13 +49,13 @@ mod tests {
 
     #[test]
     fn whoever_waits_in_vain_waits_more_and_more_seldom() {
-        let mut linger = Linger::default();
+        let mut spin_wait = SpinWait::default();
         let looked = Cell::new(false);
-        let tries = |linger: &mut Linger, waits: u32, is_news: bool| {
+        let tries = |spin_wait: &mut SpinWait, waits: u32, is_news: bool| {
             (0..waits)
                 .filter(|_| {
                     looked.set(false);
-                    linger.wait(|| {
+                    spin_wait.wait(|| {
                         looked.set(true);
                         is_news
                     });
@@ -63,9 +63,9 @@ mod tests {
                 })
                 .count()
         };
-        assert_eq!(tries(&mut linger, 100, true), 100);
-        assert_eq!(tries(&mut linger, 1000, false), 7 + 6);
-        assert!(tries(&mut linger, 128, true) >= 1, "it has given up for ever");
-        assert_eq!(tries(&mut linger, 100, true), 100);
+        assert_eq!(tries(&mut spin_wait, 100, true), 100);
+        assert_eq!(tries(&mut spin_wait, 1000, false), 7 + 6);
+        assert!(tries(&mut spin_wait, 128, true) >= 1, "it has given up for ever");
+        assert_eq!(tries(&mut spin_wait, 100, true), 100);
     }
 }

@@ -1,7 +1,7 @@
 //! The way of operations from the tasks that ask for them to the thread that sends them.
 //!
-//! Every node has a lane: a queue that any task may put an errand into, and that the connections'
-//! thread empties. Lanes are bounded in number and bytes: who has more waits with it.
+//! Every node has a send queue, into which any task may put an operation, and which the connections'
+//! thread empties. Queues are bounded in number and bytes: who has more waits with it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -12,15 +12,14 @@ use kv_core::operation::Operation;
 use kv_core::operation::Outcome;
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::connection::ExchangeError;
-use crate::endpoint::Endpoint;
+use crate::batcher::{self, Batchable};
 use crate::limits::{QUEUE_BYTES_MAX, QUEUE_OPERATIONS_MAX};
-use crate::packing::{self, Parcel};
+use kv_transport::{Endpoint, ExchangeError, Source};
 
 /// One operation to be carried to a node.
 #[derive(Clone)]
-pub(crate) struct Errand {
-    /// Shared with whoever sends the errand again where that is due.
+pub(crate) struct QueuedOperation {
+    /// Shared with whoever sends it again where that is due.
     pub(crate) operation: Arc<Operation<'static>>,
     pub(crate) context: Context,
     /// When there must be an answer.
@@ -29,55 +28,55 @@ pub(crate) struct Errand {
     pub(crate) alone: bool,
 }
 
-/// What becomes of an errand.
+/// What becomes of a queued operation.
 pub(crate) type Answer = Result<Outcome, ExchangeError>;
 
-/// An errand whose answer somebody waits for.
-pub(crate) struct Ticket {
-    pub(crate) errand: Errand,
+/// A queued operation for whose answer a task waits.
+pub(crate) struct Entry {
+    pub(crate) queued: QueuedOperation,
     /// When it came to the connections' thread.
     pub(crate) came: Instant,
     answer: oneshot::Sender<Answer>,
     bytes: usize,
 }
 
-/// The lane to the node at one address.
-pub(crate) struct Lane {
+/// The queue of what is to be sent to the node at one address.
+pub(crate) struct SendQueue {
     pub(crate) endpoint: Endpoint,
     /// How far apart the deadlines in one batch may be.
     pub(crate) spread: Duration,
     /// What is left of [`QUEUE_BYTES_MAX`].
     room: Semaphore,
-    queue: Mutex<Vec<Ticket>>,
-    /// Whether there was more than one ticket in the queue when it was emptied last.
+    entries: Mutex<Vec<Entry>>,
+    /// Whether there was more than one entry in the queue when it was emptied last.
     gathers: AtomicBool,
 }
 
-/// A ticket in a lane's queue, as its caller sees it.
-pub(crate) struct Queued {
+/// A queued operation, as the task sees it that has put it there.
+pub(crate) struct Enqueued {
     pub(crate) answered: oneshot::Receiver<Answer>,
     /// Whether the queue was empty, so that the thread must be told that it is not any more.
     pub(crate) is_first: bool,
 }
 
-impl Lane {
+impl SendQueue {
     pub(crate) fn new(endpoint: Endpoint, spread: Duration) -> Self {
-        let (room, queue) = (Semaphore::new(QUEUE_BYTES_MAX), Mutex::default());
-        Self { endpoint, spread, room, queue, gathers: AtomicBool::new(false) }
+        let (room, entries) = (Semaphore::new(QUEUE_BYTES_MAX), Mutex::default());
+        Self { endpoint, spread, room, entries, gathers: AtomicBool::new(false) }
     }
 
-    /// Puts an errand into the queue once there is room for it.
+    /// Puts an operation into the queue once there is room for it.
     ///
     /// # Errors
     /// [`ExchangeError::NotSent`] where there was no room in time.
-    pub(crate) async fn put(&self, errand: Errand) -> Result<Queued, ExchangeError> {
-        let bytes = packing::operation_bytes(&errand.operation);
+    pub(crate) async fn put(&self, queued: QueuedOperation) -> Result<Enqueued, ExchangeError> {
+        let bytes = batcher::operation_bytes(&queued.operation);
         let room = self.room.try_acquire_many(room_for(bytes));
         let room = match room {
             Ok(room) => room,
             Err(_) => {
                 let room = self.room.acquire_many(room_for(bytes));
-                match tokio::time::timeout_at(errand.deadline.into(), room).await {
+                match tokio::time::timeout_at(queued.deadline.into(), room).await {
                     Ok(Ok(room)) => room,
                     Ok(Err(_)) => return Err(ExchangeError::NotSent(CLOSED.into())),
                     Err(_) => {
@@ -91,17 +90,17 @@ impl Lane {
         // The thread gives it back, many at a time.
         room.forget();
         let (answer, answered) = oneshot::channel();
-        let came = errand.deadline;
-        let mut queue = self.queue();
-        let is_first = queue.is_empty();
-        queue.push(Ticket { errand, came, answer, bytes });
-        Ok(Queued { answered, is_first })
+        let came = queued.deadline;
+        let mut entries = self.entries();
+        let is_first = entries.is_empty();
+        entries.push(Entry { queued, came, answer, bytes });
+        Ok(Enqueued { answered, is_first })
     }
 
-    /// Takes all tickets out of the queue, and leaves the empty `tickets` in their place.
-    pub(crate) fn swap(&self, tickets: &mut Vec<Ticket>) {
-        std::mem::swap(&mut *self.queue(), tickets);
-        self.gathers.store(tickets.len() > 1, Ordering::Relaxed);
+    /// Takes all entries out of the queue, and leaves the empty `entries` in their place.
+    pub(crate) fn swap(&self, entries: &mut Vec<Entry>) {
+        std::mem::swap(&mut *self.entries(), entries);
+        self.gathers.store(entries.len() > 1, Ordering::Relaxed);
     }
 
     /// Whether others are likely to put something into the queue just now too.
@@ -114,40 +113,34 @@ impl Lane {
         self.room.available_permits() == QUEUE_BYTES_MAX
     }
 
-    /// Gives all who wait the answer that the client is closed.
-    pub(crate) fn close(&self) {
-        self.room.close();
-        self.queue().clear();
-    }
-
-    /// Answers `tickets`, and makes room for others.
-    pub(crate) fn answer(&self, tickets: Vec<Ticket>, answers: impl Iterator<Item = Answer>) {
+    /// Answers `entries`, and makes room for others.
+    pub(crate) fn answer(&self, entries: Vec<Entry>, answers: impl Iterator<Item = Answer>) {
         let mut room = 0;
-        for (ticket, answer) in tickets.into_iter().zip(answers) {
-            room += room_for(ticket.bytes);
+        for (entry, answer) in entries.into_iter().zip(answers) {
+            room += room_for(entry.bytes);
             // The caller may have gone away, and then nobody needs the answer.
-            let _ = ticket.answer.send(answer);
+            let _ = entry.answer.send(answer);
         }
         self.room.add_permits(room as usize);
     }
 
-    /// Answers `tickets` that will not be sent.
-    pub(crate) fn refuse(&self, tickets: Vec<Ticket>, problem: &str) {
+    /// Answers `entries` that will not be sent.
+    pub(crate) fn refuse_all(&self, entries: Vec<Entry>, problem: &str) {
         let refusal = || Some(Err(ExchangeError::NotSent(problem.to_owned())));
-        self.answer(tickets, std::iter::from_fn(refusal));
+        self.answer(entries, std::iter::from_fn(refusal));
     }
 
-    /// Takes away those of `tickets` for whose answer nobody waits any more.
-    pub(crate) fn forget_unwanted(&self, tickets: &mut Vec<Ticket>) {
-        let unwanted = tickets.extract_if(.., |ticket| ticket.answer.is_closed());
-        let room: u32 = unwanted.map(|ticket| room_for(ticket.bytes)).sum();
+    /// Takes away those of `entries` for whose answer nobody waits any more.
+    pub(crate) fn forget_unwanted(&self, entries: &mut Vec<Entry>) {
+        let unwanted = entries.extract_if(.., |entry| entry.answer.is_closed());
+        let room: u32 = unwanted.map(|entry| room_for(entry.bytes)).sum();
         if room > 0 {
             self.room.add_permits(room as usize);
         }
     }
 
-    fn queue(&self) -> MutexGuard<'_, Vec<Ticket>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -160,49 +153,66 @@ fn room_for(bytes: usize) -> u32 {
 
 const CLOSED: &str = "this client's connections are closed";
 
-/// What became of an errand whose lane has been closed.
+/// What became of an operation whose queue has been closed.
 pub(crate) fn closed() -> ExchangeError {
     ExchangeError::Lost(CLOSED.into())
 }
 
-impl Parcel for Ticket {
+impl Source for SendQueue {
+    fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    fn close(&self) {
+        self.room.close();
+        self.entries().clear();
+    }
+
+    fn refuse(&self, problem: &str) {
+        let mut entries = Vec::new();
+        self.swap(&mut entries);
+        self.refuse_all(entries, problem);
+    }
+}
+
+impl Batchable for Entry {
     fn bytes(&self) -> usize {
         self.bytes
     }
 
     fn context(&self) -> Context {
-        self.errand.context
+        self.queued.context
     }
 
     fn deadline(&self) -> Instant {
-        self.errand.deadline
+        self.queued.deadline
     }
 
     fn alone(&self) -> bool {
-        self.errand.alone
+        self.queued.alone
     }
 }
 
-/// A place to keep the lane to a node, so that it is looked up once. It is no part of what the node is.
+/// A place to keep the queue to a node, so that it is looked up once. It is no part of what the node is.
 #[derive(Default)]
-pub(crate) struct LaneCell(OnceLock<Arc<Lane>>);
+pub(crate) struct QueueCell(OnceLock<Arc<SendQueue>>);
 
-impl LaneCell {
-    pub(crate) fn get_or_init(&self, find: impl FnOnce() -> Arc<Lane>) -> &Arc<Lane> {
+impl QueueCell {
+    pub(crate) fn get_or_init(&self, find: impl FnOnce() -> Arc<SendQueue>) -> &Arc<SendQueue> {
         self.0.get_or_init(find)
     }
 }
 
-impl std::fmt::Debug for LaneCell {
+impl std::fmt::Debug for QueueCell {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LaneCell").finish_non_exhaustive()
+        f.debug_struct("QueueCell").finish_non_exhaustive()
     }
 }
 
-impl PartialEq for LaneCell {
+impl PartialEq for QueueCell {
     fn eq(&self, _: &Self) -> bool {
         true
     }
 }
 
-impl Eq for LaneCell {}
+impl Eq for QueueCell {}

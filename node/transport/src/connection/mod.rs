@@ -8,16 +8,15 @@
 //! |---|---|
 //! | `driver` | the thread: waits for sockets and deadlines, and for what tasks hand over |
 //! | `peer` | what is unsent and unanswered at one node, and when it is given up |
-//! | `flow` | the errands of one kind on their way to one node |
-//! | `inflow`, `tcp` | how much of an answer that is not whole ZeroMQ holds |
-//! | `socket` | ZeroMQ, narrowed to what is needed here; the only file that names it |
+//! | `outbox` | what those ask of it and are told who have much to send |
+//! | `inflow` | how much of an answer that is not whole ZeroMQ holds |
+//! | `socket` | ZeroMQ, narrowed to what is needed here |
 
 mod driver;
-mod flow;
 mod inflow;
+mod outbox;
 mod peer;
 mod socket;
-mod tcp;
 
 use std::fmt;
 use std::sync::Arc;
@@ -32,12 +31,14 @@ use self::driver::{Driver, Message};
 use self::peer::Exchange;
 use self::socket::Waker;
 use crate::endpoint::Endpoint;
-use crate::lane::Lane;
 use crate::limits::CONNECT_WAIT;
+
+pub use outbox::{Outbox, Outgoing, Source};
+pub use peer::UNCONNECTED;
 
 /// Why a request has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ExchangeError {
+pub enum ExchangeError {
     /// It was certainly not sent.
     #[error("{0}")]
     NotSent(String),
@@ -55,30 +56,35 @@ pub(crate) enum ExchangeError {
     InvalidReply(String),
 }
 
-/// The connections of one client to its nodes. Clones share them.
-#[derive(Clone)]
-pub(crate) struct Connections {
-    shared: Arc<Shared>,
+/// The connections of one process to nodes, whose streams come from outboxes. Clones share them.
+pub struct Connections<O: Outbox> {
+    shared: Arc<Shared<O>>,
 }
 
-struct Shared {
-    messages: flume::Sender<Message>,
+impl<O: Outbox> Clone for Connections<O> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+struct Shared<O: Outbox> {
+    messages: flume::Sender<Message<O>>,
     waker: Waker,
     next_id: Arc<AtomicU64>,
 }
 
-impl fmt::Debug for Connections {
+impl<O: Outbox> fmt::Debug for Connections<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connections").finish_non_exhaustive()
     }
 }
 
-impl Connections {
+impl<O: Outbox> Connections<O> {
     /// Starts the thread. Nothing is connected yet.
     ///
     /// # Errors
     /// Where the system gives no thread or no sockets.
-    pub(crate) fn open() -> std::io::Result<Self> {
+    pub fn open() -> std::io::Result<Self> {
         let (messages, inbox) = flume::unbounded();
         let next_id = Arc::new(AtomicU64::new(1));
         let (waker, driver) = Driver::new(inbox, Arc::clone(&next_id))?;
@@ -92,7 +98,7 @@ impl Connections {
     ///
     /// # Errors
     /// [`ExchangeError`] says whether the request can have reached the node.
-    pub(crate) async fn exchange(
+    pub async fn exchange(
         &self,
         endpoint: &Endpoint,
         request: &mut Request<'_>,
@@ -118,19 +124,19 @@ impl Connections {
         answered.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    /// Has the thread empty a lane, in whose empty queue there is something now.
-    pub(crate) fn announce(&self, lane: &Arc<Lane>) {
+    /// Has the thread empty a source, in whose empty queue there is something now.
+    pub fn announce(&self, source: &Arc<O::Source>) {
         let Shared { messages, waker, .. } = &*self.shared;
-        let gone = messages.send(Message::Lane(Arc::clone(lane))).is_err();
+        let gone = messages.send(Message::Source(Arc::clone(source))).is_err();
         // The thread may end after it was told. It says so before it looks for the last time.
         if gone || waker.is_ended() {
-            lane.close();
+            source.close();
         }
         waker.wake();
     }
 }
 
-impl Drop for Shared {
+impl<O: Outbox> Drop for Shared<O> {
     fn drop(&mut self) {
         self.waker.close();
     }

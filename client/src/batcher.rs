@@ -10,7 +10,7 @@ use kv_core::operation::Operation;
 use crate::limits::{BATCH_BYTES_TARGET, READ_BYTES_ASSUMED};
 
 /// What packing needs to know of a waiting operation.
-pub(crate) trait Parcel {
+pub(crate) trait Batchable {
     /// The bytes that it adds to a batch or to its reply.
     fn bytes(&self) -> usize;
     /// What it was routed by, which goes for the whole batch.
@@ -31,22 +31,22 @@ pub(crate) fn operation_bytes(operation: &Operation<'_>) -> usize {
         }
 }
 
-/// Takes the next batch from the front of `queue`: as many parcels as fit together.
+/// Takes the next batch from the front of `queue`: as many operations as fit together.
 ///
-/// The whole batch is given up when its earliest deadline passes, so it takes no parcel whose own
+/// The whole batch is given up when its earliest deadline passes, so it takes no operation whose own
 /// deadline is further than `spread` from the first one's.
-pub(crate) fn take_batch<P: Parcel>(queue: &mut VecDeque<P>, spread: Duration) -> Vec<P> {
+pub(crate) fn take_batch<P: Batchable>(queue: &mut VecDeque<P>, spread: Duration) -> Vec<P> {
     let Some(first) = queue.front() else { return Vec::new() };
     let (context, deadline, alone) = (first.context(), first.deadline(), first.alone());
     let mut bytes = first.bytes();
-    let fits = |parcel: &P| {
-        let earlier = deadline.saturating_duration_since(parcel.deadline());
-        let later = parcel.deadline().saturating_duration_since(deadline);
-        parcel.context() == context && !parcel.alone() && earlier.max(later) <= spread
+    let fits = |operation: &P| {
+        let earlier = deadline.saturating_duration_since(operation.deadline());
+        let later = operation.deadline().saturating_duration_since(deadline);
+        operation.context() == context && !operation.alone() && earlier.max(later) <= spread
     };
-    let rest = queue.iter().skip(1).take(BATCH_OPERATIONS_MAX - 1).take_while(|parcel| {
-        bytes += parcel.bytes();
-        !alone && bytes <= BATCH_BYTES_TARGET && fits(parcel)
+    let rest = queue.iter().skip(1).take(BATCH_OPERATIONS_MAX - 1).take_while(|operation| {
+        bytes += operation.bytes();
+        !alone && bytes <= BATCH_BYTES_TARGET && fits(operation)
     });
     let count = 1 + rest.count();
     queue.drain(..count).collect()
@@ -59,14 +59,14 @@ mod tests {
     use super::*;
 
     #[derive(Clone, Debug, PartialEq)]
-    struct Package {
+    struct Sample {
         bytes: usize,
         epoch: u64,
         deadline: Instant,
         alone: bool,
     }
 
-    impl Parcel for Package {
+    impl Batchable for Sample {
         fn bytes(&self) -> usize {
             self.bytes
         }
@@ -86,7 +86,7 @@ mod tests {
 
     const SPREAD: Duration = Duration::from_secs(1);
 
-    fn first_batch(boxes: &[Package]) -> usize {
+    fn first_batch(boxes: &[Sample]) -> usize {
         let mut queue: VecDeque<_> = boxes.to_vec().into();
         let batch = take_batch(&mut queue, SPREAD);
         assert_eq!(batch.iter().chain(&queue).cloned().collect::<Vec<_>>(), boxes);
@@ -95,27 +95,27 @@ mod tests {
 
     #[test]
     fn a_batch_is_bounded_in_number_and_bytes() {
-        let small = Package { bytes: 1, epoch: 1, deadline: Instant::now(), alone: false };
+        let small = Sample { bytes: 1, epoch: 1, deadline: Instant::now(), alone: false };
         assert_eq!(first_batch(&[]), 0);
         assert_eq!(first_batch(&vec![small.clone(); BATCH_OPERATIONS_MAX]), BATCH_OPERATIONS_MAX);
         assert_eq!(
             first_batch(&vec![small.clone(); BATCH_OPERATIONS_MAX + 1]),
             BATCH_OPERATIONS_MAX
         );
-        let half = Package { bytes: BATCH_BYTES_TARGET / 2, ..small.clone() };
+        let half = Sample { bytes: BATCH_BYTES_TARGET / 2, ..small.clone() };
         assert_eq!(first_batch(&[half.clone(), half.clone(), small.clone()]), 2);
-        let large = Package { bytes: 2 * BATCH_BYTES_TARGET, ..small.clone() };
+        let large = Sample { bytes: 2 * BATCH_BYTES_TARGET, ..small.clone() };
         assert_eq!(first_batch(&[large.clone(), small.clone()]), 1);
         assert_eq!(first_batch(&[small, large]), 1);
     }
 
     #[test]
     fn what_does_not_belong_together_is_kept_apart() {
-        let one = Package { bytes: 1, epoch: 1, deadline: Instant::now(), alone: false };
-        let other_epoch = Package { epoch: 2, ..one.clone() };
-        let alone = Package { alone: true, ..one.clone() };
-        let late = Package { deadline: one.deadline + SPREAD, ..one.clone() };
-        let too_late = Package { deadline: late.deadline + SPREAD / 2, ..one.clone() };
+        let one = Sample { bytes: 1, epoch: 1, deadline: Instant::now(), alone: false };
+        let other_epoch = Sample { epoch: 2, ..one.clone() };
+        let alone = Sample { alone: true, ..one.clone() };
+        let late = Sample { deadline: one.deadline + SPREAD, ..one.clone() };
+        let too_late = Sample { deadline: late.deadline + SPREAD / 2, ..one.clone() };
         assert_eq!(first_batch(&[one.clone(), other_epoch, one.clone()]), 1);
         assert_eq!(first_batch(&[one.clone(), alone.clone()]), 1);
         assert_eq!(first_batch(&[alone, one.clone()]), 1);
@@ -139,12 +139,12 @@ mod tests {
     proptest! {
         #[test]
         fn every_queue_is_emptied_in_order_by_bounded_batches(
-            parcels in proptest::collection::vec((0..BATCH_BYTES_TARGET, 0..2_u64, any::<bool>()), 0..60)
+            operations in proptest::collection::vec((0..BATCH_BYTES_TARGET, 0..2_u64, any::<bool>()), 0..60)
         ) {
             let deadline = Instant::now();
-            let all: Vec<_> = parcels
+            let all: Vec<_> = operations
                 .into_iter()
-                .map(|(bytes, epoch, alone)| Package { bytes, epoch, deadline, alone })
+                .map(|(bytes, epoch, alone)| Sample { bytes, epoch, deadline, alone })
                 .collect();
             let (mut queue, mut sent) = (VecDeque::from(all.clone()), Vec::new());
             while !queue.is_empty() {

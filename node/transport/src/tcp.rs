@@ -17,15 +17,18 @@ const INFO_BYTES: usize = BYTES_RECEIVED_AT + size_of::<u64>();
 
 /// What has passed on a connection.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Passed {
+pub struct Passed {
     /// The bytes that have come from the peer.
-    pub(super) received: u64,
+    pub received: u64,
     /// The bytes that have arrived at the peer.
-    pub(super) acked: u64,
+    pub acked: u64,
 }
 
 /// What has passed on the connection with this descriptor.
-pub(super) fn passed(fd: RawFd) -> io::Result<Passed> {
+///
+/// # Errors
+/// It is no connection any more, or the system does not tell.
+pub fn passed(fd: RawFd) -> io::Result<Passed> {
     let mut info = [0_u8; INFO_BYTES];
     let mut length = libc::socklen_t::try_from(INFO_BYTES).unwrap_or(libc::socklen_t::MAX);
     // SAFETY: the kernel writes at most `length` bytes to `info` and the new length to `length`;
@@ -50,15 +53,31 @@ pub(super) fn passed(fd: RawFd) -> io::Result<Passed> {
     Ok(Passed { received: counter(BYTES_RECEIVED_AT), acked: counter(BYTES_ACKED_AT) })
 }
 
+/// How many bytes were read from the connection with this descriptor, so far; none where the system does not
+/// tell.
+#[must_use]
+pub fn bytes_read(fd: RawFd) -> Option<u64> {
+    let received = passed(fd).ok()?.received;
+    // SAFETY: the borrow ends with the call; see the module's text on descriptors that change hands.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    let unread = rustix::io::ioctl_fionread(fd).ok()?;
+    // What comes between the two questions makes it less, never more than it is.
+    Some(received.saturating_sub(unread))
+}
+
 /// Ends the connection with this descriptor, in both directions.
-pub(super) fn cut(fd: RawFd) -> io::Result<()> {
+///
+/// # Errors
+/// It is no connection any more.
+pub fn cut(fd: RawFd) -> io::Result<()> {
     // SAFETY: the borrow ends with the call; see the module's text on descriptors that change hands.
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };
     Ok(rustix::net::shutdown(fd, rustix::net::Shutdown::Both)?)
 }
 
 /// The address of the peer of the connection with this descriptor, as far as it is known.
-pub(super) fn peer_name(fd: RawFd) -> String {
+#[must_use]
+pub fn peer_name(fd: RawFd) -> String {
     // SAFETY: as in `cut`.
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };
     let address = rustix::net::getpeername(fd).ok().flatten();

@@ -1,4 +1,4 @@
-//! ZeroMQ, narrowed to what connections to nodes need. This is the only file that names it.
+//! ZeroMQ, narrowed to what connections to nodes need.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -8,18 +8,18 @@ use std::time::Duration;
 
 use kv_core::limits::FRAME_BYTES_MAX;
 use kv_protocol::frame::{ZAP_DOMAIN, is_delimiter};
-use kv_protocol::linger::Linger;
 use rustix::event::{EventfdFlags, eventfd};
 use zmq::SocketEvent;
 
 use super::inflow::Inflow;
-use super::tcp;
 use crate::endpoint::Endpoint;
 use crate::limits::{
     HANDSHAKE_TIMEOUT, HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT, RECONNECT_INTERVAL,
     RECONNECT_INTERVAL_MAX,
 };
-use crate::resources;
+use crate::spin_wait::SpinWait;
+use crate::tcp;
+use kv_system::resources;
 
 /// How many descriptors ZeroMQ opens with its first socket, and some to spare.
 const CONTEXT_DESCRIPTORS: usize = 16;
@@ -78,7 +78,7 @@ impl Alarm {
 pub(super) struct Sockets {
     context: zmq::Context,
     alarm: Arc<Alarm>,
-    linger: Linger,
+    spin_wait: SpinWait,
     /// Makes the names of the lines' monitors distinct.
     lines_made: u64,
 }
@@ -101,8 +101,8 @@ impl Sockets {
         let (sleeping, closed, ended) = Default::default();
         let alarm = Arc::new(Alarm { event, sleeping, closed, ended });
         let waker = Waker { shared: Arc::clone(&alarm) };
-        let (context, linger) = (zmq::Context::new(), Linger::default());
-        Ok((waker, Self { context, alarm, linger, lines_made: 0 }))
+        let (context, spin_wait) = (zmq::Context::new(), SpinWait::default());
+        Ok((waker, Self { context, alarm, spin_wait, lines_made: 0 }))
     }
 
     /// Whether the [`Waker`] has been closed.
@@ -116,18 +116,18 @@ impl Sockets {
     }
 
     /// Waits until a line is ready, until it is woken, or for `time`; not at all where there `is_news`
-    /// already. Where it `may_linger`, it stays awake for a moment. A line is waited for to take a message
+    /// already. Where it `may_spin`, it stays awake for a moment. A line is waited for to take a message
     /// only where it comes with `true`. Gives what is ready, in the order of the lines.
     pub(super) fn wait<'a>(
         &mut self,
         lines: impl Iterator<Item = (&'a Line, bool)> + Clone,
         time: Duration,
-        may_linger: bool,
+        may_spin: bool,
         is_news: impl Fn() -> bool,
     ) -> io::Result<Vec<Ready>> {
-        if may_linger {
+        if may_spin {
             let is_ready = || lines.clone().any(|(line, _)| line.can_receive());
-            self.linger.wait(|| is_news() || is_ready());
+            self.spin_wait.wait(|| is_news() || is_ready());
         }
         let mut items = vec![zmq::PollItem::from_fd(self.alarm.event.as_raw_fd(), zmq::POLLIN)];
         for (line, send) in lines {

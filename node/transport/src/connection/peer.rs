@@ -11,12 +11,10 @@ use kv_protocol::request::RequestId;
 use tokio::sync::oneshot;
 
 use super::ExchangeError;
-use super::flow::Flow;
 use super::inflow::Inflow;
+use super::outbox::{Outbox, Outgoing};
 use super::socket::{Line, Ready};
-use crate::batch;
 use crate::endpoint::Endpoint;
-use crate::lane::{Lane, Ticket};
 use crate::limits::{CONNECTION_IDLE_MAX, REPLIES_PER_TURN_MAX};
 
 /// A request on its way.
@@ -37,52 +35,35 @@ pub(super) struct Exchange {
 pub(super) type Answer = oneshot::Sender<Result<Content, ExchangeError>>;
 
 /// A node as the thread knows it.
-pub(super) struct Peer {
+pub(super) struct Peer<O: Outbox> {
     line: Line,
     /// Requests that are not sent yet, in order.
     unsent: VecDeque<Exchange>,
-    /// Where errands come from, once there were some.
-    lane: Option<Arc<Lane>>,
-    /// Of each [`Kind`].
-    flows: [Flow; 2],
+    outbox: O,
     /// What is sent and not answered, by id.
-    unanswered: HashMap<u64, Unanswered>,
+    unanswered: HashMap<u64, Unanswered<O::Sent>>,
     used: Instant,
     /// Whether there is no line any more.
     closed: bool,
 }
 
-struct Unanswered {
+struct Unanswered<S> {
     reply_by: Instant,
-    whose: Whose,
+    whose: Whose<S>,
 }
 
 /// Who waits for an answer.
-enum Whose {
+enum Whose<S> {
     Exchange(Answer),
-    Batch(Kind, Arc<Lane>, Vec<Ticket>),
+    Outbox(S),
 }
 
-/// What travels together. Reads and writes do not, so that no read waits for the disk with a write.
-#[derive(Clone, Copy)]
-enum Kind {
-    Read,
-    Write,
-}
-
-impl Kind {
-    fn of(ticket: &Ticket) -> Self {
-        if ticket.errand.operation.is_write() { Self::Write } else { Self::Read }
-    }
-}
-
-impl Peer {
+impl<O: Outbox> Peer<O> {
     pub(super) fn new(line: Line) -> Self {
         Self {
             line,
             unsent: VecDeque::new(),
-            lane: None,
-            flows: Default::default(),
+            outbox: O::default(),
             unanswered: HashMap::new(),
             used: Instant::now(),
             closed: false,
@@ -91,12 +72,12 @@ impl Peer {
 
     /// How many operations were sent and are not answered.
     pub(super) fn operations_in_flight(&self) -> usize {
-        self.flows.iter().map(Flow::operations_in_flight).sum()
+        self.outbox.in_flight()
     }
 
     /// The line to wait for, and whether there is something to send.
     pub(super) fn wanted(&self) -> (&Line, bool) {
-        (&self.line, !self.unsent.is_empty() || self.flows.iter().any(Flow::is_blocked))
+        (&self.line, !self.unsent.is_empty() || self.outbox.is_blocked())
     }
 
     /// Hands over a request.
@@ -104,17 +85,9 @@ impl Peer {
         self.unsent.push_back(exchange);
     }
 
-    /// Hands over the `tickets` of a lane. They leave an empty list.
-    pub(super) fn take_tickets(
-        &mut self,
-        lane: &Arc<Lane>,
-        tickets: &mut Vec<Ticket>,
-        now: Instant,
-    ) {
-        self.lane.get_or_insert_with(|| Arc::clone(lane));
-        for ticket in tickets.drain(..) {
-            self.flows[Kind::of(&ticket) as usize].push(ticket, now);
-        }
+    /// Hands over what waits in a source.
+    pub(super) fn take_in(&mut self, source: &Arc<O::Source>, now: Instant) {
+        self.outbox.take_in(source, now);
     }
 
     /// Takes in what has come, and gives up what is late. Where there is a `look` at what is not whole, the
@@ -148,15 +121,13 @@ impl Peer {
     pub(super) fn renew(&mut self, line: io::Result<Line>, trouble: &ExchangeError) {
         tracing::debug!(%trouble, requests = self.unanswered.len(), "a connection is given up");
         for (_, unanswered) in self.unanswered.drain() {
-            unanswered.whose.fail(trouble, &mut self.flows);
+            unanswered.whose.fail(trouble, &mut self.outbox);
         }
         match line {
             Ok(line) => self.line = line,
             Err(error) => {
                 refuse(std::mem::take(&mut self.unsent), &error.to_string());
-                for flow in &mut self.flows {
-                    refuse_tickets(self.lane.as_ref(), flow.take(), &error.to_string());
-                }
+                self.outbox.refuse(&error.to_string());
                 self.closed = true;
             }
         }
@@ -183,11 +154,7 @@ impl Peer {
             self.used = now;
             match unanswered.whose {
                 Whose::Exchange(answer) => drop(answer.send(Ok(reply.content))),
-                Whose::Batch(kind, lane, tickets) => {
-                    self.flows[kind as usize].arrived(tickets.len());
-                    let answers = batch::answers(&tickets, reply.content);
-                    lane.answer(tickets, answers.into_iter());
-                }
+                Whose::Outbox(sent) => self.outbox.answered(sent, Ok(reply.content)),
             }
             // There is nothing more to come, and to look would cost a system call.
             if self.unanswered.is_empty() {
@@ -207,24 +174,16 @@ impl Peer {
                 self.send(id, header, body, unanswered, now);
             }
         }
-        let Some(lane) = self.lane.clone() else { return };
-        for kind in [Kind::Read, Kind::Write] {
-            while self.flows[kind as usize].is_batch_due() {
-                if !self.line.can_send() {
-                    self.flows[kind as usize].block(now);
-                    break;
-                }
-                let mut tickets = self.flows[kind as usize].next_batch(lane.spread);
-                lane.forget_unwanted(&mut tickets);
-                let id = next_id.fetch_add(1, Ordering::Relaxed);
-                let Some((header, body)) = batch::encode(id, &tickets) else { continue };
-                let deadlines = tickets.iter().map(|ticket| ticket.errand.deadline);
-                // There is a ticket, else nothing was encoded.
-                let reply_by = deadlines.min().unwrap_or(now);
-                self.flows[kind as usize].sent(tickets.len());
-                let whose = Whose::Batch(kind, Arc::clone(&lane), tickets);
-                self.send(id, header, body, Unanswered { reply_by, whose }, now);
+        while self.outbox.is_due() {
+            if !self.line.can_send() {
+                self.outbox.block(now);
+                break;
             }
+            let id = next_id.fetch_add(1, Ordering::Relaxed);
+            let Some(message) = self.outbox.next(id, now) else { continue };
+            let Outgoing { header, body, reply_by, sent } = message;
+            let unanswered = Unanswered { reply_by, whose: Whose::Outbox(sent) };
+            self.send(id, header, body, unanswered, now);
         }
     }
 
@@ -234,7 +193,7 @@ impl Peer {
         id: u64,
         header: Vec<u8>,
         body: Option<Vec<u8>>,
-        unanswered: Unanswered,
+        unanswered: Unanswered<O::Sent>,
         now: Instant,
     ) {
         self.used = now;
@@ -242,7 +201,7 @@ impl Peer {
             Ok(()) => drop(self.unanswered.insert(id, unanswered)),
             Err(error) => {
                 let problem = format!("the message was not accepted: {error}");
-                unanswered.whose.fail(&ExchangeError::NotSent(problem), &mut self.flows);
+                unanswered.whose.fail(&ExchangeError::NotSent(problem), &mut self.outbox);
             }
         }
     }
@@ -255,15 +214,11 @@ impl Peer {
             self.unsent = unsent;
             refuse(late, UNCONNECTED);
         }
-        for flow in &mut self.flows {
-            refuse_tickets(self.lane.as_ref(), flow.unconnected(now), UNCONNECTED);
-            let late = flow.overdue(now);
-            refuse_tickets(self.lane.as_ref(), late, "its turn did not come in time");
-        }
+        self.outbox.expire(now);
         let mut overdue = false;
         for (_, unanswered) in self.unanswered.extract_if(|_, it| it.reply_by <= now) {
             overdue = true;
-            unanswered.whose.fail(&ExchangeError::TimedOut, &mut self.flows);
+            unanswered.whose.fail(&ExchangeError::TimedOut, &mut self.outbox);
         }
         if overdue {
             let why = "the connection was given up, since the node left a request unanswered";
@@ -276,37 +231,31 @@ impl Peer {
     pub(super) fn next_deadline(&self) -> Instant {
         let unsent = self.unsent.iter().map(|exchange| exchange.send_by);
         let unanswered = self.unanswered.values().map(|unanswered| unanswered.reply_by);
-        let waiting = self.flows.iter().filter_map(Flow::next_deadline);
+        let waiting = self.outbox.next_deadline();
         let deadlines = unsent.chain(unanswered).chain(waiting);
         deadlines.min().unwrap_or(self.used + CONNECTION_IDLE_MAX)
     }
 
     /// Whether nobody has used the line for [`CONNECTION_IDLE_MAX`], or it cannot be used.
     pub(super) fn is_spent(&self, now: Instant) -> bool {
-        let unused = self.unsent.is_empty()
-            && self.flows.iter().all(Flow::is_empty)
-            && self.unanswered.is_empty();
+        let unused = self.unsent.is_empty() && self.outbox.is_empty() && self.unanswered.is_empty();
         self.closed || (unused && now.duration_since(self.used) >= CONNECTION_IDLE_MAX)
     }
 
-    /// Closes the lane: nobody empties it any more.
+    /// Nobody sends anything any more.
     pub(super) fn close(&self) {
-        if let Some(lane) = &self.lane {
-            lane.close();
-        }
+        self.outbox.close();
     }
 }
 
-const UNCONNECTED: &str = "no connection to it could be made";
+/// Why a request is refused for which no connection has come to be in time.
+pub const UNCONNECTED: &str = "no connection to it could be made";
 
-impl Whose {
-    fn fail(self, error: &ExchangeError, flows: &mut [Flow; 2]) {
+impl<S> Whose<S> {
+    fn fail<O: Outbox<Sent = S>>(self, error: &ExchangeError, outbox: &mut O) {
         match self {
             Self::Exchange(answer) => drop(answer.send(Err(error.clone()))),
-            Self::Batch(kind, lane, tickets) => {
-                flows[kind as usize].arrived(tickets.len());
-                lane.answer(tickets, std::iter::repeat_with(|| Err(error.clone())));
-            }
+            Self::Outbox(sent) => outbox.answered(sent, Err(error)),
         }
     }
 }
@@ -314,11 +263,5 @@ impl Whose {
 fn refuse(exchanges: VecDeque<Exchange>, problem: &str) {
     for exchange in exchanges {
         let _ = exchange.answer.send(Err(ExchangeError::NotSent(problem.to_owned())));
-    }
-}
-
-fn refuse_tickets(lane: Option<&Arc<Lane>>, tickets: Vec<Ticket>, problem: &str) {
-    if let Some(lane) = lane.filter(|_| !tickets.is_empty()) {
-        lane.refuse(tickets, problem);
     }
 }
