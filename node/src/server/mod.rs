@@ -32,7 +32,7 @@ use zmq::{DONTWAIT, PollEvents, PollItem, SNDMORE};
 
 use self::connection::{ConnectionId, Incoming, Outgoing};
 use self::connections::{Connections, Standing};
-use self::limits::CONNECTIONS_MAX;
+use self::limits::{CONNECTIONS_MAX, RECEIVED_MESSAGES_MAX};
 use self::traffic::wire_bytes;
 use crate::descriptors;
 use crate::handler::{Disposition, Frames, Handler, refuse};
@@ -56,8 +56,8 @@ const REFUSE_FOR: Duration = Duration::from_millis(100);
 const READ_FOR: Duration = Duration::from_secs(1);
 /// When the socket closes, replies have this long to leave.
 const LINGER_MS: i32 = 1000;
-/// Messages that wait for one peer in ZeroMQ's queues, in each direction. Replies that find no room there
-/// wait here, and what their peer asks next waits with them.
+/// Replies that wait for one peer in ZeroMQ's queues. Those that find no room there wait here, and what their
+/// peer asks next waits with them.
 const QUEUE_MESSAGES_MAX: i32 = 1000;
 /// The frames of most messages: a delimiter, a header, a body.
 const FRAMES_USUAL: usize = 3;
@@ -148,7 +148,7 @@ impl Server {
         router.set_ipv6(host.contains(':'))?;
         router.set_linger(LINGER_MS)?;
         router.set_maxmsgsize(FRAME_BYTES_MAX as i64)?;
-        router.set_rcvhwm(QUEUE_MESSAGES_MAX)?;
+        router.set_rcvhwm(RECEIVED_MESSAGES_MAX)?;
         router.set_sndhwm(QUEUE_MESSAGES_MAX)?;
         router.set_handshake_ivl(HANDSHAKE_MS)?;
         router.set_heartbeat_ivl(HEARTBEAT_MS)?;
