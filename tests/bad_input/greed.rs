@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use kv_protocol::limits::VALUE_BYTES_MAX_DEFAULT;
+use kv_protocol::limits::{ENVELOPE_BYTES_MAX, VALUE_BYTES_MAX_DEFAULT};
 use kvnode::server::limits::{
-    HELD_REQUESTS_MAX, INWARD_BYTES_TOTAL_MAX, MESSAGE_FRAMES_MAX, UNREAD_BYTES_HOLD,
-    UNREAD_BYTES_MAX,
+    HELD_BYTES_MAX, HELD_REQUESTS_MAX, INWARD_BYTES_MAX, INWARD_BYTES_TOTAL_MAX,
+    MESSAGE_FRAMES_MAX, UNREAD_BYTES_HOLD, UNREAD_BYTES_MAX,
 };
 use serde_json::json;
 
@@ -182,6 +182,38 @@ fn unfinished_messages_are_bounded_for_all_peers_together() {
     slow.write(&vec![b's'; 1 << 20]).expect("the node reads");
     let (_, reply) = slow.read_frame().expect("the node answers");
     assert_eq!(parse(&reply)["ok"], true);
+}
+
+#[test]
+fn envelopes_of_what_is_refused_count_too() {
+    const VALUE_BYTES: usize = 1 << 20;
+    let (cluster, good) = one_node();
+    store_much(&good);
+    let mut greedy = slow_readers(cluster.node(0).address(), 1).remove(0);
+    // It reads nothing, so what it asks is held back, and refused once that is too many bytes.
+    let put = json!({"op": "PUT", "key": "k", "value_bytes": VALUE_BYTES}).to_string();
+    let put = [part(put.as_bytes()), frame(0, &vec![7; VALUE_BYTES])].concat();
+    for _ in 0..=HELD_BYTES_MAX / VALUE_BYTES as u64 {
+        greedy.write(&put).expect("the node takes requests");
+    }
+    // Of these it has to keep nothing but the envelope.
+    let envelope = part(&[b'e'; ENVELOPE_BYTES_MAX]);
+    let small = [&envelope[..], &part(b""), &frame(0, br#"{"op":"STATUS"}"#)].concat();
+    let block = small.repeat(100);
+    let room = usize::try_from(INWARD_BYTES_MAX - HELD_BYTES_MAX).unwrap();
+    let enough = 2 * room.div_ceil(ENVELOPE_BYTES_MAX);
+    assert!(room / ENVELOPE_BYTES_MAX < HELD_REQUESTS_MAX, "it is cut for bytes, not their number");
+    for _ in 0..enough.div_ceil(100) {
+        if greedy.write(&block).is_err() {
+            break;
+        }
+    }
+    eventually("it is cut", PATIENCE, || {
+        all_is_well(&good);
+        let words = format!("carried out, the limit is {INWARD_BYTES_MAX}");
+        if log_says(&cluster, &words) { Ok(()) } else { Err(cluster.node(0).log()) }
+    });
+    assert!(greedy.is_closed_by_node());
 }
 
 #[test]

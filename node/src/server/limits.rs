@@ -30,7 +30,7 @@ pub const HELD_REQUESTS_MAX: usize = 1 << 16;
 pub const HELD_REQUESTS_TOTAL_MAX: usize = 1 << 18;
 
 /// The most bytes of requests of one connection that are held back. Those beyond are refused as `overloaded`,
-/// in their turn, and only that is remembered of them.
+/// in their turn, and only that is remembered of them, and their envelope, which goes on counting.
 pub const HELD_BYTES_MAX: u64 = 64 << 20;
 
 /// The same for all connections together.

@@ -251,8 +251,10 @@ impl Server {
                 Ok(payload) => refuse(handler.id_of(&payload), requests_held()),
                 Err(refusal) => refuse(None, refusal),
             };
-            self.connections.took(id, message.bytes);
-            message = Incoming { frames: envelope, bytes: 0, refused: Some(refused), ..message };
+            // What goes is counted as taken now, and what stays, the envelope, in its turn.
+            let bytes = envelope.iter().map(|frame| wire_bytes(frame)).sum();
+            self.connections.took(id, message.bytes - bytes);
+            message = Incoming { frames: envelope, bytes, refused: Some(refused), ..message };
         }
         self.connections.hold(id, message);
     }
