@@ -10,6 +10,9 @@ use uuid::Uuid;
 
 use crate::identity::Identity;
 
+/// What else may be the matter where the data directory once followed a layout.
+const FORGED: &str = ". Where this is the right directory and the layout is not, since somebody has forged it, publish the right one again (`kvclient restore-layout`)";
+
 /// Why a node may not use its id.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -19,7 +22,7 @@ pub enum ClaimError {
     Consul(#[from] ConsulError),
     /// The id belongs to another data directory.
     #[error(
-        "node {id} of cluster {cluster} has its data elsewhere (data directory {owner}; this one is {own}): start it on that directory, or choose another --id"
+        "node {id} of cluster {cluster} has its data elsewhere (data directory {owner}; this one is {own}): start it on that directory, or choose another --id{}", if *was_member { FORGED } else { "" }
     )]
     MemberElsewhere {
         /// The node's id.
@@ -30,16 +33,20 @@ pub enum ClaimError {
         owner: Uuid,
         /// This node's data directory.
         own: Uuid,
+        /// Whether this data directory has had a layout.
+        was_member: bool,
     },
     /// The data directory is a member under another id.
     #[error(
-        "this data directory is node {member} of the layout, not {id}: start it with --id {member}"
+        "this data directory is node {member} of the layout, not {id}: start it with --id {member}{}", if *was_member { FORGED } else { "" }
     )]
     OtherId {
         /// The node's id.
         id: String,
         /// The id in the layout.
         member: String,
+        /// Whether this data directory has had a layout.
+        was_member: bool,
     },
     /// A running node uses the id.
     #[error("node {id} of cluster {cluster} is running at {address}: choose another --id")]
@@ -203,12 +210,14 @@ fn check_members(identity: &Identity, layout: Option<&Layout>) -> Result<(), Cla
                 cluster: identity.cluster.to_string(),
                 owner: member.uuid,
                 own: identity.uuid,
+                was_member: identity.layout.is_some(),
             });
         }
         if member.uuid == identity.uuid && member.id != identity.id {
             return Err(ClaimError::OtherId {
                 id: identity.id.to_string(),
                 member: member.id.to_string(),
+                was_member: identity.layout.is_some(),
             });
         }
     }
