@@ -159,7 +159,7 @@ fn what_is_no_layout_is_named_and_a_past_one_is_restored_over_it(backend: Backen
         });
     };
     garbage(b"garbage");
-    for command in [&["get", "key"][..], &["status"], &["add-node"], &["plan", "add"]] {
+    for command in [&["get", "key"][..], &["status"], &["add-node"], &["fsck"]] {
         let output = cluster.kvclient(command).output();
         output.code(4).says(&[&key, "`kvclient restore-layout EPOCH`", "delete the key"]);
     }
