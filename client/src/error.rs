@@ -78,7 +78,8 @@ pub enum ClientError {
     #[error(
         "the strategy {strategy} computes the table {computed} for epoch {epoch}, and the layout \
          names {named}: to go on would mean to ask the wrong nodes, so nothing was read or written. \
-         Use the version of this program that created the layout, and report this",
+         Use the version of this program that created the layout, and report this; unless somebody has \
+         forged the layout: then `kvclient restore-layout EPOCH` publishes a past one again",
         computed = computed.short(), named = named.short()
     )]
     TableMismatch {

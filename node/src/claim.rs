@@ -149,9 +149,9 @@ pub const CLAIM_TRIES: usize = 5;
 
 /// Claims the node's id in Consul for its data directory.
 ///
-/// An id that a member of the layout or a running node has is never taken from it. The claim of a
-/// data directory that was thrown away is, where an operator asks for the id by name; an `automatic`
-/// choice leaves it alone, since the other node may be just about to register.
+/// An id that a member of the layout or a running node has is never taken from it, and a member takes its
+/// own from anybody. The claim of a data directory that was thrown away is taken, where an operator asks for
+/// the id by name; an `automatic` choice leaves it alone, since the other node may be just about to register.
 ///
 /// # Errors
 /// [`ClaimError`] where the id is another's.
@@ -162,6 +162,7 @@ pub async fn claim(
     automatic: bool,
 ) -> Result<(), ClaimError> {
     check_members(identity, layout)?;
+    let is_member = layout.is_some_and(|it| it.member_by_uuid(identity.uuid).is_some());
     let key = consul_keys::claim(&identity.cluster, &identity.id);
     // Which run it is, is claimed once the data directory has been examined.
     let own = Claim::of(identity.uuid).to_json();
@@ -171,7 +172,7 @@ pub async fn claim(
             None => 0,
             Some(entry) => match Claim::parse(&entry.value) {
                 Some(claim) if claim.uuid == identity.uuid => return Ok(()),
-                Some(claim) if automatic => {
+                Some(claim) if automatic && !is_member => {
                     return Err(ClaimError::Claimed {
                         id: identity.id.to_string(),
                         owner: claim.uuid,
@@ -180,7 +181,9 @@ pub async fn claim(
                 _ => entry.modify_index,
             },
         };
-        check_not_running(consul, identity).await?;
+        if !is_member {
+            check_not_running(consul, identity).await?;
+        }
         if consul.kv_put_cas(&key, &own, index).await? {
             return Ok(());
         }

@@ -1,6 +1,6 @@
 //! The layout in Consul: fetching what is offered, giving back what was lost.
 
-use kv_protocol::consul::{Consul, ConsulError, Read};
+use kv_protocol::consul::{Consul, ConsulError, KvEntry, Read};
 use kv_protocol::consul_keys;
 use kv_protocol::digest::Digest;
 use kv_protocol::layout::{Layout, LayoutError};
@@ -142,12 +142,15 @@ impl Layouts {
     /// [`LayoutsError::Consul`] where Consul cannot be asked.
     pub async fn keep_past(&self, installed: &Installed) -> Result<(), LayoutsError> {
         let key = consul_keys::past_layout(&self.cluster, installed.layout.epoch);
-        // The mover, or another node, has mostly put it there.
-        if self.consul.kv_get(&key, Read::default()).await?.value.is_some() {
+        let there = self.consul.kv_get(&key, Read::default()).await?.value;
+        // The mover, or another node, has mostly put it there; and anybody may have put something else.
+        let is_it = |it: &KvEntry| Layout::parse(&it.value).is_ok_and(|it| it == installed.layout);
+        if there.as_ref().is_some_and(is_it) {
             return Ok(());
         }
         self.restore_parts(installed).await?;
-        self.consul.kv_put_cas(&key, &installed.layout.to_json(), 0).await?;
+        let index = there.map_or(0, |it| it.modify_index);
+        self.consul.kv_put_cas(&key, &installed.layout.to_json(), index).await?;
         Ok(())
     }
 

@@ -127,6 +127,8 @@ fn cluster_with_a_past(backend: Backend) -> Cluster {
     let cluster = Cluster::start(backend, 2);
     cluster.kvclient(&["put", "key", "value"]).output().success();
     cluster.kvclient(&["set-node", "node-0", "--zone", "a"]).output().success();
+    // What the nodes give back is what they have.
+    assert_served(&cluster);
     cluster
 }
 

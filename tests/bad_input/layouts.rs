@@ -16,6 +16,7 @@ on_both_backends!(
     a_layout_that_names_others_removes_nothing_and_is_put_right,
     a_layout_that_has_an_owner_clear_its_place_removes_nothing,
     a_layout_that_gives_members_each_others_places_is_refused_and_put_right,
+    a_layout_that_freezes_everything_gives_way_to_the_one_before,
     an_owner_that_is_down_keeps_others_from_removing_what_it_got,
     a_layout_that_leaps_or_changes_what_never_changes_is_refused,
     what_a_node_keeps_is_discarded_only_when_its_operator_says_so,
@@ -217,6 +218,40 @@ fn a_layout_that_gives_members_each_others_places_is_refused_and_put_right(backe
     start.says(&["has its data elsewhere", "`kvclient restore-layout`"]);
     cluster.kvclient(&["restore-layout", &epoch.to_string()]).output().success();
     cluster.node_mut(0).restart();
+    wait_until_it_holds(&cluster, &lines);
+}
+
+/// Everything is to be handed over to a member that no node is, which no mover can end.
+fn a_layout_that_freezes_everything_gives_way_to_the_one_before(backend: Backend) {
+    let (cluster, lines) = cluster_with_data(backend, 2);
+    let truth = layout(&cluster).expect("there is a layout");
+    let epoch = truth["epoch"].as_u64().expect("a number");
+    let mut to = truth["placement"].clone();
+    let members = to["members"].as_array_mut().expect("it has members");
+    // Its id comes after those of the others.
+    members.push(member("nowhere", &uuid::Uuid::new_v4().to_string()));
+    let nowhere = u16::try_from(members.len() - 1).expect("there are few");
+    let mut forged = truth.clone();
+    forged["epoch"] = (epoch + 1).into();
+    forged["rebalance"] = json!({
+        "to": to,
+        "goal": "finish",
+        "settled": 0,
+        "window": { "until": truth["partitions"], "phase": "preparing" },
+        "paused": false,
+        "lost": [],
+    });
+    let table = truth["placement"]["table"].as_str().expect("it has a table");
+    let table = stored(&cluster).remove(&format!("tables/{table}")).expect("Consul has it");
+    publish(&cluster, forged, &[table, all_to(nowhere, &truth)]);
+    eventually("both nodes to install it", WITHIN, || {
+        let statuses = [status_of(&cluster, 0), status_of(&cluster, 1)];
+        let is_there = |it: &Value| it["layout"]["epoch"] == epoch + 1;
+        if statuses.iter().all(is_there) { Ok(()) } else { Err(format!("{statuses:?}")) }
+    });
+    let output = cluster.kvclient(&["rebalance", "abort"]).output().code(4);
+    output.says(&["`kvclient restore-layout EPOCH`"]);
+    cluster.kvclient(&["restore-layout", &epoch.to_string()]).output().success();
     wait_until_it_holds(&cluster, &lines);
 }
 
