@@ -266,14 +266,21 @@ impl Registry {
         read: Read,
         deadline: Instant,
     ) -> Result<Indexed<Option<Document>>, ClientError> {
+        let Indexed { index, value } = self.entry(read, deadline).await?;
+        Ok(Indexed { index, value: value.map(Document::read).transpose()? })
+    }
+
+    /// What is at the layout's key, whatever it is. A Consul that has no leader just now is given time.
+    pub(crate) async fn entry(
+        &self,
+        read: Read,
+        deadline: Instant,
+    ) -> Result<Indexed<Option<KvEntry>>, ClientError> {
         let key = consul_keys::layout(&self.cluster);
         let mut backoff = Backoff::default();
         loop {
             match self.consul.kv_get(&key, read).await {
-                Ok(Indexed { index, value }) => {
-                    let value = value.map(Document::read).transpose()?;
-                    return Ok(Indexed { index, value });
-                }
+                Ok(found) => return Ok(found),
                 Err(error @ ConsulError::Status { .. }) if error.is_transient() => {
                     let pause = backoff.failed();
                     if Instant::now() + pause >= deadline {
@@ -411,7 +418,16 @@ impl Registry {
 
 impl Document {
     fn read(entry: KvEntry) -> Result<Self, ClientError> {
-        let layout = Layout::parse(&entry.value)?;
+        let layout = read_layout(&entry)?;
         Ok(Self { layout, modify_index: entry.modify_index })
     }
+}
+
+/// Reads what is at the layout's key.
+///
+/// # Errors
+/// [`ClientError::LayoutUnreadable`] where it is no layout.
+pub(crate) fn read_layout(entry: &KvEntry) -> Result<Layout, ClientError> {
+    Layout::parse(&entry.value)
+        .map_err(|source| ClientError::LayoutUnreadable { key: entry.key.clone(), source })
 }

@@ -62,11 +62,24 @@ pub enum ClientError {
     #[error(transparent)]
     Layout(#[from] LayoutError),
 
+    /// What is at the layout's key is no layout that this program reads.
+    #[error(
+        "{key} in Consul: {source}. Where somebody has damaged it or made it up, `kvclient restore-layout EPOCH` \
+         publishes a past one in its place; or delete the key while the nodes run, and they put theirs back"
+    )]
+    LayoutUnreadable {
+        /// The layout's key.
+        key: String,
+        /// What is wrong.
+        source: LayoutError,
+    },
+
     /// The adopted strategy computes another table than the one that the layout names.
     #[error(
         "the strategy {strategy} computes the table {computed} for epoch {epoch}, and the layout \
          names {named}: to go on would mean to ask the wrong nodes, so nothing was read or written. \
-         Use the version of this program that created the layout, and report this",
+         Use the version of this program that created the layout, and report this; unless somebody has \
+         forged the layout: then `kvclient restore-layout EPOCH` publishes a past one again",
         computed = computed.short(), named = named.short()
     )]
     TableMismatch {
@@ -251,7 +264,7 @@ impl ClientError {
             Self::NotAdmitted(NotAdmitted::NotExamined { .. }) => "strategy_not_examined",
             Self::StrategyMismatch { .. } => "strategy_mismatch",
             Self::StrategyUnavailable { .. } => "strategy_unavailable",
-            Self::Layout(_) => "invalid_layout",
+            Self::Layout(_) | Self::LayoutUnreadable { .. } => "invalid_layout",
             Self::TableMismatch { .. } => "table_mismatch",
             Self::NoLayout { .. } => "no_layout",
             Self::UnknownEpoch { .. } => "unknown_epoch",

@@ -170,6 +170,7 @@ fn of_client(error: &ClientError) -> i32 {
         | ClientError::StrategyMismatch { .. }
         | ClientError::TableMismatch { .. }
         | ClientError::Layout(_)
+        | ClientError::LayoutUnreadable { .. }
         | ClientError::AlreadyCreated { .. }
         | ClientError::OtherCluster { .. }
         | ClientError::NodesHidden { .. }

@@ -69,10 +69,10 @@ pub(crate) fn json(object: &impl Serialize) -> Result<(), Failure> {
     raw(&line)
 }
 
-/// Says something that is not data.
+/// Says something that is not data, in one line: a line of its own could be imitated by what a node or
+/// somebody who can write to Consul has put into an id, an address or a message.
 pub(crate) fn note(text: &str) {
-    // Further lines are told from those of others, which a node's message could imitate.
-    let text = visible::lines(text).replace('\n', "\n  ");
+    let text = visible::line(text);
     // In one go, so that lines of several programs do not mix. A closed standard error is nobody's
     // problem.
     let _ = io::stderr().lock().write_all(format!("{text}\n").as_bytes());

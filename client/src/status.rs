@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::batch::STYLE;
 use crate::catalog::{are_hidden, incarnation_of, of_cluster, outranked, uuid_of};
+use crate::cluster::read_layout;
 use crate::config::ClientConfig;
 use crate::connection::Connections;
 use crate::endpoint::Endpoint;
@@ -100,7 +101,7 @@ pub(crate) async fn look(
     timeout: Duration,
 ) -> Result<ClusterStatus, ClientError> {
     let entry = consul.kv_get(&consul_keys::layout(cluster), Read::consistent()).await?.value;
-    let layout = entry.map(|entry| Layout::parse(&entry.value)).transpose()?;
+    let layout = entry.as_ref().map(read_layout).transpose()?;
     let instances = consul.service_instances(SERVICE, Read::consistent()).await?.value;
     let absent = match instances.is_empty() && layout.is_some() && are_hidden(consul).await {
         true => ClientError::NodesHidden { consul: consul.address().to_owned() }.to_string(),

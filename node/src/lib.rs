@@ -23,7 +23,7 @@
 //!   it does not run, [`config`] its command line, [`address`] where it is, [`identity`] who it is,
 //!   [`data_directory`] where that and all data lie ([`place`]: is it still there?), [`stopping`] what the
 //!   system stops it with;
-//! - [`claim`]: its claim on its id; [`membership`]: its registration in Consul;
+//! - [`claim`]: its claim on its id, which [`claimant`] keeps; [`membership`]: its registration in Consul;
 //! - [`succession`]: how a start follows the one before, by [`lineage`] (is the data directory the newest
 //!   copy of itself?) and [`twins`] (does another one run?); [`tenure`] is whether a process may still
 //!   speak for its node;
@@ -46,6 +46,7 @@ pub mod address;
 pub mod attempts;
 pub mod cache;
 pub mod claim;
+pub mod claimant;
 pub mod config;
 pub mod confirmation;
 pub mod data_directory;

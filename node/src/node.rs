@@ -14,6 +14,7 @@ use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
 use crate::address::{Addresses, with_port};
+use crate::claimant::Standing;
 use crate::config::NodeArgs;
 use crate::confirmation::Confirmation;
 use crate::data_directory::DataDirectory;
@@ -231,6 +232,7 @@ impl Running {
                 layouts,
                 guard: Arc::clone(&guard),
                 work: work.clone(),
+                gauges: Arc::clone(&gauges),
                 hints: Arc::clone(&hints),
                 directory: Arc::new(Mutex::new(directory)),
             },
@@ -258,8 +260,13 @@ impl Running {
     }
 
     /// What the registration rests on.
-    fn standing(&self) -> (Arc<Tenure>, Arc<Gauges>) {
-        (Arc::clone(&self.tenure), Arc::clone(&self.gauges))
+    fn standing(&self) -> Standing {
+        Standing {
+            tenure: Arc::clone(&self.tenure),
+            gauges: Arc::clone(&self.gauges),
+            guard: Arc::clone(&self.follower.guard),
+            layouts: self.follower.layouts.clone(),
+        }
     }
 
     /// The node's part in the signals of its cluster. It is known as `host`, with its data in

@@ -86,8 +86,8 @@ struct Memory {
     attempts: Attempts,
     /// The launches that have brought nothing yet.
     under_way: BTreeMap<Name, UnderWay>,
-    /// Whether it has been said that more nodes are wanted than may run.
-    told_full: bool,
+    /// What was said last of why wanted nodes are not started.
+    told: Option<String>,
 }
 
 /// A node that is being started.
@@ -155,11 +155,8 @@ impl Supervisor {
         is_wanted: watch::Sender<bool>,
         start: &impl Start,
     ) {
-        let mut memory = Memory {
-            attempts: Attempts::new(self.within),
-            under_way: BTreeMap::new(),
-            told_full: false,
-        };
+        let mut memory =
+            Memory { attempts: Attempts::new(self.within), under_way: BTreeMap::new(), told: None };
         loop {
             let wanted = self.wanted(&signals.borrow_and_update());
             memory.attempts.retain(|id| wanted.contains_key(id));
@@ -230,27 +227,32 @@ impl Supervisor {
             Ok(Room::Free(launch)) => launch,
             Ok(Room::Busy) => return Turn::NoRoom { again: ROOM_AGAIN },
             Ok(Room::Full) => {
-                if !std::mem::replace(&mut memory.told_full, true) {
-                    warn!("{}; {id} and perhaps others are wanted and wait", self.full());
-                }
-                self.tell_full(wanted).await;
+                self.tell_waiting(wanted, memory, self.full()).await;
                 memory.attempts.postpone(id, until);
                 return Turn::NoRoom { again: self.within };
             }
             Err(error) => {
-                debug!("{} cannot be used to start nodes: {error}", self.root.display());
+                let root = self.root.display();
+                let reason = format!("{root} cannot be used to start nodes: {error}");
+                self.tell_waiting(wanted, memory, reason).await;
+                memory.attempts.postpone(id, until);
                 return Turn::NoRoom { again: self.within };
             }
         };
-        memory.told_full = false;
         match self.take_up(wanted, start).await {
             Ok(Some(start)) => {
                 let given_up = Instant::now() + UNDER_WAY_MAX.max(self.within);
                 let under_way = UnderWay { _launch: launch, start, until: given_up };
                 memory.under_way.insert(id.clone(), under_way);
+                memory.told = None;
             }
-            Ok(None) => {}
-            Err(error) => debug!("{id} could not be taken up: {error}"),
+            Ok(None) => memory.told = None,
+            // Consul is seen to be away by all that need it.
+            Err(LayoutsError::Consul(error)) => debug!("{id} could not be taken up: {error}"),
+            Err(error) => {
+                let reason = format!("whether {id} is a member cannot be told: {error}");
+                self.tell_waiting(wanted, memory, reason).await;
+            }
         }
         memory.attempts.postpone(id, until);
         Turn::Taken
@@ -265,19 +267,22 @@ impl Supervisor {
         )
     }
 
-    /// Writes why a node is not started here into a signal that nobody has taken up, so that the one
-    /// that wrote it need not wait. A supervisor of another host may take it up all the same.
-    async fn tell_full(&self, wanted: &Wanted) {
+    /// Says why a wanted node is not started here, once for each reason, and writes it into a signal that
+    /// nobody has taken up, so that the one that wrote it need not wait. A supervisor of another host may
+    /// take it up all the same.
+    async fn tell_waiting(&self, wanted: &Wanted, memory: &mut Memory, reason: String) {
+        let id = &wanted.order.id;
+        if memory.told.as_ref() != Some(&reason) {
+            warn!("{reason}; {id} and perhaps others are wanted and wait");
+            memory.told = Some(reason.clone());
+        }
         if wanted.launcher.is_some() {
             return;
         }
-        let launcher = Launcher {
-            name: self.name.clone(),
-            attempt: Uuid::new_v4(),
-            failure: Some(self.full()),
-        };
+        let failure = Some(reason);
+        let launcher = Launcher { name: self.name.clone(), attempt: Uuid::new_v4(), failure };
         if let Err(error) = self.write_launcher(wanted, launcher).await {
-            debug!("{} could not be told that there is no room: {error}", wanted.order.id);
+            debug!("the signal about {id} does not say why it waits: {error}");
         }
     }
 

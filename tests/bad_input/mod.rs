@@ -7,6 +7,7 @@
 //! | `peers` | peers that speak no ZeroMQ, or nothing, or without end |
 //! | `greed` | peers that make a node hold much, each or all together |
 //! | `layouts` | layouts in Consul that somebody has made up |
+//! | `forgeries` | what else somebody has made up in Consul, or damaged |
 //! | `places` | ports, addresses and directories that cannot be used |
 //! | `disks`, `damage` | disks that are full or damaged |
 //! | `directories` | data directories that others can read, or that vanish; descriptors that run out |
@@ -15,6 +16,7 @@
 mod damage;
 mod directories;
 mod disks;
+mod forgeries;
 mod greed;
 mod layouts;
 mod messages;

@@ -41,6 +41,25 @@ fn a_name_of_this_machine_is_listened_on() {
     assert!(cluster.node(number).address().starts_with("localhost:"));
 }
 
+/// The place of the nodes' data, where none can be started.
+#[test]
+fn a_place_where_no_node_can_be_started_is_told_to_who_wants_one() {
+    let cluster = Cluster::start(Backend::Embedded, 1);
+    cluster.kvclient(&["put", "key", "value"]).output().success();
+    // It is in the way of a file.
+    let obstacle = cluster.data_directory().join(".launch");
+    fs::remove_file(&obstacle).ok();
+    fs::create_dir(&obstacle).expect("a directory can be made");
+    for _ in 0..2 {
+        let output = cluster.kvclient(&["add-node"]).output().code(3);
+        output.says(&["cannot be used to start nodes"]);
+    }
+    let log = cluster.node(0).log();
+    assert_eq!(log.matches("cannot be used to start nodes").count(), 1, "{log}");
+    fs::remove_dir(&obstacle).expect("it can be removed");
+    cluster.kvclient(&["add-node"]).output().success();
+}
+
 #[test]
 fn options_that_make_no_sense_are_refused() {
     let cluster = Cluster::empty(Backend::Embedded);

@@ -47,7 +47,7 @@ pub(super) async fn begin(
             applied.epoch
         )));
     }
-    output::note(&summary(&prepared.plan));
+    summary(&prepared.plan).lines().for_each(output::note);
     Ok(rebalancer.begin(prepared).await?)
 }
 
@@ -222,7 +222,7 @@ pub(super) fn summary(plan: &Plan) -> String {
         share(plan.partitions_minimum),
         HumanCount(plan.keys_moved),
         HumanBytes(plan.bytes_moved),
-        plan.strategy.name,
+        visible::line(&plan.strategy.name),
         plan.epoch,
     );
     if plan.partitions_lost > 0 {

@@ -32,6 +32,12 @@ pub(super) async fn run(session: &Session) -> Result<(), Failure> {
                 if let Some(kept) = &answer.kept {
                     output::note(&format!("{}: {} ({})", node.id, kept.reason, ranges(kept)));
                 }
+                if let Some(reason) = &answer.not_followed {
+                    output::note(&format!(
+                        "{}: has not installed the layout that Consul has: {reason}",
+                        node.id
+                    ));
+                }
                 if let Some(installed) = ahead(&status, answer) {
                     output::note(&format!(
                         "{}: has epoch {installed} installed, and Consul an older layout: its state has gone back, and the nodes put that right",
@@ -119,7 +125,11 @@ fn rebalance_text(layout: &Layout, rebalance: &Rebalance, progress: Option<&Prog
     };
     let mover = match (progress, rebalance.paused) {
         (_, true) => "paused: kvclient rebalance resume".to_owned(),
-        (Some(progress), _) => format!("{}: {}", progress.mover, rebalancing::in_words(progress)),
+        (Some(progress), _) => {
+            // Whoever can write to Consul can have written it.
+            let words = format!("{}: {}", progress.mover, rebalancing::in_words(progress));
+            visible::line(&words).into_owned()
+        }
         (None, _) => "nobody at work: kvclient rebalance resume, or abort".to_owned(),
     };
     format!(
@@ -242,6 +252,7 @@ fn node_in_json(node: &NodeReport) -> Value {
             json["version"] = json!(status.version);
             json["partitions_to_clear"] = json!(status.partitions_to_clear);
             json["kept"] = json!(status.kept);
+            json["not_followed"] = json!(status.not_followed);
         }
         Err(problem) => json["problem"] = json!(problem),
     }

@@ -285,7 +285,7 @@ impl Rebalancer {
                 seen.view.layout.epoch
             )));
         }
-        restore::restore(&self.registry, epoch).await
+        restore::restore(&self.registry, &self.connections, epoch).await
     }
 
     /// Whether all members have the layout installed, and none keeps what another layout gave it.

@@ -24,7 +24,7 @@ use super::sweep;
 use super::throttle::Throttle;
 use super::transfer::{Cursor, Difference, Pair, Tally, Transfer};
 use super::windows::{Moving, Size, moving, next_window};
-use crate::cluster::Registry;
+use crate::cluster::{Registry, read_layout};
 use crate::connection::Connections;
 use crate::error::ClientError;
 use crate::failpoint;
@@ -414,7 +414,7 @@ pub(crate) async fn look(registry: &Registry) -> Result<Seen, RebalanceError> {
     let Some(entry) = entry else {
         return Err(RebalanceError::NoLayout { cluster: registry.cluster.to_string() });
     };
-    let layout = Layout::parse(&entry.value).map_err(ClientError::from)?;
+    let layout = read_layout(&entry)?;
     let tables = registry.tables(&layout).await?;
     let view = registry.view(layout, &registry.instances().await?).await?;
     Ok(Seen { view, tables, index: entry.modify_index })

@@ -66,6 +66,11 @@ pub const GET_ALL_BYTES_MAX: usize = 32 << 20;
 /// any length that a node can store. Reads that find no room are refused as `overloaded`.
 pub const REPLY_BYTES_MAX: usize = 32 << 20;
 
+/// The most epochs that a layout can be ahead of the one that a node has installed. At ten steps a second
+/// it is what a node misses in thirteen years. One that is further ahead is made up, and would leave no
+/// room for a layout that puts it right.
+pub const EPOCH_LEAP_MAX: u64 = 1 << 32;
+
 /// The longest `id` of a request that is text, in bytes.
 pub const REQUEST_ID_BYTES_MAX: usize = 64;
 

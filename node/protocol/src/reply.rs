@@ -199,6 +199,10 @@ pub struct NodeStatus {
     /// What it keeps although it is not its own; none where there is nothing of that kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<Kept>,
+    /// Why it has not installed the layout that Consul has, for a person; none where it has, or knows of
+    /// no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_followed: Option<String>,
 }
 
 /// Records of partitions that a node does not own by its layout, and that it keeps without serving
