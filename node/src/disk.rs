@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use tracing::{info, warn};
 
+use crate::belongings::Belongings;
 use crate::limits::{RESERVE_MARGIN_BYTES, RESERVE_STEP_BYTES};
 use crate::transient::is_full;
 
@@ -64,6 +65,8 @@ struct Shared {
     reserve: Mutex<Reserve>,
     /// Whether a write has found no room that the file system had shown: a quota, perhaps.
     is_exhausted: AtomicBool,
+    /// What must be in its place there.
+    belongings: Belongings,
     is_lost: AtomicBool,
 }
 
@@ -86,6 +89,7 @@ impl Disk {
             reserve_bytes,
             reserve: Mutex::default(),
             is_exhausted: AtomicBool::new(false),
+            belongings: Belongings::default(),
             is_lost: AtomicBool::new(false),
         }));
         disk.take_up();
@@ -219,16 +223,34 @@ impl Disk {
         reserve.held_bytes = 0;
     }
 
-    /// Whether the directory is not in its place any more: it was removed, or another is there. What is
-    /// written then is lost with the process.
+    /// What must be in its place on the disk, as long as anything is to be written there.
+    #[must_use]
+    pub fn belongings(&self) -> &Belongings {
+        &self.0.belongings
+    }
+
+    /// Whether something was not in its place when that was last looked at: it was removed or moved, or
+    /// another is there. What is written then may be lost with the process.
     #[must_use]
     pub fn is_lost(&self) -> bool {
         self.0.is_lost.load(Ordering::Acquire)
     }
 
-    /// Takes note of whether the directory is in its place. Returns whether that is news.
-    pub fn set_lost(&self, is_lost: bool) -> bool {
-        self.0.is_lost.swap(is_lost, Ordering::AcqRel) != is_lost
+    /// Looks whether everything is in its place. Returns what is not, where something is missing. Where
+    /// that cannot be found out, nothing changes.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn look(&self) -> io::Result<Option<PathBuf>> {
+        let missing = self.0.belongings.missing()?;
+        self.0.is_lost.store(missing.is_some(), Ordering::Release);
+        Ok(missing)
+    }
+
+    /// Whether something is missing now, or was when that could last be found out.
+    #[must_use]
+    pub fn has_lost(&self) -> bool {
+        self.look().map_or_else(|_| self.is_lost(), |missing| missing.is_some())
     }
 
     fn is_exhausted(&self) -> bool {

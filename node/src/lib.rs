@@ -21,7 +21,7 @@
 //!
 //! - [`node`]: one node, from start to stop; [`start`] is what it does before it serves, [`node_error`] why
 //!   it does not run, [`config`] its command line, [`address`] where it is, [`identity`] who it is,
-//!   [`data_directory`] where that and all data lie ([`place`]: is it still there?), [`stopping`] what the
+//!   [`data_directory`] where that and all data lie ([`belongings`], [`place`]: is it still there?), [`stopping`] what the
 //!   system stops it with;
 //! - [`claim`]: its claim on its id; [`membership`]: its registration in Consul;
 //! - [`succession`]: how a start follows the one before, by [`lineage`] (is the data directory the newest
@@ -44,6 +44,7 @@
 
 pub mod address;
 pub mod attempts;
+pub mod belongings;
 pub mod cache;
 pub mod claim;
 pub mod config;

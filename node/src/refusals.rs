@@ -45,12 +45,7 @@ pub fn no_room(room: Room) -> Refusal {
         Room::Nothing(Shortage { free_bytes, needed_bytes, reserve_bytes, .. }) => format!(
             "the node's disk has {free_bytes} bytes free, and also a delete needs {needed_bytes}; what is left of the reserve of {reserve_bytes} is for the engine: free some space there; reads go on"
         ),
-        Room::Lost => {
-            return Refusal::new(
-                ErrorCode::Storage,
-                "the node's data directory was removed, or another is in its place: what is written now would be lost, and was not written; reads go on, so export what the node has or remove the node from the cluster, which moves it away",
-            );
-        }
+        Room::Lost => "the node's data directory, or a part of it, was removed or moved, or another is in its place (the node's log names it): what is written now would be lost, and was not written; reads go on, so export what the node has, or remove the node from the cluster, which moves that away, before it is stopped".to_owned(),
     };
     Refusal::new(ErrorCode::DiskFull, message)
 }
@@ -97,6 +92,7 @@ pub fn from_commit(error: &StoreError) -> Refusal {
             ErrorCode::DiskFull,
             format!("{error}: free some space there; reads go on"),
         ),
+        StoreError::Redo(RedoError::Removed(_)) => no_room(Room::Lost),
         error if error.is_undone() => {
             Refusal::new(ErrorCode::Overloaded, format!("{error}: try again"))
         }

@@ -64,7 +64,7 @@ pub async fn prepare(
     let succession = Succession::examine(consul, &directory, args.serve_older_copy).await;
     let mut succession = succession.map_err(NodeError::Claim)?;
     let disk = Disk::new(directory.path(), args.disk_reserve_bytes);
-    directory.set_disk(&disk);
+    directory.set_disk(&disk)?;
     let server = Server::listen(listen, port_choice(args, &directory))?;
     let port = server.port();
     patiently(DataDirectoryError::passes, async || directory.keep(port)).await?;

@@ -10,6 +10,7 @@
 //! | `places` | ports, addresses and directories that cannot be used |
 //! | `disks`, `damage` | disks that are full or damaged |
 //! | `directories` | data directories that others can read, or that vanish; descriptors that run out |
+//! | `removed` | data directories of which a part is removed, or moved away |
 //! | `strategies` | placement strategies that are none, or hostile, or another one |
 
 mod damage;
@@ -21,4 +22,5 @@ mod messages;
 mod older_peers;
 mod peers;
 mod places;
+mod removed;
 mod strategies;

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{Counters, StorageKey, StoreError, unfinished};
+use super::unfinished::{self, LOG_PREFIX, METADATA_DIRECTORY, SNAPSHOT_PREFIX};
+use super::{Counters, StorageKey, StoreError};
+use crate::belongings::Belongings;
 use crate::disk::Disk;
 use crate::limits::SMALL_FILES_BYTES;
 
@@ -20,6 +22,8 @@ const COMPRESSION_LEVEL: i32 = 1;
 /// How long a directory may be held by an engine that was just dropped, and how often it is tried.
 const HELD_FOR_MAX: Duration = Duration::from_millis(500);
 const HELD_LOOK_INTERVAL: Duration = Duration::from_millis(10);
+/// Where its data lies, in files that are made when it is opened for the first time.
+const SLABS_DIRECTORY: &str = "slabs";
 const LAYOUT_TREE: &str = "layout";
 const LAYOUT_KEY: &str = "installed";
 const COUNTERS_KEY: [u8; 9] = *b"\0counters";
@@ -163,6 +167,16 @@ impl Engine {
             Some(bytes) => Counters::decode(unsealed(&bytes)?),
         }
     }
+}
+
+/// Takes note of the files of an engine that is open in `directory`.
+pub(super) fn keep_files(directory: &Path, belongings: &Belongings) -> io::Result<()> {
+    belongings.keep(directory)?;
+    belongings.keep_all_in(&directory.join(SLABS_DIRECTORY))?;
+    let metadata = directory.join(METADATA_DIRECTORY);
+    belongings.keep(&metadata)?;
+    belongings.keep_last_of(&metadata, SNAPSHOT_PREFIX)?;
+    belongings.keep_last_of(&metadata, LOG_PREFIX)
 }
 
 /// sled reports a page whose checksum is wrong as invalid data, and every operation after that
