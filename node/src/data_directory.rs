@@ -9,12 +9,13 @@ use kv_protocol::incarnation::Incarnation;
 use kv_protocol::name::Name;
 use tracing::warn;
 
-use crate::disk::{Disk, RESERVE_FILE};
+use crate::disk::Disk;
 use crate::identity::{
     DataDirectoryError, IDENTITY_FILE, Identity, InstalledEpoch, Place, write_durably,
 };
 use crate::limits::SMALL_FILES_BYTES;
 use crate::private;
+use crate::reserve::RESERVE_FILE;
 use crate::store::Counters;
 use crate::transient::is_full;
 

@@ -38,7 +38,7 @@
 //! - [`dev`]: `kvnode dev`, a cluster on one machine with an embedded Consul agent;
 //! - [`words`]: all that the process says, and why that never ends it; [`inherited`]: what it was
 //!   given by the one that started it;
-//! - [`disk`] (its room, and the reserve), [`descriptors`], [`private`] (who may read what is stored),
+//! - [`disk`] (its room, and the [`reserve`]), [`descriptors`], [`private`] (who may read what is stored),
 //!   [`transient`] (which failures pass), [`limits`]: what the system gives, and what is kept of it;
 //! - [`failpoints`], [`refusals`], [`wake`]: small things that several of these share.
 
@@ -76,6 +76,7 @@ pub mod place;
 pub mod private;
 pub mod reader;
 pub mod refusals;
+pub mod reserve;
 pub mod rights;
 pub mod server;
 pub mod signals;

@@ -13,7 +13,7 @@ use tracing::warn;
 use crate::claim::{ClaimError, claim};
 use crate::config::{NodeArgs, default_data_dir};
 use crate::data_directory::DataDirectory;
-use crate::disk::Disk;
+use crate::disk::{self, Disk};
 use crate::guard::Installed;
 use crate::identity::{DataDirectoryError, InstalledEpoch};
 use crate::installed_record;
@@ -63,7 +63,8 @@ pub async fn prepare(
     let mut directory = take_directory(args, consul, offered.as_ref()).await?;
     let succession = Succession::examine(consul, &directory, args.serve_older_copy).await;
     let mut succession = succession.map_err(NodeError::Claim)?;
-    let disk = Disk::new(directory.path(), args.disk_reserve_bytes);
+    let reserve_bytes = disk::reserve_bytes(directory.path(), args.disk_reserve_bytes)?;
+    let disk = Disk::new(directory.path(), reserve_bytes);
     directory.set_disk(&disk)?;
     let server = Server::listen(listen, port_choice(args, &directory))?;
     let port = server.port();

@@ -11,6 +11,7 @@
 //! | `disks`, `damage` | disks that are full or damaged |
 //! | `directories` | data directories that others can read, or that vanish; descriptors that run out |
 //! | `removed` | data directories of which a part is removed, or moved away |
+//! | `small_disks` | disks that are small, that have no inodes left, or on which files may not grow |
 //! | `strategies` | placement strategies that are none, or hostile, or another one |
 
 mod damage;
@@ -23,4 +24,5 @@ mod older_peers;
 mod peers;
 mod places;
 mod removed;
+mod small_disks;
 mod strategies;

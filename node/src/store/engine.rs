@@ -10,7 +10,7 @@ use super::unfinished::{self, LOG_PREFIX, METADATA_DIRECTORY, SNAPSHOT_PREFIX};
 use super::{Counters, StorageKey, StoreError};
 use crate::belongings::Belongings;
 use crate::disk::Disk;
-use crate::limits::SMALL_FILES_BYTES;
+use crate::limits::{INODES_PER_STORE, SMALL_FILES_BYTES};
 
 /// Entries per leaf of the engine's tree, which rewrites a leaf for a change of one of them: few,
 /// since values may be large. Fixed for ever once a data directory exists.
@@ -50,10 +50,12 @@ impl Engine {
     /// where there is no other room.
     pub(super) fn open(directory: &Path, disk: &Disk) -> Result<Self, StoreError> {
         let needed = unfinished::metadata_bytes(directory) + SMALL_FILES_BYTES;
-        if !disk.make_room(needed, 0) && !directory.exists() {
+        let is_new = !directory.exists();
+        let has_inodes = !is_new || disk.make_inodes(INODES_PER_STORE, 0);
+        if !(disk.make_room(needed, 0) && has_inodes) && is_new {
             return Err(StoreError::Waits(format!(
-                "a new store needs {needed} bytes on the disk, which has {} left",
-                disk.free_bytes().unwrap_or_default()
+                "a new store needs {needed} bytes on the disk, and {INODES_PER_STORE} inodes; it has {}",
+                disk.describe()
             )));
         }
         let directory = directory.to_owned();
@@ -177,6 +179,13 @@ pub(super) fn keep_files(directory: &Path, belongings: &Belongings) -> io::Resul
     belongings.keep(&metadata)?;
     belongings.keep_last_of(&metadata, SNAPSHOT_PREFIX)?;
     belongings.keep_last_of(&metadata, LOG_PREFIX)
+}
+
+/// How long the longest file is in which the engine in `directory` has data, in bytes.
+pub(super) fn longest_file(directory: &Path) -> u64 {
+    let entries = std::fs::read_dir(directory.join(SLABS_DIRECTORY)).into_iter().flatten();
+    let lengths = entries.flatten().filter_map(|entry| Some(entry.metadata().ok()?.len()));
+    lengths.max().unwrap_or_default()
 }
 
 /// sled reports a page whose checksum is wrong as invalid data, and every operation after that

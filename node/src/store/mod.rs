@@ -56,7 +56,7 @@ use self::redo::{Keeping, Malformed, RedoLog};
 pub use self::scan::{ScanStart, Visit};
 use crate::disk::Disk;
 use crate::limits::PIECE_BYTES;
-use crate::transient::{is_full, passes};
+use crate::transient::{file_bytes_max, is_full, passes};
 
 /// A key whose reading stopped the engine this often is not read again. One strike is not enough:
 /// a reader of a sound key can be told of damage that another reader met at the same moment.
@@ -216,14 +216,15 @@ impl Store {
         options: impl Into<StoreOptions>,
     ) -> Result<Self, StoreError> {
         let engine = Engine::open(directory, disk)?;
-        Self::open_with(&engine, disk, directory, options.into()).inspect_err(|error| {
-            if error.passes() {
-                // It has written nothing that is not on the disk, so that it can be dropped.
-                return;
-            }
-            // Dropped, it would write, and wait for ever where it cannot. The process ends anyway.
-            std::mem::forget(engine.clone());
-        })
+        Self::open_with(&engine, disk, directory, options.into().within(file_bytes_max()))
+            .inspect_err(|error| {
+                if error.passes() {
+                    // It has written nothing that is not on the disk, so that it can be dropped.
+                    return;
+                }
+                // Dropped, it would write, and wait for ever where it cannot. The process ends anyway.
+                std::mem::forget(engine.clone());
+            })
     }
 
     fn open_with(

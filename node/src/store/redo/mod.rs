@@ -31,7 +31,8 @@ pub(super) use self::frame::FRAME_HEAD_BYTES;
 use self::frame::Place;
 use crate::belongings::is_absence;
 use crate::disk::Disk;
-use crate::transient::passes;
+use crate::limits::INODES_PER_STEP;
+use crate::transient::{is_full, is_read_only, passes};
 use crate::{descriptors, failpoints, private};
 
 const SUFFIX: &str = ".redo";
@@ -117,6 +118,8 @@ pub(super) struct RedoLog {
     durable: u64,
     /// Whether the file system counts the names of files, of which this one had one when it was begun.
     names_are_counted: bool,
+    /// Whether there may be something of a frame behind them, which was not written to its end.
+    has_rest: bool,
     /// Whether the segment has its seal, and the next one could not be begun yet.
     is_sealed: bool,
     /// Whether something failed, after which nothing may be appended: it could stand behind a seal, or
@@ -169,6 +172,7 @@ impl RedoLog {
             length: 0,
             durable: 0,
             names_are_counted: false,
+            has_rest: false,
             is_sealed: true,
             has_failed: false,
         };
@@ -201,7 +205,12 @@ impl RedoLog {
                 }
             }
         };
-        match create() {
+        let created = match create() {
+            // What the disk shows is not always to be had.
+            Err(error) if is_full(&error) && self.disk.give_inode() => create(),
+            created => created,
+        };
+        match created {
             Ok((file, names_are_counted)) => {
                 self.disk.belongings().forget(&path_of(&self.directory, self.number));
                 self.file = Arc::new(file);
@@ -214,7 +223,9 @@ impl RedoLog {
             Err(source) if is_absence(&source) && self.disk.has_lost() => {
                 Err(RedoError::Removed(path))
             }
-            Err(source) if passes(&source) => Err(RedoError::NotWritten { path, source }),
+            Err(source) if passes(&source) || is_read_only(&source) => {
+                Err(RedoError::NotWritten { path, source })
+            }
             Err(source) => Err(self.fail(&path, source)),
         }
     }
@@ -274,16 +285,27 @@ impl RedoLog {
         let place = Place { segment: self.number, offset: self.length, durable: self.durable };
         frame::complete(&mut frame, place);
         failpoints::pass("node::redo::before-write");
-        if let Err(source) = self.write_whole(&frame) {
+        if let Err(source) = self.cut().and_then(|()| self.write_whole(&frame)) {
             let path = path_of(&self.directory, self.number);
+            if !passes(&source) && !is_read_only(&source) {
+                return Err(self.fail(&path, source));
+            }
             // What there is of the frame is no valid one, and the next one takes its place.
-            return Err(match passes(&source) && self.file.set_len(self.length).is_ok() {
-                true => RedoError::NotWritten { path, source },
-                false => self.fail(&path, source),
-            });
+            self.has_rest = true;
+            let _ = self.cut();
+            return Err(RedoError::NotWritten { path, source });
         }
         self.length += frame.len() as u64;
         Ok(frame.into())
+    }
+
+    /// Cuts off what is left of a frame that could not be written.
+    fn cut(&mut self) -> io::Result<()> {
+        if self.has_rest {
+            self.file.set_len(self.length)?;
+            self.has_rest = false;
+        }
+        Ok(())
     }
 
     fn write_whole(&self, frame: &[u8]) -> io::Result<()> {
@@ -326,7 +348,10 @@ impl RedoLog {
         self.check_found()?;
         if !self.is_sealed {
             // While the next one could not be begun, this one can still be written to.
-            if let Err(source) = descriptors::are_left(1) {
+            let has_inode = self.disk.make_inodes(1, INODES_PER_STEP);
+            let no_inode = || Err(io::ErrorKind::StorageFull.into());
+            let has_inode = if has_inode { Ok(()) } else { no_inode() };
+            if let Err(source) = descriptors::are_left(1).and(has_inode) {
                 let path = path_of(&self.directory, self.number + 1);
                 return Err(RedoError::NotWritten { path, source });
             }
