@@ -120,9 +120,10 @@ pub struct NodeArgs {
     pub value_bytes_max: u64,
 
     /// How much of the disk to hold in reserve, in bytes, as a file beside the data. On a full disk,
-    /// where nothing more is stored, it is given up for deletes, starts and stops.
-    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20)]
-    pub disk_reserve_bytes: u64,
+    /// where nothing more is stored, it is given up for deletes, starts and stops. Unless it is 0, some
+    /// inodes are held as well [default: 64 MiB, or a quarter of a disk that has less than 256 MiB].
+    #[arg(long, value_name = "BYTES")]
+    pub disk_reserve_bytes: Option<u64>,
 
     /// When a write is acknowledged. A crash of the node alone loses nothing either way.
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = Fsync::Always)]

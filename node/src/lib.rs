@@ -21,7 +21,7 @@
 //!
 //! - [`node`]: one node, from start to stop; [`start`] is what it does before it serves, [`node_error`] why
 //!   it does not run, [`config`] its command line, [`address`] where it is, [`identity`] who it is,
-//!   [`data_directory`] where that and all data lie ([`place`]: is it still there?), [`stopping`] what the
+//!   [`data_directory`] where that and all data lie ([`belongings`], [`place`]: is it still there?), [`stopping`] what the
 //!   system stops it with;
 //! - [`claim`]: its claim on its id, which [`claimant`] keeps; [`membership`]: its registration in Consul;
 //! - [`succession`]: how a start follows the one before, by [`lineage`] (is the data directory the newest
@@ -38,12 +38,13 @@
 //! - [`dev`]: `kvnode dev`, a cluster on one machine with an embedded Consul agent;
 //! - [`words`]: all that the process says, and why that never ends it; [`inherited`]: what it was
 //!   given by the one that started it;
-//! - [`disk`] (its room, and the reserve), [`descriptors`], [`private`] (who may read what is stored),
+//! - [`disk`] (its room, and the [`reserve`]), [`descriptors`], [`private`] (who may read what is stored),
 //!   [`transient`] (which failures pass), [`limits`]: what the system gives, and what is kept of it;
 //! - [`failpoints`], [`refusals`], [`wake`]: small things that several of these share.
 
 pub mod address;
 pub mod attempts;
+pub mod belongings;
 pub mod cache;
 pub mod claim;
 pub mod claimant;
@@ -76,6 +77,7 @@ pub mod place;
 pub mod private;
 pub mod reader;
 pub mod refusals;
+pub mod reserve;
 pub mod rights;
 pub mod server;
 pub mod signals;

@@ -9,6 +9,7 @@ use kv_protocol::layout::LayoutError;
 use crate::address::InvalidHost;
 use crate::claim::ClaimError;
 use crate::departure::DepartureError;
+use crate::disk::UnfitDisk;
 use crate::follower::FollowError;
 use crate::identity::DataDirectoryError;
 use crate::layouts::LayoutsError;
@@ -35,6 +36,9 @@ pub enum NodeError {
     /// The data directory cannot be used.
     #[error(transparent)]
     DataDirectory(#[from] DataDirectoryError),
+    /// The disk is none on which a node can work as it is asked to.
+    #[error(transparent)]
+    Disk(#[from] UnfitDisk),
     /// The id is another's.
     #[error(transparent)]
     Claim(ClaimError),
@@ -96,7 +100,9 @@ impl NodeError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::DiscardedEpoch { .. } => 2,
+            Self::Usage(_)
+            | Self::DiscardedEpoch { .. }
+            | Self::Disk(UnfitDisk::ReserveTooLarge { .. }) => 2,
             Self::Host(InvalidHost::NoneToAdvertise(_) | InvalidHost::Advertise { .. }) => 2,
             Self::Consul(_)
             | Self::Claim(ClaimError::Consul(_))

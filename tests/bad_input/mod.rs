@@ -11,6 +11,8 @@
 //! | `places` | ports, addresses and directories that cannot be used |
 //! | `disks`, `damage` | disks that are full or damaged |
 //! | `directories` | data directories that others can read, or that vanish; descriptors that run out |
+//! | `removed` | data directories of which a part is removed, or moved away |
+//! | `small_disks` | disks that are small, that have no inodes left, or on which files may not grow |
 //! | `strategies` | placement strategies that are none, or hostile, or another one |
 
 mod damage;
@@ -23,4 +25,6 @@ mod messages;
 mod older_peers;
 mod peers;
 mod places;
+mod removed;
+mod small_disks;
 mod strategies;

@@ -148,7 +148,7 @@ impl Cluster {
     }
 
     #[track_caller]
-    fn spawn_node(&mut self, args: &[&str]) {
+    pub(crate) fn spawn_node(&mut self, args: &[&str]) {
         let name = format!("node-process-{}", self.nodes.len());
         let args = self.node_args(args);
         self.nodes.push(Node::spawn(&name, args, self.directory.path()));

@@ -36,10 +36,10 @@ pub enum ErrorCode {
     Conflict,
     /// The stored record is damaged. Its value is not returned, and it is not overwritten silently.
     Corrupt,
-    /// The node's disk is too full to accept writes. Reads go on, and deletes where the message says so.
+    /// The node's disk takes no writes, and nothing was written: it is full, or read-only, or the data
+    /// directory is not in its place; the message says which. Reads go on, and deletes where it says so.
     DiskFull,
-    /// The storage engine failed, and whether a write took effect is unknown; or the data directory is gone,
-    /// and nothing was written.
+    /// The storage engine failed, and whether a write took effect is unknown.
     Storage,
     /// The node has more requests in hand than it can queue, or waits for something that the system lacks.
     Overloaded,

@@ -31,6 +31,7 @@ mod take_over;
 mod unfinished;
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -38,6 +39,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use tracing::warn;
 
 pub use self::batch::Batch;
 use self::checkpoint::Background;
@@ -50,11 +52,11 @@ use self::memtable::{Memtable, Memtables};
 pub use self::options::{SEGMENT_BYTES_DEFAULT, StoreOptions};
 pub use self::record::Stored;
 pub use self::redo::{Fsync, RedoError};
-use self::redo::{Malformed, RedoLog};
+use self::redo::{Keeping, Malformed, RedoLog};
 pub use self::scan::{ScanStart, Visit};
 use crate::disk::Disk;
 use crate::limits::PIECE_BYTES;
-use crate::transient::{is_full, passes};
+use crate::transient::{file_bytes_max, is_full, passes};
 
 /// A key whose reading stopped the engine this often is not read again. One strike is not enough:
 /// a reader of a sound key can be told of damage that another reader met at the same moment.
@@ -116,7 +118,8 @@ impl StoreError {
     /// Whether nothing was done, and everything goes on as before.
     #[must_use]
     pub fn is_undone(&self) -> bool {
-        matches!(self, Self::Waits(_) | Self::Redo(RedoError::NotWritten { .. }))
+        use RedoError::{NotWritten, Removed};
+        matches!(self, Self::Waits(_) | Self::Redo(NotWritten { .. } | Removed(_)))
     }
 }
 
@@ -161,6 +164,8 @@ struct Shared {
     directory: PathBuf,
     options: StoreOptions,
     disk: Disk,
+    /// The redo log's directory.
+    redo_names: Arc<File>,
     /// The engine's handles of each thread; none where the engine failed and could not be started
     /// anew. A slot is locked while its thread uses it, so that [`Store::reopen`] knows when nobody
     /// uses the old engine any more; otherwise nobody contends for it.
@@ -211,14 +216,15 @@ impl Store {
         options: impl Into<StoreOptions>,
     ) -> Result<Self, StoreError> {
         let engine = Engine::open(directory, disk)?;
-        Self::open_with(&engine, disk, directory, options.into()).inspect_err(|error| {
-            if error.passes() {
-                // It has written nothing that is not on the disk, so that it can be dropped.
-                return;
-            }
-            // Dropped, it would write, and wait for ever where it cannot. The process ends anyway.
-            std::mem::forget(engine.clone());
-        })
+        Self::open_with(&engine, disk, directory, options.into().within(file_bytes_max()))
+            .inspect_err(|error| {
+                if error.passes() {
+                    // It has written nothing that is not on the disk, so that it can be dropped.
+                    return;
+                }
+                // Dropped, it would write, and wait for ever where it cannot. The process ends anyway.
+                std::mem::forget(engine.clone());
+            })
     }
 
     fn open_with(
@@ -229,11 +235,13 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let checkpointed = engine.checkpointed()?;
         let replayed = Memtable::default();
-        let log = RedoLog::open(&directory.join(REDO_DIRECTORY), checkpointed, |frame| {
+        let log = RedoLog::open(&directory.join(REDO_DIRECTORY), disk, checkpointed, |frame| {
             let (counters, changes) = batch::read(&frame).map_err(|batch::Malformed| Malformed)?;
             replayed.insert(&frame, changes, counters);
             Ok(())
         })?;
+        disk.belongings().keep_open(&directory.join(REDO_DIRECTORY), &log.names())?;
+        engine::keep_files(directory, disk.belongings())?;
         let counters = match replayed.counters() {
             Some(counters) => counters,
             None => engine.counters()?,
@@ -244,6 +252,7 @@ impl Store {
             directory: directory.to_owned(),
             options,
             disk: disk.clone(),
+            redo_names: log.names(),
             slots: [(); 3].map(|()| Mutex::new(Some(engine.clone()))),
             log: Mutex::new(WrittenLog { log, counters, written_at: Instant::now() }),
             memtables: ArcSwap::from_pointee(memtables),
@@ -335,10 +344,12 @@ impl Store {
     /// store was told to make writes.
     ///
     /// # Errors
-    /// What befell the log. Whether the batch takes effect is then unknown, and nothing can be written
-    /// any more: the process has to end, see [`Store::abandon`].
+    /// What befell the log. Where that is [undone](StoreError::is_undone), the batch takes no effect.
+    /// Otherwise whether it does is unknown, and nothing can be written any more: the process has to
+    /// end, see [`Store::abandon`].
     pub fn commit(&self, batch: Batch, counters: Counters) -> Result<(), StoreError> {
-        self.append(batch, counters, self.shared.options.fsync == Fsync::Always)
+        let is_synced = self.shared.options.fsync == Fsync::Always;
+        self.append(batch, counters, Keeping { is_synced, can_be_found: true })
     }
 
     /// As [`Store::commit`], and the batch is on the disk, with all before it, however the store was
@@ -347,7 +358,17 @@ impl Store {
     /// # Errors
     /// As [`Store::commit`].
     pub fn commit_synced(&self, batch: Batch, counters: Counters) -> Result<(), StoreError> {
-        self.append(batch, counters, true)
+        self.append(batch, counters, Keeping { is_synced: true, can_be_found: true })
+    }
+
+    /// As [`Store::commit`], of removals of what other nodes have. Where the log was removed, they need
+    /// not outlive this process: whoever moves the node's records away waits for them.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn commit_removals(&self, batch: Batch, counters: Counters) -> Result<(), StoreError> {
+        let is_synced = self.shared.options.fsync == Fsync::Always;
+        self.append(batch, counters, Keeping { is_synced, can_be_found: false })
     }
 
     /// The counters as they were last committed.
@@ -376,14 +397,15 @@ impl Store {
         self.freeze(&mut lock(&self.shared.log).log)
     }
 
-    /// Stores the installed layout's record durably.
+    /// Stores the installed layout's record durably. Where the log was removed, it is known to this process
+    /// alone, so that the node can still be relieved of what it has.
     ///
     /// # Errors
     /// As [`Store::commit`].
     pub fn put_layout(&self, bytes: &[u8]) -> Result<(), StoreError> {
         let mut batch = Batch::default();
         batch.put_layout(bytes);
-        self.append(batch, self.counters(), true)
+        self.append(batch, self.counters(), Keeping { is_synced: true, can_be_found: false })
     }
 
     /// Has the next write numbered above `sequence`, durably. Without a layout nothing has been written.
@@ -394,7 +416,8 @@ impl Store {
         let Some(layout) = self.layout()? else { return Ok(()) };
         let mut batch = Batch::default();
         batch.put_layout(&layout);
-        self.append(batch, Counters { sequence, ..self.counters() }, true)
+        let counters = Counters { sequence, ..self.counters() };
+        self.append(batch, counters, Keeping { is_synced: true, can_be_found: true })
     }
 
     /// The installed layout's record, where there is one.
@@ -426,7 +449,7 @@ impl Store {
     pub fn close(mut self) -> Result<(), StoreError> {
         // This thread goes on with what the others leave.
         self.background = None;
-        if self.shared.failure().is_some() || self.shared.disk.is_lost() {
+        if self.shared.failure().is_some() || self.shared.disk.has_lost() {
             self.abandon();
             return Err(StoreError::OutOfOrder);
         }
@@ -441,7 +464,7 @@ impl Store {
         std::mem::forget(self);
     }
 
-    fn append(&self, batch: Batch, counters: Counters, sync: bool) -> Result<(), StoreError> {
+    fn append(&self, batch: Batch, counters: Counters, keeping: Keeping) -> Result<(), StoreError> {
         if let Some(failure) = self.shared.failure() {
             return Err(failure.into());
         }
@@ -455,7 +478,7 @@ impl Store {
             // It could not be ended before, and must not grow any more.
             self.freeze(&mut log.log)?;
         }
-        let frame = log.log.append(frame, sync).inspect_err(|error| {
+        let frame = log.log.append(frame, keeping).inspect_err(|error| {
             if matches!(error, RedoError::NotWritten { source, .. } if is_full(source)) {
                 self.shared.disk.was_full();
             }
@@ -479,6 +502,7 @@ impl Store {
         while log.length() >= self.shared.options.segment_bytes_max()
             && self.shared.memtables.load().frozen.is_some()
             && self.shared.failure().is_none()
+            && !self.shared.disk.is_lost()
         {
             if self.shared.waits.load(Ordering::Acquire) {
                 let why = "the redo log is as long as it may be, and cannot be made shorter yet";
@@ -539,11 +563,18 @@ impl Shared {
             // An engine that could not write waits for ever for its flush when it is dropped.
             return Err(StoreError::OutOfOrder);
         }
+        if self.disk.has_lost() {
+            // It would find nothing, or another's files. The old one has its own open.
+            return Err(StoreError::Waits("some of its files are not in their place".into()));
+        }
         // The engine locks its directory, so the old one must be gone before the new one starts.
         slots.iter_mut().for_each(|slot| **slot = None);
         let engine = Engine::open(&self.directory, &self.disk).inspect_err(|error| {
             self.is_absent.store(error.passes(), Ordering::Release);
         })?;
+        if let Err(error) = engine::keep_files(&self.directory, self.disk.belongings()) {
+            warn!("the engine's files cannot be looked at: {error}");
+        }
         slots.iter_mut().for_each(|slot| **slot = Some(engine.clone()));
         self.stopped.store(false, Ordering::Release);
         self.is_absent.store(false, Ordering::Release);

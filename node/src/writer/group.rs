@@ -11,7 +11,7 @@ use kv_protocol::request::{Command, Operation};
 use tracing::{error, warn};
 
 use super::{Job, Size, Writer};
-use crate::disk::Room;
+use crate::disk::{Resource, Room, Shortage};
 use crate::failpoints;
 use crate::guard::{Admitted, Guard};
 use crate::installed_record;
@@ -148,7 +148,7 @@ impl Writer {
         group.room_bytes = group.size.bytes + ROOM_STEP_BYTES;
         let bytes = group.room_bytes as u64;
         let room = self.disk.room(bytes + self.store.headroom_bytes(self.counters.bytes), bytes);
-        if matches!(room, Room::Removals(_) | Room::Nothing(_))
+        if let Room::Removals(Shortage { of: Resource::Bytes, .. }) | Room::Nothing(_) = room
             && let Err(error) = self.store.checkpoint_soon()
             && !error.is_undone()
         {

@@ -242,14 +242,14 @@ impl Writer {
             self.store.abandon();
             return None;
         }
-        if self.disk.is_lost() {
-            warn!("what this node had is lost with its data directory");
+        if say_lost(&self.disk) {
             self.store.abandon();
             return None;
         }
         let counters = self.counters;
         match self.store.close() {
             Ok(()) => Some(counters),
+            Err(_) if say_lost(&self.disk) => None,
             Err(error) if error.passes() => {
                 warn!("what is in the store's log stays there for the next start: {error}");
                 None
@@ -294,12 +294,7 @@ impl Writer {
         Next::Again
     }
 
-    /// Makes changes durable, with the counters after them.
-    fn commit(&mut self, batch: Batch, counters: Counters) -> Result<(), StoreError> {
-        self.commit_by(Store::commit, batch, counters)
-    }
-
-    /// Makes changes durable as `commit` does it.
+    /// Makes changes durable as `commit` does it, with the counters after them.
     fn commit_by(
         &mut self,
         commit: fn(&Store, Batch, Counters) -> Result<(), StoreError>,
@@ -358,6 +353,16 @@ impl Writer {
         // The serving loop outlives the writer's work; where it is gone, nobody waits for this.
         let _ = self.finished.send(Finished { ticket, content });
     }
+}
+
+/// Says as the node ends that something of what it had is missing, where that is so.
+fn say_lost(disk: &Disk) -> bool {
+    let Ok(Some(missing)) = disk.look() else { return false };
+    warn!(
+        "{} is not in its place: what was removed of this node's data is lost now",
+        missing.display()
+    );
+    true
 }
 
 /// What the writer does next.
