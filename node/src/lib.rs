@@ -20,7 +20,7 @@
 //! What surrounds it:
 //!
 //! - [`node`]: one node, from start to stop; [`start`] is what it does before it serves, [`node_error`] why
-//!   it does not run, [`config`] its command line, [`address`] where it is, [`identity`] who it is,
+//!   it does not run, [`config`] its command line ([`command_line`]: understood, or answered), [`address`] where it is, [`identity`] who it is,
 //!   [`data_directory`] where that and all data lie ([`place`]: is it still there?), [`stopping`] what the
 //!   system stops it with;
 //! - [`claim`]: its claim on its id; [`membership`]: its registration in Consul;
@@ -46,6 +46,7 @@ pub mod address;
 pub mod attempts;
 pub mod cache;
 pub mod claim;
+pub mod command_line;
 pub mod config;
 pub mod confirmation;
 pub mod data_directory;

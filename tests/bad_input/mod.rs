@@ -7,6 +7,7 @@
 //! | `peers` | peers that speak no ZeroMQ, or nothing, or without end |
 //! | `greed` | peers that make a node hold much, each or all together |
 //! | `layouts` | layouts in Consul that somebody has made up |
+//! | `limits` | a system that gives too few descriptors or threads |
 //! | `places` | ports, addresses and directories that cannot be used |
 //! | `disks`, `damage` | disks that are full or damaged |
 //! | `directories` | data directories that others can read, or that vanish; descriptors that run out |
@@ -17,6 +18,7 @@ mod directories;
 mod disks;
 mod greed;
 mod layouts;
+mod limits;
 mod messages;
 mod older_peers;
 mod peers;
