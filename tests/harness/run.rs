@@ -207,8 +207,10 @@ impl Running {
     pub(crate) fn wait_until_connected(&self, port: u16) {
         let process = format!("/proc/{}", self.child.id());
         eventually("a connection", END_WITHIN, || {
-            let table = std::fs::read_to_string(format!("{process}/net/tcp"));
-            let table = table.map_err(|error| error.to_string())?;
+            // A socket that can do both kinds of address is in the second one.
+            let tables =
+                ["tcp", "tcp6"].map(|it| std::fs::read_to_string(format!("{process}/net/{it}")));
+            let table = tables.map(Result::unwrap_or_default).concat();
             let remote = format!(":{port:04X}");
             let sockets = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
             let sockets = sockets.filter(|it| it.get(2).is_some_and(|it| it.ends_with(&remote)));
