@@ -4,6 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use rustix::process::Signal;
+
 use crate::harness::binaries::kvnode;
 use crate::harness::dev::Dev;
 use crate::harness::run::{Output, Run};
@@ -74,6 +76,27 @@ fn a_node_with_too_few_threads_says_so() {
             run.output().code(1).no_stdout().says(&["cannot start", "threads", "ulimit -u"]);
         }
     }
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_ends_no_node_by_a_signal() {
+    let mut cluster = Cluster::start(Backend::Embedded, 1);
+    cluster.kvclient(&["put", "key", "value"]).output().success();
+    cluster.node_mut(0).restart_under("-f 2000");
+    // Each is longer than the rest of any file may become.
+    let value = "v".repeat(3 << 20);
+    let put = cluster.kvclient(&["--timeout", "5", "put", "large"]).stdin(value).output();
+    assert!(matches!(put.status.code(), Some(3 | 4)), "{put}");
+    let log = cluster.node(0).log();
+    assert!(["os error 27", "ulimit -f"].iter().any(|it| log.contains(it)), "{put}\n{log}");
+    let process = cluster.node_mut(0).process();
+    if process.is_running() {
+        process.signal(Signal::TERM);
+    }
+    assert_ne!(process.wait().code(), None, "a signal has ended it");
+    // Without the limit, all that was acknowledged is there.
+    cluster.node_mut(0).restart();
+    assert_eq!(cluster.kvclient(&["get", "key"]).output().success().stdout_text(), "value");
 }
 
 #[test]
