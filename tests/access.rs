@@ -176,7 +176,18 @@ fn what_a_token_may_not_do_is_said_and_changes_nothing() {
     let problem = status.json()["nodes"][0]["problem"].clone();
     assert!(problem.as_str().is_some_and(|it| it.contains("node_prefix")), "{status}");
 
+    // A node is refused as clients are.
+    let node = |secret: &str| {
+        let run = Run::new(kvnode(), closed.path()).env("CONSUL_HTTP_TOKEN", secret);
+        let run = run.args(["--consul", &closed.consul.address().to_string(), "--port", "0"]);
+        run.arg_path("--data-dir", &closed.path().join("refused")).output()
+    };
+    for secret in ["", &reader.secret] {
+        node(secret).code(4).no_stdout().says(&["403", "CONSUL_HTTP_TOKEN"]);
+    }
+
     closed.revoke(&full);
+    node(&full.secret).code(4).no_stdout().says(&["was revoked"]);
     let refused = closed.with(&full.secret, &["get", "key"]);
     assert_fails(refused, 4, "consul_token_unknown", &["was revoked", "CONSUL_HTTP_TOKEN"]);
     assert_fails(closed.with("", &["get", "key"]), 4, "consul_denied", &["key_prefix"]);

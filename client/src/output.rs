@@ -4,8 +4,9 @@
 //! never end the program: nothing here panics, and what is no data is not worth a failure.
 
 use std::borrow::Cow;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal, StdoutLock, Write};
 
+use kv_protocol::streams;
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
@@ -53,8 +54,19 @@ pub(crate) fn data(text: &[u8]) -> Result<(), Failure> {
 
 /// Writes bytes as they are, whatever they do to a terminal.
 pub(crate) fn raw(bytes: &[u8]) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
+    let mut stdout = stdout()?;
     stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(not_written)
+}
+
+/// Standard output, for data that is written in parts.
+///
+/// # Errors
+/// The process was started without one, so that what is written would be lost without a word.
+pub(crate) fn stdout() -> Result<StdoutLock<'static>, Failure> {
+    match streams::stdout_was_closed() {
+        true => Err(not_written(io::Error::other("it is closed"))),
+        false => Ok(io::stdout().lock()),
+    }
 }
 
 /// Writes an object of JSON as a line of data.

@@ -20,8 +20,9 @@
 //! What surrounds it:
 //!
 //! - [`node`]: one node, from start to stop; [`start`] is what it does before it serves, [`node_error`] why
-//!   it does not run, [`config`] its command line, [`address`] where it is, [`identity`] who it is,
-//!   [`data_directory`] where that and all data lie ([`belongings`], [`place`]: is it still there?), [`stopping`] what the
+//!   it does not run, [`config`] its command line ([`command_line`]: understood, or answered), [`address`]
+//!   where it is, [`identity`] who it is, [`data_directory`] where that and all data lie ([`belongings`],
+//!   [`place`]: is it still there?), [`stopping`] what the
 //!   system stops it with;
 //! - [`claim`]: its claim on its id, which [`claimant`] keeps; [`membership`]: its registration in Consul;
 //! - [`succession`]: how a start follows the one before, by [`lineage`] (is the data directory the newest
@@ -48,6 +49,7 @@ pub mod belongings;
 pub mod cache;
 pub mod claim;
 pub mod claimant;
+pub mod command_line;
 pub mod config;
 pub mod confirmation;
 pub mod data_directory;

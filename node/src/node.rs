@@ -88,6 +88,12 @@ pub async fn run(
         (weight, &zone),
         node.standing(),
     );
+    let (failed, mut has_failed) = watch::channel(false);
+    let serving = std::thread::Builder::new().name("served".into()).spawn(move || {
+        let result = serving.join();
+        failed.send_replace(true);
+        result
+    })?;
     registration.register().await.map_err(NodeError::Claim)?;
     words::tell(format_args!(
         "ready: {} at {}, cluster {}, consul {}, data in {}",
@@ -99,12 +105,6 @@ pub async fn run(
     ));
 
     let put_back = Arc::new(Notify::new());
-    let (failed, mut has_failed) = watch::channel(false);
-    let serving = std::thread::spawn(move || {
-        let result = serving.join();
-        failed.send_replace(true);
-        result
-    });
     let mut departs = false;
     let kept = tokio::select! {
         reason = &mut stopped => {

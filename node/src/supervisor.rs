@@ -47,10 +47,29 @@ const ROOM_AGAIN: Duration = Duration::from_secs(1);
 pub struct Order {
     /// Its id.
     pub id: Name,
+    /// How it is to be; without it, the node is what it was, or what nodes are by default.
+    pub described: Option<Described>,
+}
+
+/// The weight and zone of a node, as a signal has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Described {
     /// Its weight.
     pub weight: u32,
     /// Its zone.
     pub zone: String,
+}
+
+impl Order {
+    /// The options that have a node started as it is ordered.
+    #[must_use]
+    pub fn options(&self) -> Vec<String> {
+        let mut options = vec!["--id".to_owned(), self.id.to_string()];
+        if let Some(Described { weight, zone }) = &self.described {
+            options.extend([format!("--weight={weight}"), format!("--zone={zone}")]);
+        }
+        options
+    }
 }
 
 /// What starts nodes.
@@ -113,7 +132,8 @@ enum Turn {
 /// A node that is wanted here.
 #[derive(Clone, Debug)]
 struct Wanted {
-    order: Order,
+    id: Name,
+    described: Described,
     /// The host, as the signal names it.
     host: Option<String>,
     launcher: Option<Launcher>,
@@ -221,7 +241,7 @@ impl Supervisor {
         memory: &mut Memory,
         start: &impl Start,
     ) -> Turn {
-        let id = &wanted.order.id;
+        let id = &wanted.id;
         let until = Instant::now() + self.within;
         let launch = match launch_room::find(&self.root, id, self.nodes_max) {
             Ok(Room::Free(launch)) => launch,
@@ -271,7 +291,7 @@ impl Supervisor {
     /// nobody has taken up, so that the one that wrote it need not wait. A supervisor of another host may
     /// take it up all the same.
     async fn tell_waiting(&self, wanted: &Wanted, memory: &mut Memory, reason: String) {
-        let id = &wanted.order.id;
+        let id = &wanted.id;
         if memory.told.as_ref() != Some(&reason) {
             warn!("{reason}; {id} and perhaps others are wanted and wait");
             memory.told = Some(reason.clone());
@@ -293,9 +313,10 @@ impl Supervisor {
                 return None;
             };
             let elsewhere = host.is_some() && self.host.is_some() && *host != self.host;
-            let order = Order { id: id.clone(), weight: *weight, zone: zone.clone() };
+            let described = Described { weight: *weight, zone: zone.clone() };
             let (host, launcher) = (host.clone(), launcher.clone());
-            let wanted = Wanted { order, host, launcher, index: signalled.index };
+            let index = signalled.index;
+            let wanted = Wanted { id: id.clone(), described, host, launcher, index };
             (!elsewhere).then(|| (id.clone(), wanted))
         });
         wanted.collect()
@@ -313,7 +334,7 @@ impl Supervisor {
         wanted: &Wanted,
         start: &impl Start,
     ) -> Result<Option<JoinHandle<()>>, LayoutsError> {
-        let order = &wanted.order;
+        let order = Order { id: wanted.id.clone(), described: Some(wanted.described.clone()) };
         let nodes = self.consul.service_instances(SERVICE, Read::consistent()).await?.value;
         if self.is_up(&order.id, &nodes) {
             return Ok(None);
@@ -341,8 +362,8 @@ impl Supervisor {
             return Ok(None);
         }
         info!("{} is wanted: starting it", order.id);
-        let (tell, started) = (self.clone(), start.start(order.clone()));
         let id = order.id.clone();
+        let (tell, started) = (self.clone(), start.start(order));
         Ok(Some(tokio::spawn(async move {
             if let Err(failure) = started.await {
                 warn!("{id} does not run: {failure}");
@@ -358,11 +379,11 @@ impl Supervisor {
     ) -> Result<bool, ConsulError> {
         let signal = Signal::Running {
             host: wanted.host.clone(),
-            weight: wanted.order.weight,
-            zone: wanted.order.zone.clone(),
+            weight: wanted.described.weight,
+            zone: wanted.described.zone.clone(),
             launcher: Some(launcher),
         };
-        let key = consul_keys::signal(&self.cluster, &wanted.order.id);
+        let key = consul_keys::signal(&self.cluster, &wanted.id);
         self.consul.kv_put_cas(&key, &signal.to_json(), wanted.index).await
     }
 

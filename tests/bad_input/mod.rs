@@ -8,6 +8,7 @@
 //! | `greed` | peers that make a node hold much, each or all together |
 //! | `layouts` | layouts in Consul that somebody has made up |
 //! | `forgeries` | what else somebody has made up in Consul, or damaged |
+//! | `limits` | a system that gives too few descriptors or threads |
 //! | `places` | ports, addresses and directories that cannot be used |
 //! | `disks`, `damage` | disks that are full or damaged |
 //! | `directories` | data directories that others can read, or that vanish; descriptors that run out |
@@ -21,6 +22,7 @@ mod disks;
 mod forgeries;
 mod greed;
 mod layouts;
+mod limits;
 mod messages;
 mod older_peers;
 mod peers;

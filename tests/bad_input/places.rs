@@ -16,15 +16,29 @@ fn a_port_or_address_that_cannot_be_had_is_named() {
     let args = ["--id", "node-0", "--port", &port];
     cluster.kvnode(&args).output().code(4).no_stdout().says(&[&port, "is in use", "--port"]);
     // An address for documentation, which no machine has; and none at all.
-    for host in ["192.0.2.1", "not an address"] {
+    for host in ["192.0.2.1", "224.0.0.1", "::ffff:240.0.0.1", "0.1.2.3", "not an address"] {
         let args = ["--id", "node-0", "--port", "0", "--host", host];
         cluster.kvnode(&args).output().code(4).no_stdout().says(&[host, "cannot listen on"]);
     }
     let args = ["--id", "node-0", "--port", "0", "--host", "0.0.0.0"];
     cluster.kvnode(&args).output().code(2).no_stdout().says(&["0.0.0.0", "--advertise"]);
-    for advertised in ["0.0.0.0", "::", "a b", "127.0.0.1:2000", "http://127.0.0.1", "*", ""] {
+    for advertised in [
+        "0.0.0.0",
+        "::",
+        "::ffff:0.0.0.0",
+        "0.1.2.3",
+        "240.0.0.1",
+        "255.255.255.255",
+        "::ffff:224.0.0.1",
+        "a b",
+        "127.0.0.1:2000",
+        "http://127.0.0.1",
+        "*",
+        "",
+    ] {
         let args = ["--id", "node-0", "--port", "0", "--advertise", advertised];
-        let words = [advertised, "others cannot connect to --advertise", "without a port"];
+        let bare = advertised.trim_start_matches("::ffff:");
+        let words = [bare, "others cannot connect to --advertise", "without a port"];
         cluster.kvnode(&args).output().code(2).no_stdout().says(&words);
     }
     assert!(!cluster.data_directory().join("node-0/store").exists(), "no node came to be");

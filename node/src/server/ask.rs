@@ -54,7 +54,11 @@ pub struct Asker {
 
 impl Default for Asker {
     fn default() -> Self {
-        Self { context: zmq::Context::new() }
+        let context = zmq::Context::new();
+        // With its first socket ZeroMQ starts threads, and ends the process where it gets none. So that is when
+        // a node starts, which has looked for them, and not when something is asked.
+        let _ = context.socket(zmq::DEALER);
+        Self { context }
     }
 }
 

@@ -103,7 +103,27 @@ pub enum ListenError {
     },
     /// The socket cannot be made.
     #[error("cannot make a socket: {0}")]
-    Socket(#[from] zmq::Error),
+    Socket(zmq::Error),
+    /// The system lacks what a socket takes.
+    #[error(
+        "cannot listen: this machine gives no more files or memory just now ({0}): raise the limits (`ulimit -n`, \
+         `ulimit -v`, or the container's), or start the node again later"
+    )]
+    Scarce(zmq::Error),
+}
+
+impl From<zmq::Error> for ListenError {
+    fn from(error: zmq::Error) -> Self {
+        if is_scarcity(error) { Self::Scarce(error) } else { Self::Socket(error) }
+    }
+}
+
+/// Whether the system lacked something that it will have again.
+fn is_scarcity(error: zmq::Error) -> bool {
+    matches!(
+        error,
+        zmq::Error::EMFILE | zmq::Error::ENOMEM | zmq::Error::EAGAIN | zmq::Error::ENOBUFS
+    )
 }
 
 /// Which port to listen on.
@@ -474,6 +494,7 @@ fn bind_one(router: &zmq::Socket, host: &str, port: u16) -> Result<Option<u16>, 
             Ok(Some(bound.unwrap_or(port)))
         }
         Err(zmq::Error::EADDRINUSE) => Ok(None),
+        Err(source) if is_scarcity(source) => Err(source.into()),
         Err(source) => Err(ListenError::Address { host: host.to_owned(), port, source }),
     }
 }
