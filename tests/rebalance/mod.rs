@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod changes;
+mod cut_off;
 mod interrupted;
 mod load;
 mod others;

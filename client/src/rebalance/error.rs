@@ -44,6 +44,17 @@ pub enum RebalanceError {
         advice: String,
     },
 
+    /// A node that is needed answers, and has not installed the layout.
+    #[error("node {node} answers, and cannot follow the layout ({problem}): {advice}")]
+    NodeBehind {
+        /// The node's id.
+        node: String,
+        /// What it has instead.
+        problem: String,
+        /// What to do.
+        advice: String,
+    },
+
     /// There is no layout.
     #[error(
         "the cluster {cluster} has no layout yet: the first client that stores or reads creates it"
@@ -170,6 +181,7 @@ impl RebalanceError {
             Self::Refused(_) | Self::NoLayout { .. } => "refused",
             Self::NothingToDo(_) => "nothing_to_do",
             Self::NodeDown { .. } => "node_down",
+            Self::NodeBehind { .. } => "node_behind",
             Self::ConsulWentBack { .. } => "consul_went_back",
             Self::UnderWay { .. } => "under_way",
             Self::AtRest { .. } => "at_rest",

@@ -41,7 +41,15 @@ pub(crate) async fn give_up(
                 let advice = "start it, and try again, or give it up as well".into();
                 return Err(RebalanceError::NodeDown { node, problem, advice });
             }
-            Err(Trouble::Later { .. } | Trouble::Changed) => {
+            Err(Trouble::Behind { node, problem }) if began.elapsed() > MOVER_NODE_WAIT => {
+                let advice =
+                    "see that it reaches Consul, and try again, or give it up as well".into();
+                return Err(RebalanceError::NodeBehind { node, problem, advice });
+            }
+            Err(Trouble::Changed) if began.elapsed() > MOVER_NODE_WAIT => {
+                return Err(super::mover::out_of_step(layout.epoch));
+            }
+            Err(Trouble::Later { .. } | Trouble::Behind { .. } | Trouble::Changed) => {
                 tokio::time::sleep(MOVER_TURN_PAUSE).await;
                 continue;
             }

@@ -191,6 +191,7 @@ pub(crate) async fn check_joining(
         if status.uuid != uuid {
             return Err(refused(format!("runs on the data directory {}, not {uuid}", status.uuid)));
         }
+        super::check_keeps_nothing(node.id.as_str(), &status)?;
         return match status.layout.filter(|it| it.cluster != layout.cluster) {
             Some(other) => Err(refused(format!("belongs to another cluster, {}", other.cluster))),
             None => Ok(()),
