@@ -104,6 +104,9 @@ pub const REFRESH_SPACING_MAX: Duration = Duration::from_millis(500);
 /// How long is waited for the nodes to put a Consul right that has an older layout than they have.
 pub const RESTORE_WAIT: Duration = Duration::from_secs(10);
 
+/// The most registrations of one node that are asked which of them is the node.
+pub const REGISTRATIONS_ASKED_MAX: usize = 8;
+
 /// The shortest time for which Consul is asked to hold a query for the next layout.
 pub const AWAIT_MIN: Duration = Duration::from_millis(10);
 

@@ -7,6 +7,7 @@
 //! | `peers` | peers that speak no ZeroMQ, or nothing, or without end |
 //! | `greed` | peers that make a node hold much, each or all together |
 //! | `layouts` | layouts in Consul that somebody has made up |
+//! | `registrations` | registrations in Consul that somebody has made in a node's name |
 //! | `places` | ports, addresses and directories that cannot be used |
 //! | `disks`, `damage` | disks that are full or damaged |
 //! | `directories` | data directories that others can read, or that vanish; descriptors that run out |
@@ -21,4 +22,5 @@ mod messages;
 mod older_peers;
 mod peers;
 mod places;
+mod registrations;
 mod strategies;
