@@ -8,6 +8,7 @@ mod load;
 mod others;
 mod plans;
 mod prepared;
+mod signalled;
 
 use std::path::Path;
 

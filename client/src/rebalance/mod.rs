@@ -17,6 +17,7 @@
 //! | `leaving`, `signalling` | nodes that are members no more, and what they are told |
 //! | `sweep` | tables and strategies that nothing refers to any more |
 //! | `ask`, `sizes` | questions to nodes |
+//! | `rights` | what Consul has to let this client do |
 //! | `give_up` | an end where nodes are gone for good |
 //! | `restore` | a past layout again, where another one was put in its place |
 //! | `fsck` | whether every key is where it belongs, once |
@@ -35,6 +36,7 @@ mod mover;
 mod plan;
 mod progress;
 mod restore;
+mod rights;
 mod signalling;
 mod sizes;
 mod sweep;
@@ -65,6 +67,7 @@ pub use signalling::Launched;
 pub use task::Task;
 
 use self::ask::{Asker, Trouble};
+use self::launch::Launch;
 use self::mover::{Seen, look};
 use self::windows::{Size, moving};
 use crate::catalog;
@@ -104,7 +107,7 @@ impl Rebalancer {
     pub async fn connect(config: &ClientConfig) -> Result<Self, RebalanceError> {
         let connections =
             Connections::open().map_err(|error| ClientError::Local(error.to_string()))?;
-        let registry = config.within(Registry::new(config)).await?;
+        let registry = config.within(Registry::new(config)).await?.asking(&connections);
         Ok(Self { registry, connections, name: own_name() })
     }
 
@@ -125,21 +128,34 @@ impl Rebalancer {
         launch::choose(&self.registry, &self.connections, &layout, wanted).await
     }
 
-    /// Has those of the `nodes` started that do not run, on `host` or anywhere, and waits until all
-    /// of them do. `told` is given a word on what happens. Those that are signalled are noted in
-    /// `launched`: where they are not wanted after all, [take them back](Self::take_back).
+    /// Has those of the `nodes` started that do not run, on `wanted`'s host or anywhere, and waits until
+    /// all of them do. Where `wanted` has no id, another one is taken where others take one at the same
+    /// time. `told` is given a word on what happens. Those that are signalled are noted in `launched`:
+    /// where they are not wanted after all, [take them back](Self::take_back).
     ///
     /// # Errors
-    /// One of them does not start.
+    /// One of them does not start, or runs with another weight or zone.
     pub async fn launch(
         &self,
         nodes: &mut [Addition],
-        host: Option<&str>,
+        wanted: &Wanted,
         launched: &Launched,
         told: &(dyn Fn(&str) + Sync),
     ) -> Result<(), RebalanceError> {
         let layout = self.layout_at_rest().await?;
-        launch::launch(&self.registry, &layout, nodes, host, launched, told).await
+        let (host, renames) = (wanted.host.as_deref(), wanted.id.is_none());
+        let how = Launch { host, renames, launched, told };
+        launch::launch(&self.registry, &layout, nodes, &how).await
+    }
+
+    /// Makes sure that Consul lets this client do all that is planned, to its end.
+    ///
+    /// # Errors
+    /// It does not, or cannot be asked.
+    pub async fn check_rights(&self, prepared: &Prepared) -> Result<(), RebalanceError> {
+        let Prepared { seen, to, lost, .. } = prepared;
+        rights::check(&self.registry, &seen.view.layout.begin(to.clone(), lost.clone())?).await?;
+        self.check_may_move().await
     }
 
     /// Has nodes that were launched, and are not to join after all, stop again, and nobody start them
@@ -344,6 +360,21 @@ impl Rebalancer {
         launch::spares_with(&self.registry, &layout, ids).await
     }
 
+    /// Whether all these ids are of nodes that are no members and do not run, and that signals want to.
+    ///
+    /// # Errors
+    /// Consul cannot be asked.
+    pub async fn are_only_signalled(&self, ids: &[Name]) -> Result<bool, RebalanceError> {
+        let layout = self.layout().await?;
+        for id in ids {
+            let is_member = layout.members().iter().any(|it| it.id == *id);
+            if is_member || !signalling::is_wanted(&self.registry, id).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Ends a rebalance that nodes hold up which are gone for good: everything stays where it is just
     /// then. Where none is under way, nothing is done.
     ///
@@ -406,6 +437,11 @@ impl Rebalancer {
         }
         for (member, answer) in answers {
             let node = member.id.to_string();
+            let is_registered =
+                instances.iter().any(|it| catalog::uuid_of(it) == Some(member.uuid));
+            if answer.is_err() && !is_registered {
+                self.registry.check_sees_all().await?;
+            }
             match (answer, lost.contains(&member.uuid)) {
                 (Ok(status), false) => {
                     check_follows(&seen.view.layout, &node, &status, is_unheard(member.uuid))?;

@@ -224,6 +224,11 @@ impl<'a> Mover<'a> {
                     self.tell_waiting("any", "the layout is gone from Consul");
                     self.pause().await;
                 }
+                Err(Stop::Error(RebalanceError::Client(ClientError::Consul(error))))
+                    if matches!(error, ConsulError::PermissionDenied { .. }) =>
+                {
+                    return Err(RebalanceError::NotAllowedFurther { error });
+                }
                 Err(Stop::Error(error)) => return Err(error),
             }
         }
@@ -241,7 +246,7 @@ impl<'a> Mover<'a> {
                     self.progress.send_modify(|it| it.waiting = Some(problem));
                     tokio::time::sleep(backoff.failed()).await;
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(leaving::left_to_do(self.registry, error).await),
             }
         }
         // Nothing depends on it, and the next change does what this one leaves.
