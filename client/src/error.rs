@@ -128,11 +128,12 @@ pub enum ClientError {
         consul: String,
     },
 
-    /// Consul knows nodes, and shows this client none.
+    /// Consul does not show this client all nodes.
     #[error(
-        "Consul at {consul} has instances of the service \"kv\" and shows none of them: this token may not see \
-         the machines that they are on. Give it a policy with `node_prefix \"\" {{ policy = \"read\" }}` and \
-         `service_prefix \"kv\" {{ policy = \"read\" }}`, or set CONSUL_HTTP_TOKEN to another token"
+        "Consul at {consul} does not show this client all instances of the service \"kv\": its token may not \
+         see them, or the machines that they are on, so which nodes live is not known. Give it a policy with \
+         `node_prefix \"\" {{ policy = \"read\" }}` and `service_prefix \"kv\" {{ policy = \"read\" }}`, or set \
+         CONSUL_HTTP_TOKEN to another token"
     )]
     NodesHidden {
         /// Consul's address.

@@ -203,7 +203,9 @@ fn of_rebalance(error: &RebalanceError) -> i32 {
     match error {
         RebalanceError::Client(error) => of_client(error),
         RebalanceError::UnknownNode { .. } => USAGE,
-        RebalanceError::NodeDown { .. } | RebalanceError::ConsulWentBack { .. } => UNAVAILABLE,
+        RebalanceError::NodeDown { .. }
+        | RebalanceError::NodeBehind { .. }
+        | RebalanceError::ConsulWentBack { .. } => UNAVAILABLE,
         _ => REFUSED,
     }
 }

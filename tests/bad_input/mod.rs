@@ -9,6 +9,7 @@
 //! | `layouts` | layouts in Consul that somebody has made up |
 //! | `forgeries` | what else somebody has made up in Consul, or damaged |
 //! | `limits` | a system that gives too few descriptors or threads |
+//! | `registrations` | registrations in Consul that somebody has made in a node's name |
 //! | `places` | ports, addresses and directories that cannot be used |
 //! | `disks`, `damage` | disks that are full or damaged |
 //! | `directories` | data directories that others can read, or that vanish; descriptors that run out |
@@ -27,6 +28,7 @@ mod messages;
 mod older_peers;
 mod peers;
 mod places;
+mod registrations;
 mod removed;
 mod small_disks;
 mod strategies;

@@ -53,9 +53,15 @@ pub(super) async fn run(session: &Session) -> Result<(), Failure> {
             ));
         }
     }
-    for LeftBehind { id, service, agent, address, .. } in &status.left_behind {
+    for LeftBehind { id, service, agent, address, is_foreign, .. } in &status.left_behind {
+        let what = match is_foreign {
+            false => "an earlier run of it is still registered",
+            true => {
+                "a registration in its name that no run of it has made, forged or a mistake, is"
+            }
+        };
         output::note(&format!(
-            "{id}: an earlier run of it is still registered with the Consul agent of {agent} (at {address}). Nobody goes by that; `consul services deregister -id={service}` removes it there"
+            "{id}: {what} with the Consul agent of {agent} (at {address}). Nobody goes by that; `consul services deregister -id={service}` removes it there"
         ));
     }
     Ok(())
@@ -260,6 +266,12 @@ fn node_in_json(node: &NodeReport) -> Value {
 }
 
 fn left_behind_in_json(left: &LeftBehind) -> Value {
-    let LeftBehind { id, service, agent, address, .. } = left;
-    json!({ "id": id, "service": service, "agent": agent, "address": address })
+    let LeftBehind { id, service, agent, address, is_foreign, .. } = left;
+    json!({
+        "id": id,
+        "service": service,
+        "agent": agent,
+        "address": address,
+        "is_foreign": is_foreign,
+    })
 }
