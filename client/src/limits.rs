@@ -59,6 +59,9 @@ pub const REFRESH_SPACING_MAX: Duration = Duration::from_millis(500);
 /// How long is waited for the nodes to put a Consul right that has an older layout than they have.
 pub const RESTORE_WAIT: Duration = Duration::from_secs(10);
 
+/// The most registrations of one node that are asked which of them is the node.
+pub const REGISTRATIONS_ASKED_MAX: usize = 8;
+
 /// The shortest time for which Consul is asked to hold a query for the next layout.
 pub const AWAIT_MIN: Duration = Duration::from_millis(10);
 
@@ -92,15 +95,18 @@ pub const MOVER_BEAT_INTERVAL: Duration = Duration::from_millis(500);
 /// A mover that has given no sign of life for this long may be replaced by another.
 pub const MOVER_SILENCE_MAX: Duration = Duration::from_secs(3);
 
-/// How long a mover waits for a node that does not answer.
+/// How long a mover waits for a node that does not answer, or answers and does not follow the layout,
+/// while nothing else gets on.
 pub const MOVER_NODE_WAIT: Duration = Duration::from_secs(60);
 
 /// How long a mover keeps a window frozen, which nobody serves meanwhile, for a node that does not
 /// confirm it; then the window is taken back.
 pub const MOVER_FREEZE_MAX: Duration = Duration::from_secs(3);
 
-/// The pause before a mover looks again, where a turn came to nothing.
+/// The first and the longest pause before a mover looks again, where a turn came to nothing.
 pub const MOVER_TURN_PAUSE: Duration = Duration::from_millis(5);
+/// See [`MOVER_TURN_PAUSE`].
+pub const MOVER_TURN_PAUSE_MAX: Duration = Duration::from_millis(100);
 
 /// How long a node may take to start after the signal.
 pub const LAUNCH_WAIT: Duration = Duration::from_secs(60);

@@ -24,10 +24,12 @@ pub const LAUNCH_WITHIN_DEFAULT: Duration = Duration::from_secs(15);
 const EXIT_CODES: &str = "\
 Exit codes:
   0  stopped as asked (SIGTERM, SIGINT, SIGHUP, or removed from its cluster)
-  1  failed in a way that the message on standard error tells, such as a full disk
+  1  failed in a way that the message on standard error tells, such as a full disk, or too few
+     descriptors or threads
   2  the command line is wrong
   3  Consul cannot be reached
-  4  refused: the id, the port, the data directory or the cluster is another's, or the data an older copy's";
+  4  refused: the id, the port, the data directory or the cluster is another's, the data an older copy's,
+     or Consul does not allow it";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -139,9 +141,10 @@ pub struct NodeArgs {
     pub value_bytes_max: u64,
 
     /// How much of the disk to hold in reserve, in bytes, as a file beside the data. On a full disk,
-    /// where nothing more is stored, it is given up for deletes, starts and stops.
-    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20)]
-    pub disk_reserve_bytes: u64,
+    /// where nothing more is stored, it is given up for deletes, starts and stops. Unless it is 0, some
+    /// inodes are held as well [default: 64 MiB, or a quarter of a disk that has less than 256 MiB].
+    #[arg(long, value_name = "BYTES")]
+    pub disk_reserve_bytes: Option<u64>,
 
     /// When a write is acknowledged. A crash of the node alone loses nothing either way.
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = Durability::Always)]

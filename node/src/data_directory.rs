@@ -1,7 +1,7 @@
 //! A node's data directory: held by one process at a time, and checked to be what it was.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -13,8 +13,9 @@ use crate::identity::{
     DataDirectoryError, IDENTITY_FILE, Identity, InstalledEpoch, Place, write_durably,
 };
 use kv_storage::Counters;
-use kv_storage::disk::{Disk, RESERVE_FILE};
+use kv_storage::disk::Disk;
 use kv_storage::limits::SMALL_FILES_BYTES;
+use kv_storage::reserve::RESERVE_FILE;
 use kv_system::private;
 use kv_system::transient::is_full;
 
@@ -78,24 +79,16 @@ impl DataDirectory {
         self.is_new
     }
 
-    /// Takes note of the disk that it is on, which has a reserve for what must be written.
-    pub fn set_disk(&mut self, disk: &Disk) {
-        self.disk = Some(disk.clone());
-    }
-
-    /// Whether the directory is where it was: its path leads to the lock file that this process holds.
+    /// Takes note of the disk that it is on, which has a reserve for what must be written, and which is to
+    /// tell whether the directory is where it was: its path leads to the lock file that this process holds.
     ///
     /// # Errors
-    /// What the operating system says where that cannot be found out.
-    pub fn is_in_place(&self) -> io::Result<bool> {
-        let held = self.lock.metadata()?;
-        match fs::metadata(self.path.join(LOCK_FILE)) {
-            Ok(found) => Ok((found.dev(), found.ino()) == (held.dev(), held.ino())),
-            Err(error) => match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(false),
-                _ => Err(error),
-            },
-        }
+    /// [`DataDirectoryError::Unusable`] where the lock file cannot be looked at.
+    pub fn set_disk(&mut self, disk: &Disk) -> Result<(), DataDirectoryError> {
+        let kept = disk.belongings().keep_open(&self.path.join(LOCK_FILE), &self.lock);
+        kept.map_err(|source| DataDirectoryError::Unusable { path: self.path.clone(), source })?;
+        self.disk = Some(disk.clone());
+        Ok(())
     }
 
     /// Where the store lies.
@@ -237,10 +230,10 @@ impl DataDirectory {
         Err(DataDirectoryError::StoreReplaced { path: self.path.clone(), reason })
     }
 
-    /// Writes the identity, unless the directory is lost: another may be in its place, and is not this
-    /// node's.
+    /// Writes the identity, unless something of the directory is lost: another may be in its place, and is
+    /// not this node's.
     fn write(&mut self, identity: Identity) -> Result<(), DataDirectoryError> {
-        if self.disk.as_ref().is_some_and(Disk::is_lost) || self.is_in_place().is_ok_and(|it| !it) {
+        if self.disk.as_ref().is_some_and(Disk::has_lost) {
             self.identity = identity;
             return Ok(());
         }

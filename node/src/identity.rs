@@ -215,7 +215,9 @@ pub(crate) fn write_durably(directory: &Path, identity: &Identity) -> io::Result
 /// What to do about a data directory that cannot be used.
 fn advice(error: &io::Error) -> &'static str {
     match passes(error) {
-        true if is_full(error) => "free some space there, and start the node again",
+        true if is_full(error) => {
+            "free some space there, or inodes where it has none left (df -i), and start the node again"
+        }
         true => "that passes: start the node again",
         false => "it must be readable and writable for the node",
     }

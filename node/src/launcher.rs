@@ -51,13 +51,14 @@ impl NodeLauncher {
             ("data-dir", root.into()),
             ("host", args.host.clone().into()),
             ("value-bytes-max", args.value_bytes_max.to_string().into()),
-            ("disk-reserve-bytes", args.disk_reserve_bytes.to_string().into()),
             ("fsync", fsync.into()),
             ("segment-bytes", args.segment_bytes.to_string().into()),
             ("start-timeout", args.start_timeout.to_string().into()),
             ("launch-within-ms", args.launch_within_ms.to_string().into()),
             ("launch-max", args.launch_max.to_string().into()),
         ];
+        let reserve = args.disk_reserve_bytes.map(|bytes| bytes.to_string().into());
+        options.extend(reserve.map(|bytes| ("disk-reserve-bytes", bytes)));
         options.extend(args.consul.iter().map(|it| ("consul", it.into())));
         options.extend(args.advertise.iter().map(|it| ("advertise", it.into())));
         // A port of its own cannot be shared, but that the system is to choose can.
@@ -83,8 +84,7 @@ impl NodeLauncher {
         let stderr = file.try_clone().map_err(failed)?;
         let child = Command::new(&self.program)
             .args(&self.args)
-            .args(["--id", order.id.as_str(), "--weight", &order.weight.to_string()])
-            .arg(option("zone", order.zone.clone().into()))
+            .args(order.options())
             .stdin(Stdio::null())
             .stdout(file)
             .stderr(stderr)

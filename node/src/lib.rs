@@ -18,10 +18,11 @@
 //! What surrounds it:
 //!
 //! - [`node`]: one node, from start to stop; [`start`] is what it does before it serves, [`node_error`] why
-//!   it does not run, [`config`] its command line, [`address`] where it is, [`identity`] who it is,
-//!   [`data_directory`] where that and all data lie ([`place`]: is it still there?), [`stopping`] what the
+//!   it does not run, [`config`] its command line ([`command_line`]: understood, or answered), [`address`]
+//!   where it is, [`identity`] who it is, [`data_directory`] where that and all data lie ([`belongings`],
+//!   [`place`]: is it still there?), [`stopping`] what the
 //!   system stops it with;
-//! - [`claim`]: its claim on its id; [`membership`]: its registration in Consul;
+//! - [`claim`]: its claim on its id, which [`claimant`] keeps; [`membership`]: its registration in Consul;
 //! - [`succession`]: how a start follows the one before, by `kv_core::lineage` (is the data directory the newest
 //!   copy of itself?) and [`twins`] (does another one run?); [`tenure`] is whether a process may still
 //!   speak for its node;
@@ -34,13 +35,15 @@
 //!   installed one lies on disk;
 //! - [`confirmation`]: how it asks others whether they hold what it is to remove;
 //! - [`dev`]: `kvnode dev`, a cluster on one machine with an embedded Consul agent;
-//! - [`words`]: all that the process says, and why that never ends it;
+//! - [`words`]: all that the process says, and why that never ends it; [`limits`]: what it needs to start;
 //! - [`refusals`]: a small thing that several of these share.
 
 pub mod address;
 pub mod attempts;
 pub mod cache;
 pub mod claim;
+pub mod claimant;
+pub mod command_line;
 pub mod config;
 pub mod confirmation;
 pub mod data_directory;
@@ -56,6 +59,7 @@ pub mod launch_room;
 pub mod launcher;
 pub mod layouts;
 pub mod lifecycle;
+pub mod limits;
 pub mod membership;
 pub mod node;
 pub mod node_error;

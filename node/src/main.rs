@@ -1,31 +1,40 @@
 //! `kvnode`: parses, logs, runs, exits.
 
+use std::io;
+use std::num::NonZero;
 use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
-use clap::Parser;
 use kv_storage::OPENING_THREAD;
-use kv_system::{descriptors, inherited, private};
-use kvnode::config::{Cli, Command, NodeArgs};
+use kv_system::{descriptors, inherited, private, resources};
+use kvnode::config::{Command, NodeArgs};
+use kvnode::limits::{
+    DESCRIPTORS_MIN, DEV_DESCRIPTORS_MIN, DEV_DESCRIPTORS_PER_NODE, THREADS_BESIDE,
+};
 use kvnode::node_error::NodeError;
 use kvnode::stopping::{end_of_stdin, stop_signal};
-use kvnode::{dev, node, words};
+use kvnode::{command_line, dev, node, words};
+use tokio::runtime::Runtime;
 
 /// What the engine's panic speaks of when it can start no threads.
 const ENGINE_THREADS: &str = "thread pool";
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match command_line::understand() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
     #[cfg(feature = "failpoints")]
     let _failpoints = kv_system::failpoints::listen();
     inherited::keep_from_children();
+    resources::mind_the_size_of_files();
     words::start_log();
     exit_on_panic();
     private::keep();
     if let Err(error) = descriptors::raise() {
         tracing::warn!("the limit of open files cannot be raised: {error}");
     }
-    let runtime = match tokio::runtime::Runtime::new() {
+    let runtime = match start(cli.command.as_ref()) {
         Ok(runtime) => runtime,
         Err(error) => {
             words::say(format_args!("kvnode: cannot start: {error}"));
@@ -46,6 +55,23 @@ fn main() -> ExitCode {
     runtime.shutdown_background();
     words::finish();
     code
+}
+
+/// What runs a command, where the system gives what that needs.
+fn start(command: Option<&Command>) -> io::Result<Runtime> {
+    // ZeroMQ, the engine and the runtime take these for granted.
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    resources::threads(processors + THREADS_BESIDE)?;
+    resources::descriptors(match command {
+        None => DESCRIPTORS_MIN,
+        // Its nodes have the same limit, and look themselves.
+        Some(Command::Dev(args)) => {
+            let nodes = usize::try_from(args.nodes).unwrap_or(usize::MAX);
+            let own = nodes.saturating_mul(DEV_DESCRIPTORS_PER_NODE) + DEV_DESCRIPTORS_MIN;
+            own.max(DESCRIPTORS_MIN)
+        }
+    })?;
+    Runtime::new()
 }
 
 /// Begins this program from the start in the same process, so that whoever watches it sees none of this.

@@ -15,6 +15,7 @@ use crate::layouts::LayoutsError;
 use crate::server::ListenError;
 use crate::writer::NotInstalled;
 use kv_storage::StoreError;
+use kv_storage::disk::UnfitDisk;
 
 /// A machine that has this many nodes has no id to choose left.
 pub const AUTOMATIC_IDS_MAX: u32 = 1000;
@@ -35,6 +36,9 @@ pub enum NodeError {
     /// The data directory cannot be used.
     #[error(transparent)]
     DataDirectory(#[from] DataDirectoryError),
+    /// The disk is none on which a node can work as it is asked to.
+    #[error(transparent)]
+    Disk(#[from] UnfitDisk),
     /// The id is another's.
     #[error(transparent)]
     Claim(ClaimError),
@@ -91,17 +95,31 @@ impl From<ConsulError> for NodeError {
     }
 }
 
+/// What a process ends with because of Consul; `kvnode --help` lists the codes.
+#[must_use]
+pub fn code_of_consul(error: &ConsulError) -> u8 {
+    match error {
+        ConsulError::InvalidConfig { .. } => 2,
+        ConsulError::PermissionDenied { .. } | ConsulError::ValueTooLarge { .. } => 4,
+        _ => 3,
+    }
+}
+
 impl NodeError {
     /// What the process ends with; `kvnode --help` lists the codes.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::DiscardedEpoch { .. } => 2,
+            Self::Usage(_)
+            | Self::DiscardedEpoch { .. }
+            | Self::Disk(UnfitDisk::ReserveTooLarge { .. }) => 2,
             Self::Host(InvalidHost::NoneToAdvertise(_) | InvalidHost::Advertise { .. }) => 2,
-            Self::Consul(_)
-            | Self::Claim(ClaimError::Consul(_))
-            | Self::Departure(DepartureError::Consul(_))
-            | Self::Follow(FollowError::Layouts(LayoutsError::Consul(_))) => 3,
+            Self::Consul(error)
+            | Self::Claim(ClaimError::Consul(error))
+            | Self::Departure(DepartureError::Consul(error))
+            | Self::Follow(FollowError::Layouts(LayoutsError::Consul(error))) => {
+                code_of_consul(error)
+            }
             Self::DataDirectory(DataDirectoryError::StoreReplaced { .. }) => 1,
             // The directory is this node's, and can be used when that has passed.
             Self::DataDirectory(error) | Self::Follow(FollowError::Identity(error))
@@ -114,6 +132,7 @@ impl NodeError {
             {
                 1
             }
+            Self::Listen(ListenError::Scarce(_)) => 1,
             Self::Claim(_)
             | Self::NoIdFree
             | Self::Listen(_)

@@ -8,9 +8,9 @@ use crate::server::limits::{HELD_BYTES_MAX, HELD_BYTES_TOTAL_MAX, UNREAD_BYTES_F
 use kv_core::guard::Admitted;
 use kv_core::ownership::Denied;
 use kv_core::record::Refused;
-use kv_storage::disk::{Room, Shortage};
+use kv_storage::disk::{Resource, Room, Shortage};
 use kv_storage::{RedoError, StoreError};
-use kv_system::transient::is_full;
+use kv_system::transient::write_advice;
 
 /// What a client is told of the store's failure.
 #[must_use]
@@ -37,20 +37,24 @@ pub fn from_store(error: &StoreError) -> Refusal {
 pub fn no_room(room: Room) -> Refusal {
     let message = match room {
         Room::Free => return from_store(&StoreError::Waits("there is room again".into())),
-        Room::Removals(Shortage { free_bytes, needed_bytes, reserve_bytes, missing_bytes }) => {
+        Room::Removals(Shortage { of: Resource::Bytes, free, needed, reserve, missing }) => {
             format!(
-                "the node's disk has {free_bytes} bytes free and {needed_bytes} are needed, for this, for what the engine has still to take over, and {missing_bytes} to fill the reserve of {reserve_bytes} up: free some space there; reads and deletes go on"
+                "the node's disk has {free} bytes free and {needed} are needed, for this, for what the engine has still to take over, and {missing} to fill the reserve of {reserve} up: free some space there; reads and deletes go on"
             )
         }
-        Room::Nothing(Shortage { free_bytes, needed_bytes, reserve_bytes, .. }) => format!(
-            "the node's disk has {free_bytes} bytes free, and also a delete needs {needed_bytes}; what is left of the reserve of {reserve_bytes} is for the engine: free some space there; reads go on"
-        ),
-        Room::Lost => {
-            return Refusal::new(
-                ErrorCode::Storage,
-                "the node's data directory was removed, or another is in its place: what is written now would be lost, and was not written; reads go on, so export what the node has or remove the node from the cluster, which moves it away",
-            );
+        Room::Removals(Shortage { of: Resource::Inodes, free, needed, reserve, missing }) => {
+            format!(
+                "the node's disk has {free} inodes free (df -i) and {needed} are needed, {missing} of them to fill the reserve of {reserve} up: remove some files there; reads and deletes go on"
+            )
         }
+        Room::Removals(Shortage { of: Resource::FileBytes, free, .. }) => format!(
+            "the node may make no file longer than {free} bytes, which the engine would have to: start it with a higher limit (ulimit -f); reads and deletes go on"
+        ),
+        Room::Nothing(Shortage { free, needed, reserve, .. }) => format!(
+            "the node's disk has {free} bytes free, and also a delete needs {needed}; what is left of the reserve of {reserve} is for the engine: free some space there; reads go on"
+        ),
+        Room::ReadOnly => "the node's disk is read-only: see why, and remount it; nothing was written, and reads go on".to_owned(),
+        Room::Lost => "the node's data directory, or a part of it, was removed or moved, or another is in its place (the node's log names it): what is written now would be lost, and was not written; reads go on, so export what the node has, or remove the node from the cluster, which moves that away, before it is stopped".to_owned(),
     };
     Refusal::new(ErrorCode::DiskFull, message)
 }
@@ -93,10 +97,12 @@ pub fn from_refused(
 #[must_use]
 pub fn from_commit(error: &StoreError) -> Refusal {
     match error {
-        StoreError::Redo(RedoError::NotWritten { source, .. }) if is_full(source) => Refusal::new(
-            ErrorCode::DiskFull,
-            format!("{error}: free some space there; reads go on"),
-        ),
+        StoreError::Redo(RedoError::NotWritten { source, .. })
+            if let Some(advice) = write_advice(source) =>
+        {
+            Refusal::new(ErrorCode::DiskFull, format!("{error}: {advice}; reads go on"))
+        }
+        StoreError::Redo(RedoError::Removed(_)) => no_room(Room::Lost),
         error if error.is_undone() => {
             Refusal::new(ErrorCode::Overloaded, format!("{error}: try again"))
         }

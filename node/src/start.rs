@@ -20,7 +20,7 @@ use crate::node_error::{AUTOMATIC_IDS_MAX, NodeError};
 use crate::server::{PortChoice, Server};
 use crate::succession::{Succession, SuccessionError};
 use kv_core::guard::Installed;
-use kv_storage::disk::Disk;
+use kv_storage::disk::{self, Disk};
 use kv_storage::{Store, StoreError, StoreOptions};
 
 /// How long something that passes is waited for before it is tried again.
@@ -63,8 +63,9 @@ pub async fn prepare(
     let mut directory = take_directory(args, consul, offered.as_ref()).await?;
     let succession = Succession::examine(consul, &directory, args.serve_older_copy).await;
     let mut succession = succession.map_err(NodeError::Claim)?;
-    let disk = Disk::new(directory.path(), args.disk_reserve_bytes);
-    directory.set_disk(&disk);
+    let reserve_bytes = disk::reserve_bytes(directory.path(), args.disk_reserve_bytes)?;
+    let disk = Disk::new(directory.path(), reserve_bytes);
+    directory.set_disk(&disk)?;
     let server = Server::listen(listen, port_choice(args, &directory))?;
     let port = server.port();
     patiently(DataDirectoryError::passes, async || directory.keep(port)).await?;

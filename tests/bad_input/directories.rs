@@ -50,11 +50,11 @@ fn a_directory_that_vanishes_is_noticed() {
     let refused = |what: &str| {
         eventually(what, WITHIN, || {
             let reply = peer.ask_json(PUT);
-            let is_refused = reply["error"]["code"] == "storage";
+            let is_refused = reply["error"]["code"] == "disk_full";
             if is_refused { Ok(()) } else { Err(reply.to_string()) }
         });
         let delete = peer.ask_json(r#"{"op":"DELETE","key":"kept"}"#);
-        assert_eq!(delete["error"]["code"], "storage", "{delete}");
+        assert_eq!(delete["error"]["code"], "disk_full", "{delete}");
         assert_eq!(peer.ask_json(GET)["value"], "v");
     };
     // Another in its place is not this node's. At no time is there none.
@@ -74,7 +74,7 @@ fn a_directory_that_vanishes_is_noticed() {
     // What the node has can still be saved.
     let output = cluster.kvclient(&["export"]).output().success();
     assert_eq!(output.stdout_text(), "{\"key\":\"kept\",\"value\":\"v\"}\n");
-    assert!(cluster.node(0).log().contains("was removed, or another is in its place"));
+    assert!(cluster.node(0).log().contains("was removed or moved, or another is in its place"));
     cluster.node_mut(0).terminate();
     assert!(!directory.exists(), "a node that stops makes nothing anew there");
     assert!(!cluster.node(0).log().contains("panicked"));

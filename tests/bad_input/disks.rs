@@ -23,8 +23,8 @@ fn a_full_disk_refuses_writes_and_serves_on() {
         cluster.kvclient(&["put", key, "value"]).output().success();
     }
     cluster.node_mut(0).terminate();
-    // More than any disk has.
-    cluster.node_mut(0).restart_with(&["--disk-reserve-bytes", &(1_u64 << 62).to_string()]);
+    // It has nothing left but the reserve.
+    cluster.node_mut(0).restart_with_env("FAILPOINTS", "node::disk::full=return");
     let peer = Peer::req(&cluster.node(0).endpoint());
     assert_eq!(peer.refusal(&[br#"{"op":"PUT","key":"new","value":"v"}"#]), "disk_full");
     assert_eq!(peer.refusal(&[br#"{"op":"PUT","key":"kept","value":"v"}"#]), "disk_full");
@@ -272,7 +272,7 @@ fn wait_for_taking_over(node: &Path) {
     });
 }
 
-fn wait_until_stored(peer: &Peer, key: &str) {
+pub(super) fn wait_until_stored(peer: &Peer, key: &str) {
     let put = json!({"op": "PUT", "key": key, "value": "v"}).to_string();
     eventually("the node stores again", WITHIN, || {
         let reply = peer.ask_json(&put);
@@ -293,14 +293,14 @@ fn scrambled(n: usize, length: usize) -> Vec<u8> {
 }
 
 /// A file system in memory, of which everything is known.
-struct SmallDisk(PathBuf);
+pub(super) struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    fn mount(place: &Path, size_bytes: u64) -> Option<Self> {
+    pub(super) fn mount(place: &Path, size_bytes: u64) -> Option<Self> {
         Self::mount_with(place, &format!("size={size_bytes}"))
     }
 
-    fn mount_with(place: &Path, options: &str) -> Option<Self> {
+    pub(super) fn mount_with(place: &Path, options: &str) -> Option<Self> {
         let mount =
             Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(place).output();
         mount.is_ok_and(|output| output.status.success()).then(|| Self(place.to_owned()))

@@ -148,7 +148,7 @@ impl Cluster {
     }
 
     #[track_caller]
-    fn spawn_node(&mut self, args: &[&str]) {
+    pub(crate) fn spawn_node(&mut self, args: &[&str]) {
         let name = format!("node-process-{}", self.nodes.len());
         let args = self.node_args(args);
         self.nodes.push(Node::spawn(&name, args, self.directory.path()));
@@ -258,8 +258,10 @@ impl Cluster {
     }
 
     fn node_args(&self, args: &[&str]) -> Vec<OsString> {
-        let mut all: Vec<OsString> =
-            ["--consul", &self.consul(), "--cluster", &self.name].map(OsString::from).into();
+        let mut all: Vec<OsString> = ["--cluster", &self.name].map(OsString::from).into();
+        if !args.contains(&"--consul") {
+            all.extend(["--consul", &self.consul()].map(OsString::from));
+        }
         if !args.contains(&"--data-dir") {
             all.extend(["--data-dir".into(), self.data_directory().into_os_string()]);
         }

@@ -120,10 +120,9 @@ fn a_bad_strategy_is_not_adopted(backend: Backend) {
 
 fn a_destination_without_room_stops_the_move(backend: Backend) {
     let (mut cluster, lines) = cluster_with_data(backend, 2);
-    // Whatever the disk has, all of it is kept in reserve.
-    let reserve = u64::MAX.to_string();
-    let full = ["--id", "full", "--port", "0", "--disk-reserve-bytes", &reserve];
-    cluster.add_node(&full);
+    let full = cluster.add_node(&["--id", "full", "--port", "0"]);
+    // It has nothing left but the reserve.
+    cluster.node_mut(full).restart_with_env("FAILPOINTS", "node::disk::full=return");
     let output = cluster.kvclient(&["add-node"]).output().code(4);
     output.says(&["node full has room for 0 bytes", "free some space", "rebalance abort"]);
     assert_holds(&cluster, &lines);

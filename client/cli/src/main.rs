@@ -33,6 +33,7 @@ const MEMORY_BYTES_MIN: u64 = 6 << 30;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
+    resources::mind_the_size_of_files();
     let cli = cli::Cli::try_parse().unwrap_or_else(|error| exit::not_understood(&error));
     let format = cli.globals.output;
     #[cfg(feature = "failpoints")]

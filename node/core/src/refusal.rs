@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::bounded;
 use crate::version::Version;
 
 /// Why a request was refused. The set is closed: a client can match on it.
@@ -35,10 +36,10 @@ pub enum ErrorCode {
     Conflict,
     /// The stored record is damaged. Its value is not returned, and it is not overwritten silently.
     Corrupt,
-    /// The node's disk is too full to accept writes. Reads go on, and deletes where the message says so.
+    /// The node's disk takes no writes, and nothing was written: it is full, or read-only, or the data
+    /// directory is not in its place; the message says which. Reads go on, and deletes where it says so.
     DiskFull,
-    /// The storage engine failed, and whether a write took effect is unknown; or the data directory is gone,
-    /// and nothing was written.
+    /// The storage engine failed, and whether a write took effect is unknown.
     Storage,
     /// The node has more requests in hand than it can queue, or waits for something that the system lacks.
     Overloaded,
@@ -74,7 +75,9 @@ impl ErrorCode {
 pub struct Refusal {
     /// What kind of refusal it is.
     pub code: ErrorCode,
-    /// What was wrong, what was expected and what to do, for a person.
+    /// What was wrong, what was expected and what to do, for a person. A reader cuts it off at
+    /// [`REPLY_TEXT_BYTES_MAX`](crate::limits::REPLY_TEXT_BYTES_MAX).
+    #[serde(deserialize_with = "bounded::text")]
     pub message: String,
     /// The epoch that the node has installed, where the refusal is about the layout.
     #[serde(default, skip_serializing_if = "Option::is_none")]

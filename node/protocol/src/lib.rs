@@ -18,7 +18,6 @@
 //! assert_eq!(request.command, Command::One(Operation::Get { key: "key".into() }));
 //! ```
 
-mod bounded;
 pub mod consul_keys;
 pub mod frame;
 mod operation_stream;

@@ -290,6 +290,6 @@ impl Writer {
             self.background.resume_at = Some(Instant::now() + RETRY_AFTER);
             return Err(StoreError::OutOfOrder);
         }
-        self.commit(removal.batch, removal.counters)
+        self.commit_by(Store::commit_removals, removal.batch, removal.counters)
     }
 }

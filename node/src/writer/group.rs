@@ -18,7 +18,7 @@ use crate::reader::{self, ReplyBudget};
 use crate::refusals::{from_commit, replies_unread};
 use crate::staging::Staging;
 use kv_core::guard::{Admitted, Guard};
-use kv_storage::disk::Room;
+use kv_storage::disk::{Resource, Room, Shortage};
 use kv_storage::limits::SMALL_FILES_BYTES;
 use kv_storage::{Store, StoreError};
 use kv_system::failpoints;
@@ -150,7 +150,7 @@ impl Writer {
         group.room_bytes = group.size.bytes + ROOM_STEP_BYTES;
         let bytes = group.room_bytes as u64;
         let room = self.disk.room(bytes + self.store.headroom_bytes(self.counters.bytes), bytes);
-        if matches!(room, Room::Removals(_) | Room::Nothing(_))
+        if let Room::Removals(Shortage { of: Resource::Bytes, .. }) | Room::Nothing(_) = room
             && let Err(error) = self.store.checkpoint_soon()
             && !error.is_undone()
         {

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use kv_core::guard::Context;
 use kv_core::partition::Partition;
 use kv_protocol::reply::Content;
@@ -122,6 +122,8 @@ pub struct Gauges {
     pub can_start_anew: AtomicBool,
     /// The partitions of which there are records that the node keeps, since it never handed them over.
     pub kept: ArcSwap<BTreeSet<Partition>>,
+    /// Why the node has not installed the layout that Consul has; none where it has.
+    pub not_followed: ArcSwapOption<String>,
     /// What is to be asked of others before anything of it is removed.
     pub questions: watch::Sender<Arc<Questions>>,
     /// What was read for clients and waits for them.
@@ -241,14 +243,14 @@ impl Writer {
             self.store.abandon();
             return None;
         }
-        if self.disk.is_lost() {
-            warn!("what this node had is lost with its data directory");
+        if say_lost(&self.disk) {
             self.store.abandon();
             return None;
         }
         let counters = self.counters;
         match self.store.close() {
             Ok(()) => Some(counters),
+            Err(_) if say_lost(&self.disk) => None,
             Err(error) if error.passes() => {
                 warn!("what is in the store's log stays there for the next start: {error}");
                 None
@@ -293,12 +295,7 @@ impl Writer {
         Next::Again
     }
 
-    /// Makes changes durable, with the counters after them.
-    fn commit(&mut self, batch: Batch, counters: Counters) -> Result<(), StoreError> {
-        self.commit_by(Store::commit, batch, counters)
-    }
-
-    /// Makes changes durable as `commit` does it.
+    /// Makes changes durable as `commit` does it, with the counters after them.
     fn commit_by(
         &mut self,
         commit: fn(&Store, Batch, Counters) -> Result<(), StoreError>,
@@ -357,6 +354,16 @@ impl Writer {
         // The serving loop outlives the writer's work; where it is gone, nobody waits for this.
         let _ = self.finished.send(Finished { ticket, content });
     }
+}
+
+/// Says as the node ends that something of what it had is missing, where that is so.
+fn say_lost(disk: &Disk) -> bool {
+    let Ok(Some(missing)) = disk.look() else { return false };
+    warn!(
+        "{} is not in its place: what was removed of this node's data is lost now",
+        missing.display()
+    );
+    true
 }
 
 /// What the writer does next.

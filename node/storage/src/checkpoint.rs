@@ -98,6 +98,8 @@ impl Shared {
             self.waits.store(waits, Ordering::Release);
             match result {
                 Ok(()) => failures = 0,
+                // What is missing is said by those who look for it.
+                Err(_) if waits && self.disk.is_lost() => {}
                 Err(error) if waits => {
                     if said_at.is_none_or(|at| at.elapsed() >= SAYING_SPACING) {
                         said_at = Some(Instant::now());
@@ -129,8 +131,15 @@ impl Shared {
             Failure::Passing => "the node starts anew",
             Failure::Lasting => "the node ends",
         };
+        let lost = match self.disk.look() {
+            Ok(Some(missing)) => format!(
+                "{} is not in its place, and what was removed is lost with this process",
+                missing.display()
+            ),
+            _ => "nothing is lost".to_owned(),
+        };
         error!(
-            "what is in the redo log could not be given to the engine: {error}; nothing is lost, and {then}"
+            "what is in the redo log could not be given to the engine: {error}; {lost}, and {then}"
         );
         self.fail(failure);
     }
@@ -208,17 +217,23 @@ impl Shared {
     /// Has the engine take over the frozen memtable, where there is one.
     pub(crate) fn checkpoint(&self) -> Result<(), StoreError> {
         let Some((segment, frozen)) = self.memtables.load().frozen.clone() else { return Ok(()) };
-        if self.failure().is_some() || self.disk.is_lost() {
+        // Into files that nobody finds any more, nothing is given.
+        if self.failure().is_some() || self.disk.has_lost() {
             return Ok(());
         }
         self.take_over(&frozen, segment)?;
         self.engine_written.fetch_add(frozen.bytes(), Ordering::Relaxed);
         failpoints::pass("node::checkpoint::after-flush");
+        if self.disk.has_lost() {
+            // Where it was given into such files all the same, the log has it.
+            return Ok(());
+        }
         self.memtables.rcu(|it| Memtables { active: Arc::clone(&it.active), frozen: None });
         // The engine remembers to have it, so that the next one or the next start can remove it as well.
-        let removed = RedoLog::remove_through(&self.redo_directory(), segment);
+        let removed = RedoLog::remove_through(&self.redo_names, &self.redo_directory(), segment);
         if let Err(error) = removed.map_err(StoreError::from)
             && !error.passes()
+            && !self.disk.has_lost()
         {
             return Err(error);
         }

@@ -1,31 +1,30 @@
 //! The disk that the node's data is on: how much room it has, and what is held in reserve.
 //!
-//! The reserve is a file whose blocks are allocated, so that nobody else can take them: removing records,
-//! giving the engine what is in the log, starting and stopping need a little room on a disk that is full.
-//! It is given up in steps, and filled up again when there is room. Nothing else is stored before it is
-//! full again, so that one reserve lasts for as long as the disk is full.
+//! Removing records, giving the engine what is in the log, starting and stopping need a little room on a
+//! disk that is full: bytes, and inodes for new files. Both are held in a [reserve](crate::reserve), which is given up in
+//! steps, and filled up again when there is room. Nothing else is stored before it is full again, so that
+//! one reserve lasts for as long as the disk is full.
 //!
 //! On a file system that cannot allocate blocks for a file (ZFS, some network file systems), as much is
 //! only left free, and what others take of it is gone. One that copies on every write or compresses may
 //! need more than the file gave back; then removals are refused as well, and wait for room.
 
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use rustix::fs::{StatVfs, StatVfsMountFlags, statvfs};
 use tracing::{info, warn};
 
-use crate::limits::{RESERVE_MARGIN_BYTES, RESERVE_STEP_BYTES};
-use kv_system::transient::is_full;
-
-/// The file of a data directory that holds the reserve.
-pub const RESERVE_FILE: &str = "reserve";
-/// What `stat` counts allocated blocks in.
-const STAT_BLOCK_BYTES: u64 = 512;
+use crate::belongings::Belongings;
+use crate::limits::{
+    DISK_BYTES_MIN, INODES_PER_STEP, RESERVE_BYTES_DEFAULT, RESERVE_INODES, RESERVE_MARGIN_BYTES,
+    RESERVE_STEP_BYTES,
+};
+use crate::reserve::Reserve;
+use kv_system::failpoints;
+use kv_system::transient::{file_bytes_max, is_full};
 
 /// Whether the disk has room for more data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,21 +35,100 @@ pub enum Room {
     Removals(Shortage),
     /// Not even for removals: what they need is not to be had, or is kept for the engine.
     Nothing(Shortage),
+    /// The disk cannot be written to.
+    ReadOnly,
     /// What would be written has no place any more: see [`Disk::is_lost`].
     Lost,
+}
+
+/// What a disk may lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// Bytes.
+    Bytes,
+    /// Inodes: each file takes one.
+    Inodes,
+    /// Bytes in one file, of which this process may make none that is longer (`ulimit -f`).
+    FileBytes,
 }
 
 /// How much is lacking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shortage {
-    /// The bytes that are free for this process, beside the reserve.
-    pub free_bytes: u64,
-    /// The bytes that are needed.
-    pub needed_bytes: u64,
-    /// The bytes of the reserve.
-    pub reserve_bytes: u64,
+    /// Of what.
+    pub of: Resource,
+    /// How many are free for this process, beside the reserve.
+    pub free: u64,
+    /// How many are needed.
+    pub needed: u64,
+    /// How many the reserve is to hold.
+    pub reserve: u64,
     /// How many of them are missing, and have to be free as well before anything is stored.
-    pub missing_bytes: u64,
+    pub missing: u64,
+}
+
+/// A disk on which no node can work.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnfitDisk {
+    /// It is too small.
+    #[error(
+        "the disk that {path} is on has {disk_bytes} bytes, and a node needs at least {DISK_BYTES_MIN}: choose another directory with --data-dir"
+    )]
+    TooSmall {
+        /// The data directory.
+        path: PathBuf,
+        /// How large the disk is.
+        disk_bytes: u64,
+    },
+    /// The operator wants more of it in reserve than can be.
+    #[error(
+        "--disk-reserve-bytes asks for {asked_bytes} bytes of the disk that {path} is on, which has {disk_bytes}: at least {DISK_BYTES_MIN} have to be left for data. Ask for less; by default it is a quarter of the disk, and {RESERVE_BYTES_DEFAULT} at most"
+    )]
+    ReserveTooLarge {
+        /// The data directory.
+        path: PathBuf,
+        /// How large the disk is.
+        disk_bytes: u64,
+        /// What was asked for.
+        asked_bytes: u64,
+    },
+}
+
+/// How many bytes of the disk that `directory` is on are to be held in reserve: as many as are `asked` for,
+/// or what suits the disk.
+///
+/// # Errors
+/// [`UnfitDisk`] where a node could store nothing there.
+pub fn reserve_bytes(directory: &Path, asked: Option<u64>) -> Result<u64, UnfitDisk> {
+    // A disk that cannot be asked is taken to be large.
+    let disk_bytes = statvfs(directory).map_or(u64::MAX, |it| total_bytes(&it));
+    reserve_bytes_of(disk_bytes, directory, asked)
+}
+
+fn reserve_bytes_of(
+    disk_bytes: u64,
+    directory: &Path,
+    asked: Option<u64>,
+) -> Result<u64, UnfitDisk> {
+    let path = directory.to_owned();
+    if disk_bytes < DISK_BYTES_MIN {
+        return Err(UnfitDisk::TooSmall { path, disk_bytes });
+    }
+    if let Some(asked_bytes) = asked {
+        if asked_bytes > disk_bytes - DISK_BYTES_MIN {
+            return Err(UnfitDisk::ReserveTooLarge { path, disk_bytes, asked_bytes });
+        }
+        return Ok(asked_bytes);
+    }
+    let quarter = disk_bytes / 4;
+    if quarter < RESERVE_BYTES_DEFAULT {
+        warn!(
+            "the disk that {} is on has {disk_bytes} bytes: a quarter of it is held in reserve instead of {RESERVE_BYTES_DEFAULT} bytes",
+            directory.display()
+        );
+    }
+    Ok(quarter.min(RESERVE_BYTES_DEFAULT))
 }
 
 /// Watches the file system that a directory is on, and holds a reserve there.
@@ -62,34 +140,43 @@ struct Shared {
     directory: PathBuf,
     reserve_bytes: u64,
     reserve: Mutex<Reserve>,
+    /// Whether the reserve's bytes are not held as a file, or not any more.
+    cannot_be_held: AtomicBool,
     /// Whether a write has found no room that the file system had shown: a quota, perhaps.
     is_exhausted: AtomicBool,
+    /// Whether a file of the engine may not become as long as it would have to.
+    is_limited: AtomicBool,
+    /// What must be in its place there.
+    belongings: Belongings,
     is_lost: AtomicBool,
 }
 
-#[derive(Debug, Default)]
-struct Reserve {
-    /// None where it is not to be held as a file, or could not be made yet. It stays open: by its path,
-    /// another directory's could be reached.
-    file: Option<File>,
-    held_bytes: u64,
-    cannot_be_held: bool,
+/// What a file system shows.
+struct Space {
+    total_bytes: u64,
+    /// The bytes that are free for this process.
+    bytes: u64,
+    /// The inodes that are free; none where it makes as many as it is asked for, or does not say.
+    inodes: Option<u64>,
+    is_read_only: bool,
 }
 
 impl Disk {
     /// Watches the file system of `directory`, of which `reserve_bytes` are kept for what must be
-    /// possible when it is full. Nothing is written before [`Disk::tend`].
+    /// possible when it is full, and some inodes where that is not 0. Nothing is written before
+    /// [`Disk::tend`].
     #[must_use]
     pub fn new(directory: &Path, reserve_bytes: u64) -> Self {
-        let disk = Self(Arc::new(Shared {
+        Self(Arc::new(Shared {
             directory: directory.to_owned(),
             reserve_bytes,
-            reserve: Mutex::default(),
+            reserve: Mutex::new(Reserve::take_up(directory)),
+            cannot_be_held: AtomicBool::new(false),
             is_exhausted: AtomicBool::new(false),
+            is_limited: AtomicBool::new(false),
+            belongings: Belongings::default(),
             is_lost: AtomicBool::new(false),
-        }));
-        disk.take_up();
-        disk
+        }))
     }
 
     /// The bytes that are free for this process, beside the reserve.
@@ -97,8 +184,7 @@ impl Disk {
     /// # Errors
     /// What the operating system says.
     pub fn free_bytes(&self) -> io::Result<u64> {
-        let stat = statvfs(&self.0.directory)?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+        Ok(self.space(&self.reserve())?.bytes)
     }
 
     /// The bytes that can be stored: those that are free, without what the reserve lacks.
@@ -106,12 +192,16 @@ impl Disk {
     /// # Errors
     /// What the operating system says.
     pub fn room_bytes(&self) -> io::Result<u64> {
-        let free_bytes = self.free_bytes()?;
-        let missing_bytes = self.missing_bytes(&self.reserve());
-        if self.is_exhausted() || self.is_lost() {
+        let reserve = self.reserve();
+        let space = self.space(&reserve)?;
+        let is_refused = self.is_exhausted()
+            || self.is_lost()
+            || space.is_read_only
+            || self.0.is_limited.load(Ordering::Acquire);
+        if is_refused || self.shortage_of_inodes(&space, &reserve).is_some() {
             return Ok(0);
         }
-        Ok(free_bytes.saturating_sub(missing_bytes))
+        Ok(space.bytes.saturating_sub(self.missing_bytes(&reserve)))
     }
 
     /// What there is room for: `wanted_bytes` beside the reserve, or at least `removal_bytes`, for which
@@ -122,62 +212,121 @@ impl Disk {
         if self.is_lost() {
             return Room::Lost;
         }
-        let Ok(free_bytes) = self.free_bytes() else { return Room::Free };
-        let missing_bytes = self.missing_bytes(&self.reserve());
-        let needed_bytes = wanted_bytes.saturating_add(missing_bytes);
-        if free_bytes >= needed_bytes && !self.is_exhausted() {
-            return Room::Free;
+        let mut reserve = self.reserve();
+        let Ok(space) = self.space(&reserve) else { return Room::Free };
+        if space.is_read_only {
+            return Room::ReadOnly;
         }
-        let reserve_bytes = self.0.reserve_bytes;
-        let shortage =
-            |needed_bytes| Shortage { free_bytes, needed_bytes, reserve_bytes, missing_bytes };
-        match self.make_room(removal_bytes, reserve_bytes / 2) {
-            true => Room::Removals(shortage(needed_bytes)),
-            false => Room::Nothing(shortage(removal_bytes)),
+        let missing = self.missing_bytes(&reserve);
+        let of_bytes = Shortage {
+            of: Resource::Bytes,
+            free: space.bytes,
+            needed: wanted_bytes.saturating_add(missing),
+            reserve: self.0.reserve_bytes,
+            missing,
+        };
+        let shortage = if of_bytes.free < of_bytes.needed || self.is_exhausted() {
+            of_bytes
+        } else if self.0.is_limited.load(Ordering::Acquire) {
+            Shortage { of: Resource::FileBytes, free: file_bytes_max(), ..of_bytes }
+        } else {
+            let Some(of_inodes) = self.shortage_of_inodes(&space, &reserve) else {
+                return Room::Free;
+            };
+            of_inodes
+        };
+        // A removal is appended to the log, and needs no inode.
+        match self.make_bytes(&mut reserve, removal_bytes, self.0.reserve_bytes / 2) {
+            true => Room::Removals(shortage),
+            false => Room::Nothing(Shortage { needed: removal_bytes, ..of_bytes }),
         }
     }
 
-    /// Whether so many bytes are free, without giving up anything.
+    /// Whether so many bytes are free, and inodes for what is written with them, without giving up anything.
     #[must_use]
     pub fn has(&self, bytes: u64) -> bool {
-        self.has_beside(&self.reserve(), bytes)
+        let reserve = self.reserve();
+        self.free_inodes(&reserve).is_none_or(|free| free >= INODES_PER_STEP)
+            && self.has_beside(&reserve, bytes)
     }
 
-    /// Whether so many bytes are free, or would be without the reserve.
+    /// Whether so many bytes are free, or would be without the reserve, and inodes as well.
     #[must_use]
     pub fn could_have(&self, bytes: u64) -> bool {
         let reserve = self.reserve();
-        self.has_beside(&reserve, bytes.saturating_sub(reserve.held_bytes))
+        self.free_inodes(&reserve).is_none_or(|free| free + reserve.inodes() >= INODES_PER_STEP)
+            && self.has_beside(&reserve, bytes.saturating_sub(reserve.bytes()))
     }
 
-    /// The bytes that the reserve holds.
+    /// What there is, for a person.
     #[must_use]
-    pub fn held_bytes(&self) -> u64 {
-        self.reserve().held_bytes
+    pub fn describe(&self) -> String {
+        let reserve = self.reserve();
+        let (bytes, inodes) = self.space(&reserve).map_or((0, None), |it| (it.bytes, it.inodes));
+        let (held_bytes, held_inodes) = (reserve.bytes(), reserve.inodes());
+        match inodes {
+            Some(inodes) => format!(
+                "{bytes} bytes and {inodes} inodes left, and {held_bytes} bytes and {held_inodes} inodes in reserve"
+            ),
+            None => format!("{bytes} bytes left and {held_bytes} in reserve"),
+        }
     }
 
-    /// Has so many bytes free, giving up what that takes of the reserve, but not below `floor_bytes`.
-    /// Returns whether they are free now.
+    /// Has so many bytes free, and inodes for what is written with them, giving up what that takes of the
+    /// reserve, but not below `floor_bytes`. Returns whether they are free now.
     #[must_use]
     pub fn make_room(&self, bytes: u64, floor_bytes: u64) -> bool {
+        self.make_inodes(INODES_PER_STEP, 0)
+            && self.make_bytes(&mut self.reserve(), bytes, floor_bytes)
+    }
+
+    /// Has so many inodes free, giving up what that takes of the reserve, but leaving `floor` there. Returns
+    /// whether they are free now.
+    #[must_use]
+    pub fn make_inodes(&self, count: u64, floor: u64) -> bool {
         let mut reserve = self.reserve();
-        if self.has_beside(&reserve, bytes) {
+        let Some(free) = self.free_inodes(&reserve) else { return true };
+        let lacking = count.saturating_sub(free);
+        if lacking == 0 {
             return true;
         }
-        let free_bytes = if self.is_exhausted() { 0 } else { self.free_bytes().unwrap_or(0) };
-        let step = bytes.saturating_sub(free_bytes).next_multiple_of(RESERVE_STEP_BYTES);
-        let floor_bytes = floor_bytes.min(self.0.reserve_bytes);
-        let left = reserve.held_bytes.saturating_sub(step);
-        if reserve.held_bytes < step || left < floor_bytes {
+        if reserve.inodes() < lacking + floor {
             return false;
         }
-        if let Some(Err(error)) = reserve.file.as_ref().map(|file| file.set_len(left)) {
+        let given = reserve.give_inodes(lacking);
+        info!(
+            "the disk has no inodes left: gave up {given} of the reserve, {} are left",
+            reserve.inodes()
+        );
+        given == lacking
+    }
+
+    /// Gives one inode of the reserve up, whatever the file system shows. Returns whether there was one.
+    #[must_use]
+    pub fn give_inode(&self) -> bool {
+        self.reserve().give_inodes(1) == 1
+    }
+
+    fn make_bytes(&self, reserve: &mut Reserve, bytes: u64, floor_bytes: u64) -> bool {
+        if self.has_beside(reserve, bytes) {
+            return true;
+        }
+        let free_bytes = match self.space(reserve) {
+            Ok(space) if !self.is_exhausted() => space.bytes,
+            _ => 0,
+        };
+        let step = bytes.saturating_sub(free_bytes).next_multiple_of(RESERVE_STEP_BYTES);
+        let floor_bytes = floor_bytes.min(self.0.reserve_bytes);
+        let left = reserve.bytes().saturating_sub(step);
+        if reserve.bytes() < step || left < floor_bytes {
+            return false;
+        }
+        if let Err(error) = reserve.shrink(left) {
             warn!("the reserve on the disk could not be given up: {error}");
             return false;
         }
-        reserve.held_bytes = left;
         info!("the disk is full: gave up {step} bytes of the reserve, {left} are left");
-        self.has_beside(&reserve, bytes)
+        self.has_beside(reserve, bytes)
     }
 
     /// Takes note that a write found no room, whatever the file system shows.
@@ -185,135 +334,161 @@ impl Disk {
         self.0.is_exhausted.store(true, Ordering::Release);
     }
 
+    /// Takes note of whether a file of the engine may not become as long as it would have to.
+    pub fn set_limited(&self, is_limited: bool) {
+        self.0.is_limited.store(is_limited, Ordering::Release);
+    }
+
     /// Fills the reserve up where there is room, and finds out whether there is room again where there was
     /// none. It is to be called now and then.
     pub fn tend(&self) {
-        if self.is_lost() {
+        let mut reserve = self.reserve();
+        let Ok(space) = self.space(&reserve) else { return };
+        if self.is_lost() || space.is_read_only {
             return;
         }
-        let mut reserve = self.reserve();
         if self.is_exhausted() && self.has_beside(&reserve, RESERVE_STEP_BYTES) {
             self.0.is_exhausted.store(false, Ordering::Release);
             info!("there is room on the disk again");
         }
-        if let Err(error) = self.fill_up(&mut reserve)
+        if let Err(error) = self.fill_up(&mut reserve, &space)
             && !is_full(&error)
         {
-            reserve.cannot_be_held = true;
+            self.0.cannot_be_held.store(true, Ordering::Release);
             info!(
                 "the reserve cannot be held as a file in {} ({error}): {} bytes are left free instead",
                 self.0.directory.display(),
                 self.0.reserve_bytes
             );
         }
+        // What cannot be had now is tried again.
+        let _ = self.fill_up_inodes(&mut reserve, &space);
     }
 
     /// Gives the whole reserve up, for good: nothing is stored here any more.
     pub fn give_up(&self) {
-        let mut reserve = self.reserve();
-        reserve.cannot_be_held = true;
-        if reserve.file.take().is_some() && !self.is_lost() {
-            // What cannot be removed is in nobody's way but the disk's.
-            let _ = std::fs::remove_file(self.0.directory.join(RESERVE_FILE));
-        }
-        reserve.held_bytes = 0;
+        self.0.cannot_be_held.store(true, Ordering::Release);
+        self.reserve().dissolve(!self.has_lost());
     }
 
-    /// Whether the directory is not in its place any more: it was removed, or another is there. What is
-    /// written then is lost with the process.
+    /// What must be in its place on the disk, as long as anything is to be written there.
+    #[must_use]
+    pub fn belongings(&self) -> &Belongings {
+        &self.0.belongings
+    }
+
+    /// Whether something was not in its place when that was last looked at: it was removed or moved, or
+    /// another is there. What is written then may be lost with the process.
     #[must_use]
     pub fn is_lost(&self) -> bool {
         self.0.is_lost.load(Ordering::Acquire)
     }
 
-    /// Takes note of whether the directory is in its place. Returns whether that is news.
-    pub fn set_lost(&self, is_lost: bool) -> bool {
-        self.0.is_lost.swap(is_lost, Ordering::AcqRel) != is_lost
+    /// Looks whether everything is in its place. Returns what is not, where something is missing. Where
+    /// that cannot be found out, nothing changes.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn look(&self) -> io::Result<Option<PathBuf>> {
+        let missing = self.0.belongings.missing()?;
+        self.0.is_lost.store(missing.is_some(), Ordering::Release);
+        Ok(missing)
+    }
+
+    /// Whether something is missing now, or was when that could last be found out.
+    #[must_use]
+    pub fn has_lost(&self) -> bool {
+        self.look().map_or_else(|_| self.is_lost(), |missing| missing.is_some())
     }
 
     fn is_exhausted(&self) -> bool {
         self.0.is_exhausted.load(Ordering::Acquire)
     }
 
-    /// Finds the reserve that an earlier run has left.
-    fn take_up(&self) {
-        let mut reserve = self.reserve();
-        let opened = OpenOptions::new().write(true).open(self.0.directory.join(RESERVE_FILE));
-        let Ok(file) = opened else { return };
-        if let Ok(metadata) = file.metadata() {
-            // A copy of the directory may have it with holes.
-            reserve.held_bytes = metadata.len().min(metadata.blocks() * STAT_BLOCK_BYTES);
-            reserve.file = Some(file);
+    fn space(&self, reserve: &Reserve) -> io::Result<Space> {
+        let stat = statvfs(&self.0.directory)?;
+        let mut bytes = stat.f_bavail.saturating_mul(stat.f_frsize);
+        if failpoints::is_on("node::disk::full") {
+            // Somebody else has taken all that is not in the reserve.
+            bytes = self.0.reserve_bytes.saturating_sub(reserve.bytes());
         }
+        Ok(Space {
+            total_bytes: total_bytes(&stat),
+            bytes,
+            inodes: (stat.f_files > 0).then_some(stat.f_favail),
+            is_read_only: stat.f_flag.contains(StatVfsMountFlags::RDONLY),
+        })
     }
 
-    fn fill_up(&self, reserve: &mut Reserve) -> io::Result<()> {
-        if self.0.reserve_bytes == 0 && reserve.file.is_none() || reserve.cannot_be_held {
+    fn fill_up(&self, reserve: &mut Reserve, space: &Space) -> io::Result<()> {
+        let is_wanted = self.0.reserve_bytes > 0 || reserve.is_begun();
+        if !is_wanted || self.0.cannot_be_held.load(Ordering::Acquire) {
             return Ok(());
         }
-        let target = self.held_bytes_max()?;
-        if reserve.held_bytes > target {
-            if let Some(file) = &reserve.file {
-                file.set_len(target)?;
-                reserve.held_bytes = target;
-            }
-            return Ok(());
+        let target = self.held_bytes_max(space);
+        if reserve.bytes() > target {
+            return reserve.shrink(target);
         }
-        let missing = target - reserve.held_bytes;
+        let missing = target - reserve.bytes();
         // It comes back by and by, so that others have time to see what becomes of their disk.
-        let room = self.free_bytes()?.saturating_sub(RESERVE_MARGIN_BYTES) / 2;
+        let room = space.bytes.saturating_sub(RESERVE_MARGIN_BYTES) / 2;
         let step = missing.min(room);
         if step < missing.min(RESERVE_STEP_BYTES) || missing == 0 {
             return Ok(());
         }
-        if reserve.file.is_none() {
-            let path = self.0.directory.join(RESERVE_FILE);
-            reserve.file = Some(
-                OpenOptions::new()
-                    .create(true)
-                    .write(true)
-                    .truncate(false)
-                    .mode(0o600)
-                    .open(path)?,
-            );
-        }
-        let Some(file) = &reserve.file else { return Ok(()) };
-        // From the start, since there may be holes.
-        if let Err(error) = fallocate(file, FallocateFlags::empty(), 0, reserve.held_bytes + step) {
-            // Some of it may have been allocated.
-            file.set_len(reserve.held_bytes)?;
-            return Err(error.into());
-        }
-        reserve.held_bytes += step;
-        Ok(())
+        reserve.grow(&self.0.directory, step)
+    }
+
+    fn fill_up_inodes(&self, reserve: &mut Reserve, space: &Space) -> io::Result<()> {
+        // A file system that has no end of inodes needs none in reserve.
+        let wanted = space.inodes.map_or(0, |_| self.reserve_inodes());
+        reserve.give_inodes(reserve.inodes().saturating_sub(wanted));
+        let free = space.inodes.unwrap_or_default();
+        let room = free.saturating_sub(INODES_PER_STEP) / 2;
+        reserve.take_inodes(wanted.saturating_sub(reserve.inodes()).min(room))
     }
 
     /// How much of the reserve is to be held as a file. More than the disk has is not meant to be.
-    fn held_bytes_max(&self) -> io::Result<u64> {
-        let stat = statvfs(&self.0.directory)?;
-        let disk_bytes = stat.f_blocks.saturating_mul(stat.f_frsize);
-        let is_meant = self.0.reserve_bytes <= disk_bytes;
-        Ok(if is_meant { self.0.reserve_bytes.min(disk_bytes / 2) } else { 0 })
+    fn held_bytes_max(&self, space: &Space) -> u64 {
+        let wanted = self.0.reserve_bytes;
+        let is_meant = wanted <= space.total_bytes;
+        if is_meant { wanted.min(space.total_bytes / 2).min(file_bytes_max()) } else { 0 }
     }
 
     fn missing_bytes(&self, reserve: &Reserve) -> u64 {
-        self.0.reserve_bytes.saturating_sub(reserve.held_bytes)
+        self.0.reserve_bytes.saturating_sub(reserve.bytes())
+    }
+
+    fn reserve_inodes(&self) -> u64 {
+        if self.0.reserve_bytes == 0 { 0 } else { RESERVE_INODES }
+    }
+
+    fn shortage_of_inodes(&self, space: &Space, reserve: &Reserve) -> Option<Shortage> {
+        let free = space.inodes?;
+        let missing = self.reserve_inodes().saturating_sub(reserve.inodes());
+        let needed = INODES_PER_STEP + missing;
+        let shortage = Shortage {
+            of: Resource::Inodes,
+            free,
+            needed,
+            reserve: self.reserve_inodes(),
+            missing,
+        };
+        (free < needed).then_some(shortage)
+    }
+
+    /// The inodes that are free; none where there is no end of them, or nobody says.
+    fn free_inodes(&self, reserve: &Reserve) -> Option<u64> {
+        self.space(reserve).ok()?.inodes
     }
 
     fn has_beside(&self, reserve: &Reserve, bytes: u64) -> bool {
         // A file system that cannot be asked is taken to have room.
-        if self.free_bytes().is_ok_and(|free_bytes| free_bytes < bytes) {
+        if self.space(reserve).is_ok_and(|it| it.bytes < bytes || it.is_read_only) {
             return false;
         }
-        if !self.is_exhausted() {
-            return true;
-        }
-        // What the file system shows was not to be had. What can be allocated is.
-        let Some(file) = &reserve.file else { return true };
-        match fallocate(file, FallocateFlags::empty(), reserve.held_bytes, bytes.max(1)) {
-            Ok(()) => file.set_len(reserve.held_bytes).is_ok(),
-            Err(error) => !is_full(&error.into()),
-        }
+        // Where what the file system shows was not to be had, what can be allocated is.
+        !self.is_exhausted() || reserve.can_grow(bytes)
     }
 
     fn reserve(&self) -> MutexGuard<'_, Reserve> {
@@ -321,9 +496,14 @@ impl Disk {
     }
 }
 
+fn total_bytes(stat: &StatVfs) -> u64 {
+    stat.f_blocks.saturating_mul(stat.f_frsize)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reserve::RESERVE_FILE;
 
     const RESERVE_BYTES: u64 = 4 << 20;
 
@@ -367,7 +547,7 @@ mod tests {
         disk.tend();
         assert_eq!(held(directory.path()), 0);
         let Room::Removals(shortage) = disk.room(1, 1) else { panic!("it has room") };
-        assert_eq!(shortage.missing_bytes, 1 << 62);
+        assert_eq!(shortage.missing, 1 << 62);
         assert_eq!(disk.room_bytes().unwrap(), 0);
     }
 
@@ -380,5 +560,43 @@ mod tests {
         assert_eq!(held(directory.path()), RESERVE_BYTES / 2);
         Disk::new(directory.path(), 0).tend();
         assert_eq!(held(directory.path()), 0);
+    }
+
+    #[test]
+    fn a_reserve_suits_the_disk_unless_more_is_asked_for_than_there_is() {
+        let reserve = |disk_bytes, asked| reserve_bytes_of(disk_bytes, Path::new("/data"), asked);
+        assert_eq!(reserve(1 << 40, None).unwrap(), RESERVE_BYTES_DEFAULT);
+        assert_eq!(reserve(64 << 20, None).unwrap(), 16 << 20);
+        assert_eq!(reserve(DISK_BYTES_MIN, None).unwrap(), DISK_BYTES_MIN / 4);
+        let text = reserve(DISK_BYTES_MIN - 1, None).unwrap_err().to_string();
+        assert!(text.contains("/data") && text.contains(&DISK_BYTES_MIN.to_string()), "{text}");
+        assert_eq!(reserve(64 << 20, Some(0)).unwrap(), 0);
+        assert_eq!(reserve(64 << 20, Some(32 << 20)).unwrap(), 32 << 20);
+        let most = (64 << 20) - DISK_BYTES_MIN;
+        assert_eq!(reserve(64 << 20, Some(most)).unwrap(), most);
+        let text = reserve(64 << 20, Some(most + 1)).unwrap_err().to_string();
+        assert!(text.contains("--disk-reserve-bytes") && text.contains("67108864"), "{text}");
+        assert!(reserve(64 << 20, Some(u64::MAX)).is_err());
+    }
+
+    #[test]
+    fn inodes_are_kept_for_what_must_be_possible() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = Disk::new(directory.path(), RESERVE_BYTES);
+        let shortage = |free: u64, held: u64| {
+            let mut reserve = disk.reserve();
+            reserve.give_inodes(u64::MAX);
+            reserve.take_inodes(held).unwrap();
+            let space = Space { total_bytes: 0, bytes: 0, inodes: Some(free), is_read_only: false };
+            disk.shortage_of_inodes(&space, &reserve)
+        };
+        assert_eq!(shortage(INODES_PER_STEP, RESERVE_INODES), None);
+        let lacking = shortage(INODES_PER_STEP - 1, RESERVE_INODES).unwrap();
+        assert_eq!((lacking.of, lacking.missing), (Resource::Inodes, 0));
+        let lacking = shortage(INODES_PER_STEP, RESERVE_INODES - 1).unwrap();
+        assert_eq!((lacking.needed, lacking.missing), (INODES_PER_STEP + 1, 1));
+        // More than any disk has.
+        assert!(!disk.make_inodes(u64::MAX, 0));
+        assert!(disk.make_inodes(1, 0));
     }
 }

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::belongings::Belongings;
 use crate::disk::Disk;
-use crate::limits::SMALL_FILES_BYTES;
-use crate::{Counters, StorageKey, StoreError, unfinished};
+use crate::limits::{INODES_PER_STORE, SMALL_FILES_BYTES};
+use crate::unfinished::{self, LOG_PREFIX, METADATA_DIRECTORY, SNAPSHOT_PREFIX};
+use crate::{Counters, StorageKey, StoreError};
 
 /// Entries per leaf of the engine's tree, which rewrites a leaf for a change of one of them: few,
 /// since values may be large. Fixed for ever once a data directory exists.
@@ -20,6 +22,8 @@ const COMPRESSION_LEVEL: i32 = 1;
 /// How long a directory may be held by an engine that was just dropped, and how often it is tried.
 const HELD_FOR_MAX: Duration = Duration::from_millis(500);
 const HELD_LOOK_INTERVAL: Duration = Duration::from_millis(10);
+/// Where its data lies, in files that are made when it is opened for the first time.
+const SLABS_DIRECTORY: &str = "slabs";
 const LAYOUT_TREE: &str = "layout";
 const LAYOUT_KEY: &str = "installed";
 const COUNTERS_KEY: [u8; 9] = *b"\0counters";
@@ -46,10 +50,12 @@ impl Engine {
     /// where there is no other room.
     pub(crate) fn open(directory: &Path, disk: &Disk) -> Result<Self, StoreError> {
         let needed = unfinished::metadata_bytes(directory) + SMALL_FILES_BYTES;
-        if !disk.make_room(needed, 0) && !directory.exists() {
+        let is_new = !directory.exists();
+        let has_inodes = !is_new || disk.make_inodes(INODES_PER_STORE, 0);
+        if !(disk.make_room(needed, 0) && has_inodes) && is_new {
             return Err(StoreError::Waits(format!(
-                "a new store needs {needed} bytes on the disk, which has {} left",
-                disk.free_bytes().unwrap_or_default()
+                "a new store needs {needed} bytes on the disk, and {INODES_PER_STORE} inodes; it has {}",
+                disk.describe()
             )));
         }
         let directory = directory.to_owned();
@@ -163,6 +169,23 @@ impl Engine {
             Some(bytes) => Counters::decode(unsealed(&bytes)?),
         }
     }
+}
+
+/// Takes note of the files of an engine that is open in `directory`.
+pub(crate) fn keep_files(directory: &Path, belongings: &Belongings) -> io::Result<()> {
+    belongings.keep(directory)?;
+    belongings.keep_all_in(&directory.join(SLABS_DIRECTORY))?;
+    let metadata = directory.join(METADATA_DIRECTORY);
+    belongings.keep(&metadata)?;
+    belongings.keep_last_of(&metadata, SNAPSHOT_PREFIX)?;
+    belongings.keep_last_of(&metadata, LOG_PREFIX)
+}
+
+/// How long the longest file is in which the engine in `directory` has data, in bytes.
+pub(crate) fn longest_file(directory: &Path) -> u64 {
+    let entries = std::fs::read_dir(directory.join(SLABS_DIRECTORY)).into_iter().flatten();
+    let lengths = entries.flatten().filter_map(|entry| Some(entry.metadata().ok()?.len()));
+    lengths.max().unwrap_or_default()
 }
 
 /// sled reports a page whose checksum is wrong as invalid data, and every operation after that

@@ -59,7 +59,8 @@ impl StoreError {
     /// Whether nothing was done, and everything goes on as before.
     #[must_use]
     pub fn is_undone(&self) -> bool {
-        matches!(self, Self::Waits(_) | Self::Redo(RedoError::NotWritten { .. }))
+        use RedoError::{NotWritten, Removed};
+        matches!(self, Self::Waits(_) | Self::Redo(NotWritten { .. } | Removed(_)))
     }
 }
 

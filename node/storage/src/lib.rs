@@ -11,7 +11,7 @@
 //!   them, and the installed layout in a tree of its own;
 //! - `shared`: what the handles and the background thread share; `strikes`: the keys that are not read
 //!   again; `scan`: all of this as one ordered whole; [`sweep`] finds in it what is to be removed;
-//! - [`disk`]: the room that all this has, and the reserve; [`limits`]: what is kept of it.
+//! - [`disk`]: the room that all this has, and the [`reserve`]; [`belongings`]: whether all is still in its place; [`limits`]: what is kept of it.
 //!
 //! sled answers damage on its disk by refusing all further work. So that one damaged page does not
 //! take the whole node down, [`Store::reopen`] starts the engine anew; the keys that led to the
@@ -19,6 +19,7 @@
 
 mod backpressure;
 mod batch;
+pub mod belongings;
 mod checkpoint;
 mod counters;
 pub mod disk;
@@ -32,6 +33,7 @@ mod needs;
 mod options;
 pub mod record;
 mod redo;
+pub mod reserve;
 mod scan;
 mod shared;
 mod store;

@@ -1,16 +1,18 @@
 //! What the handles of a store and its background thread share.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use tracing::warn;
 
 use kv_system::lock::lock;
 
 use crate::disk::Disk;
-use crate::engine::Engine;
+use crate::engine::{self, Engine};
 use crate::error::{Failure, StoreError};
 use crate::memtable::Memtables;
 use crate::redo::RedoLog;
@@ -31,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) directory: PathBuf,
     pub(crate) options: StoreOptions,
     pub(crate) disk: Disk,
+    /// The redo log's directory.
+    pub(crate) redo_names: Arc<File>,
     /// The engine's handles of each thread; none where the engine failed and could not be started
     /// anew. A slot is locked while its thread uses it, so that [`Store::reopen`] knows when nobody
     /// uses the old engine any more; otherwise nobody contends for it.
@@ -75,6 +79,7 @@ impl Shared {
             directory: directory.to_owned(),
             options,
             disk: disk.clone(),
+            redo_names: log.log.names(),
             slots: [(); 3].map(|()| Mutex::new(Some(engine.clone()))),
             log: Mutex::new(log),
             memtables: ArcSwap::from_pointee(memtables),
@@ -111,11 +116,18 @@ impl Shared {
             // An engine that could not write waits for ever for its flush when it is dropped.
             return Err(StoreError::OutOfOrder);
         }
+        if self.disk.has_lost() {
+            // It would find nothing, or another's files. The old one has its own open.
+            return Err(StoreError::Waits("some of its files are not in their place".into()));
+        }
         // The engine locks its directory, so the old one must be gone before the new one starts.
         slots.iter_mut().for_each(|slot| **slot = None);
         let engine = Engine::open(&self.directory, &self.disk).inspect_err(|error| {
             self.is_absent.store(error.passes(), Ordering::Release);
         })?;
+        if let Err(error) = engine::keep_files(&self.directory, self.disk.belongings()) {
+            warn!("the engine's files cannot be looked at: {error}");
+        }
         slots.iter_mut().for_each(|slot| **slot = Some(engine.clone()));
         self.stopped.store(false, Ordering::Release);
         self.is_absent.store(false, Ordering::Release);

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use kv_system::transient::is_full;
+use kv_system::transient::{file_bytes_max, is_full};
 
 use crate::checkpoint::Background;
 use crate::disk::Disk;
-use crate::engine::Engine;
+use crate::engine::{self, Engine};
 use crate::error::{Failure, StoreError};
 use crate::limits::PIECE_BYTES;
 use crate::memtable::{Memtable, Memtables};
 use crate::record::{self, Stored};
-use crate::redo::{Fsync, Malformed, RedoError, RedoLog};
+use crate::redo::{Fsync, Keeping, Malformed, RedoError, RedoLog};
 use crate::shared::{READER, REDO_DIRECTORY, Shared, WRITER, WrittenLog};
 use crate::{Batch, Counters, StorageKey, StoreOptions, backpressure, batch, take_over};
 use kv_system::lock::lock;
@@ -49,14 +49,15 @@ impl Store {
         options: impl Into<StoreOptions>,
     ) -> Result<Self, StoreError> {
         let engine = Engine::open(directory, disk)?;
-        Self::open_with(&engine, disk, directory, options.into()).inspect_err(|error| {
-            if error.passes() {
-                // It has written nothing that is not on the disk, so that it can be dropped.
-                return;
-            }
-            // Dropped, it would write, and wait for ever where it cannot. The process ends anyway.
-            std::mem::forget(engine.clone());
-        })
+        Self::open_with(&engine, disk, directory, options.into().within(file_bytes_max()))
+            .inspect_err(|error| {
+                if error.passes() {
+                    // It has written nothing that is not on the disk, so that it can be dropped.
+                    return;
+                }
+                // Dropped, it would write, and wait for ever where it cannot. The process ends anyway.
+                std::mem::forget(engine.clone());
+            })
     }
 
     fn open_with(
@@ -67,11 +68,13 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let checkpointed = engine.checkpointed()?;
         let replayed = Memtable::default();
-        let log = RedoLog::open(&directory.join(REDO_DIRECTORY), checkpointed, |frame| {
+        let log = RedoLog::open(&directory.join(REDO_DIRECTORY), disk, checkpointed, |frame| {
             let (counters, changes) = batch::read(&frame).map_err(|batch::Malformed| Malformed)?;
             replayed.insert(&frame, changes, counters);
             Ok(())
         })?;
+        disk.belongings().keep_open(&directory.join(REDO_DIRECTORY), &log.names())?;
+        engine::keep_files(directory, disk.belongings())?;
         let counters = match replayed.counters() {
             Some(counters) => counters,
             None => engine.counters()?,
@@ -160,10 +163,12 @@ impl Store {
     /// store was told to make writes.
     ///
     /// # Errors
-    /// What befell the log. Whether the batch takes effect is then unknown, and nothing can be written
-    /// any more: the process has to end, see [`Store::abandon`].
+    /// What befell the log. Where that is [undone](StoreError::is_undone), the batch takes no effect.
+    /// Otherwise whether it does is unknown, and nothing can be written any more: the process has to
+    /// end, see [`Store::abandon`].
     pub fn commit(&self, batch: Batch, counters: Counters) -> Result<(), StoreError> {
-        self.append(batch, counters, self.shared.options.fsync == Fsync::Always)
+        let is_synced = self.shared.options.fsync == Fsync::Always;
+        self.append(batch, counters, Keeping { is_synced, can_be_found: true })
     }
 
     /// As [`Store::commit`], and the batch is on the disk, with all before it, however the store was
@@ -172,7 +177,17 @@ impl Store {
     /// # Errors
     /// As [`Store::commit`].
     pub fn commit_synced(&self, batch: Batch, counters: Counters) -> Result<(), StoreError> {
-        self.append(batch, counters, true)
+        self.append(batch, counters, Keeping { is_synced: true, can_be_found: true })
+    }
+
+    /// As [`Store::commit`], of removals of what other nodes have. Where the log was removed, they need
+    /// not outlive this process: whoever moves the node's records away waits for them.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn commit_removals(&self, batch: Batch, counters: Counters) -> Result<(), StoreError> {
+        let is_synced = self.shared.options.fsync == Fsync::Always;
+        self.append(batch, counters, Keeping { is_synced, can_be_found: false })
     }
 
     /// The counters as they were last committed.
@@ -201,14 +216,15 @@ impl Store {
         self.freeze(&mut lock(&self.shared.log).log)
     }
 
-    /// Stores the installed layout's record durably.
+    /// Stores the installed layout's record durably. Where the log was removed, it is known to this process
+    /// alone, so that the node can still be relieved of what it has.
     ///
     /// # Errors
     /// As [`Store::commit`].
     pub fn put_layout(&self, bytes: &[u8]) -> Result<(), StoreError> {
         let mut batch = Batch::default();
         batch.put_layout(bytes);
-        self.append(batch, self.counters(), true)
+        self.append(batch, self.counters(), Keeping { is_synced: true, can_be_found: false })
     }
 
     /// Has the next write numbered above `sequence`, durably. Without a layout nothing has been written.
@@ -219,7 +235,8 @@ impl Store {
         let Some(layout) = self.layout()? else { return Ok(()) };
         let mut batch = Batch::default();
         batch.put_layout(&layout);
-        self.append(batch, Counters { sequence, ..self.counters() }, true)
+        let counters = Counters { sequence, ..self.counters() };
+        self.append(batch, counters, Keeping { is_synced: true, can_be_found: true })
     }
 
     /// The installed layout's record, where there is one.
@@ -251,7 +268,7 @@ impl Store {
     pub fn close(mut self) -> Result<(), StoreError> {
         // This thread goes on with what the others leave.
         self.background = None;
-        if self.shared.failure().is_some() || self.shared.disk.is_lost() {
+        if self.shared.failure().is_some() || self.shared.disk.has_lost() {
             self.abandon();
             return Err(StoreError::OutOfOrder);
         }
@@ -266,7 +283,7 @@ impl Store {
         std::mem::forget(self);
     }
 
-    fn append(&self, batch: Batch, counters: Counters, sync: bool) -> Result<(), StoreError> {
+    fn append(&self, batch: Batch, counters: Counters, keeping: Keeping) -> Result<(), StoreError> {
         if let Some(failure) = self.shared.failure() {
             return Err(failure.into());
         }
@@ -280,7 +297,7 @@ impl Store {
             // It could not be ended before, and must not grow any more.
             self.freeze(&mut log.log)?;
         }
-        let frame = log.log.append(frame, sync).inspect_err(|error| {
+        let frame = log.log.append(frame, keeping).inspect_err(|error| {
             if matches!(error, RedoError::NotWritten { source, .. } if is_full(source)) {
                 self.shared.disk.was_full();
             }
@@ -304,6 +321,7 @@ impl Store {
         while log.length() >= self.shared.options.segment_bytes_max()
             && self.shared.memtables.load().frozen.is_some()
             && self.shared.failure().is_none()
+            && !self.shared.disk.is_lost()
         {
             if self.shared.waits.load(Ordering::Acquire) {
                 let why = "the redo log is as long as it may be, and cannot be made shorter yet";

@@ -12,13 +12,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 
 use crate::disk::Disk;
-use crate::engine::{Engine, LEAF_FANOUT, classify};
-use crate::limits::DESCRIPTORS_PER_CHECKPOINT;
-use crate::limits::{PIECE_BYTES, SMALL_FILES_BYTES};
+use crate::engine::{self, Engine, LEAF_FANOUT, classify};
+use crate::limits::{DESCRIPTORS_PER_CHECKPOINT, INODES_PER_STEP, PIECE_BYTES, SMALL_FILES_BYTES};
 use crate::memtable::Memtable;
 use crate::needs::Needs;
 use crate::{StorageKey, StoreError, unfinished};
 use kv_system::descriptors;
+use kv_system::transient::file_bytes_max;
 
 /// How many changes the engine gets at once. It locks their pages meanwhile, and readers wait.
 const CHANGES_PER_BATCH: usize = 256;
@@ -77,6 +77,7 @@ impl Taking<'_> {
             waits(format!("{DESCRIPTORS_PER_CHECKPOINT} file descriptors are needed ({error})"))
         })?;
         let metadata_bytes = unfinished::metadata_bytes(self.directory) + SMALL_FILES_BYTES;
+        self.check_file_lengths()?;
         if self.disk.has(self.needed_at_most().saturating_add(metadata_bytes)) {
             return self.at_once();
         }
@@ -85,6 +86,21 @@ impl Taking<'_> {
             return self.at_once();
         }
         self.in_pieces(metadata_bytes)
+    }
+
+    /// Sees to it that no file of the engine becomes longer than this process may make one.
+    fn check_file_lengths(&self) -> Result<(), Untaken> {
+        let left = file_bytes_max().saturating_sub(engine::longest_file(self.directory));
+        let is_limited = left < self.needed_at_most()
+            && left < measured(&self.needs.whole_bytes, || self.measure_whole())?;
+        self.disk.set_limited(is_limited);
+        match is_limited {
+            true => Err(waits(format!(
+                "a file of the engine would become longer than {} bytes, which this process may make one (ulimit -f)",
+                file_bytes_max()
+            ))),
+            false => Ok(()),
+        }
     }
 
     fn measure_whole(&self) -> Result<u64, StoreError> {
@@ -208,10 +224,9 @@ impl Taking<'_> {
     }
 
     fn no_room_for(&self, bytes: u64) -> Untaken {
-        let free_bytes = self.disk.free_bytes().unwrap_or_default();
-        let held_bytes = self.disk.held_bytes();
         waits(format!(
-            "{bytes} bytes are needed on the disk, which has {free_bytes} left and {held_bytes} in reserve"
+            "{bytes} bytes are needed on the disk, and {INODES_PER_STEP} inodes; it has {}",
+            self.disk.describe()
         ))
     }
 }

@@ -11,9 +11,11 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-const METADATA_DIRECTORY: &str = "metadata";
-const SNAPSHOT_PREFIX: &str = "snapshot_";
-const LOG_PREFIX: &str = "log_";
+/// Where the engine keeps its metadata.
+pub(super) const METADATA_DIRECTORY: &str = "metadata";
+/// The files there: this and a number in hexadecimal digits.
+pub(super) const SNAPSHOT_PREFIX: &str = "snapshot_";
+pub(super) const LOG_PREFIX: &str = "log_";
 
 /// Gives the engine in `directory` the log that it did not come to begin, where that is so.
 pub(crate) fn complete_start(directory: &Path) -> io::Result<()> {

@@ -19,6 +19,10 @@ pub const DESCRIPTORS_KEPT_FOR_FILES: u64 = 256;
 /// A process needs no more descriptors than this, and a kernel keeps a table of as many as are allowed.
 pub const DESCRIPTORS_MAX: u64 = 1 << 20;
 
+/// How many descriptors a node of its own needs: it has 107 when nobody uses it, and some for the
+/// engine's logs. Connections get those beyond.
+pub const DESCRIPTORS_OF_A_NODE: u64 = 124;
+
 /// Raises this process's soft limit of open files to the hard one: the soft one is low for the sake of
 /// old programs. Returns how many there may be.
 ///
@@ -40,14 +44,15 @@ pub fn limit() -> u64 {
 }
 
 /// How many connections there may be, so that files have theirs. Where the limit is so low that this
-/// leaves less, connections get half.
+/// leaves less, connections get half, but never what an idle node needs.
 #[must_use]
 pub fn for_connections() -> u64 {
     connections_of(limit())
 }
 
 fn connections_of(limit: u64) -> u64 {
-    limit.saturating_sub(DESCRIPTORS_KEPT_FOR_FILES).max(limit / 2)
+    let half_at_least = limit.saturating_sub(DESCRIPTORS_KEPT_FOR_FILES).max(limit / 2);
+    half_at_least.min(limit.saturating_sub(DESCRIPTORS_OF_A_NODE))
 }
 
 /// Whether so many descriptors are free at this moment.
@@ -71,6 +76,10 @@ mod tests {
     fn connections_leave_files_their_part() {
         assert_eq!(connections_of(1024), 1024 - DESCRIPTORS_KEPT_FOR_FILES);
         assert_eq!(connections_of(DESCRIPTORS_KEPT_FOR_FILES), DESCRIPTORS_KEPT_FOR_FILES / 2);
+        for limit in DESCRIPTORS_OF_A_NODE + 4..4 * DESCRIPTORS_KEPT_FOR_FILES {
+            let connections = connections_of(limit);
+            assert!(connections >= 4 && connections <= limit - DESCRIPTORS_OF_A_NODE, "{limit}");
+        }
     }
 
     #[test]

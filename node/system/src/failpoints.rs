@@ -22,6 +22,7 @@
 //! | `node::checkpoint::after-flush` | the engine has it, and the segment is still there |
 //! | `node::checkpoint::no-room` | the engine is said to have found no room; a node that starts anew because of that has no failpoints any more |
 //! | `node::checkpoint::after-remove` | the segment has been removed |
+//! | `node::disk::full` | the disk is said to have nothing left but what was given up of the reserve |
 //! | `node::copy::before-commit` | as `node::commit::before`, where the group has copied records |
 //! | `node::copy::after-commit` | as `node::commit::after`, where the group has copied records |
 //! | `node::clear::chunk` | before some records are removed that the node may not have any more |
@@ -30,6 +31,7 @@
 //! | `mover::after-begin`, `mover::after-prepare`, `mover::before-open`, `mover::after-open`, `mover::copy::page`, `mover::after-copy`, `mover::after-verify`, `mover::after-settle` | around each step of a mover |
 //! | `mover::after-note` | what is left to do is noted, and the last step has not been taken |
 //! | `mover::after-telling` | a node has been told to stop |
+//! | `launch::before-signal` | before `add-node` writes a signal |
 //! | `client::before-examination` | before a client examines a strategy that it is to adopt |
 
 /// What the environment's `FAILPOINTS` names is in force for as long as this lives.

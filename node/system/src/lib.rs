@@ -1,7 +1,8 @@
 //! What the programs need of the operating system, beyond what the standard library has.
 //!
 //! - [`private`]: who may read what is stored; [`inherited`]: what a process was given by the one that
-//!   started it; [`descriptors`] and [`resources`]:
+//!   started it; [`streams`]:
+//!   whether it was given its standard streams; [`descriptors`] and [`resources`]:
 //!   how many files, connections and threads it may have;
 //! - [`replacement`]: a file that is written as a whole; [`transient`]: which failures pass;
 //! - [`wake`]: a flag that a poll waits for; [`lock`](lock::lock): a mutex that no panic has spoiled;
@@ -14,5 +15,6 @@ pub mod lock;
 pub mod private;
 pub mod replacement;
 pub mod resources;
+pub mod streams;
 pub mod transient;
 pub mod wake;

@@ -5,14 +5,17 @@
 
 use std::io;
 
+use rustix::process::{Resource, getrlimit};
+
 /// What the system lacks for a time.
-const PASSING: [i32; 7] = [
+const PASSING: [i32; 8] = [
     libc::EMFILE,
     libc::ENFILE,
     libc::ENOMEM,
     libc::EAGAIN,
     libc::ENOSPC,
     libc::EDQUOT,
+    libc::EFBIG,
     libc::EINTR,
 ];
 
@@ -32,10 +35,45 @@ pub fn is_full(error: &io::Error) -> bool {
     number(error).is_some_and(|number| number == libc::ENOSPC || number == libc::EDQUOT)
 }
 
+/// Whether a file would have become longer than this process may make one (`ulimit -f`), or the file system
+/// has one.
+#[must_use]
+pub fn is_too_long(error: &io::Error) -> bool {
+    number(error) == Some(libc::EFBIG)
+}
+
+/// Whether the disk cannot be written to.
+#[must_use]
+pub fn is_read_only(error: &io::Error) -> bool {
+    number(error) == Some(libc::EROFS)
+}
+
+/// The longest file that this process may make, in bytes.
+#[must_use]
+pub fn file_bytes_max() -> u64 {
+    getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX)
+}
+
+/// What somebody who sees to the node's machine can do about a write that failed this way.
+#[must_use]
+pub fn write_advice(error: &io::Error) -> Option<&'static str> {
+    if is_full(error) {
+        Some("free some space there, or inodes where it has none left (df -i), or raise the quota")
+    } else if is_too_long(error) {
+        Some("the process may make no longer files: start it with a higher limit (ulimit -f)")
+    } else if is_read_only(error) {
+        Some("the disk is read-only: see why, and remount it")
+    } else {
+        None
+    }
+}
+
 fn number(error: &io::Error) -> Option<i32> {
     error.raw_os_error().or_else(|| match error.kind() {
         io::ErrorKind::StorageFull => Some(libc::ENOSPC),
         io::ErrorKind::QuotaExceeded => Some(libc::EDQUOT),
+        io::ErrorKind::FileTooLarge => Some(libc::EFBIG),
+        io::ErrorKind::ReadOnlyFilesystem => Some(libc::EROFS),
         io::ErrorKind::OutOfMemory => Some(libc::ENOMEM),
         io::ErrorKind::WouldBlock => Some(libc::EAGAIN),
         io::ErrorKind::Interrupted => Some(libc::EINTR),

@@ -33,6 +33,10 @@ pub const CONNECTION_IDLE_MAX: Duration = Duration::from_secs(60);
 /// The most replies that are read from one connection before the others have their turn.
 pub const REPLIES_PER_TURN_MAX: usize = 64;
 
+/// The most frames of an answer, which has three at most: one more is the beginning of no answer, and costs the
+/// node its connection at once.
+pub const MESSAGE_FRAMES_MAX: usize = zmq_sys::MESSAGE_FRAMES_MAX;
+
 /// The most bytes of an answer that is not whole, from one node: a header and a frame of the greatest length,
 /// and some that are no message. More is the beginning of no answer, and costs the node its connection.
 pub const UNFINISHED_BYTES_MAX: u64 = (HEADER_BYTES_MAX + FRAME_BYTES_MAX + (1 << 20)) as u64;
@@ -40,12 +44,6 @@ pub const UNFINISHED_BYTES_MAX: u64 = (HEADER_BYTES_MAX + FRAME_BYTES_MAX + (1 <
 /// The most bytes of answers that are not whole, from all nodes together. Where there are more, the connection
 /// that has the most is given up, and what is read over it is read again.
 pub const UNFINISHED_BYTES_TOTAL_MAX: u64 = 512 << 20;
-
-/// How much the process may grow, besides by their bytes, while an answer is not whole, in bytes.
-pub const UNFINISHED_GROWTH_MAX: u64 = 384 << 20;
-
-/// A connection with fewer bytes is not taken for one whose answer is not whole.
-pub const UNFINISHED_BYTES_WATCHED: u64 = 64 << 10;
 
 /// How often connections are looked at for answers that are not whole.
 pub const UNFINISHED_LOOK_INTERVAL: Duration = Duration::from_millis(50);

@@ -20,9 +20,9 @@ use uuid::Uuid;
 
 pub(crate) use self::operation::check_key;
 use self::operation::{BodyReader, OperationHeader, decode_batch};
-use crate::bounded::{List, brief};
 use crate::operation_stream;
 use crate::request::{Command, Count, Digest, Fetch, Request, RequestId, Scan, Style, Values};
+use kv_core::bounded::{List, brief};
 use kv_core::guard::Context;
 use kv_core::incarnation::Incarnation;
 use kv_core::layout::Side;

@@ -15,18 +15,23 @@
 mod frame;
 mod replay;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
+use rustix::io::Errno;
 use tracing::warn;
 
 pub(super) use self::frame::FRAME_HEAD_BYTES;
 use self::frame::Place;
-use kv_system::transient::passes;
+use crate::belongings::is_absence;
+use crate::disk::Disk;
+use crate::limits::INODES_PER_STEP;
+use kv_system::transient::{is_full, is_read_only, passes};
 use kv_system::{descriptors, failpoints, private};
 
 const SUFFIX: &str = ".redo";
@@ -63,6 +68,9 @@ pub enum RedoError {
         /// What the operating system says.
         source: io::Error,
     },
+    /// Somebody has removed the file, and what is in it is gone when this process ends.
+    #[error("{0} was removed while it was written to: nothing counts that is written there now")]
+    Removed(PathBuf),
     /// A file cannot be used.
     #[error("{path}: {source}")]
     File {
@@ -83,17 +91,33 @@ pub enum Fsync {
     EverySecond,
 }
 
+/// How well something must be kept when it counts as written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Keeping {
+    /// It is on the disk.
+    pub(crate) is_synced: bool,
+    /// The file that it is in can be found again by others.
+    pub(crate) can_be_found: bool,
+}
+
 /// The log, open for appending.
 pub(super) struct RedoLog {
     directory: PathBuf,
-    /// The same, open, so that no descriptor is needed to sync the names in it.
+    /// The same, open: it stays this one where another takes its place, and no descriptor is needed to
+    /// sync the names in it.
     names: Arc<File>,
+    /// Told which file must be in its place.
+    disk: Disk,
     number: u64,
     file: Arc<File>,
     /// The bytes that the segment has.
     length: u64,
     /// How many of them are on the disk for certain.
     durable: u64,
+    /// Whether the file system counts the names of files, of which this one had one when it was begun.
+    names_are_counted: bool,
+    /// Whether there may be something of a frame behind them, which was not written to its end.
+    has_rest: bool,
     /// Whether the segment has its seal, and the next one could not be begun yet.
     is_sealed: bool,
     /// Whether something failed, after which nothing may be appended: it could stand behind a seal, or
@@ -113,6 +137,7 @@ impl RedoLog {
     /// to the one with the number `checkpointed`. Hands over the frames of the others, in order.
     pub(super) fn open(
         directory: &Path,
+        disk: &Disk,
         checkpointed: u64,
         mut take: impl FnMut(Bytes) -> Result<(), Malformed>,
     ) -> Result<Self, RedoError> {
@@ -141,8 +166,11 @@ impl RedoLog {
             number: last,
             file: Arc::new(names.try_clone().map_err(|source| file_error(directory, source))?),
             names: Arc::new(names),
+            disk: disk.clone(),
             length: 0,
             durable: 0,
+            names_are_counted: false,
+            has_rest: false,
             is_sealed: true,
             has_failed: false,
         };
@@ -155,28 +183,60 @@ impl RedoLog {
         let number = self.number + 1;
         let path = path_of(&self.directory, number);
         let create = || {
-            let file = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(private::FILE_MODE)
-                .open(&path)?;
-            // The file's name must be durable before anything in it counts.
-            self.names.sync_all().inspect_err(|_| {
-                // So that it can be tried again; where it stays, that fails.
-                let _ = fs::remove_file(&path);
-            })?;
-            Ok(file)
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+            let mode = Mode::from_bits_truncate(private::FILE_MODE);
+            let file = File::from(openat(&self.names, name_of(number), flags, mode)?);
+            let metadata = file.metadata();
+            let kept = metadata.and_then(|it| {
+                self.disk.belongings().keep_open(&path, &file)?;
+                // The file's name must be durable before anything in it counts.
+                self.names.sync_all()?;
+                Ok(it)
+            });
+            match kept {
+                Ok(metadata) => Ok((file, metadata.nlink() > 0)),
+                Err(error) => {
+                    // So that it can be tried again; where it stays, that fails.
+                    self.disk.belongings().forget(&path);
+                    let _ = unlinkat(&self.names, name_of(number), AtFlags::empty());
+                    Err(error)
+                }
+            }
         };
-        match create() {
-            Ok(file) => {
+        let created = match create() {
+            // What the disk shows is not always to be had.
+            Err(error) if is_full(&error) && self.disk.give_inode() => create(),
+            created => created,
+        };
+        match created {
+            Ok((file, names_are_counted)) => {
+                self.disk.belongings().forget(&path_of(&self.directory, self.number));
                 self.file = Arc::new(file);
                 (self.number, self.length, self.durable) = (number, 0, 0);
+                self.names_are_counted = names_are_counted;
                 self.is_sealed = false;
                 Ok(())
             }
-            Err(source) if passes(&source) => Err(RedoError::NotWritten { path, source }),
+            // In a directory that was removed, nothing can be made.
+            Err(source) if is_absence(&source) && self.disk.has_lost() => {
+                Err(RedoError::Removed(path))
+            }
+            Err(source) if passes(&source) || is_read_only(&source) => {
+                Err(RedoError::NotWritten { path, source })
+            }
             Err(source) => Err(self.fail(&path, source)),
         }
+    }
+
+    /// Whether the segment that is being written can still be found. Where it cannot, all know from now on.
+    fn check_found(&self) -> Result<(), RedoError> {
+        let is_removed =
+            self.names_are_counted && self.file.metadata().is_ok_and(|it| it.nlink() == 0);
+        if !is_removed {
+            return Ok(());
+        }
+        let _ = self.disk.look();
+        Err(RedoError::Removed(path_of(&self.directory, self.number)))
     }
 
     /// The number of the segment that is being written.
@@ -189,20 +249,23 @@ impl RedoLog {
         self.length
     }
 
-    /// Appends a frame, whose head is still blank; where `sync` says so, it is on the disk when this
-    /// returns. After any error but [`RedoError::NotWritten`] the log must not be used any more: what it
-    /// contains is unknown.
-    pub(super) fn append(&mut self, frame: Vec<u8>, sync: bool) -> Result<Bytes, RedoError> {
+    /// Appends a frame, whose head is still blank, and keeps it as well as `keeping` says. After any error
+    /// but [`RedoError::NotWritten`] and [`RedoError::Removed`] the log must not be used any more: what it
+    /// contains is unknown. What is refused as removed is in a file that nobody will ever read.
+    pub(crate) fn append(&mut self, frame: Vec<u8>, keeping: Keeping) -> Result<Bytes, RedoError> {
         self.check()?;
         if self.is_sealed {
             self.begin_next()?;
         }
         let frame = self.write(frame)?;
         failpoints::pass("node::redo::before-sync");
-        if sync {
+        if keeping.is_synced {
             self.sync_or_fail()?;
         }
         failpoints::pass("node::redo::after-sync");
+        if keeping.can_be_found {
+            self.check_found()?;
+        }
         Ok(frame)
     }
 
@@ -220,16 +283,27 @@ impl RedoLog {
         let place = Place { segment: self.number, offset: self.length, durable: self.durable };
         frame::complete(&mut frame, place);
         failpoints::pass("node::redo::before-write");
-        if let Err(source) = self.write_whole(&frame) {
+        if let Err(source) = self.cut().and_then(|()| self.write_whole(&frame)) {
             let path = path_of(&self.directory, self.number);
+            if !passes(&source) && !is_read_only(&source) {
+                return Err(self.fail(&path, source));
+            }
             // What there is of the frame is no valid one, and the next one takes its place.
-            return Err(match passes(&source) && self.file.set_len(self.length).is_ok() {
-                true => RedoError::NotWritten { path, source },
-                false => self.fail(&path, source),
-            });
+            self.has_rest = true;
+            let _ = self.cut();
+            return Err(RedoError::NotWritten { path, source });
         }
         self.length += frame.len() as u64;
         Ok(frame.into())
+    }
+
+    /// Cuts off what is left of a frame that could not be written.
+    fn cut(&mut self) -> io::Result<()> {
+        if self.has_rest {
+            self.file.set_len(self.length)?;
+            self.has_rest = false;
+        }
+        Ok(())
     }
 
     fn write_whole(&self, frame: &[u8]) -> io::Result<()> {
@@ -266,12 +340,17 @@ impl RedoLog {
     }
 
     /// Ends the segment and begins the next one. Returns the number of the one that has ended. After
-    /// [`RedoError::NotWritten`], the log goes on in the segment, or in the next one where it has ended.
-    pub(super) fn rotate(&mut self) -> Result<u64, RedoError> {
+    /// [`RedoError::NotWritten`] and [`RedoError::Removed`], the log goes on in the segment, or in the next
+    /// one where it has ended.
+    pub(crate) fn rotate(&mut self) -> Result<u64, RedoError> {
         self.check()?;
+        self.check_found()?;
         if !self.is_sealed {
             // While the next one could not be begun, this one can still be written to.
-            if let Err(source) = descriptors::are_left(1) {
+            let has_inode = self.disk.make_inodes(1, INODES_PER_STEP);
+            let no_inode = || Err(io::ErrorKind::StorageFull.into());
+            let has_inode = if has_inode { Ok(()) } else { no_inode() };
+            if let Err(source) = descriptors::are_left(1).and(has_inode) {
                 let path = path_of(&self.directory, self.number + 1);
                 return Err(RedoError::NotWritten { path, source });
             }
@@ -287,11 +366,24 @@ impl RedoLog {
         Ok(ended)
     }
 
-    /// Removes the segments up to this number, which the engine remembers to have.
-    pub(super) fn remove_through(directory: &Path, number: u64) -> Result<(), RedoError> {
+    /// The directory that the segments are in.
+    pub(crate) fn names(&self) -> Arc<File> {
+        Arc::clone(&self.names)
+    }
+
+    /// Removes the segments up to this number, which the engine remembers to have, from the directory that
+    /// is open as `names` and was found at `directory`.
+    pub(crate) fn remove_through(
+        names: &File,
+        directory: &Path,
+        number: u64,
+    ) -> Result<(), RedoError> {
         for number in replay::numbers(directory)?.into_iter().filter(|it| *it <= number) {
-            let path = path_of(directory, number);
-            fs::remove_file(&path).map_err(|source| file_error(&path, source))?;
+            match unlinkat(names, name_of(number), AtFlags::empty()) {
+                // Somebody was faster, or another directory is in the place of this one.
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(error) => return Err(file_error(&path_of(directory, number), error.into())),
+            }
         }
         Ok(())
     }
@@ -309,7 +401,11 @@ impl Unsynced {
 pub(super) struct Malformed;
 
 fn path_of(directory: &Path, number: u64) -> PathBuf {
-    directory.join(format!("{number:016}{SUFFIX}"))
+    directory.join(name_of(number))
+}
+
+fn name_of(number: u64) -> String {
+    format!("{number:016}{SUFFIX}")
 }
 
 /// Makes the log's directory where there is none, durably.

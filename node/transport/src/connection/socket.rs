@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use kv_core::limits::FRAME_BYTES_MAX;
 use kv_protocol::frame::{ZAP_DOMAIN, is_delimiter};
+use kv_system::resources;
 use rustix::event::{EventfdFlags, eventfd};
 use zmq::SocketEvent;
 
@@ -19,7 +20,6 @@ use crate::limits::{
 };
 use crate::spin_wait::SpinWait;
 use crate::tcp;
-use kv_system::resources;
 
 /// How many descriptors ZeroMQ opens with its first socket, and some to spare.
 const CONTEXT_DESCRIPTORS: usize = 16;

@@ -1,0 +1,19 @@
+//! What a node's process takes of the system. What is kept for its peers is in [`crate::server::limits`].
+
+use kv_system::descriptors::DESCRIPTORS_OF_A_NODE;
+
+/// How many descriptors must be free for a node to start: what it needs, and a few for connections.
+pub const DESCRIPTORS_MIN: usize = 128;
+
+/// How many descriptors must be free for `kvnode dev` to start, beside those for its nodes.
+pub const DEV_DESCRIPTORS_MIN: usize = 48;
+
+/// How many descriptors `kvnode dev` has for each of its nodes: its pipes, its process, and its connections to
+/// the agent.
+pub const DEV_DESCRIPTORS_PER_NODE: usize = 8;
+
+/// How many threads a process has besides one for each processor, and some to spare: those of the node, its
+/// engine and ZeroMQ, and for blocking work.
+pub const THREADS_BESIDE: usize = 16;
+
+const _: () = assert!(DESCRIPTORS_OF_A_NODE < DESCRIPTORS_MIN as u64);

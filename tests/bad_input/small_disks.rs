@@ -1,0 +1,176 @@
+//! Disks that are small, or have no inodes left, and files that may not grow.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::disks::{SmallDisk, wait_until_stored};
+use crate::harness::peer::Peer;
+use crate::harness::{Backend, Cluster, eventually};
+
+/// How long to wait for what a node does by itself, on a machine that is busy.
+const WITHIN: Duration = Duration::from_secs(60);
+
+/// A directory of `cluster` that is a small file system; none where this user cannot mount one.
+fn small_disk(cluster: &Cluster, name: &str, options: &str) -> Option<(SmallDisk, PathBuf)> {
+    let place = cluster.directory().join(name);
+    fs::create_dir(&place).expect("a directory can be made");
+    let disk = SmallDisk::mount_with(&place, options);
+    if disk.is_none() {
+        eprintln!("skipped: this user cannot mount a small disk");
+    }
+    disk.map(|disk| (disk, place))
+}
+
+#[test]
+fn a_small_disk_stores_what_it_can_and_the_smallest_says_that_it_is_too_small() {
+    for mebibytes in [8, 16, 20, 64] {
+        let mut cluster = Cluster::empty(Backend::Embedded);
+        let options = format!("size={mebibytes}m");
+        let Some((disk, place)) = small_disk(&cluster, "small", &options) else { return };
+        let root = place.to_str().expect("the path is text");
+        cluster.add_node(&["--id", "node-0", "--port", "0", "--data-dir", root]);
+        let bytes = (mebibytes << 20).to_string();
+        assert!(cluster.node(0).log().contains(&bytes), "{}", cluster.node(0).log());
+        cluster.create_layout(&[]);
+        let peer = Peer::req(&cluster.node(0).endpoint());
+        wait_until_stored(&peer, "key");
+        // It is worth its while: a sixteenth of it at least can be stored.
+        let value = "v".repeat(16 << 10);
+        for n in 0..mebibytes * 4 {
+            let put = json!({"op": "PUT", "key": format!("key-{n}"), "value": value});
+            let reply = peer.ask_json(&put.to_string());
+            assert_eq!(reply["ok"], true, "{mebibytes} MiB, after {n}: {reply}");
+        }
+        cluster.node_mut(0).kill();
+        cluster.node_mut(0).restart();
+        let peer = Peer::req(&cluster.node(0).endpoint());
+        assert_eq!(peer.ask_json(r#"{"op":"GET_ONE","key":"key-7"}"#)["value"], *value);
+        cluster.node_mut(0).terminate();
+        drop(disk);
+    }
+    let cluster = Cluster::empty(Backend::Embedded);
+    let Some((_disk, place)) = small_disk(&cluster, "small", "size=7m") else { return };
+    let root = place.to_str().expect("the path is text");
+    let args = ["--id", "node-0", "--port", "0", "--data-dir", root];
+    cluster.kvnode(&args).output().code(1).no_stdout().says(&[root, "7340032", "8388608"]);
+}
+
+#[test]
+fn a_reserve_of_more_than_there_is_is_refused() {
+    let cluster = Cluster::empty(Backend::Embedded);
+    let asked = (1_u64 << 62).to_string();
+    let args = ["--id", "node-0", "--port", "0", "--disk-reserve-bytes", &asked];
+    let words = ["--disk-reserve-bytes", &asked, "have to be left for data"];
+    cluster.kvnode(&args).output().code(2).no_stdout().says(&words);
+}
+
+#[test]
+fn a_disk_without_inodes_refuses_writes_and_all_else_goes_on() {
+    let mut cluster = Cluster::empty(Backend::Embedded);
+    let options = "size=64m,nr_inodes=300";
+    let Some((disk, place)) = small_disk(&cluster, "small", options) else { return };
+    let root = place.to_str().expect("the path is text");
+    // Its log has a new segment with every few writes, for which it needs an inode.
+    let args = ["--id", "node-0", "--port", "0", "--data-dir", root, "--segment-bytes", "2000"];
+    cluster.add_node(&args);
+    cluster.create_layout(&[]);
+    let peer = Peer::req(&cluster.node(0).endpoint());
+    let value = "v".repeat(100);
+    const KEYS: usize = 200;
+    for n in 0..KEYS {
+        let put = json!({"op": "PUT", "key": format!("key-{n}"), "value": value});
+        assert_eq!(peer.ask_json(&put.to_string())["ok"], true);
+    }
+    let spares = |directory: &Path| {
+        let entries = fs::read_dir(directory).expect("it can be read").flatten();
+        entries.filter(|it| it.file_name().to_string_lossy().starts_with("spare-")).count()
+    };
+    let directory = cluster.node(0).directory().to_owned();
+    eventually("inodes are held in reserve", WITHIN, || match spares(&directory) {
+        16 => Ok(()),
+        other => Err(format!("{other} are")),
+    });
+    let filler = place.join("filler");
+    fs::create_dir(&filler).expect("a directory can be made");
+    take_inodes(&filler);
+    let is_refused = |peer: &Peer| {
+        let refusal = peer.ask_json(r#"{"op":"PUT","key":"new","value":"v"}"#)["error"].clone();
+        assert_eq!(refusal["code"], "disk_full", "{refusal}");
+        let text = refusal["message"].as_str().unwrap_or_default().to_owned();
+        assert!(text.contains("inodes") && text.contains("reads and deletes go on"), "{text}");
+        assert_eq!(peer.ask_json(r#"{"op":"STATUS"}"#)["status"]["disk_room_bytes"], 0);
+    };
+    let mut removed = 0;
+    let mut remove = |peer: &Peer, count: usize| {
+        for n in removed..removed + count {
+            let delete = format!(r#"{{"op":"DELETE","key":"key-{n}"}}"#);
+            assert_eq!(peer.ask_json(&delete)["existed"], true, "key-{n}");
+        }
+        removed += count;
+    };
+    is_refused(&peer);
+    remove(&peer, KEYS / 2);
+    is_refused(&peer);
+    // Stopped in order or killed, it starts, and others take what it gave back.
+    for kill in [false, true, true] {
+        if kill {
+            cluster.node_mut(0).kill();
+        } else {
+            assert_eq!(cluster.node_mut(0).terminate().code(), Some(0));
+        }
+        take_inodes(&filler);
+        cluster.node_mut(0).restart();
+        let peer = Peer::req(&cluster.node(0).endpoint());
+        is_refused(&peer);
+        remove(&peer, 5);
+        assert_eq!(peer.ask_json(r#"{"op":"GET_ONE","key":"key-199"}"#)["value"], *value);
+    }
+    let log = cluster.node(0).log();
+    for word in ["panicked", "damage", "another's", "ERROR"] {
+        assert!(!log.contains(word), "{word}: {log}");
+    }
+    fs::remove_dir_all(&filler).expect("it can be removed");
+    let peer = Peer::req(&cluster.node(0).endpoint());
+    wait_until_stored(&peer, "new");
+    eventually("inodes are held in reserve again", WITHIN, || match spares(&directory) {
+        16 => Ok(()),
+        other => Err(format!("{other} are")),
+    });
+    cluster.node_mut(0).terminate();
+    drop(disk);
+}
+
+/// A new store needs many inodes at once.
+#[test]
+fn a_new_node_waits_for_inodes() {
+    let mut cluster = Cluster::empty(Backend::Embedded);
+    let options = "size=64m,nr_inodes=150";
+    let Some((disk, place)) = small_disk(&cluster, "small", options) else { return };
+    let filler = place.join("filler");
+    fs::create_dir(&filler).expect("a directory can be made");
+    take_inodes(&filler);
+    for n in 0..40 {
+        fs::remove_file(filler.join(n.to_string())).expect("it can be removed");
+    }
+    let root = place.to_str().expect("the path is text").to_owned();
+    cluster.spawn_node(&["--id", "node-0", "--port", "0", "--data-dir", &root]);
+    eventually("the node says what it waits for", WITHIN, || {
+        let log = cluster.node(0).last_words();
+        if log.contains("inodes") && log.contains("trying on") { Ok(()) } else { Err(log) }
+    });
+    fs::remove_dir_all(&filler).expect("it can be removed");
+    cluster.node_mut(0).ready_or_end().expect("it starts once there are inodes");
+    cluster.node_mut(0).terminate();
+    drop(disk);
+}
+
+/// Takes all inodes that are left.
+fn take_inodes(directory: &Path) {
+    let mut created = (0..).map(|n: usize| File::create(directory.join(n.to_string())));
+    let error = created.find_map(Result::err);
+    assert_eq!(error.map(|it| it.kind()), Some(io::ErrorKind::StorageFull));
+}
