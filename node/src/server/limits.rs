@@ -39,7 +39,7 @@ pub const HELD_BYTES_TOTAL_MAX: u64 = 256 << 20;
 /// The most bytes of one connection that have been received and not yet carried out: unfinished messages,
 /// and requests that wait. A connection with more is cut. They are bytes that have come: libzmq sets room
 /// aside for a frame as soon as it knows its length, at most one of `FRAME_BYTES_MAX` for each connection, but
-/// the system gives memory for that only as bytes come.
+/// the system gives memory for that only as bytes come, in small pages, which the node asks for.
 pub const INWARD_BYTES_MAX: u64 = 128 << 20;
 
 /// The same for all connections together: those that hold most are cut.
