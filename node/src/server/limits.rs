@@ -50,8 +50,8 @@ pub const INWARD_BYTES_TOTAL_MAX: u64 = 512 << 20;
 pub const MESSAGE_FRAMES_MAX: usize = zmq_sys::MESSAGE_FRAMES_MAX;
 
 /// The most messages of one connection that wait in ZeroMQ's queue to be taken; then it reads no more from the
-/// connection. With what their frames have besides their bytes (at most 64 each), they and the unfinished one
-/// take 132 KiB at most, on top of the bytes that are counted here.
+/// connection. What their frames and those of the unfinished message take besides their bytes, some 120 bytes
+/// each at most, is thus less than 256 KiB, on top of the bytes that are counted here.
 pub const RECEIVED_MESSAGES_MAX: i32 = 128;
 
 /// The most connections, however many descriptors the process may have
