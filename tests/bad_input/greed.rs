@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kv_core::limits::{ENVELOPE_BYTES_MAX, VALUE_BYTES_MAX_DEFAULT};
+use kv_core::limits::{ENVELOPE_BYTES_MAX, FRAME_BYTES_MAX, VALUE_BYTES_MAX_DEFAULT};
 use kvnode::server::limits::{
     HELD_BYTES_MAX, HELD_REQUESTS_MAX, INWARD_BYTES_MAX, INWARD_BYTES_TOTAL_MAX,
     MESSAGE_FRAMES_MAX, UNREAD_BYTES_HOLD, UNREAD_BYTES_MAX,
@@ -249,6 +249,30 @@ fn tiny_frames_of_many_peers_are_bounded() {
         peer.write_last(b"").expect("it is not cut");
         assert!(peer.is_closed_by_node());
     }
+    all_is_well(&good);
+}
+
+#[test]
+fn a_frame_that_is_announced_takes_no_room_before_it_comes() {
+    const PEERS: usize = 600;
+    let (cluster, good) = one_node();
+    let address = cluster.node(0).address();
+    let before = cluster.node(0).peak_memory_bytes();
+    let begin = |_| {
+        let mut peer = RawPeer::dealer(address);
+        let head = head_of_long_frame(FRAME_BYTES_MAX as u64);
+        peer.write(&[&head[..], b"{"].concat()).expect("the node reads");
+        peer
+    };
+    let waiting: Vec<RawPeer> = (0..PEERS).map(begin).collect();
+    all_is_well(&good);
+    let grown = cluster.node(0).peak_memory_bytes() - before;
+    assert!(grown < SLACK_BYTES, "the node grew by {grown} bytes");
+    // Where the system hands out huge pages to all, each would have had one.
+    if let Some(huge) = cluster.node(0).status("THP_enabled") {
+        assert_eq!(huge, "0");
+    }
+    drop(waiting);
     all_is_well(&good);
 }
 

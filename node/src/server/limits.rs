@@ -39,7 +39,7 @@ pub const HELD_BYTES_TOTAL_MAX: u64 = 256 << 20;
 /// The most bytes of one connection that have been received and not yet carried out: unfinished messages,
 /// and requests that wait. A connection with more is cut. They are bytes that have come: libzmq sets room
 /// aside for a frame as soon as it knows its length, at most one of `FRAME_BYTES_MAX` for each connection, but
-/// the system gives memory for that only as bytes come.
+/// the system gives memory for that only as bytes come, in small pages, which the node asks for.
 pub const INWARD_BYTES_MAX: u64 = 128 << 20;
 
 /// The same for all connections together: those that hold most are cut.
@@ -50,8 +50,8 @@ pub const INWARD_BYTES_TOTAL_MAX: u64 = 512 << 20;
 pub const MESSAGE_FRAMES_MAX: usize = zmq_sys::MESSAGE_FRAMES_MAX;
 
 /// The most messages of one connection that wait in ZeroMQ's queue to be taken; then it reads no more from the
-/// connection. With what their frames have besides their bytes (at most 64 each), they and the unfinished one
-/// take 132 KiB at most, on top of the bytes that are counted here.
+/// connection. What their frames and those of the unfinished message take besides their bytes, some 120 bytes
+/// each at most, is thus less than 256 KiB, on top of the bytes that are counted here.
 pub const RECEIVED_MESSAGES_MAX: i32 = 128;
 
 /// The most connections, however many descriptors the process may have

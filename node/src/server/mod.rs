@@ -159,6 +159,11 @@ impl Server {
     /// # Errors
     /// [`ListenError`] where the address or port cannot be had.
     pub fn listen(host: &str, choice: PortChoice) -> Result<Self, ListenError> {
+        // libzmq sets room aside for a frame as soon as it knows its length. Where the system gives every
+        // process huge pages, the first byte of it would take 2 MiB.
+        if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+            debug!("the system may go on giving huge pages: {error}");
+        }
         let context = zmq::Context::new();
         let router = context.socket(zmq::ROUTER)?;
         // With this, our libzmq gives each connection an id that no other ever has, whatever its peer calls

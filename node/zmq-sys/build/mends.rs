@@ -137,8 +137,8 @@ pub(crate) const MENDS: &[Mend] = &[
     },
     // All frames of a message are kept until its last one has come, and neither their number nor what they
     // take in memory had a bound: a frame of no bytes takes two on the wire and 64 here. They are counted
-    // where every frame passes, once it is decrypted. What a peer says of versions that know no mechanism does
-    // not pass there; a socket with a ZAP domain hangs up on those.
+    // where every frame passes, once it is decrypted. Only those of ZMTP 1.0 and 2.0, which know no mechanism,
+    // do not pass there: a socket with a ZAP domain hangs up on such peers.
     Mend {
         file: "stream_engine_base.hpp",
         wrong: "    bool _io_error;
