@@ -27,9 +27,9 @@ use tokio::sync::watch;
 use tracing::{debug, warn};
 use uuid::Uuid;
 
-use crate::server::ask::Asker;
-use crate::writer::{Gauges, Work};
+use crate::writer::{Gauges, Questions, Work};
 use kv_core::guard::{Guard, Installed};
+use kv_transport::ask::Asker;
 
 /// How long a node may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -46,15 +46,6 @@ const LOOK_SPACING: Duration = Duration::from_millis(500);
 const SAY_EVERY: Duration = Duration::from_secs(60);
 /// What is waited for without a word.
 const SAY_AFTER: Duration = Duration::from_secs(3);
-
-/// Partitions of which this node has records that others are to hold by the layout of an epoch.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Questions {
-    /// The epoch.
-    pub epoch: u64,
-    /// The partitions, in ascending order.
-    pub partitions: Vec<Partition>,
-}
 
 /// Asks, for one node.
 pub struct Confirmation {

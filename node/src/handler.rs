@@ -28,14 +28,17 @@ use crate::confirmation;
 use crate::hints::Hints;
 use crate::identity::Identity;
 use crate::reader::{self, ReplyBudget};
-use crate::refusals::{replies_unread, shutting_down};
-use crate::server::limits::SHORT_REPLY_BYTES_MAX;
+use crate::refusals::replies_unread;
 use crate::staging;
 use crate::tenure::Tenure;
 use crate::writer::{Finished, Gauges, Job, Size, Work};
 use kv_core::guard::{Admitted, Guard, Installed};
+use kv_core::refusal::shutting_down;
 use kv_storage::disk::Disk;
 use kv_storage::{StorageKey, Store};
+use kv_transport::server::Peer;
+use kv_transport::server::limits::{PENDING_REQUESTS_MAX, SHORT_REPLY_BYTES_MAX};
+use kv_transport::server::service::{Disposition, Frame, Frames, ReplyRoom, Service};
 
 /// The most requests that wait for the writer.
 pub const JOBS_MAX: usize = 4096;
@@ -44,25 +47,7 @@ const JOBS_BYTES_MAX: usize = 256 << 20;
 /// A writer that has finished nothing for this long, with work at hand, hangs.
 const WRITER_SILENCE_MAX: Duration = Duration::from_secs(30);
 
-/// The frames of a reply, without the delimiter: the header and, where there is one, the body.
-pub type Frames = (Vec<u8>, Option<Vec<u8>>);
-
-/// How much the reply to a request may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReplyRoom {
-    /// As much as the protocol allows.
-    Long,
-    /// Little, because much that was answered is unread.
-    Short,
-}
-
-/// What the handler does with a request.
-pub enum Disposition<P> {
-    /// It has the reply.
-    Answered(P, Frames),
-    /// The reply comes later, from [`Handler::finish`].
-    Pending,
-}
+const _: () = assert!((PENDING_REQUESTS_MAX as usize) < JOBS_MAX / 2);
 
 /// What the handler needs of the rest of the node.
 pub struct Resources {
@@ -177,35 +162,6 @@ impl<P> Handler<P> {
             Ok(request) => request.id,
             Err(error) => error.id,
         }
-    }
-
-    /// Says how many bytes of replies have not arrived at those who asked.
-    pub fn note_unread(&self, bytes: u64) {
-        self.resources.gauges.replies.set_unread(bytes);
-    }
-
-    /// How many requests wait for the writer.
-    #[must_use]
-    pub fn pending(&self) -> usize {
-        self.pending.len()
-    }
-
-    /// Whether so much waits for the writer that no peer should add to what it has there.
-    #[must_use]
-    pub fn is_busy(&self) -> bool {
-        self.pending.len() >= JOBS_MAX / 2 || self.pending_bytes >= JOBS_BYTES_MAX / 2
-    }
-
-    /// Whether the writer has ended, so that nothing can be written any more.
-    #[must_use]
-    pub fn writer_is_gone(&self) -> bool {
-        self.resources.work.is_disconnected()
-    }
-
-    /// Whether the writer hangs.
-    #[must_use]
-    pub fn writer_hangs(&self) -> bool {
-        !self.pending.is_empty() && self.progress_at.elapsed() > WRITER_SILENCE_MAX
     }
 
     fn carry_out(&mut self, peer: P, request: Request<'_>, room: ReplyRoom) -> Disposition<P> {
@@ -394,6 +350,43 @@ impl<P> Handler<P> {
             kept: confirmation::kept(gauges, in_vain),
             not_followed: gauges.not_followed.load().as_deref().cloned(),
         }
+    }
+}
+
+/// The handler as the serving loop knows it.
+impl Service for Handler<Peer> {
+    type Finished = Finished;
+
+    fn take(&mut self, peer: Peer, payload: &Payload<Frame>, room: ReplyRoom) -> Disposition<Peer> {
+        Self::take(self, peer, payload, room)
+    }
+
+    fn finish(&mut self, finished: Finished) -> Option<(Peer, Frames)> {
+        Self::finish(self, finished)
+    }
+
+    fn id_of(&self, payload: &Payload<Frame>) -> Option<RequestId> {
+        Self::id_of(self, payload)
+    }
+
+    fn note_unread(&self, bytes: u64) {
+        self.resources.gauges.replies.set_unread(bytes);
+    }
+
+    fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    fn is_busy(&self) -> bool {
+        self.pending.len() >= JOBS_MAX / 2 || self.pending_bytes >= JOBS_BYTES_MAX / 2
+    }
+
+    fn is_gone(&self) -> bool {
+        self.resources.work.is_disconnected()
+    }
+
+    fn hangs(&self) -> bool {
+        !self.pending.is_empty() && self.progress_at.elapsed() > WRITER_SILENCE_MAX
     }
 }
 

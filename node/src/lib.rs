@@ -7,7 +7,7 @@
 //!
 //! What a request passes, from the socket to the disk and back:
 //!
-//! - [`server`]: the ROUTER socket and the serving loop (the only module that names ZeroMQ);
+//! - `kv_transport`'s `server`: the ROUTER socket and the serving loop;
 //! - [`handler`]: what is answered at once, and what goes through the writer; [`cache`] has what was
 //!   read lately;
 //! - `kv_core`'s `guard`: who may do what under which layout, by the pure rules beside it;
@@ -66,7 +66,6 @@ pub mod node_error;
 pub mod place;
 pub mod reader;
 pub mod refusals;
-pub mod server;
 pub mod signals;
 pub mod staging;
 pub mod start;

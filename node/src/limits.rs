@@ -1,4 +1,4 @@
-//! What a node's process takes of the system. What is kept for its peers is in [`crate::server::limits`].
+//! What a node's process takes of the system. What is kept for its peers is in [`kv_transport::server::limits`].
 
 use kv_system::descriptors::DESCRIPTORS_OF_A_NODE;
 

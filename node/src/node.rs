@@ -26,7 +26,6 @@ use crate::lifecycle::{self, Lifecycle};
 use crate::membership::Registration;
 use crate::node_error::NodeError;
 use crate::place;
-use crate::server::{Server, Stop};
 use crate::start::{self, Opened, Prepared};
 use crate::stopping::StopReason;
 use crate::tenure::Tenure;
@@ -36,6 +35,7 @@ use kv_core::guard::Guard;
 use kv_storage::Counters;
 use kv_storage::disk::Disk;
 use kv_system::wake::Wake;
+use kv_transport::server::{Server, Stop};
 
 /// A node starts anew no sooner than this after its start.
 const START_ANEW_SPACING: Duration = Duration::from_secs(5);

@@ -12,10 +12,10 @@ use crate::departure::DepartureError;
 use crate::follower::FollowError;
 use crate::identity::DataDirectoryError;
 use crate::layouts::LayoutsError;
-use crate::server::ListenError;
 use crate::writer::NotInstalled;
 use kv_storage::StoreError;
 use kv_storage::disk::UnfitDisk;
+use kv_transport::server::ListenError;
 
 /// A machine that has this many nodes has no id to choose left.
 pub const AUTOMATIC_IDS_MAX: u32 = 1000;

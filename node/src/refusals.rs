@@ -4,13 +4,14 @@ use kv_core::operation::Condition;
 use kv_core::partition::Partition;
 use kv_core::refusal::{ErrorCode, Refusal};
 
-use crate::server::limits::{HELD_BYTES_MAX, HELD_BYTES_TOTAL_MAX, UNREAD_BYTES_FULL};
 use kv_core::guard::Admitted;
 use kv_core::ownership::Denied;
 use kv_core::record::Refused;
+use kv_core::refusal::shutting_down;
 use kv_storage::disk::{Resource, Room, Shortage};
 use kv_storage::{RedoError, StoreError};
 use kv_system::transient::write_advice;
+use kv_transport::server::limits::UNREAD_BYTES_FULL;
 
 /// What a client is told of the store's failure.
 #[must_use]
@@ -131,23 +132,4 @@ pub fn replies_unread() -> Refusal {
             UNREAD_BYTES_FULL >> 20
         ),
     )
-}
-
-/// The refusal of a request that came when too much was held back before it.
-#[must_use]
-pub fn requests_held() -> Refusal {
-    Refusal::new(
-        ErrorCode::Overloaded,
-        format!(
-            "{} MiB of requests of this connection, or {} MiB of all, were waiting before this one: try again when some are answered",
-            HELD_BYTES_MAX >> 20,
-            HELD_BYTES_TOTAL_MAX >> 20
-        ),
-    )
-}
-
-/// The refusal while the node stops.
-#[must_use]
-pub fn shutting_down() -> Refusal {
-    Refusal::new(ErrorCode::ShuttingDown, "the node is stopping: try again, here or elsewhere")
 }

@@ -17,11 +17,11 @@ use crate::identity::{DataDirectoryError, InstalledEpoch};
 use crate::installed_record;
 use crate::layouts::{Layouts, LayoutsError};
 use crate::node_error::{AUTOMATIC_IDS_MAX, NodeError};
-use crate::server::{PortChoice, Server};
 use crate::succession::{Succession, SuccessionError};
 use kv_core::guard::Installed;
 use kv_storage::disk::{self, Disk};
 use kv_storage::{Store, StoreError, StoreOptions};
+use kv_transport::server::{PortChoice, Server};
 
 /// How long something that passes is waited for before it is tried again.
 const TRY_INTERVAL: Duration = Duration::from_secs(1);

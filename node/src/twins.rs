@@ -17,8 +17,8 @@ use tracing::{info, warn};
 use crate::claim::ClaimError;
 use crate::data_directory::DataDirectory;
 use crate::membership::CHECK_TTL;
-use crate::server::ask::Asker;
-use crate::server::probe::{Found, probe};
+use kv_transport::ask::Asker;
+use kv_transport::probe::{Found, probe};
 
 /// How many registrations of one node are looked at; there are not so many by accident.
 const REGISTRATIONS_MAX: usize = 8;

@@ -4,7 +4,7 @@ use kv_core::limits::{
     BODY_BYTES_MAX, FRAME_BYTES_MAX, HEADER_BYTES_MAX, KEY_BYTES_MAX, REQUEST_ID_BYTES_MAX,
     VALUE_BYTES_MAX_DEFAULT,
 };
-use kvnode::server::limits::MESSAGE_FRAMES_MAX;
+use kv_transport::server::limits::MESSAGE_FRAMES_MAX;
 use serde_json::json;
 
 use crate::harness::peer::{Peer, parse};

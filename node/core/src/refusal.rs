@@ -110,3 +110,9 @@ pub fn bad_request(message: impl Into<String>) -> Refusal {
 pub fn too_large(what: &str, size: usize, size_max: usize) -> Refusal {
     Refusal::new(ErrorCode::TooLarge, format!("{what} is {size}, the limit is {size_max}"))
 }
+
+/// The refusal while the node stops.
+#[must_use]
+pub fn shutting_down() -> Refusal {
+    Refusal::new(ErrorCode::ShuttingDown, "the node is stopping: try again, here or elsewhere")
+}

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use kv_core::partition::{Partition, PartitionCount};
 use tracing::{error, info, warn};
 
+use super::Questions;
 use super::Writer;
-use crate::confirmation::Questions;
 use kv_core::installed::Installed;
 use kv_core::ownership::Role;
 use kv_storage::sweep::{self, Removal, Stuck};

@@ -37,7 +37,6 @@ use self::background::Background;
 use self::pace::Pace;
 pub use self::replies::ReplyBytes;
 pub use self::size::Size;
-use crate::confirmation::Questions;
 use kv_core::guard::{Guard, Installed};
 use kv_storage::disk::Disk;
 use kv_storage::{Batch, Counters, Failure, Store, StoreError};
@@ -128,6 +127,15 @@ pub struct Gauges {
     pub questions: watch::Sender<Arc<Questions>>,
     /// What was read for clients and waits for them.
     pub replies: ReplyBytes,
+}
+
+/// Partitions of which this node has records that others are to hold by the layout of an epoch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Questions {
+    /// The epoch.
+    pub epoch: u64,
+    /// The partitions, in ascending order.
+    pub partitions: Vec<Partition>,
 }
 
 /// The writer's state; it lives on its own thread.

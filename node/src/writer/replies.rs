@@ -10,7 +10,7 @@ use kv_core::operation::{Done, Outcome};
 use kv_protocol::reply::Content;
 
 use crate::refusals::replies_unread;
-use crate::server::limits::{SHORT_REPLY_BYTES_MAX, UNREAD_BYTES_FULL, UNREAD_BYTES_MAX};
+use kv_transport::server::limits::{SHORT_REPLY_BYTES_MAX, UNREAD_BYTES_FULL, UNREAD_BYTES_MAX};
 
 /// The bytes of values that wait to be read by those who asked.
 #[derive(Debug, Default)]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use kv_transport::tcp::Passed;
+use crate::tcp::Passed;
 
 /// What heartbeats may add to what a connection has received, in bytes a second. They are part of no
 /// message, and an idle connection must not seem to hold what they have come to after some days.

@@ -5,9 +5,9 @@ use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
 use super::limits::{PENDING_REQUESTS_MAX, UNREAD_BYTES_HOLD};
+use super::service::Frames;
 use super::traffic::{Traffic, wire_bytes};
-use crate::handler::Frames;
-use kv_transport::tcp;
+use crate::tcp;
 
 /// A connection that waits is looked at after this long first, and then ever more seldom while nothing
 /// changes.

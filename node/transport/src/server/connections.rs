@@ -19,8 +19,8 @@ use super::bounds::{self, Holding};
 use super::connection::{Connection, ConnectionId, Incoming, Outgoing, State};
 use super::limits::{HELD_BYTES_MAX, HELD_BYTES_TOTAL_MAX, HELD_REQUESTS_MAX, UNREAD_BYTES_FULL};
 use super::monitor::{Event, Monitor};
-use crate::handler::ReplyRoom;
-use kv_transport::tcp;
+use super::service::ReplyRoom;
+use crate::tcp;
 
 /// How often connections are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);

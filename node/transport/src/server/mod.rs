@@ -1,19 +1,18 @@
-//! The serving loop: one thread, one ROUTER socket. The only module of the node that names ZeroMQ.
+//! The serving loop: one thread, one ROUTER socket, and the [`Service`] that answers.
 //!
 //! - here: the socket and the loop. A request is carried out as it comes, unless its peer has much to read,
 //!   or much at the writer: then it is held back, with all that follow it, so that no reply is ever dropped
 //!   for want of room, and replies stay in their order;
 //! - `connections`: who asked, who reads, and who has to be cut; `connection`: what waits for one peer;
 //!   `traffic`: the bytes of one connection; `bounds`: who has too much; [`limits`]: how much that is;
-//! - `monitor` and `tcp`: what ZeroMQ and the kernel tell of connections.
+//! - [`service`]: what the loop asks of those who answer; `monitor`: what ZeroMQ tells of connections.
 
-pub mod ask;
 mod bounds;
 mod connection;
 mod connections;
 pub mod limits;
 mod monitor;
-pub mod probe;
+pub mod service;
 mod traffic;
 
 use std::io;
@@ -23,19 +22,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use kv_core::limits::{FRAME_BYTES_MAX, FRAMES_MAX};
+use kv_core::refusal::{ErrorCode, Refusal, shutting_down};
 use kv_protocol::frame::{Payload, ZAP_DOMAIN, is_probe, split_envelope};
-use kv_transport::spin_wait::SpinWait;
+use kv_protocol::reply::{Content, Reply};
+use kv_protocol::request::{RequestId, Style};
 use tokio::sync::watch;
 use tracing::{debug, warn};
 use zmq::{DONTWAIT, PollEvents, PollItem, SNDMORE};
 
 use self::connection::{ConnectionId, Incoming, Outgoing};
 use self::connections::{Connections, Standing};
-use self::limits::{CONNECTIONS_MAX, RECEIVED_MESSAGES_MAX};
+use self::limits::{CONNECTIONS_MAX, HELD_BYTES_MAX, HELD_BYTES_TOTAL_MAX, RECEIVED_MESSAGES_MAX};
+use self::service::{Disposition, Frames, Service};
 use self::traffic::wire_bytes;
-use crate::handler::{Disposition, Frames, Handler, refuse};
-use crate::refusals::{requests_held, shutting_down};
-use crate::writer::Finished;
+use crate::spin_wait::SpinWait;
 use kv_system::descriptors;
 use kv_system::wake::Wake;
 
@@ -199,10 +199,10 @@ impl Server {
     ///
     /// # Errors
     /// Where the writer is gone, or ZeroMQ fails in a way that no peer can cause.
-    pub fn run(
+    pub fn run<S: Service>(
         mut self,
-        handler: &mut Handler<Peer>,
-        finished: &flume::Receiver<Finished>,
+        service: &mut S,
+        finished: &flume::Receiver<S::Finished>,
         wake: &Wake,
         alive: &watch::Sender<()>,
         stop: &AtomicBool,
@@ -211,25 +211,25 @@ impl Server {
         while !stop.load(Ordering::Acquire) {
             spin_wait.wait(|| self.has_news(finished));
             self.wait(wake, TURN_MAX)?;
-            self.take_messages(handler)?;
+            self.take_messages(service)?;
             self.connections.look();
-            self.send_finished(handler, finished);
-            self.send_waiting(handler);
-            handler.note_unread(self.connections.unread());
-            if handler.writer_is_gone() {
+            self.send_finished(service, finished);
+            self.send_waiting(service);
+            service.note_unread(self.connections.unread());
+            if service.is_gone() {
                 // Its last words came before its end.
-                self.send_finished(handler, finished);
+                self.send_finished(service, finished);
                 return Err(io::Error::other("the writer has ended"));
             }
-            if !handler.writer_hangs() {
+            if !service.hangs() {
                 alive.send_replace(());
             }
         }
-        self.drain(handler, finished, wake)
+        self.drain(service, finished, wake)
     }
 
     /// Whether there is a message, or something is finished.
-    fn has_news(&self, finished: &flume::Receiver<Finished>) -> bool {
+    fn has_news<F>(&self, finished: &flume::Receiver<F>) -> bool {
         !finished.is_empty()
             || self.router.get_events().is_ok_and(|events| events.contains(PollEvents::POLLIN))
     }
@@ -250,29 +250,29 @@ impl Server {
         Ok(())
     }
 
-    fn take_messages(&mut self, handler: &mut Handler<Peer>) -> io::Result<()> {
+    fn take_messages<S: Service>(&mut self, service: &mut S) -> io::Result<()> {
         let started = Instant::now();
         for _ in 0..MESSAGES_PER_TURN {
             if started.elapsed() >= TURN_MAX {
                 break;
             }
             let Some(message) = self.receive()? else { break };
-            let is_busy = handler.is_busy();
+            let is_busy = service.is_busy();
             match message.connection.map(|id| (id, self.connections.standing(id, is_busy))) {
-                Some((id, Standing::Waits)) => self.hold(id, message, handler),
+                Some((id, Standing::Waits)) => self.hold(id, message, service),
                 Some((id, Standing::Cut)) => self.connections.took(id, message.bytes),
-                Some((_, Standing::Ready)) | None => self.carry_out(message, handler),
+                Some((_, Standing::Ready)) | None => self.carry_out(message, service),
             }
         }
         Ok(())
     }
 
     /// Holds a message back, or, where too many bytes are held back, the answer that it has to come again.
-    fn hold(&mut self, id: ConnectionId, mut message: Incoming, handler: &Handler<Peer>) {
+    fn hold<S: Service>(&mut self, id: ConnectionId, mut message: Incoming, service: &S) {
         if !self.connections.can_hold(id, message.bytes) && !is_probe(&message.frames) {
             let (envelope, frames) = split_envelope(message.frames);
             let refused = match Payload::open(frames) {
-                Ok(payload) => refuse(handler.id_of(&payload), requests_held()),
+                Ok(payload) => refuse(service.id_of(&payload), requests_held()),
                 Err(refusal) => refuse(None, refusal),
             };
             // What goes is counted as taken now, and what stays, the envelope, in its turn.
@@ -284,7 +284,7 @@ impl Server {
     }
 
     /// Has a message answered, now or later.
-    fn carry_out(&mut self, message: Incoming, handler: &mut Handler<Peer>) {
+    fn carry_out<S: Service>(&mut self, message: Incoming, service: &mut S) {
         let Incoming { connection, frames, bytes, refused } = message;
         if let Some(id) = connection {
             self.connections.took(id, bytes);
@@ -299,12 +299,12 @@ impl Server {
         let peer = Peer { connection, envelope };
         match Payload::open(frames) {
             Ok(payload) if self.is_stopping => {
-                let id = handler.id_of(&payload);
+                let id = service.id_of(&payload);
                 self.send(peer, refuse(id, shutting_down()));
             }
             Ok(payload) => {
                 let room = self.connections.room();
-                match handler.take(peer, &payload, room) {
+                match service.take(peer, &payload, room) {
                     Disposition::Answered(peer, frames) => self.send(peer, frames),
                     Disposition::Pending => self.connections.began(connection),
                 }
@@ -343,9 +343,13 @@ impl Server {
         Ok(Some(Incoming { connection, frames, bytes, refused: None }))
     }
 
-    fn send_finished(&mut self, handler: &mut Handler<Peer>, finished: &flume::Receiver<Finished>) {
+    fn send_finished<S: Service>(
+        &mut self,
+        service: &mut S,
+        finished: &flume::Receiver<S::Finished>,
+    ) {
         for finished in finished.try_iter() {
-            if let Some((peer, frames)) = handler.finish(finished) {
+            if let Some((peer, frames)) = service.finish(finished) {
                 self.connections.finished(peer.connection);
                 self.send(peer, frames);
             }
@@ -374,7 +378,7 @@ impl Server {
 
     /// Sends replies that found no room before, and has requests carried out that were held back until
     /// their peers had read on.
-    fn send_waiting(&mut self, handler: &mut Handler<Peer>) {
+    fn send_waiting<S: Service>(&mut self, service: &mut S) {
         let due = self.connections.due(Instant::now());
         if due.is_empty() {
             return;
@@ -387,9 +391,9 @@ impl Server {
             }
             let mut has_moved = self.send_outbox(id);
             for _ in 0..MESSAGES_PER_TURN {
-                let request = self.connections.release(id, handler.is_busy());
+                let request = self.connections.release(id, service.is_busy());
                 let Some(request) = request else { break };
-                self.carry_out(request, handler);
+                self.carry_out(request, service);
                 has_moved = true;
             }
             looked_at.push((id, has_moved));
@@ -412,26 +416,26 @@ impl Server {
     }
 
     /// Answers what was taken and refuses what still comes in.
-    fn drain(
+    fn drain<S: Service>(
         &mut self,
-        handler: &mut Handler<Peer>,
-        finished: &flume::Receiver<Finished>,
+        service: &mut S,
+        finished: &flume::Receiver<S::Finished>,
         wake: &Wake,
     ) -> io::Result<()> {
         let started = Instant::now();
         self.is_stopping = true;
-        while handler.pending() > 0
+        while service.pending() > 0
             || started.elapsed() < REFUSE_FOR
             || (self.connections.has_outbox() && started.elapsed() < READ_FOR)
         {
             if started.elapsed() > DRAIN_MAX {
-                warn!("stopping with {} requests unanswered", handler.pending());
+                warn!("stopping with {} requests unanswered", service.pending());
                 break;
             }
             self.wait(wake, REFUSE_FOR)?;
-            self.take_messages(handler)?;
-            self.send_finished(handler, finished);
-            self.send_waiting(handler);
+            self.take_messages(service)?;
+            self.send_finished(service, finished);
+            self.send_waiting(service);
         }
         Ok(())
     }
@@ -501,6 +505,23 @@ fn bind_one(router: &zmq::Socket, host: &str, port: u16) -> Result<Option<u16>, 
         Err(source) if is_scarcity(source) => Err(source.into()),
         Err(source) => Err(ListenError::Address { host: host.to_owned(), port, source }),
     }
+}
+
+/// The frames of a refusal.
+fn refuse(id: Option<RequestId>, refusal: Refusal) -> Frames {
+    Reply { id, content: Content::Refused(refusal) }.encode(Style::default())
+}
+
+/// The refusal of a request that came when too much was held back before it.
+fn requests_held() -> Refusal {
+    Refusal::new(
+        ErrorCode::Overloaded,
+        format!(
+            "{} MiB of requests of this connection, or {} MiB of all, were waiting before this one: try again when some are answered",
+            HELD_BYTES_MAX >> 20,
+            HELD_BYTES_TOTAL_MAX >> 20
+        ),
+    )
 }
 
 /// A flag by which another thread ends [`Server::run`].

@@ -16,7 +16,7 @@ use kv_protocol::reply::{Content, Reply};
 use kv_protocol::request::Request;
 use zmq::{DONTWAIT, PollEvents, SocketEvent};
 
-use kv_transport::tcp;
+use crate::tcp;
 
 /// The longest reply that is read, in bytes of each of its frames.
 pub const ANSWER_BYTES_MAX: usize = 1 << 20;

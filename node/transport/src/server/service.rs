@@ -1,0 +1,63 @@
+//! What the serving loop asks of those who answer.
+//!
+//! The loop knows connections and frames; a service knows what requests mean. It answers at once, or says
+//! that the answer comes later and hands what is finished to the loop's channel.
+
+use kv_protocol::frame::Payload;
+use kv_protocol::request::RequestId;
+
+use super::Peer;
+
+/// A frame as it was received.
+pub type Frame = zmq::Message;
+
+/// The frames of a reply, without the delimiter: the header and, where there is one, the body.
+pub type Frames = (Vec<u8>, Option<Vec<u8>>);
+
+/// How much the reply to a request may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplyRoom {
+    /// As much as the protocol allows.
+    Long,
+    /// Little, because much that was answered is unread.
+    Short,
+}
+
+/// What a service does with a request.
+pub enum Disposition<P> {
+    /// It has the reply.
+    Answered(P, Frames),
+    /// The reply comes later, from [`Service::finish`].
+    Pending,
+}
+
+/// Those who answer requests.
+pub trait Service {
+    /// What comes back from those who work on a request.
+    type Finished;
+
+    /// Takes a request from `peer`. While there is no `room` for long replies, reads that have one are
+    /// refused.
+    fn take(&mut self, peer: Peer, payload: &Payload<Frame>, room: ReplyRoom) -> Disposition<Peer>;
+
+    /// Takes back what is finished, and gives the reply, where somebody waits for one.
+    fn finish(&mut self, finished: Self::Finished) -> Option<(Peer, Frames)>;
+
+    /// The id of a request that will not be carried out.
+    fn id_of(&self, payload: &Payload<Frame>) -> Option<RequestId>;
+
+    /// Takes note how many bytes of replies have not arrived at those who asked.
+    fn note_unread(&self, bytes: u64);
+
+    /// How many requests are pending.
+    fn pending(&self) -> usize;
+
+    /// Whether so much is pending that no peer should add to what it has there.
+    fn is_busy(&self) -> bool;
+
+    /// Whether nothing will be finished any more.
+    fn is_gone(&self) -> bool;
+
+    /// Whether nothing has been finished for too long.
+    fn hangs(&self) -> bool;
+}
