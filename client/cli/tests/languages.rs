@@ -2,7 +2,7 @@
 //! two commands of its README, and in each it gives the same tables as the built-in `hrw`.
 //!
 //! The builds fetch compilers from package registries, which takes minutes, so they run only where they are
-//! asked for: `KV_BUILD_TEMPLATES=1 cargo test -p kvclient --test languages`. CI does.
+//! asked for: `KV_BUILD_TEMPLATES=1 cargo test -p kvclient-cli --test languages`. CI does.
 #![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
 #![allow(
     clippy::print_stdout,

@@ -5,7 +5,7 @@
 //! how long that takes and how much memory:
 //!
 //! ```sh
-//! cargo bench -p kvclient --bench compile
+//! cargo bench -p kv-placement --bench compile
 //! ```
 
 #![allow(

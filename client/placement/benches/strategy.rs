@@ -1,6 +1,6 @@
 //! What a layout costs: computed by the component, and by the same function compiled natively.
 //!
-//! `cargo bench -p kvclient --bench strategy`
+//! `cargo bench -p kv-placement --bench strategy`
 
 #![allow(
     clippy::print_stdout,

@@ -1,6 +1,6 @@
 //! What a table costs: computed by a component, and by the same function compiled natively.
 //!
-//! `cargo bench -p kvclient --bench tables`. Where `strategy` beside this checks the whole start of a
+//! `cargo bench -p kv-placement --bench tables`. Where `strategy` beside this checks the whole start of a
 //! program against a goal, this shows the computation alone, by the number of nodes.
 
 use std::fmt;

@@ -1,7 +1,7 @@
 //! Arbitrary bytes, damaged components and arbitrary answers: the host refuses them or uses them, and goes
 //! on in either case.
 //!
-//! `KV_FUZZ_SECONDS=600 cargo test -p kvclient --test strategy_fuzz -- --nocapture` goes on for that long.
+//! `KV_FUZZ_SECONDS=600 cargo test -p kv-placement --test fuzz -- --nocapture` goes on for that long.
 #![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
 #![allow(
     clippy::print_stdout,
