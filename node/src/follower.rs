@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use kv_protocol::consul::{Backoff, Consul, ConsulError};
+use kv_protocol::incarnation::Incarnation;
 use kv_protocol::partition::Partition;
 use tokio::sync::{Notify, oneshot};
 use tracing::{debug, error, warn};
@@ -75,6 +76,8 @@ enum Cause {
 pub struct Follower {
     /// The identity of the node's data directory.
     pub uuid: Uuid,
+    /// Which run of the node this is.
+    pub begun: Incarnation,
     /// The cluster's layouts.
     pub layouts: Layouts,
     /// What the node has installed.
@@ -134,6 +137,7 @@ impl Follower {
                     }
                     completed => completed?,
                 };
+                let installed = installed.begun_by(Some(self.begun));
                 self.keep_previous(guard.installed(), &installed).await?;
                 let (reply, result) = oneshot::channel();
                 let install = Work::Install(Box::new(installed), reply);
