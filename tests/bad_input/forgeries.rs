@@ -16,6 +16,7 @@ on_both_backends!(
     tables_and_strategies_that_are_damaged_alone_are_given_back,
     what_is_no_layout_is_named_and_a_past_one_is_restored_over_it,
     a_layout_of_an_epoch_that_nobody_comes_to_gives_way_to_a_past_one,
+    layouts_of_another_cluster_or_of_the_same_epoch_give_way,
     a_signal_that_means_another_is_told_once,
     a_registration_begins_no_line_of_what_is_shown,
 );
@@ -192,6 +193,32 @@ fn a_layout_of_an_epoch_that_nobody_comes_to_gives_way_to_a_past_one(backend: Ba
     assert_served(&cluster);
     let epoch = layout(&cluster).expect("there is one")["epoch"].as_u64();
     assert_eq!(epoch, own["epoch"].as_u64().map(|it| it + 1));
+}
+
+fn layouts_of_another_cluster_or_of_the_same_epoch_give_way(backend: Backend) {
+    let cluster = Cluster::start(backend, 2);
+    cluster.kvclient(&["put", "key", "value"]).output().success();
+    assert_served(&cluster);
+    let own = layout(&cluster).expect("there is a layout");
+    let mut foreign = own.clone();
+    foreign["cluster"] = uuid::Uuid::new_v4().to_string().into();
+    write(&cluster, "layout", foreign.to_string().as_bytes());
+    for number in 0..2 {
+        says(&cluster, number, "delete kv/");
+    }
+    delete(&cluster.consul(), &format!("/v1/kv/kv/{}/layout", cluster.name()));
+    assert_served(&cluster);
+    assert_eq!(layout(&cluster), Some(own.clone()));
+    // No mover has kept the layout, but nodes that refuse another one do.
+    let mut other = own.clone();
+    other["placement"]["members"][0]["weight"] = 7.into();
+    write(&cluster, "layout", other.to_string().as_bytes());
+    says(&cluster, 0, "holds another layout of epoch");
+    eventually("the right one to be restored", WITHIN, || {
+        let output = cluster.kvclient(&["restore-layout", &own["epoch"].to_string()]).output();
+        if output.status.success() { Ok(()) } else { Err(output.stderr_text()) }
+    });
+    assert_served(&cluster);
 }
 
 fn a_signal_that_means_another_is_told_once(backend: Backend) {
