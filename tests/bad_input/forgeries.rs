@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::catalog::{layout, stored};
-use crate::harness::http::{delete, put};
+use crate::harness::catalog::{layout, registered, stored};
+use crate::harness::http::{bytes, delete, put};
 use crate::harness::peer::Peer;
 use crate::harness::{Backend, Cluster, eventually, on_both_backends};
 
@@ -19,6 +19,7 @@ on_both_backends!(
     layouts_of_another_cluster_or_of_the_same_epoch_give_way,
     a_signal_that_means_another_is_told_once,
     a_registration_begins_no_line_of_what_is_shown,
+    a_registration_in_the_place_of_a_node_is_put_right,
 );
 
 const WITHIN: Duration = Duration::from_secs(60);
@@ -235,6 +236,39 @@ fn a_signal_that_means_another_is_told_once(backend: Backend) {
     assert_eq!(log.matches("but means the data directory").count(), 1, "{log}");
 }
 
+fn register(cluster: &Cluster, service: &Value) {
+    let path = "/v1/agent/service/register";
+    bytes(&cluster.consul(), "PUT", path, service.to_string().as_bytes());
+}
+
+/// Under the node's own id, so that the node's sign of life would count for it.
+fn a_registration_in_the_place_of_a_node_is_put_right(backend: Backend) {
+    let cluster = Cluster::start(backend, 1);
+    cluster.kvclient(&["put", "key", "value"]).output().success();
+    let (id, own) = registered(&cluster).pop_first().expect("it is registered");
+    let incarnation = claimed(&cluster)["incarnation"].clone();
+    for _ in 0..2 {
+        let meta = json!({ "cluster": cluster.name(), "uuid": own.uuid, "incarnation": incarnation,
+            "host": "127.0.0.1", "weight": "1", "zone": "" });
+        register(
+            &cluster,
+            &json!({ "ID": id, "Name": "kv", "Address": "127.0.0.1", "Port": 1, "Meta": meta,
+                "Check": { "TTL": "60s", "Status": "passing" } }),
+        );
+        // Consul's servers may hear of neither before that.
+        says(&cluster, 0, "in this node's place");
+        eventually("the node to be registered again", WITHIN, || {
+            match registered(&cluster).get(&id) {
+                Some(entry) if *entry == own => Ok(()),
+                entry => Err(format!("{entry:?}")),
+            }
+        });
+    }
+    cluster.kvclient(&["get", "key"]).output().success();
+    let log = cluster.node(0).log();
+    assert_eq!(log.matches("in this node's place").count(), 1, "{log}");
+}
+
 fn a_registration_begins_no_line_of_what_is_shown(backend: Backend) {
     let cluster = Cluster::start(backend, 1);
     let service = json!({
@@ -244,8 +278,7 @@ fn a_registration_begins_no_line_of_what_is_shown(backend: Backend) {
         "Port": 1,
         "Meta": { "cluster": cluster.name(), "uuid": uuid::Uuid::new_v4(), "zone": "a\nb" },
     });
-    let path = "/v1/agent/service/register";
-    crate::harness::http::bytes(&cluster.consul(), "PUT", path, service.to_string().as_bytes());
+    register(&cluster, &service);
     let shown = cluster.kvclient(&["status"]).output().success();
     let shown = shown.says(&["evil\\nnode-0: everything is lost"]);
     let all = [shown.stdout_text(), &shown.stderr_text()].concat();
