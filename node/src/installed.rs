@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kv_protocol::digest::Digest;
+use kv_protocol::incarnation::Incarnation;
 use kv_protocol::layout::{Assignment, Assignments, Layout, LayoutError, Member, Move, Table};
 use kv_protocol::partition::{Partition, key_hash};
 use kv_protocol::reply::InstalledLayout;
@@ -61,6 +62,8 @@ pub struct Installed {
     since: Vec<u64>,
     /// As what the node last held the partitions that it keeps.
     kept: BTreeMap<Partition, Role>,
+    /// The last run of the node that had it; none where an older program did.
+    begun: Option<Incarnation>,
     /// The data directories that records are moved to from here, and for which this node was asked for
     /// the digest of all of these.
     digested: Mutex<BTreeSet<Uuid>>,
@@ -118,6 +121,7 @@ impl Installed {
         if let Some(previous) = previous {
             installed.since = installed.assigned_since(previous);
             installed.kept = installed.kept_after(previous);
+            installed.begun = previous.begun;
         }
         Ok(installed)
     }
@@ -179,6 +183,7 @@ impl Installed {
             roles,
             since,
             kept: BTreeMap::new(),
+            begun: None,
             digested: Mutex::default(),
         })
     }
@@ -247,6 +252,18 @@ impl Installed {
     #[must_use]
     pub fn kept(&self) -> &BTreeMap<Partition, Role> {
         &self.kept
+    }
+
+    /// The last run of the node that had the layout; none where that is not known.
+    #[must_use]
+    pub fn begun(&self) -> Option<Incarnation> {
+        self.begun
+    }
+
+    /// The same layout, in the run `begun` of the node.
+    #[must_use]
+    pub fn begun_by(self, begun: Option<Incarnation>) -> Self {
+        Self { begun, ..self }
     }
 
     /// Takes note that this node was asked for the digest of all that moves from it to `peer`.
