@@ -135,9 +135,11 @@ fn open_write(key: &str) -> String {
 /// # Errors
 /// The process was started without one, which is not the same as an empty one.
 fn stdin() -> Result<Stdin, Failure> {
-    match streams::stdin_was_closed() {
-        true => Err(Failure::Usage("standard input cannot be read: it is closed".into())),
-        false => Ok(io::stdin()),
+    match streams::can_read_stdin() {
+        true => Ok(io::stdin()),
+        false => {
+            Err(Failure::Usage("standard input cannot be read: it is not open for that".into()))
+        }
     }
 }
 
