@@ -52,7 +52,10 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         // A command that has something to say when it is interrupted comes before.
         biased;
         done = carry_out(cli) => done,
-        () = interrupt::asked(), if !finishes => Err(Failure::Interrupted),
+        () = interrupt::asked(), if !finishes => Err(match interrupt::what_is_open() {
+            Some(open) => Failure::InterruptedChange { open },
+            None => Failure::Interrupted,
+        }),
     }
 }
 
@@ -104,22 +107,6 @@ impl Session {
 
     fn is_json(&self) -> bool {
         self.format == Format::Json
-    }
-}
-
-/// Does what may take effect also where it is given up, since the process is asked to end: then says what is
-/// `open`.
-async fn changing<T, E>(
-    open: impl FnOnce() -> String,
-    work: impl Future<Output = Result<T, E>>,
-) -> Result<T, Failure>
-where
-    Failure: From<E>,
-{
-    tokio::select! {
-        biased;
-        done = work => Ok(done?),
-        () = interrupt::asked() => Err(Failure::InterruptedChange { open: open() }),
     }
 }
 
