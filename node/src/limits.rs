@@ -26,6 +26,9 @@ pub const DEV_DESCRIPTORS_PER_NODE: usize = 8;
 /// engine and ZeroMQ, and for blocking work.
 pub const THREADS_BESIDE: usize = 16;
 
+/// How much stack the main thread needs, in bytes: mostly for a command line to be understood.
+pub const STACK_BYTES_MIN: u64 = 1 << 20;
+
 /// A process needs no more descriptors than this, and a kernel keeps a table of as many as are allowed.
 pub const DESCRIPTORS_MAX: u64 = 1 << 20;
 
