@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::harness::binaries::kvnode;
 use crate::harness::catalog::{entry, stored, wait_for_nodes};
 use crate::harness::environment::isolate;
+use crate::harness::launched::Launched;
 use crate::harness::peer::{Peer, REPLY_WITHIN};
 use crate::harness::process::Process;
 use crate::harness::signals::{HEEDED_WITHIN, Signals, running};
@@ -65,6 +66,14 @@ fn launcher(signals: &Signals, id: &str) -> Launcher {
     }
 }
 
+/// Waits until the node `node-7` says that it is ready.
+fn wait_until_ready(launched: &Launched) {
+    eventually("the launched node's readiness line", REPLY_WITHIN, || {
+        let log = launched.log();
+        if log.contains("ready: node-7 at") { Ok(()) } else { Err(log) }
+    });
+}
+
 fn a_signal_starts_a_node_by_exactly_one_launcher(backend: Backend) {
     let cluster = launchers(backend, 3);
     let signals = Signals::of(&cluster);
@@ -84,10 +93,7 @@ fn a_signal_starts_a_node_by_exactly_one_launcher(backend: Backend) {
     let launched = cluster.launched("node-7").expect("its process holds its directory");
     assert!(launched.directory.join("identity.json").is_file());
     // It answers before it says so.
-    eventually("the launched node's readiness line", REPLY_WITHIN, || {
-        let log = launched.log();
-        if log.contains("ready: node-7 at") { Ok(()) } else { Err(log) }
-    });
+    wait_until_ready(&launched);
     let launcher = launcher(&signals, "node-7");
     assert!(launcher.name.starts_with("node-") && launcher.failure.is_none(), "{launcher:?}");
     assert_eq!(launches(&cluster, "node-7"), 1);
@@ -283,6 +289,8 @@ fn a_node_that_hangs_is_left_and_one_that_dies_is_started_again(backend: Backend
     let before = cluster.wait_until_registered("node-7");
     let launched = cluster.launched("node-7").expect("it runs");
     let attempt = launcher(&signals, "node-7").attempt;
+    // One that stands still before it is ready could give up what it asked when it goes on.
+    wait_until_ready(&launched);
 
     launched.signal(OsSignal::STOP);
     wait_for_nodes(&cluster, &[("node-0", "passing"), ("node-7", "critical")]);

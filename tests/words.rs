@@ -165,7 +165,7 @@ fn help_that_cannot_be_printed_is_an_error() {
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
     for args in [&["--help"][..], &["-h"], &["--version"], &["dev", "--help"], &["help", "dev"]] {
-        for redirection in [">/dev/full", ">&-"] {
+        for redirection in [">/dev/full", ">&-", "1</dev/null"] {
             let (code, said) = run(args, redirection);
             assert_eq!(code, Some(1), "{args:?} {redirection}: {said}");
             assert!(said.contains("standard output cannot be written"), "{said}");

@@ -245,7 +245,7 @@ mod tests {
         let passing = instance("node-1", member().uuid, 2002, CheckStatus::Passing);
         let claims = Claims::default();
         assert_eq!(count(&[&critical, &passing], &claims), [passing]);
-        assert_eq!(count(&[&critical], &claims), [critical.clone()]);
+        assert_eq!(count(&[&critical], &claims), std::slice::from_ref(&critical));
         assert_eq!(reach(&[critical]).unwrap().endpoint.to_string(), "127.0.0.1:2001");
     }
 
@@ -254,8 +254,11 @@ mod tests {
         let real = run(3, 2001, CheckStatus::Critical);
         let forged = run(999, 2002, CheckStatus::Passing);
         let claims: Claims = [(member().uuid, incarnation_of(&real))].into_iter().collect();
-        assert!(have_rivals(&[real.clone(), forged.clone()]) && !have_rivals(&[real.clone()]));
-        assert_eq!(count(&[&forged, &real], &claims), [real.clone()]);
+        assert!(
+            have_rivals(&[real.clone(), forged.clone()])
+                && !have_rivals(std::slice::from_ref(&real))
+        );
+        assert_eq!(count(&[&forged, &real], &claims), std::slice::from_ref(&real));
         let all = [forged, real];
         assert_eq!(outranked(&all, &claims, &[false, false]), [true, false]);
         // Whoever answers as what it registered counts most.

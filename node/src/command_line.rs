@@ -29,9 +29,9 @@ pub fn understand() -> Result<Cli, ExitCode> {
         let _ = print(&error, io::stderr());
         return Err(code);
     }
-    let written = match streams::stdout_was_closed() {
-        true => Err(io::Error::other("it is closed")),
-        false => print(&error, io::stdout()),
+    let written = match streams::can_write_stdout() {
+        true => print(&error, io::stdout()),
+        false => Err(io::Error::other("it is not open for writing")),
     };
     match written {
         // A reader that has enough is no error.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use kv_consul::{Backoff, Consul, ConsulError};
+use kv_core::incarnation::Incarnation;
 use kv_core::partition::Partition;
 use tokio::sync::{Notify, oneshot};
 use tracing::{debug, error, warn};
@@ -47,6 +48,16 @@ pub enum FollowError {
     /// It must not be installed here.
     #[error("{0}: the layout is not installed")]
     Refused(String),
+    /// It is another cluster's.
+    #[error(
+        "{reason}: the layout is not installed. Connect this node to its own Consul; where this is it, and somebody has put that layout there, delete {key} in it, and the nodes put theirs back"
+    )]
+    Foreign {
+        /// How that shows.
+        reason: String,
+        /// The layout's key.
+        key: String,
+    },
     /// No step leads to it from what the node has installed.
     #[error(
         "{reason}: the layout is not installed, and a node that has one goes on under its own. Delete {key} in Consul, and the nodes put theirs back"
@@ -75,6 +86,8 @@ enum Cause {
 pub struct Follower {
     /// The identity of the node's data directory.
     pub uuid: Uuid,
+    /// Which run of the node this is.
+    pub begun: Incarnation,
     /// The cluster's layouts.
     pub layouts: Layouts,
     /// What the node has installed.
@@ -90,6 +103,15 @@ pub struct Follower {
 }
 
 impl FollowError {
+    /// Whether what Consul has is of this node's cluster, or damaged, and not to be installed.
+    fn is_refusal(&self) -> bool {
+        match self {
+            Self::Refused(_) | Self::MadeUp { .. } => true,
+            Self::Layouts(error) => !matches!(error, LayoutsError::Consul(_)),
+            _ => false,
+        }
+    }
+
     /// Whether the node's own store or directory lacks something that passes, so that this can be tried
     /// again.
     #[must_use]
@@ -111,8 +133,19 @@ impl Follower {
         self.obey(Cause::News).await.map(|_| ())
     }
 
-    /// Looks at Consul's layout, and does what follows. Returns whether there was something to do.
+    /// Looks at Consul's layout, and does what follows. Returns whether there was something to do. Where the
+    /// layout is not one for this node, its own is put among the past ones, to be published again.
     async fn obey(&self, cause: Cause) -> Result<bool, FollowError> {
+        let done = self.look(cause).await;
+        if done.as_ref().is_err_and(FollowError::is_refusal)
+            && let Some(own) = self.guard.load().installed()
+        {
+            self.keep(own).await?;
+        }
+        done
+    }
+
+    async fn look(&self, cause: Cause) -> Result<bool, FollowError> {
         let offered = self.layouts.read().await?;
         let guard = self.guard.load_full();
         let Some(layout) = offered.layout else {
@@ -125,15 +158,11 @@ impl Follower {
         match (guard.judge(&layout), guard.installed()) {
             (Verdict::Install, _) => {
                 let completed = self.layouts.complete(layout, self.uuid, guard.installed()).await;
-                let installed = match completed {
-                    Err(LayoutsError::NotHere(error)) => {
-                        if let Some(own) = guard.installed() {
-                            self.keep(own).await?;
-                        }
-                        return Err(FollowError::Refused(error.to_string()));
-                    }
-                    completed => completed?,
-                };
+                let installed = completed.map_err(|error| match error {
+                    LayoutsError::NotHere(error) => FollowError::Refused(error.to_string()),
+                    error => error.into(),
+                })?;
+                let installed = installed.begun_by(Some(self.begun));
                 self.keep_previous(guard.installed(), &installed).await?;
                 let (reply, result) = oneshot::channel();
                 let install = Work::Install(Box::new(installed), reply);
@@ -153,10 +182,9 @@ impl Follower {
                 Ok(false)
             }
             (Verdict::Current | Verdict::Restore, _) => Ok(false),
-            (Verdict::Refuse(reason), _) => Err(FollowError::Refused(format!(
-                "{reason}. Connect this node to its own Consul; where this is it, and somebody has put that layout there, delete {} in it, and the nodes put theirs back",
-                self.layouts.key()
-            ))),
+            (Verdict::Refuse(reason), _) => {
+                Err(FollowError::Foreign { reason, key: self.layouts.key() })
+            }
             (Verdict::MadeUp(reason), _) => {
                 Err(FollowError::MadeUp { reason, key: self.layouts.key() })
             }

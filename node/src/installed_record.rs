@@ -5,8 +5,10 @@
 //! little-endian) before it: the layout document; the epochs since which each partition has been
 //! assigned as it is (64 bits each, little-endian); the partitions that the node keeps, each (32 bits)
 //! with a byte that says as what it held it; the data directories to which it has handed over what is to
-//! be verified (128 bits each); the tables of the document's placements; the strategies that it names,
-//! each once. Records of the form before, which had neither of these two, are read.
+//! be verified (128 bits each); the text of the node's last run, by which a store is found out that was put
+//! back without the rest of its data directory; the tables of the document's placements; the strategies
+//! that it names, each once. Records of the forms before are read: one had no run, and the one before it
+//! neither what is kept nor what was handed over.
 
 use std::collections::BTreeMap;
 
@@ -18,9 +20,11 @@ use kv_core::installed::Installed;
 use kv_core::ownership::Role;
 
 /// What the record starts with: its kind and the version of its form.
-const MARK: [u8; 8] = *b"kvnode\0\x03";
-/// What a record of the form before starts with.
-const MARK_BEFORE: [u8; 8] = *b"kvnode\0\x02";
+const MARK: [u8; 8] = *b"kvnode\0\x04";
+/// What records of the forms before start with, each with the place of the first part that it lacks, and
+/// how many it lacks there.
+const MARKS_BEFORE: [([u8; 8], usize, usize); 2] =
+    [(*b"kvnode\0\x03", 4, 1), (*b"kvnode\0\x02", 2, 3)];
 /// The roles as which a node can have held what it keeps, by their numbers in the record.
 const HELD_AS: [Role; 5] = [
     Role::Owner,
@@ -41,7 +45,8 @@ pub fn encode(installed: &Installed) -> Vec<u8> {
         let number = HELD_AS.iter().position(|it| it == held).unwrap_or(HELD_AS.len());
         partition.0.to_le_bytes().into_iter().chain([u8::try_from(number).unwrap_or(u8::MAX)])
     });
-    let mut parts = vec![installed.layout.to_json(), since, kept.collect(), digested];
+    let begun = installed.begun().map_or_else(Vec::new, |it| it.to_string().into_bytes());
+    let mut parts = vec![installed.layout.to_json(), since, kept.collect(), digested, begun];
     parts.extend(installed.tables.iter().map(kv_core::layout::Table::to_bytes));
     let parts = parts.iter().chain(&installed.strategies);
     let mut bytes = MARK.to_vec();
@@ -59,23 +64,18 @@ pub fn encode(installed: &Installed) -> Vec<u8> {
 /// [`LayoutError`] where the bytes are not what [`encode`] made.
 pub fn decode(bytes: &[u8], uuid: Uuid) -> Result<Installed, LayoutError> {
     let invalid = |problem: &str| LayoutError::Invalid(format!("its stored record {problem}"));
-    let (rest, is_new) = match bytes.strip_prefix(&MARK) {
-        Some(rest) => (rest, true),
-        None => match bytes.strip_prefix(&MARK_BEFORE) {
-            Some(rest) => (rest, false),
-            None => {
-                return Err(invalid(
-                    "was written by another version of kvnode: use that one, or start with a new data directory",
-                ));
-            }
-        },
+    let known = [(MARK, 0, 0)].into_iter().chain(MARKS_BEFORE);
+    let mut read =
+        known.filter_map(|(mark, at, lacks)| Some((bytes.strip_prefix(&mark)?, at, lacks)));
+    let Some((rest, at, lacks)) = read.next() else {
+        return Err(invalid(
+            "was written by another version of kvnode: use that one, or start with a new data directory",
+        ));
     };
     let mut parts = split(rest).ok_or_else(|| invalid("is cut short"))?;
-    if !is_new {
-        let at = parts.len().min(2);
-        parts.splice(at..at, [&[][..], &[]]);
-    }
-    let [document, since, kept, digested, rest @ ..] = parts.as_slice() else {
+    let at = parts.len().min(at);
+    parts.splice(at..at, std::iter::repeat_n(&[][..], lacks));
+    let [document, since, kept, digested, begun, rest @ ..] = parts.as_slice() else {
         return Err(invalid("is cut short"));
     };
     let layout = Layout::parse(document)?;
@@ -94,7 +94,16 @@ pub fn decode(bytes: &[u8], uuid: Uuid) -> Result<Installed, LayoutError> {
         return Err(invalid("is cut short"));
     }
     let digested = digested.iter().copied().map(Uuid::from_bytes).collect();
-    Installed::restored(layout, &owned(tables), owned(strategies), uuid, since, kept, digested)
+    let begun = match std::str::from_utf8(begun) {
+        Ok("") => None,
+        begun => {
+            let begun = begun.ok().and_then(|it| it.parse().ok());
+            Some(begun.ok_or_else(|| invalid("names no run of the node"))?)
+        }
+    };
+    let (tables, strategies) = (owned(tables), owned(strategies));
+    let installed = Installed::restored(layout, &tables, strategies, uuid, since, kept, digested)?;
+    Ok(installed.begun_by(begun))
 }
 
 fn read_kept(bytes: &[u8]) -> Option<BTreeMap<Partition, Role>> {

@@ -41,11 +41,13 @@ pub enum LayoutsError {
     NotHere(InstallError),
     /// The layout names a table or strategy that Consul does not hold.
     #[error(
-        "the layout names {key}, which Consul does not hold: a node that has it installed will restore it"
+        "the layout names {key}, which Consul does not hold: a node that has it installed will restore it. Where somebody has made that layout up, delete {layout}, and the nodes put theirs back"
     )]
     Missing {
         /// The key.
         key: String,
+        /// The layout's key.
+        layout: String,
     },
 }
 
@@ -190,7 +192,7 @@ impl Layouts {
     async fn fetch(&self, key: String) -> Result<Vec<u8>, LayoutsError> {
         match self.consul.kv_get(&key, Read::consistent()).await?.value {
             Some(entry) => Ok(entry.value),
-            None => Err(LayoutsError::Missing { key }),
+            None => Err(LayoutsError::Missing { key, layout: self.key() }),
         }
     }
 }

@@ -16,4 +16,7 @@ pub const DEV_DESCRIPTORS_PER_NODE: usize = 8;
 /// engine and ZeroMQ, and for blocking work.
 pub const THREADS_BESIDE: usize = 16;
 
+/// How much stack the main thread needs, in bytes: mostly for a command line to be understood.
+pub const STACK_BYTES_MIN: u64 = 1 << 20;
+
 const _: () = assert!(DESCRIPTORS_OF_A_NODE < DESCRIPTORS_MIN as u64);

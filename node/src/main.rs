@@ -9,7 +9,7 @@ use kv_storage::OPENING_THREAD;
 use kv_system::{descriptors, inherited, private, resources};
 use kvnode::config::{Command, NodeArgs};
 use kvnode::limits::{
-    DESCRIPTORS_MIN, DEV_DESCRIPTORS_MIN, DEV_DESCRIPTORS_PER_NODE, THREADS_BESIDE,
+    DESCRIPTORS_MIN, DEV_DESCRIPTORS_MIN, DEV_DESCRIPTORS_PER_NODE, STACK_BYTES_MIN, THREADS_BESIDE,
 };
 use kvnode::node_error::NodeError;
 use kvnode::stopping::{end_of_stdin, stop_signal};
@@ -20,6 +20,14 @@ use tokio::runtime::Runtime;
 const ENGINE_THREADS: &str = "thread pool";
 
 fn main() -> ExitCode {
+    // Before anything that needs much of it.
+    if let Err(error) = resources::stack(STACK_BYTES_MIN) {
+        return cannot_start(&error);
+    }
+    run()
+}
+
+fn run() -> ExitCode {
     let cli = match command_line::understand() {
         Ok(cli) => cli,
         Err(code) => return code,
@@ -36,11 +44,7 @@ fn main() -> ExitCode {
     }
     let runtime = match start(cli.command.as_ref()) {
         Ok(runtime) => runtime,
-        Err(error) => {
-            words::say(format_args!("kvnode: cannot start: {error}"));
-            words::finish();
-            return ExitCode::FAILURE;
-        }
+        Err(error) => return cannot_start(&error),
     };
     let code = match cli.command {
         None => match runtime.block_on(run_node(cli.node)) {
@@ -55,6 +59,12 @@ fn main() -> ExitCode {
     runtime.shutdown_background();
     words::finish();
     code
+}
+
+fn cannot_start(error: &io::Error) -> ExitCode {
+    words::say(format_args!("kvnode: cannot start: {error}"));
+    words::finish();
+    ExitCode::FAILURE
 }
 
 /// What runs a command, where the system gives what that needs.

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use kv_consul::{Backoff, CheckStatus, Consul, ConsulError, ServiceRegistration};
+use kv_consul::{AgentService, Backoff, CheckStatus, Consul, ConsulError, ServiceRegistration};
 use kv_protocol::consul_keys::{self, PROTOCOL_VERSION, SERVICE, meta};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -38,6 +38,8 @@ pub struct Registration {
     claimant: Claimant,
     /// Which of the tokens, counted from 0, the node was registered with last.
     token: AtomicU64,
+    /// Whether it was said that somebody registers others in the node's place.
+    has_warned: AtomicBool,
 }
 
 impl Registration {
@@ -74,7 +76,14 @@ impl Registration {
             initial_status: CheckStatus::Passing,
         };
         let claimant = Claimant::new(consul.clone(), identity, standing);
-        Self { consul, service, tenure, claimant, token: AtomicU64::default() }
+        Self {
+            consul,
+            service,
+            tenure,
+            claimant,
+            token: AtomicU64::default(),
+            has_warned: AtomicBool::default(),
+        }
     }
 
     /// Registers the node, whose id must still be its own, or free.
@@ -222,6 +231,15 @@ impl Registration {
         let _ = tokio::time::timeout(LEAVE_WITHIN, making_room).await;
     }
 
+    /// Whether the agent has something else in the place of this node, whose claim is its own. Its sign of
+    /// life would count for that.
+    async fn is_displaced(&self) -> bool {
+        let ServiceRegistration { id, address, port, meta, .. } = &self.service;
+        let is_other =
+            |it: AgentService| (&it.address, it.port, &it.meta) != (address, *port, meta);
+        self.consul.agent_service(id).await.is_ok_and(|there| there.is_some_and(is_other))
+    }
+
     async fn report(&self) -> Result<(), ClaimError> {
         if self.token.load(Ordering::Acquire) != self.consul.token_changes() {
             // The agent tells the servers of this node under the token that it was registered with.
@@ -235,7 +253,16 @@ impl Registration {
             }
             result => {
                 result?;
-                self.claimant.check(Look::Count).await
+                self.claimant.check(Look::Count).await?;
+                if !self.is_displaced().await {
+                    return Ok(());
+                }
+                if !self.has_warned.swap(true, Ordering::Relaxed) {
+                    warn!(
+                        "somebody has registered another address in this node's place with the Consul agent: registering again; further times are not told"
+                    );
+                }
+                self.register().await
             }
         }
     }

@@ -229,6 +229,7 @@ impl Running {
             },
             follower: Follower {
                 uuid,
+                begun,
                 layouts,
                 guard: Arc::clone(&guard),
                 work: work.clone(),

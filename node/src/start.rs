@@ -20,6 +20,7 @@ use crate::node_error::{AUTOMATIC_IDS_MAX, NodeError};
 use crate::succession::{Succession, SuccessionError};
 use kv_core::guard::Installed;
 use kv_storage::disk::{self, Disk};
+use kv_storage::limits::SMALL_FILES_BYTES;
 use kv_storage::{Store, StoreError, StoreOptions};
 use kv_transport::server::{PortChoice, Server};
 
@@ -109,6 +110,7 @@ async fn open(
     let store = patiently(StoreError::passes, async || Store::open_on(disk, &path, options));
     let store = store.await.map_err(store_error)?;
     let stored = store.layout().map_err(store_error)?;
+    let record_bytes = stored.as_ref().map_or(0, Vec::len) as u64;
     let uuid = directory.identity().uuid;
     let mut installed = stored.map(|it| installed_record::decode(&it, uuid)).transpose()?;
     let epoch = installed
@@ -119,8 +121,11 @@ async fn open(
         directory.check_store(epoch, counters, args.serve_older_copy)
     })
     .await?;
-    let begun =
-        patiently(SuccessionError::passes, async || succession.begin(directory, &store).await);
+    let begun = patiently(SuccessionError::passes, async || {
+        // The layout is written again, which a full disk must not keep from a start.
+        let _ = disk.make_room(record_bytes + SMALL_FILES_BYTES, 0);
+        succession.begin(directory, &store, &mut installed).await
+    });
     let begun = begun.await.map_err(|error| match error {
         SuccessionError::Claim(error) => NodeError::Claim(error),
         SuccessionError::DataDirectory(error) => error.into(),

@@ -4,8 +4,8 @@
 //!    copy, and is refused; so is one whose twin runs.
 //! 2. The store is opened. One that lacks a write which the claim counts is older, too, and is refused.
 //!    Up to here nothing has been changed.
-//! 3. A new incarnation is written into the directory, durably, and then into the claim, by
-//!    compare-and-set. From here on every other copy is older. A start that dies in between leaves a
+//! 3. A new incarnation is written into the directory, durably, then into the store, which may be put back
+//!    alone, and then into the claim, by compare-and-set. From here on every other copy is older. A start that dies in between leaves a
 //!    directory that knows both incarnations, so whichever is in the claim, the next start goes on.
 //!    A twin that stood still, and was silent for that, confirms its claim before it answers again
 //!    ([`crate::membership`]): either it sees the new one, or the new one's compare-and-set fails.
@@ -20,7 +20,9 @@ use tracing::{debug, info, warn};
 use crate::claim::{CLAIM_TRIES, ClaimError};
 use crate::data_directory::DataDirectory;
 use crate::identity::{DataDirectoryError, Identity};
+use crate::installed_record;
 use crate::twins;
+use kv_core::guard::Installed;
 use kv_storage::{Store, StoreError};
 
 /// Why a start cannot follow the one before.
@@ -109,7 +111,8 @@ impl Succession {
         if directory.is_new() { Ok(()) } else { twins::check(&self.consul, directory).await }
     }
 
-    /// Makes this start the node's newest incarnation, and returns that.
+    /// Makes this start the node's newest incarnation, and returns that. The store, and what is `installed`
+    /// in it, is that of this run from then on.
     ///
     /// # Errors
     /// [`SuccessionError`]; where Consul failed, the same directory can be started again.
@@ -117,17 +120,24 @@ impl Succession {
         &mut self,
         directory: &mut DataDirectory,
         store: &Store,
+        installed: &mut Option<Installed>,
     ) -> Result<Incarnation, SuccessionError> {
         for _ in 0..CLAIM_TRIES {
             let claim = self.claim;
             let found = store.counters().sequence;
             let known = self.known_sequence(directory, found);
+            let begun = installed.as_ref().and_then(Installed::begun);
             let is_newest = self.check_incarnation(directory)?
-                & self.check_sequence(directory, found, known)?;
+                & self.check_sequence(directory, found, known)?
+                & self.check_run(directory, begun)?;
             let claimed = claim.and_then(|it| it.incarnation);
             let stopped_with = directory.identity().stopped_with.unwrap_or_default();
             let incarnation = directory.identity().incarnations.next(claimed);
             directory.begin(incarnation)?;
+            if let Some(before) = installed.take() {
+                let now = installed.insert(before.begun_by(Some(incarnation)));
+                store.put_layout(&installed_record::encode(now))?;
+            }
             if !is_newest || stopped_with.sequence > found {
                 let known = known.unwrap_or(0).max(stopped_with.sequence).max(found);
                 store.skip_to(known.saturating_add(SEQUENCES_LEFT_OUT))?;
@@ -165,6 +175,29 @@ impl Succession {
         }
         let (id, path) = (identity.id.to_string(), directory.path().to_owned());
         Err(ClaimError::OlderCopy { id, path, own, newest })
+    }
+
+    /// Returns whether the store, which the run `begun` had last, is of the run that the claim names, or of
+    /// a later one; where an older copy will do, it may not.
+    fn check_run(
+        &self,
+        directory: &DataDirectory,
+        begun: Option<Incarnation>,
+    ) -> Result<bool, SuccessionError> {
+        let claimed = self.claim.and_then(|it| it.incarnation);
+        let (Some(begun), Some(claimed)) = (begun, claimed) else { return Ok(true) };
+        if !directory.identity().incarnations.is_before(begun, claimed) {
+            return Ok(true);
+        }
+        let reason = format!(
+            "it was served last by run {begun} of the node, which has run as {claimed} since"
+        );
+        if self.older_too {
+            warn!("serving another store than before, as --serve-older-copy says: {reason}");
+            return Ok(false);
+        }
+        let path = directory.path().to_owned();
+        Err(DataDirectoryError::StoreReplaced { path, reason }.into())
     }
 
     /// How many writes the claim counts of the node, whose store has `found`; none where it does not say,

@@ -5,6 +5,7 @@ mod support;
 
 use kv_core::guard::Context;
 use kv_core::guard::{Guard, InstallError, Installed, Verdict};
+use kv_core::incarnation::Incarnation;
 use kv_core::layout::Layout;
 use kv_core::layout::Side;
 use kv_core::ownership::{Right, Role};
@@ -414,7 +415,9 @@ fn an_installed_layout_survives_its_record() {
     assert!(roles.contains(&&Role::Destination { has_source: true }), "{roles:?}");
     assert!(open_again.try_install(0, Some(&from_move)).is_ok());
     let others = [rest.install(0, None), install_all(0, &[&rest, &frozen]), from_move];
-    for original in others.into_iter().chain([keeping]) {
+    let in_a_run = rest.install(0, None).begun_by(Some(Incarnation::draw(7)));
+    assert!(in_a_run.begun().is_some());
+    for original in others.into_iter().chain([keeping, in_a_run]) {
         let bytes = installed_record::encode(&original);
         let restored = installed_record::decode(&bytes, uuid(0)).unwrap();
         assert_eq!(restored.layout, original.layout);
@@ -423,9 +426,23 @@ fn an_installed_layout_survives_its_record() {
         assert_eq!(restored.all_since(), original.all_since());
         assert!(restored.roles().eq(original.roles()));
         assert_eq!(restored.kept(), original.kept());
+        assert_eq!(restored.begun(), original.begun());
         for length in 0..bytes.len() {
             assert!(installed_record::decode(&bytes[..length], uuid(0)).is_err(), "{length}");
         }
+    }
+    // The forms before lacked some parts, which are empty in the record of one that never moved anything.
+    let original = rest.install(0, None);
+    let bytes = installed_record::encode(&original);
+    let document = 8 + 4 + original.layout.to_json().len();
+    let since = document + 4 + 8 * original.all_since().len();
+    for (version, lacks) in [(3, 1), (2, 3)] {
+        let kept_from = since + 4 * (3 - lacks);
+        let before =
+            [b"kvnode\0", &[version][..], &bytes[8..kept_from], &bytes[since + 12..]].concat();
+        let restored = installed_record::decode(&before, uuid(0)).unwrap();
+        assert_eq!((&restored.layout, &restored.tables), (&original.layout, &original.tables));
+        assert_eq!((restored.begun(), restored.kept().len()), (None, 0));
     }
     let error = installed_record::decode(b"\x05\0\0\0\x01\0\0\0{...}", uuid(0)).unwrap_err();
     assert!(error.to_string().contains("another version"), "{error}");

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::catalog::{layout, stored};
-use crate::harness::http::{delete, put};
+use crate::harness::catalog::{layout, registered, stored};
+use crate::harness::http::{bytes, delete, put};
 use crate::harness::peer::Peer;
 use crate::harness::{Backend, Cluster, eventually, on_both_backends};
 
@@ -16,8 +16,10 @@ on_both_backends!(
     tables_and_strategies_that_are_damaged_alone_are_given_back,
     what_is_no_layout_is_named_and_a_past_one_is_restored_over_it,
     a_layout_of_an_epoch_that_nobody_comes_to_gives_way_to_a_past_one,
+    layouts_of_another_cluster_or_of_the_same_epoch_give_way,
     a_signal_that_means_another_is_told_once,
     a_registration_begins_no_line_of_what_is_shown,
+    a_registration_in_the_place_of_a_node_is_put_right,
 );
 
 const WITHIN: Duration = Duration::from_secs(60);
@@ -194,6 +196,32 @@ fn a_layout_of_an_epoch_that_nobody_comes_to_gives_way_to_a_past_one(backend: Ba
     assert_eq!(epoch, own["epoch"].as_u64().map(|it| it + 1));
 }
 
+fn layouts_of_another_cluster_or_of_the_same_epoch_give_way(backend: Backend) {
+    let cluster = Cluster::start(backend, 2);
+    cluster.kvclient(&["put", "key", "value"]).output().success();
+    assert_served(&cluster);
+    let own = layout(&cluster).expect("there is a layout");
+    let mut foreign = own.clone();
+    foreign["cluster"] = uuid::Uuid::new_v4().to_string().into();
+    write(&cluster, "layout", foreign.to_string().as_bytes());
+    for number in 0..2 {
+        says(&cluster, number, "delete kv/");
+    }
+    delete(&cluster.consul(), &format!("/v1/kv/kv/{}/layout", cluster.name()));
+    assert_served(&cluster);
+    assert_eq!(layout(&cluster), Some(own.clone()));
+    // No mover has kept the layout, but nodes that refuse another one do.
+    let mut other = own.clone();
+    other["placement"]["members"][0]["weight"] = 7.into();
+    write(&cluster, "layout", other.to_string().as_bytes());
+    says(&cluster, 0, "holds another layout of epoch");
+    eventually("the right one to be restored", WITHIN, || {
+        let output = cluster.kvclient(&["restore-layout", &own["epoch"].to_string()]).output();
+        if output.status.success() { Ok(()) } else { Err(output.stderr_text()) }
+    });
+    assert_served(&cluster);
+}
+
 fn a_signal_that_means_another_is_told_once(backend: Backend) {
     let cluster = Cluster::start(backend, 1);
     let signal = json!({ "wanted": "stopped", "uuid": uuid::Uuid::new_v4() }).to_string();
@@ -208,6 +236,39 @@ fn a_signal_that_means_another_is_told_once(backend: Backend) {
     assert_eq!(log.matches("but means the data directory").count(), 1, "{log}");
 }
 
+fn register(cluster: &Cluster, service: &Value) {
+    let path = "/v1/agent/service/register";
+    bytes(&cluster.consul(), "PUT", path, service.to_string().as_bytes());
+}
+
+/// Under the node's own id, so that the node's sign of life would count for it.
+fn a_registration_in_the_place_of_a_node_is_put_right(backend: Backend) {
+    let cluster = Cluster::start(backend, 1);
+    cluster.kvclient(&["put", "key", "value"]).output().success();
+    let (id, own) = registered(&cluster).pop_first().expect("it is registered");
+    let incarnation = claimed(&cluster)["incarnation"].clone();
+    for _ in 0..2 {
+        let meta = json!({ "cluster": cluster.name(), "uuid": own.uuid, "incarnation": incarnation,
+            "host": "127.0.0.1", "weight": "1", "zone": "" });
+        register(
+            &cluster,
+            &json!({ "ID": id, "Name": "kv", "Address": "127.0.0.1", "Port": 1, "Meta": meta,
+                "Check": { "TTL": "60s", "Status": "passing" } }),
+        );
+        // Consul's servers may hear of neither before that.
+        says(&cluster, 0, "in this node's place");
+        eventually("the node to be registered again", WITHIN, || {
+            match registered(&cluster).get(&id) {
+                Some(entry) if *entry == own => Ok(()),
+                entry => Err(format!("{entry:?}")),
+            }
+        });
+    }
+    cluster.kvclient(&["get", "key"]).output().success();
+    let log = cluster.node(0).log();
+    assert_eq!(log.matches("in this node's place").count(), 1, "{log}");
+}
+
 fn a_registration_begins_no_line_of_what_is_shown(backend: Backend) {
     let cluster = Cluster::start(backend, 1);
     let service = json!({
@@ -217,8 +278,7 @@ fn a_registration_begins_no_line_of_what_is_shown(backend: Backend) {
         "Port": 1,
         "Meta": { "cluster": cluster.name(), "uuid": uuid::Uuid::new_v4(), "zone": "a\nb" },
     });
-    let path = "/v1/agent/service/register";
-    crate::harness::http::bytes(&cluster.consul(), "PUT", path, service.to_string().as_bytes());
+    register(&cluster, &service);
     let shown = cluster.kvclient(&["status"]).output().success();
     let shown = shown.says(&["evil\\nnode-0: everything is lost"]);
     let all = [shown.stdout_text(), &shown.stderr_text()].concat();

@@ -1,4 +1,4 @@
-//! The system gives a node too few descriptors or threads, or lets it make no long files.
+//! The system gives a node too few descriptors or threads, or too short a stack, or lets it make no long files.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -75,6 +75,25 @@ fn a_node_with_too_few_threads_says_so() {
             let run = run.args(&shell[1..]).args(["-c", &script, &program]).args(args);
             run.output().code(1).no_stdout().says(&["cannot start", "threads", "ulimit -u"]);
         }
+    }
+}
+
+#[test]
+fn a_short_stack_is_an_error_of_both_programs_and_no_end() {
+    let cluster = Cluster::empty(Backend::Embedded);
+    // The soft limit alone is raised.
+    assert_eq!(limited(&cluster, "-S -s 128", &["--version"]).status.code(), Some(0));
+    for limit in [128, 256, 512] {
+        let limit = format!("-s {limit}");
+        for args in [&["--help"][..], &["--consul", "127.0.0.1:1"], &["dev"]] {
+            let output = limited(&cluster, &limit, args).code(1).no_stdout();
+            output.says(&["cannot start", "1048576", "ulimit -s"]);
+        }
+        let script = format!("ulimit {limit} && exec \"$0\" \"$@\"");
+        let program = crate::harness::binaries::kvclient().display().to_string();
+        let run = Run::new(Path::new("/bin/sh"), cluster.directory());
+        let output = run.args(["-c", &script, &program, "get", "key"]).output();
+        output.code(3).no_stdout().says(&["cannot start", "1048576", "ulimit -s"]);
     }
 }
 

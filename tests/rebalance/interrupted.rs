@@ -13,6 +13,7 @@ on_both_backends!(
     two_movers_do_not_disturb_each_other,
     a_consul_that_is_away_only_pauses_the_move,
     a_rebalance_that_a_dead_node_holds_up_is_ended,
+    a_dead_node_whose_address_another_one_has_taken_is_given_up,
     a_node_that_dies_in_a_handover_keeps_nobody_waiting,
     a_node_that_dies_at_any_step_comes_back_right,
 );
@@ -151,6 +152,23 @@ fn a_rebalance_that_a_dead_node_holds_up_is_ended(backend: Backend) {
     cluster.kvclient(&["import"]).stdin(lines.clone()).output().success();
     assert_holds(&cluster, &lines);
     cluster.kvclient(&["migrate", "--to", "consistent-hash"]).output().success();
+    assert_holds(&cluster, &lines);
+}
+
+fn a_dead_node_whose_address_another_one_has_taken_is_given_up(backend: Backend) {
+    let (mut cluster, lines) = cluster_with_data(backend, 3);
+    let endpoint = cluster.node(2).endpoint();
+    let port = endpoint.rsplit(':').next().expect("it ends in a port").to_owned();
+    cluster.node_mut(2).kill();
+    cluster.add_node(&["--id", "node-7", "--port", &port]);
+    let down = cluster.kvclient(&["migrate", "--to", "consistent-hash"]).output().code(3);
+    down.says(&["node node-2 is needed", "another node answers at its address, node-7"]);
+    let dead = ["remove-node", "--dead", "node-2", "--accept-data-loss"];
+    cluster.kvclient(&dead).output().success().says(&["node node-2 was given up"]);
+    assert_eq!(members(&cluster), ["node-0", "node-1"]);
+    cluster.kvclient(&["import"]).stdin(lines.clone()).output().success();
+    cluster.kvclient(&["add-node"]).output().success();
+    assert_eq!(members(&cluster), ["node-0", "node-1", "node-7"]);
     assert_holds(&cluster, &lines);
 }
 

@@ -2,17 +2,19 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::harness::catalog::{layout, stored};
-use crate::harness::{Backend, Cluster, on_both_backends};
+use crate::harness::{Backend, Cluster, eventually, on_both_backends};
 
 use super::{assert_holds, cluster_with_data, epoch, members, partitions_of, status};
 
 on_both_backends!(
     a_node_that_does_not_answer_joins_nothing,
     a_plan_for_a_node_that_was_made_anew_is_refused,
+    a_node_that_was_given_up_and_comes_back_joins_once_it_keeps_nothing,
     a_member_gets_another_weight_and_zone,
     what_nothing_refers_to_is_removed,
 );
@@ -47,6 +49,32 @@ fn a_plan_for_a_node_that_was_made_anew_is_refused(backend: Backend) {
     cluster.node_mut(spare).restart();
     cluster.kvclient(&apply).output().code(4).says(&["made anew", "make a new plan"]);
     assert_eq!(epoch(&cluster), before);
+    assert_holds(&cluster, &lines);
+}
+
+fn a_node_that_was_given_up_and_comes_back_joins_once_it_keeps_nothing(backend: Backend) {
+    let (mut cluster, lines) = cluster_with_data(backend, 3);
+    cluster.node_mut(2).kill();
+    cluster.kvclient(&["remove-node", "--dead", "node-2", "--accept-data-loss"]).output().success();
+    cluster.kvclient(&["import"]).stdin(lines.clone()).output().success();
+    cluster.node_mut(2).restart();
+    let keeps = |node: &Value| node["kept"]["not_handed_over"].as_u64() > Some(0);
+    eventually("node-2 to keep what it had", Duration::from_secs(60), || {
+        let seen = node(&cluster, "node-2");
+        if keeps(&seen) { Ok(()) } else { Err(seen.to_string()) }
+    });
+    let before = epoch(&cluster);
+    let refused = cluster.kvclient(&["add-node", "--id", "node-2"]).output().code(4);
+    refused.says(&["nothing was changed", "node-2 keeps", "--discard-kept"]);
+    assert_eq!(epoch(&cluster), before);
+    let another = cluster.kvclient(&["add-node"]).output().success();
+    another.says(&["passing over", "node node-3 is running"]);
+    let epoch = epoch(&cluster).to_string();
+    cluster.node_mut(2).terminate();
+    let arguments = ["--id", "node-2", "--port", "0", "--discard-kept", &epoch];
+    cluster.add_node(&arguments);
+    cluster.kvclient(&["add-node", "--id", "node-2"]).output().success();
+    assert_eq!(members(&cluster), ["node-0", "node-1", "node-2", "node-3"]);
     assert_holds(&cluster, &lines);
 }
 

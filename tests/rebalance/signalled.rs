@@ -84,7 +84,7 @@ fn a_node_that_is_started_by_hand_joins_as_planned_or_not_at_all(backend: Backen
 fn a_command_that_is_interrupted_at_the_end_says_so(backend: Backend) {
     let cluster = Cluster::start(backend, 2);
     let removing = cluster.kvclient(&["remove-node", "node-1"]);
-    let removing = removing.env("FAILPOINTS", "mover::after-telling=sleep(500)").spawn();
+    let removing = removing.env("FAILPOINTS", "mover::after-telling=sleep(800)").spawn();
     let signals = Signals::of(&cluster);
     eventually("the node to be told", Duration::from_secs(60), || match signals.read("node-1") {
         Some(Signal::Stopped { .. }) => Ok(()),

@@ -76,9 +76,9 @@ fn what_is_printed_and_cannot_be_written_is_an_error() {
     }
 }
 
-/// Runs a command of the client in a shell that has closed one of its streams.
-fn without(cluster: &Cluster, stream: &str, args: &[&str]) -> Output {
-    let script = format!("exec \"$0\" \"$@\" {stream}&-");
+/// Runs a command of the client in a shell that closes one of its streams, or opens it the wrong way.
+fn with(cluster: &Cluster, redirection: &str, args: &[&str]) -> Output {
+    let script = format!("exec \"$0\" \"$@\" {redirection}");
     let program = crate::harness::binaries::kvclient().display().to_string();
     let consul = cluster.consul();
     let shell = Run::new(Path::new("/bin/sh"), cluster.directory());
@@ -103,23 +103,28 @@ fn what_is_printed_where_there_is_no_standard_output_is_an_error() {
         &["--version"],
         &["strategy", "inspect", "hrw"],
     ] {
-        let words = ["standard output cannot be written", "closed"];
-        without(&cluster, ">", args).code(2).says(&words);
+        for redirection in [">&-", "1</dev/null", "1</etc/passwd"] {
+            let words = ["standard output cannot be written", "not open"];
+            with(&cluster, redirection, args).code(2).says(&words);
+        }
         let output = cluster.kvclient(args).stdout_to(Stdio::null()).output();
         output.success();
     }
     // What prints nothing needs none, and other files are themselves.
     for args in [&["put", "key", "other"][..], &["export", "all"], &["export", "/dev/null"]] {
-        without(&cluster, ">", args).success();
+        with(&cluster, ">&-", args).success();
     }
     assert_eq!(fs::read_to_string(cluster.directory().join("all")).unwrap().lines().count(), 1);
     // Nor is an input that is not there an empty one.
     for args in [&["put", "key"][..], &["put", "key", "-"], &["put"], &["import"]] {
-        without(&cluster, "<", args).code(2).says(&["standard input cannot be read", "closed"]);
+        for redirection in ["<&-", "0>/dev/null"] {
+            let words = ["standard input cannot be read", "not open"];
+            with(&cluster, redirection, args).code(2).says(&words);
+        }
     }
     // Errors that nobody is told have their codes.
-    without(&cluster, "2>", &["get", "no such key"]).code(1);
-    assert_eq!(without(&cluster, "2>", &["get", "key"]).success().stdout_text(), "other");
+    with(&cluster, "2>&-", &["get", "no such key"]).code(1);
+    assert_eq!(with(&cluster, "2>&-", &["get", "key"]).success().stdout_text(), "other");
 }
 
 #[test]

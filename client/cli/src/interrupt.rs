@@ -38,6 +38,9 @@ static ASKED: LazyLock<watch::Sender<Asked>> = LazyLock::new(watch::Sender::defa
 /// The file that is to go away with the process.
 static TEMPORARY: Mutex<Option<PathBuf>> = Mutex::new(None);
 
+/// What is open while something is being changed.
+static OPEN: Mutex<Option<String>> = Mutex::new(None);
+
 /// Starts to listen.
 ///
 /// # Errors
@@ -96,6 +99,19 @@ pub(crate) fn exit_code() -> i32 {
 /// Has a temporary file removed when the process is ended from here. With none, nothing is removed.
 pub(crate) fn remove_at_end(path: Option<PathBuf>) {
     *TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner) = path;
+}
+
+/// Does what may take effect also where it is given up; then `open` is said, which tells how to find out.
+pub(crate) async fn changing<T>(open: String, change: impl Future<Output = T>) -> T {
+    *OPEN.lock().unwrap_or_else(PoisonError::into_inner) = Some(open);
+    let done = change.await;
+    *OPEN.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    done
+}
+
+/// What there is to say of what a command was changing when it was given up.
+pub(crate) fn what_is_open() -> Option<String> {
+    OPEN.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 async fn asked_times(times: u32) {

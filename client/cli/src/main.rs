@@ -24,6 +24,8 @@ const DESCRIPTORS_MIN: usize = 24;
 /// How many threads a command has besides one for each processor, and some to spare: those of connections,
 /// interruptions and blocking work.
 const THREADS_BESIDE: usize = 8;
+/// How much stack the main thread needs, in bytes: mostly for a command line to be understood.
+const STACK_BYTES_MIN: u64 = 1 << 20;
 /// How much memory a command maps at least, in bytes. A strategy's alone is 4 GiB, of which hardly any is
 /// ever used.
 const MEMORY_BYTES_MIN: u64 = 6 << 30;
@@ -33,6 +35,14 @@ const MEMORY_BYTES_MIN: u64 = 6 << 30;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
+    // Before anything that needs much of it.
+    if let Err(error) = resources::stack(STACK_BYTES_MIN) {
+        std::process::exit(exit::report(Err(exit::Failure::Scarce(error)), cli::Format::Text));
+    }
+    run()
+}
+
+fn run() -> ! {
     resources::mind_the_size_of_files();
     let cli = cli::Cli::try_parse().unwrap_or_else(|error| exit::not_understood(&error));
     let format = cli.globals.output;

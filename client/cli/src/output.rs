@@ -63,9 +63,9 @@ pub(crate) fn raw(bytes: &[u8]) -> Result<(), Failure> {
 /// # Errors
 /// The process was started without one, so that what is written would be lost without a word.
 pub(crate) fn stdout() -> Result<StdoutLock<'static>, Failure> {
-    match streams::stdout_was_closed() {
-        true => Err(not_written(io::Error::other("it is closed"))),
-        false => Ok(io::stdout().lock()),
+    match streams::can_write_stdout() {
+        true => Ok(io::stdout().lock()),
+        false => Err(not_written(io::Error::other("it is not open for writing"))),
     }
 }
 

@@ -94,6 +94,16 @@ impl Asker<'_> {
     /// Asks a node how it is. One that has an older layout learns by it that there is a newer one.
     pub(crate) async fn status(&self, node: u16) -> Result<NodeStatus, Trouble> {
         match self.ask(node, Command::Status).await? {
+            Content::Status(status)
+                if self.view.node(node).is_ok_and(|it| it.uuid != status.uuid) =>
+            {
+                // Such as one that has taken the port of a node that is gone.
+                let problem = format!(
+                    "another node answers at its address, {} with uuid {}",
+                    status.node, status.uuid
+                );
+                Err(Trouble::Later { node: self.name(node), problem })
+            }
             Content::Status(status) => Ok(*status),
             _ => Err(self.nonsense(node, "it is not the answer to STATUS")),
         }
@@ -108,7 +118,9 @@ impl Asker<'_> {
         match opening::has_installed(&self.view.layout, status.layout.as_ref()) {
             Ok(()) => Ok(status),
             Err(problem) => {
-                let why = status.kept.map_or_else(String::new, |kept| format!("; {}", kept.reason));
+                // It may be why it does not follow.
+                let kept = status.kept.filter(|kept| kept.not_handed_over > 0);
+                let why = kept.map_or_else(String::new, |kept| format!("; {}", kept.reason));
                 Err(Trouble::Behind {
                     node: self.name(node),
                     problem: format!("it {problem}{why}"),

@@ -480,7 +480,8 @@ fn check_follows(
 ) -> Result<(), RebalanceError> {
     let problem = match opening::has_installed(layout, status.layout.as_ref()) {
         Err(problem) => {
-            let kept = status.kept.as_ref();
+            // It may be why it does not follow.
+            let kept = status.kept.as_ref().filter(|kept| kept.not_handed_over > 0);
             let why = kept.map_or_else(String::new, |kept| format!("; {}", kept.reason));
             Some(format!("it {problem}{why}"))
         }

@@ -410,7 +410,11 @@ impl<'a> Mover<'a> {
         tokio::time::sleep((waited / 8).clamp(MOVER_TURN_PAUSE, MOVER_TURN_PAUSE_MAX)).await;
     }
 
+    /// Tells who is waited for, once that takes longer than a node takes to follow.
     fn tell_waiting(&self, node: &str, problem: &str) {
+        if self.stuck.is_none_or(|stuck| stuck.since.elapsed() < MOVER_BEAT_INTERVAL) {
+            return;
+        }
         let waiting = format!("node {node} ({problem})");
         self.progress.send_modify(|progress| progress.waiting = Some(waiting));
     }

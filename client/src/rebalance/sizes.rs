@@ -44,6 +44,8 @@ async fn count_at(
     mut partitions: Vec<Partition>,
 ) -> Result<Vec<(Partition, Size)>, Trouble> {
     let mut sizes = Vec::new();
+    // One that does not follow would only say that it may count later.
+    asker.confirm(node).await?;
     loop {
         let command = Command::Count(Count { partitions: partitions.clone() });
         let Content::Count(counted) = asker.ask(node, command).await? else {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::digest::Digest;
+use crate::incarnation::Incarnation;
 use crate::layout::Side;
 use crate::layout::{Assignment, Assignments, Layout, LayoutError, Member, Move, Table};
 use crate::partition::{Partition, key_hash};
@@ -76,6 +77,8 @@ pub struct Installed {
     since: Vec<u64>,
     /// As what the node last held the partitions that it keeps.
     kept: BTreeMap<Partition, Role>,
+    /// The last run of the node that had it; none where an older program did.
+    begun: Option<Incarnation>,
     /// The data directories that records are moved to from here, and for which this node was asked for
     /// the digest of all of these.
     digested: Mutex<BTreeSet<Uuid>>,
@@ -133,6 +136,7 @@ impl Installed {
         if let Some(previous) = previous {
             installed.since = installed.assigned_since(previous);
             installed.kept = installed.kept_after(previous);
+            installed.begun = previous.begun;
         }
         Ok(installed)
     }
@@ -194,6 +198,7 @@ impl Installed {
             roles,
             since,
             kept: BTreeMap::new(),
+            begun: None,
             digested: Mutex::default(),
         })
     }
@@ -262,6 +267,18 @@ impl Installed {
     #[must_use]
     pub fn kept(&self) -> &BTreeMap<Partition, Role> {
         &self.kept
+    }
+
+    /// The last run of the node that had the layout; none where that is not known.
+    #[must_use]
+    pub fn begun(&self) -> Option<Incarnation> {
+        self.begun
+    }
+
+    /// The same layout, in the run `begun` of the node.
+    #[must_use]
+    pub fn begun_by(self, begun: Option<Incarnation>) -> Self {
+        Self { begun, ..self }
     }
 
     /// Takes note that this node was asked for the digest of all that moves from it to `peer`.

@@ -50,6 +50,15 @@ impl Lineage {
             || (self.0.len() == INCARNATIONS_KEPT_MAX && claimed.number < self.0[0].number)
     }
 
+    /// Whether what ran last as `begun` is from before the `claimed` incarnation, which is this directory's.
+    #[must_use]
+    pub fn is_before(&self, begun: Incarnation, claimed: Incarnation) -> bool {
+        let place = |wanted| self.0.iter().position(|it| *it == wanted);
+        // One that is not known any more is older than all that are. Later ones than the claimed one have
+        // died before they claimed anything.
+        place(claimed).is_some() && place(begun) < place(claimed)
+    }
+
     /// An incarnation above all of this directory's and above the `claimed` one.
     #[must_use]
     pub fn next(&self, claimed: Option<Incarnation>) -> Incarnation {
@@ -116,6 +125,16 @@ mod tests {
         let above = Incarnation::draw(u64::MAX);
         assert!(!directory.is_newest(Some(above)));
         assert_eq!(directory.next(Some(above)).number, u64::MAX, "it cannot grow any more");
+    }
+
+    #[test]
+    fn a_store_of_an_earlier_run_is_told_from_one_of_the_last_or_of_one_that_claimed_nothing() {
+        let directory = started(INCARNATIONS_KEPT_MAX + 5);
+        let [.., before, last] = directory.0.as_slice() else { unreachable!("it was started") };
+        assert!(directory.is_before(*before, *last));
+        assert!(!directory.is_before(*last, *last) && !directory.is_before(*last, *before));
+        assert!(directory.is_before(Incarnation::draw(1), *before), "from long ago");
+        assert!(!directory.is_before(*last, Incarnation::draw(1)), "Consul was put back");
     }
 
     #[test]

@@ -68,6 +68,28 @@ pub fn raise_descriptors() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
+/// Whether the main thread may have so many bytes of stack, which this process sees to as far as the system
+/// allows it. Other threads have stacks of their own.
+///
+/// # Errors
+/// It may not; says what to do.
+pub fn stack(bytes: u64) -> io::Result<()> {
+    let Rlimit { current, maximum } = getrlimit(Resource::Stack);
+    let (Some(limit), wanted) = (current, Rlimit { current: Some(bytes), maximum }) else {
+        return Ok(());
+    };
+    if limit >= bytes || setrlimit(Resource::Stack, wanted).is_ok() {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::OutOfMemory,
+        format!(
+            "this process may have {limit} bytes of stack, expected at least {bytes}: raise the limit with \
+             `ulimit -s`"
+        ),
+    ))
+}
+
 /// Whether this process may take so many bytes of memory, by the limit on what it maps.
 ///
 /// # Errors

@@ -1,14 +1,16 @@
-//! Whether the standard streams were open when the process was started.
+//! Whether the standard streams could be used when the process was started.
 //!
-//! A shell can start a program without them (`>&-`). The standard library then opens `/dev/null` in their
-//! place before `main` runs, so that no file takes their numbers. What is printed there is lost, and what is
-//! read is empty, without an error. Where that matters, the stream that was asked for is looked up here.
+//! A shell can start a program without them (`>&-`), or with one that is not open for what it is for. The
+//! standard library opens `/dev/null` in the place of those that are missing before `main` runs, so that no
+//! file takes their numbers, and passes over the errors of the others. What is printed there is lost, and what
+//! is read is empty, without a word. Where that matters, the stream that was asked for is looked up here.
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-static WERE_CLOSED: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
+static CAN_READ_STDIN: AtomicBool = AtomicBool::new(true);
+static CAN_WRITE_STDOUT: AtomicBool = AtomicBool::new(true);
 
 /// Looks while nobody has opened anything yet: the system's loader calls it before the standard library.
 #[used]
@@ -17,21 +19,26 @@ static WERE_CLOSED: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
 static LOOK_FIRST: extern "C" fn() = look;
 
 extern "C" fn look() {
-    for (descriptor, was_closed) in (0_i32..).zip(&WERE_CLOSED) {
-        // SAFETY: it only asks about a number, be it a descriptor or not.
-        let flags = unsafe { libc::fcntl(descriptor as c_int, libc::F_GETFD) };
-        was_closed.store(flags == -1, Ordering::Relaxed);
-    }
+    CAN_READ_STDIN.store(is_open(libc::STDIN_FILENO, libc::O_RDONLY), Ordering::Relaxed);
+    CAN_WRITE_STDOUT.store(is_open(libc::STDOUT_FILENO, libc::O_WRONLY), Ordering::Relaxed);
 }
 
-/// Whether this process was started without a standard input.
-#[must_use]
-pub fn stdin_was_closed() -> bool {
-    WERE_CLOSED[0].load(Ordering::Relaxed)
+/// Whether a descriptor is open for both directions, or for the one that is wanted.
+fn is_open(descriptor: c_int, wanted: c_int) -> bool {
+    // SAFETY: it only asks about a number, be it a descriptor or not.
+    let flags = unsafe { libc::fcntl(descriptor, libc::F_GETFL) };
+    let mode = flags & libc::O_ACCMODE;
+    flags != -1 && (mode == wanted || mode == libc::O_RDWR)
 }
 
-/// Whether this process was started without a standard output.
+/// Whether this process was started with a standard input that can be read.
 #[must_use]
-pub fn stdout_was_closed() -> bool {
-    WERE_CLOSED[1].load(Ordering::Relaxed)
+pub fn can_read_stdin() -> bool {
+    CAN_READ_STDIN.load(Ordering::Relaxed)
+}
+
+/// Whether this process was started with a standard output that can be written.
+#[must_use]
+pub fn can_write_stdout() -> bool {
+    CAN_WRITE_STDOUT.load(Ordering::Relaxed)
 }

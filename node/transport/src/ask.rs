@@ -5,15 +5,17 @@
 //! them together are still far more than an answer; what the kernel has received on the connection is
 //! looked at too.
 
+use std::io;
 use std::os::fd::RawFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use kv_protocol::InvalidReply;
 use kv_protocol::frame::ZAP_DOMAIN;
 use kv_protocol::reply::{Content, Reply};
 use kv_protocol::request::Request;
+use kv_system::resources;
 use zmq::{DONTWAIT, PollEvents, SocketEvent};
 
 use crate::tcp;
@@ -22,6 +24,9 @@ use crate::tcp;
 pub const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// What a connection may bring altogether, in bytes: the handshake, and a header and a body.
 const RECEIVED_BYTES_MAX: u64 = 2 * ANSWER_BYTES_MAX as u64 + (64 << 10);
+/// How many descriptors and threads ZeroMQ takes for itself, and some to spare.
+const CONTEXT_DESCRIPTORS: usize = 16;
+const CONTEXT_THREADS: usize = 4;
 /// How often is looked whether the reply is still wanted, and how much has come.
 const LOOK_EVERY_MS: i64 = 10;
 
@@ -32,6 +37,9 @@ pub enum AskError {
     /// ZeroMQ does not take the address, or gives no socket.
     #[error("it cannot be asked: {0}")]
     Socket(#[from] zmq::Error),
+    /// The system lacks what ZeroMQ takes.
+    #[error("it cannot be asked: {0}")]
+    Scarce(#[from] io::Error),
     /// Nothing came in time.
     #[error("it does not answer within {0:?}")]
     Silent(Duration),
@@ -47,19 +55,10 @@ pub enum AskError {
 }
 
 /// Asks other nodes. Clones share their connections' thread.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Asker {
-    context: zmq::Context,
-}
-
-impl Default for Asker {
-    fn default() -> Self {
-        let context = zmq::Context::new();
-        // With its first socket ZeroMQ starts threads, and ends the process where it gets none. So that is when
-        // a node starts, which has looked for them, and not when something is asked.
-        let _ = context.socket(zmq::DEALER);
-        Self { context }
-    }
+    /// ZeroMQ, once it has been started.
+    context: Arc<Mutex<Option<zmq::Context>>>,
 }
 
 impl Asker {
@@ -76,7 +75,7 @@ impl Asker {
     ) -> Result<Content, AskError> {
         let (header, body) = request.encode();
         let question = Question {
-            context: self.context.clone(),
+            asker: self.clone(),
             endpoint: match host.contains(':') {
                 true => format!("tcp://[{host}]:{port}"),
                 false => format!("tcp://{host}:{port}"),
@@ -91,6 +90,22 @@ impl Asker {
     }
 }
 
+impl Asker {
+    /// ZeroMQ, with the threads that it takes. It starts them with its first socket, and ends the process where
+    /// it gets none.
+    fn context(&self) -> Result<zmq::Context, AskError> {
+        let mut context = self.context.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(started) = &*context {
+            return Ok(started.clone());
+        }
+        resources::descriptors(CONTEXT_DESCRIPTORS)?;
+        resources::threads(CONTEXT_THREADS)?;
+        let started = zmq::Context::new();
+        started.socket(zmq::DEALER)?;
+        Ok(context.insert(started).clone())
+    }
+}
+
 /// Tells the thread that waits for an answer that nobody does any more.
 struct GivingUp(Arc<AtomicBool>);
 
@@ -102,7 +117,7 @@ impl Drop for GivingUp {
 
 /// A question on its way.
 struct Question {
-    context: zmq::Context,
+    asker: Asker,
     endpoint: String,
     frames: Vec<Vec<u8>>,
     within: Duration,
@@ -137,9 +152,10 @@ impl Question {
     }
 
     /// The socket, and what tells of its connections.
-    fn connect(&self) -> Result<(zmq::Socket, zmq::Socket), zmq::Error> {
+    fn connect(&self) -> Result<(zmq::Socket, zmq::Socket), AskError> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let socket = self.context.socket(zmq::DEALER)?;
+        let context = self.asker.context()?;
+        let socket = context.socket(zmq::DEALER)?;
         socket.set_linger(0)?;
         socket.set_ipv6(true)?;
         socket.set_sndhwm(1)?;
@@ -149,7 +165,7 @@ impl Question {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let monitor = format!("inproc://asked-{number}");
         socket.monitor(&monitor, SocketEvent::CONNECTED as i32)?;
-        let events = self.context.socket(zmq::PAIR)?;
+        let events = context.socket(zmq::PAIR)?;
         events.set_linger(0)?;
         events.connect(&monitor)?;
         socket.connect(&self.endpoint)?;

@@ -3,9 +3,10 @@
 use kvclient::Condition;
 use serde::Serialize;
 
-use super::{Session, changing, open_write};
+use super::{Session, open_write};
 use crate::cli::Delete;
 use crate::exit::Failure;
+use crate::interrupt;
 use crate::output;
 
 #[derive(Serialize)]
@@ -18,7 +19,7 @@ pub(super) async fn run(session: &Session, delete: Delete) -> Result<(), Failure
     let condition = delete.if_version.map_or(Condition::None, Condition::Version);
     let client = session.connect().await?;
     let write = client.delete_if(delete.key.as_str(), condition);
-    let existed = changing(|| open_write(&delete.key), write).await?;
+    let existed = interrupt::changing(open_write(&delete.key), write).await?;
     if !existed {
         return Err(Failure::NotFound { key: delete.key });
     }

@@ -118,7 +118,7 @@ impl Destination {
 /// Whether `path` is what standard output is, such as `/dev/stdout`, or a file that it was led to: that goes
 /// on where it is, and is not replaced.
 fn is_stdout(path: &Path) -> bool {
-    if streams::stdout_was_closed() {
+    if !streams::can_write_stdout() {
         // What is in its place is not what was meant by another name.
         return STDOUT_NAMES.iter().any(|name| path == Path::new(name));
     }

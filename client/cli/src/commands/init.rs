@@ -4,9 +4,10 @@ use kv_core::partition::PartitionCount;
 use kvclient::{Client, NewCluster};
 use serde_json::json;
 
-use super::{Session, changing, describe};
+use super::{Session, describe};
 use crate::cli::Init;
 use crate::exit::Failure;
+use crate::interrupt;
 use crate::output;
 
 pub(super) async fn run(session: &Session, init: Init) -> Result<(), Failure> {
@@ -14,8 +15,8 @@ pub(super) async fn run(session: &Session, init: Init) -> Result<(), Failure> {
         PartitionCount::new(init.partitions).map_err(|error| Failure::Usage(error.to_string()))?;
     let accepted = init.accepting.accepted();
     let new = NewCluster { partitions, strategy_config: init.strategy_config, accepted };
-    let open = || "whether the cluster was created is unknown: `kvclient status` shows it".into();
-    let client = changing(open, Client::create(session.config.clone(), new)).await?;
+    let open = "whether the cluster was created is unknown: `kvclient status` shows it".into();
+    let client = interrupt::changing(open, Client::create(session.config.clone(), new)).await?;
     let Some(creation) = client.creation() else { return Ok(()) };
     if session.is_json() {
         return output::json(&json!({

@@ -52,7 +52,10 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         // A command that has something to say when it is interrupted comes before.
         biased;
         done = carry_out(cli) => done,
-        () = interrupt::asked(), if !finishes => Err(Failure::Interrupted),
+        () = interrupt::asked(), if !finishes => Err(match interrupt::what_is_open() {
+            Some(open) => Failure::InterruptedChange { open },
+            None => Failure::Interrupted,
+        }),
     }
 }
 
@@ -107,22 +110,6 @@ impl Session {
     }
 }
 
-/// Does what may take effect also where it is given up, since the process is asked to end: then says what is
-/// `open`.
-async fn changing<T, E>(
-    open: impl FnOnce() -> String,
-    work: impl Future<Output = Result<T, E>>,
-) -> Result<T, Failure>
-where
-    Failure: From<E>,
-{
-    tokio::select! {
-        biased;
-        done = work => Ok(done?),
-        () = interrupt::asked() => Err(Failure::InterruptedChange { open: open() }),
-    }
-}
-
 /// Whether the write of `key` took effect is open.
 fn open_write(key: &str) -> String {
     format!(
@@ -135,9 +122,11 @@ fn open_write(key: &str) -> String {
 /// # Errors
 /// The process was started without one, which is not the same as an empty one.
 fn stdin() -> Result<Stdin, Failure> {
-    match streams::stdin_was_closed() {
-        true => Err(Failure::Usage("standard input cannot be read: it is closed".into())),
-        false => Ok(io::stdin()),
+    match streams::can_read_stdin() {
+        true => Ok(io::stdin()),
+        false => {
+            Err(Failure::Usage("standard input cannot be read: it is not open for that".into()))
+        }
     }
 }
 

@@ -7,9 +7,10 @@ use kv_core::limits::VALUE_BYTES_MAX_CEILING;
 use kvclient::{Condition, Version};
 use serde::Serialize;
 
-use super::{Session, blocking, changing, import, open_write, stdin};
+use super::{Session, blocking, import, open_write, stdin};
 use crate::cli::Put;
 use crate::exit::Failure;
+use crate::interrupt;
 use crate::output;
 
 #[derive(Serialize)]
@@ -40,7 +41,7 @@ pub(super) async fn run(session: &Session, put: Put) -> Result<(), Failure> {
     };
     let client = session.connect().await?;
     let write = client.put_if(key.as_str(), value, condition);
-    let version = changing(|| open_write(&key), write).await?;
+    let version = interrupt::changing(open_write(&key), write).await?;
     if session.is_json() {
         output::json(&Stored { key: &key, version })?;
     }

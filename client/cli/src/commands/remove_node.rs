@@ -109,7 +109,8 @@ async fn stop(rebalancer: &Rebalancer, nodes: &[(Name, Uuid)]) -> Result<(), Fai
                 output::note(&format!("node {id} has stopped"));
             } else {
                 output::note(&format!(
-                    "node {id} owns nothing any more and was told to stop; it is still at it"
+                    "node {id} owns nothing any more and was told to stop; it is still at it, and its log says what \
+                     keeps it, as may `kvclient status`"
                 ));
             }
         }

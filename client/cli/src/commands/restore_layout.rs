@@ -3,14 +3,15 @@
 use kvclient::rebalance::Rebalancer;
 use serde_json::json;
 
-use super::{Session, changing};
+use super::Session;
 use crate::exit::Failure;
+use crate::interrupt;
 use crate::output;
 
 pub(super) async fn run(session: &Session, epoch: u64) -> Result<(), Failure> {
     let rebalancer = Rebalancer::connect(&session.config).await?;
-    let open = || "whether the layout was published is unknown: `kvclient status` shows it".into();
-    let layout = changing(open, rebalancer.restore_layout(epoch)).await?;
+    let open = "whether the layout was published is unknown: `kvclient status` shows it".into();
+    let layout = interrupt::changing(open, rebalancer.restore_layout(epoch)).await?;
     if session.is_json() {
         return output::json(&json!({ "restored": epoch, "epoch": layout.epoch }));
     }
