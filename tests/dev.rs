@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use kv_protocol::signal;
+use kv_registry::signal;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use kv_protocol::signal::{Launcher, Signal};
+use kv_registry::signal::{Launcher, Signal};
 use rustix::process::Signal as OsSignal;
 use serde_json::Value;
 use uuid::Uuid;

@@ -11,8 +11,9 @@ use kv_consul::{Consul, ConsulError, Read, ServiceInstance};
 use kv_core::incarnation::Incarnation;
 use kv_core::layout::Member;
 use kv_core::name::Name;
-use kv_protocol::consul_keys::{self, Claim, SERVICE, meta, service_id};
 use kv_protocol::reply::NodeStatus;
+use kv_registry::claim::Claim;
+use kv_registry::keys::{self, SERVICE, meta, service_id};
 use uuid::Uuid;
 
 use crate::limits::REGISTRATIONS_ASKED_MAX;
@@ -63,7 +64,7 @@ impl Claims {
     /// # Errors
     /// Consul cannot be asked, or does not let this client read them.
     pub(crate) async fn read(consul: &Consul, cluster: &Name) -> Result<Self, ConsulError> {
-        let claims = consul.kv_list(&consul_keys::claims(cluster), Read::consistent()).await?.value;
+        let claims = consul.kv_list(&keys::claims(cluster), Read::consistent()).await?.value;
         let claims = claims.into_iter().filter_map(|entry| Claim::parse(&entry.value));
         Ok(claims.map(|claim| (claim.uuid, claim.incarnation)).collect())
     }

@@ -10,7 +10,7 @@ use kv_consul::{Backoff, Consul, ConsulError, Indexed, KvEntry, Read, ServiceIns
 use kv_core::digest::Digest;
 use kv_core::layout::{Assignments, Layout, Origin, StrategyPin, Table};
 use kv_core::name::Name;
-use kv_protocol::consul_keys::{self, SERVICE};
+use kv_registry::keys::{self, SERVICE};
 use tokio::sync::Mutex;
 
 use crate::catalog::{self, Claims};
@@ -199,7 +199,7 @@ impl Cluster {
             }
             let index = self.layout_index.load(Ordering::Acquire);
             let read = Read::consistent().after(index, wait);
-            let key = consul_keys::layout(&registry.cluster);
+            let key = keys::layout(&registry.cluster);
             if let Err(error) = registry.consul.kv_get(&key, read).await {
                 tracing::debug!(%error, "Consul does not say when the layout changes");
                 return Ok(());
@@ -283,7 +283,7 @@ impl Registry {
         read: Read,
         deadline: Instant,
     ) -> Result<Indexed<Option<KvEntry>>, ClientError> {
-        let key = consul_keys::layout(&self.cluster);
+        let key = keys::layout(&self.cluster);
         let mut backoff = Backoff::default();
         loop {
             match self.consul.kv_get(&key, read).await {
@@ -396,7 +396,7 @@ impl Registry {
         layout: &Layout,
         placement: &kv_core::layout::Placement,
     ) -> Result<Table, ClientError> {
-        let key = consul_keys::table(&self.cluster, &placement.table);
+        let key = keys::table(&self.cluster, &placement.table);
         let entry = self.consul.kv_get(&key, Read::consistent()).await?.value;
         let bytes = entry.map(|entry| entry.value).unwrap_or_default();
         Ok(Table::parse(&bytes, layout, placement)?)
@@ -426,7 +426,7 @@ impl Registry {
             let (name, digest) = (pin.name.clone(), pin.sha256);
             ClientError::StrategyUnavailable { name, digest, problem }
         };
-        let key = consul_keys::strategy(&self.cluster, &pin.sha256);
+        let key = keys::strategy(&self.cluster, &pin.sha256);
         // The key never changes its value, so any server may answer.
         let entry = self.consul.kv_get(&key, Read::stale()).await?.value;
         let entry = match entry {

@@ -7,7 +7,7 @@ use kv_consul::ConsulConfig;
 use kv_core::limits::PARTITIONS_DEFAULT;
 use kv_core::name::Name;
 use kv_core::partition::PartitionCount;
-use kv_protocol::consul_keys::CLUSTER_DEFAULT;
+use kv_registry::keys::CLUSTER_DEFAULT;
 
 use crate::error::ClientError;
 use crate::limits::TIMEOUT_DEFAULT;

@@ -12,8 +12,8 @@ use kv_core::digest::Digest;
 use kv_core::installed::InstalledLayout;
 use kv_core::layout::{LAYOUT_FORMAT, Layout, Member, Origin, Placement, StrategyPin, Table};
 use kv_core::name::Name;
-use kv_protocol::consul_keys::{self, PROTOCOL_VERSION, meta};
 use kv_protocol::reply::NodeStatus;
+use kv_registry::keys::{self, PROTOCOL_VERSION, meta};
 use tokio::time::timeout_at;
 use uuid::Uuid;
 
@@ -208,9 +208,9 @@ async fn publish(
     // Read back as everybody will read it, so that nothing is published which nobody can use.
     let document = layout.to_json();
     let layout = Layout::parse(&document)?;
-    consul.kv_put(&consul_keys::strategy(cluster, &strategy.digest()), strategy.bytes()).await?;
-    consul.kv_put(&consul_keys::table(cluster, &layout.placement.table), &table.to_bytes()).await?;
-    let written = consul.kv_put_cas(&consul_keys::layout(cluster), &document, 0).await;
+    consul.kv_put(&keys::strategy(cluster, &strategy.digest()), strategy.bytes()).await?;
+    consul.kv_put(&keys::table(cluster, &layout.placement.table), &table.to_bytes()).await?;
+    let written = consul.kv_put_cas(&keys::layout(cluster), &document, 0).await;
     // What is there now decides: also a write whose answer got lost may have succeeded.
     match registry.layout(deadline).await?.value {
         Some(found) if found == layout => {

@@ -4,7 +4,7 @@
 
 use kv_consul::Read;
 use kv_core::layout::{Layout, LayoutError};
-use kv_protocol::consul_keys;
+use kv_registry::keys;
 use uuid::Uuid;
 
 use crate::cluster::Registry;
@@ -14,10 +14,10 @@ use crate::limits::PAST_LAYOUTS_MAX;
 /// Keeps a layout that is at rest, in place of the oldest one where there are too many.
 pub(crate) async fn keep(registry: &Registry, layout: &Layout) -> Result<(), ClientError> {
     let Registry { consul, cluster, .. } = registry;
-    let key = consul_keys::past_layout(cluster, layout.epoch);
+    let key = keys::past_layout(cluster, layout.epoch);
     consul.kv_put(&key, &layout.to_json()).await?;
     // Only their keys, since all of them together may be larger than what is read at once.
-    let kept = consul.kv_keys(&consul_keys::past_layouts(cluster), Read::consistent()).await?.value;
+    let kept = consul.kv_keys(&keys::past_layouts(cluster), Read::consistent()).await?.value;
     let excess = kept.len().saturating_sub(PAST_LAYOUTS_MAX);
     for key in &kept[..excess] {
         // Another client may have removed it already.
@@ -33,7 +33,7 @@ pub(crate) async fn keep(registry: &Registry, layout: &Layout) -> Result<(), Cli
 pub(crate) async fn all(
     registry: &Registry,
 ) -> Result<Vec<(String, Result<Layout, LayoutError>)>, ClientError> {
-    let prefix = consul_keys::past_layouts(&registry.cluster);
+    let prefix = keys::past_layouts(&registry.cluster);
     let keys = registry.consul.kv_keys(&prefix, Read::consistent()).await?.value;
     let mut layouts = Vec::new();
     for key in keys {

@@ -7,8 +7,8 @@ use futures::future::join_all;
 use kv_consul::Read;
 use kv_core::installed::InstalledLayout;
 use kv_core::layout::{Assignments, Layout, Phase};
-use kv_protocol::consul_keys;
 use kv_protocol::reply::NodeStatus;
+use kv_registry::keys;
 use tokio::sync::Mutex;
 
 use crate::catalog;
@@ -62,7 +62,7 @@ pub(crate) async fn open_window(
         return Ok(Opening::Unconfirmed(missing));
     }
     let Ok(opened) = view.layout.open() else { return Ok(Opening::Overtaken) };
-    let key = consul_keys::layout(&registry.cluster);
+    let key = keys::layout(&registry.cluster);
     match registry.consul.kv_put_cas(&key, &opened.to_json(), modify_index).await? {
         true => Ok(Opening::Opened(Box::new(opened))),
         false => Ok(Opening::Overtaken),

@@ -10,9 +10,9 @@ use kv_core::incarnation::Incarnation;
 use kv_core::layout::{Layout, Member};
 use kv_core::limits::ZONE_BYTES_MAX;
 use kv_core::name::Name;
-use kv_protocol::consul_keys::{self, SERVICE, id_of_service, meta};
 use kv_protocol::reply::{Content, NodeStatus};
 use kv_protocol::request::{Command, Request};
+use kv_registry::keys::{self, SERVICE, id_of_service, meta};
 use uuid::Uuid;
 
 use crate::batch::STYLE;
@@ -104,7 +104,7 @@ pub(crate) async fn look(
     connections: &Connections,
     timeout: Duration,
 ) -> Result<ClusterStatus, ClientError> {
-    let entry = consul.kv_get(&consul_keys::layout(cluster), Read::consistent()).await?.value;
+    let entry = consul.kv_get(&keys::layout(cluster), Read::consistent()).await?.value;
     let layout = entry.as_ref().map(read_layout).transpose()?;
     let instances = consul.service_instances(SERVICE, Read::consistent()).await?.value;
     let instances = of_cluster(cluster, instances);

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use kv_consul::{CheckStatus, Consul, ConsulError, Read};
 use kv_core::incarnation::Incarnation;
 use kv_core::layout::Layout;
-use kv_protocol::consul_keys::{self, Claim, SERVICE, meta};
+use kv_registry::claim::Claim;
+use kv_registry::keys::{self, SERVICE, meta};
 use uuid::Uuid;
 
 use crate::identity::Identity;
@@ -163,7 +164,7 @@ pub async fn claim(
 ) -> Result<(), ClaimError> {
     check_members(identity, layout)?;
     let is_member = layout.is_some_and(|it| it.member_by_uuid(identity.uuid).is_some());
-    let key = consul_keys::claim(&identity.cluster, &identity.id);
+    let key = keys::claim(&identity.cluster, &identity.id);
     // Which run it is, is claimed once the data directory has been examined.
     let own = Claim::of(identity.uuid).to_json();
     for _ in 0..CLAIM_TRIES {
@@ -196,7 +197,7 @@ pub async fn claim(
 /// # Errors
 /// Where Consul does not do it.
 pub async fn unclaim(consul: &Consul, identity: &Identity) -> Result<(), ConsulError> {
-    let key = consul_keys::claim(&identity.cluster, &identity.id);
+    let key = keys::claim(&identity.cluster, &identity.id);
     let Some(entry) = consul.kv_get(&key, Read::consistent()).await?.value else { return Ok(()) };
     if Claim::parse(&entry.value).is_some_and(|claim| claim.uuid == identity.uuid) {
         // One that has changed since is another's.
@@ -235,7 +236,7 @@ pub(crate) async fn check_not_running(
     consul: &Consul,
     identity: &Identity,
 ) -> Result<(), ClaimError> {
-    let service_id = consul_keys::service_id(&identity.cluster, &identity.id);
+    let service_id = keys::service_id(&identity.cluster, &identity.id);
     let own_uuid = identity.uuid.to_string();
     let instances = consul.service_instances(SERVICE, Read::consistent()).await?.value;
     let running = instances.into_iter().find(|instance| {

@@ -14,7 +14,8 @@ use arc_swap::ArcSwap;
 use kv_consul::{Consul, ConsulError, Read};
 use kv_core::incarnation::Incarnation;
 use kv_core::layout::Layout;
-use kv_protocol::consul_keys::{self, Claim};
+use kv_registry::claim::Claim;
+use kv_registry::keys;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -234,6 +235,6 @@ impl Claimant {
     }
 
     fn key(&self) -> String {
-        consul_keys::claim(&self.identity.cluster, &self.identity.id)
+        keys::claim(&self.identity.cluster, &self.identity.id)
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use kv_consul::{Backoff, Consul, ConsulError};
-use kv_protocol::consul_keys;
-use kv_protocol::signal::Signal;
+use kv_registry::keys;
+use kv_registry::signal::Signal;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
@@ -159,13 +159,13 @@ impl Departure {
 
     async fn forget(&self) -> Result<(), ConsulError> {
         let Identity { cluster, id, uuid, .. } = &self.identity;
-        self.consul.deregister(&consul_keys::service_id(cluster, id)).await?;
+        self.consul.deregister(&keys::service_id(cluster, id)).await?;
         unclaim(&self.consul, &self.identity).await?;
         let signalled = signals::read_one(&self.consul, cluster, id).await?;
         if let Some(signalled) = signalled.filter(|it| it.signal == Signal::Stopped { uuid: *uuid })
         {
             // One that has changed since means something else.
-            let key = consul_keys::signal(cluster, id);
+            let key = keys::signal(cluster, id);
             self.consul.kv_delete_cas(&key, signalled.index).await?;
         }
         Ok(())

@@ -4,7 +4,7 @@ use kv_consul::{Consul, ConsulError, KvEntry, Read};
 use kv_core::digest::Digest;
 use kv_core::layout::{Layout, LayoutError};
 use kv_core::name::Name;
-use kv_protocol::consul_keys;
+use kv_registry::keys;
 use tracing::warn;
 use uuid::Uuid;
 
@@ -74,7 +74,7 @@ impl Layouts {
     /// The key of the layout document.
     #[must_use]
     pub fn key(&self) -> String {
-        consul_keys::layout(&self.cluster)
+        keys::layout(&self.cluster)
     }
 
     /// Reads the layout document as it is now.
@@ -109,7 +109,7 @@ impl Layouts {
             let known = known.into_iter().find(|(it, _)| it.table == placement.table);
             tables.push(match known {
                 Some((_, table)) => table.to_bytes(),
-                None => self.fetch(consul_keys::table(&self.cluster, &placement.table)).await?,
+                None => self.fetch(keys::table(&self.cluster, &placement.table)).await?,
             });
         }
         let mut strategies = Vec::new();
@@ -119,7 +119,7 @@ impl Layouts {
                 known.flat_map(|it| strategy_digests(&it.layout).into_iter().zip(&it.strategies));
             strategies.push(match known.find(|(it, _)| *it == digest) {
                 Some((_, bytes)) => bytes.clone(),
-                None => self.fetch(consul_keys::strategy(&self.cluster, &digest)).await?,
+                None => self.fetch(keys::strategy(&self.cluster, &digest)).await?,
             });
         }
         Installed::new(layout, &tables, strategies, uuid, previous).map_err(|error| match error {
@@ -143,7 +143,7 @@ impl Layouts {
     /// # Errors
     /// [`LayoutsError::Consul`] where Consul cannot be asked.
     pub async fn keep_past(&self, installed: &Installed) -> Result<(), LayoutsError> {
-        let key = consul_keys::past_layout(&self.cluster, installed.layout.epoch);
+        let key = keys::past_layout(&self.cluster, installed.layout.epoch);
         let there = self.consul.kv_get(&key, Read::default()).await?.value;
         // The mover, or another node, has mostly put it there; and anybody may have put something else.
         let is_it = |it: &KvEntry| Layout::parse(&it.value).is_ok_and(|it| it == installed.layout);
@@ -164,11 +164,11 @@ impl Layouts {
     pub async fn restore_parts(&self, installed: &Installed) -> Result<(), LayoutsError> {
         for table in &installed.tables {
             let bytes = table.to_bytes();
-            let key = consul_keys::table(&self.cluster, &Digest::of(&bytes));
+            let key = keys::table(&self.cluster, &Digest::of(&bytes));
             self.restore_part(&key, &bytes).await?;
         }
         for bytes in &installed.strategies {
-            let key = consul_keys::strategy(&self.cluster, &Digest::of(bytes));
+            let key = keys::strategy(&self.cluster, &Digest::of(bytes));
             self.restore_part(&key, bytes).await?;
         }
         Ok(())

@@ -12,8 +12,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use kv_consul::{Consul, ConsulError};
 use kv_core::name::Name;
-use kv_protocol::consul_keys;
-use kv_protocol::signal::Signal;
+use kv_registry::keys;
+use kv_registry::signal::Signal;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -130,7 +130,7 @@ async fn try_to_withdraw(consul: &Consul, cluster: &Name, id: &Name) -> Result<b
             break;
         }
         // One that has changed meanwhile is looked at again.
-        if consul.kv_delete_cas(&consul_keys::signal(cluster, id), own.index).await? {
+        if consul.kv_delete_cas(&keys::signal(cluster, id), own.index).await? {
             return Ok(true);
         }
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use kv_consul::{AgentService, Backoff, CheckStatus, Consul, ConsulError, ServiceRegistration};
-use kv_protocol::consul_keys::{self, PROTOCOL_VERSION, SERVICE, meta};
+use kv_registry::keys::{self, PROTOCOL_VERSION, SERVICE, meta};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -65,7 +65,7 @@ impl Registration {
         ];
         let service = ServiceRegistration {
             name: SERVICE.to_owned(),
-            id: consul_keys::service_id(&identity.cluster, &identity.id),
+            id: keys::service_id(&identity.cluster, &identity.id),
             address: host.to_owned(),
             port,
             meta: meta

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use kv_consul::{Consul, ConsulError, KvEntry, Read};
 use kv_core::name::Name;
-use kv_protocol::consul_keys;
-use kv_protocol::signal::Signal;
+use kv_registry::keys;
+use kv_registry::signal::Signal;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{debug, warn};
@@ -38,7 +38,7 @@ pub async fn read_one(
     cluster: &Name,
     id: &Name,
 ) -> Result<Option<Signalled>, ConsulError> {
-    let key = consul_keys::signal(cluster, id);
+    let key = keys::signal(cluster, id);
     let entry = consul.kv_get(&key, Read::consistent()).await?.value;
     let entry = entry.as_ref().filter(|entry| entry.key == key);
     Ok(entry.and_then(|entry| {
@@ -53,7 +53,7 @@ pub async fn read_one(
 /// # Errors
 /// Where Consul cannot be asked.
 pub async fn read_all(consul: &Consul, cluster: &Name) -> Result<Signals, ConsulError> {
-    let prefix = consul_keys::signals(cluster);
+    let prefix = keys::signals(cluster);
     let entries = consul.kv_list(&prefix, Read::consistent()).await?.value;
     Ok(sort_out(&prefix, &entries).signals)
 }
@@ -67,7 +67,7 @@ pub async fn follow(
     cluster: &Name,
     news: watch::Sender<Signals>,
 ) -> Result<(), ConsulError> {
-    let prefix = consul_keys::signals(cluster);
+    let prefix = keys::signals(cluster);
     let mut watch = consul.watch_prefix(&prefix)?;
     let mut complaints = Complaints::default();
     loop {

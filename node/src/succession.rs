@@ -14,7 +14,8 @@
 
 use kv_consul::{Consul, Read};
 use kv_core::incarnation::Incarnation;
-use kv_protocol::consul_keys::{self, Claim};
+use kv_registry::claim::Claim;
+use kv_registry::keys;
 use tracing::{debug, info, warn};
 
 use crate::claim::{CLAIM_TRIES, ClaimError};
@@ -235,5 +236,5 @@ impl Succession {
 }
 
 fn claim_key(identity: &Identity) -> String {
-    consul_keys::claim(&identity.cluster, &identity.id)
+    keys::claim(&identity.cluster, &identity.id)
 }

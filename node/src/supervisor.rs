@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use kv_consul::{Backoff, CheckStatus, Consul, ConsulError, Read, ServiceInstance};
 use kv_core::name::Name;
-use kv_protocol::consul_keys::{self, SERVICE};
-use kv_protocol::signal::{Launcher, Signal};
+use kv_registry::keys::{self, SERVICE};
+use kv_registry::signal::{Launcher, Signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -323,7 +323,7 @@ impl Supervisor {
     }
 
     fn is_up(&self, id: &Name, nodes: &[ServiceInstance]) -> bool {
-        let service_id = consul_keys::service_id(&self.cluster, id);
+        let service_id = keys::service_id(&self.cluster, id);
         nodes.iter().any(|it| it.id == service_id && it.status != CheckStatus::Critical)
     }
 
@@ -383,7 +383,7 @@ impl Supervisor {
             zone: wanted.described.zone.clone(),
             launcher: Some(launcher),
         };
-        let key = consul_keys::signal(&self.cluster, &wanted.id);
+        let key = keys::signal(&self.cluster, &wanted.id);
         self.consul.kv_put_cas(&key, &signal.to_json(), wanted.index).await
     }
 
@@ -418,7 +418,7 @@ impl Supervisor {
             }
             _ => return Ok(true),
         }
-        let key = consul_keys::signal(&self.cluster, id);
+        let key = keys::signal(&self.cluster, id);
         self.consul.kv_put_cas(&key, &signalled.signal.to_json(), signalled.index).await
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use kv_consul::{CheckStatus, Consul, Read, ServiceInstance};
-use kv_protocol::consul_keys::{SERVICE, meta};
+use kv_registry::keys::{SERVICE, meta};
 use tokio::time::Instant;
 use tracing::{info, warn};
 

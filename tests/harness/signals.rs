@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use kv_protocol::signal::Signal;
+use kv_registry::signal::Signal;
 
 use super::cluster::Cluster;
 use super::http::{delete, get_json, put};

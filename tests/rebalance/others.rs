@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use kv_protocol::signal::Signal;
+use kv_registry::signal::Signal;
 
 use crate::harness::catalog::stored;
 use crate::harness::peer::parse;

@@ -4,7 +4,7 @@
 use std::fs;
 use std::time::Duration;
 
-use kv_protocol::signal::Signal;
+use kv_registry::signal::Signal;
 
 use crate::harness::run::Running;
 use crate::harness::signals::{Signals, running};

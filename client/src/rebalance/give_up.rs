@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use kv_core::layout::{Layout, Phase, Table};
-use kv_protocol::consul_keys;
+use kv_registry::keys;
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
@@ -59,7 +59,7 @@ pub(crate) async fn give_up(
         let nodes = seen.view.assignments.nodes().len();
         let table = Table::new(&owners, layout.partitions, layout.replicas, nodes)
             .map_err(ClientError::from)?;
-        let key = consul_keys::table(&registry.cluster, &table.digest());
+        let key = keys::table(&registry.cluster, &table.digest());
         registry.consul.kv_put_flagged(&key, &table.to_bytes(), layout.epoch).await?;
         let given_up: Layout = layout.give_up(table.digest())?;
         if set(registry, &seen, &given_up).await? {

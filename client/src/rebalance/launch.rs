@@ -7,8 +7,8 @@ use kv_consul::{CheckStatus, ConsulError, Read, ServiceInstance};
 use kv_core::layout::Layout;
 use kv_core::limits::MEMBERS_MAX;
 use kv_core::name::Name;
-use kv_protocol::consul_keys::{self, id_of_service, meta};
-use kv_protocol::signal::Signal;
+use kv_registry::keys::{self, id_of_service, meta};
+use kv_registry::signal::Signal;
 use uuid::Uuid;
 
 use super::change::Addition;
@@ -98,7 +98,7 @@ async fn free_ids(
     let mut used: BTreeSet<String> =
         layout.members().iter().map(|member| member.id.to_string()).collect();
     used.extend(instances.iter().map(|it| id_of_service(cluster, &it.id).to_owned()));
-    for prefix in [consul_keys::claims(cluster), consul_keys::signals(cluster)] {
+    for prefix in [keys::claims(cluster), keys::signals(cluster)] {
         let keys = consul.kv_keys(&prefix, Read::consistent()).await?.value;
         used.extend(keys.iter().filter_map(|key| key.rsplit('/').next().map(str::to_owned)));
     }
@@ -144,7 +144,7 @@ fn spares(cluster: &Name, layout: &Layout, instances: &[ServiceInstance]) -> Vec
 
 /// The data directories of nodes that were told to stop, or are to be told.
 async fn stopping(registry: &Registry, layout: &Layout) -> Result<BTreeSet<Uuid>, RebalanceError> {
-    let prefix = consul_keys::signals(&registry.cluster);
+    let prefix = keys::signals(&registry.cluster);
     let signals = registry.consul.kv_list(&prefix, Read::consistent()).await?.value;
     let told = signals.iter().filter_map(|entry| match Signal::parse(&entry.value) {
         Ok(Signal::Stopped { uuid }) => Some(uuid),
@@ -285,7 +285,7 @@ async fn signal(
     node: &Addition,
     launch: &Launch<'_>,
 ) -> Result<bool, RebalanceError> {
-    let key = consul_keys::signal(&registry.cluster, &node.id);
+    let key = keys::signal(&registry.cluster, &node.id);
     let signal = Signal::Running {
         host: launch.host.map(str::to_owned),
         weight: node.weight,
@@ -339,7 +339,7 @@ async fn await_node(
     host: Option<&str>,
     began: Instant,
 ) -> Result<Uuid, RebalanceError> {
-    let key = consul_keys::signal(&registry.cluster, &node.id);
+    let key = keys::signal(&registry.cluster, &node.id);
     loop {
         let instances = registry.instances().await?;
         let spares = spares(&registry.cluster, layout, &instances);

@@ -21,7 +21,7 @@
 use kv_consul::Read;
 use kv_core::layout::{Layout, Member};
 use kv_core::name::Name;
-use kv_protocol::consul_keys;
+use kv_registry::keys;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -196,7 +196,7 @@ pub(crate) async fn due(
 }
 
 async fn layout(registry: &Registry) -> Result<Option<Layout>, RebalanceError> {
-    let key = consul_keys::layout(&registry.cluster);
+    let key = keys::layout(&registry.cluster);
     let entry = registry.consul.kv_get(&key, Read::consistent()).await?.value;
     let parse = |bytes: &[u8]| Layout::parse(bytes).map_err(ClientError::from);
     Ok(entry.map(|entry| parse(&entry.value)).transpose()?)
@@ -204,7 +204,7 @@ async fn layout(registry: &Registry) -> Result<Option<Layout>, RebalanceError> {
 
 /// The list, and its index for a compare-and-set.
 async fn read(registry: &Registry) -> Result<(Vec<Leaver>, u64), RebalanceError> {
-    let key = consul_keys::leaving(&registry.cluster);
+    let key = keys::leaving(&registry.cluster);
     let Some(entry) = registry.consul.kv_get(&key, Read::consistent()).await?.value else {
         return Ok((Vec::new(), 0));
     };
@@ -228,7 +228,7 @@ async fn write(
     nodes: Vec<Leaver>,
     index: u64,
 ) -> Result<bool, RebalanceError> {
-    let key = consul_keys::leaving(&registry.cluster);
+    let key = keys::leaving(&registry.cluster);
     if nodes.is_empty() {
         return Ok(registry.consul.kv_delete_cas(&key, index).await?);
     }

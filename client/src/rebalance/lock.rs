@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use kv_consul::{Consul, ConsulError, Read, SessionBehavior, SessionRequest};
 use kv_core::name::Name;
-use kv_protocol::consul_keys;
+use kv_registry::keys;
 
 use super::error::RebalanceError;
 use super::progress::Progress;
@@ -69,7 +69,7 @@ impl MoverLock {
         cluster: &Name,
         progress: &Progress,
     ) -> Result<Self, RebalanceError> {
-        let key = consul_keys::mover(cluster);
+        let key = keys::mover(cluster);
         let session = consul.session_create(&request(cluster, progress)).await?;
         let lock = Self { consul: consul.clone(), key, session };
         match lock.take(progress).await {
@@ -138,7 +138,7 @@ pub(crate) async fn progress_of_mover(
     consul: &Consul,
     cluster: &Name,
 ) -> Result<Option<Progress>, ConsulError> {
-    let entry = consul.kv_get(&consul_keys::mover(cluster), Read::consistent()).await?.value;
+    let entry = consul.kv_get(&keys::mover(cluster), Read::consistent()).await?.value;
     Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()))
 }
 

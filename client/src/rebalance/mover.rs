@@ -8,7 +8,7 @@ use futures::future::try_join_all;
 use kv_consul::{Backoff, ConsulError, Read};
 use kv_core::layout::{Goal, Layout, Table};
 use kv_core::partition::Partition;
-use kv_protocol::consul_keys;
+use kv_registry::keys;
 use tokio::sync::{Mutex, watch};
 use uuid::Uuid;
 
@@ -482,7 +482,7 @@ pub(crate) fn out_of_step(epoch: u64) -> RebalanceError {
 
 /// Looks at the layout as it is now.
 pub(crate) async fn look(registry: &Registry) -> Result<Seen, RebalanceError> {
-    let key = consul_keys::layout(&registry.cluster);
+    let key = keys::layout(&registry.cluster);
     let entry = registry.consul.kv_get(&key, Read::consistent()).await?.value;
     let Some(entry) = entry else {
         return Err(RebalanceError::NoLayout { cluster: registry.cluster.to_string() });
@@ -503,7 +503,7 @@ pub(crate) async fn set(
     if next.rebalance.is_none() {
         leaving::note(registry, &seen.view.layout, next).await?;
     }
-    let key = consul_keys::layout(&registry.cluster);
+    let key = keys::layout(&registry.cluster);
     Ok(registry.consul.kv_put_cas(&key, &next.to_json(), seen.index).await?)
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use kv_consul::{ConsulError, Read};
 use kv_core::layout::{Layout, Member};
 use kv_core::name::Name;
-use kv_protocol::consul_keys;
+use kv_registry::keys;
 
 use super::error::RebalanceError;
 use crate::cluster::Registry;
@@ -17,7 +17,7 @@ use crate::cluster::Registry;
 /// [`RebalanceError::NotAllowed`], or Consul cannot be asked.
 pub(crate) async fn check(registry: &Registry, begun: &Layout) -> Result<(), RebalanceError> {
     let Registry { consul, cluster, .. } = registry;
-    let signals = consul.kv_keys(&consul_keys::signals(cluster), Read::consistent()).await?.value;
+    let signals = consul.kv_keys(&keys::signals(cluster), Read::consistent()).await?.value;
     let signals: BTreeSet<String> = signals.into_iter().collect();
     for key in needed(cluster, begun, &signals) {
         match consul.kv_check_writable(&key).await {
@@ -33,19 +33,19 @@ pub(crate) async fn check(registry: &Registry, begun: &Layout) -> Result<(), Reb
 /// The keys that are written at the end, or may be: the layout, the list of what is left to do, the
 /// signals of members that come or go or have one, and the claims of those that are given up.
 fn needed(cluster: &Name, begun: &Layout, signals: &BTreeSet<String>) -> Vec<String> {
-    let mut keys = vec![consul_keys::layout(cluster), consul_keys::leaving(cluster)];
+    let mut keys = vec![keys::layout(cluster), keys::leaving(cluster)];
     let rebalance = begun.rebalance.as_ref();
     let after = rebalance.map_or(&[][..], |it| &it.to.members);
     let lost = rebalance.map_or(&[][..], |it| &it.lost);
     let is_in = |members: &[Member], it: &Member| members.iter().any(|other| other.uuid == it.uuid);
     for member in begun.members() {
-        let signal = consul_keys::signal(cluster, &member.id);
+        let signal = keys::signal(cluster, &member.id);
         let stays = is_in(&begun.placement.members, member) && is_in(after, member);
         if !stays || signals.contains(&signal) {
             keys.push(signal);
         }
         if lost.contains(&member.uuid) {
-            keys.push(consul_keys::claim(cluster, &member.id));
+            keys.push(keys::claim(cluster, &member.id));
         }
     }
     keys

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use kv_consul::{CheckStatus, KvEntry, Read};
 use kv_core::layout::{Layout, Member};
 use kv_core::name::Name;
-use kv_protocol::consul_keys::{self, Claim};
-use kv_protocol::signal::Signal;
+use kv_registry::claim::Claim;
+use kv_registry::keys;
+use kv_registry::signal::Signal;
 use uuid::Uuid;
 
 use super::error::RebalanceError;
@@ -77,18 +78,18 @@ async fn take_one_back(
     may_wait: bool,
 ) -> Result<Option<String>, RebalanceError> {
     let Registry { consul, cluster, .. } = registry;
-    let key = consul_keys::signal(cluster, id);
+    let key = keys::signal(cluster, id);
     let entry = consul.kv_get(&key, Read::consistent()).await?.value;
     let signal = entry.as_ref().and_then(|entry| Signal::parse(&entry.value).ok());
     let (Some(entry), Some(Signal::Running { launcher, .. })) = (entry, signal) else {
         return Ok(Some(format!("node {id} is not signalled to run any more")));
     };
-    let claim = consul.kv_get(&consul_keys::claim(cluster, id), Read::consistent()).await?.value;
+    let claim = consul.kv_get(&keys::claim(cluster, id), Read::consistent()).await?.value;
     let claim = claim.and_then(|entry| Claim::parse(&entry.value));
-    let service = consul_keys::service_id(cluster, id);
+    let service = keys::service_id(cluster, id);
     let instances = registry.instances().await?;
     let registered = instances.iter().find(|it| it.id == service).and_then(uuid_of);
-    let layout = consul.kv_get(&consul_keys::layout(cluster), Read::consistent()).await?.value;
+    let layout = consul.kv_get(&keys::layout(cluster), Read::consistent()).await?.value;
     let layout = layout.map(|entry| Layout::parse(&entry.value)).transpose();
     let layout = layout.map_err(ClientError::from)?;
     if layout.is_some_and(|it| it.members().iter().any(|member| member.id == *id)) {
@@ -112,7 +113,7 @@ async fn take_one_back(
 
 /// Whether a signal wants the node to run.
 pub(crate) async fn is_wanted(registry: &Registry, id: &Name) -> Result<bool, RebalanceError> {
-    let key = consul_keys::signal(&registry.cluster, id);
+    let key = keys::signal(&registry.cluster, id);
     let entry = registry.consul.kv_get(&key, Read::consistent()).await?.value;
     let signal = entry.and_then(|entry| Signal::parse(&entry.value).ok());
     Ok(matches!(signal, Some(Signal::Running { .. })))
@@ -126,7 +127,7 @@ pub(crate) async fn confirm_members(
     members: &[Member],
 ) -> Result<(), RebalanceError> {
     for member in members {
-        let key = consul_keys::signal(&registry.cluster, &member.id);
+        let key = keys::signal(&registry.cluster, &member.id);
         for _ in 0..LIST_TRIES_MAX {
             let entry = registry.consul.kv_get(&key, Read::consistent()).await?.value;
             let Some(entry) = entry else { break };
@@ -159,10 +160,10 @@ pub(crate) async fn signal_stop(
     uuid: Uuid,
 ) -> Result<(), RebalanceError> {
     let Registry { consul, cluster, .. } = registry;
-    let key = consul_keys::signal(cluster, id);
+    let key = keys::signal(cluster, id);
     let stop = Signal::Stopped { uuid };
     for _ in 0..LIST_TRIES_MAX {
-        let claim = consul_keys::claim(cluster, id);
+        let claim = keys::claim(cluster, id);
         let claim = consul.kv_get(&claim, Read::consistent()).await?.value;
         let owner = claim.and_then(|it| Claim::parse(&it.value));
         let has_left = match owner {
@@ -192,10 +193,10 @@ pub(crate) async fn forget(
     uuid: Uuid,
 ) -> Result<(), RebalanceError> {
     let Registry { consul, cluster, .. } = registry;
-    let claim = consul.kv_get(&consul_keys::claim(cluster, id), Read::consistent()).await?.value;
+    let claim = consul.kv_get(&keys::claim(cluster, id), Read::consistent()).await?.value;
     let is_ours =
         |entry: &KvEntry| Claim::parse(&entry.value).is_some_and(|claim| claim.uuid == uuid);
-    let signal = consul.kv_get(&consul_keys::signal(cluster, id), Read::consistent()).await?.value;
+    let signal = consul.kv_get(&keys::signal(cluster, id), Read::consistent()).await?.value;
     let is_stopped = |entry: &KvEntry| {
         Signal::parse(&entry.value).is_ok_and(|signal| signal == Signal::Stopped { uuid })
     };
@@ -220,7 +221,7 @@ pub(crate) async fn forget(
 }
 
 async fn has_claim(registry: &Registry, id: &Name, uuid: Uuid) -> Result<bool, RebalanceError> {
-    let key = consul_keys::claim(&registry.cluster, id);
+    let key = keys::claim(&registry.cluster, id);
     let entry = registry.consul.kv_get(&key, Read::consistent()).await?.value;
     Ok(entry.and_then(|it| Claim::parse(&it.value)).is_some_and(|claim| claim.uuid == uuid))
 }

@@ -21,7 +21,7 @@ use std::collections::BTreeSet;
 
 use kv_consul::Read;
 use kv_core::layout::{Layout, Placement};
-use kv_protocol::consul_keys;
+use kv_registry::keys;
 
 use super::error::RebalanceError;
 use crate::cluster::Registry;
@@ -38,18 +38,18 @@ pub(crate) async fn sweep(
     spared: [&Placement; 2],
 ) -> Result<(), RebalanceError> {
     let Registry { consul, cluster, .. } = registry;
-    let entry = consul.kv_get(&consul_keys::layout(cluster), Read::consistent()).await?.value;
+    let entry = consul.kv_get(&keys::layout(cluster), Read::consistent()).await?.value;
     let Some(entry) = entry else { return Ok(()) };
     let layout = Layout::parse(&entry.value).map_err(ClientError::from)?;
     let past = history::all(registry).await?.into_iter().map(|(_, layout)| layout);
     let past: Vec<Layout> = past.collect::<Result<_, _>>().map_err(ClientError::from)?;
     let mut named = BTreeSet::new();
     for placement in past.iter().chain([&layout]).flat_map(Layout::placements).chain(spared) {
-        named.insert(consul_keys::table(cluster, &placement.table));
-        named.insert(consul_keys::strategy(cluster, &placement.strategy.sha256));
+        named.insert(keys::table(cluster, &placement.table));
+        named.insert(keys::strategy(cluster, &placement.strategy.sha256));
     }
     let mut removed = 0;
-    for prefix in [consul_keys::tables(cluster), consul_keys::strategies(cluster)] {
+    for prefix in [keys::tables(cluster), keys::strategies(cluster)] {
         let keys = consul.kv_keys(&prefix, Read::consistent()).await?.value;
         for key in keys.into_iter().filter(|key| !named.contains(key)) {
             if removed == SWEPT_MAX {

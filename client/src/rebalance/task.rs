@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kv_core::layout::{Goal, Layout, Phase};
 use kv_core::name::Name;
 use kv_core::partition::Partition;
-use kv_protocol::consul_keys;
+use kv_registry::keys;
 use tokio::sync::watch;
 
 use super::aim::Aim;
@@ -61,9 +61,9 @@ impl Rebalancer {
         let Prepared { seen, strategy, to, table, lost, .. } = prepared;
         let Registry { consul, cluster, .. } = &self.registry;
         let epoch = seen.view.layout.epoch;
-        let key = consul_keys::strategy(cluster, &strategy.digest());
+        let key = keys::strategy(cluster, &strategy.digest());
         consul.kv_put_flagged(&key, strategy.bytes(), epoch).await?;
-        let key = consul_keys::table(cluster, &to.table);
+        let key = keys::table(cluster, &to.table);
         consul.kv_put_flagged(&key, &table.to_bytes(), epoch).await?;
         let begun = seen.view.layout.begin(to.clone(), lost.clone())?;
         history::keep(&self.registry, &seen.view.layout).await?;

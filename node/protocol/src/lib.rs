@@ -7,8 +7,6 @@
 //!   forms on the wire are in `request_wire` and `reply_wire`, those of our own client's batches in
 //!   `operation_stream`, the frames around them in [`frame`].
 //! - [`record_stream`]: records on their way from one node to another.
-//! - [`signal`]: what is written to Consul to have a node started or stopped.
-//! - [`consul_keys`]: where things lie in Consul.
 //!
 //! ```
 //! use kv_core::operation::Operation;
@@ -18,7 +16,6 @@
 //! assert_eq!(request.command, Command::One(Operation::Get { key: "key".into() }));
 //! ```
 
-pub mod consul_keys;
 pub mod frame;
 mod operation_stream;
 pub mod record_stream;
@@ -26,7 +23,6 @@ pub mod reply;
 mod reply_wire;
 pub mod request;
 mod request_wire;
-pub mod signal;
 
 pub use reply_wire::InvalidReply;
 pub use request_wire::DecodeError;

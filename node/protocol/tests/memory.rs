@@ -9,7 +9,7 @@ use kv_core::layout;
 use kv_core::limits::VALUE_BYTES_MAX_DEFAULT;
 use kv_protocol::reply::Reply;
 use kv_protocol::request::Request;
-use kv_protocol::signal;
+use kv_registry::signal;
 
 /// How long the messages are, in bytes: as much as shows the multiple, and no more.
 const LENGTH: usize = 1 << 20;

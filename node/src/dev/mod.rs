@@ -16,8 +16,8 @@ use std::path::PathBuf;
 use kv_consul::ConsulError;
 use kv_core::limits::HOST_NODES_MAX;
 use kv_core::name::Name;
-use kv_protocol::consul_keys::CLUSTER_DEFAULT;
-use kv_protocol::signal::Signal;
+use kv_registry::keys::CLUSTER_DEFAULT;
+use kv_registry::signal::Signal;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
