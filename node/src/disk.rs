@@ -158,6 +158,7 @@ struct Space {
     bytes: u64,
     /// The inodes that are free; none where it makes as many as it is asked for, or does not say.
     inodes: Option<u64>,
+    total_inodes: u64,
     is_read_only: bool,
 }
 
@@ -416,6 +417,7 @@ impl Disk {
             total_bytes: total_bytes(&stat),
             bytes,
             inodes: (stat.f_files > 0).then_some(stat.f_favail),
+            total_inodes: stat.f_files,
             is_read_only: stat.f_flag.contains(StatVfsMountFlags::RDONLY),
         })
     }
@@ -440,11 +442,10 @@ impl Disk {
     }
 
     fn fill_up_inodes(&self, reserve: &mut Reserve, space: &Space) -> io::Result<()> {
-        // A file system that has no end of inodes needs none in reserve.
-        let wanted = space.inodes.map_or(0, |_| self.reserve_inodes());
+        let wanted = self.reserve_inodes(space);
         reserve.give_inodes(reserve.inodes().saturating_sub(wanted));
-        let free = space.inodes.unwrap_or_default();
-        let room = free.saturating_sub(INODES_PER_STEP) / 2;
+        // As the bytes, they come back by and by; but where there are few, each of them counts.
+        let room = space.inodes.unwrap_or_default().div_ceil(2);
         reserve.take_inodes(wanted.saturating_sub(reserve.inodes()).min(room))
     }
 
@@ -459,21 +460,17 @@ impl Disk {
         self.0.reserve_bytes.saturating_sub(reserve.bytes())
     }
 
-    fn reserve_inodes(&self) -> u64 {
-        if self.0.reserve_bytes == 0 { 0 } else { RESERVE_INODES }
+    /// How many inodes are to be held in reserve: none where there is no end of them.
+    fn reserve_inodes(&self, space: &Space) -> u64 {
+        if self.0.reserve_bytes == 0 { 0 } else { RESERVE_INODES.min(space.total_inodes / 8) }
     }
 
     fn shortage_of_inodes(&self, space: &Space, reserve: &Reserve) -> Option<Shortage> {
         let free = space.inodes?;
-        let missing = self.reserve_inodes().saturating_sub(reserve.inodes());
+        let wanted = self.reserve_inodes(space);
+        let missing = wanted.saturating_sub(reserve.inodes());
         let needed = INODES_PER_STEP + missing;
-        let shortage = Shortage {
-            of: Resource::Inodes,
-            free,
-            needed,
-            reserve: self.reserve_inodes(),
-            missing,
-        };
+        let shortage = Shortage { of: Resource::Inodes, free, needed, reserve: wanted, missing };
         (free < needed).then_some(shortage)
     }
 
@@ -587,7 +584,13 @@ mod tests {
             let mut reserve = disk.reserve();
             reserve.give_inodes(u64::MAX);
             reserve.take_inodes(held).unwrap();
-            let space = Space { total_bytes: 0, bytes: 0, inodes: Some(free), is_read_only: false };
+            let space = Space {
+                total_bytes: 0,
+                bytes: 0,
+                inodes: Some(free),
+                total_inodes: 1 << 20,
+                is_read_only: false,
+            };
             disk.shortage_of_inodes(&space, &reserve)
         };
         assert_eq!(shortage(INODES_PER_STEP, RESERVE_INODES), None);

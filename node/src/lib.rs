@@ -38,11 +38,14 @@
 //! - [`dev`]: `kvnode dev`, a cluster on one machine with an embedded Consul agent;
 //! - [`words`]: all that the process says, and why that never ends it; [`inherited`]: what it was
 //!   given by the one that started it;
-//! - [`disk`] (its room, and the [`reserve`]), [`descriptors`], [`private`] (who may read what is stored),
+//! - [`panics`]: what happens where a thread panics;
+//! - [`disk`] (its room, and the [`reserve`]), [`descriptors`], [`address_space`],
+//!   [`private`] (who may read what is stored),
 //!   [`transient`] (which failures pass), [`limits`]: what the system gives, and what is kept of it;
 //! - [`failpoints`], [`refusals`], [`wake`]: small things that several of these share.
 
 pub mod address;
+pub mod address_space;
 pub mod attempts;
 pub mod belongings;
 pub mod cache;
@@ -72,6 +75,7 @@ pub mod lineage;
 pub mod membership;
 pub mod node;
 pub mod node_error;
+pub mod panics;
 pub mod place;
 pub mod private;
 pub mod reader;

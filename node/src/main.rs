@@ -7,11 +7,7 @@ use clap::Parser;
 use kvnode::config::{Cli, Command, NodeArgs};
 use kvnode::node_error::NodeError;
 use kvnode::stopping::{end_of_stdin, stop_signal};
-use kvnode::store::OPENING_THREAD;
-use kvnode::{descriptors, dev, inherited, node, private, words};
-
-/// What the engine's panic speaks of when it can start no threads.
-const ENGINE_THREADS: &str = "thread pool";
+use kvnode::{address_space, descriptors, dev, inherited, node, panics, private, words};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -19,7 +15,12 @@ fn main() -> ExitCode {
     let _scenario = fail::FailScenario::setup();
     inherited::keep_from_children();
     words::start_log();
-    exit_on_panic();
+    panics::end_the_process();
+    if let Err(error) = address_space::check() {
+        words::say(format_args!("kvnode: cannot start: {error}"));
+        words::finish();
+        return ExitCode::FAILURE;
+    }
     private::keep();
     if let Err(error) = descriptors::raise() {
         tracing::warn!("the limit of open files cannot be raised: {error}");
@@ -60,28 +61,6 @@ fn start_anew() -> ExitCode {
     program.env_remove("FAILPOINTS");
     let error = program.args(arguments).exec();
     report(Err(NodeError::Io(error)), NodeError::exit_code)
-}
-
-/// Ends the process where any of its threads panics. A node that goes on without its writer, or with
-/// an engine that stopped in the middle, would be a riddle; one that ends is started again.
-fn exit_on_panic() {
-    std::panic::set_hook(Box::new(|panic| {
-        if std::thread::current().name() == Some(OPENING_THREAD) {
-            let reason = panic.payload_as_str().unwrap_or("for no reason that it gives");
-            let advice = if reason.contains(ENGINE_THREADS) {
-                "the system gives this user no more threads: raise its limit (ulimit -u), or start the node again later"
-            } else {
-                "the store is damaged: a copy of the data directory from before can be served with --serve-older-copy, without what was written since, or the node be given up with `kvclient remove-node --dead`"
-            };
-            words::say(format_args!(
-                "kvnode: the storage engine does not open the store: {reason}; {advice}"
-            ));
-        } else {
-            words::say_panic(panic);
-        }
-        words::finish();
-        std::process::exit(1);
-    }));
 }
 
 async fn run_node(args: NodeArgs) -> Result<(), NodeError> {

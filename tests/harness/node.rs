@@ -175,10 +175,18 @@ impl Node {
     /// Where it does not become ready.
     #[track_caller]
     pub(crate) fn restart_with_descriptors(&mut self, limit: usize) {
+        self.restart_under(&format!("-n {limit}"));
+    }
+
+    /// [`Node::restart`] under a limit, as a shell's `ulimit` takes it.
+    ///
+    /// # Panics
+    /// Where it does not become ready.
+    #[track_caller]
+    pub(crate) fn restart_under(&mut self, limit: &str) {
         self.process.kill();
         let mut command = Command::new("sh");
-        command.args(["-c", "ulimit -n \"$0\" && exec \"$@\""]).arg(limit.to_string());
-        command.arg(kvnode());
+        command.args(["-c", &format!("ulimit {limit} && exec \"$@\""), "sh"]).arg(kvnode());
         self.process = run(command, &self.args, &self.home, &self.log, &[]);
         self.wait_until_ready();
     }

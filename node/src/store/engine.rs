@@ -11,6 +11,7 @@ use super::{Counters, StorageKey, StoreError};
 use crate::belongings::Belongings;
 use crate::disk::Disk;
 use crate::limits::{INODES_PER_STORE, SMALL_FILES_BYTES};
+use crate::transient::passes;
 
 /// Entries per leaf of the engine's tree, which rewrites a leaf for a change of one of them: few,
 /// since values may be large. Fixed for ever once a data directory exists.
@@ -192,7 +193,8 @@ pub(super) fn longest_file(directory: &Path) -> u64 {
 /// with the same error.
 pub(super) fn classify(error: io::Error) -> StoreError {
     match error.kind() {
-        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
+        // It cannot be read without memory either.
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof if !passes(&error) => {
             StoreError::Damaged(error.to_string())
         }
         _ => StoreError::Engine(error),
