@@ -24,7 +24,7 @@ use crate::limits::{
     RESERVE_STEP_BYTES,
 };
 use crate::reserve::Reserve;
-use crate::transient::{file_bytes_max, is_full};
+use crate::transient::{file_bytes_max, is_full, is_read_only};
 
 /// Whether the disk has room for more data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,6 +144,8 @@ struct Shared {
     cannot_be_held: AtomicBool,
     /// Whether a write has found no room that the file system had shown: a quota, perhaps.
     is_exhausted: AtomicBool,
+    /// Whether a write was refused since the disk is read-only, which not every file system shows.
+    is_read_only: AtomicBool,
     /// Whether a file of the engine may not become as long as it would have to.
     is_limited: AtomicBool,
     /// What must be in its place there.
@@ -174,6 +176,7 @@ impl Disk {
             reserve: Mutex::new(Reserve::take_up(directory)),
             cannot_be_held: AtomicBool::new(false),
             is_exhausted: AtomicBool::new(false),
+            is_read_only: AtomicBool::new(false),
             is_limited: AtomicBool::new(false),
             belongings: Belongings::default(),
             is_lost: AtomicBool::new(false),
@@ -330,9 +333,31 @@ impl Disk {
         self.has_beside(reserve, bytes)
     }
 
-    /// Takes note that a write found no room, whatever the file system shows.
-    pub fn was_full(&self) {
-        self.0.is_exhausted.store(true, Ordering::Release);
+    /// Takes note of why a write failed, whatever the file system shows: it found no room, or the disk was
+    /// read-only.
+    pub fn note(&self, error: &io::Error) {
+        if is_full(error) {
+            self.0.is_exhausted.store(true, Ordering::Release);
+        } else if is_read_only(error) {
+            self.0.is_read_only.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether it can be written to, which is tried.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        self.try_to_write(&self.reserve())
+    }
+
+    fn try_to_write(&self, reserve: &Reserve) -> bool {
+        let is_writable = !reserve.touch().is_err_and(|error| is_read_only(&error));
+        if self.0.is_read_only.swap(!is_writable, Ordering::AcqRel) == is_writable {
+            match is_writable {
+                true => info!("the disk can be written to again"),
+                false => warn!("the disk is read-only: writes are refused, and reads go on"),
+            }
+        }
+        is_writable
     }
 
     /// Takes note of whether a file of the engine may not become as long as it would have to.
@@ -344,8 +369,13 @@ impl Disk {
     /// none. It is to be called now and then.
     pub fn tend(&self) {
         let mut reserve = self.reserve();
+        if self.is_lost()
+            || self.0.is_read_only.load(Ordering::Acquire) && !self.try_to_write(&reserve)
+        {
+            return;
+        }
         let Ok(space) = self.space(&reserve) else { return };
-        if self.is_lost() || space.is_read_only {
+        if space.is_read_only {
             return;
         }
         if self.is_exhausted() && self.has_beside(&reserve, RESERVE_STEP_BYTES) {
@@ -418,7 +448,8 @@ impl Disk {
             bytes,
             inodes: (stat.f_files > 0).then_some(stat.f_favail),
             total_inodes: stat.f_files,
-            is_read_only: stat.f_flag.contains(StatVfsMountFlags::RDONLY),
+            is_read_only: self.0.is_read_only.load(Ordering::Acquire)
+                || stat.f_flag.contains(StatVfsMountFlags::RDONLY),
         })
     }
 
@@ -516,7 +547,7 @@ mod tests {
         disk.tend();
         assert_eq!(held(directory.path()), RESERVE_BYTES);
         // As under a quota: the file system shows room that cannot be had.
-        disk.was_full();
+        disk.note(&io::ErrorKind::StorageFull.into());
         assert_eq!(disk.room_bytes().unwrap(), 0);
         // Here it can be had again.
         disk.tend();
