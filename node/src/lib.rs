@@ -39,7 +39,7 @@
 //! - [`words`]: all that the process says, and why that never ends it; [`inherited`]: what it was
 //!   given by the one that started it;
 //! - [`panics`]: what happens where a thread panics;
-//! - [`disk`] (its room, and the [`reserve`]), [`descriptors`], [`address_space`],
+//! - [`disk`] (its room, the [`reserve`], and whether it [fits](fitness)), [`descriptors`], [`address_space`],
 //!   [`private`] (who may read what is stored),
 //!   [`transient`] (which failures pass), [`limits`]: what the system gives, and what is kept of it;
 //! - [`failpoints`], [`refusals`], [`wake`]: small things that several of these share.
@@ -58,6 +58,7 @@ pub mod descriptors;
 pub mod dev;
 pub mod disk;
 pub mod failpoints;
+pub mod fitness;
 pub mod follower;
 pub mod guard;
 pub mod handler;

@@ -13,7 +13,8 @@ use tracing::warn;
 use crate::claim::{ClaimError, claim};
 use crate::config::{NodeArgs, default_data_dir};
 use crate::data_directory::DataDirectory;
-use crate::disk::{self, Disk};
+use crate::disk::Disk;
+use crate::fitness;
 use crate::guard::Installed;
 use crate::identity::{DataDirectoryError, InstalledEpoch};
 use crate::installed_record;
@@ -65,7 +66,7 @@ pub async fn prepare(
     let succession = Succession::examine(consul, &directory, args.serve_older_copy).await;
     let mut succession = succession.map_err(NodeError::Claim)?;
     tell_file_limit();
-    let reserve_bytes = disk::reserve_bytes(directory.path(), args.disk_reserve_bytes)?;
+    let reserve_bytes = fitness::reserve_bytes(directory.path(), args.disk_reserve_bytes)?;
     let disk = Disk::new(directory.path(), reserve_bytes);
     directory.set_disk(&disk)?;
     let server = Server::listen(listen, port_choice(args, &directory))?;
