@@ -41,6 +41,7 @@ struct Closed {
 struct Token {
     secret: String,
     accessor: String,
+    policy: String,
 }
 
 impl Closed {
@@ -75,10 +76,19 @@ impl Closed {
         let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let name = format!("policy-{number}");
         let policy = json!({"Name": name, "Rules": rules.join("\n")});
-        self.ask("PUT", "/v1/acl/policy", &policy);
+        let policy = self.ask("PUT", "/v1/acl/policy", &policy)["ID"].clone();
+        let policy = policy.as_str().expect("it is text").to_owned();
         let token = self.ask("PUT", "/v1/acl/token", &json!({"Policies": [{"Name": name}]}));
         let text = |name: &str| token[name].as_str().expect("it is text").to_owned();
-        Token { secret: text("SecretID"), accessor: text("AccessorID") }
+        Token { secret: text("SecretID"), accessor: text("AccessorID"), policy }
+    }
+
+    /// Gives a token other rules.
+    fn change(&self, token: &Token, rules: &[&str]) {
+        let path = format!("/v1/acl/policy/{}", token.policy);
+        let name = self.ask("GET", &path, &Value::Null)["Name"].clone();
+        let policy = json!({"ID": token.policy, "Name": name, "Rules": rules.join("\n")});
+        self.ask("PUT", &path, &policy);
     }
 
     fn revoke(&self, token: &Token) {
@@ -168,19 +178,141 @@ fn what_a_token_may_not_do_is_said_and_changes_nothing() {
     assert_fails(refused, 4, "consul_denied", &["Permission denied"]);
 
     let blind = closed.token(&[FULL[0], FULL[1], FULL[3]]);
-    for command in [&["get", "key"][..], &["remove-node", "node-1"]] {
-        let refused = closed.with(&blind.secret, command);
-        assert_fails(refused, 4, "consul_nodes_hidden", &["shows none of them", "node_prefix"]);
+    let unaware = closed.token(&[FULL[0], FULL[2], FULL[3]]);
+    for token in [&blind, &unaware] {
+        for command in [
+            &["get", "key"][..],
+            &["remove-node", "node-1"],
+            &["remove-node", "--dead", "node-1", "--accept-data-loss"],
+        ] {
+            let refused = closed.with(&token.secret, command);
+            let words = ["does not show this client all", "node_prefix", "service_prefix"];
+            assert_fails(refused, 4, "consul_nodes_hidden", &words);
+        }
+        let status = closed.with(&token.secret, &["status"]).success();
+        let problem = status.json()["nodes"][0]["problem"].clone();
+        assert!(problem.as_str().is_some_and(|it| it.contains("node_prefix")), "{status}");
     }
-    let status = closed.with(&blind.secret, &["status"]).success();
-    let problem = status.json()["nodes"][0]["problem"].clone();
-    assert!(problem.as_str().is_some_and(|it| it.contains("node_prefix")), "{status}");
+
+    // A node is refused as clients are.
+    let node = |secret: &str| {
+        let run = Run::new(kvnode(), closed.path()).env("CONSUL_HTTP_TOKEN", secret);
+        let run = run.args(["--consul", &closed.consul.address().to_string(), "--port", "0"]);
+        run.arg_path("--data-dir", &closed.path().join("refused")).output()
+    };
+    for secret in ["", &reader.secret] {
+        node(secret).code(4).no_stdout().says(&["403", "CONSUL_HTTP_TOKEN"]);
+    }
 
     closed.revoke(&full);
+    node(&full.secret).code(4).no_stdout().says(&["was revoked"]);
     let refused = closed.with(&full.secret, &["get", "key"]);
     assert_fails(refused, 4, "consul_token_unknown", &["was revoked", "CONSUL_HTTP_TOKEN"]);
     assert_fails(closed.with("", &["get", "key"]), 4, "consul_denied", &["key_prefix"]);
     assert_eq!(closed.layout(), before);
+}
+
+#[test]
+fn a_node_that_a_token_does_not_show_is_not_taken_for_dead() {
+    let Some(mut closed) = Closed::start() else { return };
+    let full = closed.token(&FULL);
+    for _ in 0..2 {
+        closed.start_node(("CONSUL_HTTP_TOKEN", &full.secret));
+    }
+    closed.with(&full.secret, &["put", "key", "value"]).success();
+    // One node lies on a machine that the token may see, and the other one on another.
+    let known = closed.ask("GET", "/v1/agent/service/node-0", &Value::Null);
+    let mut service = json!({});
+    for name in ["ID", "Service", "Address", "Port", "Meta"] {
+        service[name] = known[name].clone();
+    }
+    let seen = json!({"Node": "elsewhere", "Address": "127.0.0.1", "Service": service});
+    closed.ask("PUT", "/v1/catalog/register", &seen);
+    let one_machine = r#"node "elsewhere" { policy = "read" }"#;
+    let short_sighted = closed.token(&[FULL[0], FULL[1], one_machine, FULL[3]]);
+    let before = closed.layout();
+    let give_up = ["remove-node", "--dead", "node-1", "--accept-data-loss"];
+    for command in [&give_up[..], &["remove-node", "node-0"]] {
+        let refused = closed.with(&short_sighted.secret, command);
+        let refused = refused.code(4).says(&["consul_nodes_hidden", "node_prefix"]);
+        assert!(!refused.stderr_text().contains("--dead"), "{refused}");
+    }
+    // Nor while a rebalance is under way, which giving a node up would end.
+    let mover = Run::new(kvclient(), closed.path())
+        .args(["--consul", &closed.consul.address().to_string(), "migrate", "--to", "maglev"])
+        .env("CONSUL_HTTP_TOKEN", &full.secret)
+        .env("FAILPOINTS", "mover::after-prepare=return");
+    assert_eq!(mover.output().status.code(), None, "it is killed");
+    let refused = closed.with(&short_sighted.secret, &give_up);
+    refused.code(4).says(&["consul_nodes_hidden"]);
+    closed.with(&full.secret, &["rebalance", "abort"]).success();
+    assert_eq!(closed.layout()["strategy"], before["strategy"]);
+    closed.with(&full.secret, &["get", "key"]).success();
+}
+
+#[test]
+fn a_change_whose_end_a_token_may_not_do_is_not_begun_and_one_that_loses_it_says_what_is_left() {
+    let Some(mut closed) = Closed::start() else { return };
+    let full = closed.token(&FULL);
+    for _ in 0..3 {
+        closed.start_node(("CONSUL_HTTP_TOKEN", &full.secret));
+    }
+    closed.with(&full.secret, &["put", "key", "value"]).success();
+    let before = closed.layout();
+    for part in ["desired/", "leaving", "layout"] {
+        let deny = format!(r#"key_prefix "kv/default/{part}" {{ policy = "read" }}"#);
+        let token = closed.token(&[FULL[0], &deny, FULL[1], FULL[2], FULL[3]]);
+        for change in [&["remove-node", "node-1"][..], &["add-node"]] {
+            let refused = closed.with(&token.secret, change);
+            let refused = refused.code(4).says(&["consul_denied", part, "nothing was changed"]);
+            let said = refused.stderr_text();
+            assert!(!said.contains("signalled") && !said.contains("taken back"), "{refused}");
+            assert_eq!(closed.layout(), before, "{part}: {change:?} has begun nothing");
+        }
+    }
+
+    // A token that loses the right to tell nodes to stop once the data has moved, and one that is gone then.
+    let deny = r#"key_prefix "kv/default/desired/" { policy = "read" }"#;
+    let denied = [FULL[0], deny, FULL[1], FULL[2], FULL[3]];
+    let words = ["node-1, which own nothing", "could not be told to stop", "rebalance resume"];
+    remove_while(&closed, "node-1", |token| closed.change(token, &denied), "left_to_do", &words);
+    let stopped = |closed: &mut Closed, number: usize| {
+        closed.with(&full.secret, &["rebalance", "resume"]).success();
+        let end = closed.nodes[number].wait();
+        assert_eq!(end.code(), Some(0), "it was told to stop\n{}", closed.nodes[number].log());
+    };
+    stopped(&mut closed, 1);
+    let words = ["was begun", "kvclient status", "rebalance resume"];
+    let code = "consul_token_unknown";
+    remove_while(&closed, "node-2", |token| closed.revoke(token), code, &words);
+    stopped(&mut closed, 2);
+    closed.with(&full.secret, &["get", "key"]).success();
+}
+
+/// Removes a node with a token to which something happens once the data has moved, and checks what is said.
+#[track_caller]
+fn remove_while(
+    closed: &Closed,
+    node: &str,
+    happens: impl FnOnce(&Token),
+    code: &str,
+    words: &[&str],
+) {
+    let token = closed.token(&FULL);
+    let before = closed.layout();
+    let removing = Run::new(kvclient(), closed.path())
+        .args(["--output", "json", "--consul", &closed.consul.address().to_string()])
+        .args(["remove-node", node])
+        .env("CONSUL_HTTP_TOKEN", &token.secret)
+        .env("FAILPOINTS", "mover::after-settle=sleep(8000)")
+        .spawn();
+    eventually("the end of the moving", HEEDED_WITHIN, || {
+        let layout = closed.layout();
+        let is_over = layout["rebalance"].is_null() && layout["epoch"] != before["epoch"];
+        if is_over { Ok(()) } else { Err(layout.to_string()) }
+    });
+    happens(&token);
+    assert_fails(removing.output(), 4, code, words);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kv_protocol::signal;
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::binaries::{kvclient, kvnode};
 use crate::harness::corpus::{self, assert_same_lines, ndjson};
@@ -191,6 +191,21 @@ fn a_node_that_cannot_start_is_named_and_the_others_run() {
         fs::metadata(lost.join("identity.json")).map_err(|it| it.to_string())
     });
     wait_for_children(&dev, 3);
+}
+
+#[test]
+fn a_member_keeps_the_weight_and_zone_that_it_was_given() {
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let mut dev = Dev::start(directory.path(), 2);
+    client(&dev, &["put", "key", "value"]).output().success();
+    client(&dev, &["set-node", "node-1", "--weight", "4", "--zone", "z"]).output().success();
+    assert_eq!(dev.process.terminate().code(), Some(0));
+    let dev = Dev::start(directory.path(), 2);
+    let status = client(&dev, &["--output", "json", "status"]).output().success().json();
+    let nodes = status["nodes"].as_array().expect("it lists them");
+    let node = nodes.iter().find(|it| it["id"] == "node-1").expect("it is listed");
+    assert_eq!(node["registered"], json!({"weight": 4, "zone": "z"}), "{status:#}");
+    assert!(!dev.process.log().contains("started with weight"), "{}", dev.process.log());
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! What a node says never ends it: its log may be lost, and its terminal may be closed.
 
 use std::fs::OpenOptions;
-use std::io::{BufRead, BufReader, ErrorKind, PipeWriter, Write};
+use std::io::{BufRead, BufReader, ErrorKind, PipeReader, PipeWriter, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, Signal, kill_process};
@@ -11,6 +12,9 @@ use crate::harness::binaries::kvnode;
 use crate::harness::environment::isolate;
 use crate::harness::signals::HEEDED_WITHIN;
 use crate::harness::{Backend, Cluster, eventually};
+
+/// How long `kvnode dev` may take until it is ready.
+const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// A node that is started with a standard error of the test's. It is killed when this is dropped.
 struct Talker {
@@ -111,6 +115,67 @@ fn a_node_whose_log_cannot_be_written_serves_on() {
         let command = command.args(["--consul", "127.0.0.1:1", "--start-timeout", "0"]);
         let status = command.stdin(Stdio::null()).stderr(stderr).status().expect("it runs");
         assert_eq!(status.code(), Some(3));
+    }
+}
+
+/// Starts `kvnode` with a standard output that is a full pipe. The reader is to be kept.
+fn untold(cluster: &Cluster, args: &[&str]) -> (Talker, PipeReader) {
+    let (reader, mut writer) = std::io::pipe().expect("a pipe can be made");
+    fill(&mut writer);
+    let mut command = Command::new(kvnode());
+    isolate(&mut command, cluster.directory());
+    let command = command.args(args).arg("--data-dir").arg(cluster.data_directory());
+    let command = command.stdin(Stdio::null()).stdout(writer).stderr(Stdio::null());
+    let child = command.spawn().expect("it can be started");
+    (Talker { child }, reader)
+}
+
+#[test]
+fn a_reader_that_does_not_read_what_is_told_keeps_no_node_from_serving() {
+    let cluster = Cluster::empty(Backend::Embedded);
+    let consul = cluster.consul();
+    let args = ["--consul", &consul, "--cluster", cluster.name(), "--id", "node-0", "--port", "0"];
+    let (talker, reader) = untold(&cluster, &args);
+    cluster.wait_until_registered("node-0");
+    serves(&cluster, talker, "a reader that does not read");
+    drop(reader);
+    let (mut dev, reader) = untold(&cluster, &["dev", "--nodes", "1", "--consul-port", "0"]);
+    eventually("a thread that nobody waits for", READY_WITHIN, || is_telling(&dev.child));
+    dev.signal(Signal::TERM);
+    assert_eq!(dev.end().code(), Some(0));
+    drop(reader);
+}
+
+/// Whether a process is stuck telling something.
+fn is_telling(child: &Child) -> Result<(), String> {
+    let threads = std::fs::read_dir(format!("/proc/{}/task", child.id()));
+    let threads = threads.map_err(|error| error.to_string())?.flatten();
+    let names = threads.map(|it| std::fs::read_to_string(it.path().join("comm")));
+    let names: Vec<String> = names.flatten().collect();
+    if names.iter().any(|name| name == "telling\n") { Ok(()) } else { Err(format!("{names:?}")) }
+}
+
+#[test]
+fn help_that_cannot_be_printed_is_an_error() {
+    let run = |args: &[&str], redirection: &str| {
+        let script = format!("exec \"$0\" \"$@\" {redirection}");
+        let mut command = Command::new("/bin/sh");
+        let command = command.args(["-c", &script]).arg(kvnode()).args(args);
+        let output = command.output().expect("it runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for args in [&["--help"][..], &["-h"], &["--version"], &["dev", "--help"], &["help", "dev"]] {
+        for redirection in [">/dev/full", ">&-"] {
+            let (code, said) = run(args, redirection);
+            assert_eq!(code, Some(1), "{args:?} {redirection}: {said}");
+            assert!(said.contains("standard output cannot be written"), "{said}");
+        }
+        for redirection in [">/dev/null", "2>&-", "2>/dev/full", "<&-", "| true"] {
+            assert_eq!(run(args, redirection).0, Some(0), "{args:?} {redirection}");
+        }
+    }
+    for redirection in ["2>/dev/full", "2>&-", ">&-"] {
+        assert_eq!(run(&["--no-such-option"], redirection).0, Some(2), "{redirection}");
     }
 }
 

@@ -1,18 +1,25 @@
 //! Where Consul's catalog says that the nodes of a layout are.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Instant;
 
-use kv_protocol::consul::{Consul, Read, ServiceInstance};
-use kv_protocol::consul_keys::{SERVICE, meta, service_id};
+use futures::stream::FuturesOrdered;
+use futures::{FutureExt, StreamExt};
+use kv_protocol::consul::{Consul, ConsulError, Read, ServiceInstance};
+use kv_protocol::consul_keys::{self, Claim, SERVICE, meta, service_id};
 use kv_protocol::incarnation::Incarnation;
 use kv_protocol::layout::Member;
 use kv_protocol::name::Name;
+use kv_protocol::reply::NodeStatus;
 use uuid::Uuid;
 
+use crate::connection::Connections;
 use crate::endpoint::Endpoint;
+use crate::limits::{CONNECT_WAIT, REGISTRATIONS_ASKED_MAX};
 use crate::routing::{Reach, Target};
+use crate::status::ask_instance;
 
 /// The instances that belong to `cluster`.
 pub(crate) fn of_cluster(cluster: &Name, instances: Vec<ServiceInstance>) -> Vec<ServiceInstance> {
@@ -22,23 +29,17 @@ pub(crate) fn of_cluster(cluster: &Name, instances: Vec<ServiceInstance>) -> Vec
     instances.into_iter().filter(ours).collect()
 }
 
-/// Whether Consul has instances of the service and shows this client none of them, which it does without
-/// a word where a token may not see the machines that they are on. Worth a question only where none
-/// were seen.
-pub(crate) async fn are_hidden(consul: &Consul) -> bool {
-    let is_known = match consul.service_names(Read::consistent()).await {
-        Ok(names) => names.iter().any(|name| name == SERVICE),
+/// Whether Consul may have instances of the service that it does not show this client, which it leaves out
+/// without a word where a token may not see them, or the machines that they are on. Worth a question only
+/// where one is missed.
+pub(crate) async fn may_be_hidden(consul: &Consul) -> bool {
+    match consul.may_see_all(SERVICE).await {
+        Ok(may_see_all) => !may_see_all,
         Err(error) => {
             tracing::debug!(%error, "whether nodes are hidden is not known");
             false
         }
-    };
-    if !is_known {
-        return false;
     }
-    // The first one may have registered meanwhile.
-    let again = consul.service_instances(SERVICE, Read::consistent()).await;
-    again.is_ok_and(|instances| instances.value.is_empty())
 }
 
 /// The identity of the data directory that an instance registered.
@@ -51,34 +52,124 @@ pub(crate) fn incarnation_of(instance: &ServiceInstance) -> Option<Incarnation> 
     instance.meta.get(meta::INCARNATION)?.parse().ok()
 }
 
+/// The runs of nodes that have claimed their ids.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Claims(HashSet<(Uuid, Option<Incarnation>)>);
+
+impl Claims {
+    /// Reads the claims of `cluster`.
+    ///
+    /// # Errors
+    /// Consul cannot be asked, or does not let this client read them.
+    pub(crate) async fn read(consul: &Consul, cluster: &Name) -> Result<Self, ConsulError> {
+        let claims = consul.kv_list(&consul_keys::claims(cluster), Read::consistent()).await?.value;
+        let claims = claims.into_iter().filter_map(|entry| Claim::parse(&entry.value));
+        Ok(claims.map(|claim| (claim.uuid, claim.incarnation)).collect())
+    }
+
+    /// Whether the run that `instance` registered is the one that has claimed its id.
+    pub(crate) fn have(&self, instance: &ServiceInstance) -> bool {
+        let run = (uuid_of(instance), incarnation_of(instance));
+        run.0.is_some_and(|uuid| self.0.contains(&(uuid, run.1)))
+    }
+}
+
+impl FromIterator<(Uuid, Option<Incarnation>)> for Claims {
+    fn from_iter<T: IntoIterator<Item = (Uuid, Option<Incarnation>)>>(claims: T) -> Self {
+        Self(claims.into_iter().collect())
+    }
+}
+
 /// How little a registration of a node counts, beside others of the same one.
 ///
 /// A node that was killed, and is started again at another Consul agent, leaves a registration behind
-/// that nobody can remove but the first agent: the newest run counts. Of those, the one in better health
-/// does; and where that is no difference either, all clients choose the same one.
-fn rank(instance: &ServiceInstance) -> impl Ord + '_ {
+/// that nobody can remove but the first agent; and anybody who may write to Consul can make one up. The
+/// run that has claimed the node's id counts, and the newest one where that is not known. Of those, the
+/// one in better health does; and where that is no difference either, all clients choose the same one.
+fn rank<'a>(instance: &'a ServiceInstance, claims: &Claims) -> impl Ord + use<'a> {
     let ServiceInstance { id, node, address, port, status, .. } = instance;
-    (Reverse(incarnation_of(instance)), *status, node, id, address, *port)
+    let is_claimed = claims.have(instance);
+    (!is_claimed, Reverse(incarnation_of(instance)), *status, node, id, address, *port)
 }
 
-/// Which of the instances are outranked: another one of the same data directory counts more.
-pub(crate) fn outranked(instances: &[ServiceInstance]) -> Vec<bool> {
-    let mut first: HashMap<Uuid, &ServiceInstance> = HashMap::new();
-    for (instance, uuid) in instances.iter().filter_map(|it| Some((it, uuid_of(it)?))) {
-        let first = first.entry(uuid).or_insert(instance);
-        if rank(instance) < rank(first) {
-            *first = instance;
+/// Whether the answer is that of the run which `instance` registered.
+pub(crate) fn is_of(instance: &ServiceInstance, answer: &NodeStatus) -> bool {
+    Some(answer.uuid) == uuid_of(instance) && answer.incarnation == incarnation_of(instance)
+}
+
+/// Which of the instances are outranked: another one of the same data directory counts more. One that
+/// `lives`, which is that it answers as what it registered, counts more than all that do not.
+pub(crate) fn outranked(
+    instances: &[ServiceInstance],
+    claims: &Claims,
+    lives: &[bool],
+) -> Vec<bool> {
+    let rank = |index: usize| (!lives[index], rank(&instances[index], claims));
+    let mut first: HashMap<Uuid, usize> = HashMap::new();
+    for (index, instance) in instances.iter().enumerate() {
+        let Some(uuid) = uuid_of(instance) else { continue };
+        let first = first.entry(uuid).or_insert(index);
+        if rank(index) < rank(*first) {
+            *first = index;
         }
     }
-    let is_first = |it| uuid_of(it).is_none_or(|uuid| std::ptr::eq(first[&uuid], it));
-    instances.iter().map(|it| !is_first(it)).collect()
+    let is_first = |(index, it)| uuid_of(it).is_none_or(|uuid| first[&uuid] == index);
+    instances.iter().enumerate().map(|it| !is_first(it)).collect()
 }
 
-/// The instances without those that are outranked.
-pub(crate) fn that_count(instances: Vec<ServiceInstance>) -> Vec<ServiceInstance> {
-    let outranked = outranked(&instances);
-    let all = instances.into_iter().zip(outranked);
-    all.filter(|(_, outranked)| !outranked).map(|(it, _)| it).collect()
+/// Whether some data directory is registered more than once.
+pub(crate) fn have_rivals(instances: &[ServiceInstance]) -> bool {
+    let mut seen = HashSet::new();
+    instances.iter().filter_map(uuid_of).any(|uuid| !seen.insert(uuid))
+}
+
+/// One instance of each data directory: of several, the first by their ranks that answers as what it
+/// registered, and where none does, the first. Instances that name no data directory stay.
+pub(crate) async fn that_count(
+    connections: Option<&Connections>,
+    instances: Vec<ServiceInstance>,
+    claims: &Claims,
+) -> Vec<ServiceInstance> {
+    let mut by_uuid: HashMap<Uuid, Vec<ServiceInstance>> = HashMap::new();
+    let mut chosen = Vec::new();
+    for instance in instances {
+        match uuid_of(&instance) {
+            Some(uuid) => by_uuid.entry(uuid).or_default().push(instance),
+            None => chosen.push(instance),
+        }
+    }
+    for mut rivals in by_uuid.into_values() {
+        rivals.sort_by(|a, b| rank(a, claims).cmp(&rank(b, claims)));
+        let living = match connections {
+            Some(connections) if rivals.len() > 1 => first_living(connections, &rivals).await,
+            _ => None,
+        };
+        chosen.push(rivals.swap_remove(living.unwrap_or(0)));
+    }
+    chosen.sort_by(|a, b| (&a.id, &a.node).cmp(&(&b.id, &b.node)));
+    chosen
+}
+
+/// The first of the `rivals` that answers as what it registered. All are asked at the same time, and one
+/// that comes later is waited for only until those before it have had their time.
+async fn first_living(connections: &Connections, rivals: &[ServiceInstance]) -> Option<usize> {
+    let reply_by = Instant::now() + CONNECT_WAIT;
+    let ask = |(index, instance): (usize, &ServiceInstance)| {
+        let (connections, instance) = (connections.clone(), instance.clone());
+        async move {
+            let answer = ask_instance(&connections, &instance, reply_by).await;
+            answer.is_ok_and(|answer| is_of(&instance, &answer)).then_some(index)
+        }
+        .boxed()
+    };
+    let rivals = rivals.iter().take(REGISTRATIONS_ASKED_MAX).enumerate();
+    let mut answers: FuturesOrdered<_> = rivals.map(ask).collect();
+    while let Some(living) = answers.next().await {
+        if living.is_some() {
+            return living;
+        }
+    }
+    None
 }
 
 /// How each of these nodes is reached.
@@ -88,7 +179,8 @@ pub(crate) fn reach(nodes: &[Member], cluster: &Name, instances: &[ServiceInstan
 
 fn reach_member(member: &Member, cluster: &Name, instances: &[ServiceInstance]) -> Reach {
     let ours = |instance: &&ServiceInstance| uuid_of(instance) == Some(member.uuid);
-    let registered = instances.iter().filter(ours).min_by(|a, b| rank(a).cmp(&rank(b)));
+    // Of several, it has been found out which one counts.
+    let registered = instances.iter().find(ours);
     let Member { id, uuid, .. } = member;
     if let Some(instance) = registered {
         let endpoint = Endpoint::tcp(&instance.address, instance.port)
@@ -139,13 +231,34 @@ mod tests {
         assert_eq!((&*target.node, &*target.endpoint.to_string()), ("node-1", "127.0.0.1:2001"));
     }
 
+    /// The instances that count where none is asked.
+    fn count(instances: &[&ServiceInstance], claims: &Claims) -> Vec<ServiceInstance> {
+        let instances = instances.iter().map(|it| (*it).clone()).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(that_count(None, instances, claims))
+    }
+
     #[test]
     fn the_healthier_registration_counts_and_a_critical_one_is_better_than_none() {
         let critical = instance("node-1", member().uuid, 2001, CheckStatus::Critical);
         let passing = instance("node-1", member().uuid, 2002, CheckStatus::Passing);
-        let both = reach(&[critical.clone(), passing]).unwrap();
-        assert_eq!(both.endpoint.to_string(), "127.0.0.1:2002");
+        let claims = Claims::default();
+        assert_eq!(count(&[&critical, &passing], &claims), [passing]);
+        assert_eq!(count(&[&critical], &claims), [critical.clone()]);
         assert_eq!(reach(&[critical]).unwrap().endpoint.to_string(), "127.0.0.1:2001");
+    }
+
+    #[test]
+    fn the_run_that_has_claimed_the_id_counts_more_than_a_newer_one() {
+        let real = run(3, 2001, CheckStatus::Critical);
+        let forged = run(999, 2002, CheckStatus::Passing);
+        let claims: Claims = [(member().uuid, incarnation_of(&real))].into_iter().collect();
+        assert!(have_rivals(&[real.clone(), forged.clone()]) && !have_rivals(&[real.clone()]));
+        assert_eq!(count(&[&forged, &real], &claims), [real.clone()]);
+        let all = [forged, real];
+        assert_eq!(outranked(&all, &claims, &[false, false]), [true, false]);
+        // Whoever answers as what it registered counts most.
+        assert_eq!(outranked(&all, &claims, &[true, false]), [false, true]);
     }
 
     fn run(number: u64, port: u16, status: CheckStatus) -> ServiceInstance {
@@ -161,9 +274,9 @@ mod tests {
         let old = run(9, 2002, CheckStatus::Passing);
         let new = run(10, 2003, CheckStatus::Critical);
         let twice = run(10, 2004, CheckStatus::Passing);
+        let claims = Claims::default();
         let port = |instances: &[&ServiceInstance]| {
-            let instances: Vec<_> = instances.iter().map(|it| (*it).clone()).collect();
-            let target = reach(&instances).unwrap();
+            let target = reach(&count(instances, &claims)).unwrap();
             (target.endpoint.to_string(), target.incarnation.map(|it| it.number))
         };
         let at = |port: u16, number| (format!("127.0.0.1:{port}"), number);
@@ -178,8 +291,8 @@ mod tests {
 
         let stranger = instance("node-2", Uuid::from_u128(2), 2006, CheckStatus::Critical);
         let all = vec![old.clone(), stranger.clone(), new.clone(), bare];
-        assert_eq!(outranked(&all), [true, false, false, true]);
-        assert_eq!(that_count(all), [stranger, new]);
+        assert_eq!(outranked(&all, &claims, &[false; 4]), [true, false, false, true]);
+        assert_eq!(count(&all.iter().collect::<Vec<_>>(), &claims), [new, stranger]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use kv_protocol::layout::{Assignments, Layout, Origin, StrategyPin, Table};
 use kv_protocol::name::Name;
 use tokio::sync::Mutex;
 
-use crate::catalog;
+use crate::catalog::{self, Claims};
 use crate::config::{ClientConfig, NewCluster};
 use crate::connection::Connections;
 use crate::error::ClientError;
@@ -47,6 +47,8 @@ pub(crate) struct Registry {
     tables: Tables,
     /// The strategy that the user insists on.
     given: Option<Strategy>,
+    /// By which nodes are asked that are registered more than once.
+    connections: Option<Connections>,
 }
 
 /// The layout document as it stands in Consul.
@@ -76,7 +78,7 @@ impl Cluster {
         connections: &Connections,
     ) -> Result<(Self, Option<Creation>), ClientError> {
         let deadline = Instant::now() + config.timeout;
-        let registry = Registry::new(config).await?;
+        let registry = Registry::new(config).await?.asking(connections);
         let (layout, created) = match registry.layout(deadline).await?.value {
             Some(layout) => (layout, None),
             None => match registry.create(connections, &NewCluster::default(), deadline).await? {
@@ -94,7 +96,7 @@ impl Cluster {
         new: &NewCluster,
     ) -> Result<(Self, Creation), ClientError> {
         let deadline = Instant::now() + config.timeout;
-        let registry = Registry::new(config).await?;
+        let registry = Registry::new(config).await?.asking(connections);
         let found = match registry.layout(deadline).await?.value {
             Some(layout) => layout,
             None => match registry.create(connections, new, deadline).await? {
@@ -219,7 +221,12 @@ impl Registry {
             None => None,
         };
         let (cluster, tables) = (config.cluster.clone(), Tables::default());
-        Ok(Self { consul, cluster, placement, tables, given })
+        Ok(Self { consul, cluster, placement, tables, given, connections: None })
+    }
+
+    /// The same, which asks nodes that are registered more than once which of that they are.
+    pub(crate) fn asking(self, connections: &Connections) -> Self {
+        Self { connections: Some(connections.clone()), ..self }
     }
 
     async fn into_cluster(self, layout: Layout) -> Result<Cluster, ClientError> {
@@ -266,14 +273,21 @@ impl Registry {
         read: Read,
         deadline: Instant,
     ) -> Result<Indexed<Option<Document>>, ClientError> {
+        let Indexed { index, value } = self.entry(read, deadline).await?;
+        Ok(Indexed { index, value: value.map(Document::read).transpose()? })
+    }
+
+    /// What is at the layout's key, whatever it is. A Consul that has no leader just now is given time.
+    pub(crate) async fn entry(
+        &self,
+        read: Read,
+        deadline: Instant,
+    ) -> Result<Indexed<Option<KvEntry>>, ClientError> {
         let key = consul_keys::layout(&self.cluster);
         let mut backoff = Backoff::default();
         loop {
             match self.consul.kv_get(&key, read).await {
-                Ok(Indexed { index, value }) => {
-                    let value = value.map(Document::read).transpose()?;
-                    return Ok(Indexed { index, value });
-                }
+                Ok(found) => return Ok(found),
                 Err(error @ ConsulError::Status { .. }) if error.is_transient() => {
                     let pause = backoff.failed();
                     if Instant::now() + pause >= deadline {
@@ -287,18 +301,37 @@ impl Registry {
         }
     }
 
-    /// The instances that registered for this cluster, without what earlier runs of a node have left.
+    /// The instances that registered for this cluster, without what earlier runs of a node have left, and
+    /// what others have registered in its name.
     pub(crate) async fn instances(&self) -> Result<Vec<ServiceInstance>, ClientError> {
-        Ok(catalog::that_count(self.all_instances().await?))
+        let all = self.all_instances().await?;
+        if !catalog::have_rivals(&all) {
+            return Ok(all);
+        }
+        // Where this client may not read them, it goes by what it can see.
+        let claims = Claims::read(&self.consul, &self.cluster).await.unwrap_or_default();
+        Ok(catalog::that_count(self.connections.as_ref(), all, &claims).await)
     }
 
     /// All instances that registered for this cluster.
     pub(crate) async fn all_instances(&self) -> Result<Vec<ServiceInstance>, ClientError> {
         let instances = self.consul.service_instances(SERVICE, Read::consistent()).await?;
-        if instances.value.is_empty() && catalog::are_hidden(&self.consul).await {
+        if instances.value.is_empty() && catalog::may_be_hidden(&self.consul).await {
             return Err(ClientError::NodesHidden { consul: self.consul.address().to_owned() });
         }
         Ok(catalog::of_cluster(&self.cluster, instances.value))
+    }
+
+    /// Makes sure that a node which is not seen is not registered either, rather than hidden from this
+    /// client: who is not seen must not be taken for dead then.
+    ///
+    /// # Errors
+    /// [`ClientError::NodesHidden`].
+    pub(crate) async fn check_sees_all(&self) -> Result<(), ClientError> {
+        match catalog::may_be_hidden(&self.consul).await {
+            true => Err(ClientError::NodesHidden { consul: self.consul.address().to_owned() }),
+            false => Ok(()),
+        }
     }
 
     /// What Consul says now, with the layout's index. An older layout than `current`, or none, is not
@@ -411,7 +444,16 @@ impl Registry {
 
 impl Document {
     fn read(entry: KvEntry) -> Result<Self, ClientError> {
-        let layout = Layout::parse(&entry.value)?;
+        let layout = read_layout(&entry)?;
         Ok(Self { layout, modify_index: entry.modify_index })
     }
+}
+
+/// Reads what is at the layout's key.
+///
+/// # Errors
+/// [`ClientError::LayoutUnreadable`] where it is no layout.
+pub(crate) fn read_layout(entry: &KvEntry) -> Result<Layout, ClientError> {
+    Layout::parse(&entry.value)
+        .map_err(|source| ClientError::LayoutUnreadable { key: entry.key.clone(), source })
 }

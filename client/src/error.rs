@@ -62,11 +62,24 @@ pub enum ClientError {
     #[error(transparent)]
     Layout(#[from] LayoutError),
 
+    /// What is at the layout's key is no layout that this program reads.
+    #[error(
+        "{key} in Consul: {source}. Where somebody has damaged it or made it up, `kvclient restore-layout EPOCH` \
+         publishes a past one in its place; or delete the key while the nodes run, and they put theirs back"
+    )]
+    LayoutUnreadable {
+        /// The layout's key.
+        key: String,
+        /// What is wrong.
+        source: LayoutError,
+    },
+
     /// The adopted strategy computes another table than the one that the layout names.
     #[error(
         "the strategy {strategy} computes the table {computed} for epoch {epoch}, and the layout \
          names {named}: to go on would mean to ask the wrong nodes, so nothing was read or written. \
-         Use the version of this program that created the layout, and report this",
+         Use the version of this program that created the layout, and report this; unless somebody has \
+         forged the layout: then `kvclient restore-layout EPOCH` publishes a past one again",
         computed = computed.short(), named = named.short()
     )]
     TableMismatch {
@@ -115,11 +128,12 @@ pub enum ClientError {
         consul: String,
     },
 
-    /// Consul knows nodes, and shows this client none.
+    /// Consul does not show this client all nodes.
     #[error(
-        "Consul at {consul} has instances of the service \"kv\" and shows none of them: this token may not see \
-         the machines that they are on. Give it a policy with `node_prefix \"\" {{ policy = \"read\" }}` and \
-         `service_prefix \"kv\" {{ policy = \"read\" }}`, or set CONSUL_HTTP_TOKEN to another token"
+        "Consul at {consul} does not show this client all instances of the service \"kv\": its token may not \
+         see them, or the machines that they are on, so which nodes live is not known. Give it a policy with \
+         `node_prefix \"\" {{ policy = \"read\" }}` and `service_prefix \"kv\" {{ policy = \"read\" }}`, or set \
+         CONSUL_HTTP_TOKEN to another token"
     )]
     NodesHidden {
         /// Consul's address.
@@ -251,7 +265,7 @@ impl ClientError {
             Self::NotAdmitted(NotAdmitted::NotExamined { .. }) => "strategy_not_examined",
             Self::StrategyMismatch { .. } => "strategy_mismatch",
             Self::StrategyUnavailable { .. } => "strategy_unavailable",
-            Self::Layout(_) => "invalid_layout",
+            Self::Layout(_) | Self::LayoutUnreadable { .. } => "invalid_layout",
             Self::TableMismatch { .. } => "table_mismatch",
             Self::NoLayout { .. } => "no_layout",
             Self::UnknownEpoch { .. } => "unknown_epoch",

@@ -1,7 +1,9 @@
 //! How a command ends: what is said about a failure, and the process's exit code.
 
-use std::io::{self, Write as _};
+use std::io::{self, Write};
 
+use clap::CommandFactory;
+use clap::builder::Styles;
 use clap::error::ErrorKind;
 use kv_protocol::consul::ConsulError;
 use kvclient::ClientError;
@@ -10,7 +12,7 @@ use kvclient::rebalance::RebalanceError;
 use kvclient::strategy::{StrategyError, StrategyFault};
 use serde::Serialize;
 
-use crate::cli::Format;
+use crate::cli::{Cli, Format};
 use crate::{interrupt, output, visible};
 
 pub(crate) const DONE: i32 = 0;
@@ -91,6 +93,12 @@ pub(crate) enum Failure {
     /// The process was asked to end, by Ctrl-C or another signal.
     #[error("interrupted")]
     Interrupted,
+    /// The process was asked to end while it changed something.
+    #[error("interrupted: {open}")]
+    InterruptedChange {
+        /// What may have been done or not, and how to find out.
+        open: String,
+    },
     /// This machine does not give what a program needs to run.
     #[error("cannot start: {0}")]
     Scarce(io::Error),
@@ -117,7 +125,7 @@ impl Failure {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Self::OutputClosed;
         }
-        Self::Usage(format!("{what}: {error}"))
+        Self::Usage(format!("{what}: {}", explained(&error)))
     }
 
     fn exit_code(&self) -> i32 {
@@ -134,7 +142,7 @@ impl Failure {
             Self::Usage(_) => USAGE,
             Self::Scarce(_) => UNAVAILABLE,
             Self::Import { cause, .. } => cause.exit_code(),
-            Self::Interrupted => interrupt::exit_code(),
+            Self::Interrupted | Self::InterruptedChange { .. } => interrupt::exit_code(),
             Self::OutputClosed => DONE,
         }
     }
@@ -155,9 +163,19 @@ impl Failure {
             Self::Usage(_) => "usage".into(),
             Self::Scarce(_) => "local".into(),
             Self::Import { cause, .. } => cause.code(),
-            Self::Interrupted => "interrupted".into(),
+            Self::Interrupted | Self::InterruptedChange { .. } => "interrupted".into(),
             Self::OutputClosed => "output_closed".into(),
         }
+    }
+}
+
+/// An error of this machine's files, with what to do about it where that is not plain.
+pub(crate) fn explained(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::FileTooLarge => format!(
+            "{error}: this process may make no longer files; raise the limit with `ulimit -f`"
+        ),
+        _ => error.to_string(),
     }
 }
 
@@ -182,6 +200,7 @@ fn of_client(error: &ClientError) -> i32 {
         | ClientError::StrategyMismatch { .. }
         | ClientError::TableMismatch { .. }
         | ClientError::Layout(_)
+        | ClientError::LayoutUnreadable { .. }
         | ClientError::AlreadyCreated { .. }
         | ClientError::OtherCluster { .. }
         | ClientError::NodesHidden { .. }
@@ -196,7 +215,9 @@ fn of_rebalance(error: &RebalanceError) -> i32 {
     match error {
         RebalanceError::Client(error) => of_client(error),
         RebalanceError::UnknownNode { .. } => USAGE,
-        RebalanceError::NodeDown { .. } | RebalanceError::ConsulWentBack { .. } => UNAVAILABLE,
+        RebalanceError::NodeDown { .. }
+        | RebalanceError::NodeBehind { .. }
+        | RebalanceError::ConsulWentBack { .. } => UNAVAILABLE,
         _ => REFUSED,
     }
 }
@@ -242,18 +263,30 @@ pub(crate) fn not_understood(error: &clap::Error) -> ! {
         std::process::exit(USAGE);
     }
     // The library's way to end would take help that cannot be written for help that was.
-    let written = print(error).and_then(|()| io::stdout().flush());
-    match written.map_err(output::not_written) {
+    let written = match helps {
+        true => {
+            output::stdout().and_then(|stdout| print(error, stdout).map_err(output::not_written))
+        }
+        false => print(error, io::stderr()).map_err(output::not_written),
+    };
+    match written {
         Err(failure) if helps => std::process::exit(report(Err(failure), Format::Text)),
         _ => std::process::exit(error.exit_code()),
     }
 }
 
-/// Prints in colours, unless the command line has what would act on a terminal.
-fn print(error: &clap::Error) -> io::Result<()> {
-    let text = error.render().to_string();
+/// Prints in colours, unless there is something in it that would act on a terminal.
+fn print(error: &clap::Error, mut stream: impl Write) -> io::Result<()> {
+    // Without any styles of the library's, what acts is not its own.
+    let plain = Cli::command().styles(Styles::plain()).try_get_matches_from(std::env::args_os());
+    let text = plain.as_ref().err().unwrap_or(error).render().ansi().to_string();
     let shown = visible::lines(&text);
-    if shown == text { error.print() } else { io::stderr().write_all(shown.as_bytes()) }
+    if shown == text {
+        error.print()?
+    } else {
+        stream.write_all(shown.as_bytes())?
+    }
+    stream.flush()
 }
 
 fn say(code: &str, message: &str, format: Format) {

@@ -93,7 +93,7 @@ async fn explain_within(
     let found = registry.layout(Instant::now() + config.timeout).await?.value;
     let layout =
         found.ok_or_else(|| ClientError::NoLayout { cluster: config.cluster.to_string() })?;
-    let past = history::kept(&registry, &layout).await?;
+    let past = history::kept(&registry, layout.cluster, layout.epoch).await?;
     let partition = layout.partitions.partition_of(key);
     let known_since = past.first().map_or(layout.epoch, |first| first.epoch);
     let choose = |layout, placement| choose(&registry, layout, placement, partition);

@@ -3,8 +3,8 @@
 //! They exist only in builds with the feature `failpoints`. Every step of a mover has one:
 //! `mover::after-begin`, `mover::after-prepare`, `mover::before-open`, `mover::after-open`,
 //! `mover::copy::page`, `mover::after-copy`, `mover::after-verify`, `mover::after-note` (before the last
-//! step), `mover::after-settle`, `mover::after-telling` (a node was told to stop). A client has
-//! `client::before-examination`.
+//! step), `mover::after-settle`, `mover::after-telling` (a node was told to stop). `add-node` has
+//! `launch::before-signal`, and a client `client::before-examination`.
 
 /// Ends the process without a trace, as `kill -9` would, where the failpoint `$name` is set to
 /// `return`. The other actions of the `fail` crate, such as `sleep`, work too.

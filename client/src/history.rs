@@ -5,6 +5,7 @@
 use kv_protocol::consul::Read;
 use kv_protocol::consul_keys;
 use kv_protocol::layout::{Layout, LayoutError};
+use uuid::Uuid;
 
 use crate::cluster::Registry;
 use crate::error::ClientError;
@@ -44,10 +45,12 @@ pub(crate) async fn all(
     Ok(layouts)
 }
 
-/// The past layouts of this cluster that are kept, the oldest first.
+/// The past layouts of the cluster with this identity that are kept and are from before the epoch
+/// `before`, the oldest first.
 pub(crate) async fn kept(
     registry: &Registry,
-    current: &Layout,
+    cluster: Uuid,
+    before: u64,
 ) -> Result<Vec<Layout>, ClientError> {
     let mut layouts = Vec::new();
     for (key, layout) in all(registry).await? {
@@ -58,7 +61,7 @@ pub(crate) async fn kept(
         }
     }
     // There may be some of a cluster that had the same name before.
-    layouts.retain(|it| it.cluster == current.cluster && it.epoch < current.epoch);
+    layouts.retain(|it| it.cluster == cluster && it.epoch < before);
     layouts.sort_by_key(|layout| layout.epoch);
     Ok(layouts)
 }

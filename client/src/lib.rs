@@ -17,7 +17,7 @@
 //! | `retry`, `waiting`, `opening` | what is done before an operation is tried again |
 //! | `connection`, `endpoint` | ZeroMQ |
 //! | `scan`, `status` | everything in the store, and how it is |
-//! | `replacement`, `resources` | files that are written whole; what the system gives |
+//! | `replacement` | files that are written whole |
 //! | `explain`, `history` | why a key is where it is, and the layouts of the past |
 //! | [`rebalance`] | moving data as nodes come and go, or by another strategy |
 //!
@@ -68,7 +68,6 @@ pub mod rebalance;
 #[doc(hidden)]
 pub mod replacement;
 #[doc(hidden)]
-pub mod resources;
 mod retry;
 mod routing;
 #[cfg(test)]

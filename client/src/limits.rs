@@ -68,6 +68,10 @@ pub const CONNECTION_IDLE_MAX: Duration = Duration::from_secs(60);
 /// The most replies that are read from one connection before the others have their turn.
 pub const REPLIES_PER_TURN_MAX: usize = 64;
 
+/// The most frames of an answer, which has three at most: one more is the beginning of no answer, and costs the
+/// node its connection at once.
+pub const MESSAGE_FRAMES_MAX: usize = zmq_sys::MESSAGE_FRAMES_MAX;
+
 /// The most bytes of an answer that is not whole, from one node: a header and a frame of the greatest length,
 /// and some that are no message. More is the beginning of no answer, and costs the node its connection.
 pub const UNFINISHED_BYTES_MAX: u64 = (HEADER_BYTES_MAX + FRAME_BYTES_MAX + (1 << 20)) as u64;
@@ -75,12 +79,6 @@ pub const UNFINISHED_BYTES_MAX: u64 = (HEADER_BYTES_MAX + FRAME_BYTES_MAX + (1 <
 /// The most bytes of answers that are not whole, from all nodes together. Where there are more, the connection
 /// that has the most is given up, and what is read over it is read again.
 pub const UNFINISHED_BYTES_TOTAL_MAX: u64 = 512 << 20;
-
-/// How much the process may grow, besides by their bytes, while an answer is not whole, in bytes.
-pub const UNFINISHED_GROWTH_MAX: u64 = 384 << 20;
-
-/// A connection with fewer bytes is not taken for one whose answer is not whole.
-pub const UNFINISHED_BYTES_WATCHED: u64 = 64 << 10;
 
 /// How often connections are looked at for answers that are not whole.
 pub const UNFINISHED_LOOK_INTERVAL: Duration = Duration::from_millis(50);
@@ -103,6 +101,9 @@ pub const REFRESH_SPACING_MAX: Duration = Duration::from_millis(500);
 
 /// How long is waited for the nodes to put a Consul right that has an older layout than they have.
 pub const RESTORE_WAIT: Duration = Duration::from_secs(10);
+
+/// The most registrations of one node that are asked which of them is the node.
+pub const REGISTRATIONS_ASKED_MAX: usize = 8;
 
 /// The shortest time for which Consul is asked to hold a query for the next layout.
 pub const AWAIT_MIN: Duration = Duration::from_millis(10);
@@ -143,15 +144,18 @@ pub const MOVER_BEAT_INTERVAL: Duration = Duration::from_millis(500);
 /// A mover that has given no sign of life for this long may be replaced by another.
 pub const MOVER_SILENCE_MAX: Duration = Duration::from_secs(3);
 
-/// How long a mover waits for a node that does not answer.
+/// How long a mover waits for a node that does not answer, or answers and does not follow the layout,
+/// while nothing else gets on.
 pub const MOVER_NODE_WAIT: Duration = Duration::from_secs(60);
 
 /// How long a mover keeps a window frozen, which nobody serves meanwhile, for a node that does not
 /// confirm it; then the window is taken back.
 pub const MOVER_FREEZE_MAX: Duration = Duration::from_secs(3);
 
-/// The pause before a mover looks again, where a turn came to nothing.
+/// The first and the longest pause before a mover looks again, where a turn came to nothing.
 pub const MOVER_TURN_PAUSE: Duration = Duration::from_millis(5);
+/// See [`MOVER_TURN_PAUSE`].
+pub const MOVER_TURN_PAUSE_MAX: Duration = Duration::from_millis(100);
 
 /// How long a node may take to start after the signal.
 pub const LAUNCH_WAIT: Duration = Duration::from_secs(60);

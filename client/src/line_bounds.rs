@@ -1,16 +1,17 @@
 //! How far a line is read that may be a record's. Pure.
 //!
 //! A line is looked at while it is read, so that one which cannot be a record is not read to its end, and
-//! takes no memory: one that begins with something else, or has a text longer than any value. JSON's escapes
-//! can make a text six times as long, which is why a line's length alone says little.
+//! takes no memory: one that begins with something else, or has texts longer than those of any record. JSON's
+//! escapes can make a text six times as long, which is why a line's length alone says little.
 
-use kv_protocol::limits::VALUE_BYTES_MAX_CEILING;
+use kv_protocol::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX_CEILING};
 
 use crate::lines::BOM;
 use crate::ndjson::EXPECTED;
 
-/// The longest text in a line, in bytes without JSON's escapes: the largest value as base64.
-const TEXT_BYTES_MAX: usize = VALUE_BYTES_MAX_CEILING.div_ceil(3) * 4;
+/// The longest texts of a line, together, in bytes without JSON's escapes: the largest value as base64, the
+/// longest key, and the members' names with `PUT`.
+const TEXTS_BYTES_MAX: usize = VALUE_BYTES_MAX_CEILING.div_ceil(3) * 4 + KEY_BYTES_MAX + 64;
 
 /// The most bytes of a line that are not in its texts: punctuation, blanks and numbers.
 const OTHER_BYTES_MAX: usize = 64 << 10;
@@ -22,8 +23,8 @@ const SHOWN_BYTES: usize = 40;
 #[derive(Default)]
 pub(crate) struct LineBounds {
     place: Place,
-    /// The bytes of the present text, without escapes.
-    text: usize,
+    /// The bytes of its texts, without escapes.
+    texts: usize,
     /// The bytes outside texts.
     other: usize,
 }
@@ -68,23 +69,20 @@ impl LineBounds {
                 Place::Beginning
             }
             (Place::Beginning, _) => return Err(Trouble::NoObject),
-            (Place::Outside, b'"') => {
-                self.text = 0;
-                Place::Text
-            }
+            (Place::Outside, b'"') => Place::Text,
             (Place::Outside, _) => Place::Outside,
             (Place::Text, b'\\') => Place::Escape,
             (Place::Escape, b'u') => Place::Digits(4),
             (Place::Digits(left), _) if left > 1 => Place::Digits(left - 1),
             (Place::Text | Place::Escape | Place::Digits(_), _) => {
-                self.text += 1;
+                self.texts += 1;
                 Place::Text
             }
         };
         if matches!(self.place, Place::Beginning | Place::Outside) {
             self.other += 1;
         }
-        let fits = self.text <= TEXT_BYTES_MAX && self.other <= OTHER_BYTES_MAX;
+        let fits = self.texts <= TEXTS_BYTES_MAX && self.other <= OTHER_BYTES_MAX;
         if fits { Ok(()) } else { Err(Trouble::TooLong) }
     }
 }
@@ -138,17 +136,34 @@ mod tests {
     #[test]
     fn texts_are_bounded_without_their_escapes() {
         let line = |filling: &[u8]| [b"{\"k\":\"", filling, b"\"}"].concat();
-        let fits = line(&vec![b'v'; TEXT_BYTES_MAX]);
+        let fits = line(&vec![b'v'; TEXTS_BYTES_MAX - 1]);
         assert!(LineBounds::default().look_at(&fits).is_ok());
-        assert!(problem(&line(&vec![b'v'; TEXT_BYTES_MAX + 1])).contains("longer than"));
+        assert!(problem(&line(&vec![b'v'; TEXTS_BYTES_MAX])).contains("longer than"));
         // A quotation mark that is escaped ends no text.
         for (escaped, length) in
             [(r"\u0001", 1), (r"\n", 1), (r#"\""#, 1), (r"\\", 1), (r"\u00e9v", 2)]
         {
             let mut bounds = LineBounds::default();
             bounds.look_at(&line(escaped.repeat(100).as_bytes())[..]).expect("it fits");
-            assert_eq!((bounds.text, bounds.other), (100 * length, 5), "{escaped}");
+            assert_eq!((bounds.texts, bounds.other), (1 + 100 * length, 5), "{escaped}");
         }
+    }
+
+    #[test]
+    fn texts_are_bounded_together() {
+        let text = "v".repeat(VALUE_BYTES_MAX_CEILING / 4);
+        let line = |texts: usize| format!("{{{}", format!("\"{text}\",").repeat(texts));
+        assert!(LineBounds::default().look_at(line(5).as_bytes()).is_ok());
+        assert!(problem(line(6).as_bytes()).contains("longer than"));
+    }
+
+    #[test]
+    fn the_largest_record_fits() {
+        let (key, value) = ("k".repeat(KEY_BYTES_MAX), vec![0xff; VALUE_BYTES_MAX_CEILING]);
+        let mut line = Vec::new();
+        crate::ndjson::write_line(&mut line, &key, &value, false);
+        let payload = [b"{\"op\":\"PUT\",", &line[1..]].concat();
+        assert!(LineBounds::default().look_at(&payload).is_ok());
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::io;
 use std::num::NonZero;
 
 use clap::Parser;
-use kvclient::resources;
+use kv_protocol::resources;
 use tokio::runtime::{Builder, Runtime};
 
 /// How many files and connections any command opens, and some to spare.
@@ -33,6 +33,7 @@ const MEMORY_BYTES_MIN: u64 = 6 << 30;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
+    resources::mind_the_size_of_files();
     let cli = cli::Cli::try_parse().unwrap_or_else(|error| exit::not_understood(&error));
     let format = cli.globals.output;
     #[cfg(feature = "failpoints")]

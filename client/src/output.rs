@@ -4,8 +4,9 @@
 //! never end the program: nothing here panics, and what is no data is not worth a failure.
 
 use std::borrow::Cow;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal, StdoutLock, Write};
 
+use kv_protocol::streams;
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
@@ -53,8 +54,19 @@ pub(crate) fn data(text: &[u8]) -> Result<(), Failure> {
 
 /// Writes bytes as they are, whatever they do to a terminal.
 pub(crate) fn raw(bytes: &[u8]) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
+    let mut stdout = stdout()?;
     stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(not_written)
+}
+
+/// Standard output, for data that is written in parts.
+///
+/// # Errors
+/// The process was started without one, so that what is written would be lost without a word.
+pub(crate) fn stdout() -> Result<StdoutLock<'static>, Failure> {
+    match streams::stdout_was_closed() {
+        true => Err(not_written(io::Error::other("it is closed"))),
+        false => Ok(io::stdout().lock()),
+    }
 }
 
 /// Writes an object of JSON as a line of data.
@@ -69,10 +81,10 @@ pub(crate) fn json(object: &impl Serialize) -> Result<(), Failure> {
     raw(&line)
 }
 
-/// Says something that is not data.
+/// Says something that is not data, in one line: a line of its own could be imitated by what a node or
+/// somebody who can write to Consul has put into an id, an address or a message.
 pub(crate) fn note(text: &str) {
-    // Further lines are told from those of others, which a node's message could imitate.
-    let text = visible::lines(text).replace('\n', "\n  ");
+    let text = visible::line(text);
     // In one go, so that lines of several programs do not mix. A closed standard error is nobody's
     // problem.
     let _ = io::stderr().lock().write_all(format!("{text}\n").as_bytes());

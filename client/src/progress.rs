@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
-use kvclient::resources;
+use kv_protocol::resources;
 use serde::Serialize;
 
 use crate::cli::Format;

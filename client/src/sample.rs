@@ -61,5 +61,6 @@ pub(crate) fn status(id: &str, uuid: Uuid) -> NodeStatus {
         version: "0".into(),
         partitions_to_clear: 0,
         kept: None,
+        not_followed: None,
     }
 }

@@ -1,12 +1,11 @@
 //! What Consul and the nodes say of a cluster. Looking changes nothing, and works with nodes down
 //! and before there is a layout.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use kv_protocol::consul::{CheckStatus, Consul, Read, ServiceInstance};
-use kv_protocol::consul_keys::{self, Claim, SERVICE, id_of_service, meta};
+use kv_protocol::consul_keys::{self, SERVICE, id_of_service, meta};
 use kv_protocol::incarnation::Incarnation;
 use kv_protocol::layout::{Layout, Member};
 use kv_protocol::limits::ZONE_BYTES_MAX;
@@ -16,7 +15,10 @@ use kv_protocol::request::{Command, Context, Request};
 use uuid::Uuid;
 
 use crate::batch::STYLE;
-use crate::catalog::{are_hidden, incarnation_of, of_cluster, outranked, uuid_of};
+use crate::catalog::{
+    Claims, incarnation_of, is_of, may_be_hidden, of_cluster, outranked, uuid_of,
+};
+use crate::cluster::read_layout;
 use crate::config::ClientConfig;
 use crate::connection::Connections;
 use crate::endpoint::Endpoint;
@@ -52,6 +54,8 @@ pub struct LeftBehind {
     pub agent: String,
     /// Where the run listened.
     pub address: String,
+    /// Whether no run of the node is known that could have made it: somebody else has.
+    pub is_foreign: bool,
 }
 
 /// What is known of one node.
@@ -100,19 +104,19 @@ pub(crate) async fn look(
     timeout: Duration,
 ) -> Result<ClusterStatus, ClientError> {
     let entry = consul.kv_get(&consul_keys::layout(cluster), Read::consistent()).await?.value;
-    let layout = entry.map(|entry| Layout::parse(&entry.value)).transpose()?;
+    let layout = entry.as_ref().map(read_layout).transpose()?;
     let instances = consul.service_instances(SERVICE, Read::consistent()).await?.value;
-    let absent = match instances.is_empty() && layout.is_some() && are_hidden(consul).await {
+    let instances = of_cluster(cluster, instances);
+    let members = layout.as_ref().map(Layout::members).unwrap_or_default();
+    let is_registered =
+        |member: &&Member| instances.iter().any(|instance| uuid_of(instance) == Some(member.uuid));
+    let is_missed = !members.iter().all(is_registered);
+    let absent = match is_missed && may_be_hidden(consul).await {
         true => ClientError::NodesHidden { consul: consul.address().to_owned() }.to_string(),
         false => "it is not registered with Consul".to_owned(),
     };
-    let instances = of_cluster(cluster, instances);
     // A token that may not read them is no reason to show nothing.
-    let claims = consul.kv_list(&consul_keys::claims(cluster), Read::consistent()).await.ok();
-    let claims: Option<Claims> = claims.map(|claims| {
-        let claims = claims.value.into_iter().filter_map(|entry| Claim::parse(&entry.value));
-        claims.map(|claim| (claim.uuid, claim.incarnation)).collect()
-    });
+    let claims = Claims::read(consul, cluster).await.ok();
     let reply_by = Instant::now() + timeout.min(STATUS_TIMEOUT);
     let ask = |instance| ask_instance(connections, instance, reply_by);
     let answers = join_all(instances.iter().map(ask)).await;
@@ -121,9 +125,6 @@ pub(crate) async fn look(
     let (name, consul) = (cluster.clone(), consul.address().to_owned());
     Ok(ClusterStatus { name, consul, layout, nodes, left_behind })
 }
-
-/// The runs that have claimed their ids, by their data directories.
-type Claims = HashMap<Uuid, Option<Incarnation>>;
 
 type Asked<'a> = (&'a ServiceInstance, Result<NodeStatus, String>);
 
@@ -138,24 +139,39 @@ fn reports(
     let members = layout.map(Layout::members).unwrap_or_default();
     let instances: Vec<ServiceInstance> = asked.iter().map(|(it, _)| (*it).clone()).collect();
     let (mut nodes, mut left_behind) = (Vec::new(), Vec::new());
-    for ((instance, answer), is_outranked) in asked.into_iter().zip(outranked(&instances)) {
+    let answers_as_itself = |(instance, answer): &Asked<'_>| {
+        answer.as_ref().is_ok_and(|status| is_of(instance, status))
+    };
+    let lives: Vec<bool> = asked.iter().map(answers_as_itself).collect();
+    let known = claims.cloned().unwrap_or_default();
+    let outranked = outranked(&instances, &known, &lives);
+    // The run of each data directory that counts.
+    let first = |uuid| {
+        let counts =
+            instances.iter().zip(&outranked).find(|(it, out)| uuid_of(it) == uuid && !**out);
+        counts.map(|(it, _)| it)
+    };
+    for (((instance, answer), is_outranked), lives) in
+        asked.into_iter().zip(outranked.iter().copied()).zip(lives)
+    {
         let (uuid, incarnation) = (uuid_of(instance), incarnation_of(instance));
         let member = members.iter().find(|member| Some(member.uuid) == uuid);
         let registered_id = id_of_service(cluster, &instance.id);
         let id = member.map_or(registered_id.to_owned(), |member| member.id.to_string());
         let address = format!("{}:{}", instance.address, instance.port);
-        let lives = answer
-            .as_ref()
-            .is_ok_and(|status| Some(status.uuid) == uuid && status.incarnation == incarnation);
         // A node that has left gave its claim back, and that of a later run is another one.
-        let claimed = |claims: &Claims| {
-            uuid.and_then(|uuid| claims.get(&uuid)).is_some_and(|it| *it == incarnation)
-        };
-        let has_claim = claims.is_none_or(claimed);
+        let has_claim = claims.is_none_or(|claims| claims.have(instance));
         let is_gone = instance.status == CheckStatus::Critical && member.is_none() && !has_claim;
-        if !lives && (is_outranked || (is_gone && incarnation.is_some())) {
+        // What has the claim is the node itself, registered once more.
+        let is_twin = is_outranked && lives && !known.have(instance);
+        if (is_outranked && !is_twin) || (!lives && is_gone && incarnation.is_some()) {
             let (service, agent) = (instance.id.clone(), instance.node.clone());
-            left_behind.push(LeftBehind { id, service, agent, address });
+            let is_earlier = first(uuid).is_none_or(|it| {
+                let is_same = (&it.address, it.port) == (&instance.address, instance.port);
+                incarnation < incarnation_of(it) || (incarnation == incarnation_of(it) && is_same)
+            });
+            let is_foreign = is_outranked && !is_earlier;
+            left_behind.push(LeftBehind { id, service, agent, address, is_foreign });
             continue;
         }
         let registered = registered(instance);
@@ -166,7 +182,7 @@ fn reports(
             health: Some(instance.status),
             member: member.is_some(),
             incarnation,
-            is_twin: is_outranked,
+            is_twin,
             described: member.map(|it| described(it)).or_else(|| registered.clone()),
             registered,
             answer,
@@ -323,7 +339,8 @@ mod tests {
     fn what_earlier_runs_left_is_told_from_a_twin_and_from_a_node_that_is_down() {
         let cluster = "default".parse().unwrap();
         let silent = || Err("silent".to_owned());
-        let (layout, claims) = (layout([1]), HashMap::from([(Uuid::from_u128(1), Some(run(7)))]));
+        let claims: Claims = [(Uuid::from_u128(1), Some(run(7)))].into_iter().collect();
+        let layout = layout([1]);
         let new = run_of("node-1", 1, 7, CheckStatus::Passing);
         let old = run_of("node-1", 1, 5, CheckStatus::Critical);
         let spare_that_left = run_of("node-2", 2, 3, CheckStatus::Critical);
@@ -341,6 +358,23 @@ mod tests {
         let (nodes, left) = look(vec![(&old, says(1, 5)), (&new, says(1, 7))]);
         let twins: Vec<_> = nodes.iter().map(|it| (it.incarnation, it.is_twin)).collect();
         assert_eq!((twins, left), (vec![(Some(run(7)), false), (Some(run(5)), true)], Vec::new()));
+
+        // What others have registered in its name is no twin, and the real one none either.
+        let forged = run_of("node-1", 1, 99, CheckStatus::Passing);
+        let copied = ServiceInstance { port: 1, id: "0".into(), ..new.clone() };
+        for (forged, answer) in [(&forged, silent()), (&forged, says(1, 7)), (&copied, says(2, 1))]
+        {
+            let (nodes, left) = look(vec![(forged, answer), (&new, says(1, 7))]);
+            assert_eq!(
+                (nodes.len(), nodes[0].is_twin, nodes[0].incarnation),
+                (1, false, Some(run(7)))
+            );
+            assert!(left.len() == 1 && left[0].is_foreign, "{left:?}");
+        }
+        // A copy that runs is one, however new it is.
+        let (nodes, _) = look(vec![(&forged, says(1, 99)), (&new, says(1, 7))]);
+        let twins: Vec<_> = nodes.iter().map(|it| (it.incarnation, it.is_twin)).collect();
+        assert_eq!(twins, [(Some(run(7)), false), (Some(run(99)), true)]);
 
         // A member is shown, however it is.
         let down = ServiceInstance { status: CheckStatus::Critical, ..new.clone() };

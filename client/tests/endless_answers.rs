@@ -21,7 +21,7 @@ use kv_protocol::reply::{Content, Done, Record};
 use kv_protocol::request::{Command, Request};
 use kvclient::ClientError;
 use kvclient::limits::{
-    UNFINISHED_BYTES_MAX, UNFINISHED_BYTES_TOTAL_MAX, UNFINISHED_LOOK_INTERVAL,
+    MESSAGE_FRAMES_MAX, UNFINISHED_BYTES_MAX, UNFINISHED_BYTES_TOTAL_MAX, UNFINISHED_LOOK_INTERVAL,
 };
 use raw_node::{RawNode, frame, head};
 use scripted_node::{client_of, encoded, id_of};
@@ -29,12 +29,14 @@ use tokio::sync::Mutex;
 
 /// Long enough that a test which waits for it has failed.
 const LONG: Duration = Duration::from_secs(60);
+/// How long an operation is tried that cannot succeed.
+const SOON: Duration = Duration::from_secs(3);
 
 /// How much of an endless answer is sent at most, in bytes: several times what is to be held of it, and no
 /// more than a machine has where it is held all the same.
 const ENDLESS_BYTES: u64 = 2 << 30;
-/// The same of frames that take far more memory than bytes.
-const ENDLESS_TINY_BYTES: u64 = 48 << 20;
+/// By how much a client may grow beside an endless message of frames that are not looked at in bytes.
+const FRAMES_GROWTH_MAX: u64 = 64 << 20;
 
 /// Held by each test, since the process's memory is looked at, which they share.
 static ALONE: Mutex<()> = Mutex::const_new(());
@@ -56,7 +58,11 @@ fn answer(request: &Request<'_>, value: &[u8]) -> Vec<u8> {
 
 /// What comes of a read and a write that are answered with blocks of frames without end, and how many bytes
 /// of them the client took.
-async fn after_endless(block: Vec<u8>, bytes_max: u64) -> ([ClientError; 2], u64) {
+async fn after_endless(
+    block: Vec<u8>,
+    bytes_max: u64,
+    timeout: Duration,
+) -> ([ClientError; 2], u64) {
     let most = Arc::new(AtomicU64::new(0));
     let sent_most = Arc::clone(&most);
     let node = RawNode::start(move |stream, _, _| {
@@ -66,7 +72,7 @@ async fn after_endless(block: Vec<u8>, bytes_max: u64) -> ([ClientError; 2], u64
             sent_most.fetch_max(sent, Ordering::Relaxed);
         }
     });
-    let client = client_of(&[node.port()], LONG);
+    let client = client_of(&[node.port()], timeout);
     let errors = [client.get("k").await.unwrap_err(), client.put("k", "v").await.unwrap_err()];
     (errors, most.load(Ordering::Relaxed))
 }
@@ -74,19 +80,54 @@ async fn after_endless(block: Vec<u8>, bytes_max: u64) -> ([ClientError; 2], u64
 #[tokio::test]
 async fn an_answer_without_an_end_costs_its_node_the_connection() {
     let _alone = ALONE.lock().await;
-    for (block, bytes_max) in [
-        (frame(&vec![b'x'; 1 << 20], true), ENDLESS_BYTES),
-        (frame(b"", true).repeat(32 << 10), ENDLESS_TINY_BYTES),
-    ] {
-        let ([read, write], sent) = after_endless(block, bytes_max).await;
-        assert!(matches!(read, ClientError::InvalidReply { .. }), "{read:?}");
-        assert!(matches!(write, ClientError::OutcomeUnknown { .. }), "{write:?}");
-        for error in [read, write] {
-            let text = error.to_string();
-            assert!(text.contains("node-0 (127.0.0.1:") && text.contains("no end"), "{text}");
-        }
-        assert!(sent < bytes_max, "all of it was taken");
+    // So few frames that it is their bytes that are too many.
+    let block = frame(&vec![b'x'; FRAME_BYTES_MAX / 2], true);
+    let ([read, write], sent) = after_endless(block, ENDLESS_BYTES, LONG).await;
+    assert!(matches!(read, ClientError::InvalidReply { .. }), "{read:?}");
+    assert!(matches!(write, ClientError::OutcomeUnknown { .. }), "{write:?}");
+    for error in [read, write] {
+        let text = error.to_string();
+        assert!(text.contains("node-0 (127.0.0.1:") && text.contains("no end"), "{text}");
     }
+    assert!(sent < ENDLESS_BYTES, "all of it was taken");
+}
+
+#[tokio::test]
+async fn an_answer_of_endless_frames_costs_its_node_the_connection() {
+    let _alone = ALONE.lock().await;
+    // Other tests of this process may have had more before.
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+    for block in [frame(b"", true).repeat(32 << 10), frame(&[b'x'; 4 << 10], true).repeat(256)] {
+        let before = memory_peak_bytes();
+        // A read is tried again, and comes to the same end each time.
+        let ([read, write], sent) = after_endless(block, ENDLESS_BYTES, SOON).await;
+        assert!(matches!(read, ClientError::Unavailable { .. }), "{read:?}");
+        assert!(matches!(write, ClientError::OutcomeUnknown { .. }), "{write:?}");
+        assert!(sent < ENDLESS_BYTES, "all of it was taken");
+        let grown = memory_peak_bytes().saturating_sub(before);
+        assert!(grown < FRAMES_GROWTH_MAX, "the client grew by {grown} bytes");
+    }
+}
+
+/// A node may divide its answer as it likes, up to the most frames.
+#[tokio::test]
+async fn an_answer_of_as_many_frames_as_there_may_be_is_looked_at() {
+    let _alone = ALONE.lock().await;
+    let node = RawNode::start(|stream, _, _| {
+        let parts = frame(b"{}", true).repeat(MESSAGE_FRAMES_MAX - 1);
+        let _ = stream.write_all(&[parts, frame(b"", false)].concat());
+    });
+    let error = client_of(&[node.port()], LONG).get("k").await.unwrap_err();
+    assert!(matches!(error, ClientError::InvalidReply { .. }), "{error:?}");
+    let frames = format!("it has {MESSAGE_FRAMES_MAX} frames");
+    assert!(error.to_string().contains(&frames), "{error}");
+}
+
+/// The most memory that this process has had, in bytes.
+fn memory_peak_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    peak.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
 }
 
 /// Writes `bytes` so slowly that they are looked at many times.

@@ -15,7 +15,7 @@ use kv_protocol::limits::{BATCH_OPERATIONS_MAX, FRAME_BYTES_MAX};
 use kv_protocol::refusal::{ErrorCode, Refusal};
 use kv_protocol::reply::{Content, Done, Page, Record};
 use kv_protocol::request::{Command, Operation};
-use kvclient::limits::{BATCHES_IN_FLIGHT_MAX, QUEUE_BYTES_MAX};
+use kvclient::limits::{BATCHES_IN_FLIGHT_MAX, MESSAGE_FRAMES_MAX, QUEUE_BYTES_MAX};
 use kvclient::{Client, ClientError, Condition};
 use scripted_node::{Answer, Node, carry_out, encoded};
 
@@ -66,7 +66,10 @@ async fn nonsense_is_named_and_survived() {
         |_| encoded(None, Content::One { key: "k".into(), done: Done::Read(None) }),
         |id| encoded(Some(id), Content::One { key: "x".into(), done: Done::Read(None) }),
         |id| encoded(Some(id + 1000), Content::One { key: "k".into(), done: Done::Read(None) }),
-        |id| [encoded(Some(id), Content::Page(Page::default())), vec![Vec::new(); 50]].concat(),
+        |id| {
+            let page = encoded(Some(id), Content::Page(Page::default()));
+            [page, vec![Vec::new(); MESSAGE_FRAMES_MAX - 1]].concat()
+        },
     ];
     for (number, nonsense) in nonsense.into_iter().enumerate() {
         let [read, write] = after_nonsense(nonsense).await;
@@ -77,15 +80,19 @@ async fn nonsense_is_named_and_survived() {
 }
 
 #[tokio::test]
-async fn a_frame_beyond_the_limit_costs_only_its_connection() {
-    let node = Node::start(|request, received| match received {
-        1 => Answer::Frames(vec![vec![b' '; FRAME_BYTES_MAX + 1]]),
-        _ => Answer::Content(carry_out(request)),
-    });
-    let client = node.client(LONG);
-    let error = client.put("k", "v").await.unwrap_err();
-    assert!(matches!(error, ClientError::OutcomeUnknown { .. }), "{error:?}");
-    assert_works(&client).await;
+async fn a_frame_beyond_the_limits_costs_only_its_connection() {
+    let beyond: [fn() -> Vec<Vec<u8>>; 2] =
+        [|| vec![vec![b' '; FRAME_BYTES_MAX + 1]], || vec![Vec::new(); MESSAGE_FRAMES_MAX + 1]];
+    for frames in beyond {
+        let node = Node::start(move |request, received| match received {
+            1 => Answer::Frames(frames()),
+            _ => Answer::Content(carry_out(request)),
+        });
+        let client = node.client(LONG);
+        let error = client.put("k", "v").await.unwrap_err();
+        assert!(matches!(error, ClientError::OutcomeUnknown { .. }), "{error:?}");
+        assert_works(&client).await;
+    }
 }
 
 #[tokio::test]

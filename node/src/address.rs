@@ -80,14 +80,16 @@ async fn own_address(host: &str) -> Result<IpAddr, InvalidHost> {
     if host == "*" {
         return Ok(Ipv4Addr::UNSPECIFIED.into());
     }
-    if let Some(address) = parse(host) {
-        return Ok(address);
-    }
     let invalid = |problem: String| InvalidHost::Listen { host: host.to_owned(), problem };
+    // All addresses can be listened on, though nobody can connect to them.
+    let usable = |address: IpAddr| address.is_unspecified() || !leads_nowhere(address);
+    if let Some(address) = parse(host) {
+        return if usable(address) { Ok(address) } else { Err(invalid(no_machines(address))) };
+    }
     check_name(host).map_err(invalid)?;
     let resolved = lookup(host).await.map_err(invalid)?;
-    let own = resolved.iter().find(|address| TcpListener::bind((**address, 0)).is_ok());
-    own.copied().ok_or_else(|| {
+    let is_own = |it: &&IpAddr| usable(**it) && TcpListener::bind((**it, 0)).is_ok();
+    resolved.iter().find(is_own).copied().ok_or_else(|| {
         let resolved: Vec<String> = resolved.iter().map(ToString::to_string).collect();
         invalid(format!("it resolves to {}, which is another machine's", resolved.join(" and ")))
     })
@@ -103,21 +105,30 @@ async fn reachable(host: &str) -> Result<String, InvalidHost> {
             lookup(host).await.map_err(invalid)?
         }
     };
-    let leads_nowhere = |address: &IpAddr| {
-        let broadcast = matches!(address, IpAddr::V4(it) if it.is_broadcast());
-        address.is_unspecified() || address.is_multicast() || broadcast
-    };
-    if let Some(address) = resolved.iter().find(|address| leads_nowhere(address)) {
-        return Err(invalid(format!("{address} is no machine's own address")));
+    if let Some(address) = resolved.into_iter().find(|address| leads_nowhere(*address)) {
+        return Err(invalid(no_machines(address)));
     }
     // An address is advertised without the brackets that it may have been given in.
     Ok(parse(host).map_or_else(|| host.to_owned(), |address| address.to_string()))
 }
 
-/// The address that a text is, be it in brackets or not.
+/// Whether an address is no machine's own, so that nobody can connect to it: all addresses, many machines,
+/// what IPv4 has set aside as "this network" and for later, and what means nothing without an interface.
+fn leads_nowhere(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(it) => it.is_multicast() || it.octets()[0] == 0 || it.octets()[0] >= 240,
+        IpAddr::V6(it) => it.is_unspecified() || it.is_multicast() || it.is_unicast_link_local(),
+    }
+}
+
+fn no_machines(address: IpAddr) -> String {
+    format!("{address} is no machine's own address")
+}
+
+/// The address that a text is, be it in brackets or not. One of IPv4 in the clothes of IPv6 is that of IPv4.
 fn parse(host: &str) -> Option<IpAddr> {
     let bare = host.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(host);
-    bare.parse().ok()
+    bare.parse().ok().map(|address: IpAddr| address.to_canonical())
 }
 
 /// Checks that a text can be the name of a host.
@@ -143,7 +154,8 @@ fn check_name(host: &str) -> Result<(), String> {
 async fn lookup(name: &str) -> Result<Vec<IpAddr>, String> {
     let found = tokio::time::timeout(RESOLVE_WITHIN, tokio::net::lookup_host((name, 0))).await;
     let found: io::Result<Vec<IpAddr>> = match found {
-        Ok(found) => found.map(|found| found.map(|address: SocketAddr| address.ip()).collect()),
+        Ok(found) => found
+            .map(|found| found.map(|address: SocketAddr| address.ip().to_canonical()).collect()),
         Err(_) => Err(io::ErrorKind::TimedOut.into()),
     };
     let mut found = found.map_err(|error| format!("the name cannot be resolved ({error})"))?;
@@ -155,6 +167,22 @@ async fn lookup(name: &str) -> Result<Vec<IpAddr>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What is written as an address, and is never a machine's.
+    const NO_MACHINES: [&str; 12] = [
+        "255.255.255.255",
+        "224.0.0.1",
+        "239.255.255.255",
+        "240.0.0.1",
+        "254.1.2.3",
+        "0.0.0.1",
+        "0.1.2.3",
+        "::ffff:224.0.0.1",
+        "[::ffff:255.255.255.255]",
+        "::ffff:0.0.0.1",
+        "ff02::1",
+        "fe80::1",
+    ];
 
     async fn advertised(host: &str, advertise: Option<&str>) -> Result<String, InvalidHost> {
         Addresses::resolve(host, advertise).await.map(|addresses| addresses.advertised)
@@ -170,11 +198,13 @@ mod tests {
         assert_eq!(advertised("[::1]", None).await.unwrap(), "::1");
         for host in
             ["", "not an address", "a:b", "http://a", "-a", "127.0.0.256", "1", "no.invalid"]
+                .into_iter()
+                .chain(NO_MACHINES)
         {
             let error = advertised(host, Some("127.0.0.1")).await.unwrap_err();
             assert!(error.to_string().contains("cannot listen on"), "{host}: {error}");
         }
-        for host in ["0.0.0.0", "::", "[::]", "*"] {
+        for host in ["0.0.0.0", "::", "[::]", "*", "::ffff:0.0.0.0"] {
             let error = advertised(host, None).await.unwrap_err();
             assert!(matches!(error, InvalidHost::NoneToAdvertise(_)), "{error}");
             assert_eq!(advertised(host, Some("localhost")).await.unwrap(), "localhost");
@@ -183,8 +213,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_nobody_can_connect_to_is_not_advertised() {
-        for host in ["192.0.2.1", "::1", "[fd00::1]", "localhost"] {
-            let bare = host.trim_matches(['[', ']']);
+        for host in ["192.0.2.1", "::1", "[fd00::1]", "localhost", "[::ffff:192.0.2.1]"] {
+            let bare = host.trim_matches(['[', ']']).trim_start_matches("::ffff:");
             assert_eq!(advertised("127.0.0.1", Some(host)).await.unwrap(), bare);
         }
         for host in [
@@ -201,12 +231,14 @@ mod tests {
             "[::1]:2000",
             "0.0.0.0",
             "::",
-            "255.255.255.255",
-            "224.0.0.1",
+            "::ffff:0.0.0.0",
             "1.2.3",
             "no.invalid",
             &"a".repeat(254),
-        ] {
+        ]
+        .into_iter()
+        .chain(NO_MACHINES)
+        {
             let error = advertised("127.0.0.1", Some(host)).await.unwrap_err();
             assert!(matches!(error, InvalidHost::Advertise { .. }), "{host}: {error}");
         }

@@ -10,6 +10,9 @@ use uuid::Uuid;
 
 use crate::identity::Identity;
 
+/// What else may be the matter where the data directory once followed a layout.
+const FORGED: &str = ". Where this is the right directory and the layout is not, since somebody has forged it, publish the right one again (`kvclient restore-layout`)";
+
 /// Why a node may not use its id.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -19,7 +22,7 @@ pub enum ClaimError {
     Consul(#[from] ConsulError),
     /// The id belongs to another data directory.
     #[error(
-        "node {id} of cluster {cluster} has its data elsewhere (data directory {owner}; this one is {own}): start it on that directory, or choose another --id"
+        "node {id} of cluster {cluster} has its data elsewhere (data directory {owner}; this one is {own}): start it on that directory, or choose another --id{}", if *was_member { FORGED } else { "" }
     )]
     MemberElsewhere {
         /// The node's id.
@@ -30,16 +33,20 @@ pub enum ClaimError {
         owner: Uuid,
         /// This node's data directory.
         own: Uuid,
+        /// Whether this data directory has had a layout.
+        was_member: bool,
     },
     /// The data directory is a member under another id.
     #[error(
-        "this data directory is node {member} of the layout, not {id}: start it with --id {member}"
+        "this data directory is node {member} of the layout, not {id}: start it with --id {member}{}", if *was_member { FORGED } else { "" }
     )]
     OtherId {
         /// The node's id.
         id: String,
         /// The id in the layout.
         member: String,
+        /// Whether this data directory has had a layout.
+        was_member: bool,
     },
     /// A running node uses the id.
     #[error("node {id} of cluster {cluster} is running at {address}: choose another --id")]
@@ -142,9 +149,9 @@ pub const CLAIM_TRIES: usize = 5;
 
 /// Claims the node's id in Consul for its data directory.
 ///
-/// An id that a member of the layout or a running node has is never taken from it. The claim of a
-/// data directory that was thrown away is, where an operator asks for the id by name; an `automatic`
-/// choice leaves it alone, since the other node may be just about to register.
+/// An id that a member of the layout or a running node has is never taken from it, and a member takes its
+/// own from anybody. The claim of a data directory that was thrown away is taken, where an operator asks for
+/// the id by name; an `automatic` choice leaves it alone, since the other node may be just about to register.
 ///
 /// # Errors
 /// [`ClaimError`] where the id is another's.
@@ -155,6 +162,7 @@ pub async fn claim(
     automatic: bool,
 ) -> Result<(), ClaimError> {
     check_members(identity, layout)?;
+    let is_member = layout.is_some_and(|it| it.member_by_uuid(identity.uuid).is_some());
     let key = consul_keys::claim(&identity.cluster, &identity.id);
     // Which run it is, is claimed once the data directory has been examined.
     let own = Claim::of(identity.uuid).to_json();
@@ -164,7 +172,7 @@ pub async fn claim(
             None => 0,
             Some(entry) => match Claim::parse(&entry.value) {
                 Some(claim) if claim.uuid == identity.uuid => return Ok(()),
-                Some(claim) if automatic => {
+                Some(claim) if automatic && !is_member => {
                     return Err(ClaimError::Claimed {
                         id: identity.id.to_string(),
                         owner: claim.uuid,
@@ -173,7 +181,9 @@ pub async fn claim(
                 _ => entry.modify_index,
             },
         };
-        check_not_running(consul, identity).await?;
+        if !is_member {
+            check_not_running(consul, identity).await?;
+        }
         if consul.kv_put_cas(&key, &own, index).await? {
             return Ok(());
         }
@@ -203,12 +213,14 @@ fn check_members(identity: &Identity, layout: Option<&Layout>) -> Result<(), Cla
                 cluster: identity.cluster.to_string(),
                 owner: member.uuid,
                 own: identity.uuid,
+                was_member: identity.layout.is_some(),
             });
         }
         if member.uuid == identity.uuid && member.id != identity.id {
             return Err(ClaimError::OtherId {
                 id: identity.id.to_string(),
                 member: member.id.to_string(),
+                was_member: identity.layout.is_some(),
             });
         }
     }

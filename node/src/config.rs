@@ -24,10 +24,12 @@ pub const LAUNCH_WITHIN_DEFAULT: Duration = Duration::from_secs(15);
 const EXIT_CODES: &str = "\
 Exit codes:
   0  stopped as asked (SIGTERM, SIGINT, SIGHUP, or removed from its cluster)
-  1  failed in a way that the message on standard error tells, such as a full disk
+  1  failed in a way that the message on standard error tells, such as a full disk, or too few
+     descriptors or threads
   2  the command line is wrong
   3  Consul cannot be reached
-  4  refused: the id, the port, the data directory or the cluster is another's, or the data an older copy's";
+  4  refused: the id, the port, the data directory or the cluster is another's, the data an older copy's,
+     or Consul does not allow it";
 
 const EXAMPLES: &str = "\
 Examples:

@@ -54,11 +54,19 @@ pub struct Departure {
 impl Departure {
     /// Waits until the node is told to stop and may. Until then it goes on serving.
     pub async fn due(&self, mut signals: watch::Receiver<Signals>) {
+        let mut told = None;
+        let mut kept_by = None;
         loop {
             let own = signals.borrow_and_update().get(&self.identity.id).cloned();
-            let is_meant = own.is_some_and(|own| self.is_meant(&own.signal));
+            let own = own.map(|own| own.signal);
+            let is_meant = own.as_ref().is_some_and(|own| self.is_meant(own));
+            // Every change of any signal leads here.
+            if told != own {
+                self.tell(own.as_ref());
+                told = own;
+            }
             tokio::select! {
-                () = self.until_free(), if is_meant => return,
+                () = self.until_free(&mut kept_by), if is_meant => return,
                 Ok(()) = signals.changed() => {}
                 // Nobody reports signals any more, and the last one does not let the node go.
                 else => std::future::pending().await,
@@ -67,26 +75,30 @@ impl Departure {
     }
 
     fn is_meant(&self, signal: &Signal) -> bool {
-        let Signal::Stopped { uuid } = signal else { return false };
-        if *uuid != self.identity.uuid {
-            warn!(
-                "a signal tells {} to stop, but means the data directory {uuid}, and this is {}: serving on",
-                self.identity.id, self.identity.uuid
-            );
-            return false;
-        }
-        info!("a signal tells this node to stop: it does once it owns and stores nothing");
-        true
+        *signal == Signal::Stopped { uuid: self.identity.uuid }
     }
 
-    /// Waits until nothing keeps the node, and says now and then what does.
-    async fn until_free(&self) {
-        let mut told = None;
+    /// Says what a signal about this node asks of it.
+    fn tell(&self, signal: Option<&Signal>) {
+        match signal {
+            Some(Signal::Stopped { uuid }) if *uuid == self.identity.uuid => {
+                info!("a signal tells this node to stop: it does once it owns and stores nothing");
+            }
+            Some(Signal::Stopped { uuid }) => warn!(
+                "a signal tells {} to stop, but means the data directory {uuid}, and this is {}: serving on",
+                self.identity.id, self.identity.uuid
+            ),
+            Some(Signal::Running { .. }) | None => {}
+        }
+    }
+
+    /// Waits until nothing keeps the node, and says what does where that is not what it was `told` last.
+    async fn until_free(&self, told: &mut Option<&'static str>) {
         loop {
             let Some(reason) = self.kept_by().await else { return };
-            if told.as_ref() != Some(&reason) {
+            if *told != Some(reason) {
                 info!("serving on: {reason}");
-                told = Some(reason);
+                *told = Some(reason);
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }

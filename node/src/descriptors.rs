@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::limits::{DESCRIPTORS_KEPT_FOR_FILES, DESCRIPTORS_MAX};
+use crate::limits::{DESCRIPTORS_KEPT_FOR_FILES, DESCRIPTORS_MAX, DESCRIPTORS_OF_A_NODE};
 
 /// Raises this process's soft limit of open files to the hard one: the soft one is low for the sake of
 /// old programs. Returns how many there may be.
@@ -32,14 +32,15 @@ pub fn limit() -> u64 {
 }
 
 /// How many connections there may be, so that files have theirs. Where the limit is so low that this
-/// leaves less, connections get half.
+/// leaves less, connections get half, but never what an idle node needs.
 #[must_use]
 pub fn for_connections() -> u64 {
     connections_of(limit())
 }
 
 fn connections_of(limit: u64) -> u64 {
-    limit.saturating_sub(DESCRIPTORS_KEPT_FOR_FILES).max(limit / 2)
+    let half_at_least = limit.saturating_sub(DESCRIPTORS_KEPT_FOR_FILES).max(limit / 2);
+    half_at_least.min(limit.saturating_sub(DESCRIPTORS_OF_A_NODE))
 }
 
 /// Whether so many descriptors are free at this moment.
@@ -58,11 +59,16 @@ pub fn are_left(count: usize) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::DESCRIPTORS_MIN;
 
     #[test]
     fn connections_leave_files_their_part() {
         assert_eq!(connections_of(1024), 1024 - DESCRIPTORS_KEPT_FOR_FILES);
         assert_eq!(connections_of(DESCRIPTORS_KEPT_FOR_FILES), DESCRIPTORS_KEPT_FOR_FILES / 2);
+        for limit in DESCRIPTORS_MIN as u64..4 * DESCRIPTORS_KEPT_FOR_FILES {
+            let connections = connections_of(limit);
+            assert!(connections >= 4 && connections <= limit - DESCRIPTORS_OF_A_NODE, "{limit}");
+        }
     }
 
     #[test]

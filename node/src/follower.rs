@@ -15,7 +15,7 @@ use crate::guard::{Guard, Installed, Verdict};
 use crate::hints::{Hint, Hints, Pace};
 use crate::identity::{DataDirectoryError, InstalledEpoch};
 use crate::layouts::{Layouts, LayoutsError};
-use crate::writer::{NotInstalled, Work};
+use crate::writer::{Gauges, NotInstalled, Work};
 
 /// However often clients name a newer layout, Consul is asked for it at most this often; and where it
 /// has none, again and again, at most as often as the second one says.
@@ -23,6 +23,13 @@ const NEWER_SPACING: (Duration, Duration) = (Duration::from_millis(20), Duration
 /// The same for looking whether Consul has gone back, where clients name older layouts. Many do so
 /// while partitions move.
 const OLDER_SPACING: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// How often the nodes look whether Consul has the tables and strategies of their layout: with few of
+/// them, each does so this often; with many, one a second.
+const LOOK_AT_PARTS_EVERY: Duration = Duration::from_secs(10);
+/// How much is shown of why a layout is not installed, in characters. What is quoted there may be of any
+/// length.
+const REFUSAL_CHARS_MAX: usize = 2000;
 
 /// Why a layout was not installed.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +49,7 @@ pub enum FollowError {
     Refused(String),
     /// No step leads to it from what the node has installed.
     #[error(
-        "{reason}: the layout is not installed, and this node goes on under its own. Delete {key} in Consul, and the nodes put their layout back"
+        "{reason}: the layout is not installed, and a node that has one goes on under its own. Delete {key} in Consul, and the nodes put theirs back"
     )]
     MadeUp {
         /// How that shows.
@@ -74,6 +81,8 @@ pub struct Follower {
     pub guard: Arc<ArcSwap<Guard>>,
     /// The writer's queue.
     pub work: flume::Sender<Work>,
+    /// Where it is shown why the layout that Consul has is not installed.
+    pub gauges: Arc<Gauges>,
     /// What requests tell about the layout in Consul.
     pub hints: Arc<Hints>,
     /// Where the node's identity is kept, with the layout that it has installed.
@@ -116,10 +125,15 @@ impl Follower {
         match (guard.judge(&layout), guard.installed()) {
             (Verdict::Install, _) => {
                 let completed = self.layouts.complete(layout, self.uuid, guard.installed()).await;
-                let installed = completed.map_err(|error| match error {
-                    LayoutsError::NotHere(error) => FollowError::Refused(error.to_string()),
-                    error => error.into(),
-                })?;
+                let installed = match completed {
+                    Err(LayoutsError::NotHere(error)) => {
+                        if let Some(own) = guard.installed() {
+                            self.keep(own).await?;
+                        }
+                        return Err(FollowError::Refused(error.to_string()));
+                    }
+                    completed => completed?,
+                };
                 self.keep_previous(guard.installed(), &installed).await?;
                 let (reply, result) = oneshot::channel();
                 let install = Work::Install(Box::new(installed), reply);
@@ -139,15 +153,19 @@ impl Follower {
                 Ok(false)
             }
             (Verdict::Current | Verdict::Restore, _) => Ok(false),
-            (Verdict::Refuse(reason), _) => Err(FollowError::Refused(reason)),
+            (Verdict::Refuse(reason), _) => Err(FollowError::Refused(format!(
+                "{reason}. Connect this node to its own Consul; where this is it, and somebody has put that layout there, delete {} in it, and the nodes put theirs back",
+                self.layouts.key()
+            ))),
             (Verdict::MadeUp(reason), _) => {
                 Err(FollowError::MadeUp { reason, key: self.layouts.key() })
             }
         }
     }
 
-    /// Puts the layout `previous` among the past ones in Consul where the `next` one has the node keep
-    /// what it held: it may be the one that is to be published again.
+    /// Puts the layout `previous` among the past ones in Consul where it may be the one that is to be
+    /// published again: the `next` one has the node keep what it held, or begins to move partitions.
+    /// Before a move the mover has done that, unless somebody has made the move up.
     async fn keep_previous(
         &self,
         previous: Option<&Installed>,
@@ -155,20 +173,30 @@ impl Follower {
     ) -> Result<(), FollowError> {
         let Some(previous) = previous else { return Ok(()) };
         let is_new = |it: &Partition| !previous.kept().contains_key(it);
-        if next.kept().keys().any(is_new) {
-            match self.layouts.keep_past(previous).await {
-                // A node that may not write there must follow all the same.
-                Err(LayoutsError::Consul(error @ ConsulError::PermissionDenied { .. })) => {
-                    warn!("the layout of epoch {} is not kept: {error}", previous.layout.epoch);
-                }
-                kept => kept?,
-            }
+        let takes = next.kept().keys().any(is_new);
+        let begins = previous.layout.rebalance.is_none() && next.layout.rebalance.is_some();
+        if takes || begins {
+            self.keep(previous).await?;
+        }
+        if takes {
             error!(
                 "the layout of epoch {} takes partitions from this node that it has not handed over; their records are kept. The layout of epoch {} is kept in Consul too: where it was right, `kvclient restore-layout {}` publishes it again",
                 next.layout.epoch, previous.layout.epoch, previous.layout.epoch
             );
         }
         Ok(())
+    }
+
+    /// Puts the layout that is installed among the past ones in Consul.
+    async fn keep(&self, installed: &Installed) -> Result<(), FollowError> {
+        match self.layouts.keep_past(installed).await {
+            // A node that may not write there must follow all the same.
+            Err(LayoutsError::Consul(error @ ConsulError::PermissionDenied { .. })) => {
+                warn!("the layout of epoch {} is not kept: {error}", installed.layout.epoch);
+                Ok(())
+            }
+            kept => Ok(kept?),
+        }
     }
 
     /// Keeps in the node's identity which layout its store has, so that a store that was lost or
@@ -197,6 +225,30 @@ impl Follower {
         tokio::select! {
             result = watching => result,
             () = acting => Ok(()),
+            () = self.tend_parts() => Ok(()),
+        }
+    }
+
+    /// Looks now and then whether Consul still has what belongs to the installed layout: where one of these
+    /// is deleted or damaged alone, there is no news of the layout. The more nodes there are, the more seldom
+    /// each of them looks.
+    async fn tend_parts(&self) {
+        let spacing = || {
+            let guard = self.guard.load();
+            let members = guard.installed().map_or(0, |it| it.layout.placement.members.len());
+            LOOK_AT_PARTS_EVERY.max(Duration::from_secs(members as u64))
+        };
+        // Nodes that were started together take turns.
+        let (_, low) = self.uuid.as_u64_pair();
+        tokio::time::sleep(spacing().mul_f64(f64::from(low as u16) / f64::from(u16::MAX))).await;
+        loop {
+            let guard = self.guard.load_full();
+            if let Some(installed) = guard.installed()
+                && let Err(error) = self.layouts.restore_parts(installed).await
+            {
+                debug!("what belongs to the layout could not be looked at: {error}");
+            }
+            tokio::time::sleep(spacing()).await;
         }
     }
 
@@ -227,6 +279,7 @@ impl Follower {
             match self.obey(cause).await {
                 Ok(found) => {
                     backoff.succeeded();
+                    self.gauges.not_followed.store(None);
                     match cause {
                         Cause::Told(Hint::Older) => older.note(looked_at, found),
                         Cause::Told(Hint::Newer) => newer.note(looked_at, found),
@@ -245,12 +298,23 @@ impl Follower {
                     tokio::time::sleep(backoff.failed()).await;
                 }
                 Err(error) => {
-                    error!("{error}");
+                    self.show(&error.to_string());
                     // Only a change can make this one good, or another node's restoring.
                     let _ = tokio::time::timeout(backoff.failed(), changed.changed()).await;
                 }
             }
         }
+    }
+
+    /// Shows why the layout that Consul has is not installed, and says it once.
+    fn show(&self, refusal: &str) {
+        let refusal: String = refusal.chars().take(REFUSAL_CHARS_MAX).collect();
+        let shown = &self.gauges.not_followed;
+        if shown.load().as_deref() == Some(&refusal) {
+            return debug!("{refusal}");
+        }
+        error!("{refusal}");
+        shown.store(Some(Arc::new(refusal)));
     }
 
     /// Waits until requests have told of another layout, and until it is time to look for it.

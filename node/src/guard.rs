@@ -5,6 +5,7 @@
 //! socket, no clock and no file.
 
 use kv_protocol::layout::Layout;
+use kv_protocol::limits::EPOCH_LEAP_MAX;
 use kv_protocol::partition::Partition;
 use kv_protocol::refusal::{ErrorCode, Refusal, bad_request};
 use kv_protocol::request::Context;
@@ -12,11 +13,6 @@ use uuid::Uuid;
 
 pub use crate::installed::{InstallError, Installed};
 use crate::rights::{Denied, Right, Role};
-
-/// The most epochs that a layout can be ahead of the one that is installed. At ten steps a second it
-/// is what a node misses in thirteen years. One that is further ahead is made up, and would leave no
-/// room for a layout that puts it right.
-const EPOCH_LEAP_MAX: u64 = 1 << 32;
 
 /// What a node knows about its rights.
 #[derive(Debug)]
@@ -61,6 +57,14 @@ impl Guard {
     #[must_use]
     pub fn installed(&self) -> Option<&Installed> {
         self.installed.as_ref()
+    }
+
+    /// Whether there can be a layout of this epoch: it is not so far ahead of what the node has that
+    /// somebody must have made it up.
+    #[must_use]
+    pub fn is_within_reach(&self, epoch: u64) -> bool {
+        let installed = self.installed.as_ref().map_or(0, |it| it.layout.epoch);
+        epoch.saturating_sub(installed) <= EPOCH_LEAP_MAX
     }
 
     /// Whether a client knows a newer layout of this node's cluster than the node has.
@@ -113,7 +117,10 @@ impl Guard {
         let is_addressed = context.cluster.is_some() && context.node.is_some();
         let admitted = Admitted { installed, epoch: context.epoch, is_addressed };
         if self.is_behind(context) {
-            return Err(admitted.refuse(Denied::Newer, None));
+            return Err(match context.epoch.filter(|epoch| !self.is_within_reach(*epoch)) {
+                Some(epoch) => admitted.no_such_epoch(epoch),
+                None => admitted.refuse(Denied::Newer, None),
+            });
         }
         Ok(admitted)
     }
@@ -122,7 +129,14 @@ impl Guard {
     #[must_use]
     pub fn judge(&self, offered: &Layout) -> Verdict {
         let Some(Installed { layout, .. }) = &self.installed else {
-            return Verdict::Install;
+            return match self.is_within_reach(offered.epoch) {
+                true => Verdict::Install,
+                // Installed, it would be given back over the right one.
+                false => Verdict::MadeUp(format!(
+                    "Consul holds a layout of epoch {}: no cluster takes so many steps, so somebody has made that layout up",
+                    offered.epoch
+                )),
+            };
         };
         if offered.cluster != layout.cluster {
             return Verdict::Refuse(format!(
@@ -130,7 +144,7 @@ impl Guard {
                 offered.cluster, layout.cluster
             ));
         }
-        if offered.epoch.saturating_sub(layout.epoch) > EPOCH_LEAP_MAX {
+        if !self.is_within_reach(offered.epoch) {
             return Verdict::MadeUp(format!(
                 "Consul holds a layout of epoch {}, and this node has epoch {} installed: no cluster takes so many steps meanwhile, so somebody has made that layout up",
                 offered.epoch, layout.epoch
@@ -245,6 +259,18 @@ impl<'a> Admitted<'a> {
             None => Err(bad_request(format!("\"epoch\" is missing in {op}"))),
             Some(_) => self.check_current(),
         }
+    }
+
+    /// The refusal of a request under a layout that there cannot be.
+    fn no_such_epoch(&self, epoch: u64) -> Refusal {
+        let installed = self.epoch();
+        Refusal::new(
+            ErrorCode::Retry,
+            format!(
+                "this node has epoch {installed} installed, and no cluster comes to epoch {epoch} from there: somebody has made that layout up, and `kvclient status` says how the nodes see it"
+            ),
+        )
+        .at_epoch(installed)
     }
 
     /// The refusal of a request for `partition`, or for the node as a whole.

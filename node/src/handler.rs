@@ -217,7 +217,10 @@ impl<P> Handler<P> {
             let hints = &self.resources.hints;
             if let Some(epoch) = request.context.epoch.filter(|_| guard.is_behind(&request.context))
             {
-                hints.want(epoch);
+                // Nobody is made to look for what there cannot be.
+                if guard.is_within_reach(epoch) {
+                    hints.want(epoch);
+                }
             } else if guard.is_ahead(&request.context) {
                 hints.doubt();
             }
@@ -385,6 +388,7 @@ impl<P> Handler<P> {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             partitions_to_clear: gauges.partitions_to_clear.load(Ordering::Relaxed),
             kept: confirmation::kept(gauges, in_vain),
+            not_followed: gauges.not_followed.load().as_deref().cloned(),
         }
     }
 }

@@ -19,7 +19,7 @@ pub enum InstallError {
     /// The layout and its parts do not fit together.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// The node lacks the layouts, and so the data, that must have come before.
+    /// The node has no layout, and so no data, of those that must have come before.
     #[error(
         "in epoch {epoch} this node already has partition {partition}, but what it has stored is from before it was given it: its data directory has been put back, and what was acknowledged since is not in it. Start the node on the directory that it used last; where that is gone for good, so is what it had: give the node up with \"kvclient remove-node --dead\""
     )]
@@ -28,6 +28,19 @@ pub enum InstallError {
         epoch: u64,
         /// The first such partition.
         partition: Partition,
+    },
+    /// No step leads to the layout from the one that the node has. Either document may be the one that is
+    /// out of place.
+    #[error(
+        "the layout of epoch {epoch} gives this node partition {partition}, which it does not have by that of epoch {installed}, its own, and which nobody has handed to it. Where somebody has forged that layout, or put it in the place of another, `kvclient restore-layout {installed}` publishes this node's again. Where the layout is right, this node's data directory has been put back, and what was acknowledged since is not in it: start the node on the one that it used last; where that is gone for good, give the node up with `kvclient remove-node --dead`"
+    )]
+    Unreachable {
+        /// The layout's epoch.
+        epoch: u64,
+        /// The first such partition.
+        partition: Partition,
+        /// The epoch of the layout that the node has.
+        installed: u64,
     },
 }
 
@@ -94,7 +107,13 @@ impl Installed {
         if let Some((partition, _)) =
             installed.roles().find(|(partition, role)| !can_follow(*partition, *role))
         {
-            return Err(InstallError::PutBack { epoch: installed.layout.epoch, partition });
+            let epoch = installed.layout.epoch;
+            return Err(match previous {
+                None => InstallError::PutBack { epoch, partition },
+                Some(Self { layout: Layout { epoch: installed, .. }, .. }) => {
+                    InstallError::Unreachable { epoch, partition, installed: *installed }
+                }
+            });
         }
         if let Some(previous) = previous {
             installed.since = installed.assigned_since(previous);

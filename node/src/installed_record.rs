@@ -22,11 +22,13 @@ const MARK: [u8; 8] = *b"kvnode\0\x03";
 /// What a record of the form before starts with.
 const MARK_BEFORE: [u8; 8] = *b"kvnode\0\x02";
 /// The roles as which a node can have held what it keeps, by their numbers in the record.
-const HELD_AS: [Role; 4] = [
+const HELD_AS: [Role; 5] = [
     Role::Owner,
     Role::FrozenSource,
     Role::Destination { has_source: true },
     Role::Destination { has_source: false },
+    // Where nobody has verified what it handed over.
+    Role::Source,
 ];
 
 /// Lays out an installed layout.

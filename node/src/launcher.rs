@@ -84,8 +84,7 @@ impl NodeLauncher {
         let stderr = file.try_clone().map_err(failed)?;
         let child = Command::new(&self.program)
             .args(&self.args)
-            .args(["--id", order.id.as_str(), "--weight", &order.weight.to_string()])
-            .arg(option("zone", order.zone.clone().into()))
+            .args(order.options())
             .stdin(Stdio::null())
             .stdout(file)
             .stderr(stderr)

@@ -1,10 +1,11 @@
 //! The layout in Consul: fetching what is offered, giving back what was lost.
 
-use kv_protocol::consul::{Consul, ConsulError, Read};
+use kv_protocol::consul::{Consul, ConsulError, KvEntry, Read};
 use kv_protocol::consul_keys;
 use kv_protocol::digest::Digest;
 use kv_protocol::layout::{Layout, LayoutError};
 use kv_protocol::name::Name;
+use tracing::warn;
 use uuid::Uuid;
 
 use crate::installed::{InstallError, Installed, strategy_digests};
@@ -26,7 +27,9 @@ pub enum LayoutsError {
     #[error(transparent)]
     Consul(#[from] ConsulError),
     /// What Consul holds is not a valid layout.
-    #[error("{key} in Consul: {source}")]
+    #[error(
+        "{key} in Consul: {source}: it is not installed. Where somebody has damaged it or made it up, delete it, and the nodes put theirs back"
+    )]
     Layout {
         /// The key.
         key: String,
@@ -138,27 +141,48 @@ impl Layouts {
     /// # Errors
     /// [`LayoutsError::Consul`] where Consul cannot be asked.
     pub async fn keep_past(&self, installed: &Installed) -> Result<(), LayoutsError> {
-        self.restore_parts(installed).await?;
         let key = consul_keys::past_layout(&self.cluster, installed.layout.epoch);
-        // Another node may have put it there already.
-        self.consul.kv_put_cas(&key, &installed.layout.to_json(), 0).await?;
+        let there = self.consul.kv_get(&key, Read::default()).await?.value;
+        // The mover, or another node, has mostly put it there; and anybody may have put something else.
+        let is_it = |it: &KvEntry| Layout::parse(&it.value).is_ok_and(|it| it == installed.layout);
+        if there.as_ref().is_some_and(is_it) {
+            return Ok(());
+        }
+        self.restore_parts(installed).await?;
+        let index = there.map_or(0, |it| it.modify_index);
+        self.consul.kv_put_cas(&key, &installed.layout.to_json(), index).await?;
         Ok(())
     }
 
-    /// Gives Consul back the tables and strategies of a layout, where it has lost them.
+    /// Gives Consul back the tables and strategies of a layout, where it has lost them, or has something
+    /// else in their place.
     ///
     /// # Errors
     /// [`LayoutsError::Consul`] where Consul cannot be asked.
     pub async fn restore_parts(&self, installed: &Installed) -> Result<(), LayoutsError> {
-        // These never change, so it does not matter who put them there.
         for table in &installed.tables {
             let bytes = table.to_bytes();
             let key = consul_keys::table(&self.cluster, &Digest::of(&bytes));
-            self.consul.kv_put_cas(&key, &bytes, 0).await?;
+            self.restore_part(&key, &bytes).await?;
         }
         for bytes in &installed.strategies {
             let key = consul_keys::strategy(&self.cluster, &Digest::of(bytes));
-            self.consul.kv_put_cas(&key, bytes, 0).await?;
+            self.restore_part(&key, bytes).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts at `key`, which names their digest, these `bytes`, unless they are there. They never change,
+    /// so it does not matter who put them there.
+    async fn restore_part(&self, key: &str, bytes: &[u8]) -> Result<(), ConsulError> {
+        // What any server says will do: a compare-and-set finds out where it was wrong.
+        let (index, problem) = match self.consul.kv_get(key, Read::stale()).await?.value {
+            Some(entry) if entry.value == bytes => return Ok(()),
+            Some(entry) => (entry.modify_index, "had something else in its place"),
+            None => (0, "had lost it"),
+        };
+        if self.consul.kv_put_cas(key, bytes, index).await? {
+            warn!("gave {key} back to Consul, which {problem}");
         }
         Ok(())
     }

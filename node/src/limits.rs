@@ -8,6 +8,24 @@
 /// [`crate::descriptors::for_connections`].
 pub const DESCRIPTORS_KEPT_FOR_FILES: u64 = 256;
 
+/// How many descriptors a node of its own needs: it has 107 when nobody uses it, and some for the
+/// [engine's logs](DESCRIPTORS_PER_CHECKPOINT). Connections get those beyond.
+pub const DESCRIPTORS_OF_A_NODE: u64 = 124;
+
+/// How many descriptors must be free for a node to start: what it needs, and a few for connections.
+pub const DESCRIPTORS_MIN: usize = 128;
+
+/// How many descriptors must be free for `kvnode dev` to start, beside those for its nodes.
+pub const DEV_DESCRIPTORS_MIN: usize = 48;
+
+/// How many descriptors `kvnode dev` has for each of its nodes: its pipes, its process, and its connections to
+/// the agent.
+pub const DEV_DESCRIPTORS_PER_NODE: usize = 8;
+
+/// How many threads a process has besides one for each processor, and some to spare: those of the node, its
+/// engine and ZeroMQ, and for blocking work.
+pub const THREADS_BESIDE: usize = 16;
+
 /// A process needs no more descriptors than this, and a kernel keeps a table of as many as are allowed.
 pub const DESCRIPTORS_MAX: u64 = 1 << 20;
 
@@ -52,5 +70,7 @@ pub const PIECE_BYTES: u64 = 4 << 20;
 const _: () = {
     assert!(DESCRIPTORS_PER_CHECKPOINT as u64 * 2 < DESCRIPTORS_KEPT_FOR_FILES);
     assert!(RESERVE_INODES >= 2 * INODES_PER_STEP);
+    assert!(DESCRIPTORS_PER_CHECKPOINT as u64 + 107 < DESCRIPTORS_OF_A_NODE);
+    assert!(DESCRIPTORS_OF_A_NODE < DESCRIPTORS_MIN as u64);
     assert!(RESERVE_STEP_BYTES <= RESERVE_MARGIN_BYTES);
 };

@@ -11,6 +11,16 @@ use serde::{Deserialize, Serialize};
 /// older state from another copy's claim.
 pub const INCARNATIONS_KEPT_MAX: usize = 32;
 
+/// The most that the number of a claimed incarnation can be above the one that a directory knows as its
+/// last: no copy of it has been started so often. One that leaps further is made up, and nothing is gone by it.
+pub const INCARNATION_LEAP_MAX: u64 = 1 << 32;
+
+/// Whether `claimed` can have come after an incarnation of the number `last`, or is none that did.
+#[must_use]
+pub fn is_within_reach(last: u64, claimed: Incarnation) -> bool {
+    claimed.number.saturating_sub(last) <= INCARNATION_LEAP_MAX
+}
+
 /// The last incarnations of a data directory, in the order in which they were drawn.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -21,6 +31,12 @@ impl Lineage {
     #[must_use]
     pub fn last(&self) -> Option<Incarnation> {
         self.0.last().copied()
+    }
+
+    /// Whether `claimed` can be an incarnation of this directory, or of a copy of it.
+    #[must_use]
+    pub fn can_lead_to(&self, claimed: Incarnation) -> bool {
+        is_within_reach(self.last().map_or(0, |it| it.number), claimed)
     }
 
     /// Whether the directory is the newest copy of itself where `claimed` is the incarnation in the
@@ -100,5 +116,14 @@ mod tests {
         let above = Incarnation::draw(u64::MAX);
         assert!(!directory.is_newest(Some(above)));
         assert_eq!(directory.next(Some(above)).number, u64::MAX, "it cannot grow any more");
+    }
+
+    #[test]
+    fn a_number_that_leaps_is_made_up() {
+        let directory = started(3);
+        let at = |number| directory.can_lead_to(Incarnation::draw(number));
+        assert!(at(0) && at(3) && at(4) && at(3 + INCARNATION_LEAP_MAX));
+        assert!(!at(4 + INCARNATION_LEAP_MAX) && !at(u64::MAX));
+        assert!(!Lineage::default().can_lead_to(Incarnation::draw(u64::MAX)));
     }
 }

@@ -1,19 +1,31 @@
 //! `kvnode`: parses, logs, runs, exits.
 
+use std::io;
+use std::num::NonZero;
 use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
-use clap::Parser;
-use kvnode::config::{Cli, Command, NodeArgs};
+use kv_protocol::resources;
+use kvnode::config::{Command, NodeArgs};
+use kvnode::limits::{
+    DESCRIPTORS_MIN, DEV_DESCRIPTORS_MIN, DEV_DESCRIPTORS_PER_NODE, THREADS_BESIDE,
+};
 use kvnode::node_error::NodeError;
 use kvnode::stopping::{end_of_stdin, stop_signal};
-use kvnode::{address_space, descriptors, dev, inherited, node, panics, private, words};
+use kvnode::{
+    address_space, command_line, descriptors, dev, inherited, node, panics, private, words,
+};
+use tokio::runtime::Runtime;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match command_line::understand() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
     #[cfg(feature = "failpoints")]
     let _scenario = fail::FailScenario::setup();
     inherited::keep_from_children();
+    resources::mind_the_size_of_files();
     words::start_log();
     panics::end_the_process();
     if let Err(error) = address_space::check() {
@@ -25,7 +37,7 @@ fn main() -> ExitCode {
     if let Err(error) = descriptors::raise() {
         tracing::warn!("the limit of open files cannot be raised: {error}");
     }
-    let runtime = match tokio::runtime::Runtime::new() {
+    let runtime = match start(cli.command.as_ref()) {
         Ok(runtime) => runtime,
         Err(error) => {
             words::say(format_args!("kvnode: cannot start: {error}"));
@@ -46,6 +58,23 @@ fn main() -> ExitCode {
     runtime.shutdown_background();
     words::finish();
     code
+}
+
+/// What runs a command, where the system gives what that needs.
+fn start(command: Option<&Command>) -> io::Result<Runtime> {
+    // ZeroMQ, the engine and the runtime take these for granted.
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    resources::threads(processors + THREADS_BESIDE)?;
+    resources::descriptors(match command {
+        None => DESCRIPTORS_MIN,
+        // Its nodes have the same limit, and look themselves.
+        Some(Command::Dev(args)) => {
+            let nodes = usize::try_from(args.nodes).unwrap_or(usize::MAX);
+            let own = nodes.saturating_mul(DEV_DESCRIPTORS_PER_NODE) + DEV_DESCRIPTORS_MIN;
+            own.max(DESCRIPTORS_MIN)
+        }
+    })?;
+    Runtime::new()
 }
 
 /// Begins this program from the start in the same process, so that whoever watches it sees none of this.

@@ -1,20 +1,20 @@
 //! Membership: the registration of a node in Consul, and the sign of life behind it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use kv_protocol::consul::{Backoff, CheckStatus, Consul, ConsulError, Read, ServiceRegistration};
-use kv_protocol::consul_keys::{self, Claim, PROTOCOL_VERSION, SERVICE, meta};
+use kv_protocol::consul::{Backoff, CheckStatus, Consul, ConsulError, ServiceRegistration};
+use kv_protocol::consul_keys::{self, PROTOCOL_VERSION, SERVICE, meta};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::claim::{CLAIM_TRIES, ClaimError, check_not_running};
+use crate::claim::ClaimError;
+use crate::claimant::{Claimant, Look, Standing};
 use crate::identity::Identity;
 use crate::tenure::{LOOK_WITHIN, NOTE_EVERY, Tenure};
-use crate::writer::Gauges;
 
 /// A node that gives no sign of life for this long is shown as critical.
 pub const CHECK_TTL: Duration = Duration::from_secs(10);
@@ -24,9 +24,6 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(3);
 const SERVING: &str = "serving";
 /// How long a stopping node tries to deregister, and to have its last write counted in its claim.
 const LEAVE_WITHIN: Duration = Duration::from_secs(3);
-/// How often a node that takes writes has them counted in its claim. What is counted is what it had at
-/// the time before, which is on the disk by now, also with `--fsync everysec`.
-const COUNT_EVERY: Duration = Duration::from_secs(10);
 /// How often the claim is looked at again after a standstill where Consul fails.
 const LOOK_TRIES: usize = 3;
 
@@ -36,44 +33,25 @@ const _: () = assert!(3 * CHECK_INTERVAL.as_millis() < CHECK_TTL.as_millis());
 #[derive(Debug)]
 pub struct Registration {
     consul: Consul,
-    identity: Identity,
     service: ServiceRegistration,
     tenure: Arc<Tenure>,
-    gauges: Arc<Gauges>,
-    counted: Mutex<Counted>,
+    claimant: Claimant,
     /// Which of the tokens, counted from 0, the node was registered with last.
     token: AtomicU64,
 }
 
-/// The number of the last write when it was looked at last.
-#[derive(Clone, Copy, Debug)]
-struct Counted {
-    sequence: u64,
-    at: Instant,
-}
-
-/// What a look at the claim is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Look {
-    /// To register: it must be the process's own.
-    Register,
-    /// To see that it still is, and to count what was written.
-    Count,
-    /// To see that it still is after a standstill, before anything is answered.
-    Confirm,
-}
-
 impl Registration {
-    /// Describes the node that listens at `host` and `port`, and that serves for as long as its
-    /// `tenure` lasts.
+    /// Describes the node that listens at `host` and `port`, and that serves for as long as the tenure of
+    /// its `standing` lasts.
     #[must_use]
     pub fn new(
         consul: Consul,
         identity: &Identity,
         (host, port): (&str, u16),
         (weight, zone): (u32, &str),
-        (tenure, gauges): (Arc<Tenure>, Arc<Gauges>),
+        standing: Standing,
     ) -> Self {
+        let tenure = Arc::clone(&standing.tenure);
         let meta = [
             (meta::CLUSTER, identity.cluster.to_string()),
             (meta::UUID, identity.uuid.to_string()),
@@ -95,10 +73,8 @@ impl Registration {
             check_ttl: CHECK_TTL,
             initial_status: CheckStatus::Passing,
         };
-        let sequence = gauges.sequence.load(Ordering::Relaxed);
-        let counted = Mutex::new(Counted { sequence, at: Instant::now() });
-        let (identity, token) = (identity.clone(), AtomicU64::default());
-        Self { consul, identity, service, tenure, gauges, counted, token }
+        let claimant = Claimant::new(consul.clone(), identity, standing);
+        Self { consul, service, tenure, claimant, token: AtomicU64::default() }
     }
 
     /// Registers the node, whose id must still be its own, or free.
@@ -106,7 +82,7 @@ impl Registration {
     /// # Errors
     /// [`ClaimError`] where the id is another's or Consul does not do it.
     pub async fn register(&self) -> Result<(), ClaimError> {
-        self.check_claim(Look::Register).await?;
+        self.claimant.check(Look::Register).await?;
         let token = self.consul.token_changes();
         self.consul.register(&self.service).await?;
         self.token.store(token, Ordering::Release);
@@ -196,7 +172,7 @@ impl Registration {
         let mut tries_left = LOOK_TRIES;
         loop {
             tries_left -= 1;
-            let looked = self.check_claim(Look::Confirm);
+            let looked = self.claimant.check(Look::Confirm);
             // Nobody waits longer.
             let Ok(looked) = tokio::time::timeout(LOOK_WITHIN, looked).await else { return Ok(()) };
             match looked {
@@ -212,7 +188,7 @@ impl Registration {
     pub async fn leave(&self, last: Option<u64>) {
         let count = async {
             match last {
-                Some(sequence) => self.count_last(sequence).await,
+                Some(sequence) => self.claimant.count_last(sequence).await,
                 None => Ok(()),
             }
         };
@@ -259,97 +235,8 @@ impl Registration {
             }
             result => {
                 result?;
-                self.check_claim(Look::Count).await
+                self.claimant.check(Look::Count).await
             }
         }
-    }
-
-    /// Sees that the claim on the id is this process's. Two nodes that start at the same moment may both
-    /// find the id free and register: one of them has claimed it last, and the other one finds out here.
-    /// So does one of whose data directory another copy has been started. A claim that Consul has lost,
-    /// or of which it has an older state, is put there again.
-    async fn check_claim(&self, look: Look) -> Result<(), ClaimError> {
-        let read = if look == Look::Count { Read::default() } else { Read::consistent() };
-        let (id, own) = (self.identity.id.to_string(), self.tenure.incarnation());
-        for _ in 0..CLAIM_TRIES {
-            let entry = self.consul.kv_get(&self.claim_key(), read).await?.value;
-            let index = entry.as_ref().map_or(0, |entry| entry.modify_index);
-            match entry.and_then(|entry| Claim::parse(&entry.value)) {
-                Some(claim) if claim.uuid != self.identity.uuid => {
-                    return Err(ClaimError::Lost { id });
-                }
-                Some(claim) if claim.incarnation == Some(own) => match look {
-                    Look::Register => return Ok(()),
-                    Look::Count => return self.count(claim, index).await,
-                    Look::Confirm => {
-                        let confirmed = claim.confirmed.wrapping_add(1);
-                        let claim = Claim { confirmed, ..claim }.to_json();
-                        if self.consul.kv_put_cas(&self.claim_key(), &claim, index).await? {
-                            return Ok(());
-                        }
-                        continue;
-                    }
-                },
-                Some(Claim { incarnation: Some(newest), .. }) if newest.number >= own.number => {
-                    self.tenure.lose();
-                    return Err(ClaimError::Superseded { id, own, newest });
-                }
-                Some(_) | None => {}
-            }
-            check_not_running(&self.consul, &self.identity).await.map_err(|error| match error {
-                ClaimError::Running { id, .. } => ClaimError::Lost { id },
-                error => error,
-            })?;
-            let (incarnation, sequence) = (Some(own), Some(self.counted().sequence));
-            let claim = Claim { incarnation, sequence, ..Claim::of(self.identity.uuid) };
-            if self.consul.kv_put_cas(&self.claim_key(), &claim.to_json(), index).await? {
-                info!("Consul had lost the claim of this node: it has it again");
-                return Ok(());
-            }
-        }
-        Err(ClaimError::Contended { id })
-    }
-
-    /// Has the claim, which is this process's, count what the node had written some time ago, so that a
-    /// copy of its data from before can be told from it.
-    async fn count(&self, claim: Claim, index: u64) -> Result<(), ClaimError> {
-        let before = self.counted();
-        if before.at.elapsed() < COUNT_EVERY {
-            return Ok(());
-        }
-        let sequence = self.gauges.sequence.load(Ordering::Relaxed);
-        *self.counted.lock().unwrap_or_else(PoisonError::into_inner) =
-            Counted { sequence, at: Instant::now() };
-        if claim.sequence.is_none_or(|known| known < before.sequence) {
-            let counted = Claim { sequence: Some(before.sequence), ..claim };
-            // One that has changed meanwhile is looked at the next time.
-            self.consul.kv_put_cas(&self.claim_key(), &counted.to_json(), index).await?;
-        }
-        Ok(())
-    }
-
-    async fn count_last(&self, sequence: u64) -> Result<(), ConsulError> {
-        for _ in 0..CLAIM_TRIES {
-            let entry = self.consul.kv_get(&self.claim_key(), Read::consistent()).await?.value;
-            let Some(entry) = entry else { return Ok(()) };
-            let own = Some(self.tenure.incarnation());
-            let claim = Claim::parse(&entry.value).filter(|claim| claim.incarnation == own);
-            let Some(claim) = claim.filter(|claim| claim.sequence != Some(sequence)) else {
-                return Ok(());
-            };
-            let counted = Claim { sequence: Some(sequence), ..claim }.to_json();
-            if self.consul.kv_put_cas(&entry.key, &counted, entry.modify_index).await? {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
-    fn counted(&self) -> Counted {
-        *self.counted.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn claim_key(&self) -> String {
-        consul_keys::claim(&self.identity.cluster, &self.identity.id)
     }
 }

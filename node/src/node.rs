@@ -14,6 +14,7 @@ use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
 use crate::address::{Addresses, with_port};
+use crate::claimant::Standing;
 use crate::config::NodeArgs;
 use crate::confirmation::Confirmation;
 use crate::data_directory::DataDirectory;
@@ -87,6 +88,12 @@ pub async fn run(
         (weight, &zone),
         node.standing(),
     );
+    let (failed, mut has_failed) = watch::channel(false);
+    let serving = std::thread::Builder::new().name("served".into()).spawn(move || {
+        let result = serving.join();
+        failed.send_replace(true);
+        result
+    })?;
     registration.register().await.map_err(NodeError::Claim)?;
     words::tell(format_args!(
         "ready: {} at {}, cluster {}, consul {}, data in {}",
@@ -98,12 +105,6 @@ pub async fn run(
     ));
 
     let put_back = Arc::new(Notify::new());
-    let (failed, mut has_failed) = watch::channel(false);
-    let serving = std::thread::spawn(move || {
-        let result = serving.join();
-        failed.send_replace(true);
-        result
-    });
     let mut departs = false;
     let kept = tokio::select! {
         reason = &mut stopped => {
@@ -231,6 +232,7 @@ impl Running {
                 layouts,
                 guard: Arc::clone(&guard),
                 work: work.clone(),
+                gauges: Arc::clone(&gauges),
                 hints: Arc::clone(&hints),
                 directory: Arc::new(Mutex::new(directory)),
             },
@@ -258,8 +260,13 @@ impl Running {
     }
 
     /// What the registration rests on.
-    fn standing(&self) -> (Arc<Tenure>, Arc<Gauges>) {
-        (Arc::clone(&self.tenure), Arc::clone(&self.gauges))
+    fn standing(&self) -> Standing {
+        Standing {
+            tenure: Arc::clone(&self.tenure),
+            gauges: Arc::clone(&self.gauges),
+            guard: Arc::clone(&self.follower.guard),
+            layouts: self.follower.layouts.clone(),
+        }
     }
 
     /// The node's part in the signals of its cluster. It is known as `host`, with its data in

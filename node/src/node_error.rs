@@ -95,6 +95,16 @@ impl From<ConsulError> for NodeError {
     }
 }
 
+/// What a process ends with because of Consul; `kvnode --help` lists the codes.
+#[must_use]
+pub fn code_of_consul(error: &ConsulError) -> u8 {
+    match error {
+        ConsulError::InvalidConfig { .. } => 2,
+        ConsulError::PermissionDenied { .. } | ConsulError::ValueTooLarge { .. } => 4,
+        _ => 3,
+    }
+}
+
 impl NodeError {
     /// What the process ends with; `kvnode --help` lists the codes.
     #[must_use]
@@ -104,10 +114,12 @@ impl NodeError {
             | Self::DiscardedEpoch { .. }
             | Self::Disk(UnfitDisk::ReserveTooLarge { .. }) => 2,
             Self::Host(InvalidHost::NoneToAdvertise(_) | InvalidHost::Advertise { .. }) => 2,
-            Self::Consul(_)
-            | Self::Claim(ClaimError::Consul(_))
-            | Self::Departure(DepartureError::Consul(_))
-            | Self::Follow(FollowError::Layouts(LayoutsError::Consul(_))) => 3,
+            Self::Consul(error)
+            | Self::Claim(ClaimError::Consul(error))
+            | Self::Departure(DepartureError::Consul(error))
+            | Self::Follow(FollowError::Layouts(LayoutsError::Consul(error))) => {
+                code_of_consul(error)
+            }
             Self::DataDirectory(DataDirectoryError::StoreReplaced { .. }) => 1,
             // The directory is this node's, and can be used when that has passed.
             Self::DataDirectory(error) | Self::Follow(FollowError::Identity(error))
@@ -120,6 +132,7 @@ impl NodeError {
             {
                 1
             }
+            Self::Listen(ListenError::Scarce(_)) => 1,
             Self::Claim(_)
             | Self::NoIdFree
             | Self::Listen(_)

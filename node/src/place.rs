@@ -21,14 +21,12 @@ pub async fn watch(directory: &Mutex<DataDirectory>, disk: &Disk) {
     loop {
         // Where it cannot be found out, nothing is known.
         match disk.look() {
-            Ok(Some(missing)) => {
-                if said_at.is_none_or(|at| at.elapsed() >= LOST_SAYING_SPACING) {
-                    said_at = Some(Instant::now());
-                    error!(
-                        "{} was removed or moved, or another is in its place: writes are refused, and what was removed is lost when this node ends. Export what it has, or remove it from the cluster, which moves that away, before you stop it; or, where it was moved, put it back",
-                        missing.display()
-                    );
-                }
+            Ok(Some(missing)) if said_at.is_none_or(|at| at.elapsed() >= LOST_SAYING_SPACING) => {
+                said_at = Some(Instant::now());
+                error!(
+                    "{} was removed or moved, or another is in its place: writes are refused, and what was removed is lost when this node ends. Export what it has, or remove it from the cluster, which moves that away, before you stop it; or, where it was moved, put it back",
+                    missing.display()
+                );
             }
             Ok(None) if said_at.take().is_some() => {
                 warn!("all that was missing of this node's data directory is back in its place");

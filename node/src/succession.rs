@@ -53,6 +53,10 @@ impl SuccessionError {
 /// How many numbers of writes an older copy leaves out, so that it gives none twice. Nobody knows how
 /// many were given since the last one that the claim counts.
 const SEQUENCES_LEFT_OUT: u64 = 1 << 32;
+/// The most writes that a claim can count above those that the store has. At a million a second it is
+/// what a backup of nine years ago lacks. A count that leaps further is made up, and would leave no
+/// numbers for writes.
+const SEQUENCE_LEAP_MAX: u64 = 1 << 48;
 
 /// A start of a node whose data directory may be served, as far as its incarnations tell.
 #[derive(Debug)]
@@ -90,6 +94,15 @@ impl Succession {
         if let Some(claim) = self.claim.filter(|claim| claim.uuid != identity.uuid) {
             return Err(ClaimError::Claimed { id: identity.id.to_string(), owner: claim.uuid });
         }
+        if let Some(claim) = &mut self.claim
+            && let Some(claimed) =
+                claim.incarnation.take_if(|it| !identity.incarnations.can_lead_to(*it))
+        {
+            warn!(
+                "the claim on node {} names incarnation {claimed}, and no node is started so often: somebody has made that up, and it is not gone by",
+                identity.id
+            );
+        }
         // An older copy may have a twin, but that is not why it is refused.
         self.check_incarnation(directory)?;
         // Of a directory that was just made there is no copy.
@@ -107,15 +120,16 @@ impl Succession {
     ) -> Result<Incarnation, SuccessionError> {
         for _ in 0..CLAIM_TRIES {
             let claim = self.claim;
+            let found = store.counters().sequence;
+            let known = self.known_sequence(directory, found);
             let is_newest = self.check_incarnation(directory)?
-                & self.check_sequence(directory, store.counters().sequence)?;
+                & self.check_sequence(directory, found, known)?;
             let claimed = claim.and_then(|it| it.incarnation);
             let stopped_with = directory.identity().stopped_with.unwrap_or_default();
             let incarnation = directory.identity().incarnations.next(claimed);
             directory.begin(incarnation)?;
-            if !is_newest || stopped_with.sequence > store.counters().sequence {
-                let known = claim.and_then(|it| it.sequence).unwrap_or(0);
-                let known = known.max(stopped_with.sequence).max(store.counters().sequence);
+            if !is_newest || stopped_with.sequence > found {
+                let known = known.unwrap_or(0).max(stopped_with.sequence).max(found);
                 store.skip_to(known.saturating_add(SEQUENCES_LEFT_OUT))?;
             }
             let (uuid, sequence) = (directory.identity().uuid, store.counters().sequence);
@@ -153,13 +167,29 @@ impl Succession {
         Err(ClaimError::OlderCopy { id, path, own, newest })
     }
 
+    /// How many writes the claim counts of the node, whose store has `found`; none where it does not say,
+    /// or where that cannot be.
+    fn known_sequence(&self, directory: &DataDirectory, found: u64) -> Option<u64> {
+        let known = self.claim.and_then(|it| it.sequence)?;
+        if known.saturating_sub(found) > SEQUENCE_LEAP_MAX {
+            warn!(
+                "the claim on node {} counts {known} writes, and the node has {found}: nobody writes so much, so somebody has made that up, and it is not gone by",
+                directory.identity().id
+            );
+            return None;
+        }
+        Some(known)
+    }
+
     /// Returns whether the store, whose last write has the number `found`, has all that the claim
-    /// counts; where an older copy will do, it may not.
-    fn check_sequence(&self, directory: &DataDirectory, found: u64) -> Result<bool, ClaimError> {
-        let Some(known) = self.claim.and_then(|it| it.sequence).filter(|known| found < *known)
-        else {
-            return Ok(true);
-        };
+    /// is `known` to count; where an older copy will do, it may not.
+    fn check_sequence(
+        &self,
+        directory: &DataDirectory,
+        found: u64,
+        known: Option<u64>,
+    ) -> Result<bool, ClaimError> {
+        let Some(known) = known.filter(|known| found < *known) else { return Ok(true) };
         if self.older_too {
             warn!(
                 "serving older data, as --serve-older-copy says: it ends with write {found}, and the node had made {known} or more. What was written since is missing, and what was deleted since comes back"

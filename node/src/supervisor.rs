@@ -47,10 +47,29 @@ const ROOM_AGAIN: Duration = Duration::from_secs(1);
 pub struct Order {
     /// Its id.
     pub id: Name,
+    /// How it is to be; without it, the node is what it was, or what nodes are by default.
+    pub described: Option<Described>,
+}
+
+/// The weight and zone of a node, as a signal has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Described {
     /// Its weight.
     pub weight: u32,
     /// Its zone.
     pub zone: String,
+}
+
+impl Order {
+    /// The options that have a node started as it is ordered.
+    #[must_use]
+    pub fn options(&self) -> Vec<String> {
+        let mut options = vec!["--id".to_owned(), self.id.to_string()];
+        if let Some(Described { weight, zone }) = &self.described {
+            options.extend([format!("--weight={weight}"), format!("--zone={zone}")]);
+        }
+        options
+    }
 }
 
 /// What starts nodes.
@@ -86,8 +105,8 @@ struct Memory {
     attempts: Attempts,
     /// The launches that have brought nothing yet.
     under_way: BTreeMap<Name, UnderWay>,
-    /// Whether it has been said that more nodes are wanted than may run.
-    told_full: bool,
+    /// What was said last of why wanted nodes are not started.
+    told: Option<String>,
 }
 
 /// A node that is being started.
@@ -113,7 +132,8 @@ enum Turn {
 /// A node that is wanted here.
 #[derive(Clone, Debug)]
 struct Wanted {
-    order: Order,
+    id: Name,
+    described: Described,
     /// The host, as the signal names it.
     host: Option<String>,
     launcher: Option<Launcher>,
@@ -155,11 +175,8 @@ impl Supervisor {
         is_wanted: watch::Sender<bool>,
         start: &impl Start,
     ) {
-        let mut memory = Memory {
-            attempts: Attempts::new(self.within),
-            under_way: BTreeMap::new(),
-            told_full: false,
-        };
+        let mut memory =
+            Memory { attempts: Attempts::new(self.within), under_way: BTreeMap::new(), told: None };
         loop {
             let wanted = self.wanted(&signals.borrow_and_update());
             memory.attempts.retain(|id| wanted.contains_key(id));
@@ -224,33 +241,38 @@ impl Supervisor {
         memory: &mut Memory,
         start: &impl Start,
     ) -> Turn {
-        let id = &wanted.order.id;
+        let id = &wanted.id;
         let until = Instant::now() + self.within;
         let launch = match launch_room::find(&self.root, id, self.nodes_max) {
             Ok(Room::Free(launch)) => launch,
             Ok(Room::Busy) => return Turn::NoRoom { again: ROOM_AGAIN },
             Ok(Room::Full) => {
-                if !std::mem::replace(&mut memory.told_full, true) {
-                    warn!("{}; {id} and perhaps others are wanted and wait", self.full());
-                }
-                self.tell_full(wanted).await;
+                self.tell_waiting(wanted, memory, self.full()).await;
                 memory.attempts.postpone(id, until);
                 return Turn::NoRoom { again: self.within };
             }
             Err(error) => {
-                debug!("{} cannot be used to start nodes: {error}", self.root.display());
+                let root = self.root.display();
+                let reason = format!("{root} cannot be used to start nodes: {error}");
+                self.tell_waiting(wanted, memory, reason).await;
+                memory.attempts.postpone(id, until);
                 return Turn::NoRoom { again: self.within };
             }
         };
-        memory.told_full = false;
         match self.take_up(wanted, start).await {
             Ok(Some(start)) => {
                 let given_up = Instant::now() + UNDER_WAY_MAX.max(self.within);
                 let under_way = UnderWay { _launch: launch, start, until: given_up };
                 memory.under_way.insert(id.clone(), under_way);
+                memory.told = None;
             }
-            Ok(None) => {}
-            Err(error) => debug!("{id} could not be taken up: {error}"),
+            Ok(None) => memory.told = None,
+            // Consul is seen to be away by all that need it.
+            Err(LayoutsError::Consul(error)) => debug!("{id} could not be taken up: {error}"),
+            Err(error) => {
+                let reason = format!("whether {id} is a member cannot be told: {error}");
+                self.tell_waiting(wanted, memory, reason).await;
+            }
         }
         memory.attempts.postpone(id, until);
         Turn::Taken
@@ -265,19 +287,22 @@ impl Supervisor {
         )
     }
 
-    /// Writes why a node is not started here into a signal that nobody has taken up, so that the one
-    /// that wrote it need not wait. A supervisor of another host may take it up all the same.
-    async fn tell_full(&self, wanted: &Wanted) {
+    /// Says why a wanted node is not started here, once for each reason, and writes it into a signal that
+    /// nobody has taken up, so that the one that wrote it need not wait. A supervisor of another host may
+    /// take it up all the same.
+    async fn tell_waiting(&self, wanted: &Wanted, memory: &mut Memory, reason: String) {
+        let id = &wanted.id;
+        if memory.told.as_ref() != Some(&reason) {
+            warn!("{reason}; {id} and perhaps others are wanted and wait");
+            memory.told = Some(reason.clone());
+        }
         if wanted.launcher.is_some() {
             return;
         }
-        let launcher = Launcher {
-            name: self.name.clone(),
-            attempt: Uuid::new_v4(),
-            failure: Some(self.full()),
-        };
+        let failure = Some(reason);
+        let launcher = Launcher { name: self.name.clone(), attempt: Uuid::new_v4(), failure };
         if let Err(error) = self.write_launcher(wanted, launcher).await {
-            debug!("{} could not be told that there is no room: {error}", wanted.order.id);
+            debug!("the signal about {id} does not say why it waits: {error}");
         }
     }
 
@@ -288,9 +313,10 @@ impl Supervisor {
                 return None;
             };
             let elsewhere = host.is_some() && self.host.is_some() && *host != self.host;
-            let order = Order { id: id.clone(), weight: *weight, zone: zone.clone() };
+            let described = Described { weight: *weight, zone: zone.clone() };
             let (host, launcher) = (host.clone(), launcher.clone());
-            let wanted = Wanted { order, host, launcher, index: signalled.index };
+            let index = signalled.index;
+            let wanted = Wanted { id: id.clone(), described, host, launcher, index };
             (!elsewhere).then(|| (id.clone(), wanted))
         });
         wanted.collect()
@@ -308,7 +334,7 @@ impl Supervisor {
         wanted: &Wanted,
         start: &impl Start,
     ) -> Result<Option<JoinHandle<()>>, LayoutsError> {
-        let order = &wanted.order;
+        let order = Order { id: wanted.id.clone(), described: Some(wanted.described.clone()) };
         let nodes = self.consul.service_instances(SERVICE, Read::consistent()).await?.value;
         if self.is_up(&order.id, &nodes) {
             return Ok(None);
@@ -336,8 +362,8 @@ impl Supervisor {
             return Ok(None);
         }
         info!("{} is wanted: starting it", order.id);
-        let (tell, started) = (self.clone(), start.start(order.clone()));
         let id = order.id.clone();
+        let (tell, started) = (self.clone(), start.start(order));
         Ok(Some(tokio::spawn(async move {
             if let Err(failure) = started.await {
                 warn!("{id} does not run: {failure}");
@@ -353,11 +379,11 @@ impl Supervisor {
     ) -> Result<bool, ConsulError> {
         let signal = Signal::Running {
             host: wanted.host.clone(),
-            weight: wanted.order.weight,
-            zone: wanted.order.zone.clone(),
+            weight: wanted.described.weight,
+            zone: wanted.described.zone.clone(),
             launcher: Some(launcher),
         };
-        let key = consul_keys::signal(&self.cluster, &wanted.order.id);
+        let key = consul_keys::signal(&self.cluster, &wanted.id);
         self.consul.kv_put_cas(&key, &signal.to_json(), wanted.index).await
     }
 

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use flume::{Receiver, RecvTimeoutError, Sender};
-use kv_protocol::printable::{Printing, printable};
+use kv_protocol::printable::{Printing, printable, printable_lines};
 use tracing::field::Field;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt as _;
@@ -87,10 +87,20 @@ pub fn say(text: impl fmt::Display) {
     enqueue(format!("{}\n", printable(text)).into_bytes());
 }
 
-/// Prints a line on standard output, for the user or the program that started this one. Nobody may be
-/// reading, and that is no reason not to serve.
-pub fn tell(line: impl fmt::Display) {
-    let _ = writeln!(io::stdout(), "{line}");
+/// Prints lines on standard output, for the user or the program that started this one. Nobody may be
+/// reading, and that is no reason not to serve: where they cannot be written at once, a thread that nobody
+/// waits for tries on.
+pub fn tell(lines: impl fmt::Display) {
+    let lines = printable_lines(&format!("{lines}\n"));
+    let (unwritten, written) = flume::bounded::<()>(0);
+    let telling = std::thread::Builder::new().name("telling".into()).spawn(move || {
+        let _unwritten = unwritten;
+        let _ = io::stdout().write_all(lines.as_bytes());
+    });
+    if telling.is_ok() {
+        // It ends when the other side is dropped.
+        let _ = written.recv_timeout(WRITTEN_WITHIN);
+    }
 }
 
 /// Says that a thread panicked, where and why.

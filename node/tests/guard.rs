@@ -251,7 +251,7 @@ fn skipped_epochs_do_not_matter() {
     let far = settled.open().settle(None);
     assert!(matches!(
         far.try_install(0, Some(&rest.install(0, None))),
-        Err(InstallError::PutBack { partition: Partition(1), .. })
+        Err(InstallError::Unreachable { partition: Partition(1), installed: 3, .. })
     ));
     // A window that was taken back and frozen again.
     let retracted = frozen.step(|layout| layout.retract().unwrap());
@@ -268,9 +268,14 @@ fn a_data_directory_that_was_put_back_is_found_out() {
     let begun = swap(&rest);
     let frozen = begun.prepare(8);
     let open = frozen.open();
-    for previous in [None, Some(rest.install(0, None)), Some(begun.install(0, None))] {
-        let error = open.try_install(0, previous.as_ref()).unwrap_err();
-        assert!(matches!(error, InstallError::PutBack { epoch: 6, .. }), "{error}");
+    let error = open.try_install(0, None).unwrap_err();
+    assert!(matches!(error, InstallError::PutBack { epoch: 6, .. }), "{error}");
+    // Or it is the layout that is out of place.
+    for (own, previous) in [(3, &rest), (4, &begun)] {
+        let error = open.try_install(0, Some(&previous.install(0, None))).unwrap_err();
+        let is_right = matches!(error, InstallError::Unreachable { epoch: 6, installed, .. } if installed == own);
+        assert!(is_right, "{error}");
+        assert!(error.to_string().contains(&format!("`kvclient restore-layout {own}`")), "{error}");
     }
     assert!(open.try_install(0, Some(&frozen.install(0, None))).is_ok());
     assert!(open.try_install(2, None).is_ok(), "it is no matter of who has no part in it");
@@ -315,7 +320,7 @@ fn what_a_node_never_handed_over_it_keeps_and_may_own_again() {
     assert_eq!(destination.kept().get(&Partition(1)), Some(&held), "it took writes");
     // Whoever never had a partition cannot own it all at once.
     let refused = forged.try_install(2, Some(&rest.install(2, None)));
-    assert!(matches!(refused, Err(InstallError::PutBack { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(InstallError::Unreachable { .. })), "{refused:?}");
 }
 
 #[test]
@@ -399,7 +404,16 @@ fn an_installed_layout_survives_its_record() {
     let forged = Cluster::new(1000, 3, |_| 2);
     let keeping = install_all(0, &[&rest, &frozen, &forged]);
     assert!(!keeping.kept().is_empty());
-    for original in [rest.install(0, None), install_all(0, &[&rest, &frozen]), keeping] {
+    let open = frozen.open();
+    // As all that records can be kept.
+    let open_again = open.step(|it| Layout { epoch: 1001, ..it.clone() });
+    let from_move = install_all(0, &[&rest, &frozen, &open, &forged]);
+    let roles: Vec<_> = from_move.kept().values().collect();
+    assert!(roles.contains(&&Role::Source), "{roles:?}");
+    assert!(roles.contains(&&Role::Destination { has_source: true }), "{roles:?}");
+    assert!(open_again.try_install(0, Some(&from_move)).is_ok());
+    let others = [rest.install(0, None), install_all(0, &[&rest, &frozen]), from_move];
+    for original in others.into_iter().chain([keeping]) {
         let bytes = installed_record::encode(&original);
         let restored = installed_record::decode(&bytes, uuid(0)).unwrap();
         assert_eq!(restored.layout, original.layout);

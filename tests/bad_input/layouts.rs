@@ -6,7 +6,7 @@ use std::time::Duration;
 use kv_protocol::digest::Digest;
 use serde_json::{Value, json};
 
-use crate::harness::catalog::layout;
+use crate::harness::catalog::{layout, stored};
 use crate::harness::corpus::{assert_same_lines, ndjson, words};
 use crate::harness::http::put;
 use crate::harness::peer::Peer;
@@ -15,6 +15,8 @@ use crate::harness::{Backend, Cluster, eventually, on_both_backends};
 on_both_backends!(
     a_layout_that_names_others_removes_nothing_and_is_put_right,
     a_layout_that_has_an_owner_clear_its_place_removes_nothing,
+    a_layout_that_gives_members_each_others_places_is_refused_and_put_right,
+    a_layout_that_freezes_everything_gives_way_to_the_one_before,
     an_owner_that_is_down_keeps_others_from_removing_what_it_got,
     a_layout_that_leaps_or_changes_what_never_changes_is_refused,
     what_a_node_keeps_is_discarded_only_when_its_operator_says_so,
@@ -157,6 +159,98 @@ fn a_layout_that_has_an_owner_clear_its_place_removes_nothing(backend: Backend) 
         if log.contains("the layout is not installed") { Ok(()) } else { Err(log) }
     });
     assert_eq!(keys(&cluster), KEYS as u64);
+    cluster.kvclient(&["restore-layout", &epoch.to_string()]).output().success();
+    wait_until_it_holds(&cluster, &lines);
+}
+
+/// Two members change places, so that they refuse it and a third one has no reason to.
+fn a_layout_that_gives_members_each_others_places_is_refused_and_put_right(backend: Backend) {
+    let (mut cluster, lines) = cluster_with_data(backend, 3);
+    let truth = layout(&cluster).expect("there is a layout");
+    let epoch = truth["epoch"].as_u64().expect("a number");
+    let table = truth["placement"]["table"].as_str().expect("it has a table");
+    let table = stored(&cluster).remove(&format!("tables/{table}")).expect("Consul has it");
+    let (owners, _) = table.as_chunks::<2>();
+    let changed = owners.iter().flat_map(|owner| match u16::from_le_bytes(*owner) {
+        owner @ (0 | 1) => (1 - owner).to_le_bytes(),
+        _ => *owner,
+    });
+    let mut forged = truth.clone();
+    forged["epoch"] = (epoch + 1000).into();
+    publish(&cluster, forged.clone(), &[changed.collect()]);
+    let way_back = format!("`kvclient restore-layout {epoch}`");
+    eventually("two nodes to refuse it and one to follow it", WITHIN, || {
+        let statuses: Vec<Value> = (0..3).map(|it| status_of(&cluster, it)).collect();
+        let refuses = |it: &Value| it["not_followed"].to_string().contains(&way_back);
+        let is_right = refuses(&statuses[0])
+            && refuses(&statuses[1])
+            && statuses[2]["layout"]["epoch"] == epoch + 1000;
+        if is_right { Ok(()) } else { Err(format!("{statuses:?}")) }
+    });
+    let shown = cluster.kvclient(&["status"]).output().success();
+    let shown = shown.says(&["node-0: has not installed", "node-1: has not installed", &way_back]);
+    assert!(!shown.stderr_text().contains("node-2:"), "it has: {}", shown.stderr_text());
+    for number in 0..2 {
+        let log = cluster.node(number).log();
+        assert_eq!(log.matches(&way_back).count(), 1, "it is said once: {log}");
+    }
+    // A node that starts cannot tell it from a directory that was put back, and says both.
+    cluster.node_mut(0).kill();
+    let start = cluster.kvnode(&["--id", "node-0", "--port", "0"]).output().code(4).no_stdout();
+    start.says(&[&way_back, "data directory has been put back", "remove-node --dead"]);
+
+    cluster.kvclient(&["restore-layout", &epoch.to_string()]).output().success();
+    cluster.node_mut(0).restart();
+    wait_until_it_holds(&cluster, &lines);
+    let status = cluster.kvclient(&["status"]).output().success();
+    assert_eq!(status.stderr_text(), "", "nothing is left to say");
+
+    // The same by their data directories, which a node finds when it starts.
+    forged["epoch"] = (epoch + 2000).into();
+    forged["placement"]["table"] = truth["placement"]["table"].clone();
+    for (place, from) in [(0, 1), (1, 0)] {
+        let uuid = truth["placement"]["members"][from]["uuid"].clone();
+        forged["placement"]["members"][place]["uuid"] = uuid;
+    }
+    publish(&cluster, forged, &[]);
+    cluster.node_mut(0).terminate();
+    let start = cluster.kvnode(&["--id", "node-0", "--port", "0"]).output().code(4).no_stdout();
+    start.says(&["has its data elsewhere", "`kvclient restore-layout`"]);
+    cluster.kvclient(&["restore-layout", &epoch.to_string()]).output().success();
+    cluster.node_mut(0).restart();
+    wait_until_it_holds(&cluster, &lines);
+}
+
+/// Everything is to be handed over to a member that no node is, which no mover can end.
+fn a_layout_that_freezes_everything_gives_way_to_the_one_before(backend: Backend) {
+    let (cluster, lines) = cluster_with_data(backend, 2);
+    let truth = layout(&cluster).expect("there is a layout");
+    let epoch = truth["epoch"].as_u64().expect("a number");
+    let mut to = truth["placement"].clone();
+    let members = to["members"].as_array_mut().expect("it has members");
+    // Its id comes after those of the others.
+    members.push(member("nowhere", &uuid::Uuid::new_v4().to_string()));
+    let nowhere = u16::try_from(members.len() - 1).expect("there are few");
+    let mut forged = truth.clone();
+    forged["epoch"] = (epoch + 1).into();
+    forged["rebalance"] = json!({
+        "to": to,
+        "goal": "finish",
+        "settled": 0,
+        "window": { "until": truth["partitions"], "phase": "preparing" },
+        "paused": false,
+        "lost": [],
+    });
+    let table = truth["placement"]["table"].as_str().expect("it has a table");
+    let table = stored(&cluster).remove(&format!("tables/{table}")).expect("Consul has it");
+    publish(&cluster, forged, &[table, all_to(nowhere, &truth)]);
+    eventually("both nodes to install it", WITHIN, || {
+        let statuses = [status_of(&cluster, 0), status_of(&cluster, 1)];
+        let is_there = |it: &Value| it["layout"]["epoch"] == epoch + 1;
+        if statuses.iter().all(is_there) { Ok(()) } else { Err(format!("{statuses:?}")) }
+    });
+    let output = cluster.kvclient(&["rebalance", "abort"]).output().code(4);
+    output.says(&["`kvclient restore-layout EPOCH`"]);
     cluster.kvclient(&["restore-layout", &epoch.to_string()]).output().success();
     wait_until_it_holds(&cluster, &lines);
 }

@@ -4,9 +4,11 @@ use kv_protocol::limits::{
     BODY_BYTES_MAX, FRAME_BYTES_MAX, HEADER_BYTES_MAX, KEY_BYTES_MAX, REQUEST_ID_BYTES_MAX,
     VALUE_BYTES_MAX_DEFAULT,
 };
+use kvnode::server::limits::MESSAGE_FRAMES_MAX;
 use serde_json::json;
 
 use crate::harness::peer::{Peer, parse};
+use crate::harness::zmtp::{RawPeer, frame, part};
 use crate::harness::{Backend, Cluster};
 
 /// A node, a peer that misbehaves, and one that does not.
@@ -195,8 +197,13 @@ fn frames_that_are_missing_or_too_many_are_refused() {
     ] {
         scene.refused("bad_request", frames);
     }
-    let many: Vec<&[u8]> = vec![b"frame"; 10_000];
+    let many: Vec<&[u8]> = vec![b"frame"; MESSAGE_FRAMES_MAX];
     scene.refused("bad_request", &many);
+    // Beyond that there is no answer.
+    let mut worse = RawPeer::dealer(scene.cluster.node(0).address());
+    let parts = part(b"frame").repeat(MESSAGE_FRAMES_MAX);
+    worse.write(&[&parts[..], &frame(0, b"frame")].concat()).expect("the node reads");
+    assert!(worse.is_closed_by_node());
     scene.nothing_is_stored();
 }
 

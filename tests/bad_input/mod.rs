@@ -7,6 +7,9 @@
 //! | `peers` | peers that speak no ZeroMQ, or nothing, or without end |
 //! | `greed` | peers that make a node hold much, each or all together |
 //! | `layouts` | layouts in Consul that somebody has made up |
+//! | `forgeries` | what else somebody has made up in Consul, or damaged |
+//! | `limits` | a system that gives too few descriptors or threads |
+//! | `registrations` | registrations in Consul that somebody has made in a node's name |
 //! | `places` | ports, addresses and directories that cannot be used |
 //! | `disks`, `damage` | disks that are full or damaged |
 //! | `directories` | data directories that others can read, or that vanish; descriptors that run out |
@@ -18,13 +21,16 @@
 mod damage;
 mod directories;
 mod disks;
+mod forgeries;
 mod greed;
 mod layouts;
+mod limits;
 mod memory;
 mod messages;
 mod older_peers;
 mod peers;
 mod places;
+mod registrations;
 mod removed;
 mod small_disks;
 mod strategies;

@@ -16,15 +16,29 @@ fn a_port_or_address_that_cannot_be_had_is_named() {
     let args = ["--id", "node-0", "--port", &port];
     cluster.kvnode(&args).output().code(4).no_stdout().says(&[&port, "is in use", "--port"]);
     // An address for documentation, which no machine has; and none at all.
-    for host in ["192.0.2.1", "not an address"] {
+    for host in ["192.0.2.1", "224.0.0.1", "::ffff:240.0.0.1", "0.1.2.3", "not an address"] {
         let args = ["--id", "node-0", "--port", "0", "--host", host];
         cluster.kvnode(&args).output().code(4).no_stdout().says(&[host, "cannot listen on"]);
     }
     let args = ["--id", "node-0", "--port", "0", "--host", "0.0.0.0"];
     cluster.kvnode(&args).output().code(2).no_stdout().says(&["0.0.0.0", "--advertise"]);
-    for advertised in ["0.0.0.0", "::", "a b", "127.0.0.1:2000", "http://127.0.0.1", "*", ""] {
+    for advertised in [
+        "0.0.0.0",
+        "::",
+        "::ffff:0.0.0.0",
+        "0.1.2.3",
+        "240.0.0.1",
+        "255.255.255.255",
+        "::ffff:224.0.0.1",
+        "a b",
+        "127.0.0.1:2000",
+        "http://127.0.0.1",
+        "*",
+        "",
+    ] {
         let args = ["--id", "node-0", "--port", "0", "--advertise", advertised];
-        let words = [advertised, "others cannot connect to --advertise", "without a port"];
+        let bare = advertised.trim_start_matches("::ffff:");
+        let words = [bare, "others cannot connect to --advertise", "without a port"];
         cluster.kvnode(&args).output().code(2).no_stdout().says(&words);
     }
     assert!(!cluster.data_directory().join("node-0/store").exists(), "no node came to be");
@@ -39,6 +53,25 @@ fn a_name_of_this_machine_is_listened_on() {
     cluster.kvclient(&["put", "key", "value"]).output().success();
     let number = cluster.add_node(&["--id", "node-1", "--port", "0", "--advertise", "localhost"]);
     assert!(cluster.node(number).address().starts_with("localhost:"));
+}
+
+/// The place of the nodes' data, where none can be started.
+#[test]
+fn a_place_where_no_node_can_be_started_is_told_to_who_wants_one() {
+    let cluster = Cluster::start(Backend::Embedded, 1);
+    cluster.kvclient(&["put", "key", "value"]).output().success();
+    // It is in the way of a file.
+    let obstacle = cluster.data_directory().join(".launch");
+    fs::remove_file(&obstacle).ok();
+    fs::create_dir(&obstacle).expect("a directory can be made");
+    for _ in 0..2 {
+        let output = cluster.kvclient(&["add-node"]).output().code(3);
+        output.says(&["cannot be used to start nodes"]);
+    }
+    let log = cluster.node(0).log();
+    assert_eq!(log.matches("cannot be used to start nodes").count(), 1, "{log}");
+    fs::remove_dir(&obstacle).expect("it can be removed");
+    cluster.kvclient(&["add-node"]).output().success();
 }
 
 #[test]

@@ -258,8 +258,10 @@ impl Cluster {
     }
 
     fn node_args(&self, args: &[&str]) -> Vec<OsString> {
-        let mut all: Vec<OsString> =
-            ["--consul", &self.consul(), "--cluster", &self.name].map(OsString::from).into();
+        let mut all: Vec<OsString> = ["--cluster", &self.name].map(OsString::from).into();
+        if !args.contains(&"--consul") {
+            all.extend(["--consul", &self.consul()].map(OsString::from));
+        }
         if !args.contains(&"--data-dir") {
             all.extend(["--data-dir".into(), self.data_directory().into_os_string()]);
         }

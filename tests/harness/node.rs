@@ -100,11 +100,21 @@ impl Node {
     /// Where its process is gone.
     #[track_caller]
     pub(crate) fn peak_memory_bytes(&self) -> u64 {
+        let peak = self.status("VmHWM");
+        let kib = peak.and_then(|it| it.strip_suffix(" kB")?.trim().parse::<u64>().ok());
+        kib.expect("Linux tells the peak") << 10
+    }
+
+    /// What Linux says of the node's process under this name, where it knows it.
+    ///
+    /// # Panics
+    /// Where its process is gone.
+    #[track_caller]
+    pub(crate) fn status(&self, name: &str) -> Option<String> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
         let status = status.expect("the node runs on Linux");
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib = peak.and_then(|it| it.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
-        kib.expect("Linux tells the peak") << 10
+        let said = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        said.map(|it| it.trim().to_owned())
     }
 
     /// The node's process.

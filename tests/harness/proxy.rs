@@ -34,6 +34,7 @@ pub(crate) enum Traffic {
 /// A proxy before one listener. It ends when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Proxy {
+    address: SocketAddr,
     rule: watch::Sender<Rule>,
     serving: JoinHandle<()>,
 }
@@ -52,13 +53,32 @@ impl Proxy {
     /// Where another program has the port, and does not give it back.
     #[track_caller]
     pub(crate) fn start(runtime: &Handle, listen: SocketAddr, target: SocketAddr) -> Self {
+        Self::begin(runtime, listen, target, false)
+    }
+
+    /// A proxy on a port of the system's choice before a Consul agent that answers to its own name only:
+    /// in requests, the proxy's is replaced by that.
+    #[track_caller]
+    pub(crate) fn before_consul(runtime: &Handle, target: SocketAddr) -> Self {
+        Self::begin(runtime, (target.ip(), 0).into(), target, true)
+    }
+
+    #[track_caller]
+    fn begin(runtime: &Handle, listen: SocketAddr, target: SocketAddr, renames: bool) -> Self {
         // The system may have given the port to a connection of another program for a while.
         let listener = eventually(&format!("a proxy at {listen}"), BIND_WITHIN, || {
             runtime.block_on(TcpListener::bind(listen)).map_err(|error| error.to_string())
         });
+        let address = listener.local_addr().expect("it is bound");
         let (rule, rules) = watch::channel(Rule { traffic: Traffic::Flows, cuts: 0 });
-        let serving = runtime.spawn(serve(listener, target, rules));
-        Self { rule, serving }
+        let name = renames.then(|| [address, target].map(|it| it.to_string().into_bytes()));
+        let serving = runtime.spawn(serve(listener, target, rules, name));
+        Self { address, rule, serving }
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Changes what becomes of the traffic.
@@ -83,13 +103,21 @@ impl Drop for Proxy {
     }
 }
 
-async fn serve(listener: TcpListener, target: SocketAddr, rules: watch::Receiver<Rule>) {
+/// What is replaced in what clients send, and by what.
+type Name = Option<[Vec<u8>; 2]>;
+
+async fn serve(
+    listener: TcpListener,
+    target: SocketAddr,
+    rules: watch::Receiver<Rule>,
+    name: Name,
+) {
     loop {
         let accepted = listener.accept().await;
         let is_refused = rules.borrow().traffic == Traffic::IsRefused;
         match accepted {
             Ok((client, _)) if !is_refused => {
-                tokio::spawn(carry(client, target, rules.clone()));
+                tokio::spawn(carry(client, target, rules.clone(), name.clone()));
             }
             // It is closed by being dropped; an error is about one connection that is gone already.
             Ok(_) | Err(_) => {}
@@ -97,15 +125,20 @@ async fn serve(listener: TcpListener, target: SocketAddr, rules: watch::Receiver
     }
 }
 
-async fn carry(client: TcpStream, target: SocketAddr, mut rules: watch::Receiver<Rule>) {
+async fn carry(
+    client: TcpStream,
+    target: SocketAddr,
+    mut rules: watch::Receiver<Rule>,
+    name: Name,
+) {
     let Ok(node) = TcpStream::connect(target).await else { return };
     // Late answers are what `Traffic::IsLate` is for.
     let _ = (client.set_nodelay(true), node.set_nodelay(true));
     let cuts = rules.borrow_and_update().cuts;
     let ((from_client, to_client), (from_node, to_node)) = (client.into_split(), node.into_split());
     tokio::select! {
-        () = pump(from_client, to_node, rules.clone(), false) => {}
-        () = pump(from_node, to_client, rules.clone(), true) => {}
+        () = pump(from_client, to_node, rules.clone(), false, name) => {}
+        () = pump(from_node, to_client, rules.clone(), true, None) => {}
         _ = rules.wait_for(|rule| rule.cuts != cuts) => {}
     }
 }
@@ -116,6 +149,7 @@ async fn pump(
     mut to: impl AsyncWrite + Unpin,
     mut rules: watch::Receiver<Rule>,
     are_answers: bool,
+    name: Name,
 ) {
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
@@ -127,8 +161,21 @@ async fn pump(
             Traffic::IsLate(delay) => tokio::time::sleep(delay).await,
             _ => {}
         }
-        if to.write_all(&chunk[..length]).await.is_err() {
+        // The head of a request comes in one piece.
+        let carried = match &name {
+            Some([from, to]) => replaced(&chunk[..length], from, to),
+            None => chunk[..length].to_vec(),
+        };
+        if to.write_all(&carried).await.is_err() {
             return;
         }
+    }
+}
+
+/// `bytes` with the first `from` in it replaced.
+fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    match bytes.windows(from.len()).position(|window| window == from) {
+        Some(at) => [&bytes[..at], to, &bytes[at + from.len()..]].concat(),
+        None => bytes.to_vec(),
     }
 }

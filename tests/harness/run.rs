@@ -199,6 +199,31 @@ impl Running {
         });
     }
 
+    /// Waits until it has a connection to a port of this machine.
+    ///
+    /// # Panics
+    /// Where it gets none.
+    #[track_caller]
+    pub(crate) fn wait_until_connected(&self, port: u16) {
+        let process = format!("/proc/{}", self.child.id());
+        eventually("a connection", END_WITHIN, || {
+            // A socket that can do both kinds of address is in the second one.
+            let tables =
+                ["tcp", "tcp6"].map(|it| std::fs::read_to_string(format!("{process}/net/{it}")));
+            let table = tables.map(Result::unwrap_or_default).concat();
+            let remote = format!(":{port:04X}");
+            let sockets = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+            let sockets = sockets.filter(|it| it.get(2).is_some_and(|it| it.ends_with(&remote)));
+            let sockets: Vec<_> =
+                sockets.filter_map(|it| Some(format!("socket:[{}]", it.get(9)?))).collect();
+            let files = std::fs::read_dir(format!("{process}/fd"));
+            let files = files.map_err(|error| error.to_string())?.flatten();
+            let mut files = files.filter_map(|it| std::fs::read_link(it.path()).ok());
+            let connected = files.any(|it| sockets.iter().any(|socket| it == Path::new(socket)));
+            if connected { Ok(()) } else { Err(format!("{sockets:?}")) }
+        });
+    }
+
     /// Kills it without warning, where it has not ended.
     ///
     /// # Panics

@@ -78,6 +78,12 @@ fn a_line_without_an_end_is_not_read_for_ever() {
     let shell = crate::harness::run::Run::new("/bin/sh".as_ref(), cluster.directory());
     let output = shell.args(args).output();
     output.code(2).no_stdout().says(&["line 2", "longer than", "33554432", "records stored: 1"]);
+    // Nor is one of texts each of which is as long as a value may be.
+    let script = r#"(printf '{'; while printf '"'; do head -c 8000000 /dev/zero | tr '\0' v; printf '",'; done) | exec "$0" "$@""#;
+    let args = ["-c", script, &program, "--consul", &consul, "--cluster", cluster.name(), "import"];
+    let shell = crate::harness::run::Run::new("/bin/sh".as_ref(), cluster.directory());
+    let output = shell.args(args).output();
+    output.code(2).no_stdout().says(&["line 1", "longer than", "records stored: 0"]);
     // Nor is what begins as something else.
     fs::write(cluster.directory().join("text"), "all work and no play ".repeat(1 << 20))
         .expect("it can be written");

@@ -64,6 +64,27 @@ fn every_command_ends_when_it_is_asked_to_though_a_node_is_silent() {
 }
 
 #[test]
+fn a_write_that_is_given_up_says_that_its_outcome_is_open() {
+    let cluster = frozen();
+    for (signal, code) in SIGNALS {
+        for args in [&["put", "key", "value"][..], &["delete", "key"]] {
+            let running = cluster.kvclient(&[&FOREVER[..], args].concat()).spawn();
+            running.wait_until_connected(cluster.node(0).port());
+            running.signal(signal);
+            let output = running.output().code(code).no_stdout();
+            output.says(&["interrupted", "whether the write of \"key\" took effect is unknown"]);
+        }
+    }
+    // Nothing is open where nothing was asked for.
+    let (reader, writer) = std::io::pipe().expect("there are pipes");
+    let run = cluster.kvclient(&["put", "key"]).stdin_from(reader);
+    let output = signalled(run, Signal::INT, 1).code(130).says(&["interrupted"]);
+    assert!(!output.stderr_text().contains("unknown"), "{output}");
+    drop(writer);
+    cluster.node(0).thaw();
+}
+
+#[test]
 fn a_command_that_waits_for_its_input_ends_too() {
     let cluster = Cluster::start(Backend::Embedded, 1);
     for args in [&["put", "key"][..], &["put"], &["import"], &["put", "key", "-"]] {

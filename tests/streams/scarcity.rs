@@ -37,6 +37,34 @@ fn few_descriptors_are_an_error_and_no_end() {
 }
 
 #[test]
+fn a_limit_on_the_size_of_files_is_an_error_and_no_end() {
+    let cluster = Cluster::start(Backend::Embedded, 1);
+    let value = "v".repeat(1 << 20);
+    cluster.kvclient(&["put", "key"]).stdin(value.clone()).output().success();
+    let program = crate::harness::binaries::kvclient().display().to_string();
+    let consul = cluster.consul();
+    // Blocks of 512 or of 1,024 bytes, as the shell has it; no value fits either.
+    let limited = |command: &str| {
+        let script = format!("ulimit -f 100 && exec \"$0\" \"$@\" {command}");
+        let args = ["-c", &script, &program, "--consul", &consul, "--cluster", cluster.name()];
+        Run::new(Path::new("/bin/sh"), cluster.directory()).args(args).output()
+    };
+    for (command, what) in [
+        ("export all.ndjson", "all.ndjson"),
+        ("export >all.out", "standard output"),
+        ("get key >value", "standard output"),
+    ] {
+        let output = limited(command).code(2).no_stdout();
+        output.says(&[what, "cannot be written", "ulimit -f"]);
+    }
+    assert!(!cluster.directory().join("all.ndjson").exists());
+    // What is no data is done without: compiled strategies, and the log.
+    std::fs::remove_dir_all(cluster.directory().join("cache")).expect("it was made");
+    assert_eq!(limited("get key").success().stdout_text(), value);
+    limited("--verbose get key 2>log").success();
+}
+
+#[test]
 fn few_threads_are_an_error_and_no_end() {
     // Root may start as many as it likes, so that this is somebody else.
     const SETPRIV: [&str; 4] = ["/usr/bin/setpriv", "--reuid=65534", "--clear-groups", "/bin/sh"];

@@ -78,4 +78,29 @@ fn no_words_act_on_a_terminal_wherever_they_go() {
         does_nothing(&output.stderr_text());
         does_nothing(output.stdout_text());
     }
+    // What was given is shown, and not left out.
+    cluster
+        .kvclient_anywhere(&[HOSTILE])
+        .output()
+        .code(2)
+        .says(&["a\\u{1b}]0;PWNED\\u{7}\\u{1b}[2J"]);
+    for args in [
+        &[HOSTILE][..],
+        &["--id", HOSTILE],
+        &["--consul", &consul, "--start-timeout", "0"],
+        &["--host", HOSTILE],
+        &["--advertise", HOSTILE],
+        &["dev", HOSTILE],
+        &["dev", "--serve-older-copy", HOSTILE],
+        &["--id", "node-0", "--consul", "127.0.0.1:1", "--start-timeout", "0"],
+        &["--help"],
+        &["-h"],
+    ] {
+        let directory = cluster.directory().join(HOSTILE).display().to_string();
+        let program = crate::harness::binaries::kvnode();
+        let run = Run::new(program, cluster.directory()).args(args);
+        let output = run.env("KVNODE_DATA_DIR", &directory).env("RUST_LOG", HOSTILE).output();
+        does_nothing(&output.stderr_text());
+        does_nothing(output.stdout_text());
+    }
 }

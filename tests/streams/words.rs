@@ -1,9 +1,11 @@
 //! What is said, or printed, cannot be written.
 
 use std::fs::{self, File};
+use std::path::Path;
 use std::process::Stdio;
 
 use crate::harness::corpus::{Line, ndjson};
+use crate::harness::run::{Output, Run};
 use crate::harness::{Backend, Cluster};
 
 fn full() -> File {
@@ -72,6 +74,52 @@ fn what_is_printed_and_cannot_be_written_is_an_error() {
         // A reader that has enough is no error.
         cluster.kvclient(args).stdout_to(unread()).output().success().no_stderr();
     }
+}
+
+/// Runs a command of the client in a shell that has closed one of its streams.
+fn without(cluster: &Cluster, stream: &str, args: &[&str]) -> Output {
+    let script = format!("exec \"$0\" \"$@\" {stream}&-");
+    let program = crate::harness::binaries::kvclient().display().to_string();
+    let consul = cluster.consul();
+    let shell = Run::new(Path::new("/bin/sh"), cluster.directory());
+    let shell = shell.args(["-c", &script, &program, "--consul", &consul]);
+    shell.args(["--cluster", cluster.name()]).args(args).output()
+}
+
+#[test]
+fn what_is_printed_where_there_is_no_standard_output_is_an_error() {
+    let cluster = Cluster::start(Backend::Embedded, 1);
+    cluster.kvclient(&["put", "key", "value"]).output().success();
+    for args in [
+        &["get", "key"][..],
+        &["--output", "json", "get", "key"],
+        &["get-all"],
+        &["export"],
+        &["export", "/dev/stdout"],
+        &["locate", "key"],
+        &["status"],
+        &["completions", "bash"],
+        &["--help"],
+        &["--version"],
+        &["strategy", "inspect", "hrw"],
+    ] {
+        let words = ["standard output cannot be written", "closed"];
+        without(&cluster, ">", args).code(2).says(&words);
+        let output = cluster.kvclient(args).stdout_to(Stdio::null()).output();
+        output.success();
+    }
+    // What prints nothing needs none, and other files are themselves.
+    for args in [&["put", "key", "other"][..], &["export", "all"], &["export", "/dev/null"]] {
+        without(&cluster, ">", args).success();
+    }
+    assert_eq!(fs::read_to_string(cluster.directory().join("all")).unwrap().lines().count(), 1);
+    // Nor is an input that is not there an empty one.
+    for args in [&["put", "key"][..], &["put", "key", "-"], &["put"], &["import"]] {
+        without(&cluster, "<", args).code(2).says(&["standard input cannot be read", "closed"]);
+    }
+    // Errors that nobody is told have their codes.
+    without(&cluster, "2>", &["get", "no such key"]).code(1);
+    assert_eq!(without(&cluster, "2>", &["get", "key"]).success().stdout_text(), "other");
 }
 
 #[test]

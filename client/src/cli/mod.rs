@@ -49,7 +49,8 @@ Exit codes:
   2    usage: bad arguments, key, or input line; a file or output that cannot be read or written
   3    unavailable: Consul or nodes not reached, time over, outcome unknown, or this machine gives
        too few descriptors, threads or memory
-  4    refused: strategy, condition, size, wrong cluster, damaged record, full disk
+  4    refused: strategy, condition, size, wrong cluster, damaged record, full disk, or Consul
+       does not allow it
   5    not finished: another command has paused the rebalance
   6    undone: another command has turned the rebalance back, or ended it where it was
   130  interrupted by Ctrl-C (143 by SIGTERM, 129 by SIGHUP)

@@ -28,11 +28,15 @@ pub(super) async fn run(session: &Session, add: AddNode) -> Result<(), Failure> 
         let prepared = rebalancer.plan(Change::Add { nodes: chosen }).await?;
         return rebalancing::print(session, &prepared.plan);
     }
-    let what = Change::Add { nodes: chosen.clone() }.to_string();
+    let mut wanted = wanted(&nodes);
+    if applied.is_some() {
+        // Its ids are those that the plan was made for.
+        wanted.id = chosen.first().map(|node| node.id.clone());
+    }
     let launched = Launched::default();
     // What has been started is stopped again first.
     interrupt::allow(2 * TAKE_BACK_WAIT);
-    let beginning = begin(&rebalancer, &mut chosen, &nodes, applied.as_ref(), &launched);
+    let beginning = begin(&rebalancer, &mut chosen, &wanted, applied.as_ref(), &launched);
     let begun = tokio::select! {
         begun = beginning => begun,
         () = interrupt::asked() => Err(Failure::Interrupted),
@@ -45,21 +49,22 @@ pub(super) async fn run(session: &Session, add: AddNode) -> Result<(), Failure> 
         }
     };
     let end = rebalancing::run(session, &rebalancer, task, carrying.throttle).await?;
-    rebalancing::reached(&end, &what)
+    rebalancing::reached(&end, &Change::Add { nodes: chosen }.to_string())
 }
 
 /// Has those nodes started that do not run, and begins to move to all of them what becomes theirs.
 async fn begin(
     rebalancer: &Rebalancer,
     chosen: &mut [Addition],
-    nodes: &NewNodes,
+    wanted: &Wanted,
     applied: Option<&Plan>,
     launched: &Launched,
 ) -> Result<Task, Failure> {
     rebalancer.finish_rest().await?;
     // What makes no sense is found before anything is started.
-    rebalancer.plan(Change::Add { nodes: chosen.to_vec() }).await?;
-    rebalancer.launch(chosen, nodes.host.as_deref(), launched, &output::note).await?;
+    let prepared = rebalancer.plan(Change::Add { nodes: chosen.to_vec() }).await?;
+    rebalancer.check_rights(&prepared).await?;
+    rebalancer.launch(chosen, wanted, launched, &output::note).await?;
     rebalancing::begin(rebalancer, Change::Add { nodes: chosen.to_vec() }, applied).await
 }
 
@@ -82,11 +87,15 @@ pub(super) async fn choose(
     rebalancer: &Rebalancer,
     nodes: &NewNodes,
 ) -> Result<Vec<Addition>, Failure> {
+    Ok(rebalancer.choose(&wanted(nodes)).await?)
+}
+
+fn wanted(nodes: &NewNodes) -> Wanted {
     let mut wanted = Wanted::default();
     wanted.count = nodes.count;
     wanted.id.clone_from(&nodes.id);
     wanted.host.clone_from(&nodes.host);
     wanted.weight = nodes.weight;
     wanted.zone.clone_from(&nodes.zone);
-    Ok(rebalancer.choose(&wanted).await?)
+    wanted
 }

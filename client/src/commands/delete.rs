@@ -3,7 +3,7 @@
 use kvclient::Condition;
 use serde::Serialize;
 
-use super::Session;
+use super::{Session, changing, open_write};
 use crate::cli::Delete;
 use crate::exit::Failure;
 use crate::output;
@@ -17,7 +17,8 @@ struct Deleted<'a> {
 pub(super) async fn run(session: &Session, delete: Delete) -> Result<(), Failure> {
     let condition = delete.if_version.map_or(Condition::None, Condition::Version);
     let client = session.connect().await?;
-    let existed = client.delete_if(delete.key.as_str(), condition).await?;
+    let write = client.delete_if(delete.key.as_str(), condition);
+    let existed = changing(|| open_write(&delete.key), write).await?;
     if !existed {
         return Err(Failure::NotFound { key: delete.key });
     }

@@ -6,15 +6,19 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use futures::TryStreamExt;
+use kv_protocol::streams;
 use kvclient::replacement::{Fresh, Replacement};
 
 use super::{Session, blocking};
 use crate::cli::{Export, Prefix};
-use crate::exit::Failure;
+use crate::exit::{Failure, explained};
 use crate::interrupt;
 use crate::ndjson;
 use crate::output;
 use crate::progress::{Progress, Summary};
+
+/// What the system calls standard output.
+const STDOUT_NAMES: [&str; 3] = ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
 
 /// How much is gathered before it is written, in bytes.
 const BUFFER_BYTES_TARGET: usize = 256 << 10;
@@ -87,7 +91,7 @@ impl Destination {
     fn write(&mut self, buffer: &mut Vec<u8>) -> Result<(), Failure> {
         // Writing may block for long, such as to a pipe that nobody reads.
         tokio::task::block_in_place(|| match self {
-            Self::Stdout => io::stdout().lock().write_all(buffer).map_err(output::not_written),
+            Self::Stdout => output::stdout()?.write_all(buffer).map_err(output::not_written),
             Self::Special(path, file) => {
                 file.write_all(buffer).map_err(|error| unwritable(path, &error))
             }
@@ -102,7 +106,7 @@ impl Destination {
     /// Makes what was written last, and visible under its name.
     fn finish(self) -> Result<(), Failure> {
         tokio::task::block_in_place(|| match self {
-            Self::Stdout => io::stdout().lock().flush().map_err(output::not_written),
+            Self::Stdout => output::stdout()?.flush().map_err(output::not_written),
             Self::Special(..) => Ok(()),
             Self::Replacement(path, file) => {
                 file.finish().map_err(|error| unwritable(&path, &error))
@@ -114,6 +118,10 @@ impl Destination {
 /// Whether `path` is what standard output is, such as `/dev/stdout`, or a file that it was led to: that goes
 /// on where it is, and is not replaced.
 fn is_stdout(path: &Path) -> bool {
+    if streams::stdout_was_closed() {
+        // What is in its place is not what was meant by another name.
+        return STDOUT_NAMES.iter().any(|name| path == Path::new(name));
+    }
     let stdout = rustix::fs::fstat(io::stdout());
     let same = |(there, stdout): (Metadata, rustix::fs::Stat)| {
         (there.dev(), there.ino()) == (stdout.st_dev, stdout.st_ino)
@@ -123,5 +131,5 @@ fn is_stdout(path: &Path) -> bool {
 
 /// Also where the reader of a pipe has gone: the one who named it is to know.
 fn unwritable(path: &Path, error: &io::Error) -> Failure {
-    Failure::Usage(format!("{} cannot be written: {error}", path.display()))
+    Failure::Usage(format!("{} cannot be written: {}", path.display(), explained(error)))
 }

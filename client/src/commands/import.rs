@@ -11,7 +11,7 @@ use kv_protocol::partition::key_hash;
 use kvclient::{Client, ClientError, Condition, Operation};
 use tokio::sync::mpsc;
 
-use super::{Session, blocking};
+use super::{Session, blocking, stdin};
 use crate::cli::Import;
 use crate::exit::Failure;
 use crate::interrupt;
@@ -73,7 +73,7 @@ type Chunks = mpsc::Receiver<Result<Chunk, BadLine>>;
 /// Starts to read the file, and says how large it is where that is known.
 fn open(file: Option<&Path>) -> Result<(Chunks, Option<u64>), Failure> {
     let Some(path) = file else {
-        let stdin = BufReader::with_capacity(BUFFER_BYTES, io::stdin());
+        let stdin = BufReader::with_capacity(BUFFER_BYTES, stdin()?);
         return Ok((lines::read(stdin)?, None));
     };
     let unreadable = |error| Failure::local(format!("{} cannot be read", path.display()), error);

@@ -4,7 +4,7 @@ use kv_protocol::partition::PartitionCount;
 use kvclient::{Client, NewCluster};
 use serde_json::json;
 
-use super::{Session, describe};
+use super::{Session, changing, describe};
 use crate::cli::Init;
 use crate::exit::Failure;
 use crate::output;
@@ -14,7 +14,8 @@ pub(super) async fn run(session: &Session, init: Init) -> Result<(), Failure> {
         PartitionCount::new(init.partitions).map_err(|error| Failure::Usage(error.to_string()))?;
     let accepted = init.accepting.accepted();
     let new = NewCluster { partitions, strategy_config: init.strategy_config, accepted };
-    let client = Client::create(session.config.clone(), new).await?;
+    let open = || "whether the cluster was created is unknown: `kvclient status` shows it".into();
+    let client = changing(open, Client::create(session.config.clone(), new)).await?;
     let Some(creation) = client.creation() else { return Ok(()) };
     if session.is_json() {
         return output::json(&json!({

@@ -23,7 +23,10 @@ mod set_node;
 mod status;
 pub(crate) mod strategy;
 
+use std::io::{self, Stdin};
+
 use kv_protocol::consul::ConsulConfig;
+use kv_protocol::streams;
 use kvclient::{Client, ClientConfig, ClientError, Creation};
 
 use crate::cli::{Cli, Command, Format, Globals};
@@ -101,6 +104,40 @@ impl Session {
 
     fn is_json(&self) -> bool {
         self.format == Format::Json
+    }
+}
+
+/// Does what may take effect also where it is given up, since the process is asked to end: then says what is
+/// `open`.
+async fn changing<T, E>(
+    open: impl FnOnce() -> String,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, Failure>
+where
+    Failure: From<E>,
+{
+    tokio::select! {
+        biased;
+        done = work => Ok(done?),
+        () = interrupt::asked() => Err(Failure::InterruptedChange { open: open() }),
+    }
+}
+
+/// Whether the write of `key` took effect is open.
+fn open_write(key: &str) -> String {
+    format!(
+        "whether the write of {key:?} took effect is unknown. Read the key to find out, or write it again"
+    )
+}
+
+/// Standard input.
+///
+/// # Errors
+/// The process was started without one, which is not the same as an empty one.
+fn stdin() -> Result<Stdin, Failure> {
+    match streams::stdin_was_closed() {
+        true => Err(Failure::Usage("standard input cannot be read: it is closed".into())),
+        false => Ok(io::stdin()),
     }
 }
 

@@ -7,7 +7,7 @@ use kv_protocol::limits::VALUE_BYTES_MAX_CEILING;
 use kvclient::{Condition, Version};
 use serde::Serialize;
 
-use super::{Session, blocking, import};
+use super::{Session, blocking, changing, import, open_write, stdin};
 use crate::cli::Put;
 use crate::exit::Failure;
 use crate::output;
@@ -39,7 +39,8 @@ pub(super) async fn run(session: &Session, put: Put) -> Result<(), Failure> {
         (false, None) => Condition::None,
     };
     let client = session.connect().await?;
-    let version = client.put_if(key.as_str(), value, condition).await?;
+    let write = client.put_if(key.as_str(), value, condition);
+    let version = changing(|| open_write(&key), write).await?;
     if session.is_json() {
         output::json(&Stored { key: &key, version })?;
     }
@@ -62,7 +63,7 @@ fn given(key: &str, value: Vec<u8>) -> Result<Vec<u8>, Failure> {
 fn read_stdin() -> Result<Vec<u8>, Failure> {
     let mut value = Vec::new();
     let limit = VALUE_BYTES_MAX_CEILING as u64 + 1;
-    let stdin = std::io::stdin().lock();
+    let stdin = stdin()?.lock();
     if stdin.is_terminal() {
         output::note(
             "reading the value from the terminal; Ctrl-D at the beginning of a line ends it",

@@ -17,6 +17,8 @@ use crate::output;
 use crate::visible;
 
 const BYTES_PER_MB: u64 = 1_000_000;
+/// How long an interrupted command looks at what there is to say; it has a second in all.
+const INTERRUPTED_LOOK: Duration = Duration::from_millis(500);
 /// How often the bar is drawn.
 const DRAW_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -47,7 +49,7 @@ pub(super) async fn begin(
             applied.epoch
         )));
     }
-    output::note(&summary(&prepared.plan));
+    summary(&prepared.plan).lines().for_each(output::note);
     Ok(rebalancer.begin(prepared).await?)
 }
 
@@ -97,10 +99,7 @@ pub(super) async fn run(
         never = drawing => match never {},
         () = interrupt::asked() => {
             bar.finish_and_clear();
-            output::note(
-                "interrupted: the rebalance is under way, and everything is served. Go on with `kvclient \
-                 rebalance resume`, or undo it with `kvclient rebalance abort`",
-            );
+            output::note(interrupted(rebalancer).await);
             return Err(Failure::Interrupted);
         }
     };
@@ -108,6 +107,24 @@ pub(super) async fn run(
     let end = end?;
     tell(session, &end, &receiver.borrow())?;
     Ok(end)
+}
+
+/// What there is to know where a mover is interrupted.
+async fn interrupted(rebalancer: &Rebalancer) -> &'static str {
+    match tokio::time::timeout(INTERRUPTED_LOOK, rebalancer.layout()).await {
+        Ok(Ok(layout)) if layout.rebalance.is_none() => {
+            "interrupted: the layout is at rest, and nothing is being moved any more. What may be left to do, such \
+             as telling nodes to stop, `kvclient rebalance resume` does"
+        }
+        Ok(Ok(_)) => {
+            "interrupted: the rebalance is under way, and everything is served. Go on with `kvclient rebalance \
+             resume`, or undo it with `kvclient rebalance abort`"
+        }
+        _ => {
+            "interrupted: everything is served. Where the rebalance is under way still, as `kvclient status` says, \
+             go on with `kvclient rebalance resume`, or undo it with `kvclient rebalance abort`"
+        }
+    }
 }
 
 fn tell(session: &Session, end: &End, progress: &Progress) -> Result<(), Failure> {
@@ -222,7 +239,7 @@ pub(super) fn summary(plan: &Plan) -> String {
         share(plan.partitions_minimum),
         HumanCount(plan.keys_moved),
         HumanBytes(plan.bytes_moved),
-        plan.strategy.name,
+        visible::line(&plan.strategy.name),
         plan.epoch,
     );
     if plan.partitions_lost > 0 {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kv_protocol::layout::Layout;
 use kv_protocol::name::Name;
-use kvclient::rebalance::{Change, Rebalancer};
+use kvclient::rebalance::{Change, Launched, Rebalancer};
 use uuid::Uuid;
 
 use super::Session;
@@ -40,6 +40,9 @@ pub(super) async fn run(session: &Session, remove: RemoveNode) -> Result<(), Fai
         // They are no members, so there is nothing to move.
         if let Some(spares) = rebalancer.spares(&ids).await? {
             return stop(&rebalancer, &spares).await;
+        }
+        if rebalancer.are_only_signalled(&ids).await? {
+            return Ok(rebalancer.take_back(&Launched::of(&ids), &output::note).await?);
         }
     }
     let change = Change::Remove { ids, dead };

@@ -3,13 +3,14 @@
 use kvclient::rebalance::Rebalancer;
 use serde_json::json;
 
-use super::Session;
+use super::{Session, changing};
 use crate::exit::Failure;
 use crate::output;
 
 pub(super) async fn run(session: &Session, epoch: u64) -> Result<(), Failure> {
     let rebalancer = Rebalancer::connect(&session.config).await?;
-    let layout = rebalancer.restore_layout(epoch).await?;
+    let open = || "whether the layout was published is unknown: `kvclient status` shows it".into();
+    let layout = changing(open, rebalancer.restore_layout(epoch)).await?;
     if session.is_json() {
         return output::json(&json!({ "restored": epoch, "epoch": layout.epoch }));
     }

@@ -32,6 +32,12 @@ pub(super) async fn run(session: &Session) -> Result<(), Failure> {
                 if let Some(kept) = &answer.kept {
                     output::note(&format!("{}: {} ({})", node.id, kept.reason, ranges(kept)));
                 }
+                if let Some(reason) = &answer.not_followed {
+                    output::note(&format!(
+                        "{}: has not installed the layout that Consul has: {reason}",
+                        node.id
+                    ));
+                }
                 if let Some(installed) = ahead(&status, answer) {
                     output::note(&format!(
                         "{}: has epoch {installed} installed, and Consul an older layout: its state has gone back, and the nodes put that right",
@@ -47,9 +53,15 @@ pub(super) async fn run(session: &Session) -> Result<(), Failure> {
             ));
         }
     }
-    for LeftBehind { id, service, agent, address, .. } in &status.left_behind {
+    for LeftBehind { id, service, agent, address, is_foreign, .. } in &status.left_behind {
+        let what = match is_foreign {
+            false => "an earlier run of it is still registered",
+            true => {
+                "a registration in its name that no run of it has made, forged or a mistake, is"
+            }
+        };
         output::note(&format!(
-            "{id}: an earlier run of it is still registered with the Consul agent of {agent} (at {address}). Nobody goes by that; `consul services deregister -id={service}` removes it there"
+            "{id}: {what} with the Consul agent of {agent} (at {address}). Nobody goes by that; `consul services deregister -id={service}` removes it there"
         ));
     }
     Ok(())
@@ -119,7 +131,11 @@ fn rebalance_text(layout: &Layout, rebalance: &Rebalance, progress: Option<&Prog
     };
     let mover = match (progress, rebalance.paused) {
         (_, true) => "paused: kvclient rebalance resume".to_owned(),
-        (Some(progress), _) => format!("{}: {}", progress.mover, rebalancing::in_words(progress)),
+        (Some(progress), _) => {
+            // Whoever can write to Consul can have written it.
+            let words = format!("{}: {}", progress.mover, rebalancing::in_words(progress));
+            visible::line(&words).into_owned()
+        }
         (None, _) => "nobody at work: kvclient rebalance resume, or abort".to_owned(),
     };
     format!(
@@ -242,6 +258,7 @@ fn node_in_json(node: &NodeReport) -> Value {
             json["version"] = json!(status.version);
             json["partitions_to_clear"] = json!(status.partitions_to_clear);
             json["kept"] = json!(status.kept);
+            json["not_followed"] = json!(status.not_followed);
         }
         Err(problem) => json["problem"] = json!(problem),
     }
@@ -249,6 +266,12 @@ fn node_in_json(node: &NodeReport) -> Value {
 }
 
 fn left_behind_in_json(left: &LeftBehind) -> Value {
-    let LeftBehind { id, service, agent, address, .. } = left;
-    json!({ "id": id, "service": service, "agent": agent, "address": address })
+    let LeftBehind { id, service, agent, address, is_foreign, .. } = left;
+    json!({
+        "id": id,
+        "service": service,
+        "agent": agent,
+        "address": address,
+        "is_foreign": is_foreign,
+    })
 }

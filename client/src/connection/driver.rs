@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
-use super::inflow::{is_too_much, memory_bytes};
+use super::inflow::is_too_much;
 use super::peer::{Exchange, Peer};
 use super::socket::{Sockets, Waker};
 use crate::connection::ExchangeError;
@@ -92,22 +92,19 @@ impl Driver {
     /// Gives up connections on which an answer has come without an end.
     fn bound_inflow(&mut self) {
         let mut in_total = 0;
-        let mut is_watched = false;
+        let mut given_up = None;
         let mut most: Option<(u64, Endpoint)> = None;
         for (endpoint, peer) in &mut self.peers {
             let inflow = peer.inflow();
             let unfinished = inflow.unfinished();
             in_total += unfinished;
-            is_watched |= inflow.is_watched();
+            if let Some(problem) = inflow.excess() {
+                given_up = Some((endpoint.clone(), ExchangeError::InvalidReply(problem)));
+            }
             if most.as_ref().is_none_or(|(bytes, _)| unfinished > *bytes) {
                 most = Some((unfinished, endpoint.clone()));
             }
         }
-        let memory = if is_watched { memory_bytes() } else { 0 };
-        let mut given_up = self.peers.iter_mut().find_map(|(endpoint, peer)| {
-            let problem = peer.inflow().excess(memory, in_total)?;
-            Some((endpoint.clone(), ExchangeError::InvalidReply(problem)))
-        });
         if given_up.is_none() && is_too_much(in_total) {
             let problem = format!(
                 "answers that are not whole have {in_total} bytes together, the limit is \
@@ -117,11 +114,8 @@ impl Driver {
         }
         let Some((endpoint, trouble)) = given_up else { return };
         tracing::warn!(node = %endpoint, %trouble, "a connection is given up");
-        for (other, peer) in &mut self.peers {
-            if *other == endpoint {
-                peer.renew(self.sockets.connect(other), &trouble);
-            }
-            peer.inflow().forget_growth();
+        if let Some(peer) = self.peers.get_mut(&endpoint) {
+            peer.renew(self.sockets.connect(&endpoint), &trouble);
         }
     }
 

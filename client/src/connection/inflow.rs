@@ -1,16 +1,12 @@
 //! Bounding what nodes can make ZeroMQ hold for a client. Pure.
 //!
-//! ZeroMQ hands a message over only when all its frames have come, and its own limits count complete messages
-//! and single frames. A node that sends frame after frame without an end could therefore fill the client's
-//! memory unseen. What can be seen is how many bytes were read from the connection, and which messages came
-//! out of it: the rest is a message that is not whole. One that is larger than any answer, or makes the
-//! process grow far more than its bytes do (a frame of no bytes takes two on the wire and many more in
-//! memory), costs its node the connection, and ZeroMQ drops what it held.
+//! ZeroMQ hands a message over only when all its frames have come. Our libzmq bounds their number and the
+//! length of each, which together is still far more than any answer, and a client has many nodes. What can be
+//! seen is how many bytes were read from the connection, and which messages came out of it: the rest is a
+//! message that is not whole. One that is larger than any answer costs its node the connection, and ZeroMQ
+//! drops what it held.
 
-use crate::limits::{
-    UNFINISHED_BYTES_MAX, UNFINISHED_BYTES_TOTAL_MAX, UNFINISHED_BYTES_WATCHED,
-    UNFINISHED_GROWTH_MAX,
-};
+use crate::limits::{UNFINISHED_BYTES_MAX, UNFINISHED_BYTES_TOTAL_MAX};
 
 /// What a frame has around it on the wire, at most: flags and a length of eight bytes, and what encryption
 /// adds. To count too much for those that were taken is safe, since it counts only until the next look.
@@ -25,8 +21,6 @@ pub(super) struct Inflow {
     taken: u64,
     /// The most that a message which is not whole can have had at the last look.
     unfinished: u64,
-    /// The process's memory when a look first found this message unfinished.
-    memory: Option<u64>,
 }
 
 impl Inflow {
@@ -43,7 +37,6 @@ impl Inflow {
             // The message that is not whole began after one that was taken, so after the last look. What is
             // no message, such as ZeroMQ's own signs of life, adds up to nothing so.
             unfinished = unfinished.min(news);
-            self.memory = None;
         }
         (self.read, self.taken, self.unfinished) = (read, 0, unfinished);
     }
@@ -53,37 +46,14 @@ impl Inflow {
         self.unfinished
     }
 
-    /// Whether memory is to be looked at.
-    pub(super) fn is_watched(&self) -> bool {
-        self.unfinished >= UNFINISHED_BYTES_WATCHED
-    }
-
-    /// What is wrong, where something is. The process has so much memory now, and all connections have
-    /// messages that are not whole of so many bytes `in_total`.
-    pub(super) fn excess(&mut self, memory: u64, in_total: u64) -> Option<String> {
-        if self.unfinished > UNFINISHED_BYTES_MAX {
-            return Some(format!(
-                "it has {} bytes and no end, the limit is {UNFINISHED_BYTES_MAX}",
-                self.unfinished
-            ));
-        }
-        if !self.is_watched() {
-            self.memory = None;
-            return None;
-        }
-        let growth = memory.saturating_sub(*self.memory.get_or_insert(memory));
-        (growth > UNFINISHED_GROWTH_MAX + in_total).then(|| {
+    /// What is wrong, where something is.
+    pub(super) fn excess(&self) -> Option<String> {
+        (self.unfinished > UNFINISHED_BYTES_MAX).then(|| {
             format!(
-                "it has {} bytes and no end, and this process grew by {growth} bytes meanwhile: is it of \
-                 countless frames?",
+                "it has {} bytes and no end, the limit is {UNFINISHED_BYTES_MAX}",
                 self.unfinished
             )
         })
-    }
-
-    /// Forgets how the process grew, since another connection is taken to have caused it.
-    pub(super) fn forget_growth(&mut self) {
-        self.memory = None;
     }
 }
 
@@ -92,19 +62,9 @@ pub(super) fn is_too_much(in_total: u64) -> bool {
     in_total > UNFINISHED_BYTES_TOTAL_MAX
 }
 
-/// The memory of this process, in bytes; 0 where the system does not tell.
-pub(super) fn memory_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = resident.and_then(|it| it.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    kib.unwrap_or(0) << 10
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const MEMORY: u64 = 1 << 30;
 
     /// What is wrong after looks at so many bytes read, with messages of so many bytes taken before each.
     fn after(looks: impl IntoIterator<Item = (u64, usize)>) -> Option<String> {
@@ -114,7 +74,7 @@ mod tests {
                 inflow.take(taken);
             }
             inflow.look(read);
-            inflow.excess(MEMORY, inflow.unfinished())
+            inflow.excess()
         })
     }
 
@@ -152,22 +112,5 @@ mod tests {
         let answers = (1..100_u64).map(|number| (number << 20, 1 << 20));
         let endless = (100..300_u64).map(|number| (number << 20, 0));
         assert!(after(answers.chain(endless)).is_some());
-    }
-
-    #[test]
-    fn growth_counts_only_beside_a_message_that_is_not_whole() {
-        let mut inflow = Inflow::default();
-        let grown = MEMORY + UNFINISHED_GROWTH_MAX + UNFINISHED_BYTES_WATCHED;
-        inflow.look(UNFINISHED_BYTES_WATCHED - 1);
-        assert_eq!(inflow.excess(MEMORY, 0), None);
-        assert_eq!(inflow.excess(2 * grown, 0), None);
-        inflow.look(UNFINISHED_BYTES_WATCHED);
-        let unfinished = inflow.unfinished();
-        assert_eq!(inflow.excess(MEMORY, unfinished), None);
-        assert_eq!(inflow.excess(grown, unfinished), None, "as much as it may");
-        assert!(inflow.excess(grown + 1, unfinished).is_some());
-        inflow.take(UNFINISHED_BYTES_WATCHED as usize);
-        inflow.look(3 * UNFINISHED_BYTES_WATCHED);
-        assert_eq!(inflow.excess(2 * grown, 0), None, "another message has begun");
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use kv_protocol::frame::{ZAP_DOMAIN, is_delimiter};
 use kv_protocol::limits::FRAME_BYTES_MAX;
 use kv_protocol::linger::Linger;
+use kv_protocol::resources;
 use rustix::event::{EventfdFlags, eventfd};
 use zmq::SocketEvent;
 
@@ -19,7 +20,6 @@ use crate::limits::{
     HANDSHAKE_TIMEOUT, HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT, RECONNECT_INTERVAL,
     RECONNECT_INTERVAL_MAX,
 };
-use crate::resources;
 
 /// How many descriptors ZeroMQ opens with its first socket, and some to spare.
 const CONTEXT_DESCRIPTORS: usize = 16;

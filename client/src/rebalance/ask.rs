@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use kv_protocol::refusal::ErrorCode;
 use kv_protocol::reply::{Content, NodeStatus};
 use kv_protocol::request::{Command, Request};
@@ -10,7 +11,8 @@ use super::error::RebalanceError;
 use crate::batch::STYLE;
 use crate::connection::Connections;
 use crate::error::ClientError;
-use crate::limits::{MOVER_REPLY_TIMEOUT, RESTORE_WAIT};
+use crate::limits::{MOVER_REPLY_TIMEOUT, RESTORE_WAIT, STATUS_TIMEOUT};
+use crate::opening;
 use crate::routing::View;
 
 /// How often a request is tried before the layout and the nodes' addresses are looked up anew.
@@ -28,6 +30,13 @@ pub(crate) enum Trouble {
         /// The node's id.
         node: String,
         /// What stood in the way.
+        problem: String,
+    },
+    /// The node answers, and has not installed the layout, so that nothing can be moved from it or to it.
+    Behind {
+        /// The node's id.
+        node: String,
+        /// What it has instead.
         problem: String,
     },
     /// The node will not do it.
@@ -65,8 +74,11 @@ impl Asker<'_> {
     /// # Errors
     /// Which node has a later one. A node that is down says nothing: it must not keep a window frozen.
     pub(crate) async fn check_unopened(self) -> Result<(), Trouble> {
-        for node in self.view.must_confirm() {
-            let Ok(status) = self.status(node).await else { continue };
+        let nodes = self.view.must_confirm();
+        let asked =
+            nodes.iter().map(|node| tokio::time::timeout(STATUS_TIMEOUT, self.status(*node)));
+        for (node, answer) in nodes.iter().copied().zip(join_all(asked).await) {
+            let Ok(Ok(status)) = answer else { continue };
             let installed = status.layout.map_or(0, |layout| layout.epoch);
             if installed > self.view.layout.epoch {
                 let problem = format!(
@@ -84,6 +96,24 @@ impl Asker<'_> {
         match self.ask(node, Command::Status).await? {
             Content::Status(status) => Ok(*status),
             _ => Err(self.nonsense(node, "it is not the answer to STATUS")),
+        }
+    }
+
+    /// Makes sure that a node has installed the layout.
+    ///
+    /// # Errors
+    /// [`Trouble::Behind`], or why it does not say.
+    pub(crate) async fn confirm(&self, node: u16) -> Result<NodeStatus, Trouble> {
+        let status = self.status(node).await?;
+        match opening::has_installed(&self.view.layout, status.layout.as_ref()) {
+            Ok(()) => Ok(status),
+            Err(problem) => {
+                let why = status.kept.map_or_else(String::new, |kept| format!("; {}", kept.reason));
+                Err(Trouble::Behind {
+                    node: self.name(node),
+                    problem: format!("it {problem}{why}"),
+                })
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kv_protocol::consul::ConsulError;
 use kv_protocol::layout::StepError;
 use kv_protocol::limits::LAYOUT_BYTES_MAX;
 
@@ -42,6 +43,62 @@ pub enum RebalanceError {
         problem: String,
         /// What to do.
         advice: String,
+    },
+
+    /// A node that is needed answers, and has not installed the layout.
+    #[error("node {node} answers, and cannot follow the layout ({problem}): {advice}")]
+    NodeBehind {
+        /// The node's id.
+        node: String,
+        /// What it has instead.
+        problem: String,
+        /// What to do.
+        advice: String,
+    },
+
+    /// Consul does not let this client write what the change needs.
+    #[error(
+        "nothing was changed, since {key} in Consul would have to be written in the end: {error}"
+    )]
+    NotAllowed {
+        /// The key.
+        key: String,
+        /// What Consul said.
+        error: ConsulError,
+    },
+
+    /// Consul lets this client not go on with what it has begun.
+    #[error(
+        "the rebalance was begun, and may not be over, since Consul does not let this client go on: {error}. \
+         Everything is served. `kvclient status` says how far it is, and `kvclient rebalance resume` goes on, and \
+         does what may be left to do, with a token that may do all of it"
+    )]
+    NotAllowedFurther {
+        /// What Consul said.
+        error: ConsulError,
+    },
+
+    /// The data has moved, and something that is left to do could not be done.
+    #[error(
+        "all data is where it was to be, and the layout is at rest, but {left} ({error}). `kvclient rebalance \
+         resume` does what is left, with a token that may write to kv/{cluster}/ in Consul"
+    )]
+    LeftToDo {
+        /// The cluster's name.
+        cluster: String,
+        /// What has not been done.
+        left: String,
+        /// Why.
+        error: Box<RebalanceError>,
+    },
+
+    /// Another command is having a node of that id started.
+    #[error(
+        "another command has signalled that node {id} is to run: wait until it does, and try again. Where that          command is gone, `kvclient remove-node {id}` takes its signal back"
+    )]
+    Signalled {
+        /// The node's id.
+        id: String,
     },
 
     /// There is no layout.
@@ -170,7 +227,11 @@ impl RebalanceError {
             Self::Refused(_) | Self::NoLayout { .. } => "refused",
             Self::NothingToDo(_) => "nothing_to_do",
             Self::NodeDown { .. } => "node_down",
+            Self::NodeBehind { .. } => "node_behind",
             Self::ConsulWentBack { .. } => "consul_went_back",
+            Self::NotAllowed { error, .. } | Self::NotAllowedFurther { error } => error.code(),
+            Self::LeftToDo { .. } => "left_to_do",
+            Self::Signalled { .. } => "signalled",
             Self::UnderWay { .. } => "under_way",
             Self::AtRest { .. } => "at_rest",
             Self::Step(_) => "not_now",

@@ -33,7 +33,7 @@ pub(crate) async fn give_up(
         let layout = &seen.view.layout;
         let Some(rebalance) = &layout.rebalance else { return Ok(()) };
         let asker = Asker { connections, view: &seen.view };
-        check_gone(asker, lost).await?;
+        check_gone(registry, asker, lost).await?;
         let is_open = rebalance.window.is_some_and(|it| it.phase == Phase::Migrating);
         match if is_open { save(asker, lost).await } else { Ok(()) } {
             Ok(()) => {}
@@ -41,7 +41,15 @@ pub(crate) async fn give_up(
                 let advice = "start it, and try again, or give it up as well".into();
                 return Err(RebalanceError::NodeDown { node, problem, advice });
             }
-            Err(Trouble::Later { .. } | Trouble::Changed) => {
+            Err(Trouble::Behind { node, problem }) if began.elapsed() > MOVER_NODE_WAIT => {
+                let advice =
+                    "see that it reaches Consul, and try again, or give it up as well".into();
+                return Err(RebalanceError::NodeBehind { node, problem, advice });
+            }
+            Err(Trouble::Changed) if began.elapsed() > MOVER_NODE_WAIT => {
+                return Err(super::mover::out_of_step(layout.epoch));
+            }
+            Err(Trouble::Later { .. } | Trouble::Behind { .. } | Trouble::Changed) => {
                 tokio::time::sleep(MOVER_TURN_PAUSE).await;
                 continue;
             }
@@ -61,9 +69,16 @@ pub(crate) async fn give_up(
 }
 
 /// Makes sure that those who are given up do not live.
-async fn check_gone(asker: Asker<'_>, lost: &[Uuid]) -> Result<(), RebalanceError> {
+async fn check_gone(
+    registry: &Registry,
+    asker: Asker<'_>,
+    lost: &[Uuid],
+) -> Result<(), RebalanceError> {
     for uuid in lost {
         let Some(node) = asker.view.assignments.index_of(*uuid) else { continue };
+        if asker.view.node(node).is_err() {
+            registry.check_sees_all().await?;
+        }
         if asker.status(node).await.is_ok() {
             let name = asker.name(node);
             return Err(RebalanceError::Refused(format!(

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use kv_protocol::consul::{CheckStatus, Read, ServiceInstance};
+use kv_protocol::consul::{CheckStatus, ConsulError, Read, ServiceInstance};
 use kv_protocol::consul_keys::{self, id_of_service, meta};
 use kv_protocol::layout::Layout;
 use kv_protocol::limits::MEMBERS_MAX;
@@ -18,7 +18,8 @@ use super::signalling::Launched;
 use crate::catalog::uuid_of;
 use crate::cluster::Registry;
 use crate::connection::Connections;
-use crate::limits::{LAUNCH_LOOK_INTERVAL, LAUNCH_WAIT, STATUS_TIMEOUT};
+use crate::failpoint;
+use crate::limits::{LAUNCH_LOOK_INTERVAL, LAUNCH_WAIT, LIST_TRIES_MAX, STATUS_TIMEOUT};
 use crate::status::ask_instance;
 
 /// Which nodes are to join.
@@ -81,17 +82,28 @@ pub(crate) async fn choose(
             Err(error) => tracing::warn!("passing over a node that runs already: {error}"),
         }
     }
-    let claims = consul_keys::claims(&registry.cluster);
-    let claims = registry.consul.kv_list(&claims, Read::consistent()).await?.value;
-    let mut used: BTreeSet<String> =
-        claims.iter().filter_map(|it| it.key.rsplit('/').next().map(str::to_owned)).collect();
-    used.extend(layout.members().iter().map(|member| member.id.to_string()));
-    used.extend(spares.iter().map(|spare| spare.id.to_string()));
-    let free = (0..2 * MEMBERS_MAX).map(|number| format!("node-{number}"));
-    let free = free.filter(|id| !used.contains(id)).filter_map(|id| id.parse::<Name>().ok());
     let missing = (wanted.count as usize).saturating_sub(chosen.len());
+    let free = free_ids(registry, layout, &instances).await?;
     chosen.extend(free.take(missing).map(|id| fresh(id, wanted)));
     Ok(chosen)
+}
+
+/// Ids that nobody has: no member, no node that has claimed one or runs, and none that is signalled to.
+async fn free_ids(
+    registry: &Registry,
+    layout: &Layout,
+    instances: &[ServiceInstance],
+) -> Result<impl Iterator<Item = Name> + use<>, RebalanceError> {
+    let Registry { consul, cluster, .. } = registry;
+    let mut used: BTreeSet<String> =
+        layout.members().iter().map(|member| member.id.to_string()).collect();
+    used.extend(instances.iter().map(|it| id_of_service(cluster, &it.id).to_owned()));
+    for prefix in [consul_keys::claims(cluster), consul_keys::signals(cluster)] {
+        let keys = consul.kv_keys(&prefix, Read::consistent()).await?.value;
+        used.extend(keys.iter().filter_map(|key| key.rsplit('/').next().map(str::to_owned)));
+    }
+    let ids = (0..3 * MEMBERS_MAX).map(|number| format!("node-{number}"));
+    Ok(ids.filter(move |id| !used.contains(id)).filter_map(|id| id.parse::<Name>().ok()))
 }
 
 fn fresh(id: Name, wanted: &Wanted) -> Addition {
@@ -191,6 +203,7 @@ pub(crate) async fn check_joining(
         if status.uuid != uuid {
             return Err(refused(format!("runs on the data directory {}, not {uuid}", status.uuid)));
         }
+        super::check_keeps_nothing(node.id.as_str(), &status)?;
         return match status.layout.filter(|it| it.cluster != layout.cluster) {
             Some(other) => Err(refused(format!("belongs to another cluster, {}", other.cluster))),
             None => Ok(()),
@@ -210,37 +223,51 @@ pub(crate) async fn spares_with(
     Ok(ids.iter().map(of).collect())
 }
 
-/// Has those of the `nodes` started that do not run, and waits until all are registered. `told` is
-/// given a word on every node that is waited for. Those that are signalled are added to `launched`, so
-/// that the signals can be [taken back](super::signalling::take_back).
+/// How nodes that are to join are started.
+pub(crate) struct Launch<'a> {
+    /// The host that they are to run on; any where there is none.
+    pub(crate) host: Option<&'a str>,
+    /// Whether another id does as well, where somebody else takes one at the same time.
+    pub(crate) renames: bool,
+    /// Those that are signalled are added to it, so that the signals can be
+    /// [taken back](super::signalling::take_back).
+    pub(crate) launched: &'a Launched,
+    /// Is given a word on every node that is waited for.
+    pub(crate) told: &'a (dyn Fn(&str) + Sync),
+}
+
+/// Has those of the `nodes` started that do not run, and waits until all are registered.
 pub(crate) async fn launch(
     registry: &Registry,
     layout: &Layout,
     nodes: &mut [Addition],
-    host: Option<&str>,
-    launched: &Launched,
-    told: &(dyn Fn(&str) + Sync),
+    launch: &Launch<'_>,
 ) -> Result<(), RebalanceError> {
+    let Launch { host, renames, told, .. } = *launch;
     check_host(registry, host).await?;
-    for node in nodes.iter().filter(|node| node.uuid.is_none()) {
-        let key = consul_keys::signal(&registry.cluster, &node.id);
-        let signal = Signal::Running {
-            host: host.map(str::to_owned),
-            weight: node.weight,
-            zone: node.zone.clone(),
-            launcher: None,
-        };
-        let before = registry.consul.kv_get(&key, Read::consistent()).await?.value;
-        let index = before.map_or(0, |entry| entry.modify_index);
-        launched.add(&node.id);
-        if !registry.consul.kv_put_cas(&key, &signal.to_json(), index).await? {
-            launched.remove(&node.id);
-            return Err(RebalanceError::Refused(format!(
-                "somebody else is signalling node {} at the same time: try again",
-                node.id
-            )));
+    let instances = registry.instances().await?;
+    let running = spares(&registry.cluster, layout, &instances);
+    for index in 0..nodes.len() {
+        if nodes[index].uuid.is_some() {
+            continue;
         }
-        told(&format!("signalled: node {} is to run{}", node.id, on(host)));
+        if let Some(spare) = running.iter().find(|it| it.id == nodes[index].id) {
+            // Such as one that was started by hand since the plan was made.
+            nodes[index].uuid = Some(as_wanted(spare, &nodes[index])?);
+            continue;
+        }
+        failpoint!("launch::before-signal");
+        let mut tried = 0;
+        while !signal(registry, &nodes[index], launch).await? {
+            let taken: Vec<Name> = nodes.iter().map(|it| it.id.clone()).collect();
+            let mut free = free_ids(registry, layout, &instances).await?;
+            let other =
+                free.find(|id| !taken.contains(id)).filter(|_| renames && tried < LIST_TRIES_MAX);
+            let id = nodes[index].id.to_string();
+            nodes[index].id = other.ok_or(RebalanceError::Signalled { id })?;
+            tried += 1;
+        }
+        told(&format!("signalled: node {} is to run{}", nodes[index].id, on(host)));
     }
     let began = Instant::now();
     for node in nodes.iter_mut().filter(|node| node.uuid.is_none()) {
@@ -249,6 +276,60 @@ pub(crate) async fn launch(
         told(&format!("node {} is running", node.id));
     }
     Ok(())
+}
+
+/// Signals that a node is to run. Returns whether it was: not where another command's signal stands, and
+/// may have the node started at any time. One by which no node came to run is replaced.
+async fn signal(
+    registry: &Registry,
+    node: &Addition,
+    launch: &Launch<'_>,
+) -> Result<bool, RebalanceError> {
+    let key = consul_keys::signal(&registry.cluster, &node.id);
+    let signal = Signal::Running {
+        host: launch.host.map(str::to_owned),
+        weight: node.weight,
+        zone: node.zone.clone(),
+        launcher: None,
+    };
+    let before = registry.consul.kv_get(&key, Read::consistent()).await?.value;
+    let has_failed = |signal: &Signal| match signal {
+        Signal::Running { launcher, .. } => {
+            launcher.as_ref().is_some_and(|launcher| launcher.failure.is_some())
+        }
+        Signal::Stopped { .. } => true,
+    };
+    let index = match &before {
+        None => 0,
+        Some(_) if launch.renames => return Ok(false),
+        Some(entry) if Signal::parse(&entry.value).is_ok_and(|it| !has_failed(&it)) => {
+            return Ok(false);
+        }
+        Some(entry) => entry.modify_index,
+    };
+    // Before, since this may end at any time.
+    launch.launched.add(&node.id);
+    let written = registry.consul.kv_put_cas(&key, &signal.to_json(), index).await;
+    if matches!(written, Ok(false) | Err(ConsulError::PermissionDenied { .. })) {
+        launch.launched.remove(&node.id);
+    }
+    Ok(written?)
+}
+
+/// The data directory of a node that runs, where it has the weight and the zone that were planned for it.
+///
+/// # Errors
+/// It has others.
+fn as_wanted(spare: &Spare, node: &Addition) -> Result<Uuid, RebalanceError> {
+    let Spare { id, uuid, weight, zone } = spare;
+    if (*weight, zone) == (node.weight, &node.zone) {
+        return Ok(*uuid);
+    }
+    Err(RebalanceError::Refused(format!(
+        "node {id} runs with weight {weight} and zone {zone:?}, and was to join with weight {} and zone {:?}: \
+         nothing has moved; make a new plan, or start it with what it is to have",
+        node.weight, node.zone
+    )))
 }
 
 async fn await_node(
@@ -263,7 +344,7 @@ async fn await_node(
         let instances = registry.instances().await?;
         let spares = spares(&registry.cluster, layout, &instances);
         if let Some(spare) = spares.iter().find(|it| it.id == node.id) {
-            return Ok(spare.uuid);
+            return as_wanted(spare, node);
         }
         let entry = registry.consul.kv_get(&key, Read::consistent()).await?.value;
         let signal = entry.and_then(|entry| Signal::parse(&entry.value).ok());

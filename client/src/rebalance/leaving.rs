@@ -162,6 +162,26 @@ pub(crate) async fn carry_out(registry: &Registry) -> Result<Vec<Leaver>, Rebala
     Err(contended())
 }
 
+/// The error where what is left to do, once the layout is at rest, could not be done.
+pub(crate) async fn left_to_do(registry: &Registry, error: RebalanceError) -> RebalanceError {
+    let due = match layout(registry).await {
+        Ok(Some(layout)) => due(registry, &layout).await.unwrap_or_default(),
+        _ => Vec::new(),
+    };
+    let ids: Vec<&str> = due.iter().map(|it| it.id.as_str()).collect();
+    let who = match ids.is_empty() {
+        true => "nodes".to_owned(),
+        false => ids.join(", "),
+    };
+    RebalanceError::LeftToDo {
+        cluster: registry.cluster.to_string(),
+        left: format!(
+            "{who}, which own nothing any more, could not be told to stop, or be forgotten"
+        ),
+        error: Box::new(error),
+    }
+}
+
 /// The nodes that are to be told to stop by now, and that nobody has told.
 ///
 /// # Errors

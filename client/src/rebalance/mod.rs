@@ -17,6 +17,7 @@
 //! | `leaving`, `signalling` | nodes that are members no more, and what they are told |
 //! | `sweep` | tables and strategies that nothing refers to any more |
 //! | `ask`, `sizes` | questions to nodes |
+//! | `rights` | what Consul has to let this client do |
 //! | `give_up` | an end where nodes are gone for good |
 //! | `restore` | a past layout again, where another one was put in its place |
 //! | `fsck` | whether every key is where it belongs, once |
@@ -35,6 +36,7 @@ mod mover;
 mod plan;
 mod progress;
 mod restore;
+mod rights;
 mod signalling;
 mod sizes;
 mod sweep;
@@ -46,9 +48,11 @@ pub mod windows;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use kv_protocol::consul::CheckStatus;
 use kv_protocol::layout::{Layout, Origin, Placement as LayoutPlacement, StrategyPin, Table};
 use kv_protocol::name::Name;
 use kv_protocol::partition::Partition;
+use kv_protocol::reply::NodeStatus;
 use uuid::Uuid;
 
 pub use change::{Addition, Change};
@@ -63,13 +67,16 @@ pub use signalling::Launched;
 pub use task::Task;
 
 use self::ask::{Asker, Trouble};
+use self::launch::Launch;
 use self::mover::{Seen, look};
 use self::windows::{Size, moving};
+use crate::catalog;
 use crate::cluster::Registry;
 use crate::config::ClientConfig;
 use crate::connection::Connections;
 use crate::error::ClientError;
 use crate::limits::{LAYOUT_LOOK_INTERVAL, RESTORE_WAIT};
+use crate::opening;
 use crate::placement::{Question, admitted, table_verified};
 use crate::strategy::{Strategy, StrategySource};
 
@@ -100,7 +107,7 @@ impl Rebalancer {
     pub async fn connect(config: &ClientConfig) -> Result<Self, RebalanceError> {
         let connections =
             Connections::open().map_err(|error| ClientError::Local(error.to_string()))?;
-        let registry = config.within(Registry::new(config)).await?;
+        let registry = config.within(Registry::new(config)).await?.asking(&connections);
         Ok(Self { registry, connections, name: own_name() })
     }
 
@@ -121,21 +128,34 @@ impl Rebalancer {
         launch::choose(&self.registry, &self.connections, &layout, wanted).await
     }
 
-    /// Has those of the `nodes` started that do not run, on `host` or anywhere, and waits until all
-    /// of them do. `told` is given a word on what happens. Those that are signalled are noted in
-    /// `launched`: where they are not wanted after all, [take them back](Self::take_back).
+    /// Has those of the `nodes` started that do not run, on `wanted`'s host or anywhere, and waits until
+    /// all of them do. Where `wanted` has no id, another one is taken where others take one at the same
+    /// time. `told` is given a word on what happens. Those that are signalled are noted in `launched`:
+    /// where they are not wanted after all, [take them back](Self::take_back).
     ///
     /// # Errors
-    /// One of them does not start.
+    /// One of them does not start, or runs with another weight or zone.
     pub async fn launch(
         &self,
         nodes: &mut [Addition],
-        host: Option<&str>,
+        wanted: &Wanted,
         launched: &Launched,
         told: &(dyn Fn(&str) + Sync),
     ) -> Result<(), RebalanceError> {
         let layout = self.layout_at_rest().await?;
-        launch::launch(&self.registry, &layout, nodes, host, launched, told).await
+        let (host, renames) = (wanted.host.as_deref(), wanted.id.is_none());
+        let how = Launch { host, renames, launched, told };
+        launch::launch(&self.registry, &layout, nodes, &how).await
+    }
+
+    /// Makes sure that Consul lets this client do all that is planned, to its end.
+    ///
+    /// # Errors
+    /// It does not, or cannot be asked.
+    pub async fn check_rights(&self, prepared: &Prepared) -> Result<(), RebalanceError> {
+        let Prepared { seen, to, lost, .. } = prepared;
+        rights::check(&self.registry, &seen.view.layout.begin(to.clone(), lost.clone())?).await?;
+        self.check_may_move().await
     }
 
     /// Has nodes that were launched, and are not to join after all, stop again, and nobody start them
@@ -164,7 +184,7 @@ impl Rebalancer {
     /// # Errors
     /// The change makes no sense, a node that is needed is down, or the strategy fails its checks.
     pub async fn plan(&self, change: Change) -> Result<Prepared, RebalanceError> {
-        while_consul_is_behind(|| self.plan_once(change.clone())).await
+        while_out_of_step(|| self.plan_once(change.clone())).await
     }
 
     async fn plan_once(&self, change: Change) -> Result<Prepared, RebalanceError> {
@@ -285,7 +305,7 @@ impl Rebalancer {
                 seen.view.layout.epoch
             )));
         }
-        restore::restore(&self.registry, epoch).await
+        restore::restore(&self.registry, &self.connections, epoch).await
     }
 
     /// Whether all members have the layout installed, and none keeps what another layout gave it.
@@ -340,6 +360,21 @@ impl Rebalancer {
         launch::spares_with(&self.registry, &layout, ids).await
     }
 
+    /// Whether all these ids are of nodes that are no members and do not run, and that signals want to.
+    ///
+    /// # Errors
+    /// Consul cannot be asked.
+    pub async fn are_only_signalled(&self, ids: &[Name]) -> Result<bool, RebalanceError> {
+        let layout = self.layout().await?;
+        for id in ids {
+            let is_member = layout.members().iter().any(|it| it.id == *id);
+            if is_member || !signalling::is_wanted(&self.registry, id).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Ends a rebalance that nodes hold up which are gone for good: everything stays where it is just
     /// then. Where none is under way, nothing is done.
     ///
@@ -355,7 +390,7 @@ impl Rebalancer {
     /// # Errors
     /// A node cannot be asked, or the layout changes meanwhile.
     pub async fn fsck(&self, told: &(dyn Fn(u64) + Sync)) -> Result<FsckReport, RebalanceError> {
-        while_consul_is_behind(async || {
+        while_out_of_step(async || {
             let seen = look(&self.registry).await?;
             let asker = Asker { connections: &self.connections, view: &seen.view };
             fsck::check(asker, told).await
@@ -389,6 +424,11 @@ impl Rebalancer {
         lost: &[Uuid],
     ) -> Result<BTreeMap<Uuid, Size>, RebalanceError> {
         let asker = Asker { connections: &self.connections, view: &seen.view };
+        let instances = self.registry.instances().await?;
+        let is_unheard = |uuid| {
+            let mut ours = instances.iter().filter(|it| catalog::uuid_of(it) == Some(uuid));
+            ours.any(|it| it.status == CheckStatus::Critical)
+        };
         let mut stored = BTreeMap::new();
         let mut answers = Vec::new();
         for (index, member) in (0..).zip(seen.view.assignments.nodes()) {
@@ -397,8 +437,14 @@ impl Rebalancer {
         }
         for (member, answer) in answers {
             let node = member.id.to_string();
+            let is_registered =
+                instances.iter().any(|it| catalog::uuid_of(it) == Some(member.uuid));
+            if answer.is_err() && !is_registered {
+                self.registry.check_sees_all().await?;
+            }
             match (answer, lost.contains(&member.uuid)) {
                 (Ok(status), false) => {
+                    check_follows(&seen.view.layout, &node, &status, is_unheard(member.uuid))?;
                     let size = Size { keys: status.keys, bytes: status.bytes };
                     stored.insert(member.uuid, size);
                 }
@@ -423,14 +469,61 @@ impl Rebalancer {
     }
 }
 
-/// Tries again for a while where Consul has an older layout than a node: the nodes put that right.
-async fn while_consul_is_behind<T>(
+/// Makes sure that a node follows the layout, so that data can be moved from it and to it, and has
+/// nothing that no move would find. One that Consul has not heard of for a while may have the present
+/// layout, and would not learn of the next one.
+fn check_follows(
+    layout: &Layout,
+    node: &str,
+    status: &NodeStatus,
+    is_unheard: bool,
+) -> Result<(), RebalanceError> {
+    let problem = match opening::has_installed(layout, status.layout.as_ref()) {
+        Err(problem) => {
+            let kept = status.kept.as_ref();
+            let why = kept.map_or_else(String::new, |kept| format!("; {}", kept.reason));
+            Some(format!("it {problem}{why}"))
+        }
+        Ok(()) if is_unheard => Some(
+            "its check in Consul is critical: it does not reach its Consul agent, or that is down"
+                .into(),
+        ),
+        Ok(()) => None,
+    };
+    if let Some(problem) = problem {
+        return Err(RebalanceError::NodeBehind {
+            node: node.to_owned(),
+            problem,
+            advice: "nothing was changed, and everything is served. See that it reaches Consul, its log says \
+                     what is in the way, or start it anew; then try again"
+                .into(),
+        });
+    }
+    check_keeps_nothing(node, status)
+}
+
+/// Makes sure that a node has no records which a layout took from it without their being moved.
+fn check_keeps_nothing(node: &str, status: &NodeStatus) -> Result<(), RebalanceError> {
+    let Some(kept) = status.kept.as_ref().filter(|it| it.not_handed_over > 0) else {
+        return Ok(());
+    };
+    Err(RebalanceError::Refused(format!(
+        "nothing was changed, since node {node} keeps what no move would take along; {}",
+        kept.reason
+    )))
+}
+
+/// Tries again for a while where Consul has an older layout than a node, which the nodes put right, or
+/// where a node has not installed Consul's yet.
+async fn while_out_of_step<T>(
     attempt: impl AsyncFn() -> Result<T, RebalanceError>,
 ) -> Result<T, RebalanceError> {
     let began = Instant::now();
     loop {
         match attempt().await {
-            Err(RebalanceError::ConsulWentBack { .. }) if began.elapsed() < RESTORE_WAIT => {
+            Err(RebalanceError::ConsulWentBack { .. } | RebalanceError::NodeBehind { .. })
+                if began.elapsed() < RESTORE_WAIT =>
+            {
                 tokio::time::sleep(LAYOUT_LOOK_INTERVAL).await;
             }
             result => return result,
@@ -448,6 +541,11 @@ fn in_plan(trouble: Trouble) -> RebalanceError {
             node,
             problem,
             advice: "start it, and try again; nothing was changed".into(),
+        },
+        Trouble::Behind { node, problem } => RebalanceError::NodeBehind {
+            node,
+            problem,
+            advice: "see that it reaches Consul, and try again; nothing was changed".into(),
         },
         Trouble::Never(error) => error.into(),
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::future::try_join_all;
 use kv_protocol::consul::{Backoff, ConsulError, Read};
@@ -24,13 +24,18 @@ use super::sweep;
 use super::throttle::Throttle;
 use super::transfer::{Cursor, Difference, Pair, Tally, Transfer};
 use super::windows::{Moving, Size, moving, next_window};
-use crate::cluster::Registry;
+use crate::cluster::{Registry, read_layout};
 use crate::connection::Connections;
 use crate::error::ClientError;
 use crate::failpoint;
-use crate::limits::{MOVER_BEAT_INTERVAL, MOVER_FREEZE_MAX, MOVER_NODE_WAIT, MOVER_TURN_PAUSE};
-use crate::opening;
+use crate::limits::{
+    MOVER_BEAT_INTERVAL, MOVER_FREEZE_MAX, MOVER_NODE_WAIT, MOVER_TURN_PAUSE, MOVER_TURN_PAUSE_MAX,
+};
 use crate::routing::View;
+
+/// What helps where a node answers and does not follow.
+const BEHIND_ADVICE: &str = "see that it reaches Consul, its log says what is in the way, or start it anew; then `kvclient rebalance \
+     resume`, or undo it with `kvclient rebalance abort`. Nothing is frozen meanwhile, and the cluster serves on";
 
 /// How a mover's work ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,10 +96,18 @@ pub(crate) struct Mover<'a> {
     /// What the moving partitions have, once it was counted.
     sizes: Option<BTreeMap<Partition, Size>>,
     progress: watch::Sender<Progress>,
-    /// Since when nothing has got on, and why.
-    stuck: Option<(Instant, String, String)>,
+    /// Since when nothing has got on; none where it has.
+    stuck: Option<Stuck>,
     /// Where the copying of the window stands.
     window: WindowState,
+}
+
+/// A time in which nothing gets on.
+#[derive(Clone, Copy)]
+struct Stuck {
+    since: Instant,
+    /// What had been copied when it began.
+    copied: Size,
 }
 
 /// What is known of the window under one epoch.
@@ -166,17 +179,31 @@ impl<'a> Mover<'a> {
             };
             match result {
                 Ok(Some(end)) => return Ok(end),
-                Ok(None) => {
-                    backoff.succeeded();
-                    self.wait_for(None)?;
-                }
+                Ok(None) => backoff.succeeded(),
                 Err(Stop::Trouble(Trouble::Changed)) => {
                     // A node knows a newer layout; it is in Consul, or will be.
-                    tokio::time::sleep(MOVER_TURN_PAUSE).await;
+                    if self.is_out_of_patience() {
+                        return Err(out_of_step(self.window.epoch));
+                    }
+                    self.pause().await;
                 }
                 Err(Stop::Trouble(Trouble::Later { node, problem })) => {
-                    self.wait_for(Some((node, problem)))?;
-                    tokio::time::sleep(MOVER_TURN_PAUSE).await;
+                    if self.is_out_of_patience() {
+                        let advice =
+                            "start it, then `kvclient rebalance resume`; the cluster serves on"
+                                .into();
+                        return Err(RebalanceError::NodeDown { node, problem, advice });
+                    }
+                    self.tell_waiting(&node, &problem);
+                    self.pause().await;
+                }
+                Err(Stop::Trouble(Trouble::Behind { node, problem })) => {
+                    if self.is_out_of_patience() {
+                        let advice = BEHIND_ADVICE.into();
+                        return Err(RebalanceError::NodeBehind { node, problem, advice });
+                    }
+                    self.tell_waiting(&node, &problem);
+                    self.pause().await;
                 }
                 Err(Stop::Trouble(Trouble::Never(error))) => return Err(error.into()),
                 Err(Stop::Error(RebalanceError::Client(ClientError::Consul(error))))
@@ -190,8 +217,17 @@ impl<'a> Mover<'a> {
                 }
                 // There was one, so Consul has lost it, and the nodes give it back.
                 Err(Stop::Error(RebalanceError::NoLayout { .. })) if self.window.epoch > 0 => {
-                    self.wait_for(Some(("any".into(), "the layout is gone from Consul".into())))?;
-                    tokio::time::sleep(MOVER_TURN_PAUSE).await;
+                    if self.is_out_of_patience() {
+                        let cluster = self.registry.cluster.to_string();
+                        return Err(RebalanceError::NoLayout { cluster });
+                    }
+                    self.tell_waiting("any", "the layout is gone from Consul");
+                    self.pause().await;
+                }
+                Err(Stop::Error(RebalanceError::Client(ClientError::Consul(error))))
+                    if matches!(error, ConsulError::PermissionDenied { .. }) =>
+                {
+                    return Err(RebalanceError::NotAllowedFurther { error });
                 }
                 Err(Stop::Error(error)) => return Err(error),
             }
@@ -210,7 +246,7 @@ impl<'a> Mover<'a> {
                     self.progress.send_modify(|it| it.waiting = Some(problem));
                     tokio::time::sleep(backoff.failed()).await;
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(leaving::left_to_do(self.registry, error).await),
             }
         }
         // Nothing depends on it, and the next change does what this one leaves.
@@ -254,10 +290,12 @@ impl<'a> Mover<'a> {
                 failpoint!("mover::after-prepare");
             }
             Action::Await => {
-                let nodes = seen.view.must_confirm().into_iter();
-                let confirmed = try_join_all(nodes.map(|node| confirm(asker, node))).await;
-                let is_late = self.window.since.elapsed() > MOVER_FREEZE_MAX;
-                if matches!(confirmed, Err(Trouble::Later { .. })) && is_late {
+                let until = self.window.since + MOVER_FREEZE_MAX;
+                let confirmed = confirm_all(asker, until).await;
+                let is_enough = Instant::now() >= until || self.is_out_of_patience();
+                let is_missing =
+                    matches!(confirmed, Err(Trouble::Later { .. } | Trouble::Behind { .. }));
+                if is_missing && is_enough {
                     // Nobody serves the window's keys, and a node that is down must not keep them all.
                     asker.check_unopened().await?;
                     self.set(seen, layout.retract()?).await?;
@@ -268,9 +306,13 @@ impl<'a> Mover<'a> {
             Action::Open => {
                 failpoint!("mover::before-open");
                 self.set(seen, layout.open()?).await?;
+                self.got_on();
                 failpoint!("mover::after-open");
             }
-            Action::Transfer => self.transfer(asker).await?,
+            Action::Transfer => {
+                self.transfer(asker).await?;
+                self.got_on();
+            }
             Action::Settle { next } => {
                 let settled = layout.rebalance.as_ref().and_then(|it| it.window);
                 let next = match (settled, next) {
@@ -282,6 +324,7 @@ impl<'a> Mover<'a> {
                     _ => None,
                 };
                 self.set(seen, layout.settle(next)?).await?;
+                self.got_on();
                 failpoint!("mover::after-settle");
             }
         }
@@ -308,8 +351,8 @@ impl<'a> Mover<'a> {
         Ok(())
     }
 
-    /// Checks that the nodes of the window from `settled` to `until` answer, and that its destinations
-    /// have room, before it is begun: it would be frozen in vain, or could not be taken back.
+    /// Checks that the nodes of the window from `settled` to `until` follow the layout, and that its
+    /// destinations have room, before it is begun: it would be frozen in vain, or could not be taken back.
     async fn check_nodes(
         &self,
         asker: Asker<'_>,
@@ -329,7 +372,7 @@ impl<'a> Mover<'a> {
         let lost = asker.view.layout.rebalance.as_ref().map_or(&[][..], |it| &it.lost);
         for (uuid, wanted_bytes) in wanted.into_iter().filter(|(uuid, _)| !lost.contains(uuid)) {
             let node = asker.view.assignments.index_of(uuid).ok_or(Trouble::Changed)?;
-            let status = asker.status(node).await?;
+            let status = asker.confirm(node).await?;
             if status.disk_room_bytes < wanted_bytes {
                 let (node, room_bytes) = (asker.name(node), status.disk_room_bytes);
                 return Err(Stop::Error(RebalanceError::NoRoom { node, room_bytes, wanted_bytes }));
@@ -344,22 +387,32 @@ impl<'a> Mover<'a> {
         set(self.registry, seen, &next).await.map_err(Stop::from).map(|_| ())
     }
 
-    /// Notes that a node is waited for, or that nothing is.
-    fn wait_for(&mut self, trouble: Option<(String, String)>) -> Result<(), RebalanceError> {
-        let Some((node, problem)) = trouble else {
-            self.stuck = None;
-            self.progress.send_if_modified(|progress| progress.waiting.take().is_some());
-            return Ok(());
-        };
-        let (since, ..) =
-            self.stuck.get_or_insert_with(|| (Instant::now(), node.clone(), problem.clone()));
-        if since.elapsed() > MOVER_NODE_WAIT {
-            let advice = "start it, then `kvclient rebalance resume`; the cluster serves on".into();
-            return Err(RebalanceError::NodeDown { node, problem, advice });
-        }
+    /// Notes that data was moved, or is about to be. That a window was prepared does not count: where it
+    /// is taken back again and again, its keys wait each time.
+    fn got_on(&mut self) {
+        self.stuck = None;
+        self.progress.send_if_modified(|progress| progress.waiting.take().is_some());
+    }
+
+    /// Whether nothing has got on for as long as a mover waits. It is asked where nothing does.
+    fn is_out_of_patience(&mut self) -> bool {
+        let copied = self.copied.sum();
+        let began = Stuck { since: Instant::now(), copied };
+        // What was copied before the trouble came is progress.
+        let stuck = self.stuck.filter(|it| it.copied == copied).unwrap_or(began);
+        self.stuck = Some(stuck);
+        stuck.since.elapsed() > MOVER_NODE_WAIT
+    }
+
+    /// Rests before the next look: the longer, the longer nothing has got on.
+    async fn pause(&self) {
+        let waited = self.stuck.map_or(Duration::ZERO, |stuck| stuck.since.elapsed());
+        tokio::time::sleep((waited / 8).clamp(MOVER_TURN_PAUSE, MOVER_TURN_PAUSE_MAX)).await;
+    }
+
+    fn tell_waiting(&self, node: &str, problem: &str) {
         let waiting = format!("node {node} ({problem})");
         self.progress.send_modify(|progress| progress.waiting = Some(waiting));
-        Ok(())
     }
 }
 
@@ -398,12 +451,28 @@ impl<E: Into<RebalanceError>> From<E> for Stop {
     }
 }
 
-/// Makes sure that a node has installed the layout.
-async fn confirm(asker: Asker<'_>, node: u16) -> Result<(), Trouble> {
-    let status = asker.status(node).await?;
-    opening::has_installed(&asker.view.layout, status.layout.as_ref()).map_err(|problem| {
-        let why = status.kept.map_or_else(String::new, |kept| format!("; {}", kept.reason));
-        Trouble::Later { node: asker.name(node), problem: format!("it {problem}{why}") }
+/// Makes sure that all nodes that take part in the window have installed the layout, until then.
+async fn confirm_all(asker: Asker<'_>, until: Instant) -> Result<(), Trouble> {
+    let confirmed = asker.view.must_confirm().into_iter().map(async |node| {
+        match tokio::time::timeout_at(until.into(), asker.confirm(node)).await {
+            Ok(confirmed) => confirmed.map(|_| ()),
+            Err(_) => {
+                let problem = "it does not say in time that it has frozen what moves".into();
+                Err(Trouble::Later { node: asker.name(node), problem })
+            }
+        }
+    });
+    try_join_all(confirmed).await.map(|_| ())
+}
+
+/// The error where nodes go on to tell of another layout than Consul has.
+pub(crate) fn out_of_step(epoch: u64) -> RebalanceError {
+    RebalanceError::Client(ClientError::Unavailable {
+        timeout: MOVER_NODE_WAIT,
+        problem: format!(
+            "nodes go by another layout than that of epoch {epoch}, which Consul has. See with `kvclient status` \
+             which ones, and that they reach Consul; then `kvclient rebalance resume`. The cluster serves on"
+        ),
     })
 }
 
@@ -414,7 +483,7 @@ pub(crate) async fn look(registry: &Registry) -> Result<Seen, RebalanceError> {
     let Some(entry) = entry else {
         return Err(RebalanceError::NoLayout { cluster: registry.cluster.to_string() });
     };
-    let layout = Layout::parse(&entry.value).map_err(ClientError::from)?;
+    let layout = read_layout(&entry)?;
     let tables = registry.tables(&layout).await?;
     let view = registry.view(layout, &registry.instances().await?).await?;
     Ok(Seen { view, tables, index: entry.modify_index })

@@ -6,26 +6,45 @@
 
 use std::time::Instant;
 
+use futures::future::join_all;
 use kv_protocol::consul::Read;
-use kv_protocol::consul_keys;
 use kv_protocol::layout::Layout;
+use kv_protocol::limits::EPOCH_LEAP_MAX;
+use kv_protocol::reply::InstalledLayout;
+use uuid::Uuid;
 
 use super::error::RebalanceError;
-use crate::cluster::Registry;
+use crate::cluster::{Registry, read_layout};
+use crate::connection::Connections;
 use crate::error::ClientError;
 use crate::history;
-use crate::limits::RESTORE_WAIT;
+use crate::limits::{RESTORE_WAIT, STATUS_TIMEOUT};
+use crate::status::ask_instance;
 
 /// Publishes the layout of the epoch `wanted` as the next one. Returns it.
-pub(crate) async fn restore(registry: &Registry, wanted: u64) -> Result<Layout, RebalanceError> {
+///
+/// What is at the layout's key may be no layout, or one of an epoch that no cluster comes to: then the next
+/// one is that after the newest which a node has installed.
+pub(crate) async fn restore(
+    registry: &Registry,
+    connections: &Connections,
+    wanted: u64,
+) -> Result<Layout, RebalanceError> {
+    let no_layout = || ClientError::NoLayout { cluster: registry.cluster.to_string() };
     loop {
         let deadline = Instant::now() + RESTORE_WAIT;
-        let Some(found) = registry.document(Read::consistent(), deadline).await?.value else {
-            let cluster = registry.cluster.to_string();
-            return Err(ClientError::NoLayout { cluster }.into());
+        let Some(entry) = registry.entry(Read::consistent(), deadline).await?.value else {
+            return Err(no_layout().into());
         };
-        let current = found.layout;
-        let past = history::kept(registry, &current).await?;
+        let current = read_layout(&entry);
+        let last = last_step(current.as_ref().ok(), &installed(registry, connections).await?);
+        let Some(Step { cluster, epoch }) = last else {
+            return Err(current.err().unwrap_or_else(no_layout).into());
+        };
+        let next = epoch
+            .checked_add(1)
+            .ok_or_else(|| RebalanceError::Refused(format!("no epoch comes after {epoch}")))?;
+        let past = history::kept(registry, cluster, next).await?;
         let Some(past_layout) = past.iter().find(|it| it.epoch == wanted) else {
             let epochs: Vec<String> = past.iter().map(|it| it.epoch.to_string()).collect();
             return Err(RebalanceError::Refused(match epochs.is_empty() {
@@ -36,45 +55,105 @@ pub(crate) async fn restore(registry: &Registry, wanted: u64) -> Result<Layout, 
                 ),
             }));
         };
-        let next = after(&current, past_layout)?;
+        if let Ok(current) = &current {
+            check_other(current, past_layout)?;
+        }
+        let next = Layout { epoch: next, ..past_layout.clone() };
         // Who reads it has to be able to use it.
         registry.tables(&next).await?;
-        let key = consul_keys::layout(&registry.cluster);
-        if registry.consul.kv_put_cas(&key, &next.to_json(), found.modify_index).await? {
+        let (key, index) = (&entry.key, entry.modify_index);
+        if registry.consul.kv_put_cas(key, &next.to_json(), index).await? {
             return Ok(next);
         }
     }
 }
 
-/// The layout that says what `past` says, and follows `current`.
-fn after(current: &Layout, past: &Layout) -> Result<Layout, RebalanceError> {
-    let epoch = current.epoch.checked_add(1).ok_or_else(|| {
-        RebalanceError::Refused(format!("no epoch comes after {}", current.epoch))
-    })?;
+/// Which layout of which cluster is followed by the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Step {
+    cluster: Uuid,
+    epoch: u64,
+}
+
+/// The last step of a cluster whose Consul has the `current` layout, or none that can be read, and whose
+/// nodes say what they have `installed`; none where that cannot be told.
+fn last_step(current: Option<&Layout>, installed: &[InstalledLayout]) -> Option<Step> {
+    let of = |cluster: Uuid| installed.iter().filter(move |it| it.cluster == cluster);
+    if let Some(Layout { cluster, epoch, .. }) = current {
+        let can_be = |it: &InstalledLayout| epoch.saturating_sub(it.epoch) <= EPOCH_LEAP_MAX;
+        if of(*cluster).any(can_be) || of(*cluster).next().is_none() {
+            return Some(Step { cluster: *cluster, epoch: *epoch });
+        }
+    }
+    let cluster = current.map_or(installed.first()?.cluster, |it| it.cluster);
+    // Where nothing says which cluster it is, all nodes must agree.
+    let is_certain = current.is_some() || installed.iter().all(|it| it.cluster == cluster);
+    let epoch = of(cluster).map(|it| it.epoch).max().filter(|_| is_certain)?;
+    Some(Step { cluster, epoch })
+}
+
+/// What the nodes that answer have installed.
+async fn installed(
+    registry: &Registry,
+    connections: &Connections,
+) -> Result<Vec<InstalledLayout>, ClientError> {
+    let instances = registry.instances().await?;
+    let reply_by = Instant::now() + STATUS_TIMEOUT;
+    let ask = |instance| ask_instance(connections, instance, reply_by);
+    let answers = join_all(instances.iter().map(ask)).await;
+    Ok(answers.into_iter().flatten().filter_map(|status| status.layout).collect())
+}
+
+/// Checks that the past layout says something else than the current one.
+fn check_other(current: &Layout, past: &Layout) -> Result<(), RebalanceError> {
     if (Layout { epoch: current.epoch, ..past.clone() }) == *current {
         return Err(RebalanceError::NothingToDo(format!(
             "the layout of epoch {} says what that of epoch {} says",
             current.epoch, past.epoch
         )));
     }
-    Ok(Layout { epoch, ..past.clone() })
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use kv_protocol::digest::Digest;
+
     use super::*;
     use crate::sample;
 
     #[test]
-    fn what_is_restored_follows_what_is_there_and_is_not_what_is_there() {
+    fn what_is_restored_is_not_what_is_there() {
         let (past, _) = sample::layout(&[0, 1], 2);
         let (other, _) = sample::placement(&[1, 1], 2);
         let forged = Layout { epoch: 1001, placement: other, ..past.clone() };
-        let next = after(&forged, &past).unwrap();
-        assert_eq!((next.epoch, &next.placement), (1002, &past.placement));
-        let same = after(&Layout { epoch: 7, ..past.clone() }, &past);
+        assert!(check_other(&forged, &past).is_ok());
+        let same = check_other(&Layout { epoch: 7, ..past.clone() }, &past);
         assert!(matches!(same, Err(RebalanceError::NothingToDo(_))), "{same:?}");
-        let last = after(&Layout { epoch: u64::MAX, ..forged }, &past);
-        assert!(matches!(last, Err(RebalanceError::Refused(_))), "{last:?}");
+    }
+
+    #[test]
+    fn what_is_restored_follows_what_the_nodes_can_follow() {
+        let (layout, _) = sample::layout(&[0, 1], 2);
+        let (own, other) = (layout.cluster, Uuid::from_u128(99));
+        let at = |epoch| Layout { epoch, ..layout.clone() };
+        let installed = |cluster, epoch| InstalledLayout {
+            cluster,
+            epoch,
+            document: Digest::of(b""),
+            partitions_owned: 1,
+        };
+        let nodes = [installed(own, 7), installed(own, 8)];
+        let step = |cluster, epoch| Some(Step { cluster, epoch });
+        assert_eq!(last_step(Some(&at(1001)), &nodes), step(own, 1001));
+        assert_eq!(last_step(Some(&at(1001)), &[]), step(own, 1001), "no node answers");
+        assert_eq!(last_step(Some(&at(u64::MAX)), &nodes), step(own, 8), "it is made up");
+        assert_eq!(last_step(None, &nodes), step(own, 8), "there is no layout");
+        assert_eq!(last_step(None, &[]), None);
+        let both = [installed(own, 7), installed(other, 9)];
+        assert_eq!(last_step(None, &both), None, "which cluster is it?");
+        assert_eq!(last_step(Some(&at(3)), &both), step(own, 3));
+        // A layout of a cluster that no node belongs to is that of the wrong Consul, or is made up.
+        assert_eq!(last_step(Some(&at(3)), &[installed(other, 9)]), step(own, 3));
     }
 }

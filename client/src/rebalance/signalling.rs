@@ -24,6 +24,12 @@ pub struct Launched {
 }
 
 impl Launched {
+    /// Those that signals want to run, whoever gave these.
+    #[must_use]
+    pub fn of(ids: &[Name]) -> Self {
+        Self { ids: Mutex::new(ids.to_vec()) }
+    }
+
     pub(super) fn add(&self, id: &Name) {
         self.ids.lock().unwrap_or_else(PoisonError::into_inner).push(id.clone());
     }

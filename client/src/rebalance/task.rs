@@ -39,6 +39,7 @@ impl Rebalancer {
     /// not let it.
     pub async fn begin(&self, prepared: Prepared) -> Result<Task, RebalanceError> {
         leaving::carry_out(&self.registry).await?;
+        self.check_rights(&prepared).await?;
         let Registry { consul, cluster, .. } = &self.registry;
         // Before anything is begun which this client could not go on with.
         let lock = MoverLock::acquire_soon(consul, cluster, &self.no_progress()).await?;
@@ -112,7 +113,9 @@ impl Rebalancer {
             None => match self.lock_or_follow(&aim, shared, &progress).await? {
                 Some(lock) => lock,
                 None => {
-                    leaving::carry_out(&self.registry).await?;
+                    if let Err(error) = leaving::carry_out(&self.registry).await {
+                        return Err(leaving::left_to_do(&self.registry, error).await);
+                    }
                     return Ok(End::of(&aim, &self.layout().await?));
                 }
             },
@@ -121,7 +124,12 @@ impl Rebalancer {
         let mover = Mover::new(registry, &aim, connections, bytes_per_s, sizes, progress);
         let end = mover.run(lock).await?;
         if let End::AtRest { .. } = end {
-            self.confirm_members().await?;
+            self.confirm_members().await.map_err(|error| RebalanceError::LeftToDo {
+                cluster: self.registry.cluster.to_string(),
+                left: "the signals of some nodes, by which they are started, do not say so yet"
+                    .into(),
+                error: Box::new(error),
+            })?;
         }
         Ok(end)
     }
@@ -150,7 +158,7 @@ impl Rebalancer {
         }
     }
 
-    async fn check_may_move(&self) -> Result<(), RebalanceError> {
+    pub(super) async fn check_may_move(&self) -> Result<(), RebalanceError> {
         let Registry { consul, cluster, .. } = &self.registry;
         MoverLock::check_allowed(consul, cluster, &self.no_progress()).await
     }

@@ -10,6 +10,8 @@ use std::marker::PhantomData;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
+use crate::limits::REPLY_TEXT_BYTES_MAX;
+
 /// How much of an error's text is kept, in bytes.
 const ERROR_BYTES_MAX: usize = 400;
 
@@ -108,25 +110,61 @@ where
     deserializer.deserialize_map(Members::<M, K, V, MAX>(PhantomData))
 }
 
+/// Reads the elements of a list up to `MAX`, and passes over the others.
+pub(crate) fn first<'de, T, D, const MAX: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Ok(List::<T, MAX>::deserialize(deserializer)?.built)
+}
+
+/// Reads a text for a person, cut off where it is longer than [`REPLY_TEXT_BYTES_MAX`].
+pub(crate) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    struct Text;
+
+    impl Visitor<'_> for Text {
+        type Value = String;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a text")
+        }
+
+        fn visit_str<E>(self, text: &str) -> Result<String, E> {
+            Ok(cut_off(&text, REPLY_TEXT_BYTES_MAX))
+        }
+    }
+
+    deserializer.deserialize_str(Text)
+}
+
 /// What `error` says, cut off where it gets long: it may quote what it is about.
 pub(crate) fn brief(error: &impl fmt::Display) -> String {
-    struct Brief(String);
+    cut_off(error, ERROR_BYTES_MAX)
+}
+
+/// What `shown` displays, up to so many bytes, with a mark where it is cut off.
+fn cut_off(shown: &impl fmt::Display, bytes_max: usize) -> String {
+    struct Brief {
+        text: String,
+        bytes_max: usize,
+    }
 
     impl fmt::Write for Brief {
         fn write_str(&mut self, text: &str) -> fmt::Result {
-            let room = ERROR_BYTES_MAX - self.0.len();
+            let room = self.bytes_max - self.text.len();
             let fitting = text.floor_char_boundary(room.min(text.len()));
-            self.0.push_str(&text[..fitting]);
+            self.text.push_str(&text[..fitting]);
             if fitting < text.len() { Err(fmt::Error) } else { Ok(()) }
         }
     }
 
-    let mut brief = Brief(String::new());
+    let mut brief = Brief { text: String::new(), bytes_max };
     // It fails just where it is cut off.
-    if write!(brief, "{error}").is_err() {
-        brief.0.push('…');
+    if write!(brief, "{shown}").is_err() {
+        brief.text.push('…');
     }
-    brief.0
+    brief.text
 }
 
 #[cfg(test)]
@@ -169,5 +207,28 @@ mod tests {
         let long = brief(&format!("x{}", "ä".repeat(ERROR_BYTES_MAX)));
         assert_eq!(long.len(), ERROR_BYTES_MAX - 1 + "…".len());
         assert!(long.ends_with("ä…"), "{long}");
+    }
+
+    #[test]
+    fn a_list_may_be_read_up_to_its_limit_only() {
+        let read = |json: &str| first::<u8, _, 2>(&mut serde_json::Deserializer::from_str(json));
+        assert_eq!(read("[1,2]").unwrap(), [1, 2]);
+        assert_eq!(read("[1,2,3,4]").unwrap(), [1, 2]);
+    }
+
+    #[test]
+    fn texts_for_people_are_cut_off_between_characters() {
+        let read = |said: &str| {
+            let json = serde_json::to_string(said).unwrap();
+            text(&mut serde_json::Deserializer::from_str(&json)).unwrap()
+        };
+        // One that is escaped, so that it cannot be borrowed.
+        let exact = format!("\n{}", "x".repeat(REPLY_TEXT_BYTES_MAX - 1));
+        for whole in ["", "ä", &exact] {
+            assert_eq!(read(whole), whole);
+        }
+        let long = read(&"ä".repeat(REPLY_TEXT_BYTES_MAX));
+        assert_eq!(long, format!("{}…", "ä".repeat(REPLY_TEXT_BYTES_MAX / 2)));
+        assert!(text(&mut serde_json::Deserializer::from_str("7")).is_err());
     }
 }

@@ -15,7 +15,8 @@
 //! - [`signal`]: what is written to Consul to have a node started or stopped.
 //! - [`consul`]: the client for Consul's HTTP API; [`consul_keys`]: where things lie in it.
 //! - [`limits`]: every shared limit. [`linger`]: when the threads at both ends stay awake.
-//!   [`printable`]: what others wrote, made safe to print.
+//!   [`printable`]: what others wrote, made safe to print. [`resources`]: what a process needs of the
+//!   system; [`streams`]: whether it was given its standard streams.
 //!
 //! ```
 //! use kv_protocol::request::{Command, Operation, Request};
@@ -43,7 +44,9 @@ pub mod reply;
 mod reply_wire;
 pub mod request;
 mod request_wire;
+pub mod resources;
 pub mod signal;
+pub mod streams;
 pub mod version;
 
 pub use reply_wire::InvalidReply;

@@ -66,8 +66,17 @@ pub const GET_ALL_BYTES_MAX: usize = 32 << 20;
 /// any length that a node can store. Reads that find no room are refused as `overloaded`.
 pub const REPLY_BYTES_MAX: usize = 32 << 20;
 
+/// The most epochs that a layout can be ahead of the one that a node has installed. At ten steps a second
+/// it is what a node misses in thirteen years. One that is further ahead is made up, and would leave no
+/// room for a layout that puts it right.
+pub const EPOCH_LEAP_MAX: u64 = 1 << 32;
+
 /// The longest `id` of a request that is text, in bytes.
 pub const REQUEST_ID_BYTES_MAX: usize = 64;
+
+/// The longest text of a reply that is for a person, in bytes. A reader cuts off what is longer, since there is
+/// nothing that such a text has to say at more length, and somebody has to read it.
+pub const REPLY_TEXT_BYTES_MAX: usize = 4 << 10;
 
 /// The longest name of a node or cluster, in bytes.
 pub const NAME_BYTES_MAX: usize = 64;

@@ -47,6 +47,12 @@ pub fn printable(text: impl fmt::Display) -> String {
     printing.0
 }
 
+/// `text`, whose lines and ends of lines stay, with the rest safe to print.
+#[must_use]
+pub fn printable_lines(text: &str) -> String {
+    text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,5 +72,13 @@ mod tests {
         ] {
             assert_eq!(printable(text), expected);
         }
+    }
+
+    #[test]
+    fn lines_stay_lines() {
+        for plain in ["", "a", "a\n", "\n\nb\n c"] {
+            assert_eq!(printable_lines(plain), plain);
+        }
+        assert_eq!(printable_lines("a\r\n\u{1b}[2Jb"), "a\\r\n\\u{1b}[2Jb");
     }
 }

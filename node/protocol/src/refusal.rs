@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::bounded;
 use crate::version::Version;
 
 /// Why a request was refused. The set is closed: a client can match on it.
@@ -74,7 +75,9 @@ impl ErrorCode {
 pub struct Refusal {
     /// What kind of refusal it is.
     pub code: ErrorCode,
-    /// What was wrong, what was expected and what to do, for a person.
+    /// What was wrong, what was expected and what to do, for a person. A reader cuts it off at
+    /// [`REPLY_TEXT_BYTES_MAX`](crate::limits::REPLY_TEXT_BYTES_MAX).
+    #[serde(deserialize_with = "bounded::text")]
     pub message: String,
     /// The epoch that the node has installed, where the refusal is about the layout.
     #[serde(default, skip_serializing_if = "Option::is_none")]

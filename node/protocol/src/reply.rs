@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::bounded;
 use crate::digest::Digest;
 use crate::incarnation::Incarnation;
+use crate::limits::KEPT_RANGES_MAX;
 use crate::name::Name;
 use crate::partition::Partition;
 use crate::refusal::Refusal;
@@ -190,12 +192,17 @@ pub struct NodeStatus {
     /// How long it has been running, in seconds.
     pub uptime_s: u64,
     /// The version of the program.
+    #[serde(deserialize_with = "bounded::text")]
     pub version: String,
     /// How many partitions' data, which the node does not own any more, it has yet to remove.
     pub partitions_to_clear: u32,
     /// What it keeps although it is not its own; none where there is nothing of that kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<Kept>,
+    /// Why it has not installed the layout that Consul has, for a person; none where it has, or knows of
+    /// no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_followed: Option<String>,
 }
 
 /// Records of partitions that a node does not own by its layout, and that it keeps without serving
@@ -209,9 +216,12 @@ pub struct Kept {
     /// hold them. Then it removes what it has of them.
     pub unconfirmed: u32,
     /// The partitions, from first to last, in ascending order; at most
-    /// [`KEPT_RANGES_MAX`](crate::limits::KEPT_RANGES_MAX) ranges.
+    /// [`KEPT_RANGES_MAX`] ranges; a reader passes over more.
+    #[serde(deserialize_with = "bounded::first::<_, _, KEPT_RANGES_MAX>")]
     pub ranges: Vec<(Partition, Partition)>,
-    /// Why they are kept, for a person.
+    /// Why they are kept, for a person. A reader cuts it off at
+    /// [`REPLY_TEXT_BYTES_MAX`](crate::limits::REPLY_TEXT_BYTES_MAX).
+    #[serde(deserialize_with = "bounded::text")]
     pub reason: String,
 }
 

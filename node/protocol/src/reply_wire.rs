@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::bounded::{List, brief};
 use crate::limits::{
-    BATCH_OPERATIONS_MAX, DIGEST_RECORDS_MAX, HOLDS_PARTITIONS_MAX, PAGE_ITEMS_MAX, PARTITIONS_MAX,
+    BATCH_OPERATIONS_MAX, DIGEST_RECORDS_MAX, HOLDS_PARTITIONS_MAX, KEY_BYTES_MAX, PAGE_ITEMS_MAX,
+    PARTITIONS_MAX,
 };
 use crate::operation_stream;
 use crate::partition::Partition;
@@ -250,6 +251,24 @@ fn all_or_none<T, const MAX: usize>(
     list.map_or_else(|| Ok(Vec::new()), |list| all(name, list))
 }
 
+/// The keys of the list `name`.
+fn keys<const MAX: usize>(
+    name: &str,
+    list: Option<List<String, MAX>>,
+) -> Result<Vec<String>, InvalidReply> {
+    all_or_none(name, list)?.into_iter().map(key).collect()
+}
+
+/// A key, which is no longer than any that a node stores.
+fn key(key: String) -> Result<String, InvalidReply> {
+    match key.len() {
+        0..=KEY_BYTES_MAX => Ok(key),
+        bytes => {
+            Err(InvalidReply(format!("a key has {bytes} bytes, the limit is {KEY_BYTES_MAX}")))
+        }
+    }
+}
+
 /// Turns wire items into what was answered, handing out the body's values.
 struct Reader<'a> {
     rest: &'a [u8],
@@ -257,6 +276,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn content(&mut self, mut header: Header) -> Result<Content, InvalidReply> {
+        header.next = header.next.map(key).transpose()?;
         Ok(if let Some(count) = header.outcomes {
             let stream = take(&mut self.rest);
             let outcomes = operation_stream::read_outcomes(stream, count);
@@ -269,7 +289,7 @@ impl Reader<'_> {
             let items = items.into_iter().map(|item| self.keyed_record(item));
             Content::Page(Page {
                 items: items.collect::<Result<_, _>>()?,
-                deleted: all_or_none("deleted", header.deleted)?,
+                deleted: keys("deleted", header.deleted)?,
                 next: header.next,
             })
         } else if let Some(records) = header.records {
@@ -280,14 +300,14 @@ impl Reader<'_> {
         } else if let Some(partitions) = header.digests {
             Content::Digest(MoveDigest {
                 partitions: all("digests", partitions)?,
-                written: all_or_none("written", header.written)?,
+                written: keys("written", header.written)?,
                 next: header.next,
             })
         } else if let Some(partitions) = header.sizes {
             let partitions = all("sizes", partitions)?;
             Content::Count(Counted { partitions, next: header.next_partition })
-        } else if let Some(keys) = header.keys {
-            Content::Keys(Keys { keys: all("keys", keys)?, next: header.next })
+        } else if header.keys.is_some() {
+            Content::Keys(Keys { keys: keys("keys", header.keys)?, next: header.next })
         } else if let Some(partitions) = header.held {
             Content::Held(all("held", partitions)?)
         } else if let Some(status) = header.status {
@@ -295,9 +315,9 @@ impl Reader<'_> {
         } else if let Some(refusal) = header.error {
             Content::Refused(refusal)
         } else {
-            let key = header.key.take();
-            let key = key.ok_or_else(|| InvalidReply("\"key\" is missing".into()))?;
-            Content::One { key, done: self.done(header.into_one())? }
+            let answered = header.key.take();
+            let answered = answered.ok_or_else(|| InvalidReply("\"key\" is missing".into()))?;
+            Content::One { key: key(answered)?, done: self.done(header.into_one())? }
         })
     }
 
@@ -318,8 +338,8 @@ impl Reader<'_> {
     }
 
     fn keyed_record(&mut self, mut item: Item) -> Result<(String, Record), InvalidReply> {
-        let key = item.key.take().ok_or_else(|| InvalidReply("an item has no key".into()))?;
-        Ok((key, self.record(item)?))
+        let named = item.key.take().ok_or_else(|| InvalidReply("an item has no key".into()))?;
+        Ok((key(named)?, self.record(item)?))
     }
 
     fn record(&mut self, item: Item) -> Result<Record, InvalidReply> {

@@ -26,10 +26,11 @@ use crate::config::{DevArgs, LAUNCH_WITHIN_DEFAULT, default_data_dir};
 use crate::dev::agent::AgentError;
 use crate::dev::consul::{CONSUL_DIRECTORY, ChosenConsul};
 use crate::dev::nodes::{Nodes, NodesError, Orders};
+use crate::node_error::code_of_consul;
 use crate::private;
 use crate::signals::{self, Signals};
 use crate::stopping::stop_signal;
-use crate::supervisor::{Order, Supervisor};
+use crate::supervisor::{Described, Order, Supervisor};
 use crate::transient::passes;
 use crate::words;
 
@@ -63,8 +64,8 @@ impl DevError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::Consul(ConsulError::InvalidConfig { .. }) => 2,
-            Self::Consul(_) => 3,
+            Self::Usage(_) => 2,
+            Self::Consul(error) => code_of_consul(error),
             // The directory is this cluster's, and can be used when that has passed.
             Self::Agent(AgentError::Io { source, .. }) if passes(source) => 1,
             Self::Agent(_) => 4,
@@ -156,7 +157,10 @@ impl Wanted {
         let Supervisor { consul, cluster, .. } = &self.supervisor;
         let signals = signals::read_all(consul, cluster).await?;
         let orders = signals.into_iter().filter_map(|(id, signalled)| match signalled.signal {
-            Signal::Running { weight, zone, .. } => Some((id.clone(), Order { id, weight, zone })),
+            Signal::Running { weight, zone, .. } => {
+                let described = Some(Described { weight, zone });
+                Some((id.clone(), Order { id, described }))
+            }
             Signal::Stopped { .. } => None,
         });
         Ok(orders.collect())

@@ -205,7 +205,7 @@ impl Nodes {
         let mut first = None;
         for id in ids {
             let order = described.remove(&id);
-            let order = order.unwrap_or(Order { id, weight: 1, zone: String::new() });
+            let order = order.unwrap_or(Order { id, described: None });
             if let Err(error) = self.start_one(order.clone()).await {
                 // One that only takes too long is watched.
                 if !self.runs(&order.id) {
@@ -381,8 +381,8 @@ impl Nodes {
         let start = |source| NodesError::Start { id: order.id.to_string(), source };
         let mut command = Command::new(&self.program);
         command
-            .args(["--id", order.id.as_str(), "--consul", &self.consul])
-            .args(["--weight", &order.weight.to_string(), &format!("--zone={}", order.zone)])
+            .args(order.options())
+            .args(["--consul", &self.consul])
             .args(["--stop-with-stdin", "--no-launch", "--data-dir"])
             .arg(&self.directory)
             .stdin(Stdio::piped())

@@ -1,8 +1,8 @@
 //! Asking another node one thing: one request, one reply, and no more time and memory than that takes.
 //!
 //! Where a node listens, Consul says, and whoever can write there can name any address. So what
-//! comes back is bounded: ZeroMQ's own limits count complete messages and single frames, and a
-//! message of frames without an end is neither; what the kernel has received on the connection is
+//! comes back is bounded: our libzmq bounds the frames of a message and the length of each, and all of
+//! them together are still far more than an answer; what the kernel has received on the connection is
 //! looked at too.
 
 use std::os::fd::RawFd;
@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use kv_protocol::InvalidReply;
+use kv_protocol::frame::ZAP_DOMAIN;
 use kv_protocol::reply::{Content, Reply};
 use kv_protocol::request::Request;
 use zmq::{DONTWAIT, PollEvents, SocketEvent};
@@ -53,7 +54,11 @@ pub struct Asker {
 
 impl Default for Asker {
     fn default() -> Self {
-        Self { context: zmq::Context::new() }
+        let context = zmq::Context::new();
+        // With its first socket ZeroMQ starts threads, and ends the process where it gets none. So that is when
+        // a node starts, which has looked for them, and not when something is asked.
+        let _ = context.socket(zmq::DEALER);
+        Self { context }
     }
 }
 
@@ -140,6 +145,7 @@ impl Question {
         socket.set_sndhwm(1)?;
         socket.set_rcvhwm(1)?;
         socket.set_maxmsgsize(ANSWER_BYTES_MAX as i64)?;
+        socket.set_zap_domain(ZAP_DOMAIN)?;
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let monitor = format!("inproc://asked-{number}");
         socket.monitor(&monitor, SocketEvent::CONNECTED as i32)?;
@@ -246,8 +252,8 @@ mod tests {
             let mut head = [0; 2];
             peer.read_exact(&mut head).unwrap();
             peer.read_exact(&mut vec![0; usize::from(head[1])]).unwrap();
-            let mut frame = vec![3, 0, 0, 0, 0, 0, 1, 0, 0];
-            frame.resize(9 + (64 << 10), b'x');
+            let mut frame = vec![3, 0, 0, 0, 0, 0, 8, 0, 0];
+            frame.resize(9 + (512 << 10), b'x');
             let mut sent = 0_u64;
             while peer.write_all(&frame).is_ok() {
                 sent += frame.len() as u64;

@@ -2,12 +2,9 @@
 
 use super::connection::ConnectionId;
 use super::limits::{
-    GROWTH_BYTES_MAX, HELD_REQUESTS_TOTAL_MAX, INWARD_BYTES_MAX, INWARD_BYTES_TOTAL_MAX,
-    UNREAD_BYTES_FULL, UNREAD_BYTES_MAX,
+    HELD_REQUESTS_TOTAL_MAX, INWARD_BYTES_MAX, INWARD_BYTES_TOTAL_MAX, UNREAD_BYTES_FULL,
+    UNREAD_BYTES_MAX,
 };
-
-/// How many bytes of memory a byte on the wire can take, at most: a frame of no bytes has two there.
-const MEMORY_PER_WIRE_BYTE: u64 = 32;
 
 /// What is held for a connection.
 #[derive(Clone, Copy, Debug, Default)]
@@ -15,8 +12,6 @@ pub(super) struct Holding {
     pub(super) id: ConnectionId,
     /// The bytes that were received and not carried out.
     pub(super) inward: u64,
-    /// By how much the process has grown while a message was unfinished, in bytes.
-    pub(super) growth: u64,
     /// The bytes of replies that have not arrived.
     pub(super) unread: u64,
     /// Whether the peer does not read them.
@@ -52,21 +47,6 @@ pub(super) fn excess(mut open: Vec<Holding>, room_was_short: bool) -> Vec<Excess
             "{bytes} bytes of it are received and not yet whole messages that were carried out, the most of any connection, and the limit for all together is {INWARD_BYTES_TOTAL_MAX}"
         )
     });
-
-    let grown: Vec<_> = open.iter().filter(|it| it.growth > GROWTH_BYTES_MAX).copied().collect();
-    let growth = grown.iter().map(|it| it.growth).max().unwrap_or(0);
-    let cause = |it: &Holding| it.inward.saturating_mul(MEMORY_PER_WIRE_BYTE);
-    let possible: u64 = grown.iter().map(cause).sum();
-    // What they cannot have caused, they are not cut for.
-    if possible >= growth {
-        let spared = possible - growth;
-        let greedy = greediest(&grown, cause, |left| left > spared);
-        cut(&mut open, greedy, &|_| {
-            format!(
-                "a message of it is unfinished, and the process grew by {growth} bytes meanwhile, the limit is {GROWTH_BYTES_MAX}"
-            )
-        });
-    }
 
     let greedy = greediest(&open, |it| it.unread, |left| left > UNREAD_BYTES_MAX);
     cut(&mut open, greedy, &|bytes| {
@@ -141,7 +121,6 @@ mod tests {
     fn within_the_budgets_nobody_is_cut() {
         let each = |_| Holding {
             inward: INWARD_BYTES_TOTAL_MAX / 8,
-            growth: GROWTH_BYTES_MAX,
             unread: UNREAD_BYTES_MAX / 8,
             held: HELD_REQUESTS_TOTAL_MAX as u64 / 8,
             ..Holding::default()
@@ -184,19 +163,5 @@ mod tests {
         assert_eq!(cut(open.clone(), true), [2], "it takes the greatest of the stalled ones only");
         let reading = open.into_iter().map(|it| Holding { is_stalled: false, ..it }).collect();
         assert!(cut(reading, true).is_empty(), "all read on");
-    }
-
-    #[test]
-    fn growth_is_laid_to_those_that_can_have_caused_it() {
-        let growth = GROWTH_BYTES_MAX + 32 * MIB;
-        // A hundred with 2 MiB of tiny frames each; two of them can be 128 MiB.
-        let tiny = |id| Holding { inward: 2 * MIB + id, growth, ..Holding::default() };
-        assert_eq!(cut(open(100, tiny), false).len(), 2);
-        // Others' growth is not laid to slow uploads of little.
-        let slow = |_| Holding { inward: MIB, growth, ..Holding::default() };
-        assert!(cut(open(3, slow), false).is_empty());
-        let mut mixed = open(3, slow);
-        mixed.push(Holding { id: 4, inward: 4 * MIB, growth, ..Holding::default() });
-        assert_eq!(cut(mixed, false), [4]);
     }
 }

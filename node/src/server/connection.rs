@@ -26,7 +26,7 @@ pub(super) struct Incoming {
     pub(super) connection: Option<ConnectionId>,
     /// Its frames, after the routing id; of one that is refused, the envelope.
     pub(super) frames: Vec<zmq::Message>,
-    /// What it had on the wire, in bytes; 0 where that is counted already.
+    /// What these had on the wire, in bytes.
     pub(super) bytes: u64,
     /// What is answered in its turn, where it is not carried out.
     pub(super) refused: Option<Frames>,

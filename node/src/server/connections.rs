@@ -1,9 +1,9 @@
 //! Bounding what peers can make ZeroMQ and the serving loop hold for them.
 //!
-//! ZeroMQ hands a message over only when all its frames have come, and its own limits count complete
-//! messages and single frames. A peer that sends frame after frame without an end, or that asks for much
-//! and does not read it, could therefore fill the memory unseen. What can be seen is how many bytes the
-//! kernel has passed on each connection, and how many of them came out as messages, or went in as replies.
+//! ZeroMQ hands a message over only when all its frames have come. Our libzmq bounds their number and the
+//! length of each, but a peer that sends many long ones, or that asks for much and does not read it, could
+//! still fill the memory unseen. What can be seen is how many bytes the kernel has passed on each connection,
+//! and how many of them came out as messages, or went in as replies.
 //!
 //! A connection is told from others by a number of its own: descriptors and names of peers are used again,
 //! and a reply must reach nobody but the connection that asked.
@@ -20,7 +20,6 @@ use super::connection::{Connection, ConnectionId, Incoming, Outgoing, State};
 use super::limits::{HELD_BYTES_MAX, HELD_BYTES_TOTAL_MAX, HELD_REQUESTS_MAX, UNREAD_BYTES_FULL};
 use super::monitor::{Event, Monitor};
 use super::tcp;
-use super::traffic::Memory;
 use crate::handler::ReplyRoom;
 
 /// How often connections are looked at.
@@ -330,26 +329,16 @@ impl Connections {
     }
 
     /// What is held for each connection.
-    fn holdings(&mut self, now: Instant) -> Vec<Holding> {
-        let open = self.by_id.iter_mut().filter(|(_, it)| it.state == State::Open);
-        let mut open: Vec<_> = open.collect();
-        let inward = |it: &Connection| it.traffic.inward(now);
-        let explained = self.unread + open.iter().map(|(_, it)| inward(it)).sum::<u64>();
-        let used = if open.iter().any(|(_, it)| it.traffic.may_be_unfinished(now)) {
-            memory_bytes()
-        } else {
-            0
-        };
-        let memory = Memory { used, explained };
-        let holding = |(id, it): &mut (&ConnectionId, &mut Connection)| Holding {
-            id: **id,
-            inward: inward(it),
-            growth: it.traffic.growth_beside(memory, now),
+    fn holdings(&self, now: Instant) -> Vec<Holding> {
+        let open = self.by_id.iter().filter(|(_, it)| it.state == State::Open);
+        let holding = |(id, it): (&ConnectionId, &Connection)| Holding {
+            id: *id,
+            inward: it.traffic.inward(now),
             unread: it.traffic.unread(),
             is_stalled: it.traffic.is_stalled(now),
             held: it.held.len() as u64,
         };
-        open.iter_mut().map(holding).collect()
+        open.map(holding).collect()
     }
 
     /// Asks the kernel what has passed on all connections.
@@ -462,14 +451,6 @@ impl Connections {
             self.by_routing_id.remove(&connection.routing_id);
         }
     }
-}
-
-/// The memory of this process, in bytes; 0 where the system does not tell.
-fn memory_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = resident.and_then(|it| it.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    kib.unwrap_or(0) << 10
 }
 
 /// Whether a connection with the routing id `one` began after that with `other`. ZeroMQ numbers connections

@@ -30,22 +30,29 @@ pub const HELD_REQUESTS_MAX: usize = 1 << 16;
 pub const HELD_REQUESTS_TOTAL_MAX: usize = 1 << 18;
 
 /// The most bytes of requests of one connection that are held back. Those beyond are refused as `overloaded`,
-/// in their turn, and only that is remembered of them.
+/// in their turn, and only that is remembered of them, and their envelope, which goes on counting.
 pub const HELD_BYTES_MAX: u64 = 64 << 20;
 
 /// The same for all connections together.
 pub const HELD_BYTES_TOTAL_MAX: u64 = 256 << 20;
 
 /// The most bytes of one connection that have been received and not yet carried out: unfinished messages,
-/// and requests that wait. A connection with more is cut.
+/// and requests that wait. A connection with more is cut. They are bytes that have come: libzmq sets room
+/// aside for a frame as soon as it knows its length, at most one of `FRAME_BYTES_MAX` for each connection, but
+/// the system gives memory for that only as bytes come, in small pages, which the node asks for.
 pub const INWARD_BYTES_MAX: u64 = 128 << 20;
 
 /// The same for all connections together: those that hold most are cut.
 pub const INWARD_BYTES_TOTAL_MAX: u64 = 512 << 20;
 
-/// By how much the process may grow, beyond what its budgets explain, while connections keep messages
-/// unfinished, in bytes.
-pub const GROWTH_BYTES_MAX: u64 = 96 << 20;
+/// The most frames of a message: the peer that sends one more is cut by libzmq, without an answer. That is
+/// above what a message may have (`FRAMES_MAX` of the protocol), so that a mistake gets an answer.
+pub const MESSAGE_FRAMES_MAX: usize = zmq_sys::MESSAGE_FRAMES_MAX;
+
+/// The most messages of one connection that wait in ZeroMQ's queue to be taken; then it reads no more from the
+/// connection. What their frames and those of the unfinished message take besides their bytes, some 120 bytes
+/// each at most, is thus less than 256 KiB, on top of the bytes that are counted here.
+pub const RECEIVED_MESSAGES_MAX: i32 = 128;
 
 /// The most connections, however many descriptors the process may have
 /// ([`descriptors::for_connections`](crate::descriptors::for_connections)). Where there are more, those that
@@ -53,6 +60,7 @@ pub const GROWTH_BYTES_MAX: u64 = 96 << 20;
 pub const CONNECTIONS_MAX: usize = 4096;
 
 const _: () = {
+    assert!(kv_protocol::limits::FRAMES_MAX < MESSAGE_FRAMES_MAX);
     assert!(UNREAD_BYTES_HOLD < UNREAD_BYTES_FULL && UNREAD_BYTES_FULL < UNREAD_BYTES_MAX);
     assert!(HELD_BYTES_MAX < INWARD_BYTES_MAX && HELD_BYTES_TOTAL_MAX < INWARD_BYTES_TOTAL_MAX);
     assert!(INWARD_BYTES_MAX < INWARD_BYTES_TOTAL_MAX);

@@ -32,7 +32,7 @@ use zmq::{DONTWAIT, PollEvents, PollItem, SNDMORE};
 
 use self::connection::{ConnectionId, Incoming, Outgoing};
 use self::connections::{Connections, Standing};
-use self::limits::CONNECTIONS_MAX;
+use self::limits::{CONNECTIONS_MAX, RECEIVED_MESSAGES_MAX};
 use self::traffic::wire_bytes;
 use crate::descriptors;
 use crate::handler::{Disposition, Frames, Handler, refuse};
@@ -56,8 +56,8 @@ const REFUSE_FOR: Duration = Duration::from_millis(100);
 const READ_FOR: Duration = Duration::from_secs(1);
 /// When the socket closes, replies have this long to leave.
 const LINGER_MS: i32 = 1000;
-/// Messages that wait for one peer in ZeroMQ's queues, in each direction. Replies that find no room there
-/// wait here, and what their peer asks next waits with them.
+/// Replies that wait for one peer in ZeroMQ's queues. Those that find no room there wait here, and what their
+/// peer asks next waits with them.
 const QUEUE_MESSAGES_MAX: i32 = 1000;
 /// The frames of most messages: a delimiter, a header, a body.
 const FRAMES_USUAL: usize = 3;
@@ -103,7 +103,27 @@ pub enum ListenError {
     },
     /// The socket cannot be made.
     #[error("cannot make a socket: {0}")]
-    Socket(#[from] zmq::Error),
+    Socket(zmq::Error),
+    /// The system lacks what a socket takes.
+    #[error(
+        "cannot listen: this machine gives no more files or memory just now ({0}): raise the limits (`ulimit -n`, \
+         `ulimit -v`, or the container's), or start the node again later"
+    )]
+    Scarce(zmq::Error),
+}
+
+impl From<zmq::Error> for ListenError {
+    fn from(error: zmq::Error) -> Self {
+        if is_scarcity(error) { Self::Scarce(error) } else { Self::Socket(error) }
+    }
+}
+
+/// Whether the system lacked something that it will have again.
+fn is_scarcity(error: zmq::Error) -> bool {
+    matches!(
+        error,
+        zmq::Error::EMFILE | zmq::Error::ENOMEM | zmq::Error::EAGAIN | zmq::Error::ENOBUFS
+    )
 }
 
 /// Which port to listen on.
@@ -140,6 +160,11 @@ impl Server {
     /// # Errors
     /// [`ListenError`] where the address or port cannot be had.
     pub fn listen(host: &str, choice: PortChoice) -> Result<Self, ListenError> {
+        // libzmq sets room aside for a frame as soon as it knows its length. Where the system gives every
+        // process huge pages, the first byte of it would take 2 MiB.
+        if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+            debug!("the system may go on giving huge pages: {error}");
+        }
         let context = zmq::Context::new();
         let router = context.socket(zmq::ROUTER)?;
         // With this, our libzmq gives each connection an id that no other ever has, whatever its peer calls
@@ -148,7 +173,7 @@ impl Server {
         router.set_ipv6(host.contains(':'))?;
         router.set_linger(LINGER_MS)?;
         router.set_maxmsgsize(FRAME_BYTES_MAX as i64)?;
-        router.set_rcvhwm(QUEUE_MESSAGES_MAX)?;
+        router.set_rcvhwm(RECEIVED_MESSAGES_MAX)?;
         router.set_sndhwm(QUEUE_MESSAGES_MAX)?;
         router.set_handshake_ivl(HANDSHAKE_MS)?;
         router.set_heartbeat_ivl(HEARTBEAT_MS)?;
@@ -251,8 +276,10 @@ impl Server {
                 Ok(payload) => refuse(handler.id_of(&payload), requests_held()),
                 Err(refusal) => refuse(None, refusal),
             };
-            self.connections.took(id, message.bytes);
-            message = Incoming { frames: envelope, bytes: 0, refused: Some(refused), ..message };
+            // What goes is counted as taken now, and what stays, the envelope, in its turn.
+            let bytes = envelope.iter().map(|frame| wire_bytes(frame)).sum();
+            self.connections.took(id, message.bytes - bytes);
+            message = Incoming { frames: envelope, bytes, refused: Some(refused), ..message };
         }
         self.connections.hold(id, message);
     }
@@ -472,6 +499,7 @@ fn bind_one(router: &zmq::Socket, host: &str, port: u16) -> Result<Option<u16>, 
             Ok(Some(bound.unwrap_or(port)))
         }
         Err(zmq::Error::EADDRINUSE) => Ok(None),
+        Err(source) if is_scarcity(source) => Err(source.into()),
         Err(source) => Err(ListenError::Address { host: host.to_owned(), port, source }),
     }
 }

@@ -10,8 +10,6 @@ const HEARTBEAT_BYTES_PER_S: u64 = 16;
 /// A peer that has not taken in at least so much within [`STALLED_AFTER`] does not read on.
 const PROGRESS_BYTES_MIN: u64 = 64 << 10;
 const STALLED_AFTER: Duration = Duration::from_secs(1);
-/// A connection with less than this under way is not taken for one with an unfinished message.
-const UNFINISHED_BYTES_MIN: u64 = 64 << 10;
 /// A frame up to this long has a length of one byte on the wire, a longer one of eight.
 const SHORT_FRAME_BYTES_MAX: usize = 255;
 
@@ -19,24 +17,6 @@ const SHORT_FRAME_BYTES_MAX: usize = 255;
 pub(super) fn wire_bytes(frame: &[u8]) -> u64 {
     let head = if frame.len() > SHORT_FRAME_BYTES_MAX { 9 } else { 2 };
     head + frame.len() as u64
-}
-
-/// The memory of this process, and how much of it is known to be for its peers, in bytes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Memory {
-    pub(super) used: u64,
-    pub(super) explained: u64,
-}
-
-/// A message that does not come to its end.
-#[derive(Clone, Copy, Debug)]
-struct Unfinished {
-    /// What had been taken when it was found, which changes with the next whole message.
-    taken: u64,
-    /// The memory at that time.
-    before: Memory,
-    /// The most that was explained since.
-    explained_peak: u64,
 }
 
 /// The bytes of one connection, from its first one on.
@@ -52,22 +32,12 @@ pub(super) struct Traffic {
     /// What had arrived at the peer when it last read on.
     acked_then: u64,
     progress_at: Instant,
-    unfinished: Option<Unfinished>,
 }
 
 impl Traffic {
     pub(super) fn new(now: Instant) -> Self {
         let passed = Passed { received: 0, acked: 0 };
-        let unfinished = None;
-        Self {
-            accepted_at: now,
-            taken: 0,
-            given: 0,
-            passed,
-            acked_then: 0,
-            progress_at: now,
-            unfinished,
-        }
+        Self { accepted_at: now, taken: 0, given: 0, passed, acked_then: 0, progress_at: now }
     }
 
     pub(super) fn took(&mut self, bytes: u64) {
@@ -115,36 +85,6 @@ impl Traffic {
     /// Drops the replies that have not arrived.
     pub(super) fn forget_unread(&mut self) {
         self.given = self.passed.acked;
-    }
-
-    /// Whether so much has been received that it may be a message without an end.
-    pub(super) fn may_be_unfinished(&self, now: Instant) -> bool {
-        self.inward(now) >= UNFINISHED_BYTES_MIN
-    }
-
-    /// By how much the process has grown, beyond what is explained, while a message of this connection
-    /// stayed unfinished.
-    pub(super) fn growth_beside(&mut self, memory: Memory, now: Instant) -> u64 {
-        if !self.may_be_unfinished(now) {
-            self.unfinished = None;
-            return 0;
-        }
-        match &mut self.unfinished {
-            Some(unfinished) if unfinished.taken == self.taken => {
-                let peak = unfinished.explained_peak.max(memory.explained);
-                unfinished.explained_peak = peak;
-                let explained = peak - unfinished.before.explained;
-                memory.used.saturating_sub(unfinished.before.used).saturating_sub(explained)
-            }
-            _ => {
-                self.unfinished = Some(Unfinished {
-                    taken: self.taken,
-                    before: memory,
-                    explained_peak: memory.explained,
-                });
-                0
-            }
-        }
     }
 }
 
@@ -196,22 +136,5 @@ mod tests {
         assert!(!traffic.is_stalled(second(10)));
         traffic.note(passed(0, MIB), second(20));
         assert!(!traffic.is_stalled(second(30)), "it has read all");
-    }
-
-    #[test]
-    fn growth_counts_only_beyond_what_is_explained_and_only_beside_one_message() {
-        let now = Instant::now();
-        let memory =
-            |used: u64, explained: u64| Memory { used: used * MIB, explained: explained * MIB };
-        let mut traffic = Traffic::new(now);
-        assert_eq!(traffic.growth_beside(memory(500, 0), now), 0);
-        traffic.note(passed(MIB, 0), now);
-        assert_eq!(traffic.growth_beside(memory(500, 10), now), 0);
-        assert_eq!(traffic.growth_beside(memory(600, 70), now), 40 * MIB);
-        // What was explained and is freed need not go back to the system at once.
-        assert_eq!(traffic.growth_beside(memory(600, 0), now), 40 * MIB);
-        traffic.note(passed(2 * MIB, 0), now);
-        traffic.took(1);
-        assert_eq!(traffic.growth_beside(memory(600, 0), now), 0, "it is another message");
     }
 }

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use kv_protocol::linger::Linger;
 use kv_protocol::partition::Partition;
 use kv_protocol::reply::Content;
@@ -121,6 +121,8 @@ pub struct Gauges {
     pub can_start_anew: AtomicBool,
     /// The partitions of which there are records that the node keeps, since it never handed them over.
     pub kept: ArcSwap<BTreeSet<Partition>>,
+    /// Why the node has not installed the layout that Consul has; none where it has.
+    pub not_followed: ArcSwapOption<String>,
     /// What is to be asked of others before anything of it is removed.
     pub questions: watch::Sender<Arc<Questions>>,
     /// What was read for clients and waits for them.

@@ -1,17 +1,24 @@
 //! Builds libzmq with CURVE, mends it, and tells Cargo where it is.
 //!
-//! `zeromq-src` carries libzmq's source and compiles it; the few files that are mended are compiled
-//! again, with the same settings, and take the place of the first ones in the library.
+//! `zeromq-src` carries libzmq's source and compiles it; the few files that are mended, and those that
+//! include them, are compiled again, with the same settings, and take the place of the first ones in the
+//! library.
 
 #![allow(clippy::print_stdout, reason = "Cargo reads what a build script prints")]
 
+#[allow(unreachable_pub, reason = "the library, which shares this file, makes it public")]
+#[path = "../src/bounds.rs"]
+mod bounds;
 mod mends;
+mod units;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
+use bounds::MESSAGE_FRAMES_MAX;
 use mends::MENDS;
+use units::units_of;
 
 /// What a configuration step would find out about Linux, and `zeromq-src` does not say: threads are
 /// woken through an eventfd, which costs a third of a pair of sockets; descriptors are never
@@ -31,6 +38,7 @@ const LINUX: &[&str] = &[
 
 fn main() {
     println!("cargo:rerun-if-changed=build");
+    println!("cargo:rerun-if-changed=src/bounds.rs");
     let out = PathBuf::from(variable("OUT_DIR"));
     // Where the crate that builds libsodium says that it is.
     let sodium =
@@ -75,23 +83,26 @@ fn mend(out: &Path, sodium: &zeromq_src::LibLocation) {
     for mend in MENDS {
         mend.apply(&source);
     }
-    let mut files: Vec<&str> = MENDS.iter().map(|mend| mend.file).collect();
-    files.sort_unstable();
-    files.dedup();
-
+    let mended: Vec<&str> = MENDS.iter().map(|mend| mend.file).collect();
     let mut build = settings(out, sodium);
-    build.files(files.iter().map(|file| source.join(file)));
-    let objects = build.out_dir(out.join("mended")).compile_intermediates();
-    assert_eq!(objects.len(), files.len(), "not every mended file was compiled");
-
     let library = out.join("lib/libzmq.a");
     let members = ar_output(&build, "t", &library);
-    for file in files {
-        // The compiler's wrapper puts a hash before the name.
-        let object = format!("-{}", Path::new(file).with_extension("o").display());
-        let old: Vec<&str> = members.lines().filter(|it| it.ends_with(&object)).collect();
-        let [old] = old[..] else {
-            panic!("expected one object of {file} in {}, found {old:?}", library.display());
+    // The compiler's wrapper puts a hash before the name.
+    let object_of = |unit: &str| format!("-{}", Path::new(unit).with_extension("o").display());
+    let objects_of = |unit: &str| -> Vec<&str> {
+        let object = object_of(unit);
+        members.lines().filter(|member| member.ends_with(&object)).collect()
+    };
+    let mut units = units_of(&source, &mended);
+    // Some are compiled nowhere, or for what is not built here only.
+    units.retain(|unit| mended.contains(&unit.as_str()) || !objects_of(unit).is_empty());
+
+    build.files(units.iter().map(|unit| source.join(unit)));
+    let objects = build.out_dir(out.join("mended")).compile_intermediates();
+    assert_eq!(objects.len(), units.len(), "not every mended file was compiled");
+    for unit in &units {
+        let [old] = objects_of(unit)[..] else {
+            panic!("expected one object of {unit} in {}, found {members}", library.display());
         };
         ar(&build, "d", &library, &[Path::new(old)]);
     }
@@ -126,6 +137,8 @@ fn settings(out: &Path, sodium: &zeromq_src::LibLocation) -> cc::Build {
     for define in common.iter().chain(of_system) {
         build.define(define, "1");
     }
+    // What a mend asks for.
+    build.define("MESSAGE_FRAMES_MAX", MESSAGE_FRAMES_MAX.to_string().as_str());
     build
 }
 

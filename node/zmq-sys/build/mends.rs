@@ -135,4 +135,67 @@ pub(crate) const MENDS: &[Mend] = &[
         && msg_->size () >= static_cast<size_t> (msg_t::ping_cmd_name_size) + 2) {
 ",
     },
+    // All frames of a message are kept until its last one has come, and neither their number nor what they
+    // take in memory had a bound: a frame of no bytes takes two on the wire and 64 here. They are counted
+    // where every frame passes, once it is decrypted. Only those of ZMTP 1.0 and 2.0, which know no mechanism,
+    // do not pass there: a socket with a ZAP domain hangs up on such peers.
+    Mend {
+        file: "stream_engine_base.hpp",
+        wrong: "    bool _io_error;
+
+    //  The session this engine is attached to.
+",
+        right: "    bool _io_error;
+
+    //  The frames of the message that is not whole yet.
+    unsigned int _frames;
+
+    //  The session this engine is attached to.
+",
+    },
+    Mend {
+        file: "stream_engine_base.cpp",
+        wrong: "    _io_error (false),
+    _session (NULL),
+",
+        right: "    _io_error (false),
+    _frames (0),
+    _session (NULL),
+",
+    },
+    // A command between two frames of a message is no part of it.
+    Mend {
+        file: "stream_engine_base.cpp",
+        wrong: "    if (msg_->flags () & msg_t::command) {
+        process_command_message (msg_);
+    }
+
+    if (_metadata)
+",
+        right: "    const bool more = (msg_->flags () & msg_t::more) != 0;
+    if (more || !(msg_->flags () & msg_t::command)) {
+        if (_frames == MESSAGE_FRAMES_MAX) {
+            errno = EMSGSIZE;
+            return -1;
+        }
+        _frames = more ? _frames + 1 : 0;
+    }
+
+    if (msg_->flags () & msg_t::command) {
+        process_command_message (msg_);
+    }
+
+    if (_metadata)
+",
+    },
+    // A frame of 34 bytes or more kept the whole buffer of 8 KiB that it was read into, and one that came
+    // alone had that for itself.
+    Mend { file: "ctx.cpp", wrong: "    _zero_copy (true)\n", right: "    _zero_copy (false)\n" },
+    // Where the system's library has this function too, as glibc has from 2.38 on, the name is taken there.
+    // `zeromq-src` finds out whether it is; what is compiled again always has its own.
+    Mend {
+        file: "compat.hpp",
+        wrong: "static inline size_t\nstrlcpy (",
+        right: "#define strlcpy zmq_strlcpy\nstatic inline size_t\nstrlcpy (",
+    },
 ];

@@ -12,9 +12,11 @@ use std::ffi::{c_char, c_int, c_long, c_short, c_void};
 // Linked for libzmq's sake.
 use libsodium_sys as _;
 
+mod bounds;
 mod constants;
 pub mod errno;
 
+pub use bounds::MESSAGE_FRAMES_MAX;
 pub use constants::*;
 
 /// A socket of the operating system, as [`zmq_poll`] takes it.

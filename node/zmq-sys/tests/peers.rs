@@ -9,15 +9,17 @@ mod zmtp;
 
 use std::collections::HashSet;
 
-use zmq::{DONTWAIT, SNDMORE};
+use zmq::{CurveKeyPair, DONTWAIT, SNDMORE};
+use zmq_sys::MESSAGE_FRAMES_MAX;
 
-use self::zmtp::{RawPeer, command, part};
+use self::zmtp::{RawPeer, command, frame, part};
 
 /// How long the socket waits for a message before the test fails, in milliseconds.
 const RECEIVE_MS: i32 = 20_000;
 const HEARTBEAT_MS: i32 = 20;
 /// Where a peer takes no message for this long, it has no room for one, in milliseconds.
 const FULL_MS: i32 = 500;
+const MORE: u8 = 1;
 const COMMAND: u8 = 4;
 
 /// A ROUTER that listens, and where. `set` sets what has to be set before.
@@ -203,4 +205,63 @@ fn a_ping_that_is_cut_short_is_not_answered_with_what_is_in_memory() {
     }
     peer.write(&command("PING", b"\0\0context")).unwrap();
     assert_eq!(peer.read_frame().unwrap(), (COMMAND, b"\x04PONGcontext".to_vec()));
+}
+
+/// What a peer writes as one message of so many frames, where a command comes before each.
+fn message_of(frames: usize) -> Vec<u8> {
+    let ping = command("PING", b"\0\0");
+    let parts = [&ping[..], &part(b"")].concat().repeat(frames - 1);
+    [&parts, &ping[..], &frame(0, b"")].concat()
+}
+
+#[test]
+fn a_message_has_so_many_frames_and_no_more() {
+    let (router, address) = router(|_| {});
+    let mut witness = RawPeer::dealer(&address);
+    let mut peer = RawPeer::dealer_of(&address, 1, b"");
+    // Frames count for their own message only, and commands for none.
+    for _ in 0..3 {
+        peer.write(&message_of(MESSAGE_FRAMES_MAX)).unwrap();
+        assert_eq!(router.recv_multipart(0).unwrap().len(), 1 + MESSAGE_FRAMES_MAX);
+        peer.write(&command("PING", b"\0\0").repeat(2 * MESSAGE_FRAMES_MAX)).unwrap();
+    }
+    let endless = part(b"").repeat(MESSAGE_FRAMES_MAX + 1);
+    let long = part(&[7; 1000]).repeat(MESSAGE_FRAMES_MAX + 1);
+    // Commands that claim to go on go on without an end too.
+    let commands = frame(MORE | COMMAND, b"\x09SUBSCRIBE").repeat(MESSAGE_FRAMES_MAX + 1);
+    // One that ends a message in libzmq's own eyes does not have the count begin anew.
+    let subscribed = [&part(b"").repeat(MESSAGE_FRAMES_MAX), &command("SUBSCRIBE", b"")[..]];
+    let subscribed = [&subscribed.concat()[..], &part(b"")].concat();
+    for bytes in [message_of(MESSAGE_FRAMES_MAX + 1), endless, long, commands, subscribed] {
+        let mut peer = RawPeer::dealer_of(&address, 1, b"");
+        peer.write(&bytes).unwrap();
+        assert!(peer.is_closed_by_node());
+        while router.recv_multipart(DONTWAIT).is_ok() {}
+        asks(&router, &mut witness);
+    }
+}
+
+#[test]
+fn frames_are_counted_also_where_they_are_encrypted() {
+    let (server, client) = (CurveKeyPair::new().unwrap(), CurveKeyPair::new().unwrap());
+    let (router, address) = router(|router| {
+        router.set_curve_server(true).unwrap();
+        router.set_curve_secretkey(&server.secret_key).unwrap();
+        router.set_rcvtimeo(FULL_MS).unwrap();
+    });
+    let dealer = zmq::Context::new().socket(zmq::DEALER).unwrap();
+    dealer.set_linger(0).unwrap();
+    dealer.set_curve_serverkey(&server.public_key).unwrap();
+    dealer.set_curve_publickey(&client.public_key).unwrap();
+    dealer.set_curve_secretkey(&client.secret_key).unwrap();
+    dealer.connect(&format!("tcp://{address}")).unwrap();
+    dealer.send_multipart(vec!["too many"; MESSAGE_FRAMES_MAX + 1], 0).unwrap();
+    // The connection that breaks may take one with it that was sent behind.
+    let received = (0..RECEIVE_MS / FULL_MS).find_map(|_| {
+        dealer.send_multipart(vec!["as many as may be"; MESSAGE_FRAMES_MAX], 0).unwrap();
+        router.recv_multipart(0).ok()
+    });
+    let frames = received.unwrap();
+    assert_eq!(frames.len(), 1 + MESSAGE_FRAMES_MAX);
+    assert!(frames[1..].iter().all(|frame| frame == b"as many as may be"));
 }

@@ -5,7 +5,7 @@ mod pattern;
 mod text;
 
 use std::fs::File;
-use std::io::{self, BufReader};
+use std::io::BufReader;
 use std::num::NonZero;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use kvclient::lab::{Candidate, Experiment, Keys, LiveCluster, Trial};
 use kvclient::strategy::{Cache, StrategyHost};
 
 pub(crate) use self::arguments::Arguments;
-use super::{Session, blocking};
+use super::{Session, blocking, stdin};
 use crate::exit::Failure;
 use crate::lines::BUFFER_BYTES;
 use crate::output;
@@ -104,7 +104,7 @@ fn read_keys(path: &Path, experiment: &Experiment) -> Result<Keys, Failure> {
         Failure::Usage(format!("the keys in {}: {problem}", path.display()))
     };
     let keys = if path == Path::new("-") {
-        Keys::read(io::stdin().lock(), partitions)
+        Keys::read(stdin()?.lock(), partitions)
     } else {
         let file = File::open(path).map_err(|error| unusable(&error))?;
         Keys::read(BufReader::with_capacity(BUFFER_BYTES, file), partitions)

@@ -81,15 +81,30 @@ impl Consul {
         Ok(Indexed { index: answer.index()?, value: instances })
     }
 
-    /// The names of all services that this client may know of, sorted.
+    /// Whether this client may see all instances of a service, on whichever machine they are. Lists come
+    /// back without those that it may not see, and without a word on that; what is about one service, or
+    /// one machine, is denied. So it is asked for the coordinates of a machine that does not exist, which
+    /// only a rule about all machines allows.
     ///
     /// # Errors
     ///
-    /// Any [`ConsulError`] of an exchange over HTTP.
-    pub async fn service_names(&self, read: Read) -> Result<Vec<String>, ConsulError> {
-        let request = self.http.get(&["catalog", "services"]).read(read);
-        let services: BTreeMap<String, serde::de::IgnoredAny> =
-            self.http.send(request).await?.success()?.json()?;
-        Ok(services.into_keys().collect())
+    /// Any [`ConsulError`] of an exchange over HTTP but a denial.
+    pub async fn may_see_all(&self, service: &str) -> Result<bool, ConsulError> {
+        for path in [
+            &["agent", "health", "service", "name", service][..],
+            &["coordinate", "node", "no-machine-has-this-name"],
+        ] {
+            // Whatever else the answer is, such as that there is none, it was allowed to ask.
+            match self.http.send(self.http.get(path)).await?.success() {
+                Err(ConsulError::PermissionDenied { .. }) => return Ok(false),
+                Err(error)
+                    if error.is_transient() && !matches!(error, ConsulError::Status { .. }) =>
+                {
+                    return Err(error);
+                }
+                _ => {}
+            }
+        }
+        Ok(true)
     }
 }

@@ -160,6 +160,16 @@ impl Consul {
         self.http.send(request).await?.success()?.json()
     }
 
+    /// Makes sure that this client may write to the key. Nothing is written: it is by a compare-and-set
+    /// that names an index which no key has.
+    ///
+    /// # Errors
+    ///
+    /// [`ConsulError::PermissionDenied`], and as [`kv_get`](Self::kv_get).
+    pub async fn kv_check_writable(&self, key: &str) -> Result<(), ConsulError> {
+        self.kv_put_cas(key, b"", u64::MAX).await.map(|_| ())
+    }
+
     /// Deletes the key if its modify index is still `expected_index`; 0 deletes nothing. Returns
     /// whether the key is gone; a key that was not there is gone.
     ///

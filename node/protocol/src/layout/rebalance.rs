@@ -95,7 +95,7 @@ impl Layout {
             return Err(self.cannot("is being rebalanced already"));
         }
         let (goal, settled, window, paused) = (Goal::Finish, 0, None, false);
-        Ok(self.with(Some(Rebalance { to, goal, settled, window, paused, lost })))
+        self.with(Some(Rebalance { to, goal, settled, window, paused, lost }))
     }
 
     /// Begins the window that ends at `until`.
@@ -111,7 +111,7 @@ impl Layout {
             return Err(self.cannot("is paused"));
         }
         let window = self.window(rebalance, until)?;
-        Ok(self.with(Some(Rebalance { window: Some(window), ..rebalance.clone() })))
+        self.with(Some(Rebalance { window: Some(window), ..rebalance.clone() }))
     }
 
     /// Opens the window: every participant must have installed this layout.
@@ -121,7 +121,7 @@ impl Layout {
     pub fn open(&self) -> Result<Self, StepError> {
         let (rebalance, until) = self.window_in(Phase::Preparing)?;
         let window = Some(Window { until, phase: Phase::Migrating });
-        Ok(self.with(Some(Rebalance { window, ..rebalance.clone() })))
+        self.with(Some(Rebalance { window, ..rebalance.clone() }))
     }
 
     /// Settles the window, whose data must have been copied and verified. Where there is a `next`
@@ -133,13 +133,13 @@ impl Layout {
         let (rebalance, settled) = self.window_in(Phase::Migrating)?;
         let rebalance = Rebalance { settled, window: None, ..rebalance.clone() };
         if rebalance.is_finished(self.partitions) {
-            return Ok(self.at_rest(rebalance));
+            return self.at_rest(rebalance);
         }
         let window = match next {
             Some(until) if !rebalance.paused => Some(self.window(&rebalance, until)?),
             _ => None,
         };
-        Ok(self.with(Some(Rebalance { window, ..rebalance })))
+        self.with(Some(Rebalance { window, ..rebalance }))
     }
 
     /// Takes back a window that was not opened.
@@ -148,7 +148,7 @@ impl Layout {
     /// There is no window, or it is open, so that its destinations may have taken writes.
     pub fn retract(&self) -> Result<Self, StepError> {
         let (rebalance, _) = self.window_in(Phase::Preparing)?;
-        Ok(self.with(Some(Rebalance { window: None, ..rebalance.clone() })))
+        self.with(Some(Rebalance { window: None, ..rebalance.clone() }))
     }
 
     /// Turns the rebalance back. A window that is open must still be settled first, one that was not
@@ -167,9 +167,9 @@ impl Layout {
         let window = rebalance.window.filter(|window| window.phase == Phase::Migrating);
         let rebalance = Rebalance { goal: Goal::Undo, window, paused: false, ..rebalance.clone() };
         if window.is_none() && rebalance.is_finished(self.partitions) {
-            return Ok(self.at_rest(rebalance));
+            return self.at_rest(rebalance);
         }
-        Ok(self.with(Some(rebalance)))
+        self.with(Some(rebalance))
     }
 
     /// Ends a rebalance that nodes which are gone for good hold up: every partition stays where it is
@@ -186,7 +186,7 @@ impl Layout {
             table,
             origin: Origin::Interrupted,
         };
-        Ok(Self { placement, ..self.with(None) })
+        Ok(Self { placement, ..self.with(None)? })
     }
 
     /// Asks that no further window be begun, or takes that back.
@@ -198,20 +198,23 @@ impl Layout {
         match (rebalance.paused, paused) {
             (true, true) => Err(self.cannot("is paused already")),
             (false, false) => Err(self.cannot("is not paused")),
-            _ => Ok(self.with(Some(Rebalance { paused, ..rebalance.clone() }))),
+            _ => self.with(Some(Rebalance { paused, ..rebalance.clone() })),
         }
     }
 
-    fn with(&self, rebalance: Option<Rebalance>) -> Self {
-        Self { epoch: self.epoch + 1, rebalance, ..self.clone() }
+    fn with(&self, rebalance: Option<Rebalance>) -> Result<Self, StepError> {
+        // Only one that somebody has made up comes there.
+        let last = "has the last epoch that there is, so that none can follow";
+        let epoch = self.epoch.checked_add(1).ok_or_else(|| self.cannot(last))?;
+        Ok(Self { epoch, rebalance, ..self.clone() })
     }
 
-    fn at_rest(&self, rebalance: Rebalance) -> Self {
+    fn at_rest(&self, rebalance: Rebalance) -> Result<Self, StepError> {
         let placement = match rebalance.goal {
             Goal::Finish => rebalance.to,
             Goal::Undo => self.placement.clone(),
         };
-        Self { placement, ..self.with(None) }
+        Ok(Self { placement, ..self.with(None)? })
     }
 
     fn under_way(&self) -> Result<&Rebalance, StepError> {

@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 
 use kv_protocol::limits::{
-    BATCH_OPERATIONS_MAX, DIGEST_RECORDS_MAX, HOLDS_PARTITIONS_MAX, KEY_BYTES_MAX, PAGE_ITEMS_MAX,
-    PARTITIONS_MAX, REQUEST_ID_BYTES_MAX, VALUE_BYTES_MAX_DEFAULT,
+    BATCH_OPERATIONS_MAX, DIGEST_RECORDS_MAX, HOLDS_PARTITIONS_MAX, KEPT_RANGES_MAX, KEY_BYTES_MAX,
+    PAGE_ITEMS_MAX, PARTITIONS_MAX, REPLY_TEXT_BYTES_MAX, REQUEST_ID_BYTES_MAX,
+    VALUE_BYTES_MAX_DEFAULT,
 };
 use kv_protocol::refusal::{ErrorCode, Refusal, too_large};
-use kv_protocol::reply::{Content, Done, Page, Record, Reply};
+use kv_protocol::reply::{Content, Done, Kept, Page, Record, Reply};
 use kv_protocol::request::{Command, Condition, Operation, Request, RequestId, Style};
 use kv_protocol::version::Version;
 
@@ -216,4 +217,56 @@ fn so_many_partitions_are_asked_about_at_once_and_no_more() {
     assert_eq!(ask(HOLDS_PARTITIONS_MAX), Ok(()));
     assert_eq!(ask(HOLDS_PARTITIONS_MAX + 1), Err(ErrorCode::TooLarge));
     assert_eq!(decode(r#"{"op":"HOLDS","partitions":[2,1]}"#), Err(ErrorCode::BadRequest));
+}
+
+#[test]
+fn texts_of_a_reply_are_cut_off_and_its_keys_have_a_limit() {
+    let message_of = |content| match content {
+        Content::Refused(refusal) => refusal.message,
+        Content::Batch(mut outcomes) => outcomes.remove(0).unwrap_err().message,
+        other => panic!("{other:?}"),
+    };
+    let longest = "ä".repeat(REPLY_TEXT_BYTES_MAX / 2);
+    for (said, read) in [(longest.clone(), longest.clone()), ("ä".repeat(1 << 20), longest + "…")]
+    {
+        let refusal = Refusal::new(ErrorCode::Storage, said);
+        let batch = Content::Batch(vec![Err(refusal.clone())]);
+        for streams in [false, true] {
+            for content in [Content::Refused(refusal.clone()), batch.clone()] {
+                let style = Style { streams, ..Style::default() };
+                let (header, body) = Reply { id: None, content }.encode(style);
+                let reply = Reply::decode(&header, body.as_deref()).unwrap();
+                assert_eq!(message_of(reply.content), read);
+            }
+        }
+    }
+    for around in [
+        [r#"{"value":null,"key":""#, "\"}"],
+        [r#"{"collection":[{"value":"v","key":""#, "\"}]}"],
+        [r#"{"collection":[],"deleted":[""#, "\"]}"],
+        [r#"{"collection":[],"next":""#, "\"}"],
+        [r#"{"digests":[],"written":[""#, "\"]}"],
+        [r#"{"keys":[""#, "\"]}"],
+    ] {
+        let read = |bytes| Reply::decode(around.join(&"k".repeat(bytes)).as_bytes(), None);
+        assert!(read(KEY_BYTES_MAX).is_ok(), "{around:?}");
+        let error = read(KEY_BYTES_MAX + 1).unwrap_err().to_string();
+        let expected = format!("{} bytes, the limit is {KEY_BYTES_MAX}", KEY_BYTES_MAX + 1);
+        assert!(error.ends_with(&expected), "{error}");
+    }
+}
+
+#[test]
+fn what_a_status_says_is_bounded() {
+    let kept = |ranges: usize, reason: &str| {
+        let kept = serde_json::json!({
+            "not_handed_over": 1, "unconfirmed": 1, "ranges": vec![[1, 2]; ranges], "reason": reason,
+        });
+        serde_json::from_value::<Kept>(kept).unwrap()
+    };
+    let within = kept(KEPT_RANGES_MAX, "because");
+    assert_eq!((within.ranges.len(), &within.reason[..]), (KEPT_RANGES_MAX, "because"));
+    let beyond = kept(KEPT_RANGES_MAX + 1, &"b".repeat(REPLY_TEXT_BYTES_MAX + 1));
+    let cut_off = "b".repeat(REPLY_TEXT_BYTES_MAX) + "…";
+    assert_eq!((beyond.ranges.len(), beyond.reason), (KEPT_RANGES_MAX, cut_off));
 }

@@ -23,7 +23,7 @@ pub fn descriptors(count: usize) -> io::Result<()> {
         let limit = limit.map_or_else(|| "no limit".into(), |limit| limit.to_string());
         let advice = format!(
             "{count} more files or connections cannot be opened ({error}; the limit of this process is \
-             {limit}): raise it with `ulimit -n`"
+             {limit}): raise it with `ulimit -n`, or the container's"
         );
         io::Error::new(error.kind(), advice)
     })
@@ -83,6 +83,14 @@ pub fn memory(bytes: u64) -> io::Result<()> {
         )),
         _ => Ok(()),
     }
+}
+
+/// Has a write beyond the limit on the size of files (`ulimit -f`) fail as other writes do. The system ends a
+/// process that tries, unless it was told that the process minds the error.
+#[allow(unsafe_code)]
+pub fn mind_the_size_of_files() {
+    // SAFETY: it sets what becomes of one signal, and no handler runs.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
 #[cfg(test)]
