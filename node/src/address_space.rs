@@ -7,6 +7,9 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::limits::ADDRESS_SPACE_BYTES_MIN;
 
+/// How many arenas the allocator has where address space is limited.
+const ARENAS_WHERE_LIMITED: libc::c_int = 2;
+
 /// The process may have too little address space.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -17,12 +20,27 @@ pub struct TooLittle {
     pub allowed: u64,
 }
 
-/// Whether the process may have as much address space as it needs.
+/// Whether the process may have as much address space as it needs. Where that is limited, the allocator sets
+/// less of it aside. To be called before there are threads.
 ///
 /// # Errors
 /// [`TooLittle`] where it may not.
 pub fn check() -> Result<(), TooLittle> {
-    check_limit(getrlimit(Resource::As).current)
+    let limit = getrlimit(Resource::As).current;
+    if limit.is_some() {
+        set_little_aside();
+    }
+    check_limit(limit)
+}
+
+/// Has threads share a few arenas of the allocator's. Each is 64 MiB of address space, and where many threads
+/// have their own, none is left for the next thread.
+fn set_little_aside() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it may be called at any time.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, ARENAS_WHERE_LIMITED);
+    }
 }
 
 fn check_limit(limit: Option<u64>) -> Result<(), TooLittle> {

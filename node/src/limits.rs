@@ -33,8 +33,8 @@ pub const DESCRIPTORS_MAX: u64 = 1 << 20;
 /// reads some of them, in the middle of a flush that must not fail.
 pub const DESCRIPTORS_PER_CHECKPOINT: usize = 16;
 
-/// How much address space a node needs at least, in bytes: it takes some 800 MiB when nobody uses it, most of
-/// which it never touches.
+/// How much address space a node needs at least, in bytes: it takes some 200 MiB when nobody uses it, and what
+/// it holds for its clients, and for its engine, comes to some hundreds more.
 pub const ADDRESS_SPACE_BYTES_MIN: u64 = 1 << 30;
 
 /// How much of the disk is held in reserve unless somebody says otherwise, in bytes; of a small one a

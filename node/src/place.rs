@@ -34,10 +34,9 @@ pub async fn watch(directory: &Mutex<DataDirectory>, disk: &Disk) {
             _ => {}
         }
         let mended = directory.lock().unwrap_or_else(PoisonError::into_inner).mend();
-        match mended {
-            Ok(true) => warn!("this node's identity was removed: wrote it anew"),
-            // What keeps it from being written is said by those who must write it.
-            Ok(false) | Err(_) => {}
+        // What keeps it from being written is said by those who must write it.
+        if matches!(mended, Ok(true)) {
+            warn!("this node's identity was removed: wrote it anew");
         }
         tokio::time::sleep(LOOK_INTERVAL).await;
     }

@@ -182,6 +182,13 @@ pub(super) fn keep_files(directory: &Path, belongings: &Belongings) -> io::Resul
     belongings.keep_last_of(&metadata, LOG_PREFIX)
 }
 
+/// An engine that starts in `directory` writes its metadata anew: meanwhile, none of it is missed.
+pub(super) fn forget_metadata(directory: &Path, belongings: &Belongings) {
+    let metadata = directory.join(METADATA_DIRECTORY);
+    belongings.forget_last_of(&metadata, SNAPSHOT_PREFIX);
+    belongings.forget_last_of(&metadata, LOG_PREFIX);
+}
+
 /// How long the longest file is in which the engine in `directory` has data, in bytes.
 pub(super) fn longest_file(directory: &Path) -> u64 {
     let entries = std::fs::read_dir(directory.join(SLABS_DIRECTORY)).into_iter().flatten();
