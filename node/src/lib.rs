@@ -39,11 +39,14 @@
 //! - [`dev`]: `kvnode dev`, a cluster on one machine with an embedded Consul agent;
 //! - [`words`]: all that the process says, and why that never ends it; [`inherited`]: what it was
 //!   given by the one that started it;
-//! - [`disk`] (its room, and the [`reserve`]), [`descriptors`], [`private`] (who may read what is stored),
+//! - [`panics`]: what happens where a thread panics;
+//! - [`disk`] (its room, the [`reserve`], and whether it [fits](fitness)), [`descriptors`], [`address_space`],
+//!   [`private`] (who may read what is stored),
 //!   [`transient`] (which failures pass), [`limits`]: what the system gives, and what is kept of it;
 //! - [`failpoints`], [`refusals`], [`wake`]: small things that several of these share.
 
 pub mod address;
+pub mod address_space;
 pub mod attempts;
 pub mod belongings;
 pub mod cache;
@@ -58,6 +61,7 @@ pub mod descriptors;
 pub mod dev;
 pub mod disk;
 pub mod failpoints;
+pub mod fitness;
 pub mod follower;
 pub mod guard;
 pub mod handler;
@@ -75,6 +79,7 @@ pub mod lineage;
 pub mod membership;
 pub mod node;
 pub mod node_error;
+pub mod panics;
 pub mod place;
 pub mod private;
 pub mod reader;

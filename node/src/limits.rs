@@ -36,6 +36,10 @@ pub const DESCRIPTORS_MAX: u64 = 1 << 20;
 /// reads some of them, in the middle of a flush that must not fail.
 pub const DESCRIPTORS_PER_CHECKPOINT: usize = 16;
 
+/// How much address space a node needs at least, in bytes: it takes some 200 MiB when nobody uses it, and what
+/// it holds for its clients, and for its engine, comes to some hundreds more.
+pub const ADDRESS_SPACE_BYTES_MIN: u64 = 1 << 30;
+
 /// How much of the disk is held in reserve unless somebody says otherwise, in bytes; of a small one a
 /// quarter.
 pub const RESERVE_BYTES_DEFAULT: u64 = 64 << 20;
@@ -43,8 +47,8 @@ pub const RESERVE_BYTES_DEFAULT: u64 = 64 << 20;
 /// The smallest disk on which a node can work, in bytes.
 pub const DISK_BYTES_MIN: u64 = 8 << 20;
 
-/// How many inodes are held in reserve, where any are.
-pub const RESERVE_INODES: u64 = 16;
+/// How many inodes are held in reserve, where any are; of few an eighth.
+pub const RESERVE_INODES: u64 = 32;
 
 /// How many inodes are free before the engine is started or given anything, and before anything is stored:
 /// it begins a log and a snapshot, and so does the redo log, before the ones before are removed.

@@ -9,7 +9,7 @@ use kv_protocol::layout::LayoutError;
 use crate::address::InvalidHost;
 use crate::claim::ClaimError;
 use crate::departure::DepartureError;
-use crate::disk::UnfitDisk;
+use crate::fitness::UnfitDisk;
 use crate::follower::FollowError;
 use crate::identity::DataDirectoryError;
 use crate::layouts::LayoutsError;

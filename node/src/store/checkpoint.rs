@@ -17,6 +17,7 @@ use super::redo::RedoLog;
 use super::take_over::{Taking, Untaken};
 use super::{CHECKPOINTER, Failure, Fsync, Shared, StoreError, lock, unfinished};
 use crate::limits::{DESCRIPTORS_PER_CHECKPOINT, SMALL_FILES_BYTES};
+use crate::transient::is_read_only;
 use crate::{descriptors, failpoints};
 
 /// The engine takes over what there is when nobody has written for this long.
@@ -91,7 +92,7 @@ impl Shared {
             self.disk.tend();
             let frozen = if is_woken { Ok(()) } else { self.freeze_idle() };
             let result = frozen.and_then(|()| self.checkpoint());
-            let waits = matches!(&result, Err(error) if error.is_undone());
+            let waits = matches!(&result, Err(error) if error.is_undone() || error.ends_writing());
             self.waits.store(waits, Ordering::Release);
             match result {
                 Ok(()) => failures = 0,
@@ -147,6 +148,8 @@ impl Shared {
             // Writes go on meanwhile.
             match unsynced.sync() {
                 Ok(()) => lock(&self.log).log.synced(&unsynced),
+                // It is written nowhere before the disk can be written to.
+                Err(error) if is_read_only(&error) => self.disk.note(&error),
                 Err(error) => {
                     error!("the redo log could not be synced to the disk: {error}; the node ends");
                     self.fail(Failure::Lasting);

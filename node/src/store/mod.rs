@@ -56,7 +56,7 @@ use self::redo::{Keeping, Malformed, RedoLog};
 pub use self::scan::{ScanStart, Visit};
 use crate::disk::Disk;
 use crate::limits::PIECE_BYTES;
-use crate::transient::{file_bytes_max, is_full, passes};
+use crate::transient::{file_bytes_max, is_read_only, passes};
 
 /// A key whose reading stopped the engine this often is not read again. One strike is not enough:
 /// a reader of a sound key can be told of damage that another reader met at the same moment.
@@ -118,8 +118,15 @@ impl StoreError {
     /// Whether nothing was done, and everything goes on as before.
     #[must_use]
     pub fn is_undone(&self) -> bool {
-        use RedoError::{NotWritten, Removed};
-        matches!(self, Self::Waits(_) | Self::Redo(NotWritten { .. } | Removed(_)))
+        use RedoError::{NotWritten, Removed, Unusable};
+        matches!(self, Self::Waits(_) | Self::Redo(NotWritten { .. } | Removed(_) | Unusable))
+    }
+
+    /// Whether nothing can be written any more, and all that is stored can be read on: the disk has become
+    /// read-only, and what it has of the last write is not known.
+    #[must_use]
+    pub fn ends_writing(&self) -> bool {
+        matches!(self, Self::Redo(RedoError::File { source, .. }) if is_read_only(source))
     }
 }
 
@@ -478,11 +485,7 @@ impl Store {
             // It could not be ended before, and must not grow any more.
             self.freeze(&mut log.log)?;
         }
-        let frame = log.log.append(frame, keeping).inspect_err(|error| {
-            if matches!(error, RedoError::NotWritten { source, .. } if is_full(source)) {
-                self.shared.disk.was_full();
-            }
-        })?;
+        let frame = log.log.append(frame, keeping)?;
         log.counters = counters;
         log.written_at = Instant::now();
         self.shared.memtables.load().active.insert(&frame, changes, counters);
@@ -567,6 +570,7 @@ impl Shared {
             // It would find nothing, or another's files. The old one has its own open.
             return Err(StoreError::Waits("some of its files are not in their place".into()));
         }
+        engine::forget_metadata(&self.directory, self.disk.belongings());
         // The engine locks its directory, so the old one must be gone before the new one starts.
         slots.iter_mut().for_each(|slot| **slot = None);
         let engine = Engine::open(&self.directory, &self.disk).inspect_err(|error| {
