@@ -230,6 +230,20 @@ impl DataDirectory {
         Err(DataDirectoryError::StoreReplaced { path: self.path.clone(), reason })
     }
 
+    /// Writes the identity anew where somebody has removed its file: the node knows it, and the next start
+    /// needs it. Returns whether that was so.
+    ///
+    /// # Errors
+    /// [`DataDirectoryError::Unusable`] where it cannot be written.
+    pub fn mend(&mut self) -> Result<bool, DataDirectoryError> {
+        let is_missing = matches!(fs::exists(self.path.join(IDENTITY_FILE)), Ok(false));
+        if !is_missing || self.disk.as_ref().is_some_and(Disk::has_lost) {
+            return Ok(false);
+        }
+        self.write(self.identity.clone())?;
+        Ok(true)
+    }
+
     /// Writes the identity, unless something of the directory is lost: another may be in its place, and is
     /// not this node's.
     fn write(&mut self, identity: Identity) -> Result<(), DataDirectoryError> {
@@ -354,6 +368,24 @@ mod tests {
         let copy = DataDirectory::take(&copy, &id, &cluster).unwrap();
         assert_eq!(copy.identity().incarnations.last(), Some(first));
         assert_eq!(copy.ended(), None);
+    }
+
+    #[test]
+    fn an_identity_that_is_removed_is_written_anew_where_the_directory_is() {
+        let root = tempfile::tempdir().unwrap();
+        let (id, cluster) = ("node-0".parse().unwrap(), "default".parse().unwrap());
+        let path = root.path().join("node-0");
+        let mut directory = DataDirectory::take(&path, &id, &cluster).unwrap();
+        directory.set_disk(&Disk::new(&path, 0)).unwrap();
+        directory.keep(2000).unwrap();
+        assert!(!directory.mend().unwrap());
+        fs::remove_file(path.join(IDENTITY_FILE)).unwrap();
+        assert!(directory.mend().unwrap());
+        assert_eq!(Identity::read(&path).unwrap().as_ref(), Some(directory.identity()));
+        fs::rename(&path, root.path().join("aside")).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(!directory.mend().unwrap());
+        assert_eq!(Identity::read(&path).unwrap(), None, "that is another directory");
     }
 
     #[test]

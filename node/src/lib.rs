@@ -35,10 +35,13 @@
 //!   installed one lies on disk;
 //! - [`confirmation`]: how it asks others whether they hold what it is to remove;
 //! - [`dev`]: `kvnode dev`, a cluster on one machine with an embedded Consul agent;
-//! - [`words`]: all that the process says, and why that never ends it; [`limits`]: what it needs to start;
+//! - [`words`]: all that the process says, and why that never ends it; [`panics`]: what happens where a
+//!   thread panics; [`limits`] and [`address_space`]: what it needs
+//!   to start;
 //! - [`refusals`]: a small thing that several of these share.
 
 pub mod address;
+pub mod address_space;
 pub mod attempts;
 pub mod cache;
 pub mod claim;
@@ -63,6 +66,7 @@ pub mod limits;
 pub mod membership;
 pub mod node;
 pub mod node_error;
+pub mod panics;
 pub mod place;
 pub mod reader;
 pub mod refusals;

@@ -19,4 +19,8 @@ pub const THREADS_BESIDE: usize = 16;
 /// How much stack the main thread needs, in bytes: mostly for a command line to be understood.
 pub const STACK_BYTES_MIN: u64 = 1 << 20;
 
+/// How much address space a node needs at least, in bytes: it takes some 200 MiB when nobody uses it, and what
+/// it holds for its clients, and for its engine, comes to some hundreds more.
+pub const ADDRESS_SPACE_BYTES_MIN: u64 = 1 << 30;
+
 const _: () = assert!(DESCRIPTORS_OF_A_NODE < DESCRIPTORS_MIN as u64);

@@ -5,19 +5,16 @@ use std::num::NonZero;
 use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
-use kv_storage::OPENING_THREAD;
 use kv_system::{descriptors, inherited, private, resources};
 use kvnode::config::{Command, NodeArgs};
 use kvnode::limits::{
     DESCRIPTORS_MIN, DEV_DESCRIPTORS_MIN, DEV_DESCRIPTORS_PER_NODE, STACK_BYTES_MIN, THREADS_BESIDE,
 };
 use kvnode::node_error::NodeError;
-use kvnode::stopping::{end_of_stdin, stop_signal};
-use kvnode::{command_line, dev, node, words};
-use tokio::runtime::Runtime;
 
-/// What the engine's panic speaks of when it can start no threads.
-const ENGINE_THREADS: &str = "thread pool";
+use kvnode::stopping::{end_of_stdin, stop_signal};
+use kvnode::{address_space, command_line, dev, node, panics, words};
+use tokio::runtime::Runtime;
 
 fn main() -> ExitCode {
     // Before anything that needs much of it.
@@ -37,7 +34,12 @@ fn run() -> ExitCode {
     inherited::keep_from_children();
     resources::mind_the_size_of_files();
     words::start_log();
-    exit_on_panic();
+    panics::end_the_process();
+    if let Err(error) = address_space::check() {
+        words::say(format_args!("kvnode: cannot start: {error}"));
+        words::finish();
+        return ExitCode::FAILURE;
+    }
     private::keep();
     if let Err(error) = descriptors::raise() {
         tracing::warn!("the limit of open files cannot be raised: {error}");
@@ -97,28 +99,6 @@ fn start_anew() -> ExitCode {
     program.env_remove("FAILPOINTS");
     let error = program.args(arguments).exec();
     report(Err(NodeError::Io(error)), NodeError::exit_code)
-}
-
-/// Ends the process where any of its threads panics. A node that goes on without its writer, or with
-/// an engine that stopped in the middle, would be a riddle; one that ends is started again.
-fn exit_on_panic() {
-    std::panic::set_hook(Box::new(|panic| {
-        if std::thread::current().name() == Some(OPENING_THREAD) {
-            let reason = panic.payload_as_str().unwrap_or("for no reason that it gives");
-            let advice = if reason.contains(ENGINE_THREADS) {
-                "the system gives this user no more threads: raise its limit (ulimit -u), or start the node again later"
-            } else {
-                "the store is damaged: a copy of the data directory from before can be served with --serve-older-copy, without what was written since, or the node be given up with `kvclient remove-node --dead`"
-            };
-            words::say(format_args!(
-                "kvnode: the storage engine does not open the store: {reason}; {advice}"
-            ));
-        } else {
-            words::say_panic(panic);
-        }
-        words::finish();
-        std::process::exit(1);
-    }));
 }
 
 async fn run_node(args: NodeArgs) -> Result<(), NodeError> {

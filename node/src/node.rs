@@ -124,7 +124,7 @@ pub async fn run(
         followed = node.follower.follow(&consul, Arc::clone(&put_back)) => {
             followed.map_err(NodeError::from)
         }
-        () = place::watch(&disk) => Ok(()),
+        () = place::watch(&node.follower.directory, &disk) => Ok(()),
     };
     node.stop.store(true, Ordering::Release);
     node.wake.raise();

@@ -14,7 +14,7 @@ use crate::identity::DataDirectoryError;
 use crate::layouts::LayoutsError;
 use crate::writer::NotInstalled;
 use kv_storage::StoreError;
-use kv_storage::disk::UnfitDisk;
+use kv_storage::fitness::UnfitDisk;
 use kv_transport::server::ListenError;
 
 /// A machine that has this many nodes has no id to choose left.

@@ -1,9 +1,11 @@
 //! Whether what the node has on its disk stays in its place.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::{error, warn};
 
+use crate::data_directory::DataDirectory;
 use kv_storage::disk::Disk;
 
 /// How often that is looked at, beside when anything rests on it.
@@ -14,7 +16,7 @@ const LOST_SAYING_SPACING: Duration = Duration::from_secs(60);
 /// Looks whether the node's files and directories are in their places, for as long as the node runs. What is
 /// written to one that was removed is gone when the process ends; what was stored before can still be read,
 /// and moved away, which is why the node neither ends nor writes on.
-pub async fn watch(disk: &Disk) {
+pub async fn watch(directory: &Mutex<DataDirectory>, disk: &Disk) {
     let mut said_at: Option<Instant> = None;
     loop {
         // Where it cannot be found out, nothing is known.
@@ -30,6 +32,11 @@ pub async fn watch(disk: &Disk) {
                 warn!("all that was missing of this node's data directory is back in its place");
             }
             _ => {}
+        }
+        let mended = directory.lock().unwrap_or_else(PoisonError::into_inner).mend();
+        // What keeps it from being written is said by those who must write it.
+        if matches!(mended, Ok(true)) {
+            warn!("this node's identity was removed: wrote it anew");
         }
         tokio::time::sleep(LOOK_INTERVAL).await;
     }

@@ -103,6 +103,9 @@ pub fn from_commit(error: &StoreError) -> Refusal {
         {
             Refusal::new(ErrorCode::DiskFull, format!("{error}: {advice}; reads go on"))
         }
+        StoreError::Redo(RedoError::Unusable) => {
+            Refusal::new(ErrorCode::DiskFull, format!("{error}; reads go on"))
+        }
         StoreError::Redo(RedoError::Removed(_)) => no_room(Room::Lost),
         error if error.is_undone() => {
             Refusal::new(ErrorCode::Overloaded, format!("{error}: try again"))

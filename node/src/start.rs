@@ -19,9 +19,11 @@ use crate::layouts::{Layouts, LayoutsError};
 use crate::node_error::{AUTOMATIC_IDS_MAX, NodeError};
 use crate::succession::{Succession, SuccessionError};
 use kv_core::guard::Installed;
-use kv_storage::disk::{self, Disk};
+use kv_storage::disk::Disk;
+use kv_storage::fitness;
 use kv_storage::limits::SMALL_FILES_BYTES;
 use kv_storage::{Store, StoreError, StoreOptions};
+use kv_system::transient::file_bytes_max;
 use kv_transport::server::{PortChoice, Server};
 
 /// How long something that passes is waited for before it is tried again.
@@ -64,7 +66,8 @@ pub async fn prepare(
     let mut directory = take_directory(args, consul, offered.as_ref()).await?;
     let succession = Succession::examine(consul, &directory, args.serve_older_copy).await;
     let mut succession = succession.map_err(NodeError::Claim)?;
-    let reserve_bytes = disk::reserve_bytes(directory.path(), args.disk_reserve_bytes)?;
+    tell_file_limit();
+    let reserve_bytes = fitness::reserve_bytes(directory.path(), args.disk_reserve_bytes)?;
     let disk = Disk::new(directory.path(), reserve_bytes);
     directory.set_disk(&disk)?;
     let server = Server::listen(listen, port_choice(args, &directory))?;
@@ -72,6 +75,16 @@ pub async fn prepare(
     patiently(DataDirectoryError::passes, async || directory.keep(port)).await?;
     let opened = open(args, &mut directory, &disk, &mut succession).await?;
     Ok(Prepared { directory, disk, server, opened })
+}
+
+/// Says where files may become only so long.
+fn tell_file_limit() {
+    let longest = file_bytes_max();
+    if longest < u64::MAX {
+        warn!(
+            "this process may make no file longer than {longest} bytes (ulimit -f): what would need a longer one is refused"
+        );
+    }
 }
 
 /// Tries until it succeeds, or fails in a way that does not pass.

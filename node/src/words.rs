@@ -114,6 +114,10 @@ pub fn say_panic(panic: &PanicHookInfo<'_>) {
         }
         None => say(format_args!("kvnode: the thread {thread} panicked: {reason}")),
     }
+}
+
+/// Says where the calling thread is, where `RUST_BACKTRACE` asks for that.
+pub fn say_backtrace() {
     let backtrace = Backtrace::capture();
     if backtrace.status() == BacktraceStatus::Captured {
         enqueue(format!("{backtrace}\n").into_bytes());

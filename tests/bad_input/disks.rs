@@ -281,7 +281,7 @@ pub(super) fn wait_until_stored(peer: &Peer, key: &str) {
 }
 
 /// Bytes that no compression makes shorter, different for each `n`.
-fn scrambled(n: usize, length: usize) -> Vec<u8> {
+pub(super) fn scrambled(n: usize, length: usize) -> Vec<u8> {
     let mut state = (n as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let next = || {
         state ^= state << 13;

@@ -321,6 +321,8 @@ fn what_a_node_keeps_is_discarded_only_when_its_operator_says_so(backend: Backen
         if keeps { Ok(()) } else { Err(status.to_string()) }
     });
     assert_eq!(status_of(&cluster, 1)["keys"], had);
+    let fsck = cluster.kvclient(&["fsck"]).output().code(4);
+    fsck.says(&["node-1 keeps records", "kept and not served by node-1", "kvclient status"]);
     let epoch = layout(&cluster).expect("there is one")["epoch"].as_u64().expect("a number");
     cluster.node_mut(1).terminate();
     let args = |epoch: u64| {
@@ -338,5 +340,6 @@ fn what_a_node_keeps_is_discarded_only_when_its_operator_says_so(backend: Backen
         let is_empty = status["keys"] == 0 && status["kept"].is_null();
         if is_empty { Ok(()) } else { Err(status.to_string()) }
     });
+    cluster.kvclient(&["fsck"]).output().success();
     cluster.kvclient(&["add-node"]).output().success().says(&["add node-1"]);
 }

@@ -15,6 +15,7 @@
 //! | `directories` | data directories that others can read, or that vanish; descriptors that run out |
 //! | `removed` | data directories of which a part is removed, or moved away |
 //! | `small_disks` | disks that are small, that have no inodes left, or on which files may not grow |
+//! | `memory` | a node that may have little address space |
 //! | `strategies` | placement strategies that are none, or hostile, or another one |
 
 mod damage;
@@ -24,6 +25,7 @@ mod forgeries;
 mod greed;
 mod layouts;
 mod limits;
+mod memory;
 mod messages;
 mod older_peers;
 mod peers;

@@ -3,12 +3,13 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::disks::{SmallDisk, wait_until_stored};
-use crate::harness::peer::Peer;
+use super::disks::{SmallDisk, scrambled, wait_until_stored};
+use crate::harness::peer::{Peer, parse};
 use crate::harness::{Backend, Cluster, eventually};
 
 /// How long to wait for what a node does by itself, on a machine that is busy.
@@ -91,7 +92,7 @@ fn a_disk_without_inodes_refuses_writes_and_all_else_goes_on() {
     };
     let directory = cluster.node(0).directory().to_owned();
     eventually("inodes are held in reserve", WITHIN, || match spares(&directory) {
-        16 => Ok(()),
+        32 => Ok(()),
         other => Err(format!("{other} are")),
     });
     let filler = place.join("filler");
@@ -137,11 +138,61 @@ fn a_disk_without_inodes_refuses_writes_and_all_else_goes_on() {
     let peer = Peer::req(&cluster.node(0).endpoint());
     wait_until_stored(&peer, "new");
     eventually("inodes are held in reserve again", WITHIN, || match spares(&directory) {
-        16 => Ok(()),
+        32 => Ok(()),
         other => Err(format!("{other} are")),
     });
     cluster.node_mut(0).terminate();
     drop(disk);
+}
+
+/// As on a full disk, what would need a longer file is refused, and all else goes on.
+#[test]
+fn files_that_may_not_grow_refuse_writes_and_all_else_goes_on() {
+    // Some 12 or 24 MiB, for shells differ in what they count in. The signal ends what does not mind it.
+    const LIMIT: &str = "-f 24000; trap '' XFSZ";
+    let mut cluster = Cluster::start(Backend::Embedded, 1);
+    cluster.node_mut(0).restart_under(LIMIT);
+    assert!(cluster.node(0).log().contains("ulimit -f"), "{}", cluster.node(0).log());
+    let value = |n: usize| scrambled(n, 100_000);
+    let peer = Peer::req(&cluster.node(0).endpoint());
+    let mut stored = 0;
+    let mut refusal = String::new();
+    while stored < 10_000 && refusal.is_empty() {
+        let put = json!({"op": "PUT", "key": format!("key-{stored}"), "value_bytes": 100_000});
+        let reply = parse(&peer.ask_frames(&[put.to_string().as_bytes(), &value(stored)])[0]);
+        match reply["error"]["code"].as_str() {
+            None => stored += 1,
+            Some("disk_full") => refusal = reply.to_string(),
+            // Before the engine sees that it cannot have more, the log is as long as it may be.
+            Some("overloaded") => {}
+            Some(_) => panic!("{reply}"),
+        }
+    }
+    assert!(stored > 20, "only {stored} values fit");
+    assert!(refusal.contains("ulimit -f") && refusal.contains("reads"), "{refusal}");
+    let intact = |peer: &Peer, first: usize| {
+        for n in first..stored {
+            let get = json!({"op": "GET_ONE", "key": format!("key-{n}"), "values": "body"});
+            let reply = peer.ask_frames(&[get.to_string().as_bytes()]);
+            assert!(reply.get(1) == Some(&value(n)), "key-{n}: {}", parse(&reply[0]));
+        }
+    };
+    intact(&peer, 0);
+    let delete = peer.ask_json(r#"{"op":"DELETE","key":"key-0"}"#);
+    assert_eq!(delete["existed"], true, "{delete}");
+    cluster.node_mut(0).kill();
+    cluster.node_mut(0).restart_under(LIMIT);
+    let peer = Peer::req(&cluster.node(0).endpoint());
+    intact(&peer, 1);
+    let log = cluster.node(0).log();
+    for word in ["panicked", "damage", "ERROR"] {
+        assert!(!log.contains(word), "{word}: {log}");
+    }
+    cluster.node_mut(0).terminate();
+    cluster.node_mut(0).restart();
+    let peer = Peer::req(&cluster.node(0).endpoint());
+    wait_until_stored(&peer, "new");
+    intact(&peer, 1);
 }
 
 /// A new store needs many inodes at once.
@@ -173,4 +224,89 @@ fn take_inodes(directory: &Path) {
     let mut created = (0..).map(|n: usize| File::create(directory.join(n.to_string())));
     let error = created.find_map(Result::err);
     assert_eq!(error.map(|it| it.kind()), Some(io::ErrorKind::StorageFull));
+}
+
+/// A file system that has met an error can become read-only under whoever uses it.
+#[test]
+fn a_disk_that_becomes_read_only_refuses_writes_and_is_read_on() {
+    let mut cluster = Cluster::empty(Backend::Embedded);
+    let Some(disk) = FailingDisk::mount(cluster.directory()) else {
+        eprintln!("skipped: this user cannot mount a disk that meets errors");
+        return;
+    };
+    let root = disk.place.to_str().expect("the path is text").to_owned();
+    cluster.add_node(&["--id", "node-0", "--port", "0", "--data-dir", &root]);
+    cluster.create_layout(&[]);
+    let peer = Peer::req(&cluster.node(0).endpoint());
+    wait_until_stored(&peer, "kept");
+    disk.fail();
+    for _ in 0..2 {
+        for request in [
+            r#"{"op":"PUT","key":"new","value":"v"}"#,
+            r#"{"op":"PUT","key":"kept","value":"new"}"#,
+            r#"{"op":"DELETE","key":"kept"}"#,
+        ] {
+            let refusal = peer.ask_json(request)["error"].clone();
+            assert_eq!(refusal["code"], "disk_full", "{refusal}");
+            let text = refusal["message"].as_str().unwrap_or_default();
+            assert!(text.contains("read-only") && text.contains("reads go on"), "{text}");
+        }
+        // An idle node would have the engine take over what is in the log.
+        eventually("the node says that this waits", WITHIN, || {
+            let log = cluster.node(0).last_words();
+            if log.contains("what is in the redo log waits there") { Ok(()) } else { Err(log) }
+        });
+        assert_eq!(peer.ask_json(r#"{"op":"GET_ONE","key":"kept"}"#)["value"], "v");
+    }
+    assert_eq!(cluster.node_mut(0).terminate().code(), Some(0));
+    let log = cluster.node(0).log();
+    for word in ["panicked", "damage", "ERROR"] {
+        assert!(!log.contains(word), "{word}: {log}");
+    }
+}
+
+/// A file system on a file, which becomes read-only when it meets an error.
+struct FailingDisk {
+    place: PathBuf,
+    device: String,
+}
+
+impl FailingDisk {
+    fn mount(directory: &Path) -> Option<Self> {
+        let (image, place) = (directory.join("image"), directory.join("failing"));
+        fs::create_dir(&place).expect("a directory can be made");
+        let file = File::create(&image).expect("a file can be made");
+        file.set_len(64 << 20).expect("it can be long");
+        run("mkfs.ext4", &["-q", image.to_str()?])?;
+        let device = run("losetup", &["--find", "--show", image.to_str()?])?;
+        let disk = Self { place, device: device.trim().to_owned() };
+        let place = disk.place.to_str()?;
+        run("mount", &["-o", "errors=remount-ro", &disk.device, place])?;
+        // Where it cannot be made to fail, the disk is of no use.
+        File::options().write(true).open(disk.trigger()).is_ok().then_some(disk)
+    }
+
+    /// What makes the kernel meet an error there.
+    fn trigger(&self) -> PathBuf {
+        let name = self.device.rsplit('/').next().unwrap_or_default();
+        Path::new("/sys/fs/ext4").join(name).join("trigger_fs_error")
+    }
+
+    fn fail(&self) {
+        fs::write(self.trigger(), "1").expect("it can be made to fail");
+    }
+}
+
+impl Drop for FailingDisk {
+    fn drop(&mut self) {
+        // Lazily, for a test that failed while its node still uses it; the device goes with the last user.
+        let _ = Command::new("umount").arg("--lazy").arg(&self.place).output();
+        let _ = Command::new("losetup").args(["--detach", &self.device]).output();
+    }
+}
+
+/// What a program prints, where it succeeds.
+fn run(program: &str, args: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(args).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }

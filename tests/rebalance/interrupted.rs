@@ -13,6 +13,7 @@ on_both_backends!(
     two_movers_do_not_disturb_each_other,
     a_consul_that_is_away_only_pauses_the_move,
     a_rebalance_that_a_dead_node_holds_up_is_ended,
+    a_rebalance_is_not_restored_over_where_a_node_is_away,
     a_dead_node_whose_address_another_one_has_taken_is_given_up,
     a_node_that_dies_in_a_handover_keeps_nobody_waiting,
     a_node_that_dies_at_any_step_comes_back_right,
@@ -153,6 +154,23 @@ fn a_rebalance_that_a_dead_node_holds_up_is_ended(backend: Backend) {
     assert_holds(&cluster, &lines);
     cluster.kvclient(&["migrate", "--to", "consistent-hash"]).output().success();
     assert_holds(&cluster, &lines);
+}
+
+fn a_rebalance_is_not_restored_over_where_a_node_is_away(backend: Backend) {
+    let (mut cluster, lines) = cluster_with_data(backend, 3);
+    let epoch = status(&cluster)["layout"]["epoch"].to_string();
+    let mover = cluster.kvclient(&["migrate", "--to", "consistent-hash"]);
+    let killed = mover.env("FAILPOINTS", "mover::after-open=return").output();
+    assert_eq!(killed.status.code(), None, "{killed}");
+    // What is written now is at the new owners alone.
+    assert_serves(&cluster);
+    cluster.node_mut(0).kill();
+    let refused = cluster.kvclient(&["restore-layout", &epoch]).output().code(4);
+    refused.says(&["a rebalance is under way", "node-0 does not answer", "rebalance abort"]);
+    cluster.node_mut(0).restart();
+    cluster.kvclient(&["restore-layout", &epoch]).output().code(4).says(&["nothing was changed"]);
+    cluster.kvclient(&["rebalance", "abort"]).output().success();
+    assert_holds(&cluster, &with_probes(&lines));
 }
 
 fn a_dead_node_whose_address_another_one_has_taken_is_given_up(backend: Backend) {

@@ -56,6 +56,14 @@ pub(crate) enum Failure {
         "{strays} keys lie where they do not belong: they are listed above; please report this"
     )]
     Strays { strays: u64 },
+    /// Nodes have records that nobody is served.
+    #[error(
+        "records are kept and not served by {nodes}: `kvclient status` says of which partitions, why, and what to do"
+    )]
+    Kept {
+        /// The nodes' ids.
+        nodes: String,
+    },
     /// A strategy lacks what it is to have.
     #[error("strategy {strategy} lacks: {lacked}; the smallest counterexamples are listed above")]
     LacksProperties {
@@ -124,7 +132,10 @@ impl Failure {
         match self {
             Self::Client(error) => of_client(error),
             Self::Rebalance(error) => of_rebalance(error),
-            Self::Strays { .. } | Self::LacksProperties { .. } | Self::Lab { .. } => REFUSED,
+            Self::Strays { .. }
+            | Self::Kept { .. }
+            | Self::LacksProperties { .. }
+            | Self::Lab { .. } => REFUSED,
             Self::Paused { .. } => UNFINISHED,
             Self::Undone { .. } | Self::Ended { .. } => UNDONE,
             Self::NotFound { .. } => NOT_FOUND,
@@ -142,6 +153,7 @@ impl Failure {
             Self::Client(error) => error.code(),
             Self::Rebalance(error) => error.code(),
             Self::Strays { .. } => "strays".into(),
+            Self::Kept { .. } => "kept".into(),
             Self::LacksProperties { .. } => "strategy_lacks_properties".into(),
             Self::Lab { .. } => "strategies_failed".into(),
             Self::Paused { .. } => "paused".into(),
@@ -364,6 +376,7 @@ mod tests {
             (refused(ErrorCode::Conflict), REFUSED, "conflict"),
             (refused(ErrorCode::Corrupt), REFUSED, "corrupt"),
             (refused(ErrorCode::DiskFull), REFUSED, "disk_full"),
+            (Failure::Kept { nodes: "node-1".into() }, REFUSED, "kept"),
             (refused(ErrorCode::WrongCluster), REFUSED, "wrong_cluster"),
             (Failure::Scarce(io::ErrorKind::WouldBlock.into()), UNAVAILABLE, "local"),
             (Failure::Interrupted, INTERRUPTED, "interrupted"),

@@ -99,6 +99,16 @@ pub struct Prepared {
     sizes: BTreeMap<Partition, Size>,
 }
 
+/// Who serves by a layout.
+enum Serving {
+    /// All its members.
+    All,
+    /// All that answer; these do not.
+    AllThatAnswer(Vec<String>),
+    /// Not all.
+    Not,
+}
+
 impl Rebalancer {
     /// Connects to the cluster that `config` names, which must have a layout.
     ///
@@ -295,31 +305,51 @@ impl Rebalancer {
     /// present one, so that it is no forged one.
     pub async fn restore_layout(&self, epoch: u64) -> Result<Layout, RebalanceError> {
         // One that cannot be read, or whose tables are not there, serves nobody.
-        if let Ok(seen) = look(&self.registry).await
-            && self.is_served(&seen).await
-        {
-            return Err(RebalanceError::NothingToDo(format!(
-                "all nodes serve by the layout of epoch {}, and an older one would take from them what has moved \
-                 since: nothing was changed. Undo a rebalance with `kvclient rebalance abort`, and a finished one by \
-                 its reverse",
-                seen.view.layout.epoch
-            )));
+        if let Ok(seen) = look(&self.registry).await {
+            let Layout { epoch: current, rebalance, .. } = &seen.view.layout;
+            match self.serving(&seen).await {
+                Serving::All => {
+                    return Err(RebalanceError::NothingToDo(format!(
+                        "all nodes serve by the layout of epoch {current}, and an older one would take from them what \
+                         has moved since: nothing was changed. Undo a rebalance with `kvclient rebalance abort`, and a \
+                         finished one by its reverse"
+                    )));
+                }
+                // What is moving is at two nodes, and each of them knows it by this layout alone.
+                Serving::AllThatAnswer(silent) if rebalance.is_some() => {
+                    return Err(RebalanceError::Refused(format!(
+                        "a rebalance is under way in epoch {current}, by which all nodes serve that answer; an older \
+                         layout would take from them what was written to the keys that move. {} does not answer: start \
+                         it, then `kvclient rebalance abort`; where it is gone for good, `kvclient remove-node --dead`",
+                        silent.join(", ")
+                    )));
+                }
+                Serving::AllThatAnswer(_) | Serving::Not => {}
+            }
         }
         restore::restore(&self.registry, &self.connections, epoch).await
     }
 
-    /// Whether all members have the layout installed, and none keeps what another layout gave it.
-    async fn is_served(&self, seen: &Seen) -> bool {
+    /// Whether the members have the layout installed, and none of them keeps what another layout gave it.
+    async fn serving(&self, seen: &Seen) -> Serving {
         let asker = Asker { connections: &self.connections, view: &seen.view };
-        for (index, _) in (0..).zip(seen.view.assignments.nodes()) {
-            let Ok(status) = asker.status(index).await else { return false };
+        let mut silent = Vec::new();
+        for (index, member) in (0..).zip(seen.view.assignments.nodes()) {
+            let Ok(status) = asker.status(index).await else {
+                silent.push(member.id.to_string());
+                continue;
+            };
             let has_installed = status.layout.is_some_and(|it| it.epoch == seen.view.layout.epoch);
             let keeps = status.kept.is_some_and(|kept| kept.not_handed_over > 0);
-            if !has_installed || keeps {
-                return false;
+            if !has_installed || keeps || status.not_followed.is_some() {
+                return Serving::Not;
             }
         }
-        true
+        match silent.len() {
+            0 => Serving::All,
+            all if all == seen.view.assignments.nodes().len() => Serving::Not,
+            _ => Serving::AllThatAnswer(silent),
+        }
     }
 
     /// What the mover at work tells of itself; none where there is none.

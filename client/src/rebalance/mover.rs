@@ -263,6 +263,7 @@ impl<'a> Mover<'a> {
             self.progress.send_modify(|progress| {
                 progress.epoch = layout.epoch;
                 progress.partitions_settled = progress.partitions_total;
+                progress.is_over = true;
             });
             return Ok(Some(End::of(self.aim, layout)));
         }

@@ -32,6 +32,9 @@ pub struct Progress {
     pub waiting: Option<String>,
     /// Grows with every sign of life.
     pub beat: u64,
+    /// Whether the layout is at rest, and only what comes after that is done. Nobody else is told.
+    #[serde(skip)]
+    pub is_over: bool,
 }
 
 impl Progress {

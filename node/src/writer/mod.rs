@@ -324,6 +324,12 @@ impl Writer {
                 debug!("a group of writes was not written: {error}");
                 Err(error)
             }
+            Err(error) if error.ends_writing() => {
+                error!(
+                    "a group of writes could not be made durable: {error}; the node reads on, and writes again once it is started again on a disk that can be written to"
+                );
+                Err(error)
+            }
             Err(error) => {
                 error!("a group of writes could not be made durable: {error}; the node ends");
                 self.has_failed = true;

@@ -98,6 +98,11 @@ impl Belongings {
         lock(&self.places).remove(path);
     }
 
+    /// The files of [`Belongings::keep_last_of`] are not missed until they are named again.
+    pub fn forget_last_of(&self, directory: &Path, prefix: &'static str) {
+        lock(&self.series).remove(&Series { directory: directory.to_owned(), prefix });
+    }
+
     /// The first that is not in its place, where there is one: it was removed or moved, or another is
     /// there.
     ///
@@ -123,11 +128,18 @@ impl Belongings {
                 (Some(known), Some(last)) => last == known || last.0 > known.0,
             };
             // A directory that changes while it is read may show neither the old nor the new one.
-            if !goes_on(last) && !goes_on(found(series.last())?.flatten()) {
+            if !goes_on(last)
+                && !goes_on(found(series.last())?.flatten())
+                // They may have been given up since.
+                && lock(&self.series).get(&series) == Some(&known)
+            {
                 return Ok(Some(series.directory.join(format!("{}*", series.prefix))));
             }
-            if goes_on(last) {
-                lock(&self.series).insert(series, last);
+            if goes_on(last)
+                && let Some(entry) = lock(&self.series).get_mut(&series)
+                && *entry == known
+            {
+                *entry = last;
             }
         }
         Ok(None)
@@ -230,5 +242,7 @@ mod tests {
         assert_eq!(belongings.missing().unwrap(), Some(root.path().join("log_*")));
         fs::write(root.path().join("log_of_something_else"), "").unwrap();
         assert!(belongings.missing().unwrap().is_some());
+        belongings.forget_last_of(root.path(), "log_");
+        assert_eq!(belongings.missing().unwrap(), None);
     }
 }

@@ -20,6 +20,7 @@ use crate::shared::{CHECKPOINTER, Shared};
 use crate::take_over::{Taking, Untaken};
 use crate::{Failure, Fsync, StoreError, unfinished};
 use kv_system::lock::lock;
+use kv_system::transient::is_read_only;
 use kv_system::{descriptors, failpoints};
 
 /// The engine takes over what there is when nobody has written for this long.
@@ -94,7 +95,7 @@ impl Shared {
             self.disk.tend();
             let frozen = if is_woken { Ok(()) } else { self.freeze_idle() };
             let result = frozen.and_then(|()| self.checkpoint());
-            let waits = matches!(&result, Err(error) if error.is_undone());
+            let waits = matches!(&result, Err(error) if error.is_undone() || error.ends_writing());
             self.waits.store(waits, Ordering::Release);
             match result {
                 Ok(()) => failures = 0,
@@ -150,6 +151,8 @@ impl Shared {
             // Writes go on meanwhile.
             match unsynced.sync() {
                 Ok(()) => lock(&self.log).log.synced(&unsynced),
+                // It is written nowhere before the disk can be written to.
+                Err(error) if is_read_only(&error) => self.disk.note(&error),
                 Err(error) => {
                     error!("the redo log could not be synced to the disk: {error}; the node ends");
                     self.fail(Failure::Lasting);

@@ -14,17 +14,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{StatVfs, StatVfsMountFlags, statvfs};
+use rustix::fs::{StatVfsMountFlags, statvfs};
 use tracing::{info, warn};
 
 use crate::belongings::Belongings;
-use crate::limits::{
-    DISK_BYTES_MIN, INODES_PER_STEP, RESERVE_BYTES_DEFAULT, RESERVE_INODES, RESERVE_MARGIN_BYTES,
-    RESERVE_STEP_BYTES,
-};
+use crate::limits::{INODES_PER_STEP, RESERVE_INODES, RESERVE_MARGIN_BYTES, RESERVE_STEP_BYTES};
 use crate::reserve::Reserve;
 use kv_system::failpoints;
-use kv_system::transient::{file_bytes_max, is_full};
+use kv_system::transient::{file_bytes_max, is_full, is_read_only};
 
 /// Whether the disk has room for more data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,70 +64,6 @@ pub struct Shortage {
     pub missing: u64,
 }
 
-/// A disk on which no node can work.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum UnfitDisk {
-    /// It is too small.
-    #[error(
-        "the disk that {path} is on has {disk_bytes} bytes, and a node needs at least {DISK_BYTES_MIN}: choose another directory with --data-dir"
-    )]
-    TooSmall {
-        /// The data directory.
-        path: PathBuf,
-        /// How large the disk is.
-        disk_bytes: u64,
-    },
-    /// The operator wants more of it in reserve than can be.
-    #[error(
-        "--disk-reserve-bytes asks for {asked_bytes} bytes of the disk that {path} is on, which has {disk_bytes}: at least {DISK_BYTES_MIN} have to be left for data. Ask for less; by default it is a quarter of the disk, and {RESERVE_BYTES_DEFAULT} at most"
-    )]
-    ReserveTooLarge {
-        /// The data directory.
-        path: PathBuf,
-        /// How large the disk is.
-        disk_bytes: u64,
-        /// What was asked for.
-        asked_bytes: u64,
-    },
-}
-
-/// How many bytes of the disk that `directory` is on are to be held in reserve: as many as are `asked` for,
-/// or what suits the disk.
-///
-/// # Errors
-/// [`UnfitDisk`] where a node could store nothing there.
-pub fn reserve_bytes(directory: &Path, asked: Option<u64>) -> Result<u64, UnfitDisk> {
-    // A disk that cannot be asked is taken to be large.
-    let disk_bytes = statvfs(directory).map_or(u64::MAX, |it| total_bytes(&it));
-    reserve_bytes_of(disk_bytes, directory, asked)
-}
-
-fn reserve_bytes_of(
-    disk_bytes: u64,
-    directory: &Path,
-    asked: Option<u64>,
-) -> Result<u64, UnfitDisk> {
-    let path = directory.to_owned();
-    if disk_bytes < DISK_BYTES_MIN {
-        return Err(UnfitDisk::TooSmall { path, disk_bytes });
-    }
-    if let Some(asked_bytes) = asked {
-        if asked_bytes > disk_bytes - DISK_BYTES_MIN {
-            return Err(UnfitDisk::ReserveTooLarge { path, disk_bytes, asked_bytes });
-        }
-        return Ok(asked_bytes);
-    }
-    let quarter = disk_bytes / 4;
-    if quarter < RESERVE_BYTES_DEFAULT {
-        warn!(
-            "the disk that {} is on has {disk_bytes} bytes: a quarter of it is held in reserve instead of {RESERVE_BYTES_DEFAULT} bytes",
-            directory.display()
-        );
-    }
-    Ok(quarter.min(RESERVE_BYTES_DEFAULT))
-}
-
 /// Watches the file system that a directory is on, and holds a reserve there.
 #[derive(Clone, Debug)]
 pub struct Disk(Arc<Shared>);
@@ -144,6 +77,8 @@ struct Shared {
     cannot_be_held: AtomicBool,
     /// Whether a write has found no room that the file system had shown: a quota, perhaps.
     is_exhausted: AtomicBool,
+    /// Whether a write was refused since the disk is read-only, which not every file system shows.
+    is_read_only: AtomicBool,
     /// Whether a file of the engine may not become as long as it would have to.
     is_limited: AtomicBool,
     /// What must be in its place there.
@@ -158,6 +93,7 @@ struct Space {
     bytes: u64,
     /// The inodes that are free; none where it makes as many as it is asked for, or does not say.
     inodes: Option<u64>,
+    total_inodes: u64,
     is_read_only: bool,
 }
 
@@ -173,6 +109,7 @@ impl Disk {
             reserve: Mutex::new(Reserve::take_up(directory)),
             cannot_be_held: AtomicBool::new(false),
             is_exhausted: AtomicBool::new(false),
+            is_read_only: AtomicBool::new(false),
             is_limited: AtomicBool::new(false),
             belongings: Belongings::default(),
             is_lost: AtomicBool::new(false),
@@ -329,9 +266,31 @@ impl Disk {
         self.has_beside(reserve, bytes)
     }
 
-    /// Takes note that a write found no room, whatever the file system shows.
-    pub fn was_full(&self) {
-        self.0.is_exhausted.store(true, Ordering::Release);
+    /// Takes note of why a write failed, whatever the file system shows: it found no room, or the disk was
+    /// read-only.
+    pub fn note(&self, error: &io::Error) {
+        if is_full(error) {
+            self.0.is_exhausted.store(true, Ordering::Release);
+        } else if is_read_only(error) {
+            self.0.is_read_only.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether it can be written to, which is tried.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        self.try_to_write(&self.reserve())
+    }
+
+    fn try_to_write(&self, reserve: &Reserve) -> bool {
+        let is_writable = !reserve.touch().is_err_and(|error| is_read_only(&error));
+        if self.0.is_read_only.swap(!is_writable, Ordering::AcqRel) == is_writable {
+            match is_writable {
+                true => info!("the disk can be written to again"),
+                false => warn!("the disk is read-only: writes are refused, and reads go on"),
+            }
+        }
+        is_writable
     }
 
     /// Takes note of whether a file of the engine may not become as long as it would have to.
@@ -343,8 +302,13 @@ impl Disk {
     /// none. It is to be called now and then.
     pub fn tend(&self) {
         let mut reserve = self.reserve();
+        if self.is_lost()
+            || self.0.is_read_only.load(Ordering::Acquire) && !self.try_to_write(&reserve)
+        {
+            return;
+        }
         let Ok(space) = self.space(&reserve) else { return };
-        if self.is_lost() || space.is_read_only {
+        if space.is_read_only {
             return;
         }
         if self.is_exhausted() && self.has_beside(&reserve, RESERVE_STEP_BYTES) {
@@ -413,10 +377,12 @@ impl Disk {
             bytes = self.0.reserve_bytes.saturating_sub(reserve.bytes());
         }
         Ok(Space {
-            total_bytes: total_bytes(&stat),
+            total_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
             bytes,
             inodes: (stat.f_files > 0).then_some(stat.f_favail),
-            is_read_only: stat.f_flag.contains(StatVfsMountFlags::RDONLY),
+            total_inodes: stat.f_files,
+            is_read_only: self.0.is_read_only.load(Ordering::Acquire)
+                || stat.f_flag.contains(StatVfsMountFlags::RDONLY),
         })
     }
 
@@ -440,11 +406,10 @@ impl Disk {
     }
 
     fn fill_up_inodes(&self, reserve: &mut Reserve, space: &Space) -> io::Result<()> {
-        // A file system that has no end of inodes needs none in reserve.
-        let wanted = space.inodes.map_or(0, |_| self.reserve_inodes());
+        let wanted = self.reserve_inodes(space);
         reserve.give_inodes(reserve.inodes().saturating_sub(wanted));
-        let free = space.inodes.unwrap_or_default();
-        let room = free.saturating_sub(INODES_PER_STEP) / 2;
+        // As the bytes, they come back by and by; but where there are few, each of them counts.
+        let room = space.inodes.unwrap_or_default().div_ceil(2);
         reserve.take_inodes(wanted.saturating_sub(reserve.inodes()).min(room))
     }
 
@@ -459,21 +424,17 @@ impl Disk {
         self.0.reserve_bytes.saturating_sub(reserve.bytes())
     }
 
-    fn reserve_inodes(&self) -> u64 {
-        if self.0.reserve_bytes == 0 { 0 } else { RESERVE_INODES }
+    /// How many inodes are to be held in reserve: none where there is no end of them.
+    fn reserve_inodes(&self, space: &Space) -> u64 {
+        if self.0.reserve_bytes == 0 { 0 } else { RESERVE_INODES.min(space.total_inodes / 8) }
     }
 
     fn shortage_of_inodes(&self, space: &Space, reserve: &Reserve) -> Option<Shortage> {
         let free = space.inodes?;
-        let missing = self.reserve_inodes().saturating_sub(reserve.inodes());
+        let wanted = self.reserve_inodes(space);
+        let missing = wanted.saturating_sub(reserve.inodes());
         let needed = INODES_PER_STEP + missing;
-        let shortage = Shortage {
-            of: Resource::Inodes,
-            free,
-            needed,
-            reserve: self.reserve_inodes(),
-            missing,
-        };
+        let shortage = Shortage { of: Resource::Inodes, free, needed, reserve: wanted, missing };
         (free < needed).then_some(shortage)
     }
 
@@ -496,10 +457,6 @@ impl Disk {
     }
 }
 
-fn total_bytes(stat: &StatVfs) -> u64 {
-    stat.f_blocks.saturating_mul(stat.f_frsize)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -519,7 +476,7 @@ mod tests {
         disk.tend();
         assert_eq!(held(directory.path()), RESERVE_BYTES);
         // As under a quota: the file system shows room that cannot be had.
-        disk.was_full();
+        disk.note(&io::ErrorKind::StorageFull.into());
         assert_eq!(disk.room_bytes().unwrap(), 0);
         // Here it can be had again.
         disk.tend();
@@ -563,23 +520,6 @@ mod tests {
     }
 
     #[test]
-    fn a_reserve_suits_the_disk_unless_more_is_asked_for_than_there_is() {
-        let reserve = |disk_bytes, asked| reserve_bytes_of(disk_bytes, Path::new("/data"), asked);
-        assert_eq!(reserve(1 << 40, None).unwrap(), RESERVE_BYTES_DEFAULT);
-        assert_eq!(reserve(64 << 20, None).unwrap(), 16 << 20);
-        assert_eq!(reserve(DISK_BYTES_MIN, None).unwrap(), DISK_BYTES_MIN / 4);
-        let text = reserve(DISK_BYTES_MIN - 1, None).unwrap_err().to_string();
-        assert!(text.contains("/data") && text.contains(&DISK_BYTES_MIN.to_string()), "{text}");
-        assert_eq!(reserve(64 << 20, Some(0)).unwrap(), 0);
-        assert_eq!(reserve(64 << 20, Some(32 << 20)).unwrap(), 32 << 20);
-        let most = (64 << 20) - DISK_BYTES_MIN;
-        assert_eq!(reserve(64 << 20, Some(most)).unwrap(), most);
-        let text = reserve(64 << 20, Some(most + 1)).unwrap_err().to_string();
-        assert!(text.contains("--disk-reserve-bytes") && text.contains("67108864"), "{text}");
-        assert!(reserve(64 << 20, Some(u64::MAX)).is_err());
-    }
-
-    #[test]
     fn inodes_are_kept_for_what_must_be_possible() {
         let directory = tempfile::tempdir().unwrap();
         let disk = Disk::new(directory.path(), RESERVE_BYTES);
@@ -587,7 +527,13 @@ mod tests {
             let mut reserve = disk.reserve();
             reserve.give_inodes(u64::MAX);
             reserve.take_inodes(held).unwrap();
-            let space = Space { total_bytes: 0, bytes: 0, inodes: Some(free), is_read_only: false };
+            let space = Space {
+                total_bytes: 0,
+                bytes: 0,
+                inodes: Some(free),
+                total_inodes: 1 << 20,
+                is_read_only: false,
+            };
             disk.shortage_of_inodes(&space, &reserve)
         };
         assert_eq!(shortage(INODES_PER_STEP, RESERVE_INODES), None);

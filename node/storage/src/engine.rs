@@ -11,6 +11,7 @@ use crate::disk::Disk;
 use crate::limits::{INODES_PER_STORE, SMALL_FILES_BYTES};
 use crate::unfinished::{self, LOG_PREFIX, METADATA_DIRECTORY, SNAPSHOT_PREFIX};
 use crate::{Counters, StorageKey, StoreError};
+use kv_system::transient::passes;
 
 /// Entries per leaf of the engine's tree, which rewrites a leaf for a change of one of them: few,
 /// since values may be large. Fixed for ever once a data directory exists.
@@ -181,6 +182,13 @@ pub(crate) fn keep_files(directory: &Path, belongings: &Belongings) -> io::Resul
     belongings.keep_last_of(&metadata, LOG_PREFIX)
 }
 
+/// An engine that starts in `directory` writes its metadata anew: meanwhile, none of it is missed.
+pub(crate) fn forget_metadata(directory: &Path, belongings: &Belongings) {
+    let metadata = directory.join(METADATA_DIRECTORY);
+    belongings.forget_last_of(&metadata, SNAPSHOT_PREFIX);
+    belongings.forget_last_of(&metadata, LOG_PREFIX);
+}
+
 /// How long the longest file is in which the engine in `directory` has data, in bytes.
 pub(crate) fn longest_file(directory: &Path) -> u64 {
     let entries = std::fs::read_dir(directory.join(SLABS_DIRECTORY)).into_iter().flatten();
@@ -192,7 +200,8 @@ pub(crate) fn longest_file(directory: &Path) -> u64 {
 /// with the same error.
 pub(crate) fn classify(error: io::Error) -> StoreError {
     match error.kind() {
-        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
+        // It cannot be read without memory either.
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof if !passes(&error) => {
             StoreError::Damaged(error.to_string())
         }
         _ => StoreError::Engine(error),

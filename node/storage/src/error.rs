@@ -2,7 +2,7 @@
 
 use std::io;
 
-use kv_system::transient::passes;
+use kv_system::transient::{is_read_only, passes};
 
 use crate::redo::RedoError;
 
@@ -59,8 +59,15 @@ impl StoreError {
     /// Whether nothing was done, and everything goes on as before.
     #[must_use]
     pub fn is_undone(&self) -> bool {
-        use RedoError::{NotWritten, Removed};
-        matches!(self, Self::Waits(_) | Self::Redo(NotWritten { .. } | Removed(_)))
+        use RedoError::{NotWritten, Removed, Unusable};
+        matches!(self, Self::Waits(_) | Self::Redo(NotWritten { .. } | Removed(_) | Unusable))
+    }
+
+    /// Whether nothing can be written any more, and all that is stored can be read on: the disk has become
+    /// read-only, and what it has of the last write is not known.
+    #[must_use]
+    pub fn ends_writing(&self) -> bool {
+        matches!(self, Self::Redo(RedoError::File { source, .. }) if is_read_only(source))
     }
 }
 

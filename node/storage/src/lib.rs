@@ -11,7 +11,8 @@
 //!   them, and the installed layout in a tree of its own;
 //! - `shared`: what the handles and the background thread share; `strikes`: the keys that are not read
 //!   again; `scan`: all of this as one ordered whole; [`sweep`] finds in it what is to be removed;
-//! - [`disk`]: the room that all this has, and the [`reserve`]; [`belongings`]: whether all is still in its place; [`limits`]: what is kept of it.
+//! - [`disk`]: the room that all this has, the [`reserve`], and whether it
+//!   fits ([`fitness`]); [`belongings`]: whether all is still in its place; [`limits`]: what is kept of it.
 //!
 //! sled answers damage on its disk by refusing all further work. So that one damaged page does not
 //! take the whole node down, [`Store::reopen`] starts the engine anew; the keys that led to the
@@ -26,6 +27,7 @@ pub mod disk;
 mod engine;
 mod entry;
 mod error;
+pub mod fitness;
 mod key;
 pub mod limits;
 mod memtable;

@@ -12,8 +12,8 @@ pub const RESERVE_BYTES_DEFAULT: u64 = 64 << 20;
 /// The smallest disk on which a node can work, in bytes.
 pub const DISK_BYTES_MIN: u64 = 8 << 20;
 
-/// How many inodes are held in reserve, where any are.
-pub const RESERVE_INODES: u64 = 16;
+/// How many inodes are held in reserve, where any are; of few an eighth.
+pub const RESERVE_INODES: u64 = 32;
 
 /// How many inodes are free before the engine is started or given anything, and before anything is stored:
 /// it begins a log and a snapshot, and so does the redo log, before the ones before are removed.

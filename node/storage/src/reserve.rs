@@ -9,7 +9,10 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, fallocate, openat, unlinkat};
+use rustix::fs::{
+    AtFlags, FallocateFlags, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, fallocate,
+    futimens, openat, unlinkat,
+};
 
 use kv_system::private;
 use kv_system::transient::is_full;
@@ -104,6 +107,17 @@ impl Reserve {
             Ok(()) => file.set_len(self.held_bytes).is_ok(),
             Err(error) => !is_full(&error.into()),
         }
+    }
+
+    /// Writes to the directory, in the least way: when that was.
+    pub(crate) fn touch(&self) -> io::Result<()> {
+        let Some(directory) = &self.directory else { return Ok(()) };
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        let times = Timestamps {
+            last_access: Timespec { tv_nsec: UTIME_OMIT, ..now },
+            last_modification: now,
+        };
+        Ok(futimens(directory, &times)?)
     }
 
     /// Gives up to so many inodes up. Returns how many it gave up.

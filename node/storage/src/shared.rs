@@ -120,6 +120,7 @@ impl Shared {
             // It would find nothing, or another's files. The old one has its own open.
             return Err(StoreError::Waits("some of its files are not in their place".into()));
         }
+        engine::forget_metadata(&self.directory, self.disk.belongings());
         // The engine locks its directory, so the old one must be gone before the new one starts.
         slots.iter_mut().for_each(|slot| **slot = None);
         let engine = Engine::open(&self.directory, &self.disk).inspect_err(|error| {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use kv_system::transient::{file_bytes_max, is_full};
+use kv_system::transient::file_bytes_max;
 
 use crate::checkpoint::Background;
 use crate::disk::Disk;
@@ -14,7 +14,7 @@ use crate::error::{Failure, StoreError};
 use crate::limits::PIECE_BYTES;
 use crate::memtable::{Memtable, Memtables};
 use crate::record::{self, Stored};
-use crate::redo::{Fsync, Keeping, Malformed, RedoError, RedoLog};
+use crate::redo::{Fsync, Keeping, Malformed, RedoLog};
 use crate::shared::{READER, REDO_DIRECTORY, Shared, WRITER, WrittenLog};
 use crate::{Batch, Counters, StorageKey, StoreOptions, backpressure, batch, take_over};
 use kv_system::lock::lock;
@@ -297,11 +297,7 @@ impl Store {
             // It could not be ended before, and must not grow any more.
             self.freeze(&mut log.log)?;
         }
-        let frame = log.log.append(frame, keeping).inspect_err(|error| {
-            if matches!(error, RedoError::NotWritten { source, .. } if is_full(source)) {
-                self.shared.disk.was_full();
-            }
-        })?;
+        let frame = log.log.append(frame, keeping)?;
         log.counters = counters;
         log.written_at = Instant::now();
         self.shared.memtables.load().active.insert(&frame, changes, counters);

@@ -77,6 +77,9 @@ impl Taking<'_> {
             waits(format!("{DESCRIPTORS_PER_CHECKPOINT} file descriptors are needed ({error})"))
         })?;
         let metadata_bytes = unfinished::metadata_bytes(self.directory) + SMALL_FILES_BYTES;
+        if !self.disk.is_writable() {
+            return Err(waits("the disk is read-only".into()));
+        }
         self.check_file_lengths()?;
         if self.disk.has(self.needed_at_most().saturating_add(metadata_bytes)) {
             return self.at_once();

@@ -23,6 +23,9 @@ const PASSING: [i32; 8] = [
 /// way for developers. The engine hands errors on as texts.
 const NUMBER_FOLLOWS: [&str; 2] = ["os error ", "code: "];
 
+/// What libraries say that are given no memory.
+const NO_MEMORY: [&str; 2] = ["not enough memory", "Cannot allocate memory"];
+
 /// Whether what failed this way may be tried again.
 #[must_use]
 pub fn passes(error: &io::Error) -> bool {
@@ -77,11 +80,17 @@ fn number(error: &io::Error) -> Option<i32> {
         io::ErrorKind::OutOfMemory => Some(libc::ENOMEM),
         io::ErrorKind::WouldBlock => Some(libc::EAGAIN),
         io::ErrorKind::Interrupted => Some(libc::EINTR),
-        _ => number_in(&error.to_string()),
+        _ => {
+            let text = error.to_string();
+            let has_no_memory = NO_MEMORY.iter().any(|words| text.contains(words));
+            number_in(&text).or(has_no_memory.then_some(libc::ENOMEM))
+        }
     })
 }
 
-fn number_in(text: &str) -> Option<i32> {
+/// The system's number for what happened, where a text tells it.
+#[must_use]
+pub fn number_in(text: &str) -> Option<i32> {
     NUMBER_FOLLOWS.iter().find_map(|words| {
         let (_, rest) = text.split_once(words)?;
         let digits = rest.split(|it: char| !it.is_ascii_digit()).next()?;
@@ -101,6 +110,8 @@ mod tests {
             assert_eq!(is_full(&error), matches!(number, libc::ENOSPC | libc::EDQUOT));
             // As the engine tells it, which keeps the kind and puts words around the text.
             let told = io::Error::new(error.kind(), format!("heap.rs:1 -> {error}"));
+            assert!(passes(&told), "{told}");
+            let told = io::Error::other("Allocation error : not enough memory");
             assert!(passes(&told), "{told}");
             let told = io::Error::other(format!("unable to start a thread: {error:?}"));
             assert!(passes(&told), "{told}");

@@ -1,5 +1,6 @@
-//! `kvclient fsck`: whether every key is where it belongs.
+//! `kvclient fsck`: whether every key is where it belongs, and every record is served.
 
+use kvclient::inspect;
 use kvclient::rebalance::Rebalancer;
 
 use super::Session;
@@ -12,7 +13,14 @@ pub(super) async fn run(session: &Session) -> Result<(), Failure> {
     let told = |keys: u64| bar.set_message(format!("{keys} keys"));
     let report = rebalancer.fsck(&told).await;
     bar.finish_and_clear();
-    let report = report?;
+    let mut report = report?;
+    // A node that was given up, and came back, is no member any more.
+    for node in inspect(&session.config).await?.nodes {
+        let kept = node.answer.ok().and_then(|it| it.kept).map_or(0, |it| it.not_handed_over);
+        if kept > 0 && !node.member {
+            report.keeping.push(node.id);
+        }
+    }
     if session.is_json() {
         output::json(&report)?;
     } else {
@@ -39,5 +47,11 @@ pub(super) async fn run(session: &Session) -> Result<(), Failure> {
             report.keys, report.epoch, report.strays, report.duplicates
         ));
     }
-    if report.strays > 0 { Err(Failure::Strays { strays: report.strays }) } else { Ok(()) }
+    if report.strays > 0 {
+        Err(Failure::Strays { strays: report.strays })
+    } else if report.keeping.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::Kept { nodes: report.keeping.join(", ") })
+    }
 }

@@ -52,11 +52,17 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         // A command that has something to say when it is interrupted comes before.
         biased;
         done = carry_out(cli) => done,
-        () = interrupt::asked(), if !finishes => Err(match interrupt::what_is_open() {
+        () = asked_and_heard(), if !finishes => Err(match interrupt::what_is_open() {
             Some(open) => Failure::InterruptedChange { open },
             None => Failure::Interrupted,
         }),
     }
+}
+
+/// Waits until the process is asked to end, and the command has had its turn to hear of it.
+async fn asked_and_heard() {
+    interrupt::asked().await;
+    tokio::task::yield_now().await;
 }
 
 async fn carry_out(Cli { globals, command }: Cli) -> Result<(), Failure> {

@@ -17,8 +17,6 @@ use crate::output;
 use crate::visible;
 
 const BYTES_PER_MB: u64 = 1_000_000;
-/// How long an interrupted command looks at what there is to say; it has a second in all.
-const INTERRUPTED_LOOK: Duration = Duration::from_millis(500);
 /// How often the bar is drawn.
 const DRAW_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -99,7 +97,7 @@ pub(super) async fn run(
         never = drawing => match never {},
         () = interrupt::asked() => {
             bar.finish_and_clear();
-            output::note(interrupted(rebalancer).await);
+            output::note(interrupted(&receiver.borrow()));
             return Err(Failure::Interrupted);
         }
     };
@@ -110,19 +108,15 @@ pub(super) async fn run(
 }
 
 /// What there is to know where a mover is interrupted.
-async fn interrupted(rebalancer: &Rebalancer) -> &'static str {
-    match tokio::time::timeout(INTERRUPTED_LOOK, rebalancer.layout()).await {
-        Ok(Ok(layout)) if layout.rebalance.is_none() => {
+fn interrupted(progress: &Progress) -> &'static str {
+    match progress.is_over {
+        true => {
             "interrupted: the layout is at rest, and nothing is being moved any more. What may be left to do, such \
              as telling nodes to stop, `kvclient rebalance resume` does"
         }
-        Ok(Ok(_)) => {
+        false => {
             "interrupted: the rebalance is under way, and everything is served. Go on with `kvclient rebalance \
              resume`, or undo it with `kvclient rebalance abort`"
-        }
-        _ => {
-            "interrupted: everything is served. Where the rebalance is under way still, as `kvclient status` says, \
-             go on with `kvclient rebalance resume`, or undo it with `kvclient rebalance abort`"
         }
     }
 }

@@ -58,7 +58,9 @@ pub enum RedoError {
     )]
     Missing(PathBuf),
     /// It failed before, and what is at its end is unknown.
-    #[error("the redo log failed before: start the node again, which finds out what is in it")]
+    #[error(
+        "the redo log failed before, and nothing was written: start the node again, which finds out what is in it"
+    )]
     Unusable,
     /// The system lacks something that it will have again. Nothing was written, and it can be tried again.
     #[error("{path}: {source}; nothing was written")]
@@ -222,6 +224,7 @@ impl RedoLog {
                 Err(RedoError::Removed(path))
             }
             Err(source) if passes(&source) || is_read_only(&source) => {
+                self.disk.note(&source);
                 Err(RedoError::NotWritten { path, source })
             }
             Err(source) => Err(self.fail(&path, source)),
@@ -275,6 +278,7 @@ impl RedoLog {
 
     fn fail(&mut self, path: &Path, source: io::Error) -> RedoError {
         self.has_failed = true;
+        self.disk.note(&source);
         file_error(path, source)
     }
 
@@ -291,6 +295,7 @@ impl RedoLog {
             // What there is of the frame is no valid one, and the next one takes its place.
             self.has_rest = true;
             let _ = self.cut();
+            self.disk.note(&source);
             return Err(RedoError::NotWritten { path, source });
         }
         self.length += frame.len() as u64;
@@ -355,7 +360,9 @@ impl RedoLog {
                 return Err(RedoError::NotWritten { path, source });
             }
             // Only what is durable may be sealed: the seal says that nothing is missing before it.
-            self.sync_or_fail()?;
+            if self.durable < self.length {
+                self.sync_or_fail()?;
+            }
             self.write(vec![0; FRAME_HEAD_BYTES])?;
             self.sync_or_fail()?;
             self.is_sealed = true;
