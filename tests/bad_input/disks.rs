@@ -249,11 +249,14 @@ fn an_engine_that_met_a_full_disk_is_started_anew() {
     // What is in its log when it starts is given to the engine at once.
     cluster.node_mut(0).kill();
     cluster.node_mut(0).respawn(&[("FAILPOINTS", "node::checkpoint::no-room=return")]);
-    cluster.node_mut(0).ready_or_end().expect("it starts");
     let pid = cluster.node(0).pid();
-    cluster.node_mut(0).ready_or_end().expect("it is ready a second time");
+    // That may be before it is ready for the first time, or after.
+    eventually("the node starts anew", WITHIN, || {
+        let words = cluster.node(0).last_words();
+        if words.contains("the node starts anew") { Ok(()) } else { Err(words) }
+    });
+    cluster.node_mut(0).ready_or_end().expect("it is ready");
     assert_eq!(cluster.node(0).pid(), pid);
-    assert!(cluster.node(0).last_words().contains("the node starts anew"));
     let output = cluster.kvclient(&["get", "kept"]).output().success();
     assert_eq!(output.stdout_text(), "value");
     assert_eq!(cluster.node_mut(0).terminate().code(), Some(0));

@@ -2,7 +2,10 @@
 
 use std::fs;
 
+use serde_json::json;
+
 use crate::guests;
+use crate::harness::corpus::assert_same_lines;
 use crate::harness::{Backend, Cluster, on_both_backends};
 
 use super::{assert_holds, cluster_with_data, epoch, members, status};
@@ -78,9 +81,13 @@ fn a_dead_node_is_given_up_only_with_consent(backend: Backend) {
     // All partitions are served again, by nodes that say truly what is not there.
     cluster.kvclient(&["import"]).stdin(lines.clone()).output().success();
     assert_holds(&cluster, &lines);
-    // What comes back is a spare node without data.
+    // What comes back is no member, and keeps what it had without serving it, which is said.
     cluster.node_mut(2).restart();
-    assert_holds(&cluster, &lines);
+    let export = cluster.kvclient(&["export"]).output().success();
+    assert_same_lines(export.stdout_text(), &lines, "the export is what was stored");
+    let report = cluster.kvclient(&["fsck", "--output", "json"]).output().code(4).json();
+    assert_eq!((&report["strays"], &report["duplicates"]), (&0.into(), &0.into()), "{report}");
+    assert_eq!(report["keeping"], json!(["node-2"]));
     assert_eq!(members(&cluster), ["node-0", "node-1"]);
 }
 
