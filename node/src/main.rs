@@ -29,7 +29,6 @@ fn run() -> ExitCode {
         Ok(cli) => cli,
         Err(code) => return code,
     };
-    #[cfg(feature = "failpoints")]
     let _failpoints = kv_system::failpoints::listen();
     inherited::keep_from_children();
     resources::mind_the_size_of_files();

@@ -3,7 +3,7 @@
 //! Suites of several packages use it, so each includes this file as a module of its own.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
@@ -111,7 +111,9 @@ fn text(name: &str) -> String {
     }
 }
 
+/// The workspace's folder, in which its lock file lies.
 fn root() -> PathBuf {
-    // Every package that includes this file lies directly in the workspace's folder.
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+    let own = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let is_root = |folder: &&Path| folder.join("Cargo.lock").is_file();
+    own.ancestors().find(is_root).expect("the package is one of a workspace").to_owned()
 }

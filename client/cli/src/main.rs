@@ -46,7 +46,6 @@ fn run() -> ! {
     resources::mind_the_size_of_files();
     let cli = cli::Cli::try_parse().unwrap_or_else(|error| exit::not_understood(&error));
     let format = cli.globals.output;
-    #[cfg(feature = "failpoints")]
     let _failpoints = kv_system::failpoints::listen();
     output::log(cli.globals.verbose);
     let result = start(&cli.command).map_err(exit::Failure::Scarce);

@@ -34,11 +34,19 @@
 //! | `launch::before-signal` | before `add-node` writes a signal |
 //! | `client::before-examination` | before a client examines a strategy that it is to adopt |
 
-/// What the environment's `FAILPOINTS` names is in force for as long as this lives.
-#[cfg(feature = "failpoints")]
+/// While this lives, what the environment's `FAILPOINTS` names is in force.
+pub struct Listening {
+    #[cfg(feature = "failpoints")]
+    _scenario: fail::FailScenario<'static>,
+}
+
+/// Has what the environment names be in force, in a program that has failpoints.
 #[must_use]
-pub fn listen() -> impl Drop {
-    fail::FailScenario::setup()
+pub fn listen() -> Listening {
+    Listening {
+        #[cfg(feature = "failpoints")]
+        _scenario: fail::FailScenario::setup(),
+    }
 }
 
 /// Dies here, or waits, where the environment wants it.
