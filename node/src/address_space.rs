@@ -2,6 +2,7 @@
 //!
 //! A process that gets no memory can do nothing about it in the middle of its work, and its libraries end it
 //! in ways that explain nothing. So a limit that is too low is told of before anything is begun.
+#![allow(unsafe_code, reason = "the allocator is C's")]
 
 use rustix::process::{Resource, getrlimit};
 

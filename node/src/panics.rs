@@ -5,6 +5,7 @@
 //! descriptor, and the engine on some damage. Which of these it was decides what somebody has to do, so it
 //! is told apart. Where memory is lacking, whatever is done to end may fail as well, or wait for ever for
 //! what another thread holds: an alarm of the system's ends the process then.
+#![allow(unsafe_code, reason = "an alarm's handler may call nothing but what C allows")]
 
 use std::panic::PanicHookInfo;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -120,6 +120,7 @@ impl StrategyHost {
         Ok(Strategy { label, bytes, digest, info, program, cache_outcome })
     }
 
+    #[allow(unsafe_code, reason = "what was compiled before is machine code, run as it is")]
     fn load_cached(&self, key: &CacheKey) -> Option<Program> {
         let compiled = self.cache.load(key)?;
         // SAFETY: the cache gives only bytes that were stored under this key, whole and unchanged,

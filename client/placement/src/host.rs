@@ -87,6 +87,7 @@ impl Host {
     /// # Safety
     /// `compiled` must be exactly the bytes that `compile` gave, on a host of the same
     /// [`Host::compatibility`]: they hold machine code, which is run as it is.
+    #[allow(unsafe_code, reason = "what was compiled before is machine code, run as it is")]
     pub(super) unsafe fn load_compiled(&self, compiled: &[u8]) -> Result<Program, StrategyFault> {
         // SAFETY: the caller promises what the engine asks for.
         let component = unsafe { Component::deserialize(&self.engine, compiled) };

@@ -1,6 +1,6 @@
 //! What a stranger's message makes a reader take of memory: a small multiple of its length, whatever
 //! is in it. The allocator of this process counts what each thread has.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "an allocator that counts is written like this")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

@@ -277,6 +277,7 @@ impl Shared {
 }
 
 /// Has the allocator give the system what has been freed.
+#[allow(unsafe_code, reason = "the allocator is C's")]
 fn give_memory_back() {
     #[cfg(target_env = "gnu")]
     // SAFETY: it may be called at any time, from any thread.

@@ -1,5 +1,5 @@
 //! What this process was given by the one that started it.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "a descriptor that was inherited is known by its number alone")]
 
 use std::fs;
 use std::os::fd::{BorrowedFd, RawFd};

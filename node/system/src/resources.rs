@@ -109,7 +109,7 @@ pub fn memory(bytes: u64) -> io::Result<()> {
 
 /// Has a write beyond the limit on the size of files (`ulimit -f`) fail as other writes do. The system ends a
 /// process that tries, unless it was told that the process minds the error.
-#[allow(unsafe_code)]
+#[allow(unsafe_code, reason = "how a signal is handled is told to C's library")]
 pub fn mind_the_size_of_files() {
     // SAFETY: it sets what becomes of one signal, and no handler runs.
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };

@@ -4,7 +4,7 @@
 //! standard library opens `/dev/null` in the place of those that are missing before `main` runs, so that no
 //! file takes their numbers, and passes over the errors of the others. What is printed there is lost, and what
 //! is read is empty, without a word. Where that matters, the stream that was asked for is looked up here.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "what happens before `main` is told to the loader")]
 
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -3,7 +3,7 @@
 //! The descriptors are ZeroMQ's, which may close one, and the system give its number to something
 //! else, at any time. That is harmless here: asking a file for a connection's counters fails, and
 //! another connection's counters are its own.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "what is asked of a descriptor that is ZeroMQ's goes by its number")]
 
 use std::io;
 use std::mem::size_of;

@@ -63,6 +63,7 @@ fn is_linux() -> bool {
 }
 
 /// Has everything compiled with what [`LINUX`] says. `zeromq-src` has no other way in.
+#[allow(unsafe_code, reason = "the compiler is told by the environment")]
 fn add_flags() {
     if !is_linux() {
         return;
