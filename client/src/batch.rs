@@ -1,13 +1,12 @@
 //! Batches: operations that travel in one message, and what became of each.
 
-use kv_core::operation::Operation;
-use kv_core::operation::{Done, Outcome};
+use kv_core::operation::{Done, Operation, Outcome};
 use kv_core::refusal::{ErrorCode, Refusal};
 use kv_protocol::reply::Content;
 use kv_protocol::request::{Command, Request, RequestId, Style, Values};
+use kv_transport::ExchangeError;
 
 use crate::queue::{Answer, Entry};
-use kv_transport::ExchangeError;
 
 /// How replies are to be written to this client.
 pub(crate) const STYLE: Style = Style { values: Values::Body, versions: true, streams: true };

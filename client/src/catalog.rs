@@ -14,14 +14,14 @@ use kv_core::name::Name;
 use kv_protocol::reply::NodeStatus;
 use kv_registry::claim::Claim;
 use kv_registry::keys::{self, SERVICE, meta, service_id};
+use kv_transport::Endpoint;
+use kv_transport::limits::CONNECT_WAIT;
 use uuid::Uuid;
 
 use crate::limits::REGISTRATIONS_ASKED_MAX;
 use crate::outbox::Connections;
 use crate::routing::{Reach, Target};
 use crate::status::ask_instance;
-use kv_transport::Endpoint;
-use kv_transport::limits::CONNECT_WAIT;
 
 /// The instances that belong to `cluster`.
 pub(crate) fn of_cluster(cluster: &Name, instances: Vec<ServiceInstance>) -> Vec<ServiceInstance> {

@@ -8,10 +8,10 @@ use std::time::Duration;
 use futures::stream::{self, Stream, StreamExt};
 use kv_core::digest::Digest;
 use kv_core::layout::{Layout, Table};
-use kv_core::operation::{Condition, Operation};
-use kv_core::operation::{Done, Record};
+use kv_core::operation::{Condition, Done, Operation, Record};
 use kv_core::partition::Partition;
 use kv_core::version::Version;
+use kv_transport::Endpoint;
 use uuid::Uuid;
 
 use crate::cluster::Cluster;
@@ -26,7 +26,6 @@ use crate::outbox::Connections;
 use crate::routing::View;
 use crate::scan;
 use crate::status::{self, ClusterStatus};
-use kv_transport::Endpoint;
 
 /// A connection to one cluster. Clones share it, and may be used from any number of tasks: what they
 /// do at the same time travels together.

@@ -10,6 +10,7 @@ use kv_consul::{Backoff, Consul, ConsulError, Indexed, KvEntry, Read, ServiceIns
 use kv_core::digest::Digest;
 use kv_core::layout::{Assignments, Layout, Origin, StrategyPin, Table};
 use kv_core::name::Name;
+use kv_placement::{Strategy, StrategySource};
 use kv_registry::keys::{self, SERVICE};
 use tokio::sync::Mutex;
 
@@ -22,7 +23,6 @@ use crate::outbox::Connections;
 use crate::placement::{self, Placement, Question};
 use crate::routing::View;
 use crate::tables::{Computed, Tables};
-use kv_placement::{Strategy, StrategySource};
 
 /// A cluster's current layout and addresses.
 pub(crate) struct Cluster {

@@ -7,12 +7,12 @@ use kv_consul::ConsulConfig;
 use kv_core::limits::PARTITIONS_DEFAULT;
 use kv_core::name::Name;
 use kv_core::partition::PartitionCount;
+use kv_placement::StrategySource;
+use kv_placement::admission::Property;
 use kv_registry::keys::CLUSTER_DEFAULT;
 
 use crate::error::ClientError;
 use crate::limits::TIMEOUT_DEFAULT;
-use kv_placement::StrategySource;
-use kv_placement::admission::Property;
 
 /// Which cluster to talk to, and how.
 #[derive(Clone, Debug)]

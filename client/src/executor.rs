@@ -4,14 +4,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use kv_core::attempt::{Answer, Course, Promoted, Step, Trouble, What};
 use kv_core::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX_CEILING};
-use kv_core::operation::Done;
-use kv_core::operation::Operation;
+use kv_core::operation::{Done, Operation};
 use kv_core::partition::Partition;
 use kv_core::refusal::{bad_request, too_large};
 use kv_protocol::record_stream::{self, StreamRecord};
 use kv_protocol::reply::Content;
 use kv_protocol::request::{Command, Request};
+use kv_transport::ExchangeError;
 
 use crate::batch::STYLE;
 use crate::cluster::Cluster;
@@ -22,8 +23,6 @@ use crate::outbox::Connections;
 use crate::queue::QueuedOperation;
 use crate::retry::Attempts;
 use crate::routing::{Retry, Target, Verdict, View, describe, not_understood};
-use kv_core::attempt::{Answer, Course, Promoted, Step, Trouble, What};
-use kv_transport::ExchangeError;
 
 /// The parts of a client.
 pub(crate) struct Executor {

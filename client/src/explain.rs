@@ -7,6 +7,7 @@ use kv_core::digest::Digest;
 use kv_core::layout::{Layout, Member, Origin, Placement};
 use kv_core::limits::REPLICAS_MAX;
 use kv_core::partition::Partition;
+use kv_placement::{StrategyError, StrategyFault};
 
 use crate::cluster::Registry;
 use crate::config::ClientConfig;
@@ -14,7 +15,6 @@ use crate::error::ClientError;
 use crate::executor::check_key;
 use crate::history;
 use crate::placement::{Question, table};
-use kv_placement::{StrategyError, StrategyFault};
 
 /// Why a key is where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,6 +12,7 @@ use kv_core::digest::Digest;
 use kv_core::installed::InstalledLayout;
 use kv_core::layout::{LAYOUT_FORMAT, Layout, Member, Origin, Placement, StrategyPin, Table};
 use kv_core::name::Name;
+use kv_placement::Strategy;
 use kv_protocol::reply::NodeStatus;
 use kv_registry::keys::{self, PROTOCOL_VERSION, meta};
 use tokio::time::timeout_at;
@@ -25,7 +26,6 @@ use crate::limits::{LAYOUT_LOOK_INTERVAL, STATUS_TIMEOUT};
 use crate::outbox::Connections;
 use crate::placement::{Question, admitted, table_verified};
 use crate::status::ask_instance;
-use kv_placement::Strategy;
 
 /// How many owners a partition gets.
 const REPLICAS: u32 = 1;

@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use kv_transport::limits::CONNECT_WAIT;
+
 use crate::batcher::take_batch;
 use crate::limits::{BATCH_BESIDE_MIN, BATCH_SHARE_MIN, BATCHES_IN_FLIGHT_MAX};
 use crate::queue::Entry;
-use kv_transport::limits::CONNECT_WAIT;
 
 /// Errands that wait for their turn, in the order in which they came, when they are given up, and how
 /// many others are under way.

@@ -5,11 +5,11 @@ use std::sync::{Arc, OnceLock};
 
 use kv_core::layout::{self, Layout, Member, Table};
 use kv_core::partition::PartitionCount;
-
-use crate::error::ClientError;
 use kv_placement::admission::{Property, admit};
 use kv_placement::{Cache, Strategy, StrategyError, StrategyHost, StrategyNode, StrategySource};
 use kv_system::failpoints;
+
+use crate::error::ClientError;
 
 /// The question that a table answers.
 #[derive(Clone, Debug, PartialEq, Eq)]

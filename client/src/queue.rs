@@ -8,13 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use kv_core::guard::Context;
-use kv_core::operation::Operation;
-use kv_core::operation::Outcome;
+use kv_core::operation::{Operation, Outcome};
+use kv_transport::{Endpoint, ExchangeError, Source};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::batcher::{self, Batchable};
 use crate::limits::{QUEUE_BYTES_MAX, QUEUE_OPERATIONS_MAX};
-use kv_transport::{Endpoint, ExchangeError, Source};
 
 /// One operation to be carried to a node.
 #[derive(Clone)]

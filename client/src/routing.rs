@@ -4,18 +4,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use kv_core::attempt::{self, Remedy};
 use kv_core::guard::Context;
 use kv_core::incarnation::Incarnation;
 use kv_core::layout::{Assignment, Assignments, Layout, LayoutError, Placement, Rebalance, Table};
 use kv_core::partition::Partition;
 use kv_core::refusal::Refusal;
+use kv_transport::{Endpoint, ExchangeError};
 use uuid::Uuid;
 
 use crate::error::ClientError;
 use crate::queue::QueueCell;
-use kv_core::attempt::{self, Remedy};
-use kv_transport::Endpoint;
-use kv_transport::ExchangeError;
 
 /// A node that can be asked.
 #[derive(Debug, PartialEq, Eq)]

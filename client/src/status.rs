@@ -13,6 +13,7 @@ use kv_core::name::Name;
 use kv_protocol::reply::{Content, NodeStatus};
 use kv_protocol::request::{Command, Request};
 use kv_registry::keys::{self, SERVICE, id_of_service, meta};
+use kv_transport::Endpoint;
 use uuid::Uuid;
 
 use crate::batch::STYLE;
@@ -24,7 +25,6 @@ use crate::config::ClientConfig;
 use crate::error::ClientError;
 use crate::limits::STATUS_TIMEOUT;
 use crate::outbox::Connections;
-use kv_transport::Endpoint;
 
 /// A cluster as it is now.
 #[derive(Clone, Debug)]

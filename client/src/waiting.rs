@@ -4,12 +4,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use kv_core::attempt::Remedy;
+
 use crate::error::ClientError;
 use crate::executor::Executor;
 use crate::limits::{HELP_AFTER, REFRESH_SPACING};
 use crate::retry::Attempts;
 use crate::routing::{Retry, View};
-use kv_core::attempt::Remedy;
 
 impl Executor {
     /// Does what may help before an operation, routed by `seen`, is tried again.

@@ -12,8 +12,7 @@ use std::time::{Duration, Instant};
 
 use futures::TryStreamExt;
 use kv_core::limits::{BATCH_OPERATIONS_MAX, FRAME_BYTES_MAX};
-use kv_core::operation::Operation;
-use kv_core::operation::{Done, Record};
+use kv_core::operation::{Done, Operation, Record};
 use kv_core::refusal::{ErrorCode, Refusal};
 use kv_protocol::reply::{Content, Page};
 use kv_protocol::request::Command;

@@ -9,8 +9,7 @@ mod scripted_node;
 use std::time::Duration;
 
 use futures::TryStreamExt;
-use kv_core::operation::Operation;
-use kv_core::operation::{Done, Outcome, Record};
+use kv_core::operation::{Done, Operation, Outcome, Record};
 use kv_core::refusal::{ErrorCode, Refusal};
 use kv_core::version::Version;
 use kv_protocol::record_stream::records;

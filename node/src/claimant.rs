@@ -12,8 +12,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use kv_consul::{Consul, ConsulError, Read};
+use kv_core::guard::Guard;
 use kv_core::incarnation::Incarnation;
 use kv_core::layout::Layout;
+use kv_core::lineage::is_within_reach;
 use kv_registry::claim::Claim;
 use kv_registry::keys;
 use tokio::time::Instant;
@@ -24,8 +26,6 @@ use crate::identity::Identity;
 use crate::layouts::{Layouts, Offered};
 use crate::tenure::Tenure;
 use crate::writer::Gauges;
-use kv_core::guard::Guard;
-use kv_core::lineage::is_within_reach;
 
 /// How often a node that takes writes has them counted in its claim. What is counted is what it had at
 /// the time before, which is on the disk by now, also with `--fsync everysec`.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use futures::stream::{self, StreamExt};
 use kv_consul::{CheckStatus, Consul, Read, ServiceInstance};
-use kv_core::guard::Context;
+use kv_core::guard::{Context, Guard, Installed};
 use kv_core::incarnation::Incarnation;
 use kv_core::limits::{HOLDS_PARTITIONS_MAX, KEPT_RANGES_MAX};
 use kv_core::name::Name;
@@ -23,13 +23,12 @@ use kv_core::refusal::ErrorCode;
 use kv_protocol::reply::{Content, Kept};
 use kv_protocol::request::{Command, Request, Style};
 use kv_registry::keys::{SERVICE, meta};
+use kv_transport::ask::Asker;
 use tokio::sync::watch;
 use tracing::{debug, warn};
 use uuid::Uuid;
 
 use crate::writer::{Gauges, Questions, Work};
-use kv_core::guard::{Guard, Installed};
-use kv_transport::ask::Asker;
 
 /// How long a node may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);

@@ -7,17 +7,17 @@ use std::path::{Path, PathBuf};
 
 use kv_core::incarnation::Incarnation;
 use kv_core::name::Name;
-use tracing::warn;
-
-use crate::identity::{
-    DataDirectoryError, IDENTITY_FILE, Identity, InstalledEpoch, Place, write_durably,
-};
 use kv_storage::Counters;
 use kv_storage::disk::Disk;
 use kv_storage::limits::SMALL_FILES_BYTES;
 use kv_storage::reserve::RESERVE_FILE;
 use kv_system::private;
 use kv_system::transient::is_full;
+use tracing::warn;
+
+use crate::identity::{
+    DataDirectoryError, IDENTITY_FILE, Identity, InstalledEpoch, Place, write_durably,
+};
 
 /// The file of a data directory that its holder has locked. It names the holder's process.
 const LOCK_FILE: &str = "lock";

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use kv_consul::{Backoff, Consul, ConsulError};
+use kv_core::guard::Guard;
 use kv_registry::keys;
 use kv_registry::signal::Signal;
 use tokio::sync::watch;
@@ -17,7 +18,6 @@ use crate::identity::{DataDirectoryError, Identity};
 use crate::layouts::Layouts;
 use crate::signals::{self, Signals};
 use crate::writer::Gauges;
-use kv_core::guard::Guard;
 
 /// How often a node that is told to stop looks whether it may.
 const LOOK_EVERY: Duration = Duration::from_millis(250);

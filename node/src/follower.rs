@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use kv_consul::{Backoff, Consul, ConsulError};
+use kv_core::guard::{Guard, Installed, Verdict};
 use kv_core::incarnation::Incarnation;
 use kv_core::partition::Partition;
 use tokio::sync::{Notify, oneshot};
@@ -16,7 +17,6 @@ use crate::hints::{Hint, Hints, Pace};
 use crate::identity::{DataDirectoryError, InstalledEpoch};
 use crate::layouts::{Layouts, LayoutsError};
 use crate::writer::{Gauges, NotInstalled, Work};
-use kv_core::guard::{Guard, Installed, Verdict};
 
 /// However often clients name a newer layout, Consul is asked for it at most this often; and where it
 /// has none, again and again, at most as often as the second one says.

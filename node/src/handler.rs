@@ -12,33 +12,30 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use kv_core::guard::{Admitted, Guard, Installed};
 use kv_core::installed::InstalledLayout;
 use kv_core::layout::Side;
-use kv_core::operation::Operation;
-use kv_core::operation::{Done, Outcome};
+use kv_core::operation::{Done, Operation, Outcome};
 use kv_core::partition::key_hash;
-use kv_core::refusal::{ErrorCode, Refusal};
+use kv_core::refusal::{ErrorCode, Refusal, shutting_down};
 use kv_protocol::frame::Payload;
 use kv_protocol::reply::{Content, NodeStatus, Reply};
 use kv_protocol::request::{Command, Digest, Request, RequestId, Style};
-use nohash_hasher::IntMap;
-
-use crate::cache::RecordCache;
-use crate::confirmation;
-use crate::hints::Hints;
-use crate::identity::Identity;
-use crate::reader::{self, ReplyBudget};
-use crate::refusals::replies_unread;
-use crate::staging;
-use crate::tenure::Tenure;
-use crate::writer::{Finished, Gauges, Job, Size, Work};
-use kv_core::guard::{Admitted, Guard, Installed};
-use kv_core::refusal::shutting_down;
 use kv_storage::disk::Disk;
 use kv_storage::{StorageKey, Store};
 use kv_transport::server::Peer;
 use kv_transport::server::limits::{PENDING_REQUESTS_MAX, SHORT_REPLY_BYTES_MAX};
 use kv_transport::server::service::{Disposition, Frame, Frames, ReplyRoom, Service};
+use nohash_hasher::IntMap;
+
+use crate::cache::RecordCache;
+use crate::hints::Hints;
+use crate::identity::Identity;
+use crate::reader::{self, ReplyBudget};
+use crate::refusals::replies_unread;
+use crate::tenure::Tenure;
+use crate::writer::{Finished, Gauges, Job, Size, Work};
+use crate::{confirmation, staging};
 
 /// The most requests that wait for the writer.
 pub const JOBS_MAX: usize = 4096;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use kv_consul::{Consul, ConsulError};
+use kv_core::guard::Guard;
 use kv_core::name::Name;
 use kv_registry::keys;
 use kv_registry::signal::Signal;
@@ -26,7 +27,6 @@ use crate::layouts::Layouts;
 use crate::signals::{self, Signals};
 use crate::supervisor::Supervisor;
 use crate::writer::Gauges;
-use kv_core::guard::Guard;
 
 /// How long a stopping node tries to take its signal back.
 const WITHDRAW_WITHIN: Duration = Duration::from_secs(3);

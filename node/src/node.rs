@@ -9,7 +9,12 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use kv_consul::{Consul, ConsulConfig};
+use kv_core::guard::Guard;
 use kv_core::layout::Member;
+use kv_storage::Counters;
+use kv_storage::disk::Disk;
+use kv_system::wake::Wake;
+use kv_transport::server::{Server, Stop};
 use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
@@ -25,17 +30,11 @@ use crate::layouts::Layouts;
 use crate::lifecycle::{self, Lifecycle};
 use crate::membership::Registration;
 use crate::node_error::NodeError;
-use crate::place;
 use crate::start::{self, Opened, Prepared};
 use crate::stopping::StopReason;
 use crate::tenure::Tenure;
-use crate::words;
 use crate::writer::{Finished, Gauges, NotInstalled, Writer};
-use kv_core::guard::Guard;
-use kv_storage::Counters;
-use kv_storage::disk::Disk;
-use kv_system::wake::Wake;
-use kv_transport::server::{Server, Stop};
+use crate::{place, words};
 
 /// A node starts anew no sooner than this after its start.
 const START_ANEW_SPACING: Duration = Duration::from_secs(5);

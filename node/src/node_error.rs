@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use kv_consul::ConsulError;
 use kv_core::layout::LayoutError;
+use kv_storage::StoreError;
+use kv_storage::fitness::UnfitDisk;
+use kv_transport::server::ListenError;
 
 use crate::address::InvalidHost;
 use crate::claim::ClaimError;
@@ -13,9 +16,6 @@ use crate::follower::FollowError;
 use crate::identity::DataDirectoryError;
 use crate::layouts::LayoutsError;
 use crate::writer::NotInstalled;
-use kv_storage::StoreError;
-use kv_storage::fitness::UnfitDisk;
-use kv_transport::server::ListenError;
 
 /// A machine that has this many nodes has no id to choose left.
 pub const AUTOMATIC_IDS_MAX: u32 = 1000;

@@ -10,9 +10,10 @@
 use std::panic::PanicHookInfo;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::words;
 use kv_storage::OPENING_THREAD;
 use kv_system::transient;
+
+use crate::words;
 
 /// How long the end may take, in seconds: what was said before is written meanwhile.
 const END_WITHIN_SECONDS: u32 = 5;

@@ -3,10 +3,10 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use kv_storage::disk::Disk;
 use tracing::{error, warn};
 
 use crate::data_directory::DataDirectory;
-use kv_storage::disk::Disk;
 
 /// How often that is looked at, beside when anything rests on it.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);

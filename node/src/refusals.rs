@@ -1,13 +1,11 @@
 //! The refusals that more than one part of the node gives.
 
-use kv_core::operation::Condition;
-use kv_core::partition::Partition;
-use kv_core::refusal::{ErrorCode, Refusal};
-
 use kv_core::guard::Admitted;
+use kv_core::operation::Condition;
 use kv_core::ownership::Denied;
+use kv_core::partition::Partition;
 use kv_core::record::Refused;
-use kv_core::refusal::shutting_down;
+use kv_core::refusal::{ErrorCode, Refusal, shutting_down};
 use kv_storage::disk::{Resource, Room, Shortage};
 use kv_storage::{RedoError, StoreError};
 use kv_system::transient::write_advice;

@@ -6,19 +6,18 @@
 
 use std::collections::HashMap;
 
-use kv_core::operation::{Condition, Operation};
-use kv_core::operation::{Done, Outcome};
+use kv_core::guard::Admitted;
+use kv_core::operation::{Condition, Done, Operation, Outcome};
+use kv_core::ownership::Right;
+use kv_core::record::{Answer, Change, Current, Step, remove_damaged, transition};
 use kv_core::refusal::{Refusal, bad_request};
 use kv_core::version::Version;
 use kv_protocol::record_stream::{self, StreamRecord};
+use kv_storage::disk::Room;
+use kv_storage::{Batch, Counters, StorageKey, Store, StoreError, Stored};
 use nohash_hasher::BuildNoHashHasher;
 
 use crate::refusals::{from_refused, from_store, no_room};
-use kv_core::guard::Admitted;
-use kv_core::ownership::Right;
-use kv_core::record::{Answer, Change, Current, Step, remove_damaged, transition};
-use kv_storage::disk::Room;
-use kv_storage::{Batch, Counters, StorageKey, Store, StoreError, Stored};
 
 /// What a group of operations has changed so far.
 pub struct Staging {

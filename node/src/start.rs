@@ -5,9 +5,15 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use kv_consul::{Backoff, Consul};
+use kv_core::guard::Installed;
 use kv_core::incarnation::Incarnation;
 use kv_core::layout::{Layout, Member};
 use kv_core::name::Name;
+use kv_storage::disk::Disk;
+use kv_storage::limits::SMALL_FILES_BYTES;
+use kv_storage::{Store, StoreError, StoreOptions, fitness};
+use kv_system::transient::file_bytes_max;
+use kv_transport::server::{PortChoice, Server};
 use tracing::warn;
 
 use crate::claim::{ClaimError, claim};
@@ -18,13 +24,6 @@ use crate::installed_record;
 use crate::layouts::{Layouts, LayoutsError};
 use crate::node_error::{AUTOMATIC_IDS_MAX, NodeError};
 use crate::succession::{Succession, SuccessionError};
-use kv_core::guard::Installed;
-use kv_storage::disk::Disk;
-use kv_storage::fitness;
-use kv_storage::limits::SMALL_FILES_BYTES;
-use kv_storage::{Store, StoreError, StoreOptions};
-use kv_system::transient::file_bytes_max;
-use kv_transport::server::{PortChoice, Server};
 
 /// How long something that passes is waited for before it is tried again.
 const TRY_INTERVAL: Duration = Duration::from_secs(1);

@@ -13,18 +13,17 @@
 //! An operator may have an older copy served all the same; then it is the newest from here on.
 
 use kv_consul::{Consul, Read};
+use kv_core::guard::Installed;
 use kv_core::incarnation::Incarnation;
 use kv_registry::claim::Claim;
 use kv_registry::keys;
+use kv_storage::{Store, StoreError};
 use tracing::{debug, info, warn};
 
 use crate::claim::{CLAIM_TRIES, ClaimError};
 use crate::data_directory::DataDirectory;
 use crate::identity::{DataDirectoryError, Identity};
-use crate::installed_record;
-use crate::twins;
-use kv_core::guard::Installed;
-use kv_storage::{Store, StoreError};
+use crate::{installed_record, twins};
 
 /// Why a start cannot follow the one before.
 #[derive(Debug, thiserror::Error)]

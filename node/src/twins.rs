@@ -11,14 +11,14 @@ use std::time::Duration;
 use futures::future::join_all;
 use kv_consul::{CheckStatus, Consul, Read, ServiceInstance};
 use kv_registry::keys::{SERVICE, meta};
+use kv_transport::ask::Asker;
+use kv_transport::probe::{Found, probe};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::claim::ClaimError;
 use crate::data_directory::DataDirectory;
 use crate::membership::CHECK_TTL;
-use kv_transport::ask::Asker;
-use kv_transport::probe::{Found, probe};
 
 /// How many registrations of one node are looked at; there are not so many by accident.
 const REGISTRATIONS_MAX: usize = 8;

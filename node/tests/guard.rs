@@ -3,11 +3,9 @@
 
 mod support;
 
-use kv_core::guard::Context;
-use kv_core::guard::{Guard, InstallError, Installed, Verdict};
+use kv_core::guard::{Context, Guard, InstallError, Installed, Verdict};
 use kv_core::incarnation::Incarnation;
-use kv_core::layout::Layout;
-use kv_core::layout::Side;
+use kv_core::layout::{Layout, Side};
 use kv_core::ownership::{Right, Role};
 use kv_core::partition::Partition;
 use kv_core::refusal::{ErrorCode, Refusal};

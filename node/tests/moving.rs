@@ -5,8 +5,7 @@ mod support;
 
 use kv_core::layout::Side;
 use kv_core::limits::STREAM_RECORDS_MAX;
-use kv_core::operation::Condition;
-use kv_core::operation::Done;
+use kv_core::operation::{Condition, Done};
 use kv_core::partition::{Partition, PartitionCount};
 use kv_core::refusal::ErrorCode;
 use kv_core::version::Version;

@@ -6,8 +6,7 @@ mod support;
 use std::sync::atomic::Ordering;
 
 use kv_core::limits::REPLY_BYTES_MAX;
-use kv_core::operation::{Condition, Operation};
-use kv_core::operation::{Done, Record};
+use kv_core::operation::{Condition, Done, Operation, Record};
 use kv_core::refusal::ErrorCode;
 use kv_protocol::reply::Content;
 use kv_protocol::request::{Command, Scan};

@@ -4,8 +4,7 @@
 use std::borrow::Cow;
 
 use kv_core::attempt::Answer;
-use kv_core::operation::Done;
-use kv_core::operation::{Condition, Operation};
+use kv_core::operation::{Condition, Done, Operation};
 use kv_core::ownership::{Denied, Right, Role};
 use kv_core::record::{self, Change, Current, Refused, Step, transition};
 use kv_core::refusal::{ErrorCode, Refusal};

@@ -1,18 +1,18 @@
 //! All candidates: first what is timed, each alone; what is not timed runs in parallel.
 
 use std::num::NonZero;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
+
+use kv_placement::measure::{Balance, Movement, Placed, Spread};
+use kv_placement::{Cache, StrategyError, StrategyHost, StrategyNode};
 
 use super::candidate::Candidate;
 use super::keys::Keys;
 use super::scenario::Scenario;
 use super::timing;
 use super::trial::{Figures, Loaded, Problem, Trial};
-use kv_placement::measure::{Balance, Movement, Placed, Spread};
-use kv_placement::{Cache, StrategyError, StrategyHost, StrategyNode};
 
 /// What every candidate is tried by.
 #[derive(Clone, Debug)]

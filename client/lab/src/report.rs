@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use kv_core::digest::Digest;
+use kv_placement::{StrategyNode, measure};
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::timing::Cost;
 use super::trial::{Figures, Trial};
 use super::{Experiment, Scenario};
-use kv_placement::StrategyNode;
-use kv_placement::measure;
 
 /// The document.
 #[derive(Debug, Serialize)]

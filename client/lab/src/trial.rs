@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use kv_core::digest::Digest;
+use kv_placement::measure::{Balance, Movement, Spread};
+use kv_placement::{CacheOutcome, Strategy, StrategyError, StrategyHost};
 use kv_strategy::Assign;
 
 use super::candidate::Candidate;
 use super::native;
 use super::timing::Cost;
-use kv_placement::measure::{Balance, Movement, Spread};
-use kv_placement::{CacheOutcome, Strategy, StrategyError, StrategyHost};
 
 /// A candidate's turn in the lab.
 #[derive(Debug)]

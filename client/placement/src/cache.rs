@@ -6,10 +6,9 @@
 //! anew. The cache is an optimisation, so nothing that is wrong with it is an error; it is a warning
 //! at most.
 
-use std::env;
 use std::ffi::OsString;
-use std::fmt;
 use std::path::{Path, PathBuf};
+use std::{env, fmt};
 
 use kv_core::digest::Digest;
 use xxhash_rust::xxh3::Xxh3;

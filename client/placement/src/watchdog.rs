@@ -1,10 +1,9 @@
 //! Work that must not take for ever.
 
-use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
 use std::time::Duration;
+use std::{io, thread};
 
 use super::limits::WATCHER_STACK_BYTES;
 

@@ -6,11 +6,11 @@ use std::fmt;
 use kv_core::layout::{Layout, Member};
 use kv_core::limits::LAYOUT_BYTES_MAX;
 use kv_core::name::Name;
+use kv_placement::admission::Property;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::error::RebalanceError;
-use kv_placement::admission::Property;
 
 /// A change of who owns what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,8 +1,7 @@
 //! Whether every key is stored where the layout says, once, and nowhere else.
 
 use kv_core::layout::Assignment;
-use kv_core::operation::Done;
-use kv_core::operation::Operation;
+use kv_core::operation::{Done, Operation};
 use kv_protocol::reply::Content;
 use kv_protocol::request::Command;
 use serde::Serialize;

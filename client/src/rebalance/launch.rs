@@ -9,6 +9,7 @@ use kv_core::limits::MEMBERS_MAX;
 use kv_core::name::Name;
 use kv_registry::keys::{self, id_of_service, meta};
 use kv_registry::signal::Signal;
+use kv_system::failpoints;
 use uuid::Uuid;
 
 use super::change::Addition;
@@ -20,7 +21,6 @@ use crate::cluster::Registry;
 use crate::limits::{LAUNCH_LOOK_INTERVAL, LAUNCH_WAIT, LIST_TRIES_MAX, STATUS_TIMEOUT};
 use crate::outbox::Connections;
 use crate::status::ask_instance;
-use kv_system::failpoints;
 
 /// Which nodes are to join.
 #[derive(Clone, Debug, Default)]

@@ -22,6 +22,7 @@ use kv_consul::Read;
 use kv_core::layout::{Layout, Member};
 use kv_core::name::Name;
 use kv_registry::keys;
+use kv_system::failpoints;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -30,7 +31,6 @@ use super::signalling;
 use crate::cluster::Registry;
 use crate::error::ClientError;
 use crate::limits::{LEAVERS_MAX, LIST_TRIES_MAX};
-use kv_system::failpoints;
 
 /// The version of the list's own shape.
 const LEAVING_FORMAT: u32 = 1;

@@ -2,12 +2,12 @@
 
 use kv_core::layout::Member;
 use kv_core::partition::PartitionCount;
+use kv_placement::{Strategy, StrategyNode};
 use uuid::Uuid;
 
 use super::RebalanceError;
 use crate::cluster::Registry;
 use crate::config::ClientConfig;
-use kv_placement::{Strategy, StrategyNode};
 
 /// What a cluster's layout says, at rest. Looking changes nothing.
 #[derive(Clone, Debug)]

@@ -7,21 +7,22 @@ use std::time::{Duration, Instant};
 use futures::future::try_join_all;
 use kv_consul::{Backoff, ConsulError, Read};
 use kv_core::layout::{Goal, Layout, Table};
+use kv_core::mover::{Action, Facts, decide};
 use kv_core::partition::Partition;
+use kv_core::window::{Moving, Size, moving, next_window};
 use kv_registry::keys;
+use kv_system::failpoints;
 use tokio::sync::{Mutex, watch};
 use uuid::Uuid;
 
 use super::aim::{Aim, Outcome};
 use super::ask::{Asker, Trouble};
 use super::error::RebalanceError;
-use super::leaving;
 use super::lock::MoverLock;
 use super::progress::Progress;
-use super::sizes;
-use super::sweep;
 use super::throttle::Throttle;
 use super::transfer::{Cursor, Difference, Pair, Tally, Transfer};
+use super::{leaving, sizes, sweep};
 use crate::cluster::{Registry, read_layout};
 use crate::error::ClientError;
 use crate::limits::{
@@ -29,9 +30,6 @@ use crate::limits::{
 };
 use crate::outbox::Connections;
 use crate::routing::View;
-use kv_core::mover::{Action, Facts, decide};
-use kv_core::window::{Moving, Size, moving, next_window};
-use kv_system::failpoints;
 
 /// What helps where a node answers and does not follow.
 const BEHIND_ADVICE: &str = "see that it reaches Consul, its log says what is in the way, or start it anew; then `kvclient rebalance \

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use kv_core::digest::Digest;
 use kv_core::layout::{Member, StrategyPin, Table};
 use kv_core::partition::Partition;
+use kv_core::window::{Moving, Size};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::change::Change;
-use kv_core::window::{Moving, Size};
 
 /// The version of a plan's own shape.
 pub(crate) const PLAN_FORMAT: u32 = 1;

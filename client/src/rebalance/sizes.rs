@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use futures::future::try_join_all;
 use kv_core::layout::Assignment;
 use kv_core::partition::Partition;
+use kv_core::window::{Moving, Size};
 use kv_protocol::reply::{Content, PartitionSize};
 use kv_protocol::request::{Command, Count};
 
 use super::ask::{Asker, Trouble};
-use kv_core::window::{Moving, Size};
 
 /// Counts what the `moving` partitions have at the nodes that serve them now. Those of nodes that do
 /// not exist any more are left out.

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use kv_core::layout::{Goal, Layout, Phase};
 use kv_core::name::Name;
 use kv_core::partition::Partition;
+use kv_core::window::Size;
 use kv_registry::keys;
+use kv_system::failpoints;
 use tokio::sync::watch;
 
 use super::aim::Aim;
@@ -17,8 +19,6 @@ use super::progress::Progress;
 use super::{Prepared, Rebalancer, in_plan, leaving, signalling};
 use crate::cluster::Registry;
 use crate::history;
-use kv_core::window::Size;
-use kv_system::failpoints;
 
 /// A rebalance that is under way, or was a moment ago, for [`Rebalancer::run`].
 pub struct Task {

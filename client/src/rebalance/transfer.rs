@@ -8,22 +8,20 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::future::try_join_all;
-use kv_core::layout::Side;
-use kv_core::layout::{Assignment, Assignments};
-use kv_core::operation::Done;
-use kv_core::operation::Operation;
+use kv_core::layout::{Assignment, Assignments, Side};
+use kv_core::operation::{Done, Operation};
 use kv_core::partition::{Partition, PartitionCount};
+use kv_core::window::Size;
 use kv_protocol::record_stream::fingerprint;
 use kv_protocol::reply::{Content, MoveDigest, PartitionDigest, Records};
 use kv_protocol::request::{Command, Digest, Fetch};
+use kv_system::failpoints;
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use super::ask::{Asker, Trouble};
 use crate::error::ClientError;
 use crate::rebalance::throttle::Throttle;
-use kv_core::window::Size;
-use kv_system::failpoints;
 
 /// How many keys are asked for at once when they are compared one by one.
 const COMPARED_AT_ONCE: usize = 256;

@@ -19,12 +19,14 @@ mod progress;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
+use kv_core::attempt::Remedy;
 use kv_core::layout::Move;
 use kv_core::operation::Record;
 use kv_core::partition::Partition;
 use kv_core::refusal::Refusal;
 use kv_protocol::reply::{Content, Page};
 use kv_protocol::request::{Command, Request, Scan};
+use kv_transport::ExchangeError;
 
 use self::page::{Question, merge};
 use self::progress::{Part, Plan, Progress};
@@ -34,8 +36,6 @@ use crate::executor::Executor;
 use crate::limits::SCAN_PARALLEL;
 use crate::retry::Attempts;
 use crate::routing::{Retry, Target, Verdict, View, judge_read};
-use kv_core::attempt::Remedy;
-use kv_transport::ExchangeError;
 
 /// Keys and their records.
 type Items = Vec<(String, Record)>;

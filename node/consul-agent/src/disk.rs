@@ -11,11 +11,11 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use kv_system::private;
 use serde::{Deserialize, Serialize};
 
 use super::error::AgentError;
 use super::state::{Behavior, Entry, KV_BYTES_MAX, Restored, State};
-use kv_system::private;
 
 const STATE_FILE: &str = "state.json";
 const STATE_FILE_NEW: &str = "state.json.new";

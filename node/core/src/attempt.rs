@@ -17,8 +17,7 @@
 //! never sent again.
 
 use crate::layout::{Assignment, Move};
-use crate::operation::{Condition, Operation};
-use crate::operation::{Done, Outcome, Record};
+use crate::operation::{Condition, Done, Operation, Outcome, Record};
 use crate::refusal::{ErrorCode, Refusal};
 use crate::version::Version;
 

@@ -4,12 +4,13 @@
 //! request passes here first. The rules themselves are in [`crate::ownership`]; like them, this sees no
 //! socket, no clock and no file.
 
+use uuid::Uuid;
+
 use crate::incarnation::Incarnation;
 use crate::layout::Layout;
 use crate::limits::EPOCH_LEAP_MAX;
 use crate::partition::Partition;
 use crate::refusal::{ErrorCode, Refusal, bad_request};
-use uuid::Uuid;
 
 pub use crate::installed::{InstallError, Installed};
 use crate::ownership::{Denied, Right, Role};

@@ -3,15 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::digest::Digest;
-use crate::incarnation::Incarnation;
-use crate::layout::Side;
-use crate::layout::{Assignment, Assignments, Layout, LayoutError, Member, Move, Table};
-use crate::partition::{Partition, key_hash};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::digest::Digest;
+use crate::incarnation::Incarnation;
+use crate::layout::{Assignment, Assignments, Layout, LayoutError, Member, Move, Side, Table};
 use crate::ownership::Role;
+use crate::partition::{Partition, key_hash};
 
 /// Why a layout cannot be installed.
 #[derive(Debug, thiserror::Error)]

@@ -4,8 +4,9 @@
 //! The claim has the newest one of all copies. A directory that knows it has been through it, or was
 //! about to; one that does not is a copy that was made before, or was put back from a backup.
 
-use crate::incarnation::Incarnation;
 use serde::{Deserialize, Serialize};
+
+use crate::incarnation::Incarnation;
 
 /// How many incarnations a directory keeps. More of them let it tell a Consul that was put back to an
 /// older state from another copy's claim.

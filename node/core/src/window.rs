@@ -6,11 +6,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::layout::{Goal, Layout, Table};
-use crate::partition::Partition;
 use uuid::Uuid;
 
+use crate::layout::{Goal, Layout, Table};
 use crate::limits::{WINDOW_BYTES_TARGET, WINDOW_KEYS_TARGET};
+use crate::partition::Partition;
 
 /// How much there is to move.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -25,12 +25,12 @@
 
 use std::borrow::Cow;
 
-use crate::request_wire::check_key;
 use kv_core::limits::BATCH_OPERATIONS_MAX;
-use kv_core::operation::{Condition, Operation};
-use kv_core::operation::{Done, Outcome, Record};
+use kv_core::operation::{Condition, Done, Operation, Outcome, Record};
 use kv_core::refusal::{Refusal, bad_request, too_large};
 use kv_core::version::Version;
+
+use crate::request_wire::check_key;
 
 const PUT: u8 = 1;
 const GET: u8 = 2;

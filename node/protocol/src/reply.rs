@@ -1,9 +1,5 @@
 //! What a node answers. How it stands in a message, `reply_wire` says.
 
-use serde::{Deserialize, Serialize};
-use uuid::Uuid;
-
-use crate::request::RequestId;
 use kv_core::bounded;
 use kv_core::incarnation::Incarnation;
 use kv_core::installed::InstalledLayout;
@@ -12,6 +8,10 @@ use kv_core::name::Name;
 use kv_core::operation::{Done, Outcome, Record};
 use kv_core::partition::Partition;
 use kv_core::refusal::Refusal;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::request::RequestId;
 
 /// An answer to a request.
 #[derive(Clone, Debug, PartialEq)]

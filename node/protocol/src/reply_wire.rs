@@ -6,14 +6,6 @@
 
 use std::mem::take;
 
-use serde::{Deserialize, Serialize};
-
-use crate::operation_stream;
-use crate::reply::{
-    Content, Counted, Keys, MoveDigest, NodeStatus, Page, PartitionDigest, PartitionSize, Records,
-    Reply,
-};
-use crate::request::{RequestId, Style, Values};
 use kv_core::bounded::{List, brief};
 use kv_core::limits::{
     BATCH_OPERATIONS_MAX, DIGEST_RECORDS_MAX, HOLDS_PARTITIONS_MAX, KEY_BYTES_MAX, PAGE_ITEMS_MAX,
@@ -23,6 +15,14 @@ use kv_core::operation::{Done, Outcome, Record};
 use kv_core::partition::Partition;
 use kv_core::refusal::Refusal;
 use kv_core::version::Version;
+use serde::{Deserialize, Serialize};
+
+use crate::operation_stream;
+use crate::reply::{
+    Content, Counted, Keys, MoveDigest, NodeStatus, Page, PartitionDigest, PartitionSize, Records,
+    Reply,
+};
+use crate::request::{RequestId, Style, Values};
 
 /// A reply that a client could not read.
 #[derive(Debug, thiserror::Error)]

@@ -8,10 +8,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use kv_consul::{Consul, ConsulConfig, ConsulError, HTTP_ADDR_VARIABLE};
+use kv_consul_agent::{Agent, AgentConfig, AgentLimits};
 
 use super::DevError;
 use crate::words;
-use kv_consul_agent::{Agent, AgentConfig, AgentLimits};
 
 pub(super) const CONSUL_DIRECTORY: &str = "consul";
 /// The variables that hold credentials.

@@ -14,10 +14,13 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use kv_consul::ConsulError;
+use kv_consul_agent::AgentError;
 use kv_core::limits::HOST_NODES_MAX;
 use kv_core::name::Name;
 use kv_registry::keys::CLUSTER_DEFAULT;
 use kv_registry::signal::Signal;
+use kv_system::private;
+use kv_system::transient::passes;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -29,9 +32,6 @@ use crate::signals::{self, Signals};
 use crate::stopping::stop_signal;
 use crate::supervisor::{Described, Order, Supervisor};
 use crate::words;
-use kv_consul_agent::AgentError;
-use kv_system::private;
-use kv_system::transient::passes;
 
 const NODES_DIRECTORY: &str = "nodes";
 /// What it is called in the signals that it takes up.

@@ -1,11 +1,10 @@
 //! The nodes of `kvnode dev`: starting, watching and stopping their processes.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
+use std::{fs, io};
 
 use kv_core::name::Name;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};

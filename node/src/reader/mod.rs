@@ -9,24 +9,23 @@ pub mod sizes;
 
 use std::ops::ControlFlow;
 
+use kv_core::guard::{Admitted, Installed};
 use kv_core::layout::Side;
 use kv_core::limits::{
     GET_ALL_BYTES_MAX, PAGE_BYTES_READ_MAX, PAGE_BYTES_TARGET, PAGE_ITEMS_MAX,
     PAGE_RECORDS_READ_MAX, REPLY_BYTES_MAX,
 };
-use kv_core::operation::Operation;
-use kv_core::operation::{Done, Outcome};
+use kv_core::operation::{Done, Operation, Outcome};
+use kv_core::ownership::{Right, Role};
 use kv_core::partition::Partition;
 use kv_core::refusal::{ErrorCode, Refusal, bad_request, too_large};
 use kv_protocol::reply::{Content, MoveDigest, Page};
 use kv_protocol::request::{Command, Digest, Scan};
+use kv_storage::{Entry, ScanStart, Store, StoreError, Visit};
+use kv_system::failpoints;
 use uuid::Uuid;
 
 use crate::refusals::from_store;
-use kv_core::guard::{Admitted, Installed};
-use kv_core::ownership::{Right, Role};
-use kv_storage::{Entry, ScanStart, Store, StoreError, Visit};
-use kv_system::failpoints;
 
 /// How much one reply may still carry. Reads beyond it are refused, to be asked for again.
 pub struct ReplyBudget {

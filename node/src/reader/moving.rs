@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+use kv_core::guard::Admitted;
 use kv_core::layout::Side;
 use kv_core::limits::{DIGEST_RECORDS_MAX, PAGE_BYTES_TARGET, STREAM_RECORDS_MAX};
 use kv_core::partition::{Partition, key_hash};
@@ -12,11 +13,10 @@ use kv_core::version::Version;
 use kv_protocol::record_stream::{self, StreamRecord, fingerprint};
 use kv_protocol::reply::{MoveDigest, PartitionDigest, Records};
 use kv_protocol::request::{Digest, Fetch};
+use kv_storage::{ScanStart, Store};
 
 use super::walk;
 use crate::refusals::from_store;
-use kv_core::guard::Admitted;
-use kv_storage::{ScanStart, Store};
 
 /// Reads one page of what moves from this node to another.
 ///

@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
+use kv_core::guard::Admitted;
 use kv_core::limits::DIGEST_RECORDS_MAX;
 use kv_core::refusal::Refusal;
 use kv_protocol::reply::{Counted, Keys, PartitionSize};
 use kv_protocol::request::Count;
+use kv_storage::{ScanStart, Store, Visit};
 
 use super::walk;
 use crate::refusals::from_store;
-use kv_core::guard::Admitted;
-use kv_storage::{ScanStart, Store, Visit};
 
 /// Counts what is in partitions that the node owns or hands over. The first one that is not empty is
 /// counted whatever its size, so that every request gets further.

@@ -4,16 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use kv_core::partition::{Partition, PartitionCount};
-use tracing::{error, info, warn};
-
-use super::Questions;
-use super::Writer;
 use kv_core::installed::Installed;
 use kv_core::ownership::Role;
+use kv_core::partition::{Partition, PartitionCount};
 use kv_storage::sweep::{self, Removal, Stuck};
 use kv_storage::{Counters, Store, StoreError};
 use kv_system::failpoints;
+use tracing::{error, info, warn};
+
+use super::{Questions, Writer};
 
 /// After a failure, the next try comes this much later.
 const RETRY_AFTER: Duration = Duration::from_secs(1);

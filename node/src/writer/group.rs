@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use kv_core::guard::{Admitted, Guard};
 use kv_core::limits::PAGE_BYTES_TARGET;
-use kv_core::operation::Operation;
-use kv_core::operation::Outcome;
+use kv_core::operation::{Operation, Outcome};
 use kv_core::refusal::Refusal;
 use kv_protocol::reply::Content;
 use kv_protocol::request::Command;
-
+use kv_storage::disk::{Resource, Room, Shortage};
+use kv_storage::limits::SMALL_FILES_BYTES;
+use kv_storage::{Store, StoreError};
+use kv_system::failpoints;
 use tracing::{error, warn};
 
 use super::{Job, Size, Writer};
@@ -17,11 +20,6 @@ use crate::installed_record;
 use crate::reader::{self, ReplyBudget};
 use crate::refusals::{from_commit, replies_unread};
 use crate::staging::Staging;
-use kv_core::guard::{Admitted, Guard};
-use kv_storage::disk::{Resource, Room, Shortage};
-use kv_storage::limits::SMALL_FILES_BYTES;
-use kv_storage::{Store, StoreError};
-use kv_system::failpoints;
 
 /// The disk is asked for room for so many bytes at once.
 const ROOM_STEP_BYTES: usize = 64 << 10;

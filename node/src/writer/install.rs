@@ -9,14 +9,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use kv_core::guard::{Guard, Installed};
 use kv_core::partition::Partition;
+use kv_storage::limits::SMALL_FILES_BYTES;
+use kv_system::failpoints;
 use tracing::{error, info, warn};
 
 use super::{NotInstalled, Writer};
 use crate::installed_record;
-use kv_core::guard::{Guard, Installed};
-use kv_storage::limits::SMALL_FILES_BYTES;
-use kv_system::failpoints;
 
 impl Writer {
     pub(super) fn install(&mut self, installed: Installed) -> Result<(), NotInstalled> {

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use kv_core::operation::{Done, Outcome};
 use kv_protocol::reply::Content;
+use kv_transport::server::limits::{SHORT_REPLY_BYTES_MAX, UNREAD_BYTES_FULL, UNREAD_BYTES_MAX};
 
 use crate::refusals::replies_unread;
-use kv_transport::server::limits::{SHORT_REPLY_BYTES_MAX, UNREAD_BYTES_FULL, UNREAD_BYTES_MAX};
 
 /// The bytes of values that wait to be read by those who asked.
 #[derive(Debug, Default)]

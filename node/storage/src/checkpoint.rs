@@ -10,18 +10,17 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use kv_system::lock::lock;
+use kv_system::transient::is_read_only;
+use kv_system::{descriptors, failpoints};
 use tracing::{error, warn};
 
-use crate::limits::DESCRIPTORS_PER_CHECKPOINT;
-use crate::limits::SMALL_FILES_BYTES;
+use crate::limits::{DESCRIPTORS_PER_CHECKPOINT, SMALL_FILES_BYTES};
 use crate::memtable::{Memtable, Memtables};
 use crate::redo::RedoLog;
 use crate::shared::{CHECKPOINTER, Shared};
 use crate::take_over::{Taking, Untaken};
 use crate::{Failure, Fsync, StoreError, unfinished};
-use kv_system::lock::lock;
-use kv_system::transient::is_read_only;
-use kv_system::{descriptors, failpoints};
 
 /// The engine takes over what there is when nobody has written for this long.
 const IDLE_MIN: Duration = Duration::from_secs(3);

@@ -14,14 +14,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use kv_system::failpoints;
+use kv_system::transient::{file_bytes_max, is_full, is_read_only};
 use rustix::fs::{StatVfsMountFlags, statvfs};
 use tracing::{info, warn};
 
 use crate::belongings::Belongings;
 use crate::limits::{INODES_PER_STEP, RESERVE_INODES, RESERVE_MARGIN_BYTES, RESERVE_STEP_BYTES};
 use crate::reserve::Reserve;
-use kv_system::failpoints;
-use kv_system::transient::{file_bytes_max, is_full, is_read_only};
 
 /// Whether the disk has room for more data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,13 +5,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use kv_system::transient::passes;
 
 use crate::belongings::Belongings;
 use crate::disk::Disk;
 use crate::limits::{INODES_PER_STORE, SMALL_FILES_BYTES};
 use crate::unfinished::{self, LOG_PREFIX, METADATA_DIRECTORY, SNAPSHOT_PREFIX};
 use crate::{Counters, StorageKey, StoreError};
-use kv_system::transient::passes;
 
 /// Entries per leaf of the engine's tree, which rewrites a leaf for a change of one of them: few,
 /// since values may be large. Fixed for ever once a data directory exists.

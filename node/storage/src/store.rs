@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use kv_system::lock::lock;
 use kv_system::transient::file_bytes_max;
 
 use crate::checkpoint::Background;
@@ -17,7 +18,6 @@ use crate::record::{self, Stored};
 use crate::redo::{Fsync, Keeping, Malformed, RedoLog};
 use crate::shared::{READER, REDO_DIRECTORY, Shared, WRITER, WrittenLog};
 use crate::{Batch, Counters, StorageKey, StoreOptions, backpressure, batch, take_over};
-use kv_system::lock::lock;
 
 /// A handle to a shard's records.
 ///

@@ -10,6 +10,8 @@ use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use kv_system::descriptors;
+use kv_system::transient::file_bytes_max;
 
 use crate::disk::Disk;
 use crate::engine::{self, Engine, LEAF_FANOUT, classify};
@@ -17,8 +19,6 @@ use crate::limits::{DESCRIPTORS_PER_CHECKPOINT, INODES_PER_STEP, PIECE_BYTES, SM
 use crate::memtable::Memtable;
 use crate::needs::Needs;
 use crate::{StorageKey, StoreError, unfinished};
-use kv_system::descriptors;
-use kv_system::transient::file_bytes_max;
 
 /// How many changes the engine gets at once. It locks their pages meanwhile, and readers wait.
 const CHANGES_PER_BATCH: usize = 256;

@@ -6,10 +6,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use kv_core::guard::Context;
-use kv_core::guard::{Guard, Installed};
-use kv_core::operation::{Condition, Operation};
-use kv_core::operation::{Done, Outcome, Record};
+use kv_core::guard::{Context, Guard, Installed};
+use kv_core::operation::{Condition, Done, Operation, Outcome, Record};
 use kv_core::refusal::Refusal;
 use kv_core::version::Version;
 use kv_protocol::reply::Content;

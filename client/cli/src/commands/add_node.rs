@@ -3,12 +3,10 @@
 use kvclient::limits::TAKE_BACK_WAIT;
 use kvclient::rebalance::{Addition, Change, Launched, Plan, Rebalancer, Task, Wanted};
 
-use super::Session;
-use super::rebalancing;
+use super::{Session, rebalancing};
 use crate::cli::{AddNode, NewNodes};
 use crate::exit::Failure;
-use crate::interrupt;
-use crate::output;
+use crate::{interrupt, output};
 
 pub(super) async fn run(session: &Session, add: AddNode) -> Result<(), Failure> {
     let AddNode { nodes, carrying } = add;

@@ -3,8 +3,7 @@
 use super::Session;
 use crate::bench::{Arguments, Plan, Report, load, measure};
 use crate::exit::Failure;
-use crate::interrupt;
-use crate::output;
+use crate::{interrupt, output};
 
 pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<(), Failure> {
     let plan = Plan::new(arguments).map_err(Failure::Usage)?;

@@ -6,8 +6,7 @@ use serde::Serialize;
 use super::{Session, open_write};
 use crate::cli::Delete;
 use crate::exit::Failure;
-use crate::interrupt;
-use crate::output;
+use crate::{interrupt, output};
 
 #[derive(Serialize)]
 struct Deleted<'a> {

@@ -6,8 +6,7 @@ use serde_json::{Value, json};
 use super::Session;
 use crate::cli::Explain;
 use crate::exit::Failure;
-use crate::output;
-use crate::visible;
+use crate::{output, visible};
 
 pub(super) async fn run(session: &Session, asked: Explain) -> Result<(), Failure> {
     let explanation = explain(&session.config, &asked.key, asked.epoch).await?;

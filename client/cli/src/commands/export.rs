@@ -12,10 +12,8 @@ use kv_system::streams;
 use super::{Session, blocking};
 use crate::cli::{Export, Prefix};
 use crate::exit::{Failure, explained};
-use crate::interrupt;
-use crate::ndjson;
-use crate::output;
 use crate::progress::{Progress, Summary};
+use crate::{interrupt, ndjson, output};
 
 /// What the system calls standard output.
 const STDOUT_NAMES: [&str; 3] = ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];

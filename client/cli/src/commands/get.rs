@@ -8,8 +8,7 @@ use serde::Serialize;
 use super::Session;
 use crate::cli::Key;
 use crate::exit::Failure;
-use crate::output;
-use crate::visible;
+use crate::{output, visible};
 
 #[derive(Serialize)]
 struct Found<'a> {

@@ -14,11 +14,10 @@ use tokio::sync::mpsc;
 use super::{Session, blocking, stdin};
 use crate::cli::Import;
 use crate::exit::Failure;
-use crate::interrupt;
 use crate::lines::{self, BUFFER_BYTES, BadLine, Chunk, Record};
 use crate::ndjson::EXPECTED;
-use crate::output;
 use crate::progress::Progress;
+use crate::{interrupt, output};
 
 /// How many chunks are being stored at the same time. An operation's time begins when its chunk's
 /// does, so a slow cluster must get through all of them in that time.

@@ -6,8 +6,7 @@ use serde_json::json;
 use super::Session;
 use crate::cli::Key;
 use crate::exit::Failure;
-use crate::output;
-use crate::visible;
+use crate::{output, visible};
 
 pub(super) async fn run(session: &Session, Key { key }: Key) -> Result<(), Failure> {
     let client = session.connect().await?;

@@ -2,8 +2,7 @@
 
 use kvclient::rebalance::{Change, Rebalancer};
 
-use super::Session;
-use super::rebalancing;
+use super::{Session, rebalancing};
 use crate::cli::Migrate;
 use crate::exit::Failure;
 

@@ -31,8 +31,7 @@ use kvclient::{Client, ClientConfig, ClientError, Creation};
 
 use crate::cli::{Cli, Command, Format, Globals};
 use crate::exit::Failure;
-use crate::interrupt;
-use crate::output;
+use crate::{interrupt, output};
 
 /// What every command is told.
 pub(crate) struct Session {

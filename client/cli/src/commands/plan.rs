@@ -2,8 +2,7 @@
 
 use kvclient::rebalance::{Change, Rebalancer};
 
-use super::Session;
-use super::{add_node, rebalancing};
+use super::{Session, add_node, rebalancing};
 use crate::cli::PlannedChange;
 use crate::exit::Failure;
 

@@ -10,8 +10,7 @@ use serde::Serialize;
 use super::{Session, blocking, import, open_write, stdin};
 use crate::cli::Put;
 use crate::exit::Failure;
-use crate::interrupt;
-use crate::output;
+use crate::{interrupt, output};
 
 #[derive(Serialize)]
 struct Stored<'a> {

@@ -3,8 +3,7 @@
 use kvclient::rebalance::Rebalancer;
 use serde_json::json;
 
-use super::Session;
-use super::rebalancing;
+use super::{Session, rebalancing};
 use crate::cli::RebalanceAction;
 use crate::exit::Failure;
 use crate::output;

@@ -12,9 +12,7 @@ use tokio::sync::watch;
 use super::Session;
 use crate::cli::Carrying;
 use crate::exit::Failure;
-use crate::interrupt;
-use crate::output;
-use crate::visible;
+use crate::{interrupt, output, visible};
 
 const BYTES_PER_MB: u64 = 1_000_000;
 /// How often the bar is drawn.

@@ -7,12 +7,10 @@ use kv_core::name::Name;
 use kvclient::rebalance::{Change, Launched, Rebalancer};
 use uuid::Uuid;
 
-use super::Session;
-use super::rebalancing;
+use super::{Session, rebalancing};
 use crate::cli::RemoveNode;
 use crate::exit::Failure;
-use crate::interrupt;
-use crate::output;
+use crate::{interrupt, output};
 
 /// How long a node may take to remove its old data and stop.
 const STOP_WITHIN: Duration = Duration::from_secs(60);

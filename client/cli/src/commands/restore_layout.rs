@@ -5,8 +5,7 @@ use serde_json::json;
 
 use super::Session;
 use crate::exit::Failure;
-use crate::interrupt;
-use crate::output;
+use crate::{interrupt, output};
 
 pub(super) async fn run(session: &Session, epoch: u64) -> Result<(), Failure> {
     let rebalancer = Rebalancer::connect(&session.config).await?;

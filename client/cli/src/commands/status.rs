@@ -8,11 +8,9 @@ use kvclient::rebalance::{Progress, Rebalancer};
 use kvclient::{ClusterStatus, LeftBehind, NodeReport, inspect};
 use serde_json::{Value, json};
 
-use super::Session;
-use super::rebalancing;
+use super::{Session, rebalancing};
 use crate::exit::Failure;
-use crate::output;
-use crate::visible;
+use crate::{output, visible};
 
 pub(super) async fn run(session: &Session) -> Result<(), Failure> {
     let status = inspect(&session.config).await?;

@@ -4,8 +4,9 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::Rendered;
 use kv_system::replacement::{Fresh, Replacement};
+
+use super::Rendered;
 
 /// A folder for pictures.
 #[derive(Clone, Debug)]

@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
+use kv_placement::measure::Balance;
+
 use super::palette::{BAD, FAINT, GOOD, GREY, INK, LITTLE, RULE, heat, ink_on};
 use super::svg::{Anchor, Area, Style, Svg, fitted, text_width};
 use super::{Picture, Subject, TOLERANCE, heading, picture};
-use kv_placement::measure::Balance;
 
 /// The most nodes that have bars with their names.
 const BARS_MAX: usize = 40;

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
+use kv_placement::StrategyNode;
+use kv_placement::measure::Movement;
+
 use super::groups::{Group, grouped};
 use super::palette::{BAD, FAINT, GOOD, GREY, INK, PAPER, RULE, ink_on, mixed};
 use super::svg::{Anchor, Area, Style, Svg, fitted, text_width};
 use super::{Picture, Subject, heading, percent, picture};
-use kv_placement::StrategyNode;
-use kv_placement::measure::Movement;
 
 const PANEL: f64 = 640.0;
 const TOP: f64 = 140.0;

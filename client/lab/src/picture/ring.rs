@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::f64::consts::TAU;
 use std::fmt::Write as _;
 
+use kv_placement::StrategyNode;
+use kv_placement::measure::Balance;
+
 use super::palette::{BAD, Colour, FAINT, GOOD, GREY, INK, NODES, RULE, scale};
 use super::svg::{Anchor, Area, Style, Svg, fitted};
 use super::{Picture, Subject, heading, picture};
 use crate::Scenario;
-use kv_placement::StrategyNode;
-use kv_placement::measure::Balance;
 
 const SIZE: (f64, f64) = (1200.0, 920.0);
 /// The most steps around the circle. Where there are more partitions, several stand behind another in

@@ -30,9 +30,9 @@ use axum::http::Method;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, put};
+use reply::ApiError;
 
 use super::core::Core;
-use reply::ApiError;
 
 /// The largest body of a request other than the value of a key.
 const BODY_BYTES_MAX: usize = 64 * 1024;

@@ -2,14 +2,14 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
-
-use super::{OPERATIONS_KNOWN, Object, Text, not_null, text};
 use kv_core::bounded::List;
 use kv_core::limits::{BATCH_OPERATIONS_MAX, KEY_BYTES_MAX};
 use kv_core::operation::{Condition, Operation};
 use kv_core::refusal::{ErrorCode, Refusal, bad_request, too_large};
 use kv_core::version::Version;
+use serde::{Deserialize, Serialize};
+
+use super::{OPERATIONS_KNOWN, Object, Text, not_null, text};
 
 /// One operation as it stands on the wire.
 #[derive(Debug, Default, Serialize, Deserialize)]

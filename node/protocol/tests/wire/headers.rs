@@ -7,8 +7,7 @@ use kv_core::limits::{
     PAGE_ITEMS_MAX, PARTITIONS_MAX, REPLY_TEXT_BYTES_MAX, REQUEST_ID_BYTES_MAX,
     VALUE_BYTES_MAX_DEFAULT,
 };
-use kv_core::operation::{Condition, Operation};
-use kv_core::operation::{Done, Record};
+use kv_core::operation::{Condition, Done, Operation, Record};
 use kv_core::refusal::{ErrorCode, Refusal, too_large};
 use kv_core::version::Version;
 use kv_protocol::reply::{Content, Kept, Page, Reply};

@@ -2,8 +2,7 @@
 
 use kv_core::guard::Context;
 use kv_core::limits::{BATCH_OPERATIONS_MAX, KEY_BYTES_MAX};
-use kv_core::operation::{Condition, Operation};
-use kv_core::operation::{Done, Record};
+use kv_core::operation::{Condition, Done, Operation, Record};
 use kv_core::refusal::{ErrorCode, Refusal};
 use kv_core::version::Version;
 use kv_protocol::reply::{Content, Reply};

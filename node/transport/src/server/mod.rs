@@ -26,6 +26,8 @@ use kv_core::refusal::{ErrorCode, Refusal, shutting_down};
 use kv_protocol::frame::{Payload, ZAP_DOMAIN, is_probe, split_envelope};
 use kv_protocol::reply::{Content, Reply};
 use kv_protocol::request::{RequestId, Style};
+use kv_system::descriptors;
+use kv_system::wake::Wake;
 use tokio::sync::watch;
 use tracing::{debug, warn};
 use zmq::{DONTWAIT, PollEvents, PollItem, SNDMORE};
@@ -36,8 +38,6 @@ use self::limits::{CONNECTIONS_MAX, HELD_BYTES_MAX, HELD_BYTES_TOTAL_MAX, RECEIV
 use self::service::{Disposition, Frames, Service};
 use self::traffic::wire_bytes;
 use crate::spin_wait::SpinWait;
-use kv_system::descriptors;
-use kv_system::wake::Wake;
 
 /// The ports that a node without `--port` tries, in order.
 pub const PORTS: RangeInclusive<u16> = 2000..=2999;
