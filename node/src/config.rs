@@ -71,6 +71,7 @@ pub enum Command {
     ///
     /// Nodes that kvclient adds are started beside the others, and all stop together. Started again,
     /// it starts every node that has data, except those that kvclient has removed.
+    #[cfg(feature = "dev")]
     Dev(DevArgs),
 }
 

@@ -19,9 +19,8 @@
 //!
 //! - [`node`]: one node, from start to stop; [`start`] is what it does before it serves, [`node_error`] why
 //!   it does not run, [`config`] its command line ([`command_line`]: understood, or answered), [`address`]
-//!   where it is, [`identity`] who it is, [`data_directory`] where that and all data lie ([`belongings`],
-//!   [`place`]: is it still there?), [`stopping`] what the
-//!   system stops it with;
+//!   where it is, [`identity`] who it is, [`data_directory`] where that and all data lie ([`place`]: is it
+//!   still there?), [`stopping`] what the system stops it with;
 //! - [`claim`]: its claim on its id, which [`claimant`] keeps; [`membership`]: its registration in Consul;
 //! - [`succession`]: how a start follows the one before, by `kv_core::lineage` (is the data directory the newest
 //!   copy of itself?) and [`twins`] (does another one run?); [`tenure`] is whether a process may still

@@ -7,13 +7,11 @@ use std::process::ExitCode;
 
 use kv_system::{descriptors, inherited, private, resources};
 use kvnode::config::{Command, NodeArgs};
-use kvnode::limits::{
-    DESCRIPTORS_MIN, DEV_DESCRIPTORS_MIN, DEV_DESCRIPTORS_PER_NODE, STACK_BYTES_MIN, THREADS_BESIDE,
-};
+use kvnode::limits::{DESCRIPTORS_MIN, STACK_BYTES_MIN, THREADS_BESIDE};
 use kvnode::node_error::NodeError;
 
 use kvnode::stopping::{end_of_stdin, stop_signal};
-use kvnode::{address_space, command_line, dev, node, panics, words};
+use kvnode::{address_space, command_line, node, panics, words};
 use tokio::runtime::Runtime;
 
 fn main() -> ExitCode {
@@ -52,8 +50,9 @@ fn run() -> ExitCode {
             Err(NodeError::StartsAnew) => start_anew(),
             result => report(result, NodeError::exit_code),
         },
+        #[cfg(feature = "dev")]
         Some(Command::Dev(args)) => {
-            report(runtime.block_on(dev::run(args)), dev::DevError::exit_code)
+            report(runtime.block_on(kvnode::dev::run(args)), kvnode::dev::DevError::exit_code)
         }
     };
     // A read of standard input cannot be cancelled, and must not keep the process.
@@ -75,12 +74,10 @@ fn start(command: Option<&Command>) -> io::Result<Runtime> {
     resources::threads(processors + THREADS_BESIDE)?;
     resources::descriptors(match command {
         None => DESCRIPTORS_MIN,
-        // Its nodes have the same limit, and look themselves.
-        Some(Command::Dev(args)) => {
-            let nodes = usize::try_from(args.nodes).unwrap_or(usize::MAX);
-            let own = nodes.saturating_mul(DEV_DESCRIPTORS_PER_NODE) + DEV_DESCRIPTORS_MIN;
-            own.max(DESCRIPTORS_MIN)
-        }
+        #[cfg(not(feature = "dev"))]
+        Some(_) => DESCRIPTORS_MIN,
+        #[cfg(feature = "dev")]
+        Some(Command::Dev(args)) => kvnode::dev::descriptors_needed(args),
     })?;
     Runtime::new()
 }

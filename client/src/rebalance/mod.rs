@@ -9,8 +9,7 @@
 //! |---|---|
 //! | [`change`](Change), `launch` | what is wanted, and the nodes that are to join |
 //! | [`plan`](Plan) | what would move, before anything does |
-//! | [`decide()`], [`windows`] | what a mover does next, without I/O |
-//! | [`task`](Task), `mover` | a rebalance that is under way, and the doing of it |
+//! | [`task`](Task), `mover` | a rebalance that is under way, and the doing of it; what comes next, [`kv_core::mover`] says |
 //! | `transfer`, `throttle` | copying, comparing, and not too fast |
 //! | `lock`, [`progress`](Progress) | one mover at a time, and how far it is |
 //! | `aim` | what a rebalance is for, and whether that has come about |

@@ -27,6 +27,7 @@ use tracing::{info, warn};
 use crate::config::{DevArgs, LAUNCH_WITHIN_DEFAULT, default_data_dir};
 use crate::dev::consul::{CONSUL_DIRECTORY, ChosenConsul};
 use crate::dev::nodes::{Nodes, NodesError, Orders};
+use crate::limits::{DESCRIPTORS_MIN, DEV_DESCRIPTORS_MIN, DEV_DESCRIPTORS_PER_NODE};
 use crate::node_error::code_of_consul;
 use crate::signals::{self, Signals};
 use crate::stopping::stop_signal;
@@ -72,6 +73,14 @@ impl DevError {
             _ => 1,
         }
     }
+}
+
+/// How many descriptors must be free before it starts. Its nodes have the same limit, and look themselves.
+#[must_use]
+pub fn descriptors_needed(args: &DevArgs) -> usize {
+    let nodes = usize::try_from(args.nodes).unwrap_or(usize::MAX);
+    let own = nodes.saturating_mul(DEV_DESCRIPTORS_PER_NODE) + DEV_DESCRIPTORS_MIN;
+    own.max(DESCRIPTORS_MIN)
 }
 
 /// Runs a cluster until SIGTERM, SIGINT or SIGHUP.
