@@ -49,6 +49,9 @@ pub enum AskError {
     /// What came is no reply.
     #[error(transparent)]
     Invalid(#[from] InvalidReply),
+    /// The connection ended before an answer, cut by the node or for what it brought.
+    #[error("its connection ends before an answer")]
+    HungUp,
     /// Nobody waits for the answer any more, or this process ends.
     #[error("the question was given up")]
     GivenUp,
@@ -131,6 +134,15 @@ impl Question {
         socket.send_multipart(&self.frames, DONTWAIT)?;
         let mut connection = None;
         loop {
+            // Looked at before the reply is: what came before the end of a connection is in the queue by then.
+            let ended = match change(&events) {
+                Some(Change::Connected(fd)) => {
+                    connection = Some(fd);
+                    false
+                }
+                Some(Change::Disconnected) => true,
+                None => false,
+            };
             let mut items = [socket.as_poll_item(PollEvents::POLLIN)];
             match zmq::poll(&mut items, LOOK_EVERY_MS) {
                 Ok(0) | Err(zmq::Error::EINTR) => {}
@@ -143,7 +155,9 @@ impl Question {
             if began.elapsed() >= self.within {
                 return Err(AskError::Silent(self.within));
             }
-            connection = connected(&events).or(connection);
+            if ended {
+                return Err(AskError::HungUp);
+            }
             let passed = connection.and_then(|fd| tcp::passed(fd).ok());
             if passed.is_some_and(|passed| passed.received > RECEIVED_BYTES_MAX) {
                 return Err(AskError::TooLong);
@@ -164,7 +178,8 @@ impl Question {
         socket.set_zap_domain(ZAP_DOMAIN)?;
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let monitor = format!("inproc://asked-{number}");
-        socket.monitor(&monitor, SocketEvent::CONNECTED as i32)?;
+        let changes = SocketEvent::CONNECTED as i32 | SocketEvent::DISCONNECTED as i32;
+        socket.monitor(&monitor, changes)?;
         let events = context.socket(zmq::PAIR)?;
         events.set_linger(0)?;
         events.connect(&monitor)?;
@@ -173,11 +188,22 @@ impl Question {
     }
 }
 
-/// The descriptor of the connection that has come to be since the last look, if one has.
-fn connected(events: &zmq::Socket) -> Option<RawFd> {
+/// What became of the socket's connection.
+enum Change {
+    /// It stands, on this descriptor.
+    Connected(RawFd),
+    /// It has ended.
+    Disconnected,
+}
+
+/// The next change of the connection since the last look, if there is one.
+fn change(events: &zmq::Socket) -> Option<Change> {
     let frames = events.recv_multipart(DONTWAIT).ok()?;
-    let (_, value) = frames.first()?.split_first_chunk::<2>()?;
-    value.first_chunk::<4>().map(|fd| RawFd::from_ne_bytes(*fd))
+    let (event, value) = frames.first()?.split_first_chunk::<2>()?;
+    if u16::from_ne_bytes(*event) == SocketEvent::DISCONNECTED as u16 {
+        return Some(Change::Disconnected);
+    }
+    value.first_chunk::<4>().map(|fd| Change::Connected(RawFd::from_ne_bytes(*fd)))
 }
 
 /// Reads the reply, all of which has come.
@@ -253,7 +279,18 @@ mod tests {
         assert!(matches!(silent, Err(AskError::Silent(_))), "{silent:?}");
     }
 
-    /// One frame after the other, each within ZeroMQ's own limit, and never the last one.
+    #[tokio::test]
+    async fn who_hangs_up_is_waited_for_no_longer() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let hanging_up = std::thread::spawn(move || drop(listener.accept().unwrap()));
+        let cut = ask(port, Duration::from_secs(60)).await;
+        assert!(matches!(cut, Err(AskError::HungUp)), "{cut:?}");
+        hanging_up.join().unwrap();
+    }
+
+    /// One frame after the other, each within ZeroMQ's own limit, and never the last one. Which of the two bounds
+    /// is met first, that of frames or that of bytes, depends on how fast the frames come.
     #[tokio::test]
     async fn a_message_without_an_end_is_not_kept() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -278,7 +315,7 @@ mod tests {
             sent
         });
         let flood = ask(port, Duration::from_secs(60)).await;
-        assert!(matches!(flood, Err(AskError::TooLong)), "{flood:?}");
+        assert!(matches!(flood, Err(AskError::TooLong | AskError::HungUp)), "{flood:?}");
         assert!(flooding.join().unwrap() >= RECEIVED_BYTES_MAX);
     }
 }
