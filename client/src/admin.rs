@@ -22,7 +22,7 @@ use crate::batch::STYLE;
 
 pub use crate::catalog::uuid_of;
 pub use crate::cluster::{Document, Registry, read_layout};
-pub use crate::opening::has_installed;
+pub use crate::hand_off::has_installed;
 pub use crate::outbox::Connections;
 pub use crate::placement::{Placement, Question, admitted, table_verified};
 pub use crate::routing::View;

@@ -14,7 +14,7 @@
 //! | `lock`, [`progress`](Progress) | one mover at a time, and how far it is |
 //! | `aim` | what a rebalance is for, and whether that has come about |
 //! | `leaving`, `signalling` | nodes that are members no more, and what they are told |
-//! | `sweep` | tables and strategies that nothing refers to any more |
+//! | `gc` | tables and strategies that nothing refers to any more |
 //! | `ask`, `sizes` | questions to nodes |
 //! | `rights` | what Consul has to let this client do |
 //! | `give_up` | an end where nodes are gone for good |
@@ -27,6 +27,7 @@ mod ask;
 mod change;
 mod error;
 mod fsck;
+mod gc;
 mod give_up;
 mod launch;
 mod leaving;
@@ -40,7 +41,6 @@ mod restore;
 mod rights;
 mod signalling;
 mod sizes;
-mod sweep;
 mod task;
 mod throttle;
 mod transfer;
@@ -56,7 +56,7 @@ use kv_core::window::{Size, moving};
 use kv_placement::{Strategy, StrategySource};
 use kv_protocol::reply::NodeStatus;
 use kvclient::admin::{
-    Connections, Question, Registry, admitted, has_installed, table_verified, uuid_of,
+    Connections, Registry, TableRequest, admitted, has_installed, table_verified, uuid_of,
 };
 use kvclient::limits::LAYOUT_LOOK_INTERVAL;
 use kvclient::{ClientConfig, ClientError};
@@ -208,7 +208,7 @@ impl Rebalancer {
             }
         }
         let (strategy, config) = self.strategy_after(layout, &change).await?;
-        let question = Question {
+        let question = TableRequest {
             members,
             partitions: layout.partitions,
             replicas: layout.replicas,

@@ -27,7 +27,7 @@ use crate::lock::MoverLock;
 use crate::progress::Progress;
 use crate::throttle::Throttle;
 use crate::transfer::{Cursor, Difference, Pair, Tally, Transfer};
-use crate::{leaving, sizes, sweep};
+use crate::{gc, leaving, sizes};
 
 /// What helps where a node answers and does not follow.
 const BEHIND_ADVICE: &str = "see that it reaches Consul, its log says what is in the way, or start it anew; then `kvclient rebalance \
@@ -246,7 +246,7 @@ impl<'a> Mover<'a> {
             }
         }
         // Nothing depends on it, and the next change does what this one leaves.
-        if let Err(error) = sweep::sweep(self.registry, self.aim.placements()).await {
+        if let Err(error) = gc::collect(self.registry, self.aim.placements()).await {
             tracing::debug!(%error, "what nothing refers to stays in Consul for now");
         }
         Ok(())
