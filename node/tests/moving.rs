@@ -386,7 +386,14 @@ fn clearing_goes_on_under_constant_load_and_after_a_restart() {
     let mut ticket = 0;
     scene.source.confirm();
     // There is always more than one request waiting.
-    while scene.source.gauges.partitions_to_clear.load(std::sync::atomic::Ordering::Relaxed) > 0 {
+    while scene
+        .source
+        .published
+        .statistics
+        .partitions_to_clear
+        .load(std::sync::atomic::Ordering::Relaxed)
+        > 0
+    {
         for _ in 0..4 {
             ticket += 1;
             scene.source.send(ticket, Command::One(put(&kept, "v", Condition::None)));
