@@ -1,7 +1,7 @@
 //! How a node leaves: told to by a signal, once nothing is its own and nothing is stored any more.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -9,6 +9,7 @@ use kv_consul::{Backoff, Consul, ConsulError};
 use kv_core::guard::Guard;
 use kv_registry::keys;
 use kv_registry::signal::Signal;
+use kv_system::lock::lock;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
@@ -17,7 +18,7 @@ use crate::data_directory::DataDirectory;
 use crate::identity::{DataDirectoryError, Identity};
 use crate::layouts::Layouts;
 use crate::signals::{self, Signals};
-use crate::writer::Gauges;
+use crate::writer::{Published, Statistics};
 
 /// How often a node that is told to stop looks whether it may.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -48,7 +49,7 @@ pub struct Decommission {
     /// What the node has installed.
     pub guard: Arc<ArcSwap<Guard>>,
     /// What the node stores.
-    pub gauges: Arc<Gauges>,
+    pub published: Arc<Published>,
 }
 
 impl Decommission {
@@ -111,7 +112,7 @@ impl Decommission {
         {
             return Some("this node is a member of the layout");
         }
-        if !self.gauges.kept.load().is_empty() {
+        if !self.published.kept.load().is_empty() {
             return Some("records are kept here that this node never handed over: see its status");
         }
         if !self.stores_nothing() {
@@ -132,7 +133,7 @@ impl Decommission {
 
     /// Whether everything has been moved off and cleared.
     fn stores_nothing(&self) -> bool {
-        let Gauges { keys, partitions_to_clear, .. } = &*self.gauges;
+        let Statistics { keys, partitions_to_clear, .. } = &self.published.statistics;
         keys.load(Ordering::Acquire) == 0 && partitions_to_clear.load(Ordering::Acquire) == 0
     }
 
@@ -145,7 +146,7 @@ impl Decommission {
         &self,
         directory: &Mutex<DataDirectory>,
     ) -> Result<(), DecommissionError> {
-        directory.lock().unwrap_or_else(PoisonError::into_inner).remember_removal()?;
+        lock(directory).remember_removal()?;
         let mut backoff = Backoff::default();
         let mut tries_left = TELL_TRIES;
         while let Err(error) = self.forget().await {

@@ -26,7 +26,7 @@ use crate::launcher::NodeLauncher;
 use crate::layouts::Layouts;
 use crate::signals::{self, Signals};
 use crate::supervisor::Supervisor;
-use crate::writer::Gauges;
+use crate::writer::Published;
 
 /// How long a stopping node tries to take its signal back.
 const WITHDRAW_WITHIN: Duration = Duration::from_secs(3);
@@ -50,7 +50,7 @@ impl Lifecycle {
         consul: &Consul,
         identity: &Identity,
         (host, directory): (&str, &Path),
-        (guard, gauges): (Arc<ArcSwap<Guard>>, Arc<Gauges>),
+        (guard, published): (Arc<ArcSwap<Guard>>, Arc<Published>),
     ) -> io::Result<Self> {
         let root = directory.parent().unwrap_or(directory);
         let cluster = identity.cluster.clone();
@@ -72,7 +72,7 @@ impl Lifecycle {
             identity: identity.clone(),
             layouts: Layouts::new(consul.clone(), cluster),
             guard,
-            gauges,
+            published,
         };
         Ok(Self { decommission, launching })
     }

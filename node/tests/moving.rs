@@ -386,7 +386,14 @@ fn clearing_goes_on_under_constant_load_and_after_a_restart() {
     let mut request_number = 0;
     scene.source.confirm();
     // There is always more than one request waiting.
-    while scene.source.gauges.partitions_to_clear.load(std::sync::atomic::Ordering::Relaxed) > 0 {
+    while scene
+        .source
+        .published
+        .statistics
+        .partitions_to_clear
+        .load(std::sync::atomic::Ordering::Relaxed)
+        > 0
+    {
         for _ in 0..4 {
             request_number += 1;
             scene.source.send(request_number, Command::One(put(&kept, "v", Condition::None)));

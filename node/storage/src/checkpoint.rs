@@ -109,7 +109,7 @@ impl Shared {
                     }
                 }
                 // Where a reader has met damage, the engine is started anew, and then this is tried again.
-                Err(StoreError::Damaged(_) | StoreError::OutOfOrder) if failures < FAILURES_MAX => {
+                Err(StoreError::PageCorrupt(_) | StoreError::Broken) if failures < FAILURES_MAX => {
                     failures += 1;
                 }
                 Err(error) => self.fail_by(&error),
