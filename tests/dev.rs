@@ -5,16 +5,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use kv_registry::signal;
+use kv_testkit::harness::binaries::{kvclient, kvnode};
+use kv_testkit::harness::corpus::{self, assert_same_lines, ndjson};
+use kv_testkit::harness::dev::Dev;
+use kv_testkit::harness::http::Impostor;
+use kv_testkit::harness::run::Run;
+use kv_testkit::harness::signals::{Signals, running};
+use kv_testkit::harness::{Backend, eventually};
+use kv_testkit::needs;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-
-use crate::harness::binaries::{kvclient, kvnode};
-use crate::harness::corpus::{self, assert_same_lines, ndjson};
-use crate::harness::dev::Dev;
-use crate::harness::http::Impostor;
-use crate::harness::run::Run;
-use crate::harness::signals::{Signals, running};
-use crate::harness::{Backend, eventually};
 
 /// How long the supervisor may take to bring a node back.
 const BACK_WITHIN: Duration = Duration::from_secs(30);
@@ -127,10 +127,10 @@ fn wait_for_children(dev: &Dev, count: usize) {
     });
 }
 
+#[needs(consul)]
 #[test]
 fn a_real_consul_at_its_port_is_used() {
-    let Some(backend) = Backend::real_consul() else { return };
-    let consul = backend.start();
+    let consul = Backend::RealConsul.start();
     let port = consul.address().rsplit(':').next().and_then(|port| port.parse().ok());
     let directory = tempfile::tempdir().expect("a temporary directory can be made");
     let dev = Dev::start_at(directory.path(), 2, port.expect("the address ends in a port"));

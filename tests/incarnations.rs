@@ -10,17 +10,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use kv_testkit::consul::RealConsul;
+use kv_testkit::harness::binaries::{kvclient, kvnode};
+use kv_testkit::harness::catalog::{registered, stored, wait_for_nodes};
+use kv_testkit::harness::dev::Dev;
+use kv_testkit::harness::http::put;
+use kv_testkit::harness::node::Node;
+use kv_testkit::harness::peer::Peer;
+use kv_testkit::harness::run::Run;
+use kv_testkit::harness::{Backend, Cluster, eventually, on_both_backends};
+use kv_testkit::needs;
 use serde_json::{Value, json};
-
-use crate::harness::binaries::{kvclient, kvnode};
-use crate::harness::catalog::{registered, stored, wait_for_nodes};
-use crate::harness::consul::RealConsul;
-use crate::harness::dev::Dev;
-use crate::harness::http::put;
-use crate::harness::node::Node;
-use crate::harness::peer::Peer;
-use crate::harness::run::Run;
-use crate::harness::{Backend, Cluster, eventually, on_both_backends};
 
 on_both_backends!(
     every_start_is_a_new_incarnation_wherever_the_directory_is,
@@ -326,7 +326,7 @@ fn a_node_that_stood_still_looks_before_it_answers(backend: Backend) {
     peer.send(&[br#"{"op":"GET_ONE","key":"key"}"#]);
     cluster.node(0).thaw();
     if let Some(reply) = peer.receive_within(NOTICED_WITHIN) {
-        let reply = crate::harness::peer::parse(reply.last().expect("a reply has frames"));
+        let reply = kv_testkit::harness::peer::parse(reply.last().expect("a reply has frames"));
         let code = reply["error"]["code"].as_str().unwrap_or_default();
         assert!(["wrong_node", "shutting_down"].contains(&code), "it does not know: {reply}");
     }
@@ -420,12 +420,10 @@ struct Machines {
 }
 
 impl Machines {
-    /// None where this machine has no Consul.
-    fn start() -> Option<Self> {
-        Backend::real_consul()?;
+    fn start() -> Self {
         let mut cluster = Cluster::empty_with_own_consul(Backend::RealConsul);
         let second = RealConsul::join(cluster.own_consul().real());
-        Some(Self { cluster, second })
+        Self { cluster, second }
     }
 
     /// The arguments of the node `id` with its data under `root`, at the agent of either machine.
@@ -464,9 +462,10 @@ impl Machines {
     }
 }
 
+#[needs(consul)]
 #[test]
 fn a_node_moves_between_agents_and_its_copy_is_refused_at_the_other_one() {
-    let Some(machines) = Machines::start() else { return };
+    let machines = Machines::start();
     let (cluster, root) = (&machines.cluster, machines.cluster.data_directory());
     let mut node = machines.node("node-0", false, &root);
     cluster.kvclient(&["init"]).output().success();
@@ -503,9 +502,10 @@ fn a_node_moves_between_agents_and_its_copy_is_refused_at_the_other_one() {
     machines.wait_for_left_behind(&[]);
 }
 
+#[needs(consul)]
 #[test]
 fn a_node_that_left_a_registration_behind_is_removed_like_any_other() {
-    let Some(machines) = Machines::start() else { return };
+    let machines = Machines::start();
     let (cluster, root) = (&machines.cluster, machines.cluster.data_directory());
     let _first = machines.node("node-0", true, &root);
     let mut node = machines.node("node-1", false, &root);

@@ -5,10 +5,9 @@ use std::process::{Command, Stdio};
 
 use kv_core::limits::{BATCH_OPERATIONS_MAX, PAGE_ITEMS_MAX};
 use kv_core::partition::key_hash;
+use kv_testkit::harness::peer::{Peer, parse};
+use kv_testkit::harness::{Backend, Cluster, on_both_backends};
 use serde_json::{Value, json};
-
-use crate::harness::peer::{Peer, parse};
-use crate::harness::{Backend, Cluster, on_both_backends};
 
 on_both_backends!(the_fixed_payloads_are_answered_exactly);
 

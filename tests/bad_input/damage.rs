@@ -8,12 +8,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use kv_core::limits::BATCH_OPERATIONS_MAX;
+use kv_testkit::harness::peer::{Peer, parse};
+use kv_testkit::harness::{Backend, Cluster};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
-
-use crate::harness::peer::{Peer, parse};
-use crate::harness::{Backend, Cluster};
 
 /// Enough for the engine to have several leaves.
 const KEYS: usize = 700;

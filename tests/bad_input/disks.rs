@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use kv_testkit::harness::peer::{Peer, parse};
+use kv_testkit::harness::{Backend, Cluster, eventually};
 use serde_json::json;
-
-use crate::harness::peer::{Peer, parse};
-use crate::harness::{Backend, Cluster, eventually};
 
 /// What a node holds in reserve: enough for the engine to write a few leaves of the values here anew.
 const RESERVE_BYTES: u64 = 14 << 20;

@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use kv_core::limits::{ENVELOPE_BYTES_MAX, FRAME_BYTES_MAX, VALUE_BYTES_MAX_DEFAULT};
+use kv_testkit::harness::peer::{Peer, parse};
+use kv_testkit::harness::{Backend, Cluster, eventually};
+use kv_testkit::zmtp::{RawPeer, frame, head_of_long_frame, part};
 use kv_transport::server::limits::{
     HELD_BYTES_MAX, HELD_REQUESTS_MAX, INWARD_BYTES_MAX, INWARD_BYTES_TOTAL_MAX,
     MESSAGE_FRAMES_MAX, UNREAD_BYTES_HOLD, UNREAD_BYTES_MAX,
 };
 use serde_json::json;
-
-use crate::harness::peer::{Peer, parse};
-use crate::harness::zmtp::{RawPeer, frame, head_of_long_frame, part};
-use crate::harness::{Backend, Cluster, eventually};
 
 /// What a node may need beyond a budget: its store, a reply while it is made, what the system's allocator
 /// keeps.

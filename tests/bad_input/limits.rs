@@ -4,12 +4,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use kv_testkit::harness::binaries::kvnode;
+use kv_testkit::harness::dev::Dev;
+use kv_testkit::harness::run::{Output, Run};
+use kv_testkit::harness::{Backend, Cluster};
 use rustix::process::Signal;
-
-use crate::harness::binaries::kvnode;
-use crate::harness::dev::Dev;
-use crate::harness::run::{Output, Run};
-use crate::harness::{Backend, Cluster};
 
 /// Runs `kvnode` with `args` under a limit that the shell sets.
 fn limited(cluster: &Cluster, limit: &str, args: &[&str]) -> Output {
@@ -90,7 +89,7 @@ fn a_short_stack_is_an_error_of_both_programs_and_no_end() {
             output.says(&["cannot start", "1048576", "ulimit -s"]);
         }
         let script = format!("ulimit {limit} && exec \"$0\" \"$@\"");
-        let program = crate::harness::binaries::kvclient().display().to_string();
+        let program = kv_testkit::harness::binaries::kvclient().display().to_string();
         let run = Run::new(Path::new("/bin/sh"), cluster.directory());
         let output = run.args(["-c", &script, &program, "get", "key"]).output();
         output.code(3).no_stdout().says(&["cannot start", "1048576", "ulimit -s"]);

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use crate::harness::binaries::kvnode;
-use crate::harness::run::Run;
-use crate::harness::{Backend, Cluster};
+use kv_testkit::harness::binaries::kvnode;
+use kv_testkit::harness::run::Run;
+use kv_testkit::harness::{Backend, Cluster};
 
 /// Too little for its threads, for its engine, or for any work.
 #[test]

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use kv_core::limits::FRAME_BYTES_MAX;
+use kv_testkit::harness::peer::Peer;
+use kv_testkit::harness::{Backend, Cluster, eventually};
+use kv_testkit::zmtp::{RawPeer, greeting, head_of_long_frame, part};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-
-use crate::harness::peer::Peer;
-use crate::harness::zmtp::{RawPeer, greeting, head_of_long_frame, part};
-use crate::harness::{Backend, Cluster, eventually};
 
 /// By how much one peer's endless message may make the node grow at its worst, in bytes. What the
 /// peer sends is far more.

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::harness::{Backend, Cluster};
+use kv_testkit::harness::{Backend, Cluster};
 
 #[test]
 fn a_port_or_address_that_cannot_be_had_is_named() {

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use kv_testkit::harness::peer::{Peer, parse};
+use kv_testkit::harness::{Backend, Cluster, eventually};
 use serde_json::json;
 
 use super::disks::{SmallDisk, scrambled, wait_until_stored};
-use crate::harness::peer::{Peer, parse};
-use crate::harness::{Backend, Cluster, eventually};
 
 /// How long to wait for what a node does by itself, on a machine that is busy.
 const WITHIN: Duration = Duration::from_secs(60);

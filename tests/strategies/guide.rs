@@ -4,9 +4,9 @@
 
 use std::path::Path;
 
-use crate::harness::binaries::{kvclient, kvnode};
-use crate::harness::dev::Dev;
-use crate::harness::run::Run;
+use kv_testkit::harness::binaries::{kvclient, kvnode};
+use kv_testkit::harness::dev::Dev;
+use kv_testkit::harness::run::Run;
 
 /// The commands of the guide's blocks, one after another.
 fn commands() -> String {

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use crate::harness::run::{Output, Run};
-use crate::harness::{Backend, Cluster};
+use kv_testkit::harness::run::{Output, Run};
+use kv_testkit::harness::{Backend, Cluster};
 
 /// Runs `kvclient get key` under a limit that the shell sets.
 fn limited(cluster: &Cluster, limit: &str) -> Output {
     let script = format!("ulimit {limit} && exec \"$0\" \"$@\"");
-    let program = crate::harness::binaries::kvclient().display().to_string();
+    let program = kv_testkit::harness::binaries::kvclient().display().to_string();
     let consul = cluster.consul();
     let args = ["-c", &script, &program, "--consul", &consul, "--cluster", cluster.name()];
     let run = Run::new(Path::new("/bin/sh"), cluster.directory());
@@ -41,7 +41,7 @@ fn a_limit_on_the_size_of_files_is_an_error_and_no_end() {
     let cluster = Cluster::start(Backend::Embedded, 1);
     let value = "v".repeat(1 << 20);
     cluster.kvclient(&["put", "key"]).stdin(value.clone()).output().success();
-    let program = crate::harness::binaries::kvclient().display().to_string();
+    let program = kv_testkit::harness::binaries::kvclient().display().to_string();
     let consul = cluster.consul();
     // Blocks of 512 or of 1,024 bytes, as the shell has it; no value fits either.
     let limited = |command: &str| {
@@ -78,7 +78,7 @@ fn few_threads_are_an_error_and_no_end() {
     // A copy where anybody may run it.
     let folder = tempfile::tempdir().expect("it can be made");
     let program = folder.path().join("kvclient");
-    std::fs::copy(crate::harness::binaries::kvclient(), &program).expect("it can be copied");
+    std::fs::copy(kv_testkit::harness::binaries::kvclient(), &program).expect("it can be copied");
     let all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(folder.path(), all).expect("it is ours");
     let program = program.display().to_string();

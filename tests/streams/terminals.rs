@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use crate::harness::run::Run;
-use crate::harness::{Backend, Cluster};
+use kv_testkit::harness::run::Run;
+use kv_testkit::harness::{Backend, Cluster};
 
 /// A title for the window, an empty screen, the same with C1's single character, and a turn of direction.
 const HOSTILE: &str = "a\u{1b}]0;PWNED\u{7}\u{1b}[2J\u{9b}2J\u{202e}b";
@@ -16,7 +16,7 @@ fn on_terminal(cluster: &Cluster, args: &[&str]) -> Option<String> {
         return None;
     }
     let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
-    let program = crate::harness::binaries::kvclient().display().to_string();
+    let program = kv_testkit::harness::binaries::kvclient().display().to_string();
     let consul = cluster.consul();
     let all = [&[&program, "--consul", &consul, "--cluster", cluster.name()], args].concat();
     let command = all.iter().map(|it| quoted(it)).collect::<Vec<_>>().join(" ");
@@ -97,7 +97,7 @@ fn no_words_act_on_a_terminal_wherever_they_go() {
         &["-h"],
     ] {
         let directory = cluster.directory().join(HOSTILE).display().to_string();
-        let program = crate::harness::binaries::kvnode();
+        let program = kv_testkit::harness::binaries::kvnode();
         let run = Run::new(program, cluster.directory()).args(args);
         let output = run.env("KVNODE_DATA_DIR", &directory).env("RUST_LOG", HOSTILE).output();
         does_nothing(&output.stderr_text());

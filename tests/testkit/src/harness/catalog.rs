@@ -9,28 +9,28 @@ use serde_json::Value;
 
 use super::cluster::Cluster;
 use super::http::get_json;
-use super::wait::eventually;
+use crate::wait::eventually;
 
 /// How long Consul's catalog may take to follow its agent.
 const FOLLOW_WITHIN: Duration = Duration::from_secs(60);
 
 /// How one node stands in the catalog.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub struct Entry {
     /// Its port.
-    pub(crate) port: u16,
+    pub port: u16,
     /// Its host and port.
-    pub(crate) address: String,
+    pub address: String,
     /// The uuid that it registered.
-    pub(crate) uuid: String,
+    pub uuid: String,
     /// The host, weight and zone that it registered.
-    pub(crate) described: [String; 3],
+    pub described: [String; 3],
     /// The worst state of its checks.
-    pub(crate) status: String,
+    pub status: String,
 }
 
 /// The nodes of `cluster` that are registered, by service id.
-pub(crate) fn registered(cluster: &Cluster) -> BTreeMap<String, Entry> {
+pub fn registered(cluster: &Cluster) -> BTreeMap<String, Entry> {
     let instances = get_json(&cluster.consul(), "/v1/health/service/kv").expect("it is a list");
     let instances = instances.as_array().expect("it is a list");
     let ours = instances.iter().filter(|it| it["Service"]["Meta"]["cluster"] == cluster.name());
@@ -61,7 +61,7 @@ pub(crate) fn registered(cluster: &Cluster) -> BTreeMap<String, Entry> {
 /// # Panics
 /// Where that does not come to be.
 #[track_caller]
-pub(crate) fn wait_for_nodes(cluster: &Cluster, expected: &[(&str, &str)]) {
+pub fn wait_for_nodes(cluster: &Cluster, expected: &[(&str, &str)]) {
     let id = |node: &str| format!("{}.{node}", cluster.name());
     let expected: BTreeMap<String, String> =
         expected.iter().map(|(node, status)| (id(node), (*status).to_owned())).collect();
@@ -74,12 +74,12 @@ pub(crate) fn wait_for_nodes(cluster: &Cluster, expected: &[(&str, &str)]) {
 }
 
 /// How the node `id` of `cluster` is registered; none where it is not.
-pub(crate) fn entry(cluster: &Cluster, id: &str) -> Option<Entry> {
+pub fn entry(cluster: &Cluster, id: &str) -> Option<Entry> {
     registered(cluster).remove(&format!("{}.{id}", cluster.name()))
 }
 
 /// What Consul keeps for `cluster`, by key.
-pub(crate) fn stored(cluster: &Cluster) -> BTreeMap<String, Vec<u8>> {
+pub fn stored(cluster: &Cluster) -> BTreeMap<String, Vec<u8>> {
     let prefix = format!("kv/{}/", cluster.name());
     let entries = get_json(&cluster.consul(), &format!("/v1/kv/{prefix}?recurse"));
     let entries = entries.unwrap_or(Value::Array(Vec::new()));
@@ -93,7 +93,7 @@ pub(crate) fn stored(cluster: &Cluster) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// The layout document of `cluster`; none where there is none.
-pub(crate) fn layout(cluster: &Cluster) -> Option<Value> {
+pub fn layout(cluster: &Cluster) -> Option<Value> {
     let document = stored(cluster).remove("layout")?;
     Some(serde_json::from_slice(&document).expect("the layout is JSON"))
 }

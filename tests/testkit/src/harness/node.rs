@@ -12,7 +12,7 @@ use super::process::Process;
 
 /// A node. Its process is killed when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Node {
+pub struct Node {
     args: Vec<OsString>,
     home: PathBuf,
     log: PathBuf,
@@ -35,7 +35,7 @@ impl Node {
     /// # Panics
     /// Where it cannot be started.
     #[track_caller]
-    pub(crate) fn spawn(name: &str, args: Vec<OsString>, home: &Path) -> Self {
+    pub fn spawn(name: &str, args: Vec<OsString>, home: &Path) -> Self {
         let log = home.join("logs").join(format!("{name}.log"));
         let process = start(&args, home, &log, &[]);
         Self { args, home: home.to_owned(), log, process, ready: None }
@@ -46,34 +46,34 @@ impl Node {
     /// # Panics
     /// Where it does not become ready.
     #[track_caller]
-    pub(crate) fn wait_until_ready(&mut self) {
+    pub fn wait_until_ready(&mut self) {
         let line = self.process.wait_for_line("ready: ");
         self.ready = Some(Ready::parse(&line));
     }
 
     /// The node's id.
-    pub(crate) fn id(&self) -> &str {
+    pub fn id(&self) -> &str {
         &self.ready().id
     }
 
     /// The node's host and port.
-    pub(crate) fn address(&self) -> &str {
+    pub fn address(&self) -> &str {
         &self.ready().address
     }
 
     /// The node's port.
-    pub(crate) fn port(&self) -> u16 {
+    pub fn port(&self) -> u16 {
         let port = self.address().rsplit(':').next().and_then(|port| port.parse().ok());
         port.expect("the address ends in a port")
     }
 
     /// The node's ZeroMQ endpoint.
-    pub(crate) fn endpoint(&self) -> String {
+    pub fn endpoint(&self) -> String {
         format!("tcp://{}", self.address())
     }
 
     /// The node's data directory.
-    pub(crate) fn directory(&self) -> &Path {
+    pub fn directory(&self) -> &Path {
         &self.ready().directory
     }
 
@@ -82,7 +82,7 @@ impl Node {
     /// # Panics
     /// Where the identity file is not there.
     #[track_caller]
-    pub(crate) fn uuid(&self) -> String {
+    pub fn uuid(&self) -> String {
         let file = self.directory().join("identity.json");
         let json = std::fs::read(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
         let identity: serde_json::Value = serde_json::from_slice(&json).expect("it is JSON");
@@ -90,7 +90,7 @@ impl Node {
     }
 
     /// The id of the node's process.
-    pub(crate) fn pid(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.process.pid()
     }
 
@@ -99,7 +99,7 @@ impl Node {
     /// # Panics
     /// Where its process is gone.
     #[track_caller]
-    pub(crate) fn peak_memory_bytes(&self) -> u64 {
+    pub fn peak_memory_bytes(&self) -> u64 {
         let peak = self.status("VmHWM");
         let kib = peak.and_then(|it| it.strip_suffix(" kB")?.trim().parse::<u64>().ok());
         kib.expect("Linux tells the peak") << 10
@@ -110,7 +110,7 @@ impl Node {
     /// # Panics
     /// Where its process is gone.
     #[track_caller]
-    pub(crate) fn status(&self, name: &str) -> Option<String> {
+    pub fn status(&self, name: &str) -> Option<String> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
         let status = status.expect("the node runs on Linux");
         let said = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
@@ -118,12 +118,12 @@ impl Node {
     }
 
     /// The node's process.
-    pub(crate) fn process(&mut self) -> &mut Process {
+    pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }
 
     /// Kills it without warning, as a loss of power would.
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         self.process.kill();
     }
 
@@ -132,17 +132,17 @@ impl Node {
     /// # Panics
     /// Where it does not end.
     #[track_caller]
-    pub(crate) fn terminate(&mut self) -> ExitStatus {
+    pub fn terminate(&mut self) -> ExitStatus {
         self.process.terminate()
     }
 
     /// Stops the process in its tracks (SIGSTOP), as a machine that hangs would.
-    pub(crate) fn freeze(&self) {
+    pub fn freeze(&self) {
         self.process.signal(Signal::STOP);
     }
 
     /// Lets a frozen process go on.
-    pub(crate) fn thaw(&self) {
+    pub fn thaw(&self) {
         self.process.signal(Signal::CONT);
     }
 
@@ -151,7 +151,7 @@ impl Node {
     /// # Panics
     /// Where it does not become ready.
     #[track_caller]
-    pub(crate) fn restart(&mut self) {
+    pub fn restart(&mut self) {
         self.restart_with(&[]);
     }
 
@@ -160,7 +160,7 @@ impl Node {
     /// # Panics
     /// Where it does not become ready.
     #[track_caller]
-    pub(crate) fn restart_with(&mut self, more: &[&str]) {
+    pub fn restart_with(&mut self, more: &[&str]) {
         let more = more.iter().map(OsString::from);
         let args: Vec<OsString> = self.args.iter().cloned().chain(more).collect();
         self.process.kill();
@@ -173,7 +173,7 @@ impl Node {
     /// # Panics
     /// Where it does not become ready.
     #[track_caller]
-    pub(crate) fn restart_with_env(&mut self, name: &str, value: &str) {
+    pub fn restart_with_env(&mut self, name: &str, value: &str) {
         self.process.kill();
         self.process = start(&self.args, &self.home, &self.log, &[(name, value)]);
         self.wait_until_ready();
@@ -184,7 +184,7 @@ impl Node {
     /// # Panics
     /// Where it does not become ready.
     #[track_caller]
-    pub(crate) fn restart_with_descriptors(&mut self, limit: usize) {
+    pub fn restart_with_descriptors(&mut self, limit: usize) {
         self.restart_under(&format!("-n {limit}"));
     }
 
@@ -193,7 +193,7 @@ impl Node {
     /// # Panics
     /// Where it does not become ready.
     #[track_caller]
-    pub(crate) fn restart_under(&mut self, limit: &str) {
+    pub fn restart_under(&mut self, limit: &str) {
         self.process.kill();
         let mut command = Command::new("sh");
         command.args(["-c", &format!("ulimit {limit} && exec \"$@\""), "sh"]).arg(kvnode());
@@ -207,7 +207,7 @@ impl Node {
     /// # Errors
     /// How it ended.
     #[track_caller]
-    pub(crate) fn try_restart(&mut self) -> Result<(), ExitStatus> {
+    pub fn try_restart(&mut self) -> Result<(), ExitStatus> {
         self.respawn(&[]);
         self.ready_or_end()
     }
@@ -215,7 +215,7 @@ impl Node {
     /// Starts the ended process again with the arguments it had and these variables, without waiting
     /// for it.
     #[track_caller]
-    pub(crate) fn respawn(&mut self, env: &[(&str, &str)]) {
+    pub fn respawn(&mut self, env: &[(&str, &str)]) {
         self.process.kill();
         self.process = start(&self.args, &self.home, &self.log, env);
     }
@@ -225,19 +225,19 @@ impl Node {
     /// # Errors
     /// How it ended.
     #[track_caller]
-    pub(crate) fn ready_or_end(&mut self) -> Result<(), ExitStatus> {
+    pub fn ready_or_end(&mut self) -> Result<(), ExitStatus> {
         let line = self.process.line_or_end("ready: ")?;
         self.ready = Some(Ready::parse(&line));
         Ok(())
     }
 
     /// All that the node has printed, in all its runs.
-    pub(crate) fn log(&self) -> String {
+    pub fn log(&self) -> String {
         super::process::read_log(&self.log)
     }
 
     /// All that the node has printed in its last run.
-    pub(crate) fn last_words(&self) -> String {
+    pub fn last_words(&self) -> String {
         self.process.log()
     }
 

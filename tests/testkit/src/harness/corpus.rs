@@ -14,17 +14,17 @@ const WORDS_MADE: usize = 20_000;
 const LINES_OF_FILE_MAX: usize = 500;
 
 /// One record: key and value.
-pub(crate) type Line = (String, String);
+pub type Line = (String, String);
 
 /// Words, each with the number of its line.
-pub(crate) fn words() -> Vec<Line> {
+pub fn words() -> Vec<Line> {
     let list = fs::read_to_string(WORDS).unwrap_or_else(|_| made_words());
     let words = list.lines().filter(|line| !line.is_empty()).zip(1..);
     words.map(|(word, number): (&str, usize)| (word.to_owned(), number.to_string())).collect()
 }
 
 /// Lines of text in many scripts, each under its place.
-pub(crate) fn unicode() -> Vec<Line> {
+pub fn unicode() -> Vec<Line> {
     let mut lines = Vec::new();
     for file in text_files(Path::new(UNICODE)) {
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -68,7 +68,7 @@ fn text_files(directory: &Path) -> Vec<PathBuf> {
 }
 
 /// Records as the lines of an import, in their order.
-pub(crate) fn ndjson(lines: &[Line]) -> String {
+pub fn ndjson(lines: &[Line]) -> String {
     let line =
         |(key, value): &Line| format!("{{\"key\":{},\"value\":{}}}\n", json(key), json(value));
     lines.iter().map(line).collect()
@@ -83,7 +83,7 @@ fn json(text: &str) -> String {
 /// # Panics
 /// Where they have not; the message names some lines that differ.
 #[track_caller]
-pub(crate) fn assert_same_lines(found: &str, expected: &str, what: &str) {
+pub fn assert_same_lines(found: &str, expected: &str, what: &str) {
     let (found, expected) = (sorted(found), sorted(expected));
     if found == expected {
         return;

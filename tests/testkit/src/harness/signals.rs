@@ -8,13 +8,13 @@ use kv_registry::signal::Signal;
 
 use super::cluster::Cluster;
 use super::http::{delete, get_json, put};
-use super::wait::eventually;
+use crate::wait::eventually;
 
 /// How long a signal may take to have its effect: a start, with the time that an attempt is given.
-pub(crate) const HEEDED_WITHIN: Duration = Duration::from_secs(60);
+pub const HEEDED_WITHIN: Duration = Duration::from_secs(60);
 
 /// A signal to run a node with the default weight, on the host `host` or, where there is none, on any.
-pub(crate) fn running(host: Option<&str>) -> Signal {
+pub fn running(host: Option<&str>) -> Signal {
     Signal::Running {
         host: host.map(ToOwned::to_owned),
         weight: 1,
@@ -24,19 +24,19 @@ pub(crate) fn running(host: Option<&str>) -> Signal {
 }
 
 /// The signals of the cluster `name` at the Consul `consul`.
-pub(crate) struct Signals {
+pub struct Signals {
     consul: String,
     name: String,
 }
 
 impl Signals {
     /// The signals of `cluster`.
-    pub(crate) fn of(cluster: &Cluster) -> Self {
+    pub fn of(cluster: &Cluster) -> Self {
         Self { consul: cluster.consul(), name: cluster.name().to_owned() }
     }
 
     /// The signals of the default cluster at the Consul `consul`.
-    pub(crate) fn at(consul: &str) -> Self {
+    pub fn at(consul: &str) -> Self {
         Self { consul: consul.to_owned(), name: "default".to_owned() }
     }
 
@@ -45,7 +45,7 @@ impl Signals {
     /// # Panics
     /// Where Consul does not take it.
     #[track_caller]
-    pub(crate) fn write(&self, id: &str, signal: &Signal) {
+    pub fn write(&self, id: &str, signal: &Signal) {
         self.write_raw(id, &signal.to_json());
     }
 
@@ -54,7 +54,7 @@ impl Signals {
     /// # Panics
     /// Where Consul does not take it.
     #[track_caller]
-    pub(crate) fn write_raw(&self, id: &str, value: &[u8]) {
+    pub fn write_raw(&self, id: &str, value: &[u8]) {
         put(&self.consul, &self.path(id), value);
     }
 
@@ -63,13 +63,13 @@ impl Signals {
     /// # Panics
     /// Where Consul does not do it.
     #[track_caller]
-    pub(crate) fn delete(&self, id: &str) {
+    pub fn delete(&self, id: &str) {
         delete(&self.consul, &self.path(id));
     }
 
     /// The signal to the node `id`; none where there is none.
     #[track_caller]
-    pub(crate) fn read(&self, id: &str) -> Option<Signal> {
+    pub fn read(&self, id: &str) -> Option<Signal> {
         let entries = get_json(&self.consul, &self.path(id))?;
         let value = entries[0]["Value"].as_str().unwrap_or_default();
         let value = STANDARD.decode(value).expect("values are base64");
@@ -81,7 +81,7 @@ impl Signals {
     /// # Panics
     /// Where that does not come to be.
     #[track_caller]
-    pub(crate) fn wait_for_failure(&self, id: &str) -> String {
+    pub fn wait_for_failure(&self, id: &str) -> String {
         eventually("a failure in the signal", HEEDED_WITHIN, || match self.read(id) {
             Some(Signal::Running { launcher: Some(launcher), .. })
                 if launcher.failure.is_some() =>
@@ -97,7 +97,7 @@ impl Signals {
     /// # Panics
     /// Where that does not come to be.
     #[track_caller]
-    pub(crate) fn wait_until_gone(&self, id: &str) {
+    pub fn wait_until_gone(&self, id: &str) {
         eventually("the end of the signal", HEEDED_WITHIN, || match self.read(id) {
             None => Ok(()),
             Some(signal) => Err(format!("{signal:?}")),

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Lets `command` run in `home`, with no setting of the user's left.
-pub(crate) fn isolate(command: &mut Command, home: &Path) {
+pub fn isolate(command: &mut Command, home: &Path) {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if ["CONSUL_", "KV", "XDG_", "RUST_LOG"].iter().any(|prefix| text.starts_with(prefix)) {

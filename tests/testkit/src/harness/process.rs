@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::wait::{POLL, eventually};
+use crate::wait::{POLL, eventually};
 
 /// How long a program may take until it says that it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -19,7 +19,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(30);
 
 /// A running program. It is killed when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Process {
+pub struct Process {
     name: String,
     child: Child,
     /// Nodes are told to stop when it closes, so that none outlives the tests, however these end.
@@ -36,7 +36,7 @@ impl Process {
     /// # Panics
     /// Where it cannot be started.
     #[track_caller]
-    pub(crate) fn start(name: &str, command: &mut Command, log: &Path) -> Self {
+    pub fn start(name: &str, command: &mut Command, log: &Path) -> Self {
         let mut file = open_log(log);
         let log_start = file.metadata().expect("the log has a length").len();
         writeln!(file, "==> {command:?}").expect("the log can be written");
@@ -71,7 +71,7 @@ impl Process {
     /// # Panics
     /// With the program's log, where it ends or takes too long before.
     #[track_caller]
-    pub(crate) fn wait_for_line(&mut self, start: &str) -> String {
+    pub fn wait_for_line(&mut self, start: &str) -> String {
         self.line_or_end(start).unwrap_or_else(|status| {
             panic!("{} ended ({status}) before {start:?}:\n{}", self.name, self.log())
         })
@@ -85,7 +85,7 @@ impl Process {
     /// # Panics
     /// With the program's log, where it takes too long.
     #[track_caller]
-    pub(crate) fn line_or_end(&mut self, start: &str) -> Result<String, ExitStatus> {
+    pub fn line_or_end(&mut self, start: &str) -> Result<String, ExitStatus> {
         let deadline = Instant::now() + READY_WITHIN;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -102,7 +102,7 @@ impl Process {
     }
 
     /// The process's id.
-    pub(crate) fn pid(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
@@ -111,14 +111,14 @@ impl Process {
     /// # Panics
     /// Where the process has been waited for.
     #[track_caller]
-    pub(crate) fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         let pid = pid.expect("a child has a process id");
         kill_process(pid, signal).unwrap_or_else(|error| panic!("{}: {error}", self.name));
     }
 
     /// Kills it without warning, as a loss of power would.
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         // Either fails only where it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -129,7 +129,7 @@ impl Process {
     /// # Panics
     /// With the program's log, where it does not.
     #[track_caller]
-    pub(crate) fn wait(&mut self) -> ExitStatus {
+    pub fn wait(&mut self) -> ExitStatus {
         let (name, log) = (self.name.clone(), self.log.clone());
         eventually(&format!("the end of {name}"), STOP_WITHIN, || match self.child.try_wait() {
             Ok(Some(status)) => Ok(status),
@@ -139,7 +139,7 @@ impl Process {
     }
 
     /// Waits until it ends by itself, or for some time. Gives how it ended, if it did.
-    pub(crate) fn wait_at_most(&mut self, within: Duration) -> Option<ExitStatus> {
+    pub fn wait_at_most(&mut self, within: Duration) -> Option<ExitStatus> {
         let deadline = Instant::now() + within;
         loop {
             if let Ok(Some(status)) = self.child.try_wait() {
@@ -157,13 +157,13 @@ impl Process {
     /// # Panics
     /// Where it does not stop.
     #[track_caller]
-    pub(crate) fn terminate(&mut self) -> ExitStatus {
+    pub fn terminate(&mut self) -> ExitStatus {
         self.signal(Signal::TERM);
         self.wait()
     }
 
     /// Asks it to stop and gives it the time to. Never panics, so that it may be part of a drop.
-    pub(crate) fn stop_quietly(&mut self) {
+    pub fn stop_quietly(&mut self) {
         if self.is_running() {
             self.signal(Signal::TERM);
             let deadline = Instant::now() + STOP_WITHIN;
@@ -174,12 +174,12 @@ impl Process {
     }
 
     /// Whether it runs.
-    pub(crate) fn is_running(&mut self) -> bool {
+    pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
 
     /// What it has printed in this run.
-    pub(crate) fn log(&self) -> String {
+    pub fn log(&self) -> String {
         let log = read_log(&self.log);
         let start = usize::try_from(self.log_start).unwrap_or(usize::MAX).min(log.len());
         log.get(start..).unwrap_or(&log).to_owned()
@@ -193,7 +193,7 @@ impl Drop for Process {
 }
 
 /// What is in a log, as text.
-pub(crate) fn read_log(log: &Path) -> String {
+pub fn read_log(log: &Path) -> String {
     let bytes = fs::read(log).unwrap_or_else(|error| error.to_string().into_bytes());
     String::from_utf8_lossy(&bytes).into_owned()
 }

@@ -10,15 +10,15 @@ use tempfile::TempDir;
 use super::backend::{Backend, ConsulServer};
 use super::binaries::{kvclient, kvnode};
 use super::catalog::{Entry, entry};
-use super::eventually;
 use super::launched::{self, Launched};
 use super::node::Node;
 use super::run::{Output, Run};
 use super::signals::HEEDED_WITHIN;
+use crate::wait::eventually;
 
 /// Nodes of a cluster that no other test uses. Everything ends when this is dropped; after a failure
 /// it prints the nodes' logs.
-pub(crate) struct Cluster {
+pub struct Cluster {
     name: String,
     nodes: Vec<Node>,
     consul: Consul,
@@ -33,23 +33,23 @@ enum Consul {
 
 impl Cluster {
     /// A cluster without nodes, at a Consul that other tests use too.
-    pub(crate) fn empty(backend: Backend) -> Self {
+    pub fn empty(backend: Backend) -> Self {
         Self::new(Consul::Shared(backend.shared()))
     }
 
     /// A cluster without nodes, at a Consul that the test may end and empty.
-    pub(crate) fn empty_with_own_consul(backend: Backend) -> Self {
+    pub fn empty_with_own_consul(backend: Backend) -> Self {
         Self::new(Consul::Own(backend.start()))
     }
 
     /// A cluster without nodes, at a Consul that the test may end and that keeps its state.
-    pub(crate) fn empty_with_durable_consul(backend: Backend) -> Self {
+    pub fn empty_with_durable_consul(backend: Backend) -> Self {
         Self::new(Consul::Own(backend.start_durable()))
     }
 
     /// A cluster of nodes `node-0` and so on that belong to no layout yet.
     #[track_caller]
-    pub(crate) fn without_layout(backend: Backend, nodes: usize) -> Self {
+    pub fn without_layout(backend: Backend, nodes: usize) -> Self {
         let mut cluster = Self::empty(backend);
         cluster.add_nodes(nodes);
         cluster
@@ -57,7 +57,7 @@ impl Cluster {
 
     /// A cluster of nodes `node-0` and so on that have the layout which the default strategy gives.
     #[track_caller]
-    pub(crate) fn start(backend: Backend, nodes: usize) -> Self {
+    pub fn start(backend: Backend, nodes: usize) -> Self {
         let mut cluster = Self::without_layout(backend, nodes);
         cluster.create_layout(&[]);
         cluster
@@ -65,7 +65,7 @@ impl Cluster {
 
     /// [`Cluster::start`] at a Consul that the test may end and empty.
     #[track_caller]
-    pub(crate) fn start_with_own_consul(backend: Backend, nodes: usize) -> Self {
+    pub fn start_with_own_consul(backend: Backend, nodes: usize) -> Self {
         let mut cluster = Self::empty_with_own_consul(backend);
         cluster.add_nodes(nodes);
         cluster.create_layout(&[]);
@@ -80,22 +80,22 @@ impl Cluster {
     }
 
     /// The cluster's name.
-    pub(crate) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         &self.name
     }
 
     /// A place for the test's files.
-    pub(crate) fn directory(&self) -> &Path {
+    pub fn directory(&self) -> &Path {
         self.directory.path()
     }
 
     /// The root of the nodes' data directories.
-    pub(crate) fn data_directory(&self) -> PathBuf {
+    pub fn data_directory(&self) -> PathBuf {
         self.directory.path().join("nodes")
     }
 
     /// Consul's host and port.
-    pub(crate) fn consul(&self) -> String {
+    pub fn consul(&self) -> String {
         match &self.consul {
             Consul::Shared(consul) => consul.address(),
             Consul::Own(consul) => consul.address(),
@@ -106,7 +106,7 @@ impl Cluster {
     ///
     /// # Panics
     /// Where it uses a shared one.
-    pub(crate) fn own_consul(&mut self) -> &mut ConsulServer {
+    pub fn own_consul(&mut self) -> &mut ConsulServer {
         match &mut self.consul {
             Consul::Own(consul) => consul,
             Consul::Shared(_) => panic!("other tests use this Consul"),
@@ -115,7 +115,7 @@ impl Cluster {
 
     /// Starts nodes with the next ids, all at the same time, and waits until all are ready.
     #[track_caller]
-    pub(crate) fn add_nodes(&mut self, count: usize) {
+    pub fn add_nodes(&mut self, count: usize) {
         let first = self.nodes.len();
         for number in first..first + count {
             self.spawn_node(&["--id", &format!("node-{number}"), "--port", "0"]);
@@ -127,7 +127,7 @@ impl Cluster {
 
     /// Starts nodes that choose their ids themselves, all at the same time.
     #[track_caller]
-    pub(crate) fn add_nodes_without_ids(&mut self, count: usize) {
+    pub fn add_nodes_without_ids(&mut self, count: usize) {
         let first = self.nodes.len();
         for _ in 0..count {
             self.spawn_node(&["--port", "0"]);
@@ -140,27 +140,28 @@ impl Cluster {
     /// Starts a node with these arguments and those that every node of this cluster has, and waits
     /// until it is ready. Returns its number.
     #[track_caller]
-    pub(crate) fn add_node(&mut self, args: &[&str]) -> usize {
+    pub fn add_node(&mut self, args: &[&str]) -> usize {
         self.spawn_node(args);
         let number = self.nodes.len() - 1;
         self.nodes[number].wait_until_ready();
         number
     }
 
+    /// [`Cluster::add_node`] without waiting.
     #[track_caller]
-    pub(crate) fn spawn_node(&mut self, args: &[&str]) {
+    pub fn spawn_node(&mut self, args: &[&str]) {
         let name = format!("node-process-{}", self.nodes.len());
         let args = self.node_args(args);
         self.nodes.push(Node::spawn(&name, args, self.directory.path()));
     }
 
     /// A node that is expected not to start, or a question such as `--help`.
-    pub(crate) fn kvnode(&self, args: &[&str]) -> Run {
+    pub fn kvnode(&self, args: &[&str]) -> Run {
         Run::new(kvnode(), self.directory()).args(self.node_args(args))
     }
 
     /// A node that is told everything by `args`, except where its data is to be.
-    pub(crate) fn kvnode_anywhere(&self, args: &[&str]) -> Run {
+    pub fn kvnode_anywhere(&self, args: &[&str]) -> Run {
         Run::new(kvnode(), self.directory())
             .args(args)
             .arg_path("--data-dir", &self.data_directory())
@@ -171,17 +172,17 @@ impl Cluster {
     /// # Panics
     /// Where it fails, or says it elsewhere than on standard output.
     #[track_caller]
-    pub(crate) fn kvnode_help(&self, args: &[&str]) -> Output {
+    pub fn kvnode_help(&self, args: &[&str]) -> Output {
         Run::new(kvnode(), self.directory()).args(args).output().success().no_stderr()
     }
 
     /// A client's command that is told everything by `args`.
-    pub(crate) fn kvclient_anywhere(&self, args: &[&str]) -> Run {
+    pub fn kvclient_anywhere(&self, args: &[&str]) -> Run {
         Run::new(kvclient(), self.directory()).args(args)
     }
 
     /// A client's command in this cluster.
-    pub(crate) fn kvclient(&self, args: &[&str]) -> Run {
+    pub fn kvclient(&self, args: &[&str]) -> Run {
         Run::new(kvclient(), self.directory())
             .args(["--consul", &self.consul(), "--cluster", &self.name])
             .args(args)
@@ -192,7 +193,7 @@ impl Cluster {
     /// # Panics
     /// Where that fails.
     #[track_caller]
-    pub(crate) fn create_layout(&mut self, args: &[&str]) {
+    pub fn create_layout(&mut self, args: &[&str]) {
         let args: Vec<&str> = ["init"].iter().chain(args).copied().collect();
         self.kvclient(&args).output().success();
         self.wait_for_layout();
@@ -200,7 +201,7 @@ impl Cluster {
 
     /// Waits until all nodes have installed a layout, for tests that talk to nodes directly.
     #[track_caller]
-    pub(crate) fn wait_for_layout(&self) {
+    pub fn wait_for_layout(&self) {
         for node in &self.nodes {
             let peer = super::peer::Peer::req(&node.endpoint());
             eventually("a layout at the node", super::peer::REPLY_WITHIN, || {
@@ -212,7 +213,7 @@ impl Cluster {
 
     /// The process that holds the data directory of the node `id`, whoever started it; none where no
     /// process does.
-    pub(crate) fn launched(&self, id: &str) -> Option<Launched> {
+    pub fn launched(&self, id: &str) -> Option<Launched> {
         Launched::find(&self.data_directory(), id)
     }
 
@@ -221,7 +222,7 @@ impl Cluster {
     /// # Panics
     /// Where it does not come.
     #[track_caller]
-    pub(crate) fn wait_until_registered(&self, id: &str) -> Entry {
+    pub fn wait_until_registered(&self, id: &str) -> Entry {
         eventually(&format!("{id} in Consul's catalog"), HEEDED_WITHIN, || match entry(self, id) {
             Some(entry) if entry.status == "passing" => Ok(entry),
             entry => Err(format!("{entry:?}")),
@@ -233,7 +234,7 @@ impl Cluster {
     /// # Panics
     /// Where it stays.
     #[track_caller]
-    pub(crate) fn wait_until_gone(&self, id: &str) {
+    pub fn wait_until_gone(&self, id: &str) {
         eventually(&format!("the end of {id}"), HEEDED_WITHIN, || {
             match (entry(self, id), self.launched(id)) {
                 (None, None) => Ok(()),
@@ -243,17 +244,17 @@ impl Cluster {
     }
 
     /// The node with this number.
-    pub(crate) fn node(&self, number: usize) -> &Node {
+    pub fn node(&self, number: usize) -> &Node {
         &self.nodes[number]
     }
 
     /// The node with this number.
-    pub(crate) fn node_mut(&mut self, number: usize) -> &mut Node {
+    pub fn node_mut(&mut self, number: usize) -> &mut Node {
         &mut self.nodes[number]
     }
 
     /// All nodes.
-    pub(crate) fn nodes(&self) -> &[Node] {
+    pub fn nodes(&self) -> &[Node] {
         &self.nodes
     }
 

@@ -1,15 +1,13 @@
-//! Makes components of the hostile guests in this folder; its README says what each one does.
-//!
-//! Suites of several packages use it, so each includes this file as a module of its own.
+//! Makes components of the hostile guests in `tests/guests`; its README says what each one does.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
 /// The version of the contract that the guests are written for.
-pub(crate) const NEWEST: &str = "0.2.0";
+pub const NEWEST: &str = "0.2.0";
 /// Every version of the contract, and where it is.
 const CONTRACTS: [(&str, &str); 2] = [("0.1.0", "wit/0.1.0"), (NEWEST, "wit")];
 
@@ -22,7 +20,7 @@ const ALLOCATOR: &str = r#"(func (export "cabi_realloc") (param i32 i32 i32 i32)
 ///
 /// # Panics
 /// Where there is no such guest, or its source is wrong.
-pub(crate) fn component(name: &str) -> Vec<u8> {
+pub fn component(name: &str) -> Vec<u8> {
     component_for(name, NEWEST)
 }
 
@@ -30,7 +28,7 @@ pub(crate) fn component(name: &str) -> Vec<u8> {
 ///
 /// # Panics
 /// Where there is no such guest or version, or its source is wrong.
-pub(crate) fn component_for(name: &str, contract: &str) -> Vec<u8> {
+pub fn component_for(name: &str, contract: &str) -> Vec<u8> {
     let mut module = core_module(name, contract);
     let mut resolve = Resolve::default();
     let packages = CONTRACTS.map(|(version, folder)| {
@@ -59,8 +57,7 @@ pub(crate) fn component_for(name: &str, contract: &str) -> Vec<u8> {
 }
 
 /// The names of all guests.
-#[allow(dead_code, reason = "not every suite that includes this file wants all of them")]
-pub(crate) fn names() -> Vec<String> {
+pub fn names() -> Vec<String> {
     let files = fs::read_dir(root().join("tests/guests")).expect("the folder of guests is there");
     let name = |entry: fs::DirEntry| {
         let file = entry.file_name().into_string().expect("their names are text");
@@ -76,7 +73,7 @@ pub(crate) fn names() -> Vec<String> {
 ///
 /// # Panics
 /// Where there is no such guest, or its source is wrong.
-pub(crate) fn core_module(name: &str, contract: &str) -> Vec<u8> {
+pub fn core_module(name: &str, contract: &str) -> Vec<u8> {
     let text = text_for(&text(name), contract);
     wat::parse_str(&text).unwrap_or_else(|error| panic!("guest {name}: {error}"))
 }
@@ -111,9 +108,7 @@ fn text(name: &str) -> String {
     }
 }
 
-/// The workspace's folder, in which its lock file lies.
-fn root() -> PathBuf {
-    let own = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let is_root = |folder: &&Path| folder.join("Cargo.lock").is_file();
-    own.ancestors().find(is_root).expect("the package is one of a workspace").to_owned()
+/// The workspace's folder.
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }

@@ -3,10 +3,10 @@
 use std::fmt::Write;
 
 /// The text of a component that has more of what its kind is made of, the larger `size` is.
-pub(crate) type Bomb = fn(size: usize) -> String;
+pub type Bomb = fn(size: usize) -> String;
 
 /// All kinds.
-pub(crate) const BOMBS: [(&str, Bomb); 21] = [
+pub const BOMBS: [(&str, Bomb); 21] = [
     ("instructions", |size| functions(size, 500, store)),
     ("one long function", |size| functions(size, usize::MAX, store)),
     ("live variables", |size| functions(size, 500, live)),

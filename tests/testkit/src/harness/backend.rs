@@ -5,30 +5,37 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tempfile::TempDir;
 
-use super::consul::{RealConsul, real_consul_binary};
 use super::dev::Dev;
+use crate::consul::RealConsul;
 
 /// Makes two tests of each case, a function that takes a [`Backend`]: one with the embedded agent,
-/// one with a real Consul.
+/// one that needs a real Consul.
+#[macro_export]
 macro_rules! on_both_backends {
     ($($case:ident),+ $(,)?) => {
         mod embedded {
-            $(#[test] fn $case() { super::$case($crate::harness::Backend::Embedded); })+
+            $(
+                #[test]
+                fn $case() {
+                    super::$case($crate::harness::Backend::Embedded);
+                }
+            )+
         }
         mod real_consul {
-            $(#[test] fn $case() {
-                if let Some(backend) = $crate::harness::Backend::real_consul() {
-                    super::$case(backend);
+            $(
+                #[$crate::needs(consul)]
+                #[test]
+                fn $case() {
+                    super::$case($crate::harness::Backend::RealConsul);
                 }
-            })+
+            )+
         }
     };
 }
-pub(crate) use on_both_backends;
 
 /// Which kind of Consul to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Backend {
+pub enum Backend {
     /// The agent that is part of `kvnode dev`.
     Embedded,
     /// HashiCorp's.
@@ -37,7 +44,7 @@ pub(crate) enum Backend {
 
 /// A running Consul. It ends when it is dropped.
 #[derive(Debug)]
-pub(crate) enum ConsulServer {
+pub enum ConsulServer {
     /// `kvnode dev`; the node that it starts besides the agent is in a cluster of its own.
     Embedded(Dev, TempDir),
     /// HashiCorp's.
@@ -49,22 +56,8 @@ pub(crate) enum ConsulServer {
 static SHARED: [Mutex<Weak<ConsulServer>>; 2] = [Mutex::new(Weak::new()), Mutex::new(Weak::new())];
 
 impl Backend {
-    /// The backend with a real Consul; none, and a word on it, where the machine has none.
-    ///
-    /// # Panics
-    /// Where there is none and `KV_REQUIRE_CONSUL=1`.
-    pub(crate) fn real_consul() -> Option<Self> {
-        if real_consul_binary().is_some() {
-            return Some(Self::RealConsul);
-        }
-        eprintln!(
-            "skipped: there is no real Consul here (set CONSUL_BIN, or put consul on the PATH)"
-        );
-        None
-    }
-
     /// A Consul that other tests use too.
-    pub(crate) fn shared(self) -> Arc<ConsulServer> {
+    pub fn shared(self) -> Arc<ConsulServer> {
         let slot = &SHARED[self as usize];
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         slot.upgrade().unwrap_or_else(|| {
@@ -75,35 +68,29 @@ impl Backend {
     }
 
     /// A Consul of the caller's own.
-    pub(crate) fn start(self) -> ConsulServer {
+    pub fn start(self) -> ConsulServer {
         match self {
             Self::Embedded => {
                 let directory = tempfile::tempdir().expect("a temporary directory can be made");
                 let dev = Dev::start(directory.path(), 1);
                 ConsulServer::Embedded(dev, directory)
             }
-            Self::RealConsul => {
-                let binary = real_consul_binary().expect("it was there when the test began");
-                ConsulServer::Real(RealConsul::start(&binary, &[]))
-            }
+            Self::RealConsul => ConsulServer::Real(RealConsul::start(&[])),
         }
     }
 
     /// A Consul of the caller's own that keeps its state when it is [restarted](ConsulServer::restart).
-    pub(crate) fn start_durable(self) -> ConsulServer {
+    pub fn start_durable(self) -> ConsulServer {
         match self {
             Self::Embedded => self.start(),
-            Self::RealConsul => {
-                let binary = real_consul_binary().expect("it was there when the test began");
-                ConsulServer::Real(RealConsul::start_durable(&binary))
-            }
+            Self::RealConsul => ConsulServer::Real(RealConsul::start_durable()),
         }
     }
 }
 
 impl ConsulServer {
     /// Its host and port.
-    pub(crate) fn address(&self) -> String {
+    pub fn address(&self) -> String {
         match self {
             Self::Embedded(dev, _) => dev.address().to_owned(),
             Self::Real(consul) => consul.address().to_string(),
@@ -114,7 +101,7 @@ impl ConsulServer {
     ///
     /// # Panics
     /// Where it is not.
-    pub(crate) fn real(&self) -> &RealConsul {
+    pub fn real(&self) -> &RealConsul {
         match self {
             Self::Real(consul) => consul,
             Self::Embedded(..) => panic!("it is the embedded agent"),
@@ -122,7 +109,7 @@ impl ConsulServer {
     }
 
     /// Ends it.
-    pub(crate) fn stop(&mut self) {
+    pub fn stop(&mut self) {
         match self {
             Self::Embedded(dev, _) => dev.process.stop_quietly(),
             Self::Real(consul) => consul.kill(),
@@ -133,7 +120,7 @@ impl ConsulServer {
     ///
     /// # Panics
     /// Where it does not start.
-    pub(crate) fn restart_empty(&mut self) {
+    pub fn restart_empty(&mut self) {
         match self {
             Self::Embedded(dev, directory) => {
                 dev.process.stop_quietly();
@@ -153,7 +140,7 @@ impl ConsulServer {
     ///
     /// # Panics
     /// Where it does not start.
-    pub(crate) fn restart(&mut self) {
+    pub fn restart(&mut self) {
         match self {
             Self::Embedded(dev, directory) => {
                 dev.process.stop_quietly();
@@ -165,7 +152,7 @@ impl ConsulServer {
     }
 
     /// The id of its process.
-    pub(crate) fn pid(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         match self {
             Self::Embedded(dev, _) => dev.process.pid(),
             Self::Real(consul) => consul.pid(),
@@ -173,7 +160,7 @@ impl ConsulServer {
     }
 
     /// What it has printed, where that is known.
-    pub(crate) fn log(&self) -> String {
+    pub fn log(&self) -> String {
         match self {
             Self::Embedded(dev, _) => dev.process.log(),
             Self::Real(_) => "(a real Consul)".to_owned(),

@@ -10,25 +10,25 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::binaries::kvnode;
 use super::process::read_log;
-use super::wait::POLL;
+use crate::wait::POLL;
 
 /// How long the killed may take to be gone.
 const GONE_WITHIN: Duration = Duration::from_secs(10);
 
 /// A node that another node has started.
 #[derive(Clone, Debug)]
-pub(crate) struct Launched {
+pub struct Launched {
     /// Its process.
-    pub(crate) pid: i32,
+    pub pid: i32,
     /// Its data directory.
-    pub(crate) directory: PathBuf,
+    pub directory: PathBuf,
     /// Its log.
-    pub(crate) log: PathBuf,
+    pub log: PathBuf,
 }
 
 impl Launched {
     /// The node `id` with its data under `root`; none where no process holds its data directory.
-    pub(crate) fn find(root: &Path, id: &str) -> Option<Self> {
+    pub fn find(root: &Path, id: &str) -> Option<Self> {
         let directory = root.join(id);
         let pid = fs::read_to_string(directory.join("lock")).ok()?.trim().parse().ok()?;
         let log = root.join(format!("{id}.log"));
@@ -42,13 +42,13 @@ impl Launched {
     /// # Panics
     /// Where it has ended.
     #[track_caller]
-    pub(crate) fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.pid).expect("a process has an id");
         kill_process(pid, signal).unwrap_or_else(|error| panic!("{self:?}: {error}"));
     }
 
     /// All that it has printed, in all its runs.
-    pub(crate) fn log(&self) -> String {
+    pub fn log(&self) -> String {
         read_log(&self.log)
     }
 }

@@ -12,7 +12,7 @@ use super::cluster::Cluster;
 ///
 /// # Panics
 /// Where that fails.
-pub(crate) async fn connect(cluster: &Cluster) -> Client {
+pub async fn connect(cluster: &Cluster) -> Client {
     let consul = ConsulConfig::resolve(Some(&cluster.consul())).expect("the address is one");
     let mut config = ClientConfig::new(consul);
     config.cluster = cluster.name().parse().expect("the cluster's name is one");
@@ -20,9 +20,9 @@ pub(crate) async fn connect(cluster: &Cluster) -> Client {
 }
 
 /// A client with a runtime of its own, for tests that are not asynchronous.
-pub(crate) struct Library {
+pub struct Library {
     /// The client.
-    pub(crate) client: Client,
+    pub client: Client,
     runtime: Runtime,
 }
 
@@ -32,14 +32,14 @@ impl Library {
     /// # Panics
     /// Where that fails.
     #[track_caller]
-    pub(crate) fn connect(cluster: &Cluster) -> Self {
+    pub fn connect(cluster: &Cluster) -> Self {
         let runtime = Runtime::new().expect("a runtime can be made");
         let client = runtime.block_on(connect(cluster));
         Self { client, runtime }
     }
 
     /// Waits for what the client does.
-    pub(crate) fn wait_for<T>(&self, future: impl Future<Output = T>) -> T {
+    pub fn wait_for<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
     }
 
@@ -47,7 +47,7 @@ impl Library {
     ///
     /// # Errors
     /// The client's.
-    pub(crate) fn put(&self, key: &str, value: &str) -> Result<(), ClientError> {
+    pub fn put(&self, key: &str, value: &str) -> Result<(), ClientError> {
         self.wait_for(self.client.put(key, value)).map(drop)
     }
 
@@ -55,7 +55,7 @@ impl Library {
     ///
     /// # Errors
     /// The client's.
-    pub(crate) fn get(&self, key: &str) -> Result<Option<Vec<u8>>, ClientError> {
+    pub fn get(&self, key: &str) -> Result<Option<Vec<u8>>, ClientError> {
         let record = self.wait_for(self.client.get(key))?;
         Ok(record.map(|record| record.value))
     }

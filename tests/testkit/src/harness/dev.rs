@@ -9,11 +9,11 @@ use super::process::Process;
 
 /// A running `kvnode dev`.
 #[derive(Debug)]
-pub(crate) struct Dev {
+pub struct Dev {
     /// The process.
-    pub(crate) process: Process,
+    pub process: Process,
     /// Where it keeps everything.
-    pub(crate) directory: PathBuf,
+    pub directory: PathBuf,
     address: String,
 }
 
@@ -23,7 +23,7 @@ impl Dev {
     /// # Panics
     /// Where they do not become ready.
     #[track_caller]
-    pub(crate) fn start(directory: &Path, nodes: u32) -> Self {
+    pub fn start(directory: &Path, nodes: u32) -> Self {
         Self::start_at(directory, nodes, 0)
     }
 
@@ -32,7 +32,7 @@ impl Dev {
     /// # Panics
     /// Where they do not become ready.
     #[track_caller]
-    pub(crate) fn start_at(directory: &Path, nodes: u32, port: u16) -> Self {
+    pub fn start_at(directory: &Path, nodes: u32, port: u16) -> Self {
         let (dev, ready) = Self::start_any(directory, nodes, port);
         assert_eq!(ready, nodes);
         dev
@@ -44,7 +44,7 @@ impl Dev {
     /// # Panics
     /// Where they do not become ready.
     #[track_caller]
-    pub(crate) fn start_any(directory: &Path, nodes: u32, port: u16) -> (Self, u32) {
+    pub fn start_any(directory: &Path, nodes: u32, port: u16) -> (Self, u32) {
         Self::start_told(directory, nodes, port, &[])
     }
 
@@ -53,12 +53,7 @@ impl Dev {
     /// # Panics
     /// Where they do not become ready.
     #[track_caller]
-    pub(crate) fn start_told(
-        directory: &Path,
-        nodes: u32,
-        port: u16,
-        args: &[&str],
-    ) -> (Self, u32) {
+    pub fn start_told(directory: &Path, nodes: u32, port: u16, args: &[&str]) -> (Self, u32) {
         let process = Self::spawn(directory, nodes, port, args, &[]);
         let (dev, counted) = Self::when_ready(process, directory);
         (dev, counted.parse().expect("the line counts the nodes"))
@@ -69,7 +64,7 @@ impl Dev {
     /// # Panics
     /// Where it cannot be started.
     #[track_caller]
-    pub(crate) fn spawn(
+    pub fn spawn(
         directory: &Path,
         nodes: u32,
         port: u16,
@@ -94,7 +89,7 @@ impl Dev {
     /// # Panics
     /// Where it does not become ready.
     #[track_caller]
-    pub(crate) fn when_ready(mut process: Process, directory: &Path) -> (Self, String) {
+    pub fn when_ready(mut process: Process, directory: &Path) -> (Self, String) {
         let ready = process.wait_for_line("ready: ");
         let (counted, url) = ready.split_once(", consul ").expect("the line names the Consul");
         let counted = counted.strip_prefix("ready: ").and_then(|it| it.strip_suffix(" nodes"));
@@ -104,12 +99,12 @@ impl Dev {
     }
 
     /// The agent's host and port.
-    pub(crate) fn address(&self) -> &str {
+    pub fn address(&self) -> &str {
         &self.address
     }
 
     /// The agent's port.
-    pub(crate) fn port(&self) -> u16 {
+    pub fn port(&self) -> u16 {
         let port = self.address.rsplit(':').next().and_then(|port| port.parse().ok());
         port.expect("the address ends in a port")
     }

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::wait::eventually;
+use crate::wait::eventually;
 
 /// How much is carried at once, in bytes.
 const CHUNK_BYTES: usize = 16 << 10;
@@ -18,7 +18,7 @@ const BIND_WITHIN: Duration = Duration::from_secs(60);
 
 /// What becomes of the traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Traffic {
+pub enum Traffic {
     /// It passes.
     Flows,
     /// It passes, each piece this much later.
@@ -33,7 +33,7 @@ pub(crate) enum Traffic {
 
 /// A proxy before one listener. It ends when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Proxy {
+pub struct Proxy {
     address: SocketAddr,
     rule: watch::Sender<Rule>,
     serving: JoinHandle<()>,
@@ -52,14 +52,14 @@ impl Proxy {
     /// # Panics
     /// Where another program has the port, and does not give it back.
     #[track_caller]
-    pub(crate) fn start(runtime: &Handle, listen: SocketAddr, target: SocketAddr) -> Self {
+    pub fn start(runtime: &Handle, listen: SocketAddr, target: SocketAddr) -> Self {
         Self::begin(runtime, listen, target, false)
     }
 
     /// A proxy on a port of the system's choice before a Consul agent that answers to its own name only:
     /// in requests, the proxy's is replaced by that.
     #[track_caller]
-    pub(crate) fn before_consul(runtime: &Handle, target: SocketAddr) -> Self {
+    pub fn before_consul(runtime: &Handle, target: SocketAddr) -> Self {
         Self::begin(runtime, (target.ip(), 0).into(), target, true)
     }
 
@@ -77,12 +77,12 @@ impl Proxy {
     }
 
     /// Where it listens.
-    pub(crate) fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Changes what becomes of the traffic.
-    pub(crate) fn set(&self, traffic: Traffic) {
+    pub fn set(&self, traffic: Traffic) {
         self.rule.send_modify(|rule| {
             // Where bytes were swallowed, what follows them would make no sense.
             let is_broken = rule.traffic == Traffic::IsOneWay || traffic == Traffic::IsRefused;
@@ -91,7 +91,7 @@ impl Proxy {
     }
 
     /// Closes all connections.
-    pub(crate) fn cut(&self) {
+    pub fn cut(&self) {
         self.rule.send_modify(|rule| rule.cuts += 1);
     }
 }

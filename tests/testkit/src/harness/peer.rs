@@ -5,10 +5,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 /// How long a reply may take.
-pub(crate) const REPLY_WITHIN: Duration = Duration::from_secs(30);
+pub const REPLY_WITHIN: Duration = Duration::from_secs(30);
 
 /// A socket that is connected to one node.
-pub(crate) struct Peer {
+pub struct Peer {
     socket: zmq::Socket,
     // Dropped after the socket, which it must outlive.
     _context: zmq::Context,
@@ -16,17 +16,17 @@ pub(crate) struct Peer {
 
 impl Peer {
     /// A REQ socket.
-    pub(crate) fn req(endpoint: &str) -> Self {
+    pub fn req(endpoint: &str) -> Self {
         Self::connect_with(zmq::REQ, endpoint, |_| Ok(()))
     }
 
     /// A DEALER socket.
-    pub(crate) fn dealer(endpoint: &str) -> Self {
+    pub fn dealer(endpoint: &str) -> Self {
         Self::connect_with(zmq::DEALER, endpoint, |_| Ok(()))
     }
 
     /// A socket of this kind, with what `set` sets before it connects.
-    pub(crate) fn connect_with(
+    pub fn connect_with(
         kind: zmq::SocketType,
         endpoint: &str,
         set: impl FnOnce(&zmq::Socket) -> zmq::Result<()>,
@@ -45,7 +45,7 @@ impl Peer {
 
     /// Sends one message.
     #[track_caller]
-    pub(crate) fn send(&self, frames: &[&[u8]]) {
+    pub fn send(&self, frames: &[&[u8]]) {
         self.socket.send_multipart(frames, 0).expect("the node takes messages");
     }
 
@@ -54,13 +54,13 @@ impl Peer {
     /// # Panics
     /// Where none comes.
     #[track_caller]
-    pub(crate) fn receive(&self) -> Vec<Vec<u8>> {
+    pub fn receive(&self) -> Vec<Vec<u8>> {
         self.receive_within(REPLY_WITHIN).expect("the node answers")
     }
 
     /// Receives one message; none where none comes in time.
     #[track_caller]
-    pub(crate) fn receive_within(&self, time: Duration) -> Option<Vec<Vec<u8>>> {
+    pub fn receive_within(&self, time: Duration) -> Option<Vec<Vec<u8>>> {
         let timeout_ms = i64::try_from(time.as_millis()).expect("it is short");
         let events = self.socket.poll(zmq::POLLIN, timeout_ms).expect("the socket can be polled");
         (events > 0).then(|| self.socket.recv_multipart(0).expect("a message is there"))
@@ -71,7 +71,7 @@ impl Peer {
     /// # Panics
     /// Where there is none.
     #[track_caller]
-    pub(crate) fn ask_frames(&self, frames: &[&[u8]]) -> Vec<Vec<u8>> {
+    pub fn ask_frames(&self, frames: &[&[u8]]) -> Vec<Vec<u8>> {
         self.send(frames);
         self.receive()
     }
@@ -81,7 +81,7 @@ impl Peer {
     /// # Panics
     /// Where the reply is not one frame of text.
     #[track_caller]
-    pub(crate) fn ask(&self, header: &str) -> String {
+    pub fn ask(&self, header: &str) -> String {
         let mut frames = self.ask_frames(&[header.as_bytes()]);
         assert_eq!(frames.len(), 1, "a reply without a body is one frame: {frames:?}");
         String::from_utf8(frames.remove(0)).expect("a header is text")
@@ -92,7 +92,7 @@ impl Peer {
     /// # Panics
     /// Where the reply is not one frame of JSON.
     #[track_caller]
-    pub(crate) fn ask_json(&self, header: &str) -> Value {
+    pub fn ask_json(&self, header: &str) -> Value {
         parse(&self.ask_frames(&[header.as_bytes()])[0])
     }
 
@@ -101,7 +101,7 @@ impl Peer {
     /// # Panics
     /// Where the reply is not exactly an error with a message.
     #[track_caller]
-    pub(crate) fn refusal(&self, frames: &[&[u8]]) -> String {
+    pub fn refusal(&self, frames: &[&[u8]]) -> String {
         let mut reply = self.ask_frames(frames);
         if frames[0].is_empty() {
             assert!(reply.remove(0).is_empty(), "a delimiter is mirrored");
@@ -121,7 +121,7 @@ impl Peer {
 /// # Panics
 /// Where it is not.
 #[track_caller]
-pub(crate) fn parse(header: &[u8]) -> Value {
+pub fn parse(header: &[u8]) -> Value {
     serde_json::from_slice(header)
         .unwrap_or_else(|error| panic!("{error}: {:?}", String::from_utf8_lossy(header)))
 }

@@ -12,13 +12,13 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::environment::isolate;
-use super::wait::eventually;
+use crate::wait::eventually;
 
 /// How long a command may take, unless a test says otherwise.
 const END_WITHIN: Duration = Duration::from_secs(120);
 
 /// A command to run.
-pub(crate) struct Run {
+pub struct Run {
     command: Command,
     home: PathBuf,
     stdin: Vec<u8>,
@@ -27,7 +27,7 @@ pub(crate) struct Run {
 }
 
 /// A command that runs. It is killed when this is dropped.
-pub(crate) struct Running {
+pub struct Running {
     command: String,
     home: PathBuf,
     child: Child,
@@ -39,63 +39,63 @@ pub(crate) struct Running {
 type Reader = JoinHandle<Vec<u8>>;
 
 /// What a command did.
-pub(crate) struct Output {
+pub struct Output {
     command: String,
     home: PathBuf,
     /// How it ended.
-    pub(crate) status: ExitStatus,
+    pub status: ExitStatus,
     /// What it wrote to standard output.
-    pub(crate) stdout: Vec<u8>,
+    pub stdout: Vec<u8>,
     /// What it wrote to standard error.
-    pub(crate) stderr: Vec<u8>,
+    pub stderr: Vec<u8>,
 }
 
 impl Run {
     /// Prepares to run `program` in the directory `home`, with an empty standard input.
-    pub(crate) fn new(program: &Path, home: &Path) -> Self {
+    pub fn new(program: &Path, home: &Path) -> Self {
         let mut command = Command::new(program);
         isolate(&mut command, home);
         Self { command, home: home.to_owned(), stdin: Vec::new(), streams: Default::default() }
     }
 
     /// Adds arguments.
-    pub(crate) fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+    pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
         self.command.args(args);
         self
     }
 
     /// Adds an option whose value is a path.
-    pub(crate) fn arg_path(mut self, option: &str, path: &Path) -> Self {
+    pub fn arg_path(mut self, option: &str, path: &Path) -> Self {
         self.command.arg(option).arg(path);
         self
     }
 
     /// Sets a variable.
-    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+    pub fn env(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
         self
     }
 
     /// Gives it `bytes` on standard input.
-    pub(crate) fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = bytes.into();
         self
     }
 
     /// Has it read standard input from `stream`.
-    pub(crate) fn stdin_from(mut self, stream: impl Into<Stdio>) -> Self {
+    pub fn stdin_from(mut self, stream: impl Into<Stdio>) -> Self {
         self.streams[0] = Some(stream.into());
         self
     }
 
     /// Has it write standard output to `stream`, which is not collected.
-    pub(crate) fn stdout_to(mut self, stream: impl Into<Stdio>) -> Self {
+    pub fn stdout_to(mut self, stream: impl Into<Stdio>) -> Self {
         self.streams[1] = Some(stream.into());
         self
     }
 
     /// Has it write standard error to `stream`, which is not collected.
-    pub(crate) fn stderr_to(mut self, stream: impl Into<Stdio>) -> Self {
+    pub fn stderr_to(mut self, stream: impl Into<Stdio>) -> Self {
         self.streams[2] = Some(stream.into());
         self
     }
@@ -105,7 +105,7 @@ impl Run {
     /// # Panics
     /// Where it cannot be started or does not end.
     #[track_caller]
-    pub(crate) fn output(self) -> Output {
+    pub fn output(self) -> Output {
         self.spawn().output()
     }
 
@@ -114,7 +114,7 @@ impl Run {
     /// # Panics
     /// Where it cannot be started.
     #[track_caller]
-    pub(crate) fn spawn(mut self) -> Running {
+    pub fn spawn(mut self) -> Running {
         let [stdin, stdout, stderr] = self.streams.map(|it| it.unwrap_or_else(Stdio::piped));
         let mut child = self
             .command
@@ -143,7 +143,7 @@ impl Running {
     /// # Panics
     /// Where it does not.
     #[track_caller]
-    pub(crate) fn output(mut self) -> Output {
+    pub fn output(mut self) -> Output {
         let command = self.command.clone();
         let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             eventually(&command, END_WITHIN, || match self.child.try_wait() {
@@ -166,7 +166,7 @@ impl Running {
     /// # Panics
     /// Where it has ended.
     #[track_caller]
-    pub(crate) fn interrupt(&self) {
+    pub fn interrupt(&self) {
         self.signal(Signal::INT);
     }
 
@@ -175,7 +175,7 @@ impl Running {
     /// # Panics
     /// Where it has ended and was waited for.
     #[track_caller]
-    pub(crate) fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("it is running");
     }
 
@@ -184,7 +184,7 @@ impl Running {
     /// # Panics
     /// Where it does not.
     #[track_caller]
-    pub(crate) fn wait_until_it_minds(&self, signal: Signal) {
+    pub fn wait_until_it_minds(&self, signal: Signal) {
         let path = format!("/proc/{}/status", self.child.id());
         eventually("a handler of the signal", END_WITHIN, || {
             let status = std::fs::read_to_string(&path).map_err(|error| error.to_string())?;
@@ -204,7 +204,7 @@ impl Running {
     /// # Panics
     /// Where it gets none.
     #[track_caller]
-    pub(crate) fn wait_until_connected(&self, port: u16) {
+    pub fn wait_until_connected(&self, port: u16) {
         let process = format!("/proc/{}", self.child.id());
         eventually("a connection", END_WITHIN, || {
             // A socket that can do both kinds of address is in the second one.
@@ -229,7 +229,7 @@ impl Running {
     /// # Panics
     /// Where it cannot be waited for.
     #[track_caller]
-    pub(crate) fn kill(mut self) -> Output {
+    pub fn kill(mut self) -> Output {
         let _ = self.child.kill();
         let status = self.child.wait().expect("a child can be waited for");
         self.collected(status)
@@ -268,7 +268,7 @@ impl Output {
     /// # Panics
     /// Where it is another.
     #[track_caller]
-    pub(crate) fn code(self, expected: i32) -> Self {
+    pub fn code(self, expected: i32) -> Self {
         assert_eq!(self.status.code(), Some(expected), "the exit code is another\n{self}");
         self
     }
@@ -278,7 +278,7 @@ impl Output {
     /// # Panics
     /// Where it did not.
     #[track_caller]
-    pub(crate) fn success(self) -> Self {
+    pub fn success(self) -> Self {
         self.code(0)
     }
 
@@ -287,7 +287,7 @@ impl Output {
     /// # Panics
     /// Where it does not.
     #[track_caller]
-    pub(crate) fn says(self, expected: &[&str]) -> Self {
+    pub fn says(self, expected: &[&str]) -> Self {
         let text = self.stderr_text();
         for part in expected {
             assert!(text.contains(part), "standard error does not say {part:?}\n{self}");
@@ -301,7 +301,7 @@ impl Output {
     /// # Panics
     /// Where something did.
     #[track_caller]
-    pub(crate) fn no_stdout(self) -> Self {
+    pub fn no_stdout(self) -> Self {
         assert!(self.stdout.is_empty(), "it should print nothing on standard output\n{self}");
         self
     }
@@ -311,7 +311,7 @@ impl Output {
     /// # Panics
     /// Where something did.
     #[track_caller]
-    pub(crate) fn no_stderr(self) -> Self {
+    pub fn no_stderr(self) -> Self {
         assert!(self.stderr.is_empty(), "it should print nothing on standard error\n{self}");
         self
     }
@@ -321,7 +321,7 @@ impl Output {
     /// # Panics
     /// Where it is not UTF-8.
     #[track_caller]
-    pub(crate) fn stdout_text(&self) -> &str {
+    pub fn stdout_text(&self) -> &str {
         match std::str::from_utf8(&self.stdout) {
             Ok(text) => text,
             Err(error) => panic!("standard output is not text: {error}\n{self}"),
@@ -329,7 +329,7 @@ impl Output {
     }
 
     /// Standard error as text.
-    pub(crate) fn stderr_text(&self) -> String {
+    pub fn stderr_text(&self) -> String {
         String::from_utf8_lossy(&self.stderr).into_owned()
     }
 
@@ -338,7 +338,7 @@ impl Output {
     /// # Panics
     /// Where it is not one JSON document.
     #[track_caller]
-    pub(crate) fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         match serde_json::from_slice(&self.stdout) {
             Ok(value) => value,
             Err(error) => panic!("standard output is not JSON: {error}\n{self}"),

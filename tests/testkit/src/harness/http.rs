@@ -17,7 +17,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// # Panics
 /// Where it is not answered with JSON.
 #[track_caller]
-pub(crate) fn get_json(address: &str, path: &str) -> Option<Value> {
+pub fn get_json(address: &str, path: &str) -> Option<Value> {
     let answer = exchange(address, "GET", path, b"");
     let answer = answer.unwrap_or_else(|error| panic!("GET {path}: {error}"));
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
@@ -34,7 +34,7 @@ pub(crate) fn get_json(address: &str, path: &str) -> Option<Value> {
 /// # Panics
 /// Where the answer is not that it was done.
 #[track_caller]
-pub(crate) fn put(address: &str, path: &str, body: &[u8]) {
+pub fn put(address: &str, path: &str, body: &[u8]) {
     change(address, "PUT", path, body);
 }
 
@@ -43,7 +43,7 @@ pub(crate) fn put(address: &str, path: &str, body: &[u8]) {
 /// # Panics
 /// Where the answer is not that it was done.
 #[track_caller]
-pub(crate) fn delete(address: &str, path: &str) {
+pub fn delete(address: &str, path: &str) {
     change(address, "DELETE", path, b"");
 }
 
@@ -60,7 +60,7 @@ fn change(address: &str, method: &str, path: &str, body: &[u8]) {
 /// # Panics
 /// Where it is not answered with status 200.
 #[track_caller]
-pub(crate) fn bytes(address: &str, method: &str, path: &str, body: &[u8]) -> Vec<u8> {
+pub fn bytes(address: &str, method: &str, path: &str, body: &[u8]) -> Vec<u8> {
     let answer = exchange_bytes(address, method, path, body);
     let answer = answer.unwrap_or_else(|error| panic!("{method} {path}: {error}"));
     let end = answer.windows(4).position(|it| it == b"\r\n\r\n");
@@ -93,7 +93,7 @@ fn exchange_bytes(
 }
 
 /// A server at a Consul's place that always does the same.
-pub(crate) struct Impostor {
+pub struct Impostor {
     address: String,
     stop: Arc<AtomicBool>,
     /// The beginnings of the requests that it was sent.
@@ -103,22 +103,22 @@ pub(crate) struct Impostor {
 
 impl Impostor {
     /// A server that answers everything with status 500.
-    pub(crate) fn failing() -> Self {
+    pub fn failing() -> Self {
         Self::start(Some(("500 Internal Server Error", "No leader")))
     }
 
     /// A server that answers with text that is no Consul's.
-    pub(crate) fn strange() -> Self {
+    pub fn strange() -> Self {
         Self::start(Some(("200 OK", "<html>hi</html>")))
     }
 
     /// A server that says what Consul says of its leader, to whatever it is asked.
-    pub(crate) fn leading() -> Self {
+    pub fn leading() -> Self {
         Self::start(Some(("200 OK", "\"127.0.0.1:8300\"")))
     }
 
     /// A server that takes connections and never answers.
-    pub(crate) fn silent() -> Self {
+    pub fn silent() -> Self {
         Self::start(None)
     }
 
@@ -154,18 +154,18 @@ impl Impostor {
     }
 
     /// Its host and port.
-    pub(crate) fn address(&self) -> &str {
+    pub fn address(&self) -> &str {
         &self.address
     }
 
     /// Its port.
-    pub(crate) fn port(&self) -> u16 {
+    pub fn port(&self) -> u16 {
         let port = self.address.rsplit(':').next().and_then(|port| port.parse().ok());
         port.expect("the address ends in a port")
     }
 
     /// The beginnings of the requests that it was sent.
-    pub(crate) fn heard(&self) -> Vec<String> {
+    pub fn heard(&self) -> Vec<String> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

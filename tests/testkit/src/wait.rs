@@ -3,14 +3,14 @@
 use std::time::{Duration, Instant};
 
 /// How often to look.
-pub(super) const POLL: Duration = Duration::from_millis(10);
+pub(crate) const POLL: Duration = Duration::from_millis(10);
 
 /// Looks until `look` succeeds, and returns what it found.
 ///
 /// # Panics
 /// Where it has not succeeded `within` the time; the message tells the state that was seen last.
 #[track_caller]
-pub(crate) fn eventually<T>(
+pub fn eventually<T>(
     what: &str,
     within: Duration,
     mut look: impl FnMut() -> Result<T, String>,

@@ -8,12 +8,10 @@ use std::thread::JoinHandle;
 use kv_core::limits::VALUE_BYTES_MAX_CEILING;
 use kv_protocol::request::Request;
 
-const MORE: u8 = 1;
-const LONG: u8 = 2;
-const COMMAND: u8 = 4;
+use crate::zmtp::{COMMAND, MORE, greeting, read_frame, ready};
 
 /// A node on threads of its own, one for each connection. They end with its handle.
-pub(crate) struct RawNode {
+pub struct RawNode {
     port: u16,
     streams: Arc<Mutex<Option<Vec<TcpStream>>>>,
     acceptor: Option<JoinHandle<()>>,
@@ -22,7 +20,7 @@ pub(crate) struct RawNode {
 impl RawNode {
     /// Starts a node on a free port. The script is told the first request of each connection, and the
     /// connection's number from 0, and writes what it likes until writing fails.
-    pub(crate) fn start(
+    pub fn start(
         script: impl Fn(&mut TcpStream, &Request<'_>, usize) + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -52,7 +50,7 @@ impl RawNode {
     }
 
     /// The port that it listens on.
-    pub(crate) fn port(&self) -> u16 {
+    pub fn port(&self) -> u16 {
         self.port
     }
 }
@@ -72,33 +70,15 @@ impl Drop for RawNode {
     }
 }
 
-/// A frame. Where there is `more`, others of its message follow.
-pub(crate) fn frame(bytes: &[u8], more: bool) -> Vec<u8> {
-    [&head(bytes.len(), more)[..], bytes].concat()
-}
-
-/// The head of a frame of so many bytes.
-pub(crate) fn head(bytes: usize, more: bool) -> Vec<u8> {
-    let more = if more { MORE } else { 0 };
-    match u8::try_from(bytes) {
-        Ok(short) => vec![more, short],
-        Err(_) => [&[more | LONG][..], &(bytes as u64).to_be_bytes()].concat(),
-    }
-}
-
 /// Shakes hands as a ROUTER, and reads the frames of the first message, without a delimiter.
 fn first_message(stream: &mut TcpStream) -> Option<Vec<Vec<u8>>> {
-    let mut greeting = [0; 64];
-    (greeting[0], greeting[9], greeting[10]) = (0xff, 0x7f, 3);
-    greeting[12..16].copy_from_slice(b"NULL");
+    let mut greeting = greeting();
     stream.write_all(&greeting).ok()?;
     stream.read_exact(&mut greeting).ok()?;
-    let ready = b"\x05READY\x0bSocket-Type\x00\x00\x00\x06ROUTER";
-    let head = [COMMAND, u8::try_from(ready.len()).unwrap()];
-    stream.write_all(&[&head, &ready[..]].concat()).ok()?;
+    stream.write_all(&ready(&[("Socket-Type", b"ROUTER")])).ok()?;
     let mut frames = Vec::new();
     loop {
-        let (flags, bytes) = read_frame(stream)?;
+        let (flags, bytes) = read_frame(stream).ok()?;
         if flags & COMMAND == 0 && (!bytes.is_empty() || !frames.is_empty()) {
             frames.push(bytes);
         }
@@ -106,15 +86,4 @@ fn first_message(stream: &mut TcpStream) -> Option<Vec<Vec<u8>>> {
             return Some(frames);
         }
     }
-}
-
-fn read_frame(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
-    let mut flags = [0];
-    stream.read_exact(&mut flags).ok()?;
-    let mut length = [0; 8];
-    let digits = if flags[0] & LONG == 0 { &mut length[7..] } else { &mut length[..] };
-    stream.read_exact(digits).ok()?;
-    let mut bytes = vec![0; usize::try_from(u64::from_be_bytes(length)).unwrap()];
-    stream.read_exact(&mut bytes).ok()?;
-    Some((flags[0], bytes))
 }

@@ -22,7 +22,7 @@ use uuid::Uuid;
 const LOOK_MS: i64 = 10;
 
 /// What the node does with a request.
-pub(crate) enum Answer {
+pub enum Answer {
     /// It gives this answer.
     Content(Content),
     /// It sends these frames.
@@ -35,33 +35,31 @@ pub(crate) enum Answer {
 
 /// What the node has heard.
 #[derive(Clone, Default)]
-pub(crate) struct Heard {
+pub struct Heard {
     /// How many requests came.
-    pub(crate) requests: usize,
+    pub requests: usize,
     /// From how many sockets.
-    pub(crate) peers: usize,
+    pub peers: usize,
     /// The operations in the order in which they came, such as `PUT key`.
-    pub(crate) operations: Vec<String>,
+    pub operations: Vec<String>,
 }
 
 /// A node on a thread of its own. It ends with its handle.
-pub(crate) struct Node {
+pub struct ScriptedNode {
     port: u16,
     stop: Arc<AtomicBool>,
     heard: Arc<Mutex<Heard>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Node {
+impl ScriptedNode {
     /// Starts a node on a free port. The script is told each request and how many have come.
-    pub(crate) fn start(
-        script: impl FnMut(&Request<'_>, usize) -> Answer + Send + 'static,
-    ) -> Self {
+    pub fn start(script: impl FnMut(&Request<'_>, usize) -> Answer + Send + 'static) -> Self {
         Self::bind("tcp://127.0.0.1:*", script)
     }
 
     /// Starts a node where another one was.
-    pub(crate) fn start_at(
+    pub fn start_at(
         port: u16,
         script: impl FnMut(&Request<'_>, usize) -> Answer + Send + 'static,
     ) -> Self {
@@ -84,22 +82,22 @@ impl Node {
     }
 
     /// The port that it listens on.
-    pub(crate) fn port(&self) -> u16 {
+    pub fn port(&self) -> u16 {
         self.port
     }
 
     /// A client whose only node this is.
-    pub(crate) fn client(&self, timeout: Duration) -> Client {
+    pub fn client(&self, timeout: Duration) -> Client {
         client_of(&[self.port], timeout)
     }
 
     /// Waits until the node has died by its script.
-    pub(crate) fn wait(mut self) {
+    pub fn wait(mut self) {
         self.thread.take().unwrap().join().unwrap();
     }
 
     /// Stops the node, and says what it has heard.
-    pub(crate) fn stop(self) -> Heard {
+    pub fn stop(self) -> Heard {
         let heard = Arc::clone(&self.heard);
         drop(self);
         let heard = heard.lock().unwrap();
@@ -107,7 +105,7 @@ impl Node {
     }
 }
 
-impl Drop for Node {
+impl Drop for ScriptedNode {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
@@ -178,10 +176,10 @@ fn names(command: &Command<'_>) -> Vec<String> {
 }
 
 /// The identity of the only cluster that the scripted nodes know.
-pub(crate) const CLUSTER: Uuid = Uuid::from_u128(2);
+pub const CLUSTER: Uuid = Uuid::from_u128(2);
 
 /// The data directory of the node of this number, whose id is `node-<number>`.
-pub(crate) fn uuid(number: usize) -> Uuid {
+pub fn uuid(number: usize) -> Uuid {
     Uuid::from_u128(1000 + number as u128)
 }
 
@@ -192,7 +190,7 @@ fn member(number: usize) -> Member {
 
 /// A client of the nodes that listen on these ports, of which there is a power of two. Each owns the partition
 /// of its number.
-pub(crate) fn client_of(ports: &[u16], timeout: Duration) -> Client {
+pub fn client_of(ports: &[u16], timeout: Duration) -> Client {
     let count = PartitionCount::new(u32::try_from(ports.len()).unwrap()).unwrap();
     let (mut layout, _) = at_rest();
     let owners: Vec<u32> = (0..count.get()).collect();
@@ -230,15 +228,15 @@ fn at_rest() -> (Layout, Table) {
     (layout, table)
 }
 
-fn endpoints(nodes: &[&Node]) -> HashMap<Uuid, Endpoint> {
-    let endpoint = |node: &Node| Endpoint::tcp("127.0.0.1", node.port).unwrap();
+fn endpoints(nodes: &[&ScriptedNode]) -> HashMap<Uuid, Endpoint> {
+    let endpoint = |node: &ScriptedNode| Endpoint::tcp("127.0.0.1", node.port).unwrap();
     nodes.iter().enumerate().map(|(number, node)| (uuid(number), endpoint(node))).collect()
 }
 
 /// A client of a cluster whose one partition is on its way from the first node to the second. `step`
 /// takes the layout, in which that is being prepared, to where the test wants it.
-pub(crate) fn moving_client(
-    nodes: [&Node; 2],
+pub fn moving_client(
+    nodes: [&ScriptedNode; 2],
     timeout: Duration,
     step: impl FnOnce(Layout) -> Layout,
 ) -> Client {
@@ -251,7 +249,7 @@ pub(crate) fn moving_client(
 }
 
 /// The number by which the client knows its request.
-pub(crate) fn id_of(request: &Request<'_>) -> u64 {
+pub fn id_of(request: &Request<'_>) -> u64 {
     match request.id {
         Some(RequestId::Number(id)) => id,
         _ => panic!("the client numbers its requests"),
@@ -259,14 +257,14 @@ pub(crate) fn id_of(request: &Request<'_>) -> u64 {
 }
 
 /// The frames of an answer.
-pub(crate) fn encoded(id: Option<u64>, content: Content) -> Vec<Vec<u8>> {
+pub fn encoded(id: Option<u64>, content: Content) -> Vec<Vec<u8>> {
     let style = Style { values: Values::Body, versions: true, streams: true };
     let (header, body) = Reply { id: id.map(RequestId::Number), content }.encode(style);
     std::iter::once(header).chain(body).collect()
 }
 
 /// The right answer of a node that stores nothing, but for a scan, which finds one record.
-pub(crate) fn carry_out(request: &Request<'_>) -> Content {
+pub fn carry_out(request: &Request<'_>) -> Content {
     let done = |operation: &Operation<'_>| match operation {
         Operation::Put { .. } => Done::Stored { version: Version { epoch: 1, sequence: 1 } },
         Operation::Get { .. } => Done::Read(None),

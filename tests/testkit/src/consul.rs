@@ -1,6 +1,4 @@
-//! Starts a real Consul for a test, where the machine has one.
-//!
-//! This file needs nothing of its surroundings, so that several test packages can include it.
+//! HashiCorp's Consul, as a process. Cases that start one are marked `#[needs(consul)]`.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -12,39 +10,33 @@ use std::time::{Duration, Instant};
 /// Names the binary of a real Consul; otherwise `consul` is looked for on the `PATH`.
 const BINARY_VARIABLE: &str = "CONSUL_BIN";
 
-/// Set to 1 where the tests must not pass without a real Consul.
-const REQUIRE_VARIABLE: &str = "KV_REQUIRE_CONSUL";
-
 /// How long a fresh Consul may take until it serves everything.
 const START_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often to ask meanwhile.
 const START_POLL: Duration = Duration::from_millis(50);
 
-/// How often to try other ports when somebody took one between its choice and its use.
+/// How often to try other ports when another process took one between its choice and its use.
 const START_ATTEMPTS: usize = 3;
 
-/// The binary of a real Consul, or `None` where there is none and none is required.
+/// The binary of a real Consul.
 ///
 /// # Panics
 ///
-/// Fails the test when `KV_REQUIRE_CONSUL=1` and there is none.
-pub(crate) fn real_consul_binary() -> Option<PathBuf> {
+/// Fails the test where there is none.
+#[must_use]
+pub fn real_consul_binary() -> PathBuf {
     let named = std::env::var_os(BINARY_VARIABLE).map(PathBuf::from);
-    if let Some(binary) = &named {
-        assert!(binary.is_file(), "{BINARY_VARIABLE} names {}, which is no file", binary.display());
-    }
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let binary = named.or_else(|| {
-        std::env::split_paths(&path).map(|folder| folder.join("consul")).find(|file| file.is_file())
-    });
-    let required = std::env::var_os(REQUIRE_VARIABLE).is_some_and(|value| value == "1");
-    assert!(
-        binary.is_some() || !required,
-        "{REQUIRE_VARIABLE}=1, but there is no real Consul: set {BINARY_VARIABLE} to its binary, \
-         for example to what .ci/install-consul prints"
-    );
-    binary
+    let on_path =
+        || std::env::split_paths(&path).map(|it| it.join("consul")).find(|it| it.is_file());
+    let binary = named.or_else(on_path).filter(|binary| binary.is_file());
+    binary.unwrap_or_else(|| {
+        panic!(
+            "there is no real Consul: set {BINARY_VARIABLE} to its binary, for example to what \
+             .ci/install-consul prints"
+        )
+    })
 }
 
 /// Where a server that is to keep its state keeps it, in its directory.
@@ -52,7 +44,7 @@ const STATE_DIRECTORY: &str = "state";
 
 /// A Consul server on free ports of the loopback interface. It ends when it is dropped.
 #[derive(Debug)]
-pub(crate) struct RealConsul {
+pub struct RealConsul {
     binary: PathBuf,
     mode: Mode,
     arguments: Vec<String>,
@@ -88,8 +80,8 @@ impl RealConsul {
     /// # Panics
     ///
     /// Fails the test, with the server's log, when it does not start.
-    pub(crate) fn start(binary: &Path, arguments: &[&str]) -> Self {
-        Self::start_for(binary, Mode::InMemory, arguments, None)
+    pub fn start(arguments: &[&str]) -> Self {
+        Self::start_for(&real_consul_binary(), Mode::InMemory, arguments, None)
     }
 
     /// Starts a server that keeps its state on disk, and waits until it serves.
@@ -97,8 +89,8 @@ impl RealConsul {
     /// # Panics
     ///
     /// As [`start`](Self::start).
-    pub(crate) fn start_durable(binary: &Path) -> Self {
-        Self::start_for(binary, Mode::Durable, &[], None)
+    pub fn start_durable() -> Self {
+        Self::start_for(&real_consul_binary(), Mode::Durable, &[], None)
     }
 
     /// Starts a server that denies everything to those who do not show `token`, which is a UUID.
@@ -106,10 +98,10 @@ impl RealConsul {
     /// # Panics
     ///
     /// As [`start`](Self::start).
-    pub(crate) fn start_closed(binary: &Path, token: &str) -> Self {
+    pub fn start_closed(token: &str) -> Self {
         let acl = "acl { enabled = true, default_policy = \"deny\", tokens { master = \"";
         let arguments = [&*format!("-hcl={acl}{token}\" }} }}")];
-        Self::start_for(binary, Mode::InMemory, &arguments, Some(token))
+        Self::start_for(&real_consul_binary(), Mode::InMemory, &arguments, Some(token))
     }
 
     /// Starts an agent of another machine, whose server this one is, and waits until it serves.
@@ -117,7 +109,7 @@ impl RealConsul {
     /// # Panics
     ///
     /// As [`start`](Self::start).
-    pub(crate) fn join(server: &Self) -> Self {
+    pub fn join(server: &Self) -> Self {
         let mode = Mode::Agent(server.ports.serf_lan);
         Self::start_for(&server.binary, mode, &[], server.token.as_deref())
     }
@@ -143,17 +135,17 @@ impl RealConsul {
     }
 
     /// Where it answers HTTP.
-    pub(crate) fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.ports.http).into()
     }
 
     /// The id of its process.
-    pub(crate) fn pid(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.process.id()
     }
 
     /// Kills it, as a loss of power would. [`restart_empty`](Self::restart_empty) brings it back.
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         end(&mut self.process);
     }
 
@@ -162,7 +154,7 @@ impl RealConsul {
     /// # Panics
     ///
     /// Fails the test, with the server's log, when it does not start again.
-    pub(crate) fn restart_empty(&mut self) {
+    pub fn restart_empty(&mut self) {
         self.kill();
         if self.mode != Mode::InMemory {
             let state = self.directory.path().join(STATE_DIRECTORY);
@@ -176,7 +168,7 @@ impl RealConsul {
     /// # Panics
     ///
     /// Fails the test, with the server's log, when it does not start again.
-    pub(crate) fn restart(&mut self) {
+    pub fn restart(&mut self) {
         self.kill();
         let directory = self.directory.path();
         self.process = spawn(&self.binary, self.mode, &self.arguments, self.ports, directory);
@@ -200,7 +192,7 @@ fn end(process: &mut Child) {
 }
 
 impl Ports {
-    /// Ports that nobody uses now. All are held until all are chosen, so they differ.
+    /// Ports that no process uses now. All are held until all are chosen, so they differ.
     fn free() -> Self {
         let mut held = Vec::new();
         let mut next = || loop {
