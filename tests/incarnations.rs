@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kv_testkit::consul::RealConsul;
+use kv_testkit::files::copy_directory;
 use kv_testkit::harness::binaries::{kvclient, kvnode};
 use kv_testkit::harness::catalog::{registered, stored, wait_for_nodes};
 use kv_testkit::harness::dev::Dev;
@@ -50,30 +51,16 @@ fn number(incarnation: &Value) -> u64 {
     number.and_then(|(number, _)| number.parse().ok()).unwrap_or_else(|| panic!("{incarnation}"))
 }
 
-/// Puts a copy of `from` where nothing is, as `cp -r` does.
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("a directory can be made");
-    for entry in fs::read_dir(from).expect("it can be listed") {
-        let entry = entry.expect("it can be listed");
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).expect("it can be copied");
-        }
-    }
-}
-
 /// Puts `from` in the place of what is in `to`.
 fn put_back(from: &Path, to: &Path) {
     fs::remove_dir_all(to).expect("it can be removed");
-    copy(from, to);
+    copy_directory(from, to);
 }
 
 /// A root of data directories of its own, with a copy of node 0's in it.
 fn copied(cluster: &Cluster, name: &str) -> PathBuf {
     let root = cluster.directory().join(name);
-    copy(cluster.node(0).directory(), &root.join("node-0"));
+    copy_directory(cluster.node(0).directory(), &root.join("node-0"));
     root
 }
 
@@ -250,7 +237,7 @@ fn older_data_of_the_same_incarnation_is_found_by_its_last_write(backend: Backen
     let before = written(&cluster);
     fs::remove_dir_all(&backup).expect("it can be removed");
     cluster.node_mut(0).terminate();
-    copy(&directory, &backup);
+    copy_directory(&directory, &backup);
     cluster.node_mut(0).restart();
     let identity = fs::read(directory.join("identity.json")).expect("it can be read");
     fs::write(backup.join("identity.json"), &identity).expect("it can be written");
@@ -273,7 +260,7 @@ fn a_store_of_an_earlier_run_is_found_however_little_it_misses(backend: Backend)
     cluster.node_mut(0).kill();
     let directory = cluster.node(0).directory().to_owned();
     let (backup, lives) = (cluster.directory().join("backup"), directory.join("store"));
-    copy(&lives, &backup);
+    copy_directory(&lives, &backup);
     // It is the last one for as long as no other run has begun.
     put_back(&backup, &lives);
     cluster.node_mut(0).restart();
@@ -390,7 +377,7 @@ fn a_whole_cluster_serves_a_nodes_older_copy_where_it_is_told_to() {
     client(&dev, &["import"]).stdin(lines("old")).output().success();
     dev.process.terminate();
     let (node, backup) = (directory.path().join("nodes/node-1"), directory.path().join("backup"));
-    copy(&node, &backup);
+    copy_directory(&node, &backup);
     dev = Dev::start(directory.path(), 2);
     client(&dev, &["import"]).stdin(lines("new")).output().success();
     dev.process.terminate();
@@ -472,7 +459,7 @@ fn a_node_moves_between_agents_and_its_copy_is_refused_at_the_other_one() {
     store(cluster, "key", "value");
 
     let live = cluster.directory().join("copy");
-    copy(node.directory(), &live.join("node-0"));
+    copy_directory(node.directory(), &live.join("node-0"));
     let refused = Run::new(kvnode(), cluster.directory());
     let refused = refused.args(machines.args("node-0", true, &live)).output();
     let running = format!("running at {}", node.address());
@@ -493,7 +480,7 @@ fn a_node_moves_between_agents_and_its_copy_is_refused_at_the_other_one() {
     // one knows nothing; the claim does.
     node.freeze();
     fs::remove_dir_all(&live).expect("it can be removed");
-    copy(node.directory(), &live.join("node-0"));
+    copy_directory(node.directory(), &live.join("node-0"));
     let _other = machines.node("node-0", false, &live);
     store(cluster, "key", "the copy's");
     node.thaw();

@@ -5,6 +5,8 @@
 //! | [`needs`] | marks a case that needs what not every machine has | |
 //! | [`wait`] | waits for a condition | |
 //! | [`consul`] | HashiCorp's Consul, as a process | |
+//! | [`disk`] | disks that are small or fail, directories that are read-only | |
+//! | [`files`] | copies directories | |
 //! | [`zmtp`] | peers that speak ZeroMQ's protocol byte by byte | |
 //! | [`bombs`] | components that are much work to compile | |
 //! | [`guests`] | hostile strategies, as components | `guests` |
@@ -25,6 +27,8 @@ pub use kv_testkit_needs::needs;
 
 pub mod bombs;
 pub mod consul;
+pub mod disk;
+pub mod files;
 #[cfg(feature = "guests")]
 pub mod guests;
 #[cfg(feature = "harness")]

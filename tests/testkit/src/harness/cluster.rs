@@ -188,6 +188,13 @@ impl Cluster {
             .args(args)
     }
 
+    /// A client's command in this cluster that a shell starts: `"$0" "$@"` in its script.
+    pub fn kvclient_in_shell(&self, script: &str, args: &[&str]) -> Run {
+        Run::in_shell(script, kvclient(), self.directory())
+            .args(["--consul", &self.consul(), "--cluster", &self.name])
+            .args(args)
+    }
+
     /// Creates the layout of the nodes that run, with further arguments for `kvclient init`.
     ///
     /// # Panics

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use super::binaries::kvnode;
 use super::environment::isolate;
+use super::port_of;
 use super::process::Process;
 
 /// A running `kvnode dev`.
@@ -105,8 +106,7 @@ impl Dev {
 
     /// The agent's port.
     pub fn port(&self) -> u16 {
-        let port = self.address.rsplit(':').next().and_then(|port| port.parse().ok());
-        port.expect("the address ends in a port")
+        port_of(&self.address)
     }
 }
 

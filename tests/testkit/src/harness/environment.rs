@@ -1,4 +1,5 @@
-//! The environment of the programs under test: nothing of the user's, everything in a directory.
+//! The environment of the programs under test: nothing of the user's, everything in a directory. And
+//! what the environment tells the tests themselves.
 
 use std::path::Path;
 use std::process::Command;
@@ -18,4 +19,14 @@ pub fn isolate(command: &mut Command, home: &Path) {
         .env("XDG_CACHE_HOME", home.join("xdg-cache"))
         .env("XDG_DATA_HOME", home.join("xdg-data"))
         .env("RUST_BACKTRACE", "1");
+}
+
+/// The number that a variable gives; `None` where it is not set.
+///
+/// # Panics
+/// Where it is set to another text.
+pub fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    let number = text.parse::<u64>();
+    Some(number.unwrap_or_else(|_| panic!("{variable} is {text:?}, expected a number")))
 }

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::port_of;
+
 /// How long an answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
@@ -160,8 +162,7 @@ impl Impostor {
 
     /// Its port.
     pub fn port(&self) -> u16 {
-        let port = self.address.rsplit(':').next().and_then(|port| port.parse().ok());
-        port.expect("the address ends in a port")
+        port_of(&self.address)
     }
 
     /// The beginnings of the requests that it was sent.

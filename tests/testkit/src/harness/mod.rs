@@ -6,6 +6,7 @@
 //! - [`dev`]: `kvnode dev`; [`cluster`] and [`node`]: nodes that a test starts one by one;
 //! - [`launched`]: nodes that other nodes have started; [`signals`]: what has them started;
 //! - [`peer`], [`http`]: plain ZeroMQ and plain HTTP; [`catalog`]: what Consul says;
+//! - [`limits`]: programs to which the system gives little;
 //! - [`library`]: the client's library; [`proxy`]: a bad network;
 //! - [`corpus`]: real text.
 //!
@@ -22,6 +23,7 @@ pub mod environment;
 pub mod http;
 pub mod launched;
 pub mod library;
+pub mod limits;
 pub mod node;
 pub mod peer;
 pub mod process;
@@ -34,3 +36,13 @@ pub use cluster::Cluster;
 
 pub use crate::on_both_backends;
 pub use crate::wait::eventually;
+
+/// The port of a host and port.
+///
+/// # Panics
+/// Where it has none.
+#[track_caller]
+pub fn port_of(address: &str) -> u16 {
+    let port = address.rsplit(':').next().and_then(|port| port.parse().ok());
+    port.expect("the address ends in a port")
+}

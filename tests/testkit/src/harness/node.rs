@@ -8,6 +8,7 @@ use rustix::process::Signal;
 
 use super::binaries::kvnode;
 use super::environment::isolate;
+use super::port_of;
 use super::process::Process;
 
 /// A node. Its process is killed when this is dropped.
@@ -63,8 +64,7 @@ impl Node {
 
     /// The node's port.
     pub fn port(&self) -> u16 {
-        let port = self.address().rsplit(':').next().and_then(|port| port.parse().ok());
-        port.expect("the address ends in a port")
+        port_of(self.address())
     }
 
     /// The node's ZeroMQ endpoint.

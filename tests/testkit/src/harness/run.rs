@@ -58,6 +58,12 @@ impl Run {
         Self { command, home: home.to_owned(), stdin: Vec::new(), streams: Default::default() }
     }
 
+    /// Prepares to have a shell run `script`, in which `"$0" "$@"` is `program` with the arguments that
+    /// are added, in the directory `home`.
+    pub fn in_shell(script: &str, program: &Path, home: &Path) -> Self {
+        Self::new(Path::new("/bin/sh"), home).args(["-c", script]).args([program])
+    }
+
     /// Adds arguments.
     pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
         self.command.args(args);
