@@ -10,17 +10,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use kv_testkit::consul::RealConsul;
+use kv_testkit::files::copy_directory;
+use kv_testkit::harness::binaries::{kvclient, kvnode};
+use kv_testkit::harness::catalog::{registered, stored, wait_for_nodes};
+use kv_testkit::harness::dev::Dev;
+use kv_testkit::harness::http::put;
+use kv_testkit::harness::node::Node;
+use kv_testkit::harness::peer::Peer;
+use kv_testkit::harness::run::Run;
+use kv_testkit::harness::{Backend, Cluster, eventually, on_both_backends};
+use kv_testkit::needs;
 use serde_json::{Value, json};
-
-use crate::harness::binaries::{kvclient, kvnode};
-use crate::harness::catalog::{registered, stored, wait_for_nodes};
-use crate::harness::consul::RealConsul;
-use crate::harness::dev::Dev;
-use crate::harness::http::put;
-use crate::harness::node::Node;
-use crate::harness::peer::Peer;
-use crate::harness::run::Run;
-use crate::harness::{Backend, Cluster, eventually, on_both_backends};
 
 on_both_backends!(
     every_start_is_a_new_incarnation_wherever_the_directory_is,
@@ -50,30 +51,16 @@ fn number(incarnation: &Value) -> u64 {
     number.and_then(|(number, _)| number.parse().ok()).unwrap_or_else(|| panic!("{incarnation}"))
 }
 
-/// Puts a copy of `from` where nothing is, as `cp -r` does.
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("a directory can be made");
-    for entry in fs::read_dir(from).expect("it can be listed") {
-        let entry = entry.expect("it can be listed");
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).expect("it can be copied");
-        }
-    }
-}
-
 /// Puts `from` in the place of what is in `to`.
 fn put_back(from: &Path, to: &Path) {
     fs::remove_dir_all(to).expect("it can be removed");
-    copy(from, to);
+    copy_directory(from, to);
 }
 
 /// A root of data directories of its own, with a copy of node 0's in it.
 fn copied(cluster: &Cluster, name: &str) -> PathBuf {
     let root = cluster.directory().join(name);
-    copy(cluster.node(0).directory(), &root.join("node-0"));
+    copy_directory(cluster.node(0).directory(), &root.join("node-0"));
     root
 }
 
@@ -250,7 +237,7 @@ fn older_data_of_the_same_incarnation_is_found_by_its_last_write(backend: Backen
     let before = written(&cluster);
     fs::remove_dir_all(&backup).expect("it can be removed");
     cluster.node_mut(0).terminate();
-    copy(&directory, &backup);
+    copy_directory(&directory, &backup);
     cluster.node_mut(0).restart();
     let identity = fs::read(directory.join("identity.json")).expect("it can be read");
     fs::write(backup.join("identity.json"), &identity).expect("it can be written");
@@ -273,7 +260,7 @@ fn a_store_of_an_earlier_run_is_found_however_little_it_misses(backend: Backend)
     cluster.node_mut(0).kill();
     let directory = cluster.node(0).directory().to_owned();
     let (backup, lives) = (cluster.directory().join("backup"), directory.join("store"));
-    copy(&lives, &backup);
+    copy_directory(&lives, &backup);
     // It is the last one for as long as no other run has begun.
     put_back(&backup, &lives);
     cluster.node_mut(0).restart();
@@ -326,7 +313,7 @@ fn a_node_that_stood_still_looks_before_it_answers(backend: Backend) {
     peer.send(&[br#"{"op":"GET_ONE","key":"key"}"#]);
     cluster.node(0).thaw();
     if let Some(reply) = peer.receive_within(NOTICED_WITHIN) {
-        let reply = crate::harness::peer::parse(reply.last().expect("a reply has frames"));
+        let reply = kv_testkit::harness::peer::parse(reply.last().expect("a reply has frames"));
         let code = reply["error"]["code"].as_str().unwrap_or_default();
         assert!(["wrong_node", "shutting_down"].contains(&code), "it does not know: {reply}");
     }
@@ -390,7 +377,7 @@ fn a_whole_cluster_serves_a_nodes_older_copy_where_it_is_told_to() {
     client(&dev, &["import"]).stdin(lines("old")).output().success();
     dev.process.terminate();
     let (node, backup) = (directory.path().join("nodes/node-1"), directory.path().join("backup"));
-    copy(&node, &backup);
+    copy_directory(&node, &backup);
     dev = Dev::start(directory.path(), 2);
     client(&dev, &["import"]).stdin(lines("new")).output().success();
     dev.process.terminate();
@@ -420,12 +407,10 @@ struct Machines {
 }
 
 impl Machines {
-    /// None where this machine has no Consul.
-    fn start() -> Option<Self> {
-        Backend::real_consul()?;
+    fn start() -> Self {
         let mut cluster = Cluster::empty_with_own_consul(Backend::RealConsul);
         let second = RealConsul::join(cluster.own_consul().real());
-        Some(Self { cluster, second })
+        Self { cluster, second }
     }
 
     /// The arguments of the node `id` with its data under `root`, at the agent of either machine.
@@ -464,16 +449,17 @@ impl Machines {
     }
 }
 
+#[needs(consul)]
 #[test]
 fn a_node_moves_between_agents_and_its_copy_is_refused_at_the_other_one() {
-    let Some(machines) = Machines::start() else { return };
+    let machines = Machines::start();
     let (cluster, root) = (&machines.cluster, machines.cluster.data_directory());
     let mut node = machines.node("node-0", false, &root);
     cluster.kvclient(&["init"]).output().success();
     store(cluster, "key", "value");
 
     let live = cluster.directory().join("copy");
-    copy(node.directory(), &live.join("node-0"));
+    copy_directory(node.directory(), &live.join("node-0"));
     let refused = Run::new(kvnode(), cluster.directory());
     let refused = refused.args(machines.args("node-0", true, &live)).output();
     let running = format!("running at {}", node.address());
@@ -494,7 +480,7 @@ fn a_node_moves_between_agents_and_its_copy_is_refused_at_the_other_one() {
     // one knows nothing; the claim does.
     node.freeze();
     fs::remove_dir_all(&live).expect("it can be removed");
-    copy(node.directory(), &live.join("node-0"));
+    copy_directory(node.directory(), &live.join("node-0"));
     let _other = machines.node("node-0", false, &live);
     store(cluster, "key", "the copy's");
     node.thaw();
@@ -503,9 +489,10 @@ fn a_node_moves_between_agents_and_its_copy_is_refused_at_the_other_one() {
     machines.wait_for_left_behind(&[]);
 }
 
+#[needs(consul)]
 #[test]
 fn a_node_that_left_a_registration_behind_is_removed_like_any_other() {
-    let Some(machines) = Machines::start() else { return };
+    let machines = Machines::start();
     let (cluster, root) = (&machines.cluster, machines.cluster.data_directory());
     let _first = machines.node("node-0", true, &root);
     let mut node = machines.node("node-1", false, &root);

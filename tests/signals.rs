@@ -8,18 +8,17 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use kv_registry::signal::{Launcher, Signal};
+use kv_testkit::harness::binaries::kvnode;
+use kv_testkit::harness::catalog::{entry, stored, wait_for_nodes};
+use kv_testkit::harness::environment::isolate;
+use kv_testkit::harness::launched::Launched;
+use kv_testkit::harness::peer::{Peer, REPLY_WITHIN};
+use kv_testkit::harness::process::Process;
+use kv_testkit::harness::signals::{HEEDED_WITHIN, Signals, running};
+use kv_testkit::harness::{Backend, Cluster, eventually, on_both_backends};
 use rustix::process::Signal as OsSignal;
 use serde_json::Value;
 use uuid::Uuid;
-
-use crate::harness::binaries::kvnode;
-use crate::harness::catalog::{entry, stored, wait_for_nodes};
-use crate::harness::environment::isolate;
-use crate::harness::launched::Launched;
-use crate::harness::peer::{Peer, REPLY_WITHIN};
-use crate::harness::process::Process;
-use crate::harness::signals::{HEEDED_WITHIN, Signals, running};
-use crate::harness::{Backend, Cluster, eventually, on_both_backends};
 
 on_both_backends!(
     a_signal_starts_a_node_by_exactly_one_launcher,

@@ -1,11 +1,6 @@
 //! The host against strategies that misbehave: each is refused by name, and the host goes on.
 #![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
 
-#[path = "support/bombs.rs"]
-mod bombs;
-#[path = "../../../tests/guests/mod.rs"]
-mod guests;
-
 use std::fs;
 use std::path::Path;
 use std::sync::LazyLock;
@@ -19,6 +14,7 @@ use kv_placement::{
     Cache, Strategy, StrategyError, StrategyFault, StrategyHost, StrategyNode, StrategySource,
     TimeLimits, limits,
 };
+use kv_testkit::{bombs, guests};
 
 /// How long a bad strategy may take to be refused: for ever it must not, and how fast this machine is, no
 /// test decides.

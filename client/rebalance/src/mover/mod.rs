@@ -26,7 +26,7 @@ use crate::progress::Progress;
 use crate::seen::look;
 use crate::throttle::Throttle;
 use crate::transfer::Tally;
-use crate::{leaving, sweep};
+use crate::{gc, leaving};
 
 /// What helps where a node answers and does not follow.
 const BEHIND_ADVICE: &str = "see that it reaches Consul, its log says what is in the way, or start it anew; then `kvclient rebalance \
@@ -173,7 +173,7 @@ impl<'a> Mover<'a> {
             }
         }
         // Nothing depends on it, and the next change does what this one leaves.
-        if let Err(error) = sweep::sweep(self.registry, self.aim.placements()).await {
+        if let Err(error) = gc::collect(self.registry, self.aim.placements()).await {
             tracing::debug!(%error, "what nothing refers to stays in Consul for now");
         }
         Ok(())
