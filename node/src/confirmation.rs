@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use futures::stream::{self, StreamExt};
 use kv_consul::{CheckStatus, Consul, Read, ServiceInstance};
+use kv_core::backoff::Backoff;
 use kv_core::guard::{Context, Guard, Installed};
 use kv_core::incarnation::Incarnation;
 use kv_core::limits::{HOLDS_PARTITIONS_MAX, KEPT_RANGES_MAX};
@@ -34,11 +35,9 @@ use crate::writer::{Gauges, Questions, Work};
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// How many nodes are asked at the same time.
 const ASKED_AT_ONCE: usize = 8;
-/// The pause after the first question in vain; it doubles. The other node is often about to install the
-/// layout that makes it the partition's owner.
-const PAUSE_MIN: Duration = Duration::from_millis(10);
-/// The longest pause.
-const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// The pauses after questions in vain. The first is short, since the other node is often about to install
+/// the layout that makes it the partition's owner.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(5));
 /// Where nodes are is looked up at most this often.
 const LOOK_SPACING: Duration = Duration::from_millis(500);
 /// What is kept is said again after this time.
@@ -82,19 +81,20 @@ impl Confirmation {
         let asker = Asker::default();
         let mut questions = self.gauges.questions.subscribe();
         let mut addresses = Addresses::default();
-        let mut pause = PAUSE_MIN;
+        let mut pauses = PAUSES;
         let mut waiting_since = None;
         let mut said: Option<Instant> = None;
         loop {
             let asked = Arc::clone(&questions.borrow_and_update());
             if asked.partitions.is_empty() {
-                (pause, waiting_since) = (PAUSE_MIN, None);
+                pauses.succeeded();
+                waiting_since = None;
                 self.in_vain.store(None);
             } else {
                 let since = *waiting_since.get_or_insert_with(Instant::now);
                 let problem = self.ask(&asker, &asked, &mut addresses).await;
                 if problem.is_none() {
-                    pause = PAUSE_MIN;
+                    pauses.succeeded();
                 } else if since.elapsed() > SAY_AFTER {
                     self.in_vain.store(problem.map(Arc::new));
                 }
@@ -104,11 +104,11 @@ impl Confirmation {
                 said = Some(Instant::now());
                 warn!("{}", kept.reason);
             }
-            let wait = if asked.partitions.is_empty() { SAY_EVERY } else { pause };
+            let wait = if asked.partitions.is_empty() { SAY_EVERY } else { pauses.pause() };
             if await_others(&mut questions, &asked, wait).await {
-                pause = PAUSE_MIN;
+                pauses.succeeded();
             } else {
-                pause = PAUSE_MAX.min(pause * 2);
+                pauses.count();
             }
         }
     }

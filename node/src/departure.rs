@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use kv_consul::{Backoff, Consul, ConsulError};
+use kv_consul::{BACKOFF, Consul, ConsulError};
 use kv_core::guard::Guard;
 use kv_registry::keys;
 use kv_registry::signal::Signal;
@@ -143,7 +143,7 @@ impl Departure {
     /// [`DepartureError`]; the signal stays then.
     pub async fn complete(&self, directory: &Mutex<DataDirectory>) -> Result<(), DepartureError> {
         directory.lock().unwrap_or_else(PoisonError::into_inner).remember_removal()?;
-        let mut backoff = Backoff::default();
+        let mut backoff = BACKOFF;
         let mut tries_left = TELL_TRIES;
         while let Err(error) = self.forget().await {
             tries_left -= 1;
@@ -151,7 +151,7 @@ impl Departure {
                 return Err(error.into());
             }
             debug!("{error}; trying again");
-            tokio::time::sleep(backoff.failed()).await;
+            tokio::time::sleep(backoff.failed(rand::random())).await;
         }
         info!("this node has left its cluster");
         Ok(())

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use kv_consul::{Backoff, Consul, ConsulError};
+use kv_consul::{BACKOFF, Consul, ConsulError};
 use kv_core::guard::{Guard, Installed, Verdict};
 use kv_core::incarnation::Incarnation;
 use kv_core::partition::Partition;
@@ -298,7 +298,7 @@ impl Follower {
     }
 
     async fn act(&self, mut changed: tokio::sync::watch::Receiver<()>) {
-        let mut backoff = Backoff::default();
+        let mut backoff = BACKOFF;
         let mut cause = Cause::News;
         let mut newer = Pace::new(NEWER_SPACING.0, NEWER_SPACING.1);
         let mut older = Pace::new(OLDER_SPACING.0, OLDER_SPACING.1);
@@ -323,12 +323,13 @@ impl Follower {
                 Err(FollowError::Stopping) => return,
                 Err(FollowError::Layouts(LayoutsError::Consul(error))) => {
                     debug!("the layout could not be read: {error}");
-                    tokio::time::sleep(backoff.failed()).await;
+                    tokio::time::sleep(backoff.failed(rand::random())).await;
                 }
                 Err(error) => {
                     self.show(&error.to_string());
                     // Only a change can make this one good, or another node's restoring.
-                    let _ = tokio::time::timeout(backoff.failed(), changed.changed()).await;
+                    let _ = tokio::time::timeout(backoff.failed(rand::random()), changed.changed())
+                        .await;
                 }
             }
         }

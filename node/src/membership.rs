@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use kv_consul::{AgentService, Backoff, CheckStatus, Consul, ConsulError, ServiceRegistration};
+use kv_consul::{AgentService, BACKOFF, CheckStatus, Consul, ConsulError, ServiceRegistration};
 use kv_registry::keys::{self, PROTOCOL_VERSION, SERVICE, meta};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -122,7 +122,7 @@ impl Registration {
         mut alive: watch::Receiver<()>,
         put_back: &Notify,
     ) -> Result<(), ClaimError> {
-        let mut backoff = Backoff::default();
+        let mut backoff = BACKOFF;
         let mut in_outage = false;
         let mut next = Instant::now() + CHECK_INTERVAL;
         loop {
@@ -149,7 +149,7 @@ impl Registration {
                     if !std::mem::replace(&mut in_outage, true) {
                         warn!("cannot report to Consul: {error}; serving on");
                     }
-                    next = Instant::now() + backoff.failed().min(CHECK_INTERVAL);
+                    next = Instant::now() + backoff.failed(rand::random()).min(CHECK_INTERVAL);
                 }
             }
         }

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use kv_consul::{Backoff, Consul};
+use kv_consul::{BACKOFF, Consul};
 use kv_core::guard::Installed;
 use kv_core::incarnation::Incarnation;
 use kv_core::layout::{Layout, Member};
@@ -189,12 +189,12 @@ pub fn described(args: &NodeArgs, member: Option<&Member>) -> (u32, String) {
 /// Reads the layout, and waits for Consul where it does not answer yet.
 async fn read_layout(layouts: &Layouts, within: Duration) -> Result<Option<Layout>, NodeError> {
     let started = Instant::now();
-    let mut backoff = Backoff::default();
+    let mut backoff = BACKOFF;
     loop {
         match layouts.read().await {
             Ok(offered) => return Ok(offered.layout),
             Err(LayoutsError::Consul(error)) => {
-                let wait = backoff.failed();
+                let wait = backoff.failed(rand::random());
                 if started.elapsed() + wait > within || !error.is_transient() {
                     return Err(error.into());
                 }

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kv_consul::{Backoff, CheckStatus, Consul, ConsulError, Read, ServiceInstance};
+use kv_consul::{BACKOFF, CheckStatus, Consul, ConsulError, Read, ServiceInstance};
 use kv_core::name::Name;
 use kv_registry::keys::{self, SERVICE};
 use kv_registry::signal::{Launcher, Signal};
@@ -389,14 +389,14 @@ impl Supervisor {
 
     /// Writes into the signal why the attempt failed, as long as it is the last one.
     async fn tell_failure(&self, id: &Name, attempt: Uuid, failure: String) {
-        let mut backoff = Backoff::default();
+        let mut backoff = BACKOFF;
         for _ in 0..TELL_TRIES {
             match self.try_to_tell(id, attempt, &failure).await {
                 Ok(true) => return,
                 Ok(false) => {}
                 Err(error) => {
                     debug!("the failure of {id} could not be written: {error}");
-                    tokio::time::sleep(backoff.failed()).await;
+                    tokio::time::sleep(backoff.failed(rand::random())).await;
                 }
             }
         }
