@@ -13,17 +13,17 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use futures::stream::{self, StreamExt};
-use kv_consul::{CheckStatus, Consul, Read, ServiceInstance};
+use kv_consul::{CheckStatus, Read, ServiceInstance};
 use kv_core::backoff::Backoff;
 use kv_core::guard::{Context, Guard, Installed};
 use kv_core::incarnation::Incarnation;
 use kv_core::limits::{HOLDS_PARTITIONS_MAX, KEPT_RANGES_MAX};
-use kv_core::name::Name;
 use kv_core::partition::Partition;
 use kv_core::refusal::ErrorCode;
 use kv_protocol::reply::{Content, Kept};
 use kv_protocol::request::{Command, Request, Style};
-use kv_registry::keys::{SERVICE, meta};
+use kv_registry::Registry;
+use kv_registry::members::Registered as _;
 use kv_transport::ask::Asker;
 use tokio::sync::watch;
 use tracing::{debug, warn};
@@ -48,9 +48,7 @@ const SAY_AFTER: Duration = Duration::from_secs(3);
 /// Asks, for one node.
 pub struct Confirmation {
     /// Where the others are.
-    pub consul: Consul,
-    /// The cluster.
-    pub cluster: Name,
+    pub registry: Registry,
     /// What the node has installed.
     pub guard: Arc<ArcSwap<Guard>>,
     /// What is to be asked, and what is kept.
@@ -284,25 +282,19 @@ impl Addresses {
             return;
         }
         self.looked = Some(Instant::now());
-        let mut instances = match asked.consul.service_instances(SERVICE, Read::default()).await {
-            Ok(instances) => instances.value,
+        let mut instances = match asked.registry.instances(Read::default()).await {
+            Ok(instances) => instances,
             Err(error) => {
                 return debug!("where the other nodes are could not be looked up: {error}");
             }
         };
-        instances.retain(|it| {
-            it.meta.get(meta::CLUSTER).is_some_and(|it| *it == asked.cluster.as_str())
-        });
-        let incarnation = |it: &ServiceInstance| {
-            it.meta.get(meta::INCARNATION).and_then(|it| it.parse::<Incarnation>().ok())
-        };
+        instances.retain(|it| asked.registry.is_ours(it));
         // Of several registrations of one node the newest comes first, then those that live.
-        instances.sort_by_key(|it| (Reverse(incarnation(it)), it.status == CheckStatus::Critical));
+        instances.sort_by_key(|it| (Reverse(it.incarnation()), it.status == CheckStatus::Critical));
         self.known.clear();
         for instance in instances {
-            let uuid = instance.meta.get(meta::UUID).and_then(|uuid| uuid.parse().ok());
-            if let Some(uuid) = uuid {
-                let incarnation = incarnation(&instance);
+            if let Some(uuid) = instance.uuid() {
+                let incarnation = instance.incarnation();
                 let ServiceInstance { address: host, port, .. } = instance;
                 self.known.entry(uuid).or_default().push(Address { host, port, incarnation });
             }

@@ -4,10 +4,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use kv_consul::{BACKOFF, Consul, ConsulError};
+use kv_consul::{BACKOFF, ConsulError};
 use kv_core::guard::{Guard, Installed, Verdict};
 use kv_core::incarnation::Incarnation;
 use kv_core::partition::Partition;
+use kv_registry::layout::LayoutChanges;
+use kv_registry::{Registry, Versioned};
 use tokio::sync::{Notify, oneshot};
 use tracing::{debug, error, warn};
 use uuid::Uuid;
@@ -15,7 +17,7 @@ use uuid::Uuid;
 use crate::data_directory::DataDirectory;
 use crate::hints::{Hint, Hints, Pace};
 use crate::identity::{DataDirectoryError, InstalledEpoch};
-use crate::layouts::{Layouts, LayoutsError};
+use crate::layouts::{LayoutsError, complete};
 use crate::writer::{Gauges, NotInstalled, Work};
 
 /// However often clients name a newer layout, Consul is asked for it at most this often; and where it
@@ -88,8 +90,8 @@ pub struct Follower {
     pub uuid: Uuid,
     /// Which run of the node this is.
     pub begun: Incarnation,
-    /// The cluster's layouts.
-    pub layouts: Layouts,
+    /// Where the layout is.
+    pub registry: Registry,
     /// What the node has installed.
     pub guard: Arc<ArcSwap<Guard>>,
     /// The writer's queue.
@@ -146,19 +148,19 @@ impl Follower {
     }
 
     async fn look(&self, cause: Cause) -> Result<bool, FollowError> {
-        let offered = self.layouts.read().await?;
+        let offered = self.registry.layout_now().await.map_err(LayoutsError::from)?;
         let guard = self.guard.load_full();
-        let Some(layout) = offered.layout else {
+        let Some(Versioned { value: layout, index }) = offered else {
             let Some(installed) = guard.installed() else { return Ok(false) };
-            if self.layouts.restore(installed, offered.index).await? {
+            if self.restore(installed, 0).await? {
                 warn!("Consul had no layout: restored epoch {}", installed.layout.epoch);
             }
             return Ok(true);
         };
         match (guard.judge(&layout), guard.installed()) {
             (Verdict::Install, _) => {
-                let completed = self.layouts.complete(layout, self.uuid, guard.installed()).await;
-                let installed = completed.map_err(|error| match error {
+                let completed = complete(&self.registry, layout, self.uuid, guard.installed());
+                let installed = completed.await.map_err(|error| match error {
                     LayoutsError::NotHere(error) => FollowError::Refused(error.to_string()),
                     error => error.into(),
                 })?;
@@ -172,21 +174,21 @@ impl Follower {
             }
             (Verdict::Restore, Some(installed)) => {
                 let (own, found) = (installed.layout.epoch, layout.epoch);
-                if self.layouts.restore(installed, offered.index).await? {
+                if self.restore(installed, index).await? {
                     warn!("Consul had gone back to epoch {found}: restored epoch {own}");
                 }
                 Ok(true)
             }
             (Verdict::Current, Some(installed)) if cause == Cause::News => {
-                self.layouts.restore_parts(installed).await?;
+                self.registry.restore_parts(installed).await.map_err(LayoutsError::from)?;
                 Ok(false)
             }
             (Verdict::Current | Verdict::Restore, _) => Ok(false),
             (Verdict::Refuse(reason), _) => {
-                Err(FollowError::Foreign { reason, key: self.layouts.key() })
+                Err(FollowError::Foreign { reason, key: self.registry.layout_key() })
             }
             (Verdict::MadeUp(reason), _) => {
-                Err(FollowError::MadeUp { reason, key: self.layouts.key() })
+                Err(FollowError::MadeUp { reason, key: self.registry.layout_key() })
             }
         }
     }
@@ -215,15 +217,21 @@ impl Follower {
         Ok(())
     }
 
+    /// Gives Consul back the node's own layout in place of what has this `index`. Returns whether it was
+    /// this node that did it.
+    async fn restore(&self, own: &Installed, index: u64) -> Result<bool, FollowError> {
+        Ok(self.registry.restore_layout(own, index).await.map_err(LayoutsError::from)?)
+    }
+
     /// Puts the layout that is installed among the past ones in Consul.
     async fn keep(&self, installed: &Installed) -> Result<(), FollowError> {
-        match self.layouts.keep_past(installed).await {
+        match self.registry.keep_installed(installed).await {
             // A node that may not write there must follow all the same.
-            Err(LayoutsError::Consul(error @ ConsulError::PermissionDenied { .. })) => {
+            Err(error @ ConsulError::PermissionDenied { .. }) => {
                 warn!("the layout of epoch {} is not kept: {error}", installed.layout.epoch);
                 Ok(())
             }
-            kept => Ok(kept?),
+            kept => Ok(kept.map_err(LayoutsError::from)?),
         }
     }
 
@@ -246,15 +254,17 @@ impl Follower {
     ///
     /// # Errors
     /// Where the layout's key is not one that Consul takes.
-    pub async fn follow(&self, consul: &Consul, put_back: Arc<Notify>) -> Result<(), ConsulError> {
+    pub async fn follow(&self, put_back: Arc<Notify>) -> Result<(), ConsulError> {
         let (news, changed) = tokio::sync::watch::channel(());
-        let watching = Self::watch(consul, self.layouts.key(), news, put_back);
+        let changes = self.registry.layout_changes()?.telling(put_back);
+        let watching = self.watch(changes, news);
         let acting = self.act(changed);
         tokio::select! {
-            result = watching => result,
-            () = acting => Ok(()),
-            () = self.tend_parts() => Ok(()),
+            () = watching => {}
+            () = acting => {}
+            () = self.tend_parts() => {}
         }
+        Ok(())
     }
 
     /// Looks now and then whether Consul still has what belongs to the installed layout: where one of these
@@ -272,7 +282,7 @@ impl Follower {
         loop {
             let guard = self.guard.load_full();
             if let Some(installed) = guard.installed()
-                && let Err(error) = self.layouts.restore_parts(installed).await
+                && let Err(error) = self.registry.restore_parts(installed).await
             {
                 debug!("what belongs to the layout could not be looked at: {error}");
             }
@@ -281,16 +291,11 @@ impl Follower {
     }
 
     /// Reports every change of the document, and every end of an outage.
-    async fn watch(
-        consul: &Consul,
-        key: String,
-        news: tokio::sync::watch::Sender<()>,
-        put_back: Arc<Notify>,
-    ) -> Result<(), ConsulError> {
-        let mut watch = consul.watch_kv(&key)?.telling(put_back);
+    async fn watch(&self, mut changes: LayoutChanges, news: tokio::sync::watch::Sender<()>) {
+        let key = self.registry.layout_key();
         loop {
-            match watch.next().await {
-                Ok(_) => debug!("{key} has changed"),
+            match changes.next().await {
+                Ok(()) => debug!("{key} has changed"),
                 Err(error) => warn!("cannot follow {key}: {error}; trying on"),
             }
             news.send_replace(());
