@@ -20,7 +20,7 @@ use tracing::{info, warn};
 
 use crate::config::NodeArgs;
 use crate::data_directory::DataDirectory;
-use crate::departure::{Departure, DepartureError};
+use crate::decommission::{Decommission, DecommissionError};
 use crate::identity::Identity;
 use crate::launcher::NodeLauncher;
 use crate::signals::{self, Signals};
@@ -33,7 +33,7 @@ const WITHDRAW_WITHIN: Duration = Duration::from_secs(3);
 /// A node's part in the signals of its cluster.
 #[derive(Debug)]
 pub struct Lifecycle {
-    departure: Departure,
+    decommission: Decommission,
     /// None where a supervisor starts the nodes.
     launching: Option<(Supervisor, NodeLauncher)>,
 }
@@ -64,9 +64,9 @@ impl Lifecycle {
             true => None,
             false => Some((supervisor, NodeLauncher::new(args, root)?)),
         };
-        let departure =
-            Departure { registry: registry.clone(), identity: identity.clone(), guard, gauges };
-        Ok(Self { departure, launching })
+        let decommission =
+            Decommission { registry: registry.clone(), identity: identity.clone(), guard, gauges };
+        Ok(Self { decommission, launching })
     }
 
     /// Follows the signals. Returns when this node is to leave; [`complete`](Self::complete) follows
@@ -74,7 +74,7 @@ impl Lifecycle {
     ///
     /// # Errors
     /// Where the signals' prefix is not one that Consul takes.
-    pub async fn until_departure(&self) -> Result<(), ConsulError> {
+    pub async fn until_decommission(&self) -> Result<(), ConsulError> {
         let (news, signals) = watch::channel(Signals::new());
         let launching = async {
             if let Some((supervisor, launcher)) = &self.launching {
@@ -83,8 +83,8 @@ impl Lifecycle {
             std::future::pending().await
         };
         tokio::select! {
-            result = signals::follow(&self.departure.registry, news) => result,
-            () = self.departure.due(signals.clone()) => Ok(()),
+            result = signals::follow(&self.decommission.registry, news) => result,
+            () = self.decommission.due(signals.clone()) => Ok(()),
             result = launching => result,
         }
     }
@@ -92,14 +92,17 @@ impl Lifecycle {
     /// Leaves the cluster for good.
     ///
     /// # Errors
-    /// [`DepartureError`]; the node goes on leaving when it is started again.
-    pub async fn complete(&self, directory: &Mutex<DataDirectory>) -> Result<(), DepartureError> {
-        self.departure.complete(directory).await
+    /// [`DecommissionError`]; the node goes on leaving when it is started again.
+    pub async fn complete(
+        &self,
+        directory: &Mutex<DataDirectory>,
+    ) -> Result<(), DecommissionError> {
+        self.decommission.complete(directory).await
     }
 
     /// Takes back the signal that this node is to run, since its operator stops it.
     pub async fn withdraw(&self) {
-        let Departure { registry, identity: Identity { id, .. }, .. } = &self.departure;
+        let Decommission { registry, identity: Identity { id, .. }, .. } = &self.decommission;
         withdraw(registry, id).await;
     }
 }

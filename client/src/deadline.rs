@@ -7,9 +7,9 @@ use kv_core::backoff::Backoff;
 use crate::error::ClientError;
 use crate::limits::RETRY_PAUSES;
 
-/// The time that an operation has, and the pauses between its attempts.
+/// The time that an operation has, and the pauses between its tries.
 #[derive(Debug)]
-pub(crate) struct Attempts {
+pub(crate) struct Deadline {
     timeout: Duration,
     deadline: Instant,
     /// The pauses since something changed.
@@ -18,7 +18,7 @@ pub(crate) struct Attempts {
     frozen_since: Option<Instant>,
 }
 
-impl Attempts {
+impl Deadline {
     pub(crate) fn within(timeout: Duration) -> Self {
         Self {
             timeout,
@@ -28,7 +28,7 @@ impl Attempts {
         }
     }
 
-    pub(crate) fn deadline(&self) -> Instant {
+    pub(crate) fn instant(&self) -> Instant {
         self.deadline
     }
 
@@ -79,29 +79,29 @@ mod tests {
 
     #[tokio::test]
     async fn who_goes_on_pauses_anew_and_has_no_more_time() {
-        let mut attempts = Attempts::within(LONG);
-        attempts.pause("no").await.unwrap();
-        assert_ne!(attempts.pauses, RETRY_PAUSES);
-        attempts.go_on("now").unwrap();
-        assert_eq!(attempts.pauses, RETRY_PAUSES);
-        let error = Attempts::within(Duration::ZERO).go_on("too late").unwrap_err();
+        let mut deadline = Deadline::within(LONG);
+        deadline.pause("no").await.unwrap();
+        assert_ne!(deadline.pauses, RETRY_PAUSES);
+        deadline.go_on("now").unwrap();
+        assert_eq!(deadline.pauses, RETRY_PAUSES);
+        let error = Deadline::within(Duration::ZERO).go_on("too late").unwrap_err();
         assert!(error.to_string().contains("too late"), "{error}");
     }
 
     #[test]
     fn the_time_of_a_handover_counts_from_when_it_was_met_first() {
-        let mut attempts = Attempts::within(LONG);
-        let (first, second) = (attempts.frozen(), attempts.frozen());
-        assert!(first <= second && attempts.frozen_since.is_some());
-        attempts.thawed();
-        assert_eq!(attempts.frozen_since, None);
+        let mut deadline = Deadline::within(LONG);
+        let (first, second) = (deadline.frozen(), deadline.frozen());
+        assert!(first <= second && deadline.frozen_since.is_some());
+        deadline.thawed();
+        assert_eq!(deadline.frozen_since, None);
     }
 
     #[tokio::test]
     async fn there_is_no_attempt_after_the_deadline() {
-        let mut attempts = Attempts::within(Duration::ZERO);
-        let error = attempts.pause("no way").await.unwrap_err();
+        let mut deadline = Deadline::within(Duration::ZERO);
+        let error = deadline.pause("no way").await.unwrap_err();
         assert!(error.to_string().contains("no way"), "{error}");
-        Attempts::within(LONG).pause("no way yet").await.unwrap();
+        Deadline::within(LONG).pause("no way yet").await.unwrap();
     }
 }
