@@ -70,7 +70,7 @@ impl Client {
     /// Consul or the nodes cannot be reached, or the cluster's strategy is not the given one or does
     /// not give the cluster's table. Nothing was read or written then.
     pub async fn connect(config: ClientConfig) -> Result<Self, ClientError> {
-        let connections = open()?;
+        let connections = Connections::open()?;
         let cluster = Cluster::connect(&config, &connections);
         let (cluster, creation) = config.within(cluster).await?;
         Ok(Self::new(cluster, connections, config.timeout, creation))
@@ -81,7 +81,7 @@ impl Client {
     /// # Errors
     /// As [`Client::connect`], and [`ClientError::AlreadyCreated`].
     pub async fn create(config: ClientConfig, new: NewCluster) -> Result<Self, ClientError> {
-        let connections = open()?;
+        let connections = Connections::open()?;
         let cluster = Cluster::create(&config, &connections, &new);
         let (cluster, creation) = config.within(cluster).await?;
         Ok(Self::new(cluster, connections, config.timeout, Some(creation)))
@@ -99,7 +99,7 @@ impl Client {
         timeout: Duration,
     ) -> Result<Self, ClientError> {
         let cluster = Cluster::fixed(View::fixed(layout, tables, endpoints)?);
-        Ok(Self::new(cluster, open()?, timeout, None))
+        Ok(Self::new(cluster, Connections::open()?, timeout, None))
     }
 
     fn new(
@@ -266,10 +266,6 @@ impl Client {
         };
         status::look(&registry.consul, &registry.cluster, connections, *timeout).await
     }
-}
-
-fn open() -> Result<Connections, ClientError> {
-    Connections::open().map_err(|error| ClientError::Local(error.to_string()))
 }
 
 /// The dispatcher has checked that an outcome is of its operation's kind.

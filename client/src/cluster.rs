@@ -40,10 +40,13 @@ pub(crate) struct Cluster {
 }
 
 /// The cluster's place in Consul.
-pub(crate) struct Registry {
-    pub(crate) consul: Consul,
-    pub(crate) cluster: Name,
-    pub(crate) placement: StrategyRunner,
+pub struct Registry {
+    /// The Consul that it is in.
+    pub consul: Consul,
+    /// The cluster's name.
+    pub cluster: Name,
+    /// Loads strategies.
+    pub placement: StrategyRunner,
     tables: Tables,
     /// The strategy that the user insists on.
     given: Option<Strategy>,
@@ -53,10 +56,11 @@ pub(crate) struct Registry {
 
 /// The layout document as it stands in Consul.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Document {
-    pub(crate) layout: Layout,
+pub struct Document {
+    /// The layout.
+    pub layout: Layout,
     /// What a compare-and-set that is to follow this very document names.
-    pub(crate) modify_index: u64,
+    pub modify_index: u64,
 }
 
 impl Cluster {
@@ -210,7 +214,10 @@ impl Cluster {
 
 impl Registry {
     /// Prepares to ask the Consul that `config` names, and loads the strategy that it names.
-    pub(crate) async fn new(config: &ClientConfig) -> Result<Self, ClientError> {
+    ///
+    /// # Errors
+    /// Consul's address makes no sense, or the strategy cannot be loaded.
+    pub async fn new(config: &ClientConfig) -> Result<Self, ClientError> {
         let consul = Consul::new(&config.consul)?;
         let placement = StrategyRunner::default();
         // Before anything else, so that a bad file is found while nothing has happened.
@@ -223,7 +230,8 @@ impl Registry {
     }
 
     /// The same, which asks nodes that are registered more than once which of that they are.
-    pub(crate) fn asking(self, connections: &Connections) -> Self {
+    #[must_use]
+    pub fn asking(self, connections: &Connections) -> Self {
         Self { connections: Some(connections.clone()), ..self }
     }
 
@@ -232,7 +240,11 @@ impl Registry {
         Ok(Cluster::of(view, Some(self)))
     }
 
-    pub(crate) async fn view(
+    /// What `layout` says of each partition, and where the `instances` have its nodes.
+    ///
+    /// # Errors
+    /// As [`Registry::tables`].
+    pub async fn view(
         &self,
         layout: Layout,
         instances: &[ServiceInstance],
@@ -256,17 +268,20 @@ impl Registry {
     }
 
     /// The layout, where there is one. A Consul that has no leader just now is given time.
-    pub(crate) async fn layout(
-        &self,
-        deadline: Instant,
-    ) -> Result<Indexed<Option<Layout>>, ClientError> {
+    ///
+    /// # Errors
+    /// Consul cannot be asked, or what is there is no layout.
+    pub async fn layout(&self, deadline: Instant) -> Result<Indexed<Option<Layout>>, ClientError> {
         let Indexed { index, value } = self.document(Read::consistent(), deadline).await?;
         Ok(Indexed { index, value: value.map(|document| document.layout) })
     }
 
     /// The layout with what it takes to change it, where there is one. A Consul that has no leader
     /// just now is given time.
-    pub(crate) async fn document(
+    ///
+    /// # Errors
+    /// As [`Registry::layout`].
+    pub async fn document(
         &self,
         read: Read,
         deadline: Instant,
@@ -276,7 +291,10 @@ impl Registry {
     }
 
     /// What is at the layout's key, whatever it is. A Consul that has no leader just now is given time.
-    pub(crate) async fn entry(
+    ///
+    /// # Errors
+    /// Consul cannot be asked.
+    pub async fn entry(
         &self,
         read: Read,
         deadline: Instant,
@@ -301,7 +319,10 @@ impl Registry {
 
     /// The instances that registered for this cluster, without what earlier runs of a node have left, and
     /// what others have registered in its name.
-    pub(crate) async fn instances(&self) -> Result<Vec<ServiceInstance>, ClientError> {
+    ///
+    /// # Errors
+    /// As [`Registry::all_instances`].
+    pub async fn instances(&self) -> Result<Vec<ServiceInstance>, ClientError> {
         let all = self.all_instances().await?;
         if !catalog::have_rivals(&all) {
             return Ok(all);
@@ -312,7 +333,10 @@ impl Registry {
     }
 
     /// All instances that registered for this cluster.
-    pub(crate) async fn all_instances(&self) -> Result<Vec<ServiceInstance>, ClientError> {
+    ///
+    /// # Errors
+    /// Consul cannot be asked, or [`ClientError::NodesHidden`].
+    pub async fn all_instances(&self) -> Result<Vec<ServiceInstance>, ClientError> {
         let instances = self.consul.service_instances(SERVICE, Read::consistent()).await?;
         if instances.value.is_empty() && catalog::may_be_hidden(&self.consul).await {
             return Err(ClientError::NodesHidden { consul: self.consul.address().to_owned() });
@@ -325,7 +349,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`ClientError::NodesHidden`].
-    pub(crate) async fn check_sees_all(&self) -> Result<(), ClientError> {
+    pub async fn check_sees_all(&self) -> Result<(), ClientError> {
         match catalog::may_be_hidden(&self.consul).await {
             true => Err(ClientError::NodesHidden { consul: self.consul.address().to_owned() }),
             false => Ok(()),
@@ -356,7 +380,11 @@ impl Registry {
 
     /// The tables of `layout`'s placements, computed by the strategies that it pins. Those that are
     /// known already are not computed again.
-    pub(crate) async fn tables(&self, layout: &Layout) -> Result<Vec<Table>, ClientError> {
+    ///
+    /// # Errors
+    /// Consul cannot be asked, a strategy is missing or fails, or it does not give the table that the layout
+    /// names.
+    pub async fn tables(&self, layout: &Layout) -> Result<Vec<Table>, ClientError> {
         self.check_given(layout)?;
         let mut tables = Vec::new();
         for placement in layout.placements() {
@@ -416,7 +444,10 @@ impl Registry {
     }
 
     /// The strategy that `pin` names: the given one where it is that, otherwise the one in Consul.
-    pub(crate) async fn pinned_strategy(&self, pin: &StrategyPin) -> Result<Strategy, ClientError> {
+    ///
+    /// # Errors
+    /// Consul cannot be asked, or [`ClientError::StrategyUnavailable`].
+    pub async fn pinned_strategy(&self, pin: &StrategyPin) -> Result<Strategy, ClientError> {
         if let Some(given) = self.given.as_ref().filter(|it| it.digest() == pin.sha256) {
             return Ok(given.clone());
         }
@@ -451,7 +482,7 @@ impl Document {
 ///
 /// # Errors
 /// [`ClientError::LayoutUnreadable`] where it is no layout.
-pub(crate) fn read_layout(entry: &KvEntry) -> Result<Layout, ClientError> {
+pub fn read_layout(entry: &KvEntry) -> Result<Layout, ClientError> {
     Layout::parse(&entry.value)
         .map_err(|source| ClientError::LayoutUnreadable { key: entry.key.clone(), source })
 }

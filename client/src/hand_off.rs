@@ -72,7 +72,8 @@ pub(crate) async fn open_window(
 impl View {
     /// The nodes that must have installed the layout before its window is opened: all that take part
     /// in it, but for those that were given up.
-    pub(crate) fn must_confirm(&self) -> Vec<u16> {
+    #[must_use]
+    pub fn must_confirm(&self) -> Vec<u16> {
         let lost = self.layout.rebalance.as_ref().map_or(&[][..], |rebalance| &rebalance.lost);
         let nodes = self.assignments.nodes();
         let mut participants = self.assignments.participants();
@@ -123,10 +124,7 @@ fn has_confirmed(
 ///
 /// # Errors
 /// Why it does not, for a person.
-pub(crate) fn has_installed(
-    layout: &Layout,
-    installed: Option<&InstalledLayout>,
-) -> Result<(), String> {
+pub fn has_installed(layout: &Layout, installed: Option<&InstalledLayout>) -> Result<(), String> {
     match installed {
         None => Err("has installed no layout".into()),
         Some(installed) if installed.cluster != layout.cluster => {
@@ -190,7 +188,7 @@ mod tests {
     use super::*;
     use kv_core::incarnation::Incarnation;
 
-    use crate::sample;
+    use kv_core::sample;
     use kv_transport::Endpoint;
 
     /// Three nodes: 0 hands all partitions over to 1, and 2 has nothing to do with it.

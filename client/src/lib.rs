@@ -16,7 +16,7 @@
 //! | `deadline`, `retry_policy`, `hand_off` | what is done before an operation is tried again |
 //! | `scan`, `status` | everything in the store, and how it is |
 //! | `explain`, `history` | why a key is where it is, and the layouts of the past |
-//! | [`rebalance`] | moving data as nodes come and go, or by another strategy |
+//! | [`admin`] | what programs build on that run a cluster, such as the rebalancer |
 //!
 //! ```no_run
 //! use futures::TryStreamExt;
@@ -37,6 +37,7 @@
 //! # }
 //! ```
 
+pub mod admin;
 mod batch;
 mod batcher;
 #[doc(hidden)]
@@ -57,7 +58,6 @@ pub mod limits;
 mod outbox;
 mod placement;
 mod queue;
-pub mod rebalance;
 mod retry_policy;
 mod routing;
 #[cfg(test)]

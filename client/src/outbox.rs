@@ -4,15 +4,44 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use kv_protocol::reply::Content;
+use kv_protocol::request::Request;
 use kv_transport::connection::UNCONNECTED;
-use kv_transport::{ExchangeError, Outgoing};
+use kv_transport::{Endpoint, ExchangeError, Outgoing};
 
 use crate::batch;
+use crate::error::ClientError;
 use crate::in_flight::InFlight;
 use crate::queue::{Entry, SendQueue};
 
-/// The connections of one client to its nodes.
-pub(crate) type Connections = kv_transport::Connections<Outbox>;
+/// The connections of one client to its nodes. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Connections(kv_transport::Connections<Outbox>);
+
+impl Connections {
+    /// Starts the thread that has them. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// [`ClientError::Local`], where this machine gives no thread or no sockets.
+    pub fn open() -> Result<Self, ClientError> {
+        let connections = kv_transport::Connections::open();
+        connections.map(Self).map_err(|error| ClientError::Local(error.to_string()))
+    }
+
+    /// As [`kv_transport::Connections::exchange`].
+    pub(crate) async fn exchange(
+        &self,
+        endpoint: &Endpoint,
+        request: &mut Request<'_>,
+        reply_by: Instant,
+    ) -> Result<Content, ExchangeError> {
+        self.0.exchange(endpoint, request, reply_by).await
+    }
+
+    /// As [`kv_transport::Connections::announce`].
+    pub(crate) fn announce(&self, queue: &Arc<SendQueue>) {
+        self.0.announce(queue);
+    }
+}
 
 /// Batches on their way to one node.
 #[derive(Default)]

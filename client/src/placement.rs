@@ -13,11 +13,15 @@ use crate::error::ClientError;
 
 /// The question that a table answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct TableRequest {
-    pub(crate) members: Vec<Member>,
-    pub(crate) partitions: PartitionCount,
-    pub(crate) replicas: u32,
-    pub(crate) config: String,
+pub struct TableRequest {
+    /// The nodes that partitions are placed on.
+    pub members: Vec<Member>,
+    /// How many partitions there are.
+    pub partitions: PartitionCount,
+    /// How many owners each partition gets.
+    pub replicas: u32,
+    /// The configuration text that the strategy is called with.
+    pub config: String,
 }
 
 impl TableRequest {
@@ -43,14 +47,17 @@ impl TableRequest {
 
 /// Loads strategies and computes their tables.
 #[derive(Clone, Default)]
-pub(crate) struct StrategyRunner {
+pub struct StrategyRunner {
     /// Made when it is first needed, since to start the engine takes a moment.
     host: Arc<OnceLock<StrategyHost>>,
 }
 
 impl StrategyRunner {
     /// Loads the strategy that `source` names.
-    pub(crate) async fn load(&self, source: &StrategySource) -> Result<Strategy, ClientError> {
+    ///
+    /// # Errors
+    /// It cannot be read, or is no strategy.
+    pub async fn load(&self, source: &StrategySource) -> Result<Strategy, ClientError> {
         let source = source.clone();
         self.run(move |host| host.load(&source)).await
     }
@@ -89,7 +96,10 @@ pub(crate) async fn table(
 }
 
 /// Computes a table that is to be published: it is proved first that everybody will get the same.
-pub(crate) async fn table_verified(
+///
+/// # Errors
+/// The strategy fails, or answers differently when it is asked again.
+pub async fn table_verified(
     strategy: &Strategy,
     question: TableRequest,
 ) -> Result<Table, ClientError> {
@@ -98,7 +108,10 @@ pub(crate) async fn table_verified(
 
 /// Makes sure that a cluster can adopt a strategy, which is to be called with `config` and may lack the
 /// `accepted` properties.
-pub(crate) async fn admitted(
+///
+/// # Errors
+/// It lacks others, fails, or refuses the `config`.
+pub async fn admitted(
     strategy: &Strategy,
     config: &str,
     accepted: &BTreeSet<Property>,

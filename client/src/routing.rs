@@ -48,9 +48,11 @@ pub(crate) type Reach = Result<Arc<Target>, String>;
 /// Everything that routing rests on: one epoch's layout, what it says of each partition, and where
 /// the nodes are.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct View {
-    pub(crate) layout: Layout,
-    pub(crate) assignments: Assignments,
+pub struct View {
+    /// The layout.
+    pub layout: Layout,
+    /// What the layout says of each partition.
+    pub assignments: Assignments,
     /// By the nodes' indexes in `assignments`.
     pub(crate) reach: Vec<Reach>,
 }
@@ -94,6 +96,12 @@ impl View {
             Some(reach) => reach.as_ref().map_err(Clone::clone),
             None => Err(format!("the layout has no node {index}")),
         }
+    }
+
+    /// Whether it is known where the node of this index is.
+    #[must_use]
+    pub fn is_reachable(&self, index: u16) -> bool {
+        self.node(index).is_ok()
     }
 
     /// The id of the node of this index.
@@ -195,7 +203,7 @@ mod tests {
     use kv_core::refusal::ErrorCode;
 
     use super::*;
-    use crate::sample;
+    use kv_core::sample;
 
     fn target() -> Target {
         let endpoint = Endpoint::tcp("127.0.0.1", 2000).unwrap();

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::page::PageRequest;
 use super::progress::place;
 use super::*;
-use crate::sample;
+use kv_core::sample;
 
 fn view(layout: Layout, tables: &[Table]) -> View {
     View::fixed(layout, tables, &HashMap::new()).unwrap()

@@ -42,5 +42,7 @@ pub mod partition;
 pub mod printable;
 pub mod record;
 pub mod refusal;
+#[cfg(feature = "sample")]
+pub mod sample;
 pub mod version;
 pub mod window;

@@ -8,17 +8,16 @@ use kv_core::partition::Partition;
 use kv_core::window::Size;
 use kv_registry::keys;
 use kv_system::failpoints;
+use kvclient::admin::{Registry, history};
 use tokio::sync::watch;
 
-use super::aim::Aim;
-use super::ask::{Asker, Trouble};
-use super::error::RebalanceError;
-use super::lock::MoverLock;
-use super::mover::{End, Mover, look, set};
-use super::progress::Progress;
-use super::{Prepared, Rebalancer, in_plan, leaving, signalling};
-use crate::cluster::Registry;
-use crate::history;
+use crate::aim::Aim;
+use crate::ask::{Asker, Trouble};
+use crate::error::RebalanceError;
+use crate::lock::MoverLock;
+use crate::mover::{End, Mover, look, set};
+use crate::progress::Progress;
+use crate::{Prepared, Rebalancer, in_plan, leaving, signalling};
 
 /// A rebalance that is under way, or was a moment ago, for [`Rebalancer::run`].
 pub struct Task {

@@ -7,9 +7,9 @@ use kv_consul::{ConsulError, Read};
 use kv_core::layout::{Layout, Member};
 use kv_core::name::Name;
 use kv_registry::keys;
+use kvclient::admin::Registry;
 
-use super::error::RebalanceError;
-use crate::cluster::Registry;
+use crate::error::RebalanceError;
 
 /// Makes sure that this client may write what the change needs that begins with the layout `begun`.
 ///
@@ -54,7 +54,7 @@ fn needed(cluster: &Name, begun: &Layout, signals: &BTreeSet<String>) -> Vec<Str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample;
+    use kv_core::sample;
 
     #[test]
     fn what_a_change_needs_is_what_its_end_writes() {

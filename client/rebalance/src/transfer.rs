@@ -16,12 +16,12 @@ use kv_protocol::record_stream::fingerprint;
 use kv_protocol::reply::{Content, MoveDigest, PartitionDigest, Records};
 use kv_protocol::request::{Command, Digest, Fetch};
 use kv_system::failpoints;
+use kvclient::ClientError;
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use super::ask::{Asker, Trouble};
-use crate::error::ClientError;
-use crate::rebalance::throttle::Throttle;
+use crate::ask::{Asker, Trouble};
+use crate::throttle::Throttle;
 
 /// How many keys are asked for at once when they are compared one by one.
 const COMPARED_AT_ONCE: usize = 256;

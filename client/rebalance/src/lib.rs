@@ -31,6 +31,7 @@ mod gc;
 mod give_up;
 mod launch;
 mod leaving;
+pub mod limits;
 mod live;
 mod lock;
 mod mover;
@@ -51,7 +52,14 @@ use kv_consul::CheckStatus;
 use kv_core::layout::{Layout, Origin, Placement as LayoutPlacement, StrategyPin, Table};
 use kv_core::name::Name;
 use kv_core::partition::Partition;
+use kv_core::window::{Size, moving};
+use kv_placement::{Strategy, StrategySource};
 use kv_protocol::reply::NodeStatus;
+use kvclient::admin::{
+    Connections, Registry, TableRequest, admitted, has_installed, table_verified, uuid_of,
+};
+use kvclient::limits::LAYOUT_LOOK_INTERVAL;
+use kvclient::{ClientConfig, ClientError};
 use uuid::Uuid;
 
 pub use change::{Addition, Change};
@@ -67,17 +75,8 @@ pub use task::Task;
 
 use self::ask::{Asker, Trouble};
 use self::launch::Launch;
+use self::limits::RESTORE_WAIT;
 use self::mover::{Seen, look};
-use crate::catalog;
-use crate::cluster::Registry;
-use crate::config::ClientConfig;
-use crate::error::ClientError;
-use crate::hand_off;
-use crate::limits::{LAYOUT_LOOK_INTERVAL, RESTORE_WAIT};
-use crate::outbox::Connections;
-use crate::placement::{TableRequest, admitted, table_verified};
-use kv_core::window::{Size, moving};
-use kv_placement::{Strategy, StrategySource};
 
 /// Plans and runs the rebalances of one cluster.
 pub struct Rebalancer {
@@ -114,8 +113,7 @@ impl Rebalancer {
     /// # Errors
     /// This machine gives no thread or no sockets, or `config`'s strategy cannot be loaded.
     pub async fn connect(config: &ClientConfig) -> Result<Self, RebalanceError> {
-        let connections =
-            Connections::open().map_err(|error| ClientError::Local(error.to_string()))?;
+        let connections = Connections::open()?;
         let registry = config.within(Registry::new(config)).await?.asking(&connections);
         Ok(Self { registry, connections, name: own_name() })
     }
@@ -455,7 +453,7 @@ impl Rebalancer {
         let asker = Asker { connections: &self.connections, view: &seen.view };
         let instances = self.registry.instances().await?;
         let is_unheard = |uuid| {
-            let mut ours = instances.iter().filter(|it| catalog::uuid_of(it) == Some(uuid));
+            let mut ours = instances.iter().filter(|it| uuid_of(it) == Some(uuid));
             ours.any(|it| it.status == CheckStatus::Critical)
         };
         let mut stored = BTreeMap::new();
@@ -466,8 +464,7 @@ impl Rebalancer {
         }
         for (member, answer) in answers {
             let node = member.id.to_string();
-            let is_registered =
-                instances.iter().any(|it| catalog::uuid_of(it) == Some(member.uuid));
+            let is_registered = instances.iter().any(|it| uuid_of(it) == Some(member.uuid));
             if answer.is_err() && !is_registered {
                 self.registry.check_sees_all().await?;
             }
@@ -507,7 +504,7 @@ fn check_follows(
     status: &NodeStatus,
     is_unheard: bool,
 ) -> Result<(), RebalanceError> {
-    let problem = match hand_off::has_installed(layout, status.layout.as_ref()) {
+    let problem = match has_installed(layout, status.layout.as_ref()) {
         Err(problem) => {
             // It may be why it does not follow.
             let kept = status.kept.as_ref().filter(|kept| kept.not_handed_over > 0);

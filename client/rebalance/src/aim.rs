@@ -91,7 +91,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::sample;
+    use kv_core::sample;
 
     fn placement(owners: &[u32], members: u128) -> Placement {
         sample::placement(owners, members).0

@@ -9,7 +9,7 @@ use kv_core::window::{Moving, Size};
 use kv_protocol::reply::{Content, PartitionSize};
 use kv_protocol::request::{Command, Count};
 
-use super::ask::{Asker, Trouble};
+use crate::ask::{Asker, Trouble};
 
 /// Counts what the `moving` partitions have at the nodes that serve them now. Those of nodes that do
 /// not exist any more are left out.

@@ -10,12 +10,11 @@ use kv_core::name::Name;
 use kv_registry::claim::Claim;
 use kv_registry::keys;
 use kv_registry::signal::Signal;
+use kvclient::ClientError;
+use kvclient::admin::{Registry, uuid_of};
 use uuid::Uuid;
 
-use super::error::RebalanceError;
-use crate::catalog::uuid_of;
-use crate::cluster::Registry;
-use crate::error::ClientError;
+use crate::error::RebalanceError;
 use crate::limits::{LAUNCH_LOOK_INTERVAL, LIST_TRIES_MAX, TAKE_BACK_WAIT};
 
 /// The nodes that a command has had started, or is about to.

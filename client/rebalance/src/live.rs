@@ -3,11 +3,11 @@
 use kv_core::layout::Member;
 use kv_core::partition::PartitionCount;
 use kv_placement::{Strategy, StrategyNode};
+use kvclient::ClientConfig;
+use kvclient::admin::Registry;
 use uuid::Uuid;
 
-use super::RebalanceError;
-use crate::cluster::Registry;
-use crate::config::ClientConfig;
+use crate::RebalanceError;
 
 /// What a cluster's layout says, at rest. Looking changes nothing.
 #[derive(Clone, Debug)]

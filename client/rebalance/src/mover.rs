@@ -12,24 +12,22 @@ use kv_core::partition::Partition;
 use kv_core::window::{Moving, Size, moving, next_window};
 use kv_registry::keys;
 use kv_system::failpoints;
+use kvclient::ClientError;
+use kvclient::admin::{Connections, Registry, View, read_layout};
 use tokio::sync::{Mutex, watch};
 use uuid::Uuid;
 
-use super::aim::{Aim, Outcome};
-use super::ask::{Asker, Trouble};
-use super::error::RebalanceError;
-use super::lock::MoverLock;
-use super::progress::Progress;
-use super::throttle::Throttle;
-use super::transfer::{Cursor, Difference, Pair, Tally, Transfer};
-use super::{gc, leaving, sizes};
-use crate::cluster::{Registry, read_layout};
-use crate::error::ClientError;
+use crate::aim::{Aim, Outcome};
+use crate::ask::{Asker, Trouble};
+use crate::error::RebalanceError;
 use crate::limits::{
     MOVER_BEAT_INTERVAL, MOVER_FREEZE_MAX, MOVER_NODE_WAIT, MOVER_TURN_PAUSE, MOVER_TURN_PAUSE_MAX,
 };
-use crate::outbox::Connections;
-use crate::routing::View;
+use crate::lock::MoverLock;
+use crate::progress::Progress;
+use crate::throttle::Throttle;
+use crate::transfer::{Cursor, Difference, Pair, Tally, Transfer};
+use crate::{gc, leaving, sizes};
 
 /// What helps where a node answers and does not follow.
 const BEHIND_ADVICE: &str = "see that it reaches Consul, its log says what is in the way, or start it anew; then `kvclient rebalance \

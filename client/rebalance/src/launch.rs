@@ -10,17 +10,15 @@ use kv_core::name::Name;
 use kv_registry::keys::{self, id_of_service, meta};
 use kv_registry::signal::Signal;
 use kv_system::failpoints;
+use kvclient::admin::{Connections, Registry, ask_instance, uuid_of};
+use kvclient::limits::STATUS_TIMEOUT;
 use uuid::Uuid;
 
-use super::change::Addition;
-use super::error::RebalanceError;
-use super::leaving;
-use super::signalling::Launched;
-use crate::catalog::uuid_of;
-use crate::cluster::Registry;
-use crate::limits::{LAUNCH_LOOK_INTERVAL, LAUNCH_WAIT, LIST_TRIES_MAX, STATUS_TIMEOUT};
-use crate::outbox::Connections;
-use crate::status::ask_instance;
+use crate::change::Addition;
+use crate::error::RebalanceError;
+use crate::leaving;
+use crate::limits::{LAUNCH_LOOK_INTERVAL, LAUNCH_WAIT, LIST_TRIES_MAX};
+use crate::signalling::Launched;
 
 /// Which nodes are to join.
 #[derive(Clone, Debug, Default)]

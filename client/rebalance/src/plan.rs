@@ -9,7 +9,7 @@ use kv_core::window::{Moving, Size};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::change::Change;
+use crate::change::Change;
 
 /// The version of a plan's own shape.
 pub(crate) const PLAN_FORMAT: u32 = 1;

@@ -8,18 +8,17 @@ use std::time::Instant;
 
 use kv_core::layout::{Layout, Phase, Table};
 use kv_registry::keys;
+use kvclient::ClientError;
+use kvclient::admin::{Connections, Registry};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use super::ask::{Asker, Trouble};
-use super::error::RebalanceError;
-use super::mover::{look, set, unverified};
-use super::throttle::Throttle;
-use super::transfer::Transfer;
-use crate::cluster::Registry;
-use crate::error::ClientError;
+use crate::ask::{Asker, Trouble};
+use crate::error::RebalanceError;
 use crate::limits::{MOVER_NODE_WAIT, MOVER_TURN_PAUSE};
-use crate::outbox::Connections;
+use crate::mover::{look, set, unverified};
+use crate::throttle::Throttle;
+use crate::transfer::Transfer;
 
 /// Ends the rebalance, if one is under way. The data directories in `lost` are given up.
 pub(crate) async fn give_up(
@@ -76,7 +75,7 @@ async fn check_gone(
 ) -> Result<(), RebalanceError> {
     for uuid in lost {
         let Some(node) = asker.view.assignments.index_of(*uuid) else { continue };
-        if asker.view.node(node).is_err() {
+        if !asker.view.is_reachable(node) {
             registry.check_sees_all().await?;
         }
         if asker.status(node).await.is_ok() {

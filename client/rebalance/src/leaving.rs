@@ -23,14 +23,14 @@ use kv_core::layout::{Layout, Member};
 use kv_core::name::Name;
 use kv_registry::keys;
 use kv_system::failpoints;
+use kvclient::ClientError;
+use kvclient::admin::Registry;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::error::RebalanceError;
-use super::signalling;
-use crate::cluster::Registry;
-use crate::error::ClientError;
+use crate::error::RebalanceError;
 use crate::limits::{LEAVERS_MAX, LIST_TRIES_MAX};
+use crate::signalling;
 
 /// The version of the list's own shape.
 const LEAVING_FORMAT: u32 = 1;
@@ -248,7 +248,7 @@ fn contended() -> RebalanceError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample;
+    use kv_core::sample;
 
     fn leaver(member: &Member, layout: &Layout, epoch: u64) -> Leaver {
         let (id, uuid) = (member.id.clone(), member.uuid);

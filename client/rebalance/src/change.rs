@@ -10,7 +10,7 @@ use kv_placement::admission::Property;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::error::RebalanceError;
+use crate::error::RebalanceError;
 
 /// A change of who owns what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -190,7 +190,7 @@ mod tests {
     use kv_core::limits::{MEMBERS_MAX, ZONE_BYTES_MAX};
 
     use super::*;
-    use crate::sample;
+    use kv_core::sample;
 
     #[test]
     fn a_layout_that_consul_would_not_take_is_not_begun() {

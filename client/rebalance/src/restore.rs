@@ -11,15 +11,13 @@ use kv_consul::Read;
 use kv_core::installed::InstalledLayout;
 use kv_core::layout::Layout;
 use kv_core::limits::EPOCH_LEAP_MAX;
+use kvclient::ClientError;
+use kvclient::admin::{Connections, Registry, ask_instance, history, read_layout};
+use kvclient::limits::STATUS_TIMEOUT;
 use uuid::Uuid;
 
-use super::error::RebalanceError;
-use crate::cluster::{Registry, read_layout};
-use crate::error::ClientError;
-use crate::history;
-use crate::limits::{RESTORE_WAIT, STATUS_TIMEOUT};
-use crate::outbox::Connections;
-use crate::status::ask_instance;
+use crate::error::RebalanceError;
+use crate::limits::RESTORE_WAIT;
 
 /// Publishes the layout of the epoch `wanted` as the next one. Returns it.
 ///
@@ -120,7 +118,7 @@ mod tests {
     use kv_core::digest::Digest;
 
     use super::*;
-    use crate::sample;
+    use kv_core::sample;
 
     #[test]
     fn what_is_restored_is_not_what_is_there() {

@@ -6,7 +6,7 @@ use kv_consul::ConsulError;
 use kv_core::layout::StepError;
 use kv_core::limits::LAYOUT_BYTES_MAX;
 
-use crate::error::ClientError;
+use kvclient::ClientError;
 
 /// Why a rebalance was not planned, begun or finished. Whatever it is, the cluster serves on, and
 /// nothing is lost.

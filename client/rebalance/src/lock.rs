@@ -7,9 +7,9 @@ use kv_consul::{Consul, ConsulError, Read, SessionBehavior, SessionRequest};
 use kv_core::name::Name;
 use kv_registry::keys;
 
-use super::error::RebalanceError;
-use super::progress::Progress;
+use crate::error::RebalanceError;
 use crate::limits::{MOVER_BEAT_INTERVAL, MOVER_LOCK_WAIT, MOVER_SILENCE_MAX};
+use crate::progress::Progress;
 
 /// How long the session outlives its mover, at least.
 const SESSION_TTL: Duration = Duration::from_secs(10);

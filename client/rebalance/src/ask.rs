@@ -6,15 +6,14 @@ use futures::future::join_all;
 use kv_core::backoff::Backoff;
 use kv_core::refusal::ErrorCode;
 use kv_protocol::reply::{Content, NodeStatus};
-use kv_protocol::request::{Command, Request};
+use kv_protocol::request::Command;
+use kvclient::ClientError;
+use kvclient::admin::{self, Connections, View, has_installed};
+use kvclient::limits::STATUS_TIMEOUT;
+use uuid::Uuid;
 
-use super::error::RebalanceError;
-use crate::batch::STYLE;
-use crate::error::ClientError;
-use crate::hand_off;
-use crate::limits::{MOVER_REPLY_TIMEOUT, RESTORE_WAIT, STATUS_TIMEOUT};
-use crate::outbox::Connections;
-use crate::routing::View;
+use crate::error::RebalanceError;
+use crate::limits::{MOVER_REPLY_TIMEOUT, RESTORE_WAIT};
 
 /// How often a request is tried before the layout and the nodes' addresses are looked up anew.
 const TRIES: u32 = 4;
@@ -95,9 +94,7 @@ impl Asker<'_> {
     /// Asks a node how it is. One that has an older layout learns by it that there is a newer one.
     pub(crate) async fn status(&self, node: u16) -> Result<NodeStatus, Trouble> {
         match self.ask(node, Command::Status).await? {
-            Content::Status(status)
-                if self.view.node(node).is_ok_and(|it| it.uuid != status.uuid) =>
-            {
+            Content::Status(status) if self.uuid(node).is_some_and(|uuid| uuid != status.uuid) => {
                 // Such as one that has taken the port of a node that is gone.
                 let problem = format!(
                     "another node answers at its address, {} with uuid {}",
@@ -116,7 +113,7 @@ impl Asker<'_> {
     /// [`Trouble::Behind`], or why it does not say.
     pub(crate) async fn confirm(&self, node: u16) -> Result<NodeStatus, Trouble> {
         let status = self.status(node).await?;
-        match hand_off::has_installed(&self.view.layout, status.layout.as_ref()) {
+        match has_installed(&self.view.layout, status.layout.as_ref()) {
             Ok(()) => Ok(status),
             Err(problem) => {
                 // It may be why it does not follow.
@@ -153,6 +150,11 @@ impl Asker<'_> {
         }
     }
 
+    /// The identity of the node's data directory.
+    fn uuid(&self, node: u16) -> Option<Uuid> {
+        self.view.assignments.nodes().get(usize::from(node)).map(|it| it.uuid)
+    }
+
     /// The node's id.
     pub(crate) fn name(&self, node: u16) -> String {
         let nodes = self.view.assignments.nodes();
@@ -161,20 +163,17 @@ impl Asker<'_> {
 
     async fn ask_once(&self, node: u16, command: Command<'_>) -> Result<Content, Trouble> {
         let later = |problem: String| Trouble::Later { node: self.name(node), problem };
-        let target = self.view.node(node).map_err(later)?;
-        let context = self.view.context(target);
-        let mut request = Request { id: None, context, style: STYLE, command };
         let reply_by = Instant::now() + MOVER_REPLY_TIMEOUT;
-        match self.connections.exchange(&target.endpoint, &mut request, reply_by).await {
+        match admin::ask(self.connections, self.view, node, command, reply_by).await {
             Ok(Content::Refused(refusal)) => Err(match refusal.code {
                 ErrorCode::StaleEpoch | ErrorCode::NotOwner => Trouble::Changed,
                 code if code.is_retryable() => later(refusal.message),
                 // The node has failed, and is started again where somebody sees to it.
                 ErrorCode::Storage => later(refusal.message),
-                _ => Trouble::Never(ClientError::Refused { node: target.node.clone(), refusal }),
+                _ => Trouble::Never(ClientError::Refused { node: self.name(node), refusal }),
             }),
             Ok(content) => Ok(content),
-            Err(error) => Err(later(error.to_string())),
+            Err(problem) => Err(later(problem)),
         }
     }
 

@@ -22,11 +22,10 @@ use std::collections::BTreeSet;
 use kv_consul::Read;
 use kv_core::layout::{Layout, Placement};
 use kv_registry::keys;
+use kvclient::ClientError;
+use kvclient::admin::{Registry, history};
 
-use super::error::RebalanceError;
-use crate::cluster::Registry;
-use crate::error::ClientError;
-use crate::history;
+use crate::error::RebalanceError;
 use crate::limits::SWEPT_MAX;
 
 /// Removes what nothing refers to, and none of the `spared` placements, but no more than [`SWEPT_MAX`] documents: the next change goes on.

@@ -6,9 +6,9 @@ use kv_protocol::reply::Content;
 use kv_protocol::request::Command;
 use serde::Serialize;
 
-use super::ask::{Asker, Trouble};
-use super::error::RebalanceError;
-use super::in_plan;
+use crate::ask::{Asker, Trouble};
+use crate::error::RebalanceError;
+use crate::in_plan;
 
 /// At most this many findings are listed; all are counted.
 const LISTED_MAX: usize = 1000;
