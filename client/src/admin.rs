@@ -7,7 +7,7 @@
 //! | one layout with what it says of each partition | [`View`] |
 //! | questions to nodes | [`Connections`], [`ask`], [`ask_instance`] |
 //! | what the answers say | [`has_installed`], [`uuid_of`] |
-//! | strategies, and the tables that they compute | [`Placement`], [`Question`], [`table_verified`], [`admitted`] |
+//! | strategies, and the tables that they compute | [`Placement`], [`TableRequest`], [`table_verified`], [`admitted`] |
 //! | the layouts of the past | [`history`] |
 //!
 //! Nothing here keeps a program from publishing a layout that loses data: what may follow what, the
@@ -22,9 +22,9 @@ use crate::batch::STYLE;
 
 pub use crate::catalog::uuid_of;
 pub use crate::cluster::{Document, Registry, read_layout};
-pub use crate::opening::has_installed;
+pub use crate::hand_off::has_installed;
 pub use crate::outbox::Connections;
-pub use crate::placement::{Placement, Question, admitted, table_verified};
+pub use crate::placement::{StrategyRunner, TableRequest, admitted, table_verified};
 pub use crate::routing::View;
 pub use crate::status::ask_instance;
 

@@ -13,7 +13,7 @@ use crate::error::ClientError;
 
 /// The question that a table answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Question {
+pub struct TableRequest {
     /// The nodes that partitions are placed on.
     pub members: Vec<Member>,
     /// How many partitions there are.
@@ -24,7 +24,7 @@ pub struct Question {
     pub config: String,
 }
 
-impl Question {
+impl TableRequest {
     /// The one that the table of one of `layout`'s placements answers.
     pub(crate) fn of(layout: &Layout, placement: &layout::Placement) -> Self {
         Self {
@@ -47,12 +47,12 @@ impl Question {
 
 /// Loads strategies and computes their tables.
 #[derive(Clone, Default)]
-pub struct Placement {
+pub struct StrategyRunner {
     /// Made when it is first needed, since to start the engine takes a moment.
     host: Arc<OnceLock<StrategyHost>>,
 }
 
-impl Placement {
+impl StrategyRunner {
     /// Loads the strategy that `source` names.
     ///
     /// # Errors
@@ -88,7 +88,10 @@ impl Placement {
 }
 
 /// Computes a table.
-pub(crate) async fn table(strategy: &Strategy, question: Question) -> Result<Table, ClientError> {
+pub(crate) async fn table(
+    strategy: &Strategy,
+    question: TableRequest,
+) -> Result<Table, ClientError> {
     ask(strategy, question, Strategy::assign).await
 }
 
@@ -96,7 +99,10 @@ pub(crate) async fn table(strategy: &Strategy, question: Question) -> Result<Tab
 ///
 /// # Errors
 /// The strategy fails, or answers differently when it is asked again.
-pub async fn table_verified(strategy: &Strategy, question: Question) -> Result<Table, ClientError> {
+pub async fn table_verified(
+    strategy: &Strategy,
+    question: TableRequest,
+) -> Result<Table, ClientError> {
     ask(strategy, question, Strategy::assign_verified).await
 }
 
@@ -120,14 +126,14 @@ pub async fn admitted(
 
 async fn ask(
     strategy: &Strategy,
-    question: Question,
+    question: TableRequest,
     assign: impl FnOnce(&Strategy, &[StrategyNode], u32, u32, &str) -> Result<Vec<u32>, StrategyError>
     + Send
     + 'static,
 ) -> Result<Table, ClientError> {
     let strategy = strategy.clone();
     blocking(move || {
-        let Question { partitions, replicas, ref config, .. } = question;
+        let TableRequest { partitions, replicas, ref config, .. } = question;
         let owners = assign(&strategy, &question.nodes(), partitions.get(), replicas, config)?;
         Ok(Table::new(&owners, partitions, replicas, question.members.len())?)
     })

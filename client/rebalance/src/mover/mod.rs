@@ -173,7 +173,7 @@ impl<'a> Mover<'a> {
             }
         }
         // Nothing depends on it, and the next change does what this one leaves.
-        if let Err(error) = sweep::sweep(self.registry, self.aim.placements()).await {
+        if let Err(error) = gc::collect(self.registry, self.aim.placements()).await {
             tracing::debug!(%error, "what nothing refers to stays in Consul for now");
         }
         Ok(())

@@ -11,7 +11,7 @@ use kv_core::partition::Partition;
 use kv_core::window::{Size, moving};
 use kv_placement::{Strategy, StrategySource};
 use kvclient::ClientError;
-use kvclient::admin::{Question, admitted, table_verified};
+use kvclient::admin::{TableRequest, admitted, table_verified};
 use uuid::Uuid;
 
 pub use self::loads::{Load, NodePlan, Plan};
@@ -57,7 +57,7 @@ impl Rebalancer {
             }
         }
         let (strategy, config) = self.strategy_after(layout, &change).await?;
-        let question = Question {
+        let question = TableRequest {
             members,
             partitions: layout.partitions,
             replicas: layout.replicas,

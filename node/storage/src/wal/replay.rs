@@ -8,10 +8,10 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::frame::{self, FRAME_HEAD_BYTES, Found, Place};
-use super::{Malformed, RedoError, SUFFIX, file_error, path_of, tell_torn};
+use super::{Malformed, SUFFIX, WalError, file_error, path_of, tell_torn};
 
 /// The numbers of the segments in `directory`, ascending.
-pub(super) fn numbers(directory: &Path) -> Result<Vec<u64>, RedoError> {
+pub(super) fn numbers(directory: &Path) -> Result<Vec<u64>, WalError> {
     let read = || -> io::Result<Vec<u64>> {
         let mut numbers = Vec::new();
         for entry in fs::read_dir(directory)? {
@@ -32,10 +32,10 @@ pub(super) fn segment(
     directory: &Path,
     number: u64,
     take: &mut impl FnMut(Bytes) -> Result<(), Malformed>,
-) -> Result<(), RedoError> {
+) -> Result<(), WalError> {
     let path = path_of(directory, number);
     let bytes = Bytes::from(fs::read(&path).map_err(|source| file_error(&path, source))?);
-    let damaged = |offset: usize, reason: String| RedoError::Damaged {
+    let damaged = |offset: usize, reason: String| WalError::Damaged {
         path: path.clone(),
         offset: offset as u64,
         reason,
