@@ -247,8 +247,9 @@ fn contended() -> RebalanceError {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use kv_core::sample;
+
+    use super::*;
 
     fn leaver(member: &Member, layout: &Layout, epoch: u64) -> Leaver {
         let (id, uuid) = (member.id.clone(), member.uuid);

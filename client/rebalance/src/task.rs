@@ -11,13 +11,16 @@ use kv_system::failpoints;
 use kvclient::admin::{Registry, history};
 use tokio::sync::watch;
 
-use crate::aim::Aim;
-use crate::ask::{Asker, Trouble};
+use crate::aim::{Aim, End};
+use crate::ask::{Asker, Trouble, in_plan};
 use crate::error::RebalanceError;
 use crate::lock::MoverLock;
-use crate::mover::{End, Mover, look, set};
+use crate::mover::Mover;
+use crate::plan::Prepared;
 use crate::progress::Progress;
-use crate::{Prepared, Rebalancer, in_plan, leaving, signalling};
+use crate::rebalancer::Rebalancer;
+use crate::seen::{look, set};
+use crate::{leaving, signalling};
 
 /// A rebalance that is under way, or was a moment ago, for [`Rebalancer::run`].
 pub struct Task {
@@ -157,7 +160,7 @@ impl Rebalancer {
         }
     }
 
-    pub(super) async fn check_may_move(&self) -> Result<(), RebalanceError> {
+    pub(crate) async fn check_may_move(&self) -> Result<(), RebalanceError> {
         let Registry { consul, cluster, .. } = &self.registry;
         MoverLock::check_allowed(consul, cluster, &self.no_progress()).await
     }

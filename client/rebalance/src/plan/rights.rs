@@ -53,8 +53,9 @@ fn needed(cluster: &Name, begun: &Layout, signals: &BTreeSet<String>) -> Vec<Str
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use kv_core::sample;
+
+    use super::*;
 
     #[test]
     fn what_a_change_needs_is_what_its_end_writes() {
