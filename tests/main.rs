@@ -22,6 +22,7 @@
 //! | `cli` | the command line teaches, and keeps data, words and exit codes apart |
 //! | `streams` | whatever files, pipes, terminals and signals do, a command ends as it is documented |
 //! | `dev` | `kvnode dev` is a whole cluster with one command |
+//! | `documents` | what the pages show is what happens, and what they name is there |
 //! | `words` | what a node says never ends it, and a closed terminal stops it cleanly |
 //! | `faults` | whatever fails at the same time, every key stays linearizable and comes back |
 //!
@@ -42,6 +43,7 @@ mod cli;
 mod consul_outages;
 mod crash;
 mod dev;
+mod documents;
 mod durability;
 mod faults;
 mod incarnations;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use kv_consul::{Backoff, Consul, ConsulError, Indexed, KvEntry, Read, ServiceInstance};
+use kv_consul::{BACKOFF, Consul, ConsulError, Indexed, KvEntry, Read, ServiceInstance};
 use kv_core::digest::Digest;
 use kv_core::layout::{Assignments, Layout, Origin, StrategyPin, Table};
 use kv_core::name::Name;
@@ -18,7 +18,7 @@ use crate::bootstrap::{self, Bootstrap, Creation};
 use crate::catalog::{self, Claims};
 use crate::config::{ClientConfig, NewCluster};
 use crate::error::ClientError;
-use crate::limits::{AWAIT_MIN, REFRESH_SPACING_MAX, REFRESH_SPACING_MIN, REFRESH_TIMEOUT};
+use crate::limits::{AWAIT_MIN, NEWER_SPACING, REFRESH_TIMEOUT};
 use crate::outbox::Connections;
 use crate::placement::{self, StrategyRunner, TableRequest};
 use crate::routing::View;
@@ -126,9 +126,7 @@ impl Cluster {
     /// The shortest time between two looks for a newer layout of which a node has told. A node that
     /// tells of one that is not there does not make this client ask Consul without end.
     pub(crate) fn newer_spacing(&self) -> Duration {
-        let fruitless = self.fruitless.load(Ordering::Relaxed);
-        let doubled = REFRESH_SPACING_MIN.saturating_mul(2_u32.saturating_pow(fruitless));
-        doubled.min(REFRESH_SPACING_MAX)
+        NEWER_SPACING.after(self.fruitless.load(Ordering::Relaxed))
     }
 
     /// Looks whether Consul knows something newer than `seen`, unless somebody else did within the
@@ -154,11 +152,11 @@ impl Cluster {
             Ok(Ok(Indexed { index, value: view })) => {
                 match view.layout.epoch > current.layout.epoch {
                     true => self.fruitless.store(0, Ordering::Relaxed),
-                    // Its bound keeps the number from running over.
-                    false if self.newer_spacing() < REFRESH_SPACING_MAX => {
-                        self.fruitless.fetch_add(1, Ordering::Relaxed);
+                    // One look at a time comes here, so no count is lost.
+                    false => {
+                        let fruitless = self.fruitless.load(Ordering::Relaxed);
+                        self.fruitless.store(fruitless.saturating_add(1), Ordering::Relaxed);
                     }
-                    false => {}
                 }
                 if view != *current {
                     tracing::debug!(
@@ -302,12 +300,12 @@ impl Registry {
         deadline: Instant,
     ) -> Result<Indexed<Option<KvEntry>>, ClientError> {
         let key = keys::layout(&self.cluster);
-        let mut backoff = Backoff::default();
+        let mut backoff = BACKOFF;
         loop {
             match self.consul.kv_get(&key, read).await {
                 Ok(found) => return Ok(found),
                 Err(error @ ConsulError::Status { .. }) if error.is_transient() => {
-                    let pause = backoff.failed();
+                    let pause = backoff.failed(rand::random());
                     if Instant::now() + pause >= deadline {
                         return Err(error.into());
                     }

@@ -2,23 +2,30 @@
 
 use std::time::{Duration, Instant};
 
+use kv_core::backoff::Backoff;
+
 use crate::error::ClientError;
-use crate::limits::{RETRY_PAUSE_MAX, RETRY_PAUSE_MIN};
+use crate::limits::RETRY_PAUSES;
 
 /// The time that an operation has, and the pauses between its tries.
 #[derive(Debug)]
 pub(crate) struct Deadline {
     timeout: Duration,
     deadline: Instant,
-    /// How many pauses there were since something changed.
-    failed: u32,
+    /// The pauses since something changed.
+    pauses: Backoff,
     /// Since when the operation has met a partition that is being handed over.
     frozen_since: Option<Instant>,
 }
 
 impl Deadline {
     pub(crate) fn within(timeout: Duration) -> Self {
-        Self { timeout, deadline: Instant::now() + timeout, failed: 0, frozen_since: None }
+        Self {
+            timeout,
+            deadline: Instant::now() + timeout,
+            pauses: RETRY_PAUSES,
+            frozen_since: None,
+        }
     }
 
     pub(crate) fn instant(&self) -> Instant {
@@ -30,8 +37,7 @@ impl Deadline {
     /// # Errors
     /// [`ClientError::Unavailable`] where there is no time for another one.
     pub(crate) async fn pause(&mut self, problem: &str) -> Result<(), ClientError> {
-        let pause = pause(self.failed, rand::random_range(0.5..=1.0));
-        self.failed = self.failed.saturating_add(1);
+        let pause = self.pauses.failed(rand::random());
         if Instant::now() + pause >= self.deadline {
             return Err(self.over(problem));
         }
@@ -45,7 +51,7 @@ impl Deadline {
     /// # Errors
     /// [`ClientError::Unavailable`] where the time is over.
     pub(crate) fn go_on(&mut self, problem: &str) -> Result<(), ClientError> {
-        self.failed = 0;
+        self.pauses.succeeded();
         if Instant::now() >= self.deadline { Err(self.over(problem)) } else { Ok(()) }
     }
 
@@ -65,41 +71,26 @@ impl Deadline {
     }
 }
 
-/// The pause after `failed` earlier pauses: doubling between its limits, times `jitter`, so that
-/// the many operations that one outage hit do not come back all at once.
-fn pause(failed: u32, jitter: f64) -> Duration {
-    let doubled = RETRY_PAUSE_MIN.saturating_mul(2_u32.saturating_pow(failed));
-    doubled.min(RETRY_PAUSE_MAX).mul_f64(jitter)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn pauses_double_up_to_the_limit() {
-        assert_eq!(pause(0, 1.0), RETRY_PAUSE_MIN);
-        assert_eq!(pause(1, 1.0), RETRY_PAUSE_MIN * 2);
-        assert_eq!(pause(2, 0.5), RETRY_PAUSE_MIN * 2);
-        for failed in [20, u32::MAX] {
-            assert_eq!(pause(failed, 1.0), RETRY_PAUSE_MAX);
-        }
-    }
+    const LONG: Duration = Duration::from_millis(500);
 
     #[tokio::test]
     async fn who_goes_on_pauses_anew_and_has_no_more_time() {
-        let mut deadline = Deadline::within(RETRY_PAUSE_MAX);
+        let mut deadline = Deadline::within(LONG);
         deadline.pause("no").await.unwrap();
-        assert_eq!(deadline.failed, 1);
+        assert_ne!(deadline.pauses, RETRY_PAUSES);
         deadline.go_on("now").unwrap();
-        assert_eq!(deadline.failed, 0);
+        assert_eq!(deadline.pauses, RETRY_PAUSES);
         let error = Deadline::within(Duration::ZERO).go_on("too late").unwrap_err();
         assert!(error.to_string().contains("too late"), "{error}");
     }
 
     #[test]
     fn the_time_of_a_handover_counts_from_when_it_was_met_first() {
-        let mut deadline = Deadline::within(RETRY_PAUSE_MAX);
+        let mut deadline = Deadline::within(LONG);
         let (first, second) = (deadline.frozen(), deadline.frozen());
         assert!(first <= second && deadline.frozen_since.is_some());
         deadline.thawed();
@@ -111,6 +102,6 @@ mod tests {
         let mut deadline = Deadline::within(Duration::ZERO);
         let error = deadline.pause("no way").await.unwrap_err();
         assert!(error.to_string().contains("no way"), "{error}");
-        Deadline::within(RETRY_PAUSE_MAX).pause("no way yet").await.unwrap();
+        Deadline::within(LONG).pause("no way yet").await.unwrap();
     }
 }

@@ -76,3 +76,8 @@ pub use kv_core::operation::{Done, Record};
 pub use kv_core::version::Version;
 pub use kv_transport::{Endpoint, InvalidAddress};
 pub use status::{ClusterStatus, LeftBehind, NodeReport, inspect};
+
+/// The examples of the client's page are compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Page;

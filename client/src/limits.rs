@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use kv_core::backoff::Backoff;
 use kv_core::limits::{
     BATCH_OPERATIONS_MAX, BODY_BYTES_MAX, FRAME_BYTES_MAX, KEY_BYTES_MAX, PAGE_BYTES_TARGET,
     VALUE_BYTES_MAX_CEILING,
@@ -40,21 +41,18 @@ pub const QUEUE_BYTES_MAX: usize = 64 << 20;
 /// The past layouts that are kept; the oldest go first.
 pub const PAST_LAYOUTS_MAX: usize = 64;
 
-/// The first and the longest pause before an operation is tried again.
-pub const RETRY_PAUSE_MIN: Duration = Duration::from_millis(5);
-/// See [`RETRY_PAUSE_MIN`].
-pub const RETRY_PAUSE_MAX: Duration = Duration::from_millis(500);
+/// The pauses before an operation is tried again.
+pub const RETRY_PAUSES: Backoff =
+    Backoff::new(Duration::from_millis(5), Duration::from_millis(500));
 
 /// The shortest time between two looks at Consul for a newer layout or address, where there may be
 /// one.
 pub const REFRESH_SPACING: Duration = Duration::from_millis(100);
 
-/// The shortest time between two looks at Consul where a node has said that there is a newer layout.
-/// During a rebalance there are several in a second.
-pub const REFRESH_SPACING_MIN: Duration = Duration::from_millis(10);
-
-/// The longest of these times, where looks bring no newer layout again and again.
-pub const REFRESH_SPACING_MAX: Duration = Duration::from_millis(500);
+/// The shortest times between two looks at Consul where a node has said that there is a newer layout, by
+/// how many looks in a row have brought none. During a rebalance there are several layouts in a second.
+pub const NEWER_SPACING: Backoff =
+    Backoff::new(Duration::from_millis(10), Duration::from_millis(500));
 
 /// The most registrations of one node that are asked which of them is the node.
 pub const REGISTRATIONS_ASKED_MAX: usize = 8;
@@ -91,8 +89,6 @@ const _: () = {
     assert!(PAGE_BYTES_TARGET + VALUE_BYTES_MAX_CEILING + KEY_BYTES_MAX <= FRAME_BYTES_MAX);
     assert!(kv_transport::limits::CONNECT_WAIT.as_millis() * 2 < TIMEOUT_DEFAULT.as_millis());
     assert!(kv_transport::limits::HEARTBEAT_TIMEOUT.as_millis() < TIMEOUT_DEFAULT.as_millis());
-    assert!(REFRESH_SPACING_MIN.as_millis() <= REFRESH_SPACING.as_millis());
     // An operation has time to help, and to be carried out then.
     assert!(HELP_AFTER.as_millis() * 4 < TIMEOUT_DEFAULT.as_millis());
-    assert!(RETRY_PAUSE_MIN.as_millis() < RETRY_PAUSE_MAX.as_millis());
 };

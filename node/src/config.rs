@@ -8,7 +8,7 @@ use kv_core::limits::{
     HOST_NODES_MAX, MEMBERS_MAX, VALUE_BYTES_MAX_CEILING, VALUE_BYTES_MAX_DEFAULT, WEIGHT_MAX,
 };
 use kv_core::name::{Name, parse_zone};
-use kv_registry::keys::CLUSTER_DEFAULT;
+use kv_registry::CLUSTER_DEFAULT;
 
 use kv_storage::{Fsync, SEGMENT_BYTES_DEFAULT};
 

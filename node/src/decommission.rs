@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use kv_consul::{Backoff, Consul, ConsulError};
+use kv_consul::{BACKOFF, ConsulError};
 use kv_core::guard::Guard;
-use kv_registry::keys;
+use kv_registry::Registry;
 use kv_registry::signal::Signal;
 use kv_system::lock::lock;
 use tokio::sync::watch;
@@ -16,8 +16,8 @@ use tracing::{debug, info, warn};
 use crate::claim::unclaim;
 use crate::data_directory::DataDirectory;
 use crate::identity::{DataDirectoryError, Identity};
-use crate::layouts::Layouts;
-use crate::signals::{self, Signals};
+use crate::layouts::LayoutsError;
+use crate::signals::Signals;
 use crate::writer::{Published, Statistics};
 
 /// How often a node that is told to stop looks whether it may.
@@ -40,12 +40,10 @@ pub enum DecommissionError {
 /// One node's way out of its cluster.
 #[derive(Debug)]
 pub struct Decommission {
-    /// Where the signals are.
-    pub consul: Consul,
+    /// Where the cluster's layout and signals are.
+    pub registry: Registry,
     /// The node.
     pub identity: Identity,
-    /// The cluster's layouts.
-    pub layouts: Layouts,
     /// What the node has installed.
     pub guard: Arc<ArcSwap<Guard>>,
     /// What the node stores.
@@ -59,7 +57,7 @@ impl Decommission {
         let mut kept_by = None;
         loop {
             let own = signals.borrow_and_update().get(&self.identity.id).cloned();
-            let own = own.map(|own| own.signal);
+            let own = own.map(|own| own.value);
             let is_meant = own.as_ref().is_some_and(|own| self.is_meant(own));
             // Every change of any signal leads here.
             if told != own {
@@ -119,10 +117,9 @@ impl Decommission {
             return Some("data is stored here");
         }
         // The layout that is installed may not be the newest one.
-        match self.layouts.read().await {
-            Ok(offered) => offered
-                .layout
-                .is_some_and(|it| it.member_by_uuid(uuid).is_some())
+        match self.registry.layout_now().await.map_err(LayoutsError::from) {
+            Ok(layout) => layout
+                .is_some_and(|it| it.value.member_by_uuid(uuid).is_some())
                 .then_some("this node is a member of the newest layout"),
             Err(error) => {
                 debug!("{error}");
@@ -147,7 +144,7 @@ impl Decommission {
         directory: &Mutex<DataDirectory>,
     ) -> Result<(), DecommissionError> {
         lock(directory).remember_removal()?;
-        let mut backoff = Backoff::default();
+        let mut backoff = BACKOFF;
         let mut tries_left = TELL_TRIES;
         while let Err(error) = self.forget().await {
             tries_left -= 1;
@@ -155,22 +152,20 @@ impl Decommission {
                 return Err(error.into());
             }
             debug!("{error}; trying again");
-            tokio::time::sleep(backoff.failed()).await;
+            tokio::time::sleep(backoff.failed(rand::random())).await;
         }
         info!("this node has left its cluster");
         Ok(())
     }
 
     async fn forget(&self) -> Result<(), ConsulError> {
-        let Identity { cluster, id, uuid, .. } = &self.identity;
-        self.consul.deregister(&keys::service_id(cluster, id)).await?;
-        unclaim(&self.consul, &self.identity).await?;
-        let signalled = signals::read_one(&self.consul, cluster, id).await?;
-        if let Some(signalled) = signalled.filter(|it| it.signal == Signal::Stopped { uuid: *uuid })
-        {
+        let Identity { id, uuid, .. } = &self.identity;
+        self.registry.consul().deregister(&self.registry.service_id(id)).await?;
+        unclaim(&self.registry, &self.identity).await?;
+        let desired = self.registry.desired(id).await?;
+        if desired.value == Some(Signal::Stopped { uuid: *uuid }) {
             // One that has changed since means something else.
-            let key = keys::signal(cluster, id);
-            self.consul.kv_delete_cas(&key, signalled.index).await?;
+            self.registry.remove_desired(id, desired.index).await?;
         }
         Ok(())
     }

@@ -4,10 +4,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use kv_consul::{Backoff, Consul, ConsulError};
+use kv_consul::{BACKOFF, ConsulError};
 use kv_core::guard::{Guard, Installed, LayoutVerdict};
 use kv_core::incarnation::Incarnation;
 use kv_core::partition::Partition;
+use kv_registry::layout::LayoutChanges;
+use kv_registry::{Registry, Versioned};
 use kv_system::lock::lock;
 use tokio::sync::{Notify, oneshot};
 use tracing::{debug, error, warn};
@@ -16,7 +18,7 @@ use uuid::Uuid;
 use crate::data_directory::DataDirectory;
 use crate::hints::{Hint, Hints, Pace};
 use crate::identity::{DataDirectoryError, InstalledEpoch};
-use crate::layouts::{Layouts, LayoutsError};
+use crate::layouts::{LayoutsError, complete};
 use crate::writer::{NotInstalled, Work};
 
 /// However often clients name a newer layout, Consul is asked for it at most this often; and where it
@@ -89,8 +91,8 @@ pub struct LayoutSync {
     pub uuid: Uuid,
     /// Which run of the node this is.
     pub begun: Incarnation,
-    /// The cluster's layouts.
-    pub layouts: Layouts,
+    /// Where the layout is.
+    pub registry: Registry,
     /// What the node has installed.
     pub guard: Arc<ArcSwap<Guard>>,
     /// The writer's queue.
@@ -147,19 +149,19 @@ impl LayoutSync {
     }
 
     async fn look(&self, cause: Cause) -> Result<bool, LayoutSyncError> {
-        let offered = self.layouts.read().await?;
+        let offered = self.registry.layout_now().await.map_err(LayoutsError::from)?;
         let guard = self.guard.load_full();
-        let Some(layout) = offered.layout else {
+        let Some(Versioned { value: layout, index }) = offered else {
             let Some(installed) = guard.installed() else { return Ok(false) };
-            if self.layouts.restore(installed, offered.index).await? {
+            if self.restore(installed, 0).await? {
                 warn!("Consul had no layout: restored epoch {}", installed.layout.epoch);
             }
             return Ok(true);
         };
         match (guard.judge(&layout), guard.installed()) {
             (LayoutVerdict::Install, _) => {
-                let completed = self.layouts.complete(layout, self.uuid, guard.installed()).await;
-                let installed = completed.map_err(|error| match error {
+                let completed = complete(&self.registry, layout, self.uuid, guard.installed());
+                let installed = completed.await.map_err(|error| match error {
                     LayoutsError::NotHere(error) => LayoutSyncError::Refused(error.to_string()),
                     error => error.into(),
                 })?;
@@ -173,21 +175,21 @@ impl LayoutSync {
             }
             (LayoutVerdict::Restore, Some(installed)) => {
                 let (own, found) = (installed.layout.epoch, layout.epoch);
-                if self.layouts.restore(installed, offered.index).await? {
+                if self.restore(installed, index).await? {
                     warn!("Consul had gone back to epoch {found}: restored epoch {own}");
                 }
                 Ok(true)
             }
             (LayoutVerdict::Current, Some(installed)) if cause == Cause::News => {
-                self.layouts.restore_parts(installed).await?;
+                self.registry.restore_parts(installed).await.map_err(LayoutsError::from)?;
                 Ok(false)
             }
             (LayoutVerdict::Current | LayoutVerdict::Restore, _) => Ok(false),
             (LayoutVerdict::Refuse(reason), _) => {
-                Err(LayoutSyncError::Foreign { reason, key: self.layouts.key() })
+                Err(LayoutSyncError::Foreign { reason, key: self.registry.layout_key() })
             }
             (LayoutVerdict::MadeUp(reason), _) => {
-                Err(LayoutSyncError::MadeUp { reason, key: self.layouts.key() })
+                Err(LayoutSyncError::MadeUp { reason, key: self.registry.layout_key() })
             }
         }
     }
@@ -216,15 +218,21 @@ impl LayoutSync {
         Ok(())
     }
 
+    /// Gives Consul back the node's own layout in place of what has this `index`. Returns whether it was
+    /// this node that did it.
+    async fn restore(&self, own: &Installed, index: u64) -> Result<bool, LayoutSyncError> {
+        Ok(self.registry.restore_layout(own, index).await.map_err(LayoutsError::from)?)
+    }
+
     /// Puts the layout that is installed among the past ones in Consul.
     async fn keep(&self, installed: &Installed) -> Result<(), LayoutSyncError> {
-        match self.layouts.keep_past(installed).await {
+        match self.registry.keep_installed(installed).await {
             // A node that may not write there must follow all the same.
-            Err(LayoutsError::Consul(error @ ConsulError::PermissionDenied { .. })) => {
+            Err(error @ ConsulError::PermissionDenied { .. }) => {
                 warn!("the layout of epoch {} is not kept: {error}", installed.layout.epoch);
                 Ok(())
             }
-            kept => Ok(kept?),
+            kept => Ok(kept.map_err(LayoutsError::from)?),
         }
     }
 
@@ -247,15 +255,17 @@ impl LayoutSync {
     ///
     /// # Errors
     /// Where the layout's key is not one that Consul takes.
-    pub async fn follow(&self, consul: &Consul, put_back: Arc<Notify>) -> Result<(), ConsulError> {
+    pub async fn follow(&self, put_back: Arc<Notify>) -> Result<(), ConsulError> {
         let (news, changed) = tokio::sync::watch::channel(());
-        let watching = Self::watch(consul, self.layouts.key(), news, put_back);
+        let changes = self.registry.layout_changes()?.telling(put_back);
+        let watching = self.watch(changes, news);
         let acting = self.act(changed);
         tokio::select! {
-            result = watching => result,
-            () = acting => Ok(()),
-            () = self.tend_parts() => Ok(()),
+            () = watching => {}
+            () = acting => {}
+            () = self.tend_parts() => {}
         }
+        Ok(())
     }
 
     /// Looks now and then whether Consul still has what belongs to the installed layout: where one of these
@@ -273,7 +283,7 @@ impl LayoutSync {
         loop {
             let guard = self.guard.load_full();
             if let Some(installed) = guard.installed()
-                && let Err(error) = self.layouts.restore_parts(installed).await
+                && let Err(error) = self.registry.restore_parts(installed).await
             {
                 debug!("what belongs to the layout could not be looked at: {error}");
             }
@@ -282,16 +292,11 @@ impl LayoutSync {
     }
 
     /// Reports every change of the document, and every end of an outage.
-    async fn watch(
-        consul: &Consul,
-        key: String,
-        news: tokio::sync::watch::Sender<()>,
-        put_back: Arc<Notify>,
-    ) -> Result<(), ConsulError> {
-        let mut watch = consul.watch_kv(&key)?.telling(put_back);
+    async fn watch(&self, mut changes: LayoutChanges, news: tokio::sync::watch::Sender<()>) {
+        let key = self.registry.layout_key();
         loop {
-            match watch.next().await {
-                Ok(_) => debug!("{key} has changed"),
+            match changes.next().await {
+                Ok(()) => debug!("{key} has changed"),
                 Err(error) => warn!("cannot follow {key}: {error}; trying on"),
             }
             news.send_replace(());
@@ -299,7 +304,7 @@ impl LayoutSync {
     }
 
     async fn act(&self, mut changed: tokio::sync::watch::Receiver<()>) {
-        let mut backoff = Backoff::default();
+        let mut backoff = BACKOFF;
         let mut cause = Cause::News;
         let mut newer = Pace::new(NEWER_SPACING.0, NEWER_SPACING.1);
         let mut older = Pace::new(OLDER_SPACING.0, OLDER_SPACING.1);
@@ -324,12 +329,13 @@ impl LayoutSync {
                 Err(LayoutSyncError::Stopping) => return,
                 Err(LayoutSyncError::Layouts(LayoutsError::Consul(error))) => {
                     debug!("the layout could not be read: {error}");
-                    tokio::time::sleep(backoff.failed()).await;
+                    tokio::time::sleep(backoff.failed(rand::random())).await;
                 }
                 Err(error) => {
                     self.show(&error.to_string());
                     // Only a change can make this one good, or another node's restoring.
-                    let _ = tokio::time::timeout(backoff.failed(), changed.changed()).await;
+                    let _ = tokio::time::timeout(backoff.failed(rand::random()), changed.changed())
+                        .await;
                 }
             }
         }

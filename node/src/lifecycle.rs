@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use kv_consul::{Consul, ConsulError};
+use kv_consul::ConsulError;
 use kv_core::guard::Guard;
 use kv_core::name::Name;
-use kv_registry::keys;
+use kv_registry::Registry;
 use kv_registry::signal::Signal;
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -23,7 +23,6 @@ use crate::data_directory::DataDirectory;
 use crate::decommission::{Decommission, DecommissionError};
 use crate::identity::Identity;
 use crate::launcher::NodeLauncher;
-use crate::layouts::Layouts;
 use crate::signals::{self, Signals};
 use crate::supervisor::Supervisor;
 use crate::writer::Published;
@@ -47,16 +46,14 @@ impl Lifecycle {
     /// Where the path of this program cannot be found out.
     pub fn new(
         args: &NodeArgs,
-        consul: &Consul,
+        registry: &Registry,
         identity: &Identity,
         (host, directory): (&str, &Path),
         (guard, published): (Arc<ArcSwap<Guard>>, Arc<Published>),
     ) -> io::Result<Self> {
         let root = directory.parent().unwrap_or(directory);
-        let cluster = identity.cluster.clone();
         let supervisor = Supervisor {
-            consul: consul.clone(),
-            cluster: cluster.clone(),
+            registry: registry.clone(),
             name: identity.id.to_string(),
             host: Some(host.to_owned()),
             root: root.to_owned(),
@@ -68,9 +65,8 @@ impl Lifecycle {
             false => Some((supervisor, NodeLauncher::new(args, root)?)),
         };
         let decommission = Decommission {
-            consul: consul.clone(),
+            registry: registry.clone(),
             identity: identity.clone(),
-            layouts: Layouts::new(consul.clone(), cluster),
             guard,
             published,
         };
@@ -84,7 +80,6 @@ impl Lifecycle {
     /// Where the signals' prefix is not one that Consul takes.
     pub async fn until_decommission(&self) -> Result<(), ConsulError> {
         let (news, signals) = watch::channel(Signals::new());
-        let Decommission { consul, identity, .. } = &self.decommission;
         let launching = async {
             if let Some((supervisor, launcher)) = &self.launching {
                 supervisor.run(signals.clone(), launcher).await;
@@ -92,7 +87,7 @@ impl Lifecycle {
             std::future::pending().await
         };
         tokio::select! {
-            result = signals::follow(consul, &identity.cluster, news) => result,
+            result = signals::follow(&self.decommission.registry, news) => result,
             () = self.decommission.due(signals.clone()) => Ok(()),
             result = launching => result,
         }
@@ -111,16 +106,15 @@ impl Lifecycle {
 
     /// Takes back the signal that this node is to run, since its operator stops it.
     pub async fn withdraw(&self) {
-        let Decommission { consul, identity: Identity { cluster, id, .. }, .. } =
-            &self.decommission;
-        withdraw(consul, cluster, id).await;
+        let Decommission { registry, identity: Identity { id, .. }, .. } = &self.decommission;
+        withdraw(registry, id).await;
     }
 }
 
 /// Takes back the signal that the node `id` is to run, since its operator stops it, perhaps before it
 /// has started.
-pub async fn withdraw(consul: &Consul, cluster: &Name, id: &Name) {
-    match tokio::time::timeout(WITHDRAW_WITHIN, try_to_withdraw(consul, cluster, id)).await {
+pub async fn withdraw(registry: &Registry, id: &Name) {
+    match tokio::time::timeout(WITHDRAW_WITHIN, try_to_withdraw(registry, id)).await {
         Ok(Ok(false)) => {}
         Ok(Ok(true)) => info!("nobody will start {id} again: start it with --id {id}"),
         Ok(Err(error)) => warn!("the signal to run {id} could not be taken back: {error}"),
@@ -128,15 +122,15 @@ pub async fn withdraw(consul: &Consul, cluster: &Name, id: &Name) {
     }
 }
 
-async fn try_to_withdraw(consul: &Consul, cluster: &Name, id: &Name) -> Result<bool, ConsulError> {
-    while let Some(own) = signals::read_one(consul, cluster, id).await? {
-        if !matches!(own.signal, Signal::Running { .. }) {
-            break;
+async fn try_to_withdraw(registry: &Registry, id: &Name) -> Result<bool, ConsulError> {
+    loop {
+        let own = registry.desired(id).await?;
+        if !matches!(own.value, Some(Signal::Running { .. })) {
+            return Ok(false);
         }
         // One that has changed meanwhile is looked at again.
-        if consul.kv_delete_cas(&keys::signal(cluster, id), own.index).await? {
+        if registry.remove_desired(id, own.index).await? {
             return Ok(true);
         }
     }
-    Ok(false)
 }

@@ -11,6 +11,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use kv_consul::{Consul, ConsulConfig};
 use kv_core::guard::Guard;
 use kv_core::layout::Member;
+use kv_registry::Registry;
 use kv_storage::Counters;
 use kv_storage::disk::Disk;
 use kv_system::lock::lock;
@@ -27,7 +28,6 @@ use crate::data_directory::DataDirectory;
 use crate::handler::{Handler, Resources};
 use crate::hints::Hints;
 use crate::layout_sync::{LayoutSync, LayoutSyncError};
-use crate::layouts::Layouts;
 use crate::lifecycle::{self, Lifecycle};
 use crate::membership::Registration;
 use crate::node_error::NodeError;
@@ -51,12 +51,12 @@ pub async fn run(
     let consul = Consul::new(&ConsulConfig::resolve(args.consul.as_deref())?)?;
     let addresses = Addresses::resolve(&args.host, args.advertise.as_deref()).await?;
     let advertised = addresses.advertised;
-    let layouts = Layouts::new(consul.clone(), args.cluster.clone());
+    let registry = Registry::new(consul.clone(), args.cluster.clone());
     let started_at = Instant::now();
     tokio::pin!(stopped);
     let listen = addresses.listen.to_string();
     let prepared = tokio::select! {
-        prepared = start::prepare(&args, &consul, &layouts, &listen) => match prepared {
+        prepared = start::prepare(&args, &registry, &listen) => match prepared {
             Err(NodeError::Store { source, .. }) if source.passes_with_the_process() => {
                 warn!("{source}");
                 return start_anew(started_at, stopped).await;
@@ -66,7 +66,7 @@ pub async fn run(
         reason = &mut stopped => {
             info!("{reason}: stopping before the start");
             if let (StopReason::Terminated, Some(id)) = (reason, &args.id) {
-                lifecycle::withdraw(&consul, &args.cluster, id).await;
+                lifecycle::withdraw(&registry, id).await;
             }
             return Ok(());
         }
@@ -75,19 +75,14 @@ pub async fn run(
     let (port, path) = (server.port(), directory.path().to_owned());
     let identity = directory.identity().clone();
 
-    let mut node = Running::start(&args, directory, layouts, opened, &disk)?;
+    let mut node = Running::start(&args, directory, registry, opened, &disk)?;
     node.catch_up().await?;
     let member = node.member();
-    let lifecycle = node.lifecycle(&args, &consul, (&advertised, &path))?;
+    let lifecycle = node.lifecycle(&args, (&advertised, &path))?;
     let serving = node.serve(server)?;
     let (weight, zone) = start::described(&args, member.as_ref());
-    let registration = Registration::new(
-        consul.clone(),
-        &identity,
-        (&advertised, port),
-        (weight, &zone),
-        node.standing(),
-    );
+    let registration =
+        Registration::new(&identity, (&advertised, port), (weight, &zone), node.standing());
     let (failed, mut has_failed) = watch::channel(false);
     let serving = std::thread::Builder::new().name("served".into()).spawn(move || {
         let result = serving.join();
@@ -121,7 +116,7 @@ pub async fn run(
         _ = has_failed.wait_for(|failed| *failed) => Ok(()),
         kept = registration.keep(node.alive.clone(), &put_back) => kept.map_err(NodeError::Claim),
         () = node.confirmation.run() => Ok(()),
-        followed = node.layout_sync.follow(&consul, Arc::clone(&put_back)) => {
+        followed = node.layout_sync.follow(Arc::clone(&put_back)) => {
             followed.map_err(NodeError::from)
         }
         () = place::watch(&node.layout_sync.directory, &disk) => Ok(()),
@@ -185,13 +180,12 @@ impl Running {
     fn start(
         args: &NodeArgs,
         directory: DataDirectory,
-        layouts: Layouts,
+        registry: Registry,
         Opened { store, installed, begun }: Opened,
         disk: &Disk,
     ) -> Result<Self, NodeError> {
         let identity = directory.identity().clone();
         let uuid = identity.uuid;
-        let layouts_consul = layouts.consul().clone();
         let tenure = Arc::new(Tenure::new(begun));
         let guard = Arc::new(ArcSwap::from_pointee(Guard::new(uuid, installed)));
         let published = Arc::new(Published::default());
@@ -221,8 +215,7 @@ impl Running {
         let not_followed: Arc<ArcSwapOption<String>> = Arc::default();
         Ok(Self {
             confirmation: Confirmation {
-                consul: layouts_consul,
-                cluster: args.cluster.clone(),
+                registry: registry.clone(),
                 guard: Arc::clone(&guard),
                 published: Arc::clone(&published),
                 work: work.clone(),
@@ -231,7 +224,7 @@ impl Running {
             layout_sync: LayoutSync {
                 uuid,
                 begun,
-                layouts,
+                registry,
                 guard: Arc::clone(&guard),
                 work: work.clone(),
                 not_followed: Arc::clone(&not_followed),
@@ -268,7 +261,7 @@ impl Running {
             tenure: Arc::clone(&self.tenure),
             published: Arc::clone(&self.published),
             guard: Arc::clone(&self.layout_sync.guard),
-            layouts: self.layout_sync.layouts.clone(),
+            registry: self.layout_sync.registry.clone(),
         }
     }
 
@@ -277,14 +270,19 @@ impl Running {
     fn lifecycle(
         &self,
         args: &NodeArgs,
-        consul: &Consul,
         (host, directory): (&str, &Path),
     ) -> Result<Lifecycle, NodeError> {
         let Some(resources) = &self.resources else {
             return Err(NodeError::Serving("it was started before".into()));
         };
         let shared = (Arc::clone(&resources.guard), Arc::clone(&resources.published));
-        Ok(Lifecycle::new(args, consul, &resources.identity, (host, directory), shared)?)
+        Ok(Lifecycle::new(
+            args,
+            &self.layout_sync.registry,
+            &resources.identity,
+            (host, directory),
+            shared,
+        )?)
     }
 
     /// Brings the node to the layout that Consul has. One that has a layout of its own starts with

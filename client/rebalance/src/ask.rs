@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use kv_core::backoff::Backoff;
 use kv_core::refusal::ErrorCode;
 use kv_protocol::reply::{Content, NodeStatus};
 use kv_protocol::request::Command;
@@ -16,8 +17,8 @@ use crate::limits::{MOVER_REPLY_TIMEOUT, RESTORE_WAIT};
 
 /// How often a request is tried before the layout and the nodes' addresses are looked up anew.
 const TRIES: u32 = 4;
-/// The pause after the first try; it doubles.
-const PAUSE: Duration = Duration::from_millis(10);
+/// The pauses between the tries.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
 
 /// Why a node did not answer as was hoped.
 #[derive(Debug)]
@@ -59,7 +60,7 @@ impl Asker<'_> {
         loop {
             match self.ask_once(node, command.clone()).await {
                 Err(Trouble::Later { .. }) if tried < TRIES => {
-                    tokio::time::sleep(PAUSE * 2_u32.pow(tried)).await;
+                    tokio::time::sleep(PAUSES.after(tried - 1)).await;
                     tried += 1;
                 }
                 result => return result,

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::Instant;
 
-use kv_consul::{Backoff, ConsulError};
+use kv_consul::{BACKOFF, ConsulError};
 use kv_core::partition::Partition;
 use kv_core::window::Size;
 use kvclient::ClientError;
@@ -94,7 +94,7 @@ impl<'a> Mover<'a> {
     }
 
     async fn work(&mut self) -> Result<End, RebalanceError> {
-        let mut backoff = Backoff::default();
+        let mut backoff = BACKOFF;
         loop {
             let result = match look(self.registry).await {
                 Ok(seen) => self.turn(&seen).await,
@@ -136,7 +136,7 @@ impl<'a> Mover<'a> {
                     tracing::debug!(%error, "waiting for Consul");
                     let problem = format!("Consul ({error})");
                     self.progress.send_modify(|it| it.waiting = Some(problem));
-                    tokio::time::sleep(backoff.failed()).await;
+                    tokio::time::sleep(backoff.failed(rand::random())).await;
                 }
                 // There was one, so Consul has lost it, and the nodes give it back.
                 Err(Stop::Error(RebalanceError::NoLayout { .. })) if self.window.epoch > 0 => {
@@ -159,7 +159,7 @@ impl<'a> Mover<'a> {
 
     /// Does what the layout, which is at rest by now, has left to be done.
     async fn do_the_rest(&self) -> Result<(), RebalanceError> {
-        let mut backoff = Backoff::default();
+        let mut backoff = BACKOFF;
         loop {
             match leaving::carry_out(self.registry).await {
                 Ok(_) => break,
@@ -167,7 +167,7 @@ impl<'a> Mover<'a> {
                     tracing::debug!(%error, "waiting for Consul");
                     let problem = format!("Consul ({error})");
                     self.progress.send_modify(|it| it.waiting = Some(problem));
-                    tokio::time::sleep(backoff.failed()).await;
+                    tokio::time::sleep(backoff.failed(rand::random())).await;
                 }
                 Err(error) => return Err(leaving::left_to_do(self.registry, error).await),
             }
