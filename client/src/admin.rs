@@ -24,6 +24,7 @@ pub use crate::catalog::uuid_of;
 pub use crate::cluster::{Document, Registry, read_layout};
 pub use crate::hand_off::has_installed;
 pub use crate::outbox::Connections;
+#[cfg(feature = "strategies")]
 pub use crate::placement::{StrategyRunner, TableRequest, admitted, table_verified};
 pub use crate::routing::View;
 pub use crate::status::ask_instance;

@@ -7,22 +7,30 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use kv_consul::{BACKOFF, Consul, ConsulError, Indexed, KvEntry, Read, ServiceInstance};
-use kv_core::digest::Digest;
-use kv_core::layout::{Assignments, Layout, Origin, StrategyPin, Table};
+use kv_core::layout::{Assignments, Layout};
 use kv_core::name::Name;
-use kv_placement::{Strategy, StrategySource};
+#[cfg(feature = "strategies")]
+use kv_placement::Strategy;
 use kv_registry::keys::{self, SERVICE};
 use tokio::sync::Mutex;
 
-use crate::bootstrap::{self, Bootstrap, Creation};
+#[cfg(feature = "strategies")]
+use crate::bootstrap::{self, Bootstrap};
 use crate::catalog::{self, Claims};
-use crate::config::{ClientConfig, NewCluster};
+use crate::config::ClientConfig;
+#[cfg(feature = "strategies")]
+use crate::config::NewCluster;
+use crate::creation::Creation;
 use crate::error::ClientError;
 use crate::limits::{AWAIT_MIN, NEWER_SPACING, REFRESH_TIMEOUT};
 use crate::outbox::Connections;
-use crate::placement::{self, StrategyRunner, TableRequest};
+#[cfg(feature = "strategies")]
+use crate::placement::StrategyRunner;
+#[cfg(not(feature = "strategies"))]
+use crate::published::Tables;
 use crate::routing::View;
-use crate::tables::{Computed, Tables};
+#[cfg(feature = "strategies")]
+use crate::tables::Tables;
 
 /// A cluster's current layout and addresses.
 pub(crate) struct Cluster {
@@ -46,10 +54,12 @@ pub struct Registry {
     /// The cluster's name.
     pub cluster: Name,
     /// Loads strategies.
+    #[cfg(feature = "strategies")]
     pub placement: StrategyRunner,
-    tables: Tables,
+    pub(crate) tables: Tables,
     /// The strategy that the user insists on.
-    given: Option<Strategy>,
+    #[cfg(feature = "strategies")]
+    pub(crate) given: Option<Strategy>,
     /// By which nodes are asked that are registered more than once.
     connections: Option<Connections>,
 }
@@ -76,7 +86,7 @@ impl Cluster {
     }
 
     /// Finds the cluster in Consul. Where it has no layout yet, one is created, and the facts of
-    /// the creation come with it.
+    /// the creation come with it; without strategies that is an error.
     pub(crate) async fn connect(
         config: &ClientConfig,
         connections: &Connections,
@@ -85,15 +95,13 @@ impl Cluster {
         let registry = Registry::new(config).await?.asking(connections);
         let (layout, created) = match registry.layout(deadline).await?.value {
             Some(layout) => (layout, None),
-            None => match registry.create(connections, &NewCluster::default(), deadline).await? {
-                Bootstrap::Created(layout, creation) => (layout, Some(creation)),
-                Bootstrap::Found(layout) => (layout, None),
-            },
+            None => registry.create(connections, deadline).await?,
         };
         Ok((registry.into_cluster(layout).await?, created))
     }
 
     /// Creates the cluster's layout, which must not exist.
+    #[cfg(feature = "strategies")]
     pub(crate) async fn create(
         config: &ClientConfig,
         connections: &Connections,
@@ -103,7 +111,7 @@ impl Cluster {
         let registry = Registry::new(config).await?.asking(connections);
         let found = match registry.layout(deadline).await?.value {
             Some(layout) => layout,
-            None => match registry.create(connections, new, deadline).await? {
+            None => match bootstrap::create(&registry, connections, new, deadline).await? {
                 Bootstrap::Created(layout, creation) => {
                     return Ok((registry.into_cluster(layout).await?, creation));
                 }
@@ -219,14 +227,25 @@ impl Registry {
     /// Consul's address makes no sense, or the strategy cannot be loaded.
     pub async fn new(config: &ClientConfig) -> Result<Self, ClientError> {
         let consul = Consul::new(&config.consul)?;
+        #[cfg(feature = "strategies")]
         let placement = StrategyRunner::default();
         // Before anything else, so that a bad file is found while nothing has happened.
+        #[cfg(feature = "strategies")]
         let given = match &config.strategy {
             Some(source) => Some(placement.load(source).await?),
             None => None,
         };
         let (cluster, tables) = (config.cluster.clone(), Tables::default());
-        Ok(Self { consul, cluster, placement, tables, given, connections: None })
+        Ok(Self {
+            consul,
+            cluster,
+            #[cfg(feature = "strategies")]
+            placement,
+            tables,
+            #[cfg(feature = "strategies")]
+            given,
+            connections: None,
+        })
     }
 
     /// The same, which asks nodes that are registered more than once which of that they are.
@@ -238,6 +257,28 @@ impl Registry {
     async fn into_cluster(self, layout: Layout) -> Result<Cluster, ClientError> {
         let view = self.view(layout, &self.instances().await?).await?;
         Ok(Cluster::of(view, Some(self)))
+    }
+
+    /// Creates a layout as it is where nobody says otherwise.
+    #[cfg(feature = "strategies")]
+    async fn create(
+        &self,
+        connections: &Connections,
+        deadline: Instant,
+    ) -> Result<(Layout, Option<Creation>), ClientError> {
+        match bootstrap::create(self, connections, &NewCluster::default(), deadline).await? {
+            Bootstrap::Created(layout, creation) => Ok((layout, Some(creation))),
+            Bootstrap::Found(layout) => Ok((layout, None)),
+        }
+    }
+
+    #[cfg(not(feature = "strategies"))]
+    async fn create(
+        &self,
+        _: &Connections,
+        _: Instant,
+    ) -> Result<(Layout, Option<Creation>), ClientError> {
+        Err(ClientError::NotCreated { cluster: self.cluster.to_string() })
     }
 
     /// What `layout` says of each partition, and where the `instances` have its nodes.
@@ -252,19 +293,6 @@ impl Registry {
         let assignments = Assignments::new(&layout, &self.tables(&layout).await?)?;
         let reach = catalog::reach(assignments.nodes(), &self.cluster, instances);
         Ok(View { layout, assignments, reach })
-    }
-
-    async fn create(
-        &self,
-        connections: &Connections,
-        new: &NewCluster,
-        deadline: Instant,
-    ) -> Result<Bootstrap, ClientError> {
-        let strategy = match &self.given {
-            Some(strategy) => strategy.clone(),
-            None => self.placement.load(&StrategySource::default()).await?,
-        };
-        bootstrap::create(self, connections, &strategy, new, deadline).await
     }
 
     /// The layout, where there is one. A Consul that has no leader just now is given time.
@@ -376,98 +404,6 @@ impl Registry {
             }
         };
         Ok(Indexed { index: found.index, value: view })
-    }
-
-    /// The tables of `layout`'s placements, computed by the strategies that it pins. Those that are
-    /// known already are not computed again.
-    ///
-    /// # Errors
-    /// Consul cannot be asked, a strategy is missing or fails, or it does not give the table that the layout
-    /// names.
-    pub async fn tables(&self, layout: &Layout) -> Result<Vec<Table>, ClientError> {
-        self.check_given(layout)?;
-        let mut tables = Vec::new();
-        for placement in layout.placements() {
-            let pin = &placement.strategy;
-            let question = TableRequest::of(layout, placement);
-            let Computed { table, digest } = match self.tables.find(pin.sha256, &question) {
-                _ if placement.origin == Origin::Interrupted => {
-                    Computed::from(self.fetch_table(layout, placement).await?)
-                }
-                Some(known) => known,
-                None => {
-                    let strategy = self.pinned_strategy(pin).await?;
-                    let table = placement::table(&strategy, question.clone()).await?;
-                    let computed = Computed::from(table);
-                    self.tables.keep(pin.sha256, question, computed.clone());
-                    computed
-                }
-            };
-            if digest != placement.table {
-                return Err(ClientError::TableMismatch {
-                    strategy: pin.name.clone(),
-                    epoch: layout.epoch,
-                    computed: digest,
-                    named: placement.table,
-                });
-            }
-            tables.push(table);
-        }
-        Ok(tables)
-    }
-
-    /// A table that no strategy computes.
-    async fn fetch_table(
-        &self,
-        layout: &Layout,
-        placement: &kv_core::layout::Placement,
-    ) -> Result<Table, ClientError> {
-        let key = keys::table(&self.cluster, &placement.table);
-        let entry = self.consul.kv_get(&key, Read::consistent()).await?.value;
-        let bytes = entry.map(|entry| entry.value).unwrap_or_default();
-        Ok(Table::parse(&bytes, layout, placement)?)
-    }
-
-    /// Checks that the strategy that the user insists on, if there is one, is one of the layout's.
-    fn check_given(&self, layout: &Layout) -> Result<(), ClientError> {
-        let Some(given) = &self.given else { return Ok(()) };
-        if layout.placements().any(|placement| placement.strategy.sha256 == given.digest()) {
-            return Ok(());
-        }
-        let pin = &layout.placement.strategy;
-        Err(ClientError::StrategyMismatch {
-            pinned: pin.name.clone(),
-            pinned_digest: pin.sha256.short(),
-            given: given.info().name.clone(),
-            given_digest: given.digest().short(),
-        })
-    }
-
-    /// The strategy that `pin` names: the given one where it is that, otherwise the one in Consul.
-    ///
-    /// # Errors
-    /// Consul cannot be asked, or [`ClientError::StrategyUnavailable`].
-    pub async fn pinned_strategy(&self, pin: &StrategyPin) -> Result<Strategy, ClientError> {
-        if let Some(given) = self.given.as_ref().filter(|it| it.digest() == pin.sha256) {
-            return Ok(given.clone());
-        }
-        let unavailable = |problem| {
-            let (name, digest) = (pin.name.clone(), pin.sha256);
-            ClientError::StrategyUnavailable { name, digest, problem }
-        };
-        let key = keys::strategy(&self.cluster, &pin.sha256);
-        // The key never changes its value, so any server may answer.
-        let entry = self.consul.kv_get(&key, Read::stale()).await?.value;
-        let entry = match entry {
-            Some(entry) => Some(entry),
-            // It is the youngest of keys where a cluster is being created.
-            None => self.consul.kv_get(&key, Read::consistent()).await?.value,
-        };
-        let bytes = entry.ok_or_else(|| unavailable("is missing"))?.value;
-        if Digest::of(&bytes) != pin.sha256 {
-            return Err(unavailable("is damaged"));
-        }
-        self.placement.load_bytes(format!("{} (from Consul)", pin.name), bytes).await
     }
 }
 
