@@ -9,7 +9,7 @@ use kv_core::name::Name;
 use kv_core::partition::PartitionCount;
 use kv_placement::StrategySource;
 use kv_placement::admission::Property;
-use kv_registry::keys::CLUSTER_DEFAULT;
+use kv_registry::CLUSTER_DEFAULT;
 
 use crate::error::ClientError;
 use crate::limits::TIMEOUT_DEFAULT;

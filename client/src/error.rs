@@ -6,6 +6,7 @@ use kv_consul::ConsulError;
 use kv_core::digest::Digest;
 use kv_core::layout::LayoutError;
 use kv_core::refusal::{ErrorCode, Refusal};
+use kv_registry::{ReadLayoutError, StepLayoutError};
 use uuid::Uuid;
 
 use kv_placement::StrategyError;
@@ -284,6 +285,26 @@ impl ClientError {
             Self::Local(_) => "local",
         };
         code.to_owned()
+    }
+}
+
+impl From<ReadLayoutError> for ClientError {
+    fn from(error: ReadLayoutError) -> Self {
+        match error {
+            ReadLayoutError::Consul(error) => Self::Consul(error),
+            ReadLayoutError::Unreadable { key, source } => Self::LayoutUnreadable { key, source },
+        }
+    }
+}
+
+impl From<StepLayoutError> for ClientError {
+    fn from(error: StepLayoutError) -> Self {
+        match error {
+            StepLayoutError::Consul(error) => Self::Consul(error),
+            error @ StepLayoutError::NoStep { .. } => {
+                Self::Layout(LayoutError::Invalid(error.to_string()))
+            }
+        }
     }
 }
 

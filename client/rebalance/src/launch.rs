@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use kv_consul::{CheckStatus, ConsulError, Read, ServiceInstance};
+use kv_consul::{CheckStatus, ConsulError, ServiceInstance};
 use kv_core::layout::Layout;
 use kv_core::limits::MEMBERS_MAX;
 use kv_core::name::Name;
-use kv_registry::keys::{self, id_of_service, meta};
+use kv_registry::members::{Registered as _, id_of_service};
 use kv_registry::signal::Signal;
 use kv_system::failpoints;
-use kvclient::admin::{Connections, Registry, ask_instance, uuid_of};
+use kvclient::admin::{Connections, Discovery, ask_instance};
 use kvclient::limits::STATUS_TIMEOUT;
 use uuid::Uuid;
 
@@ -47,14 +47,14 @@ struct Spare {
 /// Chooses the nodes: those that run already and are no members come first, by their ids. One that
 /// does not answer, or that was told to stop, is passed over.
 pub(crate) async fn choose(
-    registry: &Registry,
+    discovery: &Discovery,
     connections: &Connections,
     layout: &Layout,
     wanted: &Wanted,
 ) -> Result<Vec<Addition>, RebalanceError> {
-    let instances = registry.instances().await?;
-    let spares = spares(&registry.cluster, layout, &instances);
-    let stopping = stopping(registry, layout).await?;
+    let instances = discovery.instances().await?;
+    let spares = spares(discovery.registry.cluster(), layout, &instances);
+    let stopping = stopping(discovery, layout).await?;
     if let Some(id) = &wanted.id {
         let spare = spares.iter().find(|it| it.id == *id);
         return Ok(vec![match spare {
@@ -81,25 +81,23 @@ pub(crate) async fn choose(
         }
     }
     let missing = (wanted.count as usize).saturating_sub(chosen.len());
-    let free = free_ids(registry, layout, &instances).await?;
+    let free = free_ids(discovery, layout, &instances).await?;
     chosen.extend(free.take(missing).map(|id| fresh(id, wanted)));
     Ok(chosen)
 }
 
 /// Ids that nobody has: no member, no node that has claimed one or runs, and none that is signalled to.
 async fn free_ids(
-    registry: &Registry,
+    discovery: &Discovery,
     layout: &Layout,
     instances: &[ServiceInstance],
 ) -> Result<impl Iterator<Item = Name> + use<>, RebalanceError> {
-    let Registry { consul, cluster, .. } = registry;
+    let registry = &discovery.registry;
     let mut used: BTreeSet<String> =
         layout.members().iter().map(|member| member.id.to_string()).collect();
-    used.extend(instances.iter().map(|it| id_of_service(cluster, &it.id).to_owned()));
-    for prefix in [keys::claims(cluster), keys::signals(cluster)] {
-        let keys = consul.kv_keys(&prefix, Read::consistent()).await?.value;
-        used.extend(keys.iter().filter_map(|key| key.rsplit('/').next().map(str::to_owned)));
-    }
+    used.extend(instances.iter().map(|it| id_of_service(registry.cluster(), &it.id).to_owned()));
+    used.extend(registry.claimed_ids().await?);
+    used.extend(registry.desired_ids().await?);
     let ids = (0..3 * MEMBERS_MAX).map(|number| format!("node-{number}"));
     Ok(ids.filter(move |id| !used.contains(id)).filter_map(|id| id.parse::<Name>().ok()))
 }
@@ -124,15 +122,14 @@ fn taken(spare: &Spare, wanted: &Wanted) -> Result<Addition, RebalanceError> {
 fn spares(cluster: &Name, layout: &Layout, instances: &[ServiceInstance]) -> Vec<Spare> {
     let spare = |instance: &ServiceInstance| {
         let id = id_of_service(cluster, &instance.id);
-        let uuid = uuid_of(instance)?;
+        let uuid = instance.uuid()?;
         let is_member = layout.member_by_uuid(uuid).is_some();
-        let text = |name: &str| instance.meta.get(name).map_or("", String::as_str);
         let usable = instance.status != CheckStatus::Critical && !is_member;
         usable.then_some(Spare {
             id: id.parse().ok()?,
             uuid,
-            weight: text(meta::WEIGHT).parse().ok()?,
-            zone: text(meta::ZONE).to_owned(),
+            weight: instance.weight()?,
+            zone: instance.zone().to_owned(),
         })
     };
     let mut spares: Vec<Spare> = instances.iter().filter_map(spare).collect();
@@ -141,15 +138,17 @@ fn spares(cluster: &Name, layout: &Layout, instances: &[ServiceInstance]) -> Vec
 }
 
 /// The data directories of nodes that were told to stop, or are to be told.
-async fn stopping(registry: &Registry, layout: &Layout) -> Result<BTreeSet<Uuid>, RebalanceError> {
-    let prefix = keys::signals(&registry.cluster);
-    let signals = registry.consul.kv_list(&prefix, Read::consistent()).await?.value;
-    let told = signals.iter().filter_map(|entry| match Signal::parse(&entry.value) {
-        Ok(Signal::Stopped { uuid }) => Some(uuid),
-        _ => None,
+async fn stopping(
+    discovery: &Discovery,
+    layout: &Layout,
+) -> Result<BTreeSet<Uuid>, RebalanceError> {
+    let desired = discovery.registry.all_desired().await?.signals;
+    let told = desired.into_values().filter_map(|desired| match desired.value {
+        Signal::Stopped { uuid } => Some(uuid),
+        Signal::Running { .. } => None,
     });
     let mut stopping: BTreeSet<Uuid> = told.collect();
-    stopping.extend(leaving::due(registry, layout).await?.iter().map(|it| it.uuid));
+    stopping.extend(leaving::due(discovery, layout).await?.iter().map(|it| it.uuid));
     Ok(stopping)
 }
 
@@ -179,7 +178,7 @@ pub(crate) async fn check_joining(
             node.id
         ))
     };
-    let mut ours = instances.iter().filter(|it| uuid_of(it) == Some(uuid)).collect::<Vec<_>>();
+    let mut ours = instances.iter().filter(|it| it.uuid() == Some(uuid)).collect::<Vec<_>>();
     // A node that registered with two agents is asked where it is in better health.
     ours.sort_by_key(|it| it.status);
     if ours.is_empty() {
@@ -212,11 +211,11 @@ pub(crate) async fn check_joining(
 
 /// The registered nodes with these ids, where all of them are and none is a member of the layout.
 pub(crate) async fn spares_with(
-    registry: &Registry,
+    discovery: &Discovery,
     layout: &Layout,
     ids: &[Name],
 ) -> Result<Option<Vec<(Name, Uuid)>>, RebalanceError> {
-    let spares = spares(&registry.cluster, layout, &registry.instances().await?);
+    let spares = spares(discovery.registry.cluster(), layout, &discovery.instances().await?);
     let of = |id: &Name| spares.iter().find(|it| it.id == *id).map(|it| (it.id.clone(), it.uuid));
     Ok(ids.iter().map(of).collect())
 }
@@ -236,15 +235,15 @@ pub(crate) struct Launch<'a> {
 
 /// Has those of the `nodes` started that do not run, and waits until all are registered.
 pub(crate) async fn launch(
-    registry: &Registry,
+    discovery: &Discovery,
     layout: &Layout,
     nodes: &mut [Addition],
     launch: &Launch<'_>,
 ) -> Result<(), RebalanceError> {
     let Launch { host, renames, told, .. } = *launch;
-    check_host(registry, host).await?;
-    let instances = registry.instances().await?;
-    let running = spares(&registry.cluster, layout, &instances);
+    check_host(discovery, host).await?;
+    let instances = discovery.instances().await?;
+    let running = spares(discovery.registry.cluster(), layout, &instances);
     for index in 0..nodes.len() {
         if nodes[index].uuid.is_some() {
             continue;
@@ -256,9 +255,9 @@ pub(crate) async fn launch(
         }
         failpoints::pass("launch::before-signal");
         let mut tried = 0;
-        while !signal(registry, &nodes[index], launch).await? {
+        while !signal(discovery, &nodes[index], launch).await? {
             let taken: Vec<Name> = nodes.iter().map(|it| it.id.clone()).collect();
-            let mut free = free_ids(registry, layout, &instances).await?;
+            let mut free = free_ids(discovery, layout, &instances).await?;
             let other =
                 free.find(|id| !taken.contains(id)).filter(|_| renames && tried < LIST_TRIES_MAX);
             let id = nodes[index].id.to_string();
@@ -269,7 +268,7 @@ pub(crate) async fn launch(
     }
     let began = Instant::now();
     for node in nodes.iter_mut().filter(|node| node.uuid.is_none()) {
-        let uuid = await_node(registry, layout, node, host, began).await?;
+        let uuid = await_node(discovery, layout, node, host, began).await?;
         node.uuid = Some(uuid);
         told(&format!("node {} is running", node.id));
     }
@@ -279,35 +278,30 @@ pub(crate) async fn launch(
 /// Signals that a node is to run. Returns whether it was: not where another command's signal stands, and
 /// may have the node started at any time. One by which no node came to run is replaced.
 async fn signal(
-    registry: &Registry,
+    discovery: &Discovery,
     node: &Addition,
     launch: &Launch<'_>,
 ) -> Result<bool, RebalanceError> {
-    let key = keys::signal(&registry.cluster, &node.id);
     let signal = Signal::Running {
         host: launch.host.map(str::to_owned),
         weight: node.weight,
         zone: node.zone.clone(),
         launcher: None,
     };
-    let before = registry.consul.kv_get(&key, Read::consistent()).await?.value;
+    let before = discovery.registry.desired(&node.id).await?;
     let has_failed = |signal: &Signal| match signal {
         Signal::Running { launcher, .. } => {
             launcher.as_ref().is_some_and(|launcher| launcher.failure.is_some())
         }
         Signal::Stopped { .. } => true,
     };
-    let index = match &before {
-        None => 0,
-        Some(_) if launch.renames => return Ok(false),
-        Some(entry) if Signal::parse(&entry.value).is_ok_and(|it| !has_failed(&it)) => {
-            return Ok(false);
-        }
-        Some(entry) => entry.modify_index,
-    };
+    let is_there = before.index > 0;
+    if is_there && (launch.renames || before.value.as_ref().is_some_and(|it| !has_failed(it))) {
+        return Ok(false);
+    }
     // Before, since this may end at any time.
     launch.launched.add(&node.id);
-    let written = registry.consul.kv_put_cas(&key, &signal.to_json(), index).await;
+    let written = discovery.registry.set_desired(&node.id, &signal, before.index).await;
     if matches!(written, Ok(false) | Err(ConsulError::PermissionDenied { .. })) {
         launch.launched.remove(&node.id);
     }
@@ -331,22 +325,19 @@ fn as_wanted(spare: &Spare, node: &Addition) -> Result<Uuid, RebalanceError> {
 }
 
 async fn await_node(
-    registry: &Registry,
+    discovery: &Discovery,
     layout: &Layout,
     node: &Addition,
     host: Option<&str>,
     began: Instant,
 ) -> Result<Uuid, RebalanceError> {
-    let key = keys::signal(&registry.cluster, &node.id);
     loop {
-        let instances = registry.instances().await?;
-        let spares = spares(&registry.cluster, layout, &instances);
+        let instances = discovery.instances().await?;
+        let spares = spares(discovery.registry.cluster(), layout, &instances);
         if let Some(spare) = spares.iter().find(|it| it.id == node.id) {
             return as_wanted(spare, node);
         }
-        let entry = registry.consul.kv_get(&key, Read::consistent()).await?.value;
-        let signal = entry.and_then(|entry| Signal::parse(&entry.value).ok());
-        let launcher = match signal {
+        let launcher = match discovery.registry.desired(&node.id).await?.value {
             Some(Signal::Running { launcher, .. }) => launcher,
             _ => {
                 let problem = format!("the signal to start node {} was taken back", node.id);
@@ -374,11 +365,10 @@ async fn await_node(
 }
 
 /// Checks that somebody on the wanted host can start a node there.
-async fn check_host(registry: &Registry, host: Option<&str>) -> Result<(), RebalanceError> {
+async fn check_host(discovery: &Discovery, host: Option<&str>) -> Result<(), RebalanceError> {
     let Some(host) = host else { return Ok(()) };
-    let instances = registry.instances().await?;
-    let hosts: BTreeSet<&str> =
-        instances.iter().filter_map(|it| it.meta.get(meta::HOST)).map(String::as_str).collect();
+    let instances = discovery.instances().await?;
+    let hosts: BTreeSet<&str> = instances.iter().filter_map(|it| it.host()).collect();
     if hosts.contains(host) {
         return Ok(());
     }

@@ -14,7 +14,6 @@
 //! | `lock`, [`progress`](Progress) | one mover at a time, and how far it is |
 //! | `aim` | what a rebalance is for, and whether that has come about |
 //! | `leaving`, `signalling` | nodes that are members no more, and what they are told |
-//! | `gc` | tables and strategies that nothing refers to any more |
 //! | `ask`, `sizes` | questions to nodes |
 //! | `rights` | what Consul has to let this client do |
 //! | `give_up` | an end where nodes are gone for good |
@@ -27,7 +26,6 @@ mod ask;
 mod change;
 mod error;
 mod fsck;
-mod gc;
 mod give_up;
 mod launch;
 mod leaving;
@@ -55,8 +53,9 @@ use kv_core::partition::Partition;
 use kv_core::window::{Size, moving};
 use kv_placement::{Strategy, StrategySource};
 use kv_protocol::reply::NodeStatus;
+use kv_registry::members::Registered as _;
 use kvclient::admin::{
-    Connections, Registry, TableRequest, admitted, has_installed, table_verified, uuid_of,
+    Connections, Discovery, TableRequest, admitted, has_installed, table_verified,
 };
 use kvclient::limits::LAYOUT_LOOK_INTERVAL;
 use kvclient::{ClientConfig, ClientError};
@@ -80,7 +79,7 @@ use self::mover::{Seen, look};
 
 /// Plans and runs the rebalances of one cluster.
 pub struct Rebalancer {
-    registry: Registry,
+    discovery: Discovery,
     connections: Connections,
     name: String,
 }
@@ -114,8 +113,8 @@ impl Rebalancer {
     /// This machine gives no thread or no sockets, or `config`'s strategy cannot be loaded.
     pub async fn connect(config: &ClientConfig) -> Result<Self, RebalanceError> {
         let connections = Connections::open()?;
-        let registry = config.within(Registry::new(config)).await?.asking(&connections);
-        Ok(Self { registry, connections, name: own_name() })
+        let discovery = config.within(Discovery::new(config)).await?.asking(&connections);
+        Ok(Self { discovery, connections, name: own_name() })
     }
 
     /// The cluster's layout now.
@@ -123,7 +122,7 @@ impl Rebalancer {
     /// # Errors
     /// Consul cannot be asked, or there is none.
     pub async fn layout(&self) -> Result<Layout, RebalanceError> {
-        Ok(look(&self.registry).await?.view.layout)
+        Ok(look(&self.discovery).await?.view.layout)
     }
 
     /// Chooses nodes that are to join. Nothing is started yet.
@@ -132,7 +131,7 @@ impl Rebalancer {
     /// There are no such nodes.
     pub async fn choose(&self, wanted: &Wanted) -> Result<Vec<Addition>, RebalanceError> {
         let layout = self.layout_at_rest().await?;
-        launch::choose(&self.registry, &self.connections, &layout, wanted).await
+        launch::choose(&self.discovery, &self.connections, &layout, wanted).await
     }
 
     /// Has those of the `nodes` started that do not run, on `wanted`'s host or anywhere, and waits until
@@ -152,7 +151,7 @@ impl Rebalancer {
         let layout = self.layout_at_rest().await?;
         let (host, renames) = (wanted.host.as_deref(), wanted.id.is_none());
         let how = Launch { host, renames, launched, told };
-        launch::launch(&self.registry, &layout, nodes, &how).await
+        launch::launch(&self.discovery, &layout, nodes, &how).await
     }
 
     /// Makes sure that Consul lets this client do all that is planned, to its end.
@@ -161,7 +160,8 @@ impl Rebalancer {
     /// It does not, or cannot be asked.
     pub async fn check_rights(&self, prepared: &Prepared) -> Result<(), RebalanceError> {
         let Prepared { seen, to, lost, .. } = prepared;
-        rights::check(&self.registry, &seen.view.layout.begin(to.clone(), lost.clone())?).await?;
+        rights::check(&self.discovery.registry, &seen.view.layout.begin(to.clone(), lost.clone())?)
+            .await?;
         self.check_may_move().await
     }
 
@@ -175,7 +175,7 @@ impl Rebalancer {
         launched: &Launched,
         told: &(dyn Fn(&str) + Sync),
     ) -> Result<(), RebalanceError> {
-        signalling::take_back(&self.registry, launched, told).await
+        signalling::take_back(&self.discovery, launched, told).await
     }
 
     async fn layout_at_rest(&self) -> Result<Layout, RebalanceError> {
@@ -195,14 +195,14 @@ impl Rebalancer {
     }
 
     async fn plan_once(&self, change: Change) -> Result<Prepared, RebalanceError> {
-        let seen = look(&self.registry).await?;
+        let seen = look(&self.discovery).await?;
         let layout = &seen.view.layout;
         if layout.rebalance.is_some() {
             return Err(RebalanceError::UnderWay { epoch: layout.epoch });
         }
         let (members, lost) = change::members_after(layout, &change)?;
         if let Change::Add { nodes } = &change {
-            let instances = self.registry.instances().await?;
+            let instances = self.discovery.instances().await?;
             for node in nodes {
                 launch::check_joining(&self.connections, layout, &instances, node).await?;
             }
@@ -302,7 +302,7 @@ impl Rebalancer {
     /// present one, so that it is no forged one.
     pub async fn restore_layout(&self, epoch: u64) -> Result<Layout, RebalanceError> {
         // One that cannot be read, or whose tables are not there, serves nobody.
-        if let Ok(seen) = look(&self.registry).await {
+        if let Ok(seen) = look(&self.discovery).await {
             let Layout { epoch: current, rebalance, .. } = &seen.view.layout;
             match self.serving(&seen).await {
                 Serving::All => {
@@ -324,7 +324,7 @@ impl Rebalancer {
                 Serving::AllThatAnswer(_) | Serving::Not => {}
             }
         }
-        restore::restore(&self.registry, &self.connections, epoch).await
+        restore::restore(&self.discovery, &self.connections, epoch).await
     }
 
     /// Whether the members have the layout installed, and none of them keeps what another layout gave it.
@@ -354,7 +354,7 @@ impl Rebalancer {
     /// # Errors
     /// Consul cannot be asked.
     pub async fn progress(&self) -> Result<Option<Progress>, RebalanceError> {
-        Ok(lock::progress_of_mover(&self.registry.consul, &self.registry.cluster).await?)
+        Ok(lock::progress_of_mover(&self.discovery.registry).await?)
     }
 
     /// Tells a node that is no member to stop once it stores nothing.
@@ -362,7 +362,7 @@ impl Rebalancer {
     /// # Errors
     /// Consul cannot be asked.
     pub async fn tell_to_stop(&self, id: &Name, uuid: Uuid) -> Result<(), RebalanceError> {
-        signalling::signal_stop(&self.registry, id, uuid).await
+        signalling::signal_stop(&self.discovery, id, uuid).await
     }
 
     /// Waits until a node that was told to stop has. Returns whether it was so within `within`.
@@ -375,7 +375,7 @@ impl Rebalancer {
         uuid: Uuid,
         within: Duration,
     ) -> Result<bool, RebalanceError> {
-        signalling::await_stop(&self.registry, id, uuid, within).await
+        signalling::await_stop(&self.discovery, id, uuid, within).await
     }
 
     /// The registered nodes with these ids, where all of them are and none is a member.
@@ -384,7 +384,7 @@ impl Rebalancer {
     /// Consul cannot be asked.
     pub async fn spares(&self, ids: &[Name]) -> Result<Option<Vec<(Name, Uuid)>>, RebalanceError> {
         let layout = self.layout().await?;
-        launch::spares_with(&self.registry, &layout, ids).await
+        launch::spares_with(&self.discovery, &layout, ids).await
     }
 
     /// Whether all these ids are of nodes that are no members and do not run, and that signals want to.
@@ -395,7 +395,7 @@ impl Rebalancer {
         let layout = self.layout().await?;
         for id in ids {
             let is_member = layout.members().iter().any(|it| it.id == *id);
-            if is_member || !signalling::is_wanted(&self.registry, id).await? {
+            if is_member || !signalling::is_wanted(&self.discovery, id).await? {
                 return Ok(false);
             }
         }
@@ -408,7 +408,7 @@ impl Rebalancer {
     /// # Errors
     /// One of the nodes lives, or another one is needed and does not answer.
     pub async fn give_up(&self, lost: &[Uuid]) -> Result<(), RebalanceError> {
-        give_up::give_up(&self.registry, &self.connections, lost).await
+        give_up::give_up(&self.discovery, &self.connections, lost).await
     }
 
     /// Looks whether every key is stored where the layout says, and nowhere else. `told` is given
@@ -418,7 +418,7 @@ impl Rebalancer {
     /// A node cannot be asked, or the layout changes meanwhile.
     pub async fn fsck(&self, told: &(dyn Fn(u64) + Sync)) -> Result<FsckReport, RebalanceError> {
         while_out_of_step(async || {
-            let seen = look(&self.registry).await?;
+            let seen = look(&self.discovery).await?;
             let asker = Asker { connections: &self.connections, view: &seen.view };
             fsck::check(asker, told).await
         })
@@ -432,10 +432,10 @@ impl Rebalancer {
     ) -> Result<(Strategy, String), RebalanceError> {
         let pin = &layout.placement.strategy;
         let Change::Migrate { strategy, config, accepted } = change else {
-            return Ok((self.registry.pinned_strategy(pin).await?, pin.config.clone()));
+            return Ok((self.discovery.pinned_strategy(pin).await?, pin.config.clone()));
         };
         let source: StrategySource = strategy.parse().map_err(ClientError::from)?;
-        let strategy = self.registry.placement.load(&source).await?;
+        let strategy = self.discovery.placement.load(&source).await?;
         let same = strategy.digest() == pin.sha256;
         let inherited = if same { pin.config.clone() } else { String::new() };
         let config = config.clone().unwrap_or(inherited);
@@ -451,9 +451,9 @@ impl Rebalancer {
         lost: &[Uuid],
     ) -> Result<BTreeMap<Uuid, Size>, RebalanceError> {
         let asker = Asker { connections: &self.connections, view: &seen.view };
-        let instances = self.registry.instances().await?;
+        let instances = self.discovery.instances().await?;
         let is_unheard = |uuid| {
-            let mut ours = instances.iter().filter(|it| uuid_of(it) == Some(uuid));
+            let mut ours = instances.iter().filter(|it| it.uuid() == Some(uuid));
             ours.any(|it| it.status == CheckStatus::Critical)
         };
         let mut stored = BTreeMap::new();
@@ -464,9 +464,9 @@ impl Rebalancer {
         }
         for (member, answer) in answers {
             let node = member.id.to_string();
-            let is_registered = instances.iter().any(|it| uuid_of(it) == Some(member.uuid));
+            let is_registered = instances.iter().any(|it| it.uuid() == Some(member.uuid));
             if answer.is_err() && !is_registered {
-                self.registry.check_sees_all().await?;
+                self.discovery.check_sees_all().await?;
             }
             match (answer, lost.contains(&member.uuid)) {
                 (Ok(status), false) => {

@@ -5,15 +5,14 @@ use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use futures::future::try_join_all;
-use kv_consul::{BACKOFF, ConsulError, Read};
+use kv_consul::{BACKOFF, ConsulError};
 use kv_core::layout::{Goal, Layout, Table};
 use kv_core::mover::{Action, Facts, decide};
 use kv_core::partition::Partition;
 use kv_core::window::{Moving, Size, moving, next_window};
-use kv_registry::keys;
 use kv_system::failpoints;
 use kvclient::ClientError;
-use kvclient::admin::{Connections, Registry, View, read_layout};
+use kvclient::admin::{Connections, Discovery, View};
 use tokio::sync::{Mutex, watch};
 use uuid::Uuid;
 
@@ -27,7 +26,7 @@ use crate::lock::MoverLock;
 use crate::progress::Progress;
 use crate::throttle::Throttle;
 use crate::transfer::{Cursor, Difference, Pair, Tally, Transfer};
-use crate::{gc, leaving, sizes};
+use crate::{leaving, sizes};
 
 /// What helps where a node answers and does not follow.
 const BEHIND_ADVICE: &str = "see that it reaches Consul, its log says what is in the way, or start it anew; then `kvclient rebalance \
@@ -82,7 +81,7 @@ pub(crate) struct Seen {
 
 /// Who moves the data of one cluster.
 pub(crate) struct Mover<'a> {
-    registry: &'a Registry,
+    discovery: &'a Discovery,
     /// The rebalance that is moved on, and no other that may come after it.
     aim: &'a Aim,
     connections: &'a Connections,
@@ -125,7 +124,7 @@ impl WindowState {
 
 impl<'a> Mover<'a> {
     pub(crate) fn new(
-        registry: &'a Registry,
+        discovery: &'a Discovery,
         aim: &'a Aim,
         connections: &'a Connections,
         bytes_per_s: Option<u64>,
@@ -133,7 +132,7 @@ impl<'a> Mover<'a> {
         progress: watch::Sender<Progress>,
     ) -> Self {
         Self {
-            registry,
+            discovery,
             aim,
             connections,
             throttle: Mutex::new(Throttle::new(bytes_per_s)),
@@ -169,7 +168,7 @@ impl<'a> Mover<'a> {
     async fn work(&mut self) -> Result<End, RebalanceError> {
         let mut backoff = BACKOFF;
         loop {
-            let result = match look(self.registry).await {
+            let result = match look(self.discovery).await {
                 Ok(seen) => self.turn(&seen).await,
                 Err(error) => Err(Stop::Error(error)),
             };
@@ -214,7 +213,7 @@ impl<'a> Mover<'a> {
                 // There was one, so Consul has lost it, and the nodes give it back.
                 Err(Stop::Error(RebalanceError::NoLayout { .. })) if self.window.epoch > 0 => {
                     if self.is_out_of_patience() {
-                        let cluster = self.registry.cluster.to_string();
+                        let cluster = self.discovery.registry.cluster().to_string();
                         return Err(RebalanceError::NoLayout { cluster });
                     }
                     self.tell_waiting("any", "the layout is gone from Consul");
@@ -234,7 +233,7 @@ impl<'a> Mover<'a> {
     async fn do_the_rest(&self) -> Result<(), RebalanceError> {
         let mut backoff = BACKOFF;
         loop {
-            match leaving::carry_out(self.registry).await {
+            match leaving::carry_out(self.discovery).await {
                 Ok(_) => break,
                 Err(RebalanceError::Client(ClientError::Consul(error))) if is_outage(&error) => {
                     tracing::debug!(%error, "waiting for Consul");
@@ -242,11 +241,11 @@ impl<'a> Mover<'a> {
                     self.progress.send_modify(|it| it.waiting = Some(problem));
                     tokio::time::sleep(backoff.failed(rand::random())).await;
                 }
-                Err(error) => return Err(leaving::left_to_do(self.registry, error).await),
+                Err(error) => return Err(leaving::left_to_do(self.discovery, error).await),
             }
         }
         // Nothing depends on it, and the next change does what this one leaves.
-        if let Err(error) = gc::collect(self.registry, self.aim.placements()).await {
+        if let Err(error) = self.discovery.registry.collect_garbage(self.aim.placements()).await {
             tracing::debug!(%error, "what nothing refers to stays in Consul for now");
         }
         Ok(())
@@ -381,7 +380,7 @@ impl<'a> Mover<'a> {
     /// Sets the layout to the next one, unless somebody else has changed it. What is there then, the
     /// next look tells, also where the answer got lost.
     async fn set(&self, seen: &Seen, next: Layout) -> Result<(), Stop> {
-        set(self.registry, seen, &next).await.map_err(Stop::from).map(|_| ())
+        set(self.discovery, seen, &next).await.map_err(Stop::from).map(|_| ())
     }
 
     /// Notes that data was moved, or is about to be. That a window was prepared does not count: where it
@@ -478,30 +477,26 @@ pub(crate) fn out_of_step(epoch: u64) -> RebalanceError {
 }
 
 /// Looks at the layout as it is now.
-pub(crate) async fn look(registry: &Registry) -> Result<Seen, RebalanceError> {
-    let key = keys::layout(&registry.cluster);
-    let entry = registry.consul.kv_get(&key, Read::consistent()).await?.value;
-    let Some(entry) = entry else {
-        return Err(RebalanceError::NoLayout { cluster: registry.cluster.to_string() });
+pub(crate) async fn look(discovery: &Discovery) -> Result<Seen, RebalanceError> {
+    let Some(found) = discovery.registry.layout_now().await? else {
+        return Err(RebalanceError::NoLayout { cluster: discovery.registry.cluster().to_string() });
     };
-    let layout = read_layout(&entry)?;
-    let tables = registry.tables(&layout).await?;
-    let view = registry.view(layout, &registry.instances().await?).await?;
-    Ok(Seen { view, tables, index: entry.modify_index })
+    let tables = discovery.tables(&found.value).await?;
+    let view = discovery.view(found.value, &discovery.instances().await?).await?;
+    Ok(Seen { view, tables, index: found.index })
 }
 
 /// Sets the layout, if it is still the one that was seen. Returns whether it was. Where this brings it
 /// to rest, what is to be done about nodes that leave is written down first.
 pub(crate) async fn set(
-    registry: &Registry,
+    discovery: &Discovery,
     seen: &Seen,
     next: &Layout,
 ) -> Result<bool, RebalanceError> {
     if next.rebalance.is_none() {
-        leaving::note(registry, &seen.view.layout, next).await?;
+        leaving::note(discovery, &seen.view.layout, next).await?;
     }
-    let key = keys::layout(&registry.cluster);
-    Ok(registry.consul.kv_put_cas(&key, &next.to_json(), seen.index).await?)
+    Ok(discovery.registry.step_layout(&seen.view.layout, seen.index, next).await?)
 }
 
 /// The moving partitions that are not where the goal wants them yet.
