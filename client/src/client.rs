@@ -267,10 +267,10 @@ impl Client {
     /// Consul cannot be asked, or this client has none to ask.
     pub async fn status(&self) -> Result<ClusterStatus, ClientError> {
         let Executor { cluster, connections, timeout, .. } = &*self.executor;
-        let Some(registry) = cluster.registry() else {
+        let Some(discovery) = cluster.discovery() else {
             return Err(ClientError::Local("this client was made without a Consul".into()));
         };
-        status::look(&registry.consul, &registry.cluster, connections, *timeout).await
+        status::look(&discovery.registry, connections, *timeout).await
     }
 }
 

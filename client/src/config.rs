@@ -14,7 +14,7 @@ use kv_core::partition::PartitionCount;
 use kv_placement::StrategySource;
 #[cfg(feature = "strategies")]
 use kv_placement::admission::Property;
-use kv_registry::keys::CLUSTER_DEFAULT;
+use kv_registry::CLUSTER_DEFAULT;
 
 use crate::error::ClientError;
 use crate::limits::TIMEOUT_DEFAULT;

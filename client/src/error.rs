@@ -6,6 +6,7 @@ use kv_consul::ConsulError;
 use kv_core::digest::Digest;
 use kv_core::layout::LayoutError;
 use kv_core::refusal::{ErrorCode, Refusal};
+use kv_registry::{ReadLayoutError, StepLayoutError};
 use uuid::Uuid;
 
 #[cfg(feature = "strategies")]
@@ -100,7 +101,7 @@ pub enum ClientError {
     /// The layout's table is not in Consul, or not whole, and this program cannot compute it: it was built
     /// without the feature `strategies`.
     #[error(
-        "the table {} of the layout of epoch {epoch} {problem} at {key} in Consul, and this program was built \
+        "the table {} of the layout of epoch {epoch} {problem} in Consul, and this program was built \
          without strategies, which compute it: nothing was read or written. Nodes that serve by that layout put \
          its table back within a minute or so: try again then, or use a program with strategies, such as `kvclient`",
         digest.short()
@@ -110,8 +111,6 @@ pub enum ClientError {
         epoch: u64,
         /// The digest that the layout names.
         digest: Digest,
-        /// The table's key.
-        key: String,
         /// What is wrong with it.
         problem: &'static str,
     },
@@ -321,6 +320,26 @@ impl ClientError {
             Self::Local(_) => "local",
         };
         code.to_owned()
+    }
+}
+
+impl From<ReadLayoutError> for ClientError {
+    fn from(error: ReadLayoutError) -> Self {
+        match error {
+            ReadLayoutError::Consul(error) => Self::Consul(error),
+            ReadLayoutError::Unreadable { key, source } => Self::LayoutUnreadable { key, source },
+        }
+    }
+}
+
+impl From<StepLayoutError> for ClientError {
+    fn from(error: StepLayoutError) -> Self {
+        match error {
+            StepLayoutError::Consul(error) => Self::Consul(error),
+            error @ StepLayoutError::NoStep { .. } => {
+                Self::Layout(LayoutError::Invalid(error.to_string()))
+            }
+        }
     }
 }
 

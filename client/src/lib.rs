@@ -13,15 +13,16 @@
 //! | `client` | put, get, delete, batches, and the rest of what programs use |
 //! | `executor` | how an operation is carried out, and tried again while that is safe |
 //! | `config`, `error`, `limits` | what a client is told, what can go wrong, and every limit |
-//! | `cluster`, `catalog`, `bootstrap`, `creation` | the layout: found in Consul and verified, where the nodes are, or created |
-//! | `pinned`, `placement`, `tables` | tables computed by strategies, which are asked from asynchronous code |
+//! | `cluster`, `bootstrap`, `creation` | what a client knows of its cluster; the first layout of one |
+//! | `discovery`, `catalog`, `ask` | the layout found in Consul, where the nodes are, and how each says it is |
+//! | `pinned`, `placement`, `tables` | what a layout pins: strategies asked from asynchronous code, and tables computed by them |
 //! | `published` | tables fetched, in a client without strategies |
 //! | `routing` | whom to ask for a key |
 //! | `dispatch`, `queue`, `batcher`, `batch` | operations of many tasks as batches for nodes |
 //! | `outbox`, `in_flight` | the batches that are on their way to one node |
 //! | `deadline`, `retry_policy`, `hand_off` | what is done before an operation is tried again |
 //! | `scan`, `status` | everything in the store, and how it is |
-//! | `explain`, `history` | why a key is where it is, and the layouts of the past |
+//! | `explain` | why a key is where it is, and was in the past |
 //! | [`admin`] | what programs build on that run a cluster, such as the rebalancer |
 //!
 //! ```no_run
@@ -43,6 +44,7 @@
 //! ```
 
 pub mod admin;
+mod ask;
 mod batch;
 mod batcher;
 #[doc(hidden)]
@@ -54,13 +56,13 @@ mod cluster;
 mod config;
 mod creation;
 mod deadline;
+mod discovery;
 mod dispatch;
 mod error;
 mod executor;
 #[cfg(feature = "strategies")]
 mod explain;
 mod hand_off;
-mod history;
 mod in_flight;
 pub mod limits;
 mod outbox;

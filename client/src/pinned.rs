@@ -1,18 +1,16 @@
 //! What a layout pins: the strategies, from Consul or as the user gives them, and the tables that they
 //! compute.
 
-use kv_consul::Read;
-use kv_core::digest::Digest;
 use kv_core::layout::{Layout, Origin, Placement, StrategyPin, Table};
 use kv_placement::{Strategy, StrategySource};
-use kv_registry::keys;
+use kv_registry::parts::Part;
 
-use crate::cluster::Registry;
+use crate::discovery::Discovery;
 use crate::error::ClientError;
 use crate::placement::{self, TableRequest};
 use crate::tables::Computed;
 
-impl Registry {
+impl Discovery {
     /// The tables of `layout`'s placements, computed by the strategies that it pins. Those that are
     /// known already are not computed again.
     ///
@@ -57,9 +55,11 @@ impl Registry {
         layout: &Layout,
         placement: &Placement,
     ) -> Result<Table, ClientError> {
-        let key = keys::table(&self.cluster, &placement.table);
-        let entry = self.consul.kv_get(&key, Read::consistent()).await?.value;
-        let bytes = entry.map(|entry| entry.value).unwrap_or_default();
+        let bytes = match self.registry.table(&placement.table).await? {
+            Part::Whole(bytes) | Part::Damaged(bytes) => bytes,
+            // The error that says so names the digest.
+            Part::Missing { .. } => Vec::new(),
+        };
         Ok(Table::parse(&bytes, layout, placement)?)
     }
 
@@ -90,18 +90,11 @@ impl Registry {
             let (name, digest) = (pin.name.clone(), pin.sha256);
             ClientError::StrategyUnavailable { name, digest, problem }
         };
-        let key = keys::strategy(&self.cluster, &pin.sha256);
-        // The key never changes its value, so any server may answer.
-        let entry = self.consul.kv_get(&key, Read::stale()).await?.value;
-        let entry = match entry {
-            Some(entry) => Some(entry),
-            // It is the youngest of keys where a cluster is being created.
-            None => self.consul.kv_get(&key, Read::consistent()).await?.value,
+        let bytes = match self.registry.strategy(&pin.sha256).await? {
+            Part::Whole(bytes) => bytes,
+            Part::Damaged(_) => return Err(unavailable("is damaged")),
+            Part::Missing { .. } => return Err(unavailable("is missing")),
         };
-        let bytes = entry.ok_or_else(|| unavailable("is missing"))?.value;
-        if Digest::of(&bytes) != pin.sha256 {
-            return Err(unavailable("is damaged"));
-        }
         self.placement.load_bytes(format!("{} (from Consul)", pin.name), bytes).await
     }
 

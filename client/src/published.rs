@@ -4,13 +4,12 @@
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
-use kv_consul::Read;
 use kv_core::digest::Digest;
 use kv_core::layout::{Layout, Placement, Table};
-use kv_registry::keys;
+use kv_registry::parts::Part;
 use kv_system::lock::lock;
 
-use crate::cluster::Registry;
+use crate::discovery::Discovery;
 use crate::error::ClientError;
 use crate::limits::TABLES_KEPT_MAX;
 
@@ -42,7 +41,7 @@ impl Tables {
     }
 }
 
-impl Registry {
+impl Discovery {
     /// The tables of `layout`'s placements, fetched by their digests. Those that are known already are not
     /// fetched again.
     ///
@@ -70,13 +69,12 @@ impl Registry {
         placement: &Placement,
     ) -> Result<Vec<u8>, ClientError> {
         let (epoch, digest) = (layout.epoch, placement.table);
-        let key = keys::table(&self.cluster, &digest);
-        let problem = match self.consul.kv_get(&key, Read::consistent()).await?.value {
-            Some(entry) if Digest::of(&entry.value) == digest => return Ok(entry.value),
-            Some(_) => "is damaged",
-            None => "is missing",
+        let problem = match self.registry.table(&digest).await? {
+            Part::Whole(bytes) => return Ok(bytes),
+            Part::Damaged(_) => "is damaged",
+            Part::Missing { .. } => "is missing",
         };
-        Err(ClientError::TableUnavailable { epoch, digest, key, problem })
+        Err(ClientError::TableUnavailable { epoch, digest, problem })
     }
 }
 
