@@ -23,6 +23,7 @@
 //! | `streams` | whatever files, pipes, terminals and signals do, a command ends as it is documented |
 //! | `dev` | `kvnode dev` is a whole cluster with one command |
 //! | `words` | what a node says never ends it, and a closed terminal stops it cleanly |
+//! | `upgrades` | what an older version has stored is served, changed and moved by this one |
 //! | `faults` | whatever fails at the same time, every key stays linearizable and comes back |
 //!
 //! `harness` starts and ends the processes. A case that depends on Consul is one function, which
@@ -57,5 +58,6 @@ mod signals;
 mod sockets;
 mod strategies;
 mod streams;
+mod upgrades;
 mod wire;
 mod words;
