@@ -11,7 +11,7 @@ use crate::harness::dev::Dev;
 use crate::harness::peer::{Peer, parse};
 use crate::harness::run::Run;
 
-/// The last version before the code was divided into crates.
+/// A version from just before the code was divided into crates.
 const BEFORE_THE_CRATES: &str = "06b42c7";
 
 /// Values and versions, by keys.

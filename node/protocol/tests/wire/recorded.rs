@@ -5,7 +5,7 @@ use kv_protocol::reply::Reply;
 use kv_protocol::request::{Request, Style};
 use serde::Deserialize;
 
-/// Messages between clients and nodes of the last version before the code was divided into crates.
+/// Messages between clients and nodes of a version from just before the code was divided into crates.
 const RECORDED: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/06b42c7/wire.ndjson");
 
