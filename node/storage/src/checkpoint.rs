@@ -17,7 +17,7 @@ use tracing::{error, warn};
 
 use crate::limits::{DESCRIPTORS_PER_CHECKPOINT, SMALL_FILES_BYTES};
 use crate::memtable::{Memtable, Memtables};
-use crate::redo::RedoLog;
+use crate::redo::{self, RedoLog};
 use crate::shared::{CHECKPOINTER, Shared};
 use crate::take_over::{Taking, Untaken};
 use crate::{Failure, Fsync, StoreError, unfinished};
@@ -232,7 +232,7 @@ impl Shared {
         }
         self.memtables.rcu(|it| Memtables { active: Arc::clone(&it.active), frozen: None });
         // The engine remembers to have it, so that the next one or the next start can remove it as well.
-        let removed = RedoLog::remove_through(&self.redo_names, &self.redo_directory(), segment);
+        let removed = redo::remove_through(&self.redo_names, &self.redo_directory(), segment);
         if let Err(error) = removed.map_err(StoreError::from)
             && !error.passes()
             && !self.disk.has_lost()

@@ -15,7 +15,7 @@ use crate::error::{Failure, StoreError};
 use crate::limits::PIECE_BYTES;
 use crate::memtable::{Memtable, Memtables};
 use crate::record::{self, Stored};
-use crate::redo::{Fsync, Keeping, Malformed, RedoLog};
+use crate::redo::{Fsync, Keeping, RedoLog};
 use crate::shared::{READER, REDO_DIRECTORY, Shared, WRITER, WrittenLog};
 use crate::{Batch, Counters, StorageKey, StoreOptions, backpressure, batch, take_over};
 
@@ -69,7 +69,7 @@ impl Store {
         let checkpointed = engine.checkpointed()?;
         let replayed = Memtable::default();
         let log = RedoLog::open(&directory.join(REDO_DIRECTORY), disk, checkpointed, |frame| {
-            let (counters, changes) = batch::read(&frame).map_err(|batch::Malformed| Malformed)?;
+            let (counters, changes) = batch::read(&frame)?;
             replayed.insert(&frame, changes, counters);
             Ok(())
         })?;
