@@ -14,14 +14,14 @@ use kv_core::version::Version;
 use kv_transport::Endpoint;
 use uuid::Uuid;
 
+use crate::bootstrap::Creation;
 use crate::cluster::Cluster;
 use crate::config::{ClientConfig, NewCluster};
 use crate::dispatch::Dispatcher;
 use crate::error::ClientError;
 use crate::executor::{Executor, check_key};
-use crate::genesis::Creation;
+use crate::hand_off::HandOffHelp;
 use crate::limits::QUEUE_OPERATIONS_MAX;
-use crate::opening::Helping;
 use crate::outbox::Connections;
 use crate::routing::View;
 use crate::scan;
@@ -109,8 +109,9 @@ impl Client {
         creation: Option<Creation>,
     ) -> Self {
         let dispatcher = Dispatcher::new(connections.clone(), timeout);
-        let helping = Helping::default();
-        let executor = Arc::new(Executor { cluster, connections, dispatcher, helping, timeout });
+        let hand_off_help = HandOffHelp::default();
+        let executor =
+            Arc::new(Executor { cluster, connections, dispatcher, hand_off_help, timeout });
         Self { executor, creation: creation.map(Arc::new) }
     }
 

@@ -14,13 +14,13 @@ use kv_placement::{Strategy, StrategySource};
 use kv_registry::keys::{self, SERVICE};
 use tokio::sync::Mutex;
 
+use crate::bootstrap::{self, Bootstrap, Creation};
 use crate::catalog::{self, Claims};
 use crate::config::{ClientConfig, NewCluster};
 use crate::error::ClientError;
-use crate::genesis::{self, Creation, Genesis};
 use crate::limits::{AWAIT_MIN, REFRESH_SPACING_MAX, REFRESH_SPACING_MIN, REFRESH_TIMEOUT};
 use crate::outbox::Connections;
-use crate::placement::{self, Placement, Question};
+use crate::placement::{self, StrategyRunner, TableRequest};
 use crate::routing::View;
 use crate::tables::{Computed, Tables};
 
@@ -43,7 +43,7 @@ pub(crate) struct Cluster {
 pub(crate) struct Registry {
     pub(crate) consul: Consul,
     pub(crate) cluster: Name,
-    pub(crate) placement: Placement,
+    pub(crate) placement: StrategyRunner,
     tables: Tables,
     /// The strategy that the user insists on.
     given: Option<Strategy>,
@@ -82,8 +82,8 @@ impl Cluster {
         let (layout, created) = match registry.layout(deadline).await?.value {
             Some(layout) => (layout, None),
             None => match registry.create(connections, &NewCluster::default(), deadline).await? {
-                Genesis::Created(layout, creation) => (layout, Some(creation)),
-                Genesis::Found(layout) => (layout, None),
+                Bootstrap::Created(layout, creation) => (layout, Some(creation)),
+                Bootstrap::Found(layout) => (layout, None),
             },
         };
         Ok((registry.into_cluster(layout).await?, created))
@@ -100,10 +100,10 @@ impl Cluster {
         let found = match registry.layout(deadline).await?.value {
             Some(layout) => layout,
             None => match registry.create(connections, new, deadline).await? {
-                Genesis::Created(layout, creation) => {
+                Bootstrap::Created(layout, creation) => {
                     return Ok((registry.into_cluster(layout).await?, creation));
                 }
-                Genesis::Found(layout) => layout,
+                Bootstrap::Found(layout) => layout,
             },
         };
         Err(ClientError::AlreadyCreated { cluster: found.cluster, epoch: found.epoch })
@@ -214,7 +214,7 @@ impl Registry {
     /// Prepares to ask the Consul that `config` names, and loads the strategy that it names.
     pub(crate) async fn new(config: &ClientConfig) -> Result<Self, ClientError> {
         let consul = Consul::new(&config.consul)?;
-        let placement = Placement::default();
+        let placement = StrategyRunner::default();
         // Before anything else, so that a bad file is found while nothing has happened.
         let given = match &config.strategy {
             Some(source) => Some(placement.load(source).await?),
@@ -249,12 +249,12 @@ impl Registry {
         connections: &Connections,
         new: &NewCluster,
         deadline: Instant,
-    ) -> Result<Genesis, ClientError> {
+    ) -> Result<Bootstrap, ClientError> {
         let strategy = match &self.given {
             Some(strategy) => strategy.clone(),
             None => self.placement.load(&StrategySource::default()).await?,
         };
-        genesis::create(self, connections, &strategy, new, deadline).await
+        bootstrap::create(self, connections, &strategy, new, deadline).await
     }
 
     /// The layout, where there is one. A Consul that has no leader just now is given time.
@@ -363,7 +363,7 @@ impl Registry {
         let mut tables = Vec::new();
         for placement in layout.placements() {
             let pin = &placement.strategy;
-            let question = Question::of(layout, placement);
+            let question = TableRequest::of(layout, placement);
             let Computed { table, digest } = match self.tables.find(pin.sha256, &question) {
                 _ if placement.origin == Origin::Interrupted => {
                     Computed::from(self.fetch_table(layout, placement).await?)

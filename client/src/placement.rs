@@ -13,14 +13,14 @@ use crate::error::ClientError;
 
 /// The question that a table answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Question {
+pub(crate) struct TableRequest {
     pub(crate) members: Vec<Member>,
     pub(crate) partitions: PartitionCount,
     pub(crate) replicas: u32,
     pub(crate) config: String,
 }
 
-impl Question {
+impl TableRequest {
     /// The one that the table of one of `layout`'s placements answers.
     pub(crate) fn of(layout: &Layout, placement: &layout::Placement) -> Self {
         Self {
@@ -43,12 +43,12 @@ impl Question {
 
 /// Loads strategies and computes their tables.
 #[derive(Clone, Default)]
-pub(crate) struct Placement {
+pub(crate) struct StrategyRunner {
     /// Made when it is first needed, since to start the engine takes a moment.
     host: Arc<OnceLock<StrategyHost>>,
 }
 
-impl Placement {
+impl StrategyRunner {
     /// Loads the strategy that `source` names.
     pub(crate) async fn load(&self, source: &StrategySource) -> Result<Strategy, ClientError> {
         let source = source.clone();
@@ -81,14 +81,17 @@ impl Placement {
 }
 
 /// Computes a table.
-pub(crate) async fn table(strategy: &Strategy, question: Question) -> Result<Table, ClientError> {
+pub(crate) async fn table(
+    strategy: &Strategy,
+    question: TableRequest,
+) -> Result<Table, ClientError> {
     ask(strategy, question, Strategy::assign).await
 }
 
 /// Computes a table that is to be published: it is proved first that everybody will get the same.
 pub(crate) async fn table_verified(
     strategy: &Strategy,
-    question: Question,
+    question: TableRequest,
 ) -> Result<Table, ClientError> {
     ask(strategy, question, Strategy::assign_verified).await
 }
@@ -110,14 +113,14 @@ pub(crate) async fn admitted(
 
 async fn ask(
     strategy: &Strategy,
-    question: Question,
+    question: TableRequest,
     assign: impl FnOnce(&Strategy, &[StrategyNode], u32, u32, &str) -> Result<Vec<u32>, StrategyError>
     + Send
     + 'static,
 ) -> Result<Table, ClientError> {
     let strategy = strategy.clone();
     blocking(move || {
-        let Question { partitions, replicas, ref config, .. } = question;
+        let TableRequest { partitions, replicas, ref config, .. } = question;
         let owners = assign(&strategy, &question.nodes(), partitions.get(), replicas, config)?;
         Ok(Table::new(&owners, partitions, replicas, question.members.len())?)
     })

@@ -174,7 +174,7 @@ pub struct NodeArgs {
     #[arg(long, hide = true)]
     pub stop_with_stdin: bool,
 
-    /// How long a segment of the redo log is, in bytes: short ones have tests come to their ends.
+    /// How long a segment of the write-ahead log is, in bytes: short ones have tests come to their ends.
     #[arg(long, hide = true, value_name = "BYTES", default_value_t = SEGMENT_BYTES_DEFAULT)]
     pub segment_bytes: u64,
 

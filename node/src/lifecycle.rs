@@ -20,7 +20,7 @@ use tracing::{info, warn};
 
 use crate::config::NodeArgs;
 use crate::data_directory::DataDirectory;
-use crate::departure::{Departure, DepartureError};
+use crate::decommission::{Decommission, DecommissionError};
 use crate::identity::Identity;
 use crate::launcher::NodeLauncher;
 use crate::layouts::Layouts;
@@ -34,7 +34,7 @@ const WITHDRAW_WITHIN: Duration = Duration::from_secs(3);
 /// A node's part in the signals of its cluster.
 #[derive(Debug)]
 pub struct Lifecycle {
-    departure: Departure,
+    decommission: Decommission,
     /// None where a supervisor starts the nodes.
     launching: Option<(Supervisor, NodeLauncher)>,
 }
@@ -67,14 +67,14 @@ impl Lifecycle {
             true => None,
             false => Some((supervisor, NodeLauncher::new(args, root)?)),
         };
-        let departure = Departure {
+        let decommission = Decommission {
             consul: consul.clone(),
             identity: identity.clone(),
             layouts: Layouts::new(consul.clone(), cluster),
             guard,
             published,
         };
-        Ok(Self { departure, launching })
+        Ok(Self { decommission, launching })
     }
 
     /// Follows the signals. Returns when this node is to leave; [`complete`](Self::complete) follows
@@ -82,9 +82,9 @@ impl Lifecycle {
     ///
     /// # Errors
     /// Where the signals' prefix is not one that Consul takes.
-    pub async fn until_departure(&self) -> Result<(), ConsulError> {
+    pub async fn until_decommission(&self) -> Result<(), ConsulError> {
         let (news, signals) = watch::channel(Signals::new());
-        let Departure { consul, identity, .. } = &self.departure;
+        let Decommission { consul, identity, .. } = &self.decommission;
         let launching = async {
             if let Some((supervisor, launcher)) = &self.launching {
                 supervisor.run(signals.clone(), launcher).await;
@@ -93,7 +93,7 @@ impl Lifecycle {
         };
         tokio::select! {
             result = signals::follow(consul, &identity.cluster, news) => result,
-            () = self.departure.due(signals.clone()) => Ok(()),
+            () = self.decommission.due(signals.clone()) => Ok(()),
             result = launching => result,
         }
     }
@@ -101,14 +101,18 @@ impl Lifecycle {
     /// Leaves the cluster for good.
     ///
     /// # Errors
-    /// [`DepartureError`]; the node goes on leaving when it is started again.
-    pub async fn complete(&self, directory: &Mutex<DataDirectory>) -> Result<(), DepartureError> {
-        self.departure.complete(directory).await
+    /// [`DecommissionError`]; the node goes on leaving when it is started again.
+    pub async fn complete(
+        &self,
+        directory: &Mutex<DataDirectory>,
+    ) -> Result<(), DecommissionError> {
+        self.decommission.complete(directory).await
     }
 
     /// Takes back the signal that this node is to run, since its operator stops it.
     pub async fn withdraw(&self) {
-        let Departure { consul, identity: Identity { cluster, id, .. }, .. } = &self.departure;
+        let Decommission { consul, identity: Identity { cluster, id, .. }, .. } =
+            &self.decommission;
         withdraw(consul, cluster, id).await;
     }
 }

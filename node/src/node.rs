@@ -24,9 +24,9 @@ use crate::claimant::Standing;
 use crate::config::NodeArgs;
 use crate::confirmation::Confirmation;
 use crate::data_directory::DataDirectory;
-use crate::follower::{FollowError, Follower};
 use crate::handler::{Handler, Resources};
 use crate::hints::Hints;
+use crate::layout_sync::{LayoutSync, LayoutSyncError};
 use crate::layouts::Layouts;
 use crate::lifecycle::{self, Lifecycle};
 use crate::membership::Registration;
@@ -105,7 +105,7 @@ pub async fn run(
     ));
 
     let put_back = Arc::new(Notify::new());
-    let mut departs = false;
+    let mut decommissioned = false;
     let kept = tokio::select! {
         reason = &mut stopped => {
             info!("{reason}: stopping");
@@ -114,22 +114,22 @@ pub async fn run(
             }
             Ok(())
         }
-        left = lifecycle.until_departure() => {
-            departs = left.is_ok();
+        left = lifecycle.until_decommission() => {
+            decommissioned = left.is_ok();
             left.map_err(NodeError::from)
         }
         _ = has_failed.wait_for(|failed| *failed) => Ok(()),
         kept = registration.keep(node.alive.clone(), &put_back) => kept.map_err(NodeError::Claim),
         () = node.confirmation.run() => Ok(()),
-        followed = node.follower.follow(&consul, Arc::clone(&put_back)) => {
+        followed = node.layout_sync.follow(&consul, Arc::clone(&put_back)) => {
             followed.map_err(NodeError::from)
         }
-        () = place::watch(&node.follower.directory, &disk) => Ok(()),
+        () = place::watch(&node.layout_sync.directory, &disk) => Ok(()),
     };
     node.stop.store(true, Ordering::Release);
     node.wake.raise();
     let served = serving.join();
-    let directory = Arc::clone(&node.follower.directory);
+    let directory = Arc::clone(&node.layout_sync.directory);
     let published = Arc::clone(&node.published);
     let counters = node.close();
     match kept {
@@ -141,7 +141,7 @@ pub async fn run(
         return start_anew(started_at, stopped).await;
     }
     kept?;
-    if departs {
+    if decommissioned {
         lifecycle.complete(&directory).await?;
     }
     match served {
@@ -168,7 +168,7 @@ async fn start_anew(
 /// The parts of a node that run.
 struct Running {
     resources: Option<Resources>,
-    follower: Follower,
+    layout_sync: LayoutSync,
     published: Arc<Published>,
     confirmation: Confirmation,
     writer: Option<JoinHandle<Option<Counters>>>,
@@ -228,7 +228,7 @@ impl Running {
                 work: work.clone(),
                 in_vain: Arc::clone(&in_vain),
             },
-            follower: Follower {
+            layout_sync: LayoutSync {
                 uuid,
                 begun,
                 layouts,
@@ -267,8 +267,8 @@ impl Running {
         Standing {
             tenure: Arc::clone(&self.tenure),
             published: Arc::clone(&self.published),
-            guard: Arc::clone(&self.follower.guard),
-            layouts: self.follower.layouts.clone(),
+            guard: Arc::clone(&self.layout_sync.guard),
+            layouts: self.layout_sync.layouts.clone(),
         }
     }
 
@@ -290,18 +290,18 @@ impl Running {
     /// Brings the node to the layout that Consul has. One that has a layout of its own starts with
     /// that where Consul has none that can be used, unless Consul belongs to another cluster.
     async fn catch_up(&self) -> Result<(), NodeError> {
-        let has_layout = self.follower.guard.load().installed().is_some();
-        match self.follower.catch_up().await {
+        let has_layout = self.layout_sync.guard.load().installed().is_some();
+        match self.layout_sync.catch_up().await {
             Ok(()) => {}
             Err(
-                error @ (FollowError::Layouts(_)
-                | FollowError::MadeUp { .. }
-                | FollowError::NotInstalled(NotInstalled::Unclear { .. })),
+                error @ (LayoutSyncError::Layouts(_)
+                | LayoutSyncError::MadeUp { .. }
+                | LayoutSyncError::NotInstalled(NotInstalled::Unclear { .. })),
             ) if has_layout => warn!("{error}"),
             Err(error) if has_layout && error.passes() => warn!("{error}; trying on"),
             Err(error) => return Err(error.into()),
         }
-        match self.follower.remember_layout() {
+        match self.layout_sync.remember_layout() {
             Err(error) if error.passes() => warn!("{error}"),
             result => result?,
         }
@@ -310,8 +310,8 @@ impl Running {
 
     /// The member of the installed layout that the node is.
     fn member(&self) -> Option<Member> {
-        let guard = self.follower.guard.load();
-        guard.installed()?.layout.member_by_uuid(self.follower.uuid).cloned()
+        let guard = self.layout_sync.guard.load();
+        guard.installed()?.layout.member_by_uuid(self.layout_sync.uuid).cloned()
     }
 
     /// Starts the serving loop.
@@ -332,7 +332,7 @@ impl Running {
     /// Lets the writer finish and closes the store. Returns its counters, where it works.
     fn close(mut self) -> Option<Counters> {
         let writer = self.writer.take();
-        let directory = Arc::clone(&self.follower.directory);
+        let directory = Arc::clone(&self.layout_sync.directory);
         // The writer ends when nobody can give it work any more.
         drop(self);
         let counters = writer.and_then(|writer| writer.join().unwrap_or_default());

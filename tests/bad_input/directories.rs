@@ -148,7 +148,7 @@ fn all_in(directory: &Path) -> Vec<PathBuf> {
 
 fn assert_private(paths: &[PathBuf]) {
     for path in paths {
-        // The redo log's segments and the engine's logs come and go.
+        // The write-ahead log's segments and the engine's logs come and go.
         let Ok(metadata) = fs::symlink_metadata(path) else { continue };
         assert_eq!(metadata.mode() & 0o077, 0, "{} has {:o}", path.display(), metadata.mode());
     }

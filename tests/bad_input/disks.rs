@@ -262,7 +262,7 @@ fn an_engine_that_met_a_full_disk_is_started_anew() {
     assert_eq!(cluster.node_mut(0).terminate().code(), Some(0));
 }
 
-/// Waits until the engine has what was written: then the redo log has a new segment, without anything in
+/// Waits until the engine has what was written: then the write-ahead log has a new segment, without anything in
 /// it, and no other one.
 fn wait_for_taking_over(node: &Path) {
     eventually("the engine takes over what is in the log", WITHIN, || {

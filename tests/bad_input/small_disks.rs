@@ -254,7 +254,11 @@ fn a_disk_that_becomes_read_only_refuses_writes_and_is_read_on() {
         // An idle node would have the engine take over what is in the log.
         eventually("the node says that this waits", WITHIN, || {
             let log = cluster.node(0).last_words();
-            if log.contains("what is in the redo log waits there") { Ok(()) } else { Err(log) }
+            if log.contains("what is in the write-ahead log waits there") {
+                Ok(())
+            } else {
+                Err(log)
+            }
         });
         assert_eq!(peer.ask_json(r#"{"op":"GET_ONE","key":"kept"}"#)["value"], "v");
     }

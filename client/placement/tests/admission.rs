@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use kv_placement::admission::{
-    NotAdmitted, Property, Report, Thoroughness, Verdict, admit, examine,
+    Judgement, NotAdmitted, Property, Report, Thoroughness, admit, examine,
 };
 use kv_placement::{Cache, Strategy, StrategyHost, StrategySource, TimeLimits};
 
@@ -25,14 +25,14 @@ fn guest(name: &str) -> Strategy {
 }
 
 fn failed(report: &Report) -> Vec<Property> {
-    let fails = |verdict: &Verdict| matches!(verdict, Verdict::Fail(_));
+    let fails = |verdict: &Judgement| matches!(verdict, Judgement::Fail(_));
     report.findings.iter().filter(|it| fails(&it.verdict)).map(|it| it.property).collect()
 }
 
 fn counterexample(report: &Report, property: Property) -> &str {
     let finding = report.findings.iter().find(|it| it.property == property).unwrap();
     match &finding.verdict {
-        Verdict::Fail(why) => why,
+        Judgement::Fail(why) => why,
         other => panic!("{property}: {other:?}"),
     }
 }

@@ -22,17 +22,17 @@ const NATIVE: [(&str, Assign); 5] = [
     ("maglev", maglev::assign),
 ];
 
-struct Question {
+struct ExamCase {
     nodes: Vec<StrategyNode>,
     partitions: u32,
     replicas: u32,
 }
 
 /// One question for each number of nodes from 1 to 100, which differ in everything else too.
-fn corpus() -> Vec<Question> {
+fn corpus() -> Vec<ExamCase> {
     let mut random = Random(1);
     (1..=100)
-        .map(|count| Question {
+        .map(|count| ExamCase {
             nodes: (0..count).map(|n| random.node(n)).collect(),
             partitions: 1 << random.below(14),
             replicas: 1 + random.below(count.min(4)),
@@ -96,9 +96,9 @@ fn committed_strategies_are_their_sources() {
     }
 }
 
-fn compare(name: &str, component: &Strategy, other: impl Fn(&Question) -> Vec<u32>) {
+fn compare(name: &str, component: &Strategy, other: impl Fn(&ExamCase) -> Vec<u32>) {
     for question in corpus() {
-        let Question { nodes, partitions, replicas } = &question;
+        let ExamCase { nodes, partitions, replicas } = &question;
         let table = component
             .assign(nodes, *partitions, *replicas, "")
             .unwrap_or_else(|error| panic!("committed: {error}"));

@@ -10,8 +10,8 @@ use kv_protocol::request::{Command, Request};
 use super::error::RebalanceError;
 use crate::batch::STYLE;
 use crate::error::ClientError;
+use crate::hand_off;
 use crate::limits::{MOVER_REPLY_TIMEOUT, RESTORE_WAIT, STATUS_TIMEOUT};
-use crate::opening;
 use crate::outbox::Connections;
 use crate::routing::View;
 
@@ -115,7 +115,7 @@ impl Asker<'_> {
     /// [`Trouble::Behind`], or why it does not say.
     pub(crate) async fn confirm(&self, node: u16) -> Result<NodeStatus, Trouble> {
         let status = self.status(node).await?;
-        match opening::has_installed(&self.view.layout, status.layout.as_ref()) {
+        match hand_off::has_installed(&self.view.layout, status.layout.as_ref()) {
             Ok(()) => Ok(status),
             Err(problem) => {
                 // It may be why it does not follow.

@@ -14,7 +14,7 @@
 //! | `lock`, [`progress`](Progress) | one mover at a time, and how far it is |
 //! | `aim` | what a rebalance is for, and whether that has come about |
 //! | `leaving`, `signalling` | nodes that are members no more, and what they are told |
-//! | `sweep` | tables and strategies that nothing refers to any more |
+//! | `gc` | tables and strategies that nothing refers to any more |
 //! | `ask`, `sizes` | questions to nodes |
 //! | `rights` | what Consul has to let this client do |
 //! | `give_up` | an end where nodes are gone for good |
@@ -27,6 +27,7 @@ mod ask;
 mod change;
 mod error;
 mod fsck;
+mod gc;
 mod give_up;
 mod launch;
 mod leaving;
@@ -39,7 +40,6 @@ mod restore;
 mod rights;
 mod signalling;
 mod sizes;
-mod sweep;
 mod task;
 mod throttle;
 mod transfer;
@@ -72,10 +72,10 @@ use crate::catalog;
 use crate::cluster::Registry;
 use crate::config::ClientConfig;
 use crate::error::ClientError;
+use crate::hand_off;
 use crate::limits::{LAYOUT_LOOK_INTERVAL, RESTORE_WAIT};
-use crate::opening;
 use crate::outbox::Connections;
-use crate::placement::{Question, admitted, table_verified};
+use crate::placement::{TableRequest, admitted, table_verified};
 use kv_core::window::{Size, moving};
 use kv_placement::{Strategy, StrategySource};
 
@@ -210,7 +210,7 @@ impl Rebalancer {
             }
         }
         let (strategy, config) = self.strategy_after(layout, &change).await?;
-        let question = Question {
+        let question = TableRequest {
             members,
             partitions: layout.partitions,
             replicas: layout.replicas,
@@ -507,7 +507,7 @@ fn check_follows(
     status: &NodeStatus,
     is_unheard: bool,
 ) -> Result<(), RebalanceError> {
-    let problem = match opening::has_installed(layout, status.layout.as_ref()) {
+    let problem = match hand_off::has_installed(layout, status.layout.as_ref()) {
         Err(problem) => {
             // It may be why it does not follow.
             let kept = status.kept.as_ref().filter(|kept| kept.not_handed_over > 0);

@@ -22,7 +22,7 @@ use super::lock::MoverLock;
 use super::progress::Progress;
 use super::throttle::Throttle;
 use super::transfer::{Cursor, Difference, Pair, Tally, Transfer};
-use super::{leaving, sizes, sweep};
+use super::{gc, leaving, sizes};
 use crate::cluster::{Registry, read_layout};
 use crate::error::ClientError;
 use crate::limits::{
@@ -248,7 +248,7 @@ impl<'a> Mover<'a> {
             }
         }
         // Nothing depends on it, and the next change does what this one leaves.
-        if let Err(error) = sweep::sweep(self.registry, self.aim.placements()).await {
+        if let Err(error) = gc::collect(self.registry, self.aim.placements()).await {
             tracing::debug!(%error, "what nothing refers to stays in Consul for now");
         }
         Ok(())

@@ -27,8 +27,8 @@ pub const WATCH_SPACING_MIN: Duration = Duration::from_millis(50);
 const _: () = assert!(WATCH_WAIT.as_millis() <= WAIT_MAX.as_millis());
 const _: () = assert!(WATCH_SPACING_MIN.as_millis() < BACKOFF_MAX.as_millis());
 
-type Answer<T> = Result<Indexed<T>, ConsulError>;
-type Fetch<T> = Box<dyn Fn(Read) -> Pin<Box<dyn Future<Output = Answer<T>> + Send>> + Send + Sync>;
+type Polled<T> = Result<Indexed<T>, ConsulError>;
+type Fetch<T> = Box<dyn Fn(Read) -> Pin<Box<dyn Future<Output = Polled<T>> + Send>> + Send + Sync>;
 
 /// Yields the state of something in Consul, now and whenever it changes.
 pub struct Watch<T> {

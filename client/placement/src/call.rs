@@ -22,17 +22,17 @@ pub struct StrategyNode {
 }
 
 /// A question that obeys the contract.
-pub(super) struct Question<'a> {
+pub(super) struct StrategyCall<'a> {
     pub(super) nodes: &'a [StrategyNode],
     pub(super) partitions: u32,
     pub(super) replicas: u32,
     pub(super) config: &'a str,
 }
 
-/// An order of the nodes: for every place in it, the node's index in [`Question::nodes`].
+/// An order of the nodes: for every place in it, the node's index in [`StrategyCall::nodes`].
 pub(super) type Order = Vec<usize>;
 
-impl<'a> Question<'a> {
+impl<'a> StrategyCall<'a> {
     /// Checks what the contract promises to strategies, so that none is asked anything else.
     pub(super) fn new(
         nodes: &'a [StrategyNode],
@@ -124,7 +124,7 @@ impl<'a> Question<'a> {
         verified_fuel_for(self.fuel())
     }
 
-    /// The processor time that answering five times may take.
+    /// The CPU time that answering five times may take.
     pub(super) fn verified_time(&self) -> Duration {
         verified_time_for(self.fuel())
     }
@@ -146,7 +146,7 @@ mod tests {
     }
 
     fn reason(nodes: &[StrategyNode], partitions: u32, replicas: u32, config: &str) -> String {
-        match Question::new(nodes, partitions, replicas, config) {
+        match StrategyCall::new(nodes, partitions, replicas, config) {
             Err(StrategyFault::InvalidQuestion(reason)) => reason,
             Err(other) => panic!("expected an invalid question, got {other}"),
             Ok(_) => panic!("expected an invalid question, got a valid one"),
@@ -156,13 +156,13 @@ mod tests {
     #[test]
     fn every_limit_is_obeyed_and_enforced() {
         let two = nodes(&["b", "a"]);
-        assert!(Question::new(&two, PARTITIONS_MAX, REPLICAS_MAX, "").is_ok());
+        assert!(StrategyCall::new(&two, PARTITIONS_MAX, REPLICAS_MAX, "").is_ok());
         assert!(reason(&two, PARTITIONS_MAX * 2, 1, "").contains("power of two"));
         assert!(reason(&two, 3, 1, "").contains("got 3"));
         assert!(reason(&two, 0, 1, "").contains("got 0"));
         assert!(reason(&two, 4, 0, "").contains("replicas"));
         assert!(reason(&two, 4, REPLICAS_MAX + 1, "").contains("replicas"));
-        assert!(Question::new(&two, 4, 1, &"x".repeat(STRATEGY_CONFIG_BYTES_MAX)).is_ok());
+        assert!(StrategyCall::new(&two, 4, 1, &"x".repeat(STRATEGY_CONFIG_BYTES_MAX)).is_ok());
         assert!(
             reason(&two, 4, 1, &"x".repeat(STRATEGY_CONFIG_BYTES_MAX + 1))
                 .contains("configuration")
@@ -175,7 +175,7 @@ mod tests {
     fn the_number_of_nodes_is_limited() {
         let ids: Vec<String> = (0..=MEMBERS_MAX).map(|n| format!("node-{n}")).collect();
         let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-        assert!(Question::new(&nodes(&ids[1..]), 4, 1, "").is_ok());
+        assert!(StrategyCall::new(&nodes(&ids[1..]), 4, 1, "").is_ok());
         assert!(reason(&nodes(&ids), 4, 1, "").contains("nodes"));
     }
 
@@ -194,13 +194,13 @@ mod tests {
             reason(&with(|n| n.zone = "z".repeat(ZONE_BYTES_MAX + 1)), 4, 1, "").contains("zone")
         );
         let most = with(|n| (n.weight, n.zone) = (WEIGHT_MAX, "z".repeat(ZONE_BYTES_MAX)));
-        assert!(Question::new(&most, 4, 1, "").is_ok());
+        assert!(StrategyCall::new(&most, 4, 1, "").is_ok());
     }
 
     #[test]
     fn orders_are_permutations_of_all_nodes() {
         let nodes = nodes(&["c", "a", "d", "b"]);
-        let question = Question::new(&nodes, 4, 1, "").unwrap();
+        let question = StrategyCall::new(&nodes, 4, 1, "").unwrap();
         assert_eq!(question.sorted(), [1, 3, 0, 2]);
         assert_eq!(
             question.permutations(),

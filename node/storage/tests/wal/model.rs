@@ -11,7 +11,7 @@ const VALUE_BYTES_MAX: usize = 300;
 
 /// What becomes of a key.
 #[derive(Clone, Debug)]
-pub(crate) enum Change {
+pub(crate) enum Mutation {
     Put(Vec<u8>),
     Bury,
     Remove,
@@ -20,15 +20,15 @@ pub(crate) enum Change {
 /// What is committed at once.
 #[derive(Clone, Debug)]
 pub(crate) enum Group {
-    Changes(Vec<(u8, Change)>),
+    Changes(Vec<(u8, Mutation)>),
     Layout(Vec<u8>),
 }
 
 pub(crate) fn group() -> impl Strategy<Value = Group> {
     let change = prop_oneof![
-        6 => proptest::collection::vec(any::<u8>(), 0..VALUE_BYTES_MAX).prop_map(Change::Put),
-        1 => Just(Change::Bury),
-        1 => Just(Change::Remove),
+        6 => proptest::collection::vec(any::<u8>(), 0..VALUE_BYTES_MAX).prop_map(Mutation::Put),
+        1 => Just(Mutation::Bury),
+        1 => Just(Mutation::Remove),
     ];
     prop_oneof![
         9 => proptest::collection::vec((0..KEYS, change), 1..6).prop_map(Group::Changes),
@@ -83,9 +83,9 @@ impl State {
             let sequence = self.counters.sequence;
             let version = Version { epoch: 1, sequence };
             let value = match change {
-                Change::Put(value) => Some(value.clone()),
-                Change::Bury => None,
-                Change::Remove => {
+                Mutation::Put(value) => Some(value.clone()),
+                Mutation::Bury => None,
+                Mutation::Remove => {
                     batch.remove(StorageKey::new(&key));
                     self.records.remove(&key);
                     continue;

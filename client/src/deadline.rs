@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use crate::error::ClientError;
 use crate::limits::{RETRY_PAUSE_MAX, RETRY_PAUSE_MIN};
 
-/// The time that an operation has, and the pauses between its attempts.
+/// The time that an operation has, and the pauses between its tries.
 #[derive(Debug)]
-pub(crate) struct Attempts {
+pub(crate) struct Deadline {
     timeout: Duration,
     deadline: Instant,
     /// How many pauses there were since something changed.
@@ -16,12 +16,12 @@ pub(crate) struct Attempts {
     frozen_since: Option<Instant>,
 }
 
-impl Attempts {
+impl Deadline {
     pub(crate) fn within(timeout: Duration) -> Self {
         Self { timeout, deadline: Instant::now() + timeout, failed: 0, frozen_since: None }
     }
 
-    pub(crate) fn deadline(&self) -> Instant {
+    pub(crate) fn instant(&self) -> Instant {
         self.deadline
     }
 
@@ -88,29 +88,29 @@ mod tests {
 
     #[tokio::test]
     async fn who_goes_on_pauses_anew_and_has_no_more_time() {
-        let mut attempts = Attempts::within(RETRY_PAUSE_MAX);
-        attempts.pause("no").await.unwrap();
-        assert_eq!(attempts.failed, 1);
-        attempts.go_on("now").unwrap();
-        assert_eq!(attempts.failed, 0);
-        let error = Attempts::within(Duration::ZERO).go_on("too late").unwrap_err();
+        let mut deadline = Deadline::within(RETRY_PAUSE_MAX);
+        deadline.pause("no").await.unwrap();
+        assert_eq!(deadline.failed, 1);
+        deadline.go_on("now").unwrap();
+        assert_eq!(deadline.failed, 0);
+        let error = Deadline::within(Duration::ZERO).go_on("too late").unwrap_err();
         assert!(error.to_string().contains("too late"), "{error}");
     }
 
     #[test]
     fn the_time_of_a_handover_counts_from_when_it_was_met_first() {
-        let mut attempts = Attempts::within(RETRY_PAUSE_MAX);
-        let (first, second) = (attempts.frozen(), attempts.frozen());
-        assert!(first <= second && attempts.frozen_since.is_some());
-        attempts.thawed();
-        assert_eq!(attempts.frozen_since, None);
+        let mut deadline = Deadline::within(RETRY_PAUSE_MAX);
+        let (first, second) = (deadline.frozen(), deadline.frozen());
+        assert!(first <= second && deadline.frozen_since.is_some());
+        deadline.thawed();
+        assert_eq!(deadline.frozen_since, None);
     }
 
     #[tokio::test]
     async fn there_is_no_attempt_after_the_deadline() {
-        let mut attempts = Attempts::within(Duration::ZERO);
-        let error = attempts.pause("no way").await.unwrap_err();
+        let mut deadline = Deadline::within(Duration::ZERO);
+        let error = deadline.pause("no way").await.unwrap_err();
         assert!(error.to_string().contains("no way"), "{error}");
-        Attempts::within(RETRY_PAUSE_MAX).pause("no way yet").await.unwrap();
+        Deadline::within(RETRY_PAUSE_MAX).pause("no way yet").await.unwrap();
     }
 }

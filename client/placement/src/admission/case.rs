@@ -37,7 +37,7 @@ const RANDOM: u64 = 24;
 
 /// A question, which obeys the contract.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Question {
+pub struct ExamCase {
     /// The nodes.
     pub nodes: Vec<StrategyNode>,
     /// The number of partitions.
@@ -46,7 +46,7 @@ pub struct Question {
     pub replicas: u32,
 }
 
-impl Question {
+impl ExamCase {
     /// So many nodes of weight 1, with the default number of partitions.
     pub(super) fn equal(nodes: usize) -> Self {
         Self::of((0..nodes).map(|number| node(number, 1, "")).collect(), PARTITIONS_DEFAULT, 1)
@@ -125,7 +125,7 @@ impl Draws {
     }
 }
 
-impl fmt::Display for Question {
+impl fmt::Display for ExamCase {
     /// In words, with as much of the nodes as a person reads.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN_MAX: usize = 12;
@@ -153,21 +153,21 @@ mod tests {
 
     #[test]
     fn a_question_is_told_in_words() {
-        let told = |question: Question| question.to_string();
-        assert_eq!(told(Question::equal(1)), "1 node, 4096 partitions");
-        let weighted: Vec<_> = Question::weighted().map(told).collect();
+        let told = |question: ExamCase| question.to_string();
+        assert_eq!(told(ExamCase::equal(1)), "1 node, 4096 partitions");
+        let weighted: Vec<_> = ExamCase::weighted().map(told).collect();
         assert_eq!(weighted[1], "3 nodes of weights 1, 2, 4, 8192 partitions");
-        let zoned: Vec<_> = Question::zoned().map(told).collect();
+        let zoned: Vec<_> = ExamCase::zoned().map(told).collect();
         assert_eq!(zoned[2], "3 nodes in zones x, x, y, 4096 partitions, 2 replicas");
-        let [large, _] = Question::largest().map(told);
+        let [large, _] = ExamCase::largest().map(told);
         assert!(large.starts_with("100 nodes of weights 1, 2, 3, 4, 1,"), "{large}");
         assert!(large.ends_with(", ..., 65536 partitions"), "{large}");
     }
 
     #[test]
     fn what_is_drawn_is_the_same_every_time_and_differs() {
-        let drawn: Vec<_> = Question::random().collect();
-        assert_eq!(drawn, Question::random().collect::<Vec<_>>());
+        let drawn: Vec<_> = ExamCase::random().collect();
+        assert_eq!(drawn, ExamCase::random().collect::<Vec<_>>());
         assert_ne!(drawn[0], drawn[1]);
     }
 }

@@ -1,4 +1,4 @@
-//! The processor's time.
+//! The CPU time.
 
 use std::time::Duration;
 

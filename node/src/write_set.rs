@@ -9,7 +9,9 @@ use std::collections::HashMap;
 use kv_core::guard::Admitted;
 use kv_core::operation::{Condition, Done, Operation, Outcome};
 use kv_core::ownership::Right;
-use kv_core::record::{Answer, Change, Current, Step, remove_damaged, transition};
+use kv_core::record::{
+    Current, RecordChange, RecordOperation, RecordReply, remove_damaged, transition,
+};
 use kv_core::refusal::{Refusal, bad_request};
 use kv_core::version::Version;
 use kv_protocol::record_stream::{self, StreamRecord};
@@ -20,7 +22,7 @@ use nohash_hasher::BuildNoHashHasher;
 use crate::refusals::{from_refused, from_store, no_room};
 
 /// What a group of operations has changed so far.
-pub struct Staging {
+pub struct WriteSet {
     /// The new record of each key that was changed; none where it was removed.
     changes: Changes,
     counters: Counters,
@@ -30,7 +32,7 @@ pub struct Staging {
 
 type Changes = HashMap<StorageKey, Option<Stored<Vec<u8>>>, BuildNoHashHasher<StorageKey>>;
 
-impl Staging {
+impl WriteSet {
     /// Starts a group on top of what is stored, on a disk that has room.
     #[must_use]
     pub fn new(counters: Counters) -> Self {
@@ -97,14 +99,14 @@ impl Staging {
         let current = stored.as_ref().map_or(Current::Absent, |it| it.current);
         let (answer, change) = transition(right, current, step, next).map_err(refuse)?;
         self.check_room(change)?;
-        if change != Change::Keep {
+        if change != RecordChange::Keep {
             self.counters.sequence = next.sequence;
         }
         let size = stored.as_ref().map(|it| it.value_bytes);
         let done = match answer {
-            Answer::Stored(version) => Done::Stored { version },
-            Answer::Deleted { existed } => Done::Deleted { existed },
-            Answer::Read(_) | Answer::Copied { .. } => {
+            RecordReply::Stored(version) => Done::Stored { version },
+            RecordReply::Deleted { existed } => Done::Deleted { existed },
+            RecordReply::Read(_) | RecordReply::Copied { .. } => {
                 Done::Read(stored.and_then(|it| it.record).and_then(Stored::into_record))
             }
         };
@@ -145,9 +147,9 @@ impl Staging {
         for (_, record) in &added {
             let is_removal = record.value.is_none();
             self.check_room(if is_removal {
-                Change::Remove
+                RecordChange::Remove
             } else {
-                Change::Store(record.version)
+                RecordChange::Store(record.version)
             })?;
         }
         let mut copied = 0;
@@ -157,11 +159,11 @@ impl Staging {
             let current = current_of(before.map(Stored::borrowed));
             let partition = admitted.installed().partition_of(text);
             let right = admitted.right_to(partition)?;
-            let step = Step::Copy { version, is_tombstone: value.is_none() };
+            let step = RecordOperation::Copy { version, is_tombstone: value.is_none() };
             let (answer, change) = transition(right, current, step, version)
                 .map_err(|it| from_refused(it, Condition::None, admitted, partition))?;
             self.apply(key, text, None, change, value.map(<[u8]>::to_vec));
-            copied += u32::from(answer == Answer::Copied { is_new: true });
+            copied += u32::from(answer == RecordReply::Copied { is_new: true });
         }
         Ok(copied)
     }
@@ -190,14 +192,14 @@ impl Staging {
         key: StorageKey,
         text: &str,
         size: Option<Option<u64>>,
-        change: Change,
+        change: RecordChange,
         value: Option<Vec<u8>>,
     ) {
         let record = match change {
-            Change::Keep => return,
-            Change::Store(version) => Some(Stored { version, value }),
-            Change::Bury(version) => Some(Stored { version, value: None }),
-            Change::Remove => None,
+            RecordChange::Keep => return,
+            RecordChange::Store(version) => Some(Stored { version, value }),
+            RecordChange::Bury(version) => Some(Stored { version, value: None }),
+            RecordChange::Remove => None,
         };
         if let Some(size) = size {
             self.counters.subtract(text.len(), size);
@@ -209,10 +211,10 @@ impl Staging {
     }
 
     /// Whether the disk has room for a change.
-    fn check_room(&self, change: Change) -> Result<(), Refusal> {
+    fn check_room(&self, change: RecordChange) -> Result<(), Refusal> {
         match (self.room, change) {
-            (Room::Free, _) | (_, Change::Keep) => Ok(()),
-            (Room::Removals(_), Change::Remove | Change::Bury(_)) => Ok(()),
+            (Room::Free, _) | (_, RecordChange::Keep) => Ok(()),
+            (Room::Removals(_), RecordChange::Remove | RecordChange::Bury(_)) => Ok(()),
             (room, _) => Err(no_room(room)),
         }
     }
@@ -249,8 +251,13 @@ pub fn read(
     let stored = find().map_err(|error| from_store(&error))?;
     // A read changes nothing, so no version is given.
     let unused = Version { epoch: 0, sequence: 0 };
-    transition(right, current_of(stored.as_ref().map(Stored::borrowed)), Step::Get, unused)
-        .map_err(|it| from_refused(it, Condition::None, admitted, partition))?;
+    transition(
+        right,
+        current_of(stored.as_ref().map(Stored::borrowed)),
+        RecordOperation::Get,
+        unused,
+    )
+    .map_err(|it| from_refused(it, Condition::None, admitted, partition))?;
     Ok(Done::Read(stored.and_then(Stored::into_record)))
 }
 
@@ -272,11 +279,11 @@ fn check_copy(admitted: Admitted<'_>, record: &StreamRecord<'_>) -> Result<(), R
     Ok(())
 }
 
-fn step_of(operation: &Operation<'_>) -> (Step, Condition) {
+fn step_of(operation: &Operation<'_>) -> (RecordOperation, Condition) {
     match operation {
-        Operation::Get { .. } => (Step::Get, Condition::None),
-        Operation::Put { condition, .. } => (Step::Put(*condition), *condition),
-        Operation::Delete { condition, .. } => (Step::Delete(*condition), *condition),
+        Operation::Get { .. } => (RecordOperation::Get, Condition::None),
+        Operation::Put { condition, .. } => (RecordOperation::Put(*condition), *condition),
+        Operation::Delete { condition, .. } => (RecordOperation::Delete(*condition), *condition),
     }
 }
 

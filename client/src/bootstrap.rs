@@ -24,7 +24,7 @@ use crate::config::NewCluster;
 use crate::error::ClientError;
 use crate::limits::{LAYOUT_LOOK_INTERVAL, STATUS_TIMEOUT};
 use crate::outbox::Connections;
-use crate::placement::{Question, admitted, table_verified};
+use crate::placement::{TableRequest, admitted, table_verified};
 use crate::status::ask_instance;
 
 /// How many owners a partition gets.
@@ -54,7 +54,7 @@ pub struct Creation {
 }
 
 /// How a cluster came to have a layout.
-pub(crate) enum Genesis {
+pub(crate) enum Bootstrap {
     /// This client created it.
     Created(Layout, Creation),
     /// Another client was faster, or the nodes restored it.
@@ -68,7 +68,7 @@ pub(crate) async fn create(
     strategy: &Strategy,
     new: &NewCluster,
     deadline: Instant,
-) -> Result<Genesis, ClientError> {
+) -> Result<Bootstrap, ClientError> {
     let began = Instant::now();
     let instances = registry.instances().await?;
     if instances.is_empty() {
@@ -85,7 +85,7 @@ pub(crate) async fn create(
         status.layout.as_ref().map(|layout| (status.node.to_string(), layout.clone()))
     });
     if let Some((node, installed)) = installed {
-        return await_restoration(registry, node, &installed, deadline).await.map(Genesis::Found);
+        return await_restoration(registry, node, &installed, deadline).await.map(Bootstrap::Found);
     }
     let mut members = Vec::new();
     for (instance, answer) in instances.iter().zip(answers) {
@@ -96,7 +96,7 @@ pub(crate) async fn create(
         let problem = "is registered twice, from two data directories".to_owned();
         return Err(ClientError::NodeNotReady { node: pair[0].id.to_string(), problem });
     }
-    let question = Question {
+    let question = TableRequest {
         members,
         partitions: new.partitions,
         replicas: REPLICAS,
@@ -182,10 +182,10 @@ fn member(
 async fn publish(
     registry: &Registry,
     strategy: &Strategy,
-    question: Question,
+    question: TableRequest,
     table: &Table,
     deadline: Instant,
-) -> Result<Genesis, ClientError> {
+) -> Result<Bootstrap, ClientError> {
     let Registry { consul, cluster, .. } = registry;
     let layout = Layout {
         format: LAYOUT_FORMAT,
@@ -215,9 +215,9 @@ async fn publish(
     match registry.layout(deadline).await?.value {
         Some(found) if found == layout => {
             let creation = Creation::of(cluster.clone(), &layout);
-            Ok(Genesis::Created(layout, creation))
+            Ok(Bootstrap::Created(layout, creation))
         }
-        Some(found) => Ok(Genesis::Found(found)),
+        Some(found) => Ok(Bootstrap::Found(found)),
         None => Err(match written {
             Err(error) => error.into(),
             Ok(_) => ClientError::LayoutVanished,

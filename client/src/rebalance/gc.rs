@@ -9,12 +9,12 @@
 //!   the layout by compare-and-set, which succeeds only as long as the layout it saw is the present one.
 //!   It writes them with the layout's epoch as flags, so that also where they were there before, their
 //!   modify index is a new one: it is above the index of the layout that was seen.
-//! - The sweep reads the layout first. It removes only what was modified before that layout was, and
+//! - The collection reads the layout first. It removes only what was modified before that layout was, and
 //!   only by compare-and-set. A rebalance that was prepared before that layout cannot be begun any more;
 //!   for one that is prepared under it or a later one, table and strategy are modified after it, so they
 //!   are left alone, or the compare-and-set fails, or they are written after their removal.
 //!
-//! What the change that has just ended named is left for the next sweep, since a client that saw its last
+//! What the change that has just ended named is left for the next collection, since a client that saw its last
 //! layout may be about to fetch it. Nodes that give Consul a lost layout back write its parts first, and again when they see it there.
 
 use std::collections::BTreeSet;
@@ -33,7 +33,7 @@ use crate::limits::SWEPT_MAX;
 ///
 /// # Errors
 /// Consul cannot be asked, or a past layout is not understood, so that what it refers to is not known.
-pub(crate) async fn sweep(
+pub(crate) async fn collect(
     registry: &Registry,
     spared: [&Placement; 2],
 ) -> Result<(), RebalanceError> {

@@ -8,7 +8,7 @@ use std::path::Path;
 use bytes::Bytes;
 use tracing::warn;
 
-use super::error::{RedoError, file_error};
+use super::error::{WalError, file_error};
 use super::frame::{self, FRAME_HEAD_BYTES, Found, Place};
 use super::segments::path_of;
 
@@ -22,10 +22,10 @@ pub(super) fn segment(
     directory: &Path,
     number: u64,
     take: &mut impl FnMut(Bytes) -> Result<(), Malformed>,
-) -> Result<(), RedoError> {
+) -> Result<(), WalError> {
     let path = path_of(directory, number);
     let bytes = Bytes::from(fs::read(&path).map_err(|source| file_error(&path, source))?);
-    let damaged = |offset: usize, reason: String| RedoError::Damaged {
+    let damaged = |offset: usize, reason: String| WalError::Damaged {
         path: path.clone(),
         offset: offset as u64,
         reason,

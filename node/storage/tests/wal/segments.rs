@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use kv_storage::{Fsync, RedoError, Store, StoreError};
+use kv_storage::{Fsync, Store, StoreError, WalError};
 use tempfile::TempDir;
 
-use super::model::{Change, Group, State};
+use super::model::{Group, Mutation, State};
 use super::{assert_damaged, assert_goes_on, ends, files, written};
 
 const LAST: u64 = 3;
@@ -25,7 +25,7 @@ impl Segmented {
         let count = LAST as usize * GROUPS_OF_SEGMENT;
         let group = |it: usize| {
             let (key, value) = (it as u8 % 5, format!("value {it}").into_bytes());
-            Group::Changes(vec![(key, Change::Put(value))])
+            Group::Changes(vec![(key, Mutation::Put(value))])
         };
         let groups: Vec<Group> = (0..count).map(group).collect();
         let directory = tempfile::tempdir().unwrap();
@@ -53,7 +53,7 @@ impl Segmented {
 
     fn missing(&self) -> Option<u64> {
         match Store::open(self.path(), Fsync::Always) {
-            Err(StoreError::Redo(RedoError::Missing(path))) => {
+            Err(StoreError::Wal(WalError::Missing(path))) => {
                 (1..=LAST).find(|it| files::path(self.path(), *it) == path)
             }
             other => panic!("expected that a segment is missing, got {:?}", other.err()),
@@ -85,7 +85,7 @@ fn a_segment_that_is_missing_after_those_that_the_engine_has_is_reported() {
     assert_eq!(left.len(), 1, "the engine has all others");
     files::replace(store.path(), &BTreeMap::new());
     let error = Store::open(store.path(), Fsync::Always).err();
-    assert!(matches!(error, Some(StoreError::Redo(RedoError::Missing(_)))), "{error:?}");
+    assert!(matches!(error, Some(StoreError::Wal(WalError::Missing(_)))), "{error:?}");
 }
 
 /// Where the last segment is taken away, what is left is what a crash between the end of one segment

@@ -3,13 +3,13 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why the redo log cannot be used.
+/// Why the write-ahead log cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum RedoError {
+pub enum WalError {
     /// What was acknowledged cannot be read.
     #[error(
-        "the redo log is damaged: {path} has no valid frame at byte {offset}, and what stood there had been acknowledged ({reason}); a copy of the whole data directory from before can be served with --serve-older-copy, without what was written since; or remove the node as dead and start it with an empty data directory"
+        "the write-ahead log is damaged: {path} has no valid frame at byte {offset}, and what stood there had been acknowledged ({reason}); a copy of the whole data directory from before can be served with --serve-older-copy, without what was written since; or remove the node as dead and start it with an empty data directory"
     )]
     Damaged {
         /// The segment.
@@ -21,12 +21,12 @@ pub enum RedoError {
     },
     /// A segment is not there.
     #[error(
-        "the redo log is incomplete: {0} is missing; put this very file back, or serve a copy of the whole data directory from before with --serve-older-copy, without what was written since; or remove the node as dead and start it with an empty data directory"
+        "the write-ahead log is incomplete: {0} is missing; put this very file back, or serve a copy of the whole data directory from before with --serve-older-copy, without what was written since; or remove the node as dead and start it with an empty data directory"
     )]
     Missing(PathBuf),
     /// It failed before, and what is at its end is unknown.
     #[error(
-        "the redo log failed before, and nothing was written: start the node again, which finds out what is in it"
+        "the write-ahead log failed before, and nothing was written: start the node again, which finds out what is in it"
     )]
     Unusable,
     /// The system lacks something that it will have again. Nothing was written, and it can be tried again.
@@ -50,6 +50,6 @@ pub enum RedoError {
     },
 }
 
-pub(super) fn file_error(path: &Path, source: io::Error) -> RedoError {
-    RedoError::File { path: path.to_owned(), source }
+pub(super) fn file_error(path: &Path, source: io::Error) -> WalError {
+    WalError::File { path: path.to_owned(), source }
 }

@@ -1,4 +1,4 @@
-//! The redo log under attack: its files are cut, damaged, mixed up and made by hand. What was committed
+//! The write-ahead log under attack: its files are cut, damaged, mixed up and made by hand. What was committed
 //! is there afterwards, or the store says what is wrong.
 //!
 //! A store that is dropped has not been closed, so that the next one finds what a crash would leave.
@@ -12,7 +12,7 @@ mod torn;
 
 use std::path::Path;
 
-use kv_storage::{Fsync, RedoError, Store, StoreError, StoreOptions};
+use kv_storage::{Fsync, Store, StoreError, StoreOptions, WalError};
 use proptest::prelude::*;
 
 use self::files::Frame;
@@ -44,7 +44,7 @@ fn assert_goes_on(directory: &Path, expected: &State) {
     let store = open(directory);
     assert_eq!(State::of(&store), *expected);
     let mut state = expected.clone();
-    state.commit(&store, &Group::Changes(vec![(0, model::Change::Put(b"later".to_vec()))]));
+    state.commit(&store, &Group::Changes(vec![(0, model::Mutation::Put(b"later".to_vec()))]));
     assert_eq!(State::of(&store), state);
     drop(store);
     assert_eq!(State::of(&open(directory)), state);
@@ -54,7 +54,7 @@ fn assert_goes_on(directory: &Path, expected: &State) {
 #[track_caller]
 fn assert_damaged(directory: &Path, segment: u64, at: usize) {
     match Store::open(directory, Fsync::Always).err() {
-        Some(StoreError::Redo(RedoError::Damaged { path, offset, .. })) => {
+        Some(StoreError::Wal(WalError::Damaged { path, offset, .. })) => {
             assert_eq!((path, offset), (files::path(directory, segment), at as u64));
         }
         other => panic!("expected damage at byte {at} of segment {segment}, got {other:?}"),
@@ -118,7 +118,7 @@ proptest! {
 #[test]
 fn the_format_is_pinned() {
     let directory = tempfile::tempdir().unwrap();
-    let group = |byte| Group::Changes(vec![(byte, model::Change::Put(vec![byte; 5]))]);
+    let group = |byte| Group::Changes(vec![(byte, model::Mutation::Put(vec![byte; 5]))]);
     let (_, found) = written(directory.path(), Fsync::Always, &[group(1), group(2), group(3)]);
     let contents: Vec<Vec<u8>> = files::frames(&found).into_iter().map(|it| it.content).collect();
     assert_eq!(found, files::segment(1, &contents));

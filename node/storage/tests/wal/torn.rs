@@ -3,7 +3,7 @@
 use kv_storage::{Fsync, Store};
 use proptest::prelude::*;
 
-use super::model::{Change, Group, State, groups};
+use super::model::{Group, Mutation, State, groups};
 use super::{assert_goes_on, ends, files, leave, written};
 
 proptest! {
@@ -85,7 +85,7 @@ impl Garbage {
 #[test]
 fn damage_in_the_very_last_group_drops_that_group_alone() {
     let groups: Vec<Group> =
-        (0..4).map(|it| Group::Changes(vec![(it, Change::Put(vec![it; 20]))])).collect();
+        (0..4).map(|it| Group::Changes(vec![(it, Mutation::Put(vec![it; 20]))])).collect();
     let directory = tempfile::tempdir().unwrap();
     let (states, segment) = written(directory.path(), Fsync::Always, &groups);
     let last = files::frames(&segment).pop().unwrap();
@@ -103,7 +103,7 @@ fn damage_in_the_very_last_group_drops_that_group_alone() {
 #[test]
 fn a_hole_in_what_was_not_synced_drops_what_comes_after_and_nothing_before() {
     let groups: Vec<Group> =
-        (0..8).map(|it| Group::Changes(vec![(it, Change::Put(vec![it; 20]))])).collect();
+        (0..8).map(|it| Group::Changes(vec![(it, Mutation::Put(vec![it; 20]))])).collect();
     for hole in 0..groups.len() {
         let directory = tempfile::tempdir().unwrap();
         let (states, mut segment) = written(directory.path(), Fsync::EverySecond, &groups);
@@ -124,7 +124,7 @@ fn a_hole_in_what_was_not_synced_drops_what_comes_after_and_nothing_before() {
 /// What comes after a hole must not come back when something else has been written before it.
 #[test]
 fn what_was_dropped_behind_a_hole_stays_dropped() {
-    let put = |key, value: &[u8]| Group::Changes(vec![(key, Change::Put(value.to_vec()))]);
+    let put = |key, value: &[u8]| Group::Changes(vec![(key, Mutation::Put(value.to_vec()))]);
     let directory = tempfile::tempdir().unwrap();
     let groups = [put(1, b"first"), put(2, b"hole"), put(3, b"late")];
     let (states, mut segment) = written(directory.path(), Fsync::EverySecond, &groups);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use kv_consul::{Backoff, Consul, ConsulError};
-use kv_core::guard::{Guard, Installed, Verdict};
+use kv_core::guard::{Guard, Installed, LayoutVerdict};
 use kv_core::incarnation::Incarnation;
 use kv_core::partition::Partition;
 use kv_system::lock::lock;
@@ -36,7 +36,7 @@ const REFUSAL_CHARS_MAX: usize = 2000;
 /// Why a layout was not installed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum FollowError {
+pub enum LayoutSyncError {
     /// It could not be fetched or given back.
     #[error(transparent)]
     Layouts(#[from] LayoutsError),
@@ -84,7 +84,7 @@ enum Cause {
 }
 
 /// Keeps the node's layout at what Consul says.
-pub struct Follower {
+pub struct LayoutSync {
     /// The identity of the node's data directory.
     pub uuid: Uuid,
     /// Which run of the node this is.
@@ -103,7 +103,7 @@ pub struct Follower {
     pub directory: Arc<Mutex<DataDirectory>>,
 }
 
-impl FollowError {
+impl LayoutSyncError {
     /// Whether what Consul has is of this node's cluster, or damaged, and not to be installed.
     fn is_refusal(&self) -> bool {
         match self {
@@ -125,20 +125,20 @@ impl FollowError {
     }
 }
 
-impl Follower {
+impl LayoutSync {
     /// Brings the node to the layout that Consul has now.
     ///
     /// # Errors
-    /// [`FollowError`]; what was installed stays installed.
-    pub async fn catch_up(&self) -> Result<(), FollowError> {
+    /// [`LayoutSyncError`]; what was installed stays installed.
+    pub async fn catch_up(&self) -> Result<(), LayoutSyncError> {
         self.obey(Cause::News).await.map(|_| ())
     }
 
     /// Looks at Consul's layout, and does what follows. Returns whether there was something to do. Where the
     /// layout is not one for this node, its own is put among the past ones, to be published again.
-    async fn obey(&self, cause: Cause) -> Result<bool, FollowError> {
+    async fn obey(&self, cause: Cause) -> Result<bool, LayoutSyncError> {
         let done = self.look(cause).await;
-        if done.as_ref().is_err_and(FollowError::is_refusal)
+        if done.as_ref().is_err_and(LayoutSyncError::is_refusal)
             && let Some(own) = self.guard.load().installed()
         {
             self.keep(own).await?;
@@ -146,7 +146,7 @@ impl Follower {
         done
     }
 
-    async fn look(&self, cause: Cause) -> Result<bool, FollowError> {
+    async fn look(&self, cause: Cause) -> Result<bool, LayoutSyncError> {
         let offered = self.layouts.read().await?;
         let guard = self.guard.load_full();
         let Some(layout) = offered.layout else {
@@ -157,37 +157,37 @@ impl Follower {
             return Ok(true);
         };
         match (guard.judge(&layout), guard.installed()) {
-            (Verdict::Install, _) => {
+            (LayoutVerdict::Install, _) => {
                 let completed = self.layouts.complete(layout, self.uuid, guard.installed()).await;
                 let installed = completed.map_err(|error| match error {
-                    LayoutsError::NotHere(error) => FollowError::Refused(error.to_string()),
+                    LayoutsError::NotHere(error) => LayoutSyncError::Refused(error.to_string()),
                     error => error.into(),
                 })?;
                 let installed = installed.begun_by(Some(self.begun));
                 self.keep_previous(guard.installed(), &installed).await?;
                 let (reply, result) = oneshot::channel();
                 let install = Work::Install(Box::new(installed), reply);
-                self.work.send(install).map_err(|_| FollowError::Stopping)?;
-                result.await.map_err(|_| FollowError::Stopping)??;
+                self.work.send(install).map_err(|_| LayoutSyncError::Stopping)?;
+                result.await.map_err(|_| LayoutSyncError::Stopping)??;
                 self.remember_layout().map(|()| true)
             }
-            (Verdict::Restore, Some(installed)) => {
+            (LayoutVerdict::Restore, Some(installed)) => {
                 let (own, found) = (installed.layout.epoch, layout.epoch);
                 if self.layouts.restore(installed, offered.index).await? {
                     warn!("Consul had gone back to epoch {found}: restored epoch {own}");
                 }
                 Ok(true)
             }
-            (Verdict::Current, Some(installed)) if cause == Cause::News => {
+            (LayoutVerdict::Current, Some(installed)) if cause == Cause::News => {
                 self.layouts.restore_parts(installed).await?;
                 Ok(false)
             }
-            (Verdict::Current | Verdict::Restore, _) => Ok(false),
-            (Verdict::Refuse(reason), _) => {
-                Err(FollowError::Foreign { reason, key: self.layouts.key() })
+            (LayoutVerdict::Current | LayoutVerdict::Restore, _) => Ok(false),
+            (LayoutVerdict::Refuse(reason), _) => {
+                Err(LayoutSyncError::Foreign { reason, key: self.layouts.key() })
             }
-            (Verdict::MadeUp(reason), _) => {
-                Err(FollowError::MadeUp { reason, key: self.layouts.key() })
+            (LayoutVerdict::MadeUp(reason), _) => {
+                Err(LayoutSyncError::MadeUp { reason, key: self.layouts.key() })
             }
         }
     }
@@ -199,7 +199,7 @@ impl Follower {
         &self,
         previous: Option<&Installed>,
         next: &Installed,
-    ) -> Result<(), FollowError> {
+    ) -> Result<(), LayoutSyncError> {
         let Some(previous) = previous else { return Ok(()) };
         let is_new = |it: &Partition| !previous.kept().contains_key(it);
         let takes = next.kept().keys().any(is_new);
@@ -217,7 +217,7 @@ impl Follower {
     }
 
     /// Puts the layout that is installed among the past ones in Consul.
-    async fn keep(&self, installed: &Installed) -> Result<(), FollowError> {
+    async fn keep(&self, installed: &Installed) -> Result<(), LayoutSyncError> {
         match self.layouts.keep_past(installed).await {
             // A node that may not write there must follow all the same.
             Err(LayoutsError::Consul(error @ ConsulError::PermissionDenied { .. })) => {
@@ -232,8 +232,8 @@ impl Follower {
     /// put back is found out.
     ///
     /// # Errors
-    /// [`FollowError::Identity`] where it cannot be written.
-    pub fn remember_layout(&self) -> Result<(), FollowError> {
+    /// [`LayoutSyncError::Identity`] where it cannot be written.
+    pub fn remember_layout(&self) -> Result<(), LayoutSyncError> {
         let guard = self.guard.load();
         let Some(installed) = guard.installed() else { return Ok(()) };
         let layout =
@@ -321,8 +321,8 @@ impl Follower {
                         hint = self.told(&newer, &older) => Cause::Told(hint),
                     };
                 }
-                Err(FollowError::Stopping) => return,
-                Err(FollowError::Layouts(LayoutsError::Consul(error))) => {
+                Err(LayoutSyncError::Stopping) => return,
+                Err(LayoutSyncError::Layouts(LayoutsError::Consul(error))) => {
                     debug!("the layout could not be read: {error}");
                     tokio::time::sleep(backoff.failed()).await;
                 }

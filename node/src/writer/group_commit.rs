@@ -14,12 +14,12 @@ const PATIENCE_MAX: Duration = Duration::from_millis(1);
 
 /// What the last group was like.
 #[derive(Default)]
-pub(super) struct Pace {
+pub(super) struct GroupCommitDelay {
     operations: usize,
     sync_took: Duration,
 }
 
-impl Pace {
+impl GroupCommitDelay {
     /// Takes note of a group of this size, which took so long to become durable.
     pub(super) fn note(&mut self, size: Size, sync_took: Duration) {
         *self = Self { operations: size.operations, sync_took };
@@ -56,16 +56,16 @@ mod tests {
     #[test]
     fn a_group_waits_only_for_as_many_as_came_before() {
         let (sender, work) = flume::unbounded();
-        let mut pace = Pace::default();
+        let mut group_commit_delay = GroupCommitDelay::default();
         let started = Instant::now();
-        assert!(pace.next(&work, size(1), started).is_none());
+        assert!(group_commit_delay.next(&work, size(1), started).is_none());
         // A sync of an hour, so that a wait that is not cut short is seen.
-        pace.note(size(100), Duration::from_secs(3600));
-        assert!(pace.next(&work, size(75), started).is_none());
+        group_commit_delay.note(size(100), Duration::from_secs(3600));
+        assert!(group_commit_delay.next(&work, size(75), started).is_none());
         assert!(started.elapsed() < PATIENCE_MAX, "it has waited");
-        assert!(pace.next(&work, size(74), Instant::now()).is_none());
+        assert!(group_commit_delay.next(&work, size(74), Instant::now()).is_none());
         assert!(started.elapsed() >= PATIENCE_MAX, "it has not waited");
         sender.send(Work::Repair).unwrap();
-        assert!(pace.next(&work, size(1), Instant::now()).is_some());
+        assert!(group_commit_delay.next(&work, size(1), Instant::now()).is_some());
     }
 }

@@ -1,4 +1,4 @@
-//! The redo log: what has been acknowledged and is not yet in the engine.
+//! The write-ahead log: what has been acknowledged and is not yet in the engine.
 //!
 //! The engine takes milliseconds and many writes to make a group of changes durable. So a group is
 //! appended to this log, as one frame, and synced; the engine gets it later, with many others. What
@@ -10,7 +10,7 @@
 //!
 //! A crash can tear the last frame that was being written, which nobody was told of; it is cut off.
 //! Whatever else is wrong with a segment is damage, which is reported and not passed over:
-//! [`RedoError`].
+//! [`WalError`].
 //!
 //! - here: writing it; `frame`: what is written; `replay`: reading it when the node starts;
 //! - `segments`: its files.
@@ -31,7 +31,7 @@ use kv_system::transient::{is_full, is_read_only, passes};
 use kv_system::{descriptors, failpoints, private};
 use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
 
-pub use self::error::RedoError;
+pub use self::error::WalError;
 use self::error::file_error;
 pub(super) use self::frame::FRAME_HEAD_BYTES;
 use self::frame::Place;
@@ -62,7 +62,7 @@ pub(crate) struct Keeping {
 }
 
 /// The log, open for appending.
-pub(super) struct RedoLog {
+pub(super) struct WriteAheadLog {
     directory: PathBuf,
     /// The same, open: it stays this one where another takes its place, and no descriptor is needed to
     /// sync the names in it.
@@ -93,7 +93,7 @@ pub(super) struct Unsynced {
     file: Arc<File>,
 }
 
-impl RedoLog {
+impl WriteAheadLog {
     /// Opens the log in `directory`, making it where there is none. The engine has all segments up
     /// to the one with the number `checkpointed`. Hands over the frames of the others, in order.
     pub(super) fn open(
@@ -101,13 +101,13 @@ impl RedoLog {
         disk: &Disk,
         checkpointed: u64,
         mut take: impl FnMut(Bytes) -> Result<(), Malformed>,
-    ) -> Result<Self, RedoError> {
+    ) -> Result<Self, WalError> {
         make(directory).map_err(|source| file_error(directory, source))?;
         let mut last = checkpointed;
         let numbers = segments::numbers(directory)?;
         // The engine gets a segment only after the next one was begun.
         if checkpointed > 0 && numbers.last().is_none_or(|it| *it <= checkpointed) {
-            return Err(RedoError::Missing(path_of(directory, checkpointed + 1)));
+            return Err(WalError::Missing(path_of(directory, checkpointed + 1)));
         }
         for number in numbers {
             let path = path_of(directory, number);
@@ -116,7 +116,7 @@ impl RedoLog {
                 continue;
             }
             if number != last + 1 {
-                return Err(RedoError::Missing(path_of(directory, last + 1)));
+                return Err(WalError::Missing(path_of(directory, last + 1)));
             }
             last = number;
             replay::segment(directory, number, &mut take)?;
@@ -140,7 +140,7 @@ impl RedoLog {
     }
 
     /// Begins the next segment, after the one that is sealed.
-    fn begin_next(&mut self) -> Result<(), RedoError> {
+    fn begin_next(&mut self) -> Result<(), WalError> {
         let number = self.number + 1;
         let path = path_of(&self.directory, number);
         let create = || {
@@ -180,25 +180,25 @@ impl RedoLog {
             }
             // In a directory that was removed, nothing can be made.
             Err(source) if is_absence(&source) && self.disk.has_lost() => {
-                Err(RedoError::Removed(path))
+                Err(WalError::Removed(path))
             }
             Err(source) if passes(&source) || is_read_only(&source) => {
                 self.disk.note(&source);
-                Err(RedoError::NotWritten { path, source })
+                Err(WalError::NotWritten { path, source })
             }
             Err(source) => Err(self.fail(&path, source)),
         }
     }
 
     /// Whether the segment that is being written can still be found. Where it cannot, all know from now on.
-    fn check_found(&self) -> Result<(), RedoError> {
+    fn check_found(&self) -> Result<(), WalError> {
         let is_removed =
             self.names_are_counted && self.file.metadata().is_ok_and(|it| it.nlink() == 0);
         if !is_removed {
             return Ok(());
         }
         let _ = self.disk.look();
-        Err(RedoError::Removed(path_of(&self.directory, self.number)))
+        Err(WalError::Removed(path_of(&self.directory, self.number)))
     }
 
     /// The number of the segment that is being written.
@@ -212,40 +212,40 @@ impl RedoLog {
     }
 
     /// Appends a frame, whose head is still blank, and keeps it as well as `keeping` says. After any error
-    /// but [`RedoError::NotWritten`] and [`RedoError::Removed`] the log must not be used any more: what it
+    /// but [`WalError::NotWritten`] and [`WalError::Removed`] the log must not be used any more: what it
     /// contains is unknown. What is refused as removed is in a file that nobody will ever read.
-    pub(crate) fn append(&mut self, frame: Vec<u8>, keeping: Keeping) -> Result<Bytes, RedoError> {
+    pub(crate) fn append(&mut self, frame: Vec<u8>, keeping: Keeping) -> Result<Bytes, WalError> {
         self.check()?;
         if self.is_sealed {
             self.begin_next()?;
         }
         let frame = self.write(frame)?;
-        failpoints::pass("node::redo::before-sync");
+        failpoints::pass("node::wal::before-sync");
         if keeping.is_synced {
             self.sync_or_fail()?;
         }
-        failpoints::pass("node::redo::after-sync");
+        failpoints::pass("node::wal::after-sync");
         if keeping.can_be_found {
             self.check_found()?;
         }
         Ok(frame)
     }
 
-    fn check(&self) -> Result<(), RedoError> {
-        if self.has_failed { Err(RedoError::Unusable) } else { Ok(()) }
+    fn check(&self) -> Result<(), WalError> {
+        if self.has_failed { Err(WalError::Unusable) } else { Ok(()) }
     }
 
-    fn fail(&mut self, path: &Path, source: io::Error) -> RedoError {
+    fn fail(&mut self, path: &Path, source: io::Error) -> WalError {
         self.has_failed = true;
         self.disk.note(&source);
         file_error(path, source)
     }
 
     /// Writes a frame at the segment's end, as a whole or not at all.
-    fn write(&mut self, mut frame: Vec<u8>) -> Result<Bytes, RedoError> {
+    fn write(&mut self, mut frame: Vec<u8>) -> Result<Bytes, WalError> {
         let place = Place { segment: self.number, offset: self.length, durable: self.durable };
         frame::complete(&mut frame, place);
-        failpoints::pass("node::redo::before-write");
+        failpoints::pass("node::wal::before-write");
         if let Err(source) = self.cut().and_then(|()| self.write_whole(&frame)) {
             let path = path_of(&self.directory, self.number);
             if !passes(&source) && !is_read_only(&source) {
@@ -255,7 +255,7 @@ impl RedoLog {
             self.has_rest = true;
             let _ = self.cut();
             self.disk.note(&source);
-            return Err(RedoError::NotWritten { path, source });
+            return Err(WalError::NotWritten { path, source });
         }
         self.length += frame.len() as u64;
         Ok(frame.into())
@@ -271,15 +271,15 @@ impl RedoLog {
     }
 
     fn write_whole(&self, frame: &[u8]) -> io::Result<()> {
-        if failpoints::is_on("node::redo::torn-write") {
+        if failpoints::is_on("node::wal::torn-write") {
             self.file.write_all_at(&frame[..frame.len() / 2], self.length)?;
-            failpoints::pass("node::redo::torn-write");
+            failpoints::pass("node::wal::torn-write");
         }
         self.file.write_all_at(frame, self.length)
     }
 
     /// A sync that failed may have cost what it was to keep, however often it is tried again.
-    fn sync_or_fail(&mut self) -> Result<(), RedoError> {
+    fn sync_or_fail(&mut self) -> Result<(), WalError> {
         self.sync().map_err(|source| self.fail(&path_of(&self.directory, self.number), source))
     }
 
@@ -304,9 +304,9 @@ impl RedoLog {
     }
 
     /// Ends the segment and begins the next one. Returns the number of the one that has ended. After
-    /// [`RedoError::NotWritten`] and [`RedoError::Removed`], the log goes on in the segment, or in the next
+    /// [`WalError::NotWritten`] and [`WalError::Removed`], the log goes on in the segment, or in the next
     /// one where it has ended.
-    pub(crate) fn rotate(&mut self) -> Result<u64, RedoError> {
+    pub(crate) fn rotate(&mut self) -> Result<u64, WalError> {
         self.check()?;
         self.check_found()?;
         if !self.is_sealed {
@@ -316,7 +316,7 @@ impl RedoLog {
             let has_inode = if has_inode { Ok(()) } else { no_inode() };
             if let Err(source) = descriptors::are_left(1).and(has_inode) {
                 let path = path_of(&self.directory, self.number + 1);
-                return Err(RedoError::NotWritten { path, source });
+                return Err(WalError::NotWritten { path, source });
             }
             // Only what is durable may be sealed: the seal says that nothing is missing before it.
             if self.durable < self.length {
@@ -325,7 +325,7 @@ impl RedoLog {
             self.write(vec![0; FRAME_HEAD_BYTES])?;
             self.sync_or_fail()?;
             self.is_sealed = true;
-            failpoints::pass("node::redo::after-seal");
+            failpoints::pass("node::wal::after-seal");
         }
         let ended = self.number;
         self.begin_next()?;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, unlinkat};
 use rustix::io::Errno;
 
-use super::error::{RedoError, file_error};
+use super::error::{WalError, file_error};
 
 const SUFFIX: &str = ".redo";
 
@@ -20,7 +20,7 @@ pub(super) fn name_of(number: u64) -> String {
 }
 
 /// The numbers of the segments in `directory`, ascending.
-pub(super) fn numbers(directory: &Path) -> Result<Vec<u64>, RedoError> {
+pub(super) fn numbers(directory: &Path) -> Result<Vec<u64>, WalError> {
     let read = || -> io::Result<Vec<u64>> {
         let mut numbers = Vec::new();
         for entry in fs::read_dir(directory)? {
@@ -46,7 +46,7 @@ pub(super) fn make(directory: &Path) -> io::Result<()> {
 
 /// Removes the segments up to this number, which the engine remembers to have, from the directory that
 /// is open as `names` and was found at `directory`.
-pub(crate) fn remove_through(names: &File, directory: &Path, number: u64) -> Result<(), RedoError> {
+pub(crate) fn remove_through(names: &File, directory: &Path, number: u64) -> Result<(), WalError> {
     for number in numbers(directory)?.into_iter().filter(|it| *it <= number) {
         match unlinkat(names, name_of(number), AtFlags::empty()) {
             // Somebody was faster, or another directory is in the place of this one.

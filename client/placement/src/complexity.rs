@@ -38,7 +38,7 @@ const BLOCKS_PER_VARIABLE: u64 = 32;
 
 /// What is known of a component before it is compiled. Names are safe to show.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Anatomy {
+pub struct Complexity {
     /// What it wants; a strategy wants nothing.
     pub imports: Vec<String>,
     /// What it offers.
@@ -52,16 +52,16 @@ pub struct Anatomy {
 ///
 /// # Errors
 /// Refuses what is no component, and what would be too much work to compile.
-pub(super) fn read(bytes: &[u8]) -> Result<Anatomy, StrategyFault> {
+pub(super) fn read(bytes: &[u8]) -> Result<Complexity, StrategyFault> {
     let malformed =
         |error: BinaryReaderError| StrategyFault::Compile { reason: printable(&error.to_string()) };
-    let mut anatomy = Anatomy { imports: Vec::new(), exports: Vec::new(), compile_work: 0 };
+    let mut complexity = Complexity { imports: Vec::new(), exports: Vec::new(), compile_work: 0 };
     let (mut parts, mut depth) = (0, 0);
     for payload in Parser::new(0).parse_all(bytes) {
         let payload = payload.map_err(malformed)?;
         let work = work_of(&payload).map_err(malformed)?;
-        anatomy.compile_work = anatomy.compile_work.saturating_add(work);
-        limit("it is", anatomy.compile_work, COMPILE_WORK_MAX, WORK)?;
+        complexity.compile_work = complexity.compile_work.saturating_add(work);
+        limit("it is", complexity.compile_work, COMPILE_WORK_MAX, WORK)?;
         match payload {
             Payload::Version { .. } => {
                 (parts, depth) = (parts + 1, depth + 1);
@@ -78,18 +78,18 @@ pub(super) fn read(bytes: &[u8]) -> Result<Anatomy, StrategyFault> {
             // Those of a component within it are not those of the whole.
             Payload::ComponentImportSection(imports) if depth == 1 => {
                 for import in imports {
-                    anatomy.imports.push(printable(import.map_err(malformed)?.name.name));
+                    complexity.imports.push(printable(import.map_err(malformed)?.name.name));
                 }
             }
             Payload::ComponentExportSection(exports) if depth == 1 => {
                 for export in exports {
-                    anatomy.exports.push(printable(export.map_err(malformed)?.name.name));
+                    complexity.exports.push(printable(export.map_err(malformed)?.name.name));
                 }
             }
             _ => {}
         }
     }
-    Ok(anatomy)
+    Ok(complexity)
 }
 
 /// Of what there is more than there may be, for people.
@@ -176,7 +176,7 @@ mod tests {
     use super::*;
     use crate::{Cache, StrategyHost, StrategySource};
 
-    fn text(component: &str) -> Result<Anatomy, StrategyFault> {
+    fn text(component: &str) -> Result<Complexity, StrategyFault> {
         read(&wat::parse_str(component).unwrap())
     }
 
@@ -194,7 +194,7 @@ mod tests {
         let inner = r#"(component (import "inner" (func)) (export "inside" (func 0)))"#;
         let whole =
             format!(r#"(component (import "outer" (func)) {inner} (export "outside" (func 0)))"#);
-        let Anatomy { imports, exports, .. } = text(&whole).unwrap();
+        let Complexity { imports, exports, .. } = text(&whole).unwrap();
         assert_eq!((imports, exports), (vec!["outer".to_owned()], vec!["outside".to_owned()]));
     }
 

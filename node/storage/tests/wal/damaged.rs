@@ -3,7 +3,7 @@
 use kv_storage::{Fsync, Store, StoreError};
 use proptest::prelude::*;
 
-use super::model::{Change, Group, State, commit_all, groups};
+use super::model::{Group, Mutation, State, commit_all, groups};
 use super::{assert_damaged, files, leave, written};
 
 /// What happens to bytes on a bad disk, or by a bad hand.
@@ -99,7 +99,7 @@ proptest! {
                 let least = last_sound.map_or(0, |it| it + 1);
                 prop_assert!(states[least..].contains(&found), "{:?}", found);
             }
-            Err(error) => prop_assert!(matches!(error, StoreError::Redo(_)), "{error}"),
+            Err(error) => prop_assert!(matches!(error, StoreError::Wal(_)), "{error}"),
         }
     }
 
@@ -148,7 +148,7 @@ fn intact_frames_whose_content_makes_no_sense_are_damage() {
 #[test]
 fn a_damaged_record_in_an_intact_frame_is_corrupt_and_harms_no_other() {
     let directory = tempfile::tempdir().unwrap();
-    let put = |key, value: &[u8]| Group::Changes(vec![(key, Change::Put(value.to_vec()))]);
+    let put = |key, value: &[u8]| Group::Changes(vec![(key, Mutation::Put(value.to_vec()))]);
     let (_, segment) = written(directory.path(), Fsync::Always, &[put(1, b"one"), put(2, b"two")]);
     let mut contents: Vec<Vec<u8>> =
         files::frames(&segment).into_iter().map(|it| it.content).collect();

@@ -28,7 +28,7 @@ const TELL_TRIES: usize = 6;
 /// Why a node could not leave in order. Started again, it goes on leaving.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum DepartureError {
+pub enum DecommissionError {
     /// Consul could not be told.
     #[error("this node has left its cluster, but Consul could not be told: {0}")]
     Consul(#[from] ConsulError),
@@ -39,7 +39,7 @@ pub enum DepartureError {
 
 /// One node's way out of its cluster.
 #[derive(Debug)]
-pub struct Departure {
+pub struct Decommission {
     /// Where the signals are.
     pub consul: Consul,
     /// The node.
@@ -52,7 +52,7 @@ pub struct Departure {
     pub published: Arc<Published>,
 }
 
-impl Departure {
+impl Decommission {
     /// Waits until the node is told to stop and may. Until then it goes on serving.
     pub async fn due(&self, mut signals: watch::Receiver<Signals>) {
         let mut told = None;
@@ -141,8 +141,11 @@ impl Departure {
     /// the registration, the claim on the id and, last, the signal.
     ///
     /// # Errors
-    /// [`DepartureError`]; the signal stays then.
-    pub async fn complete(&self, directory: &Mutex<DataDirectory>) -> Result<(), DepartureError> {
+    /// [`DecommissionError`]; the signal stays then.
+    pub async fn complete(
+        &self,
+        directory: &Mutex<DataDirectory>,
+    ) -> Result<(), DecommissionError> {
         lock(directory).remember_removal()?;
         let mut backoff = Backoff::default();
         let mut tries_left = TELL_TRIES;

@@ -1,4 +1,4 @@
-//! A frame of the redo log: one group of changes, written and synced as a whole.
+//! A frame of the write-ahead log: one group of changes, written and synced as a whole.
 //!
 //! | bytes | what |
 //! |---|---|

@@ -22,7 +22,7 @@ pub struct Removal {
     pub records: usize,
 }
 
-/// A sweep that could not go on.
+/// A collection that could not go on.
 #[derive(Debug)]
 pub struct Stuck {
     /// The partition at which it is.
@@ -84,7 +84,7 @@ pub fn clear(
 ) -> Result<Option<Partition>, Stuck> {
     let mut rest = None;
     let start = start_of(partitions, unwanted.first().copied());
-    sweep(store, partitions, unwanted, start, |partition, entry| {
+    visit_all(store, partitions, unwanted, start, |partition, entry| {
         if removal.is_full() {
             rest = Some(partition);
             return Visit::Stop;
@@ -113,7 +113,7 @@ pub fn purge(
         Some(after) => ScanStart::After(after),
         None => start_of(partitions, partitions_owned.first().copied()),
     };
-    sweep(store, partitions, partitions_owned, start, |_, entry| {
+    visit_all(store, partitions, partitions_owned, start, |_, entry| {
         if entry.value_bytes().is_none() {
             removal.add(entry);
         }
@@ -132,7 +132,7 @@ fn start_of(partitions: PartitionCount, first: Option<Partition>) -> ScanStart<'
 }
 
 /// Hands the records of the partitions in `swept` on to `visit`.
-fn sweep(
+fn visit_all(
     store: &Store,
     partitions: PartitionCount,
     swept: &BTreeSet<Partition>,

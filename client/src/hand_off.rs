@@ -21,7 +21,7 @@ use crate::status::ask_status;
 
 /// What came of trying to open a window.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Opening {
+pub(crate) enum HandOff {
     /// It is open, by this layout.
     Opened(Box<Layout>),
     /// Some nodes that take part in it have not confirmed that they have frozen; why, for a person.
@@ -41,12 +41,12 @@ pub(crate) async fn open_window(
     registry: &Registry,
     connections: &Connections,
     deadline: Instant,
-) -> Result<Opening, ClientError> {
+) -> Result<HandOff, ClientError> {
     let found = registry.document(Read::consistent(), deadline).await?.value;
-    let Some(Document { layout, modify_index }) = found else { return Ok(Opening::Overtaken) };
+    let Some(Document { layout, modify_index }) = found else { return Ok(HandOff::Overtaken) };
     let window = layout.rebalance.as_ref().and_then(|rebalance| rebalance.window);
     if window.is_none_or(|window| window.phase != Phase::Preparing) {
-        return Ok(Opening::Overtaken);
+        return Ok(HandOff::Overtaken);
     }
     let (tables, instances) =
         futures::future::try_join(registry.tables(&layout), registry.instances()).await?;
@@ -59,13 +59,13 @@ pub(crate) async fn open_window(
     let missing: Vec<String> =
         join_all(confirmations).await.into_iter().filter_map(Result::err).collect();
     if !missing.is_empty() {
-        return Ok(Opening::Unconfirmed(missing));
+        return Ok(HandOff::Unconfirmed(missing));
     }
-    let Ok(opened) = view.layout.open() else { return Ok(Opening::Overtaken) };
+    let Ok(opened) = view.layout.open() else { return Ok(HandOff::Overtaken) };
     let key = keys::layout(&registry.cluster);
     match registry.consul.kv_put_cas(&key, &opened.to_json(), modify_index).await? {
-        true => Ok(Opening::Opened(Box::new(opened))),
-        false => Ok(Opening::Overtaken),
+        true => Ok(HandOff::Opened(Box::new(opened))),
+        false => Ok(HandOff::Overtaken),
     }
 }
 
@@ -145,12 +145,12 @@ pub(crate) fn has_installed(
 
 /// The help of one client, whose operations do not all help at once.
 #[derive(Debug, Default)]
-pub(crate) struct Helping {
+pub(crate) struct HandOffHelp {
     /// When was helped last. Held while somebody helps.
     last: Mutex<Option<Instant>>,
 }
 
-impl Helping {
+impl HandOffHelp {
     /// Tries to open the window, unless another operation does that or just did. That it does not
     /// succeed is only logged: whoever waits goes on waiting.
     pub(crate) async fn help(
@@ -166,14 +166,14 @@ impl Helping {
         *last = Some(Instant::now());
         let opening = open_window(registry, connections, deadline);
         match tokio::time::timeout_at(deadline.into(), opening).await {
-            Ok(Ok(Opening::Opened(layout))) => tracing::info!(
+            Ok(Ok(HandOff::Opened(layout))) => tracing::info!(
                 epoch = layout.epoch,
                 "opened the window of a rebalance that was not continued"
             ),
-            Ok(Ok(Opening::Unconfirmed(missing))) => {
+            Ok(Ok(HandOff::Unconfirmed(missing))) => {
                 tracing::warn!(?missing, "a rebalance waits for nodes");
             }
-            Ok(Ok(Opening::Overtaken)) => tracing::debug!("somebody else changed the layout"),
+            Ok(Ok(HandOff::Overtaken)) => tracing::debug!("somebody else changed the layout"),
             Ok(Err(error)) => tracing::warn!(%error, "could not help to continue a rebalance"),
             Err(_) => tracing::debug!("no time left to help to continue a rebalance"),
         }
