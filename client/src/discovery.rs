@@ -11,11 +11,11 @@ use kv_registry::{Registry, Versioned};
 use crate::catalog::{self, Claims};
 use crate::config::ClientConfig;
 use crate::error::ClientError;
+#[cfg(not(feature = "strategies"))]
+use crate::fetched::Tables;
 use crate::outbox::Connections;
 #[cfg(feature = "strategies")]
 use crate::placement::StrategyRunner;
-#[cfg(not(feature = "strategies"))]
-use crate::published::Tables;
 use crate::routing::View;
 #[cfg(feature = "strategies")]
 use crate::tables::Tables;

@@ -16,7 +16,7 @@
 //! | `cluster`, `bootstrap`, `creation` | what a client knows of its cluster; the first layout of one |
 //! | `discovery`, `catalog`, `ask` | the layout found in Consul, where the nodes are, and how each says it is |
 //! | `pinned`, `placement`, `tables` | what a layout pins: strategies asked from asynchronous code, and tables computed by them |
-//! | `published` | tables fetched, in a client without strategies |
+//! | `published`, `fetched` | tables fetched by their digests, in a client without strategies |
 //! | `routing` | whom to ask for a key |
 //! | `dispatch`, `queue`, `batcher`, `batch` | operations of many tasks as batches for nodes |
 //! | `outbox`, `in_flight` | the batches that are on their way to one node |
@@ -62,6 +62,8 @@ mod error;
 mod executor;
 #[cfg(feature = "strategies")]
 mod explain;
+#[cfg(not(feature = "strategies"))]
+mod fetched;
 mod hand_off;
 mod in_flight;
 pub mod limits;
