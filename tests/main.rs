@@ -26,19 +26,15 @@
 //! | `words` | what a node says never ends it, and a closed terminal stops it cleanly |
 //! | `faults` | whatever fails at the same time, every key stays linearizable and comes back |
 //!
-//! `harness` starts and ends the processes. A case that depends on Consul is one function, which
-//! `on_both_backends!` makes two tests of: with the embedded agent, and with a real Consul where the
-//! machine has one (`CONSUL_BIN`, or `consul` on the `PATH`; `KV_REQUIRE_CONSUL=1` insists on it).
-//! `guests` are the hostile strategies.
+//! The crate `kv-testkit` starts and ends the processes. A case that depends on Consul is one function,
+//! which `on_both_backends!` makes two tests of: with the embedded agent, and with a real Consul, which
+//! the second one needs. A case that needs what this machine does not have is ignored, and says what.
 
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
     reason = "what a test prints is for people, and ends nothing"
 )]
-
-mod guests;
-mod harness;
 
 mod access;
 mod bad_input;

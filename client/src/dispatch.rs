@@ -4,14 +4,15 @@
 //! next batch, so that batches grow with the load and a lone operation waits for nobody.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
+use kv_system::lock::lock;
 use kv_transport::Endpoint;
 
 use crate::outbox::Connections;
-use crate::queue::{self, Answer, Enqueued, QueuedOperation, SendQueue};
+use crate::queue::{self, Enqueued, OperationResult, QueuedOperation, SendQueue};
 use crate::routing::Target;
 
 /// The queues to all nodes.
@@ -36,7 +37,7 @@ impl Dispatcher {
     /// # Errors
     /// [`ExchangeError`](kv_transport::ExchangeError) says whether the operation can have
     /// reached the node.
-    pub(crate) async fn carry(&self, target: &Target, queued: QueuedOperation) -> Answer {
+    pub(crate) async fn carry(&self, target: &Target, queued: QueuedOperation) -> OperationResult {
         let queue = target.queue.get_or_init(|| self.queue(&target.endpoint));
         let Enqueued { answered, is_first } = queue.put(queued).await?;
         if is_first {
@@ -50,7 +51,7 @@ impl Dispatcher {
     }
 
     fn queue(&self, endpoint: &Endpoint) -> Arc<SendQueue> {
-        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queues = lock(&self.queues);
         if let Some(queue) = queues.get(endpoint) {
             return Arc::clone(queue);
         }

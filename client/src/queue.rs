@@ -4,11 +4,12 @@
 //! thread empties. Queues are bounded in number and bytes: who has more waits with it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use kv_core::guard::Context;
 use kv_core::operation::{Operation, Outcome};
+use kv_system::lock::lock;
 use kv_transport::{Endpoint, ExchangeError, Source};
 use tokio::sync::{Semaphore, oneshot};
 
@@ -28,14 +29,14 @@ pub(crate) struct QueuedOperation {
 }
 
 /// What becomes of a queued operation.
-pub(crate) type Answer = Result<Outcome, ExchangeError>;
+pub(crate) type OperationResult = Result<Outcome, ExchangeError>;
 
 /// A queued operation for whose answer a task waits.
 pub(crate) struct Entry {
     pub(crate) queued: QueuedOperation,
     /// When it came to the connections' thread.
     pub(crate) came: Instant,
-    answer: oneshot::Sender<Answer>,
+    answer: oneshot::Sender<OperationResult>,
     bytes: usize,
 }
 
@@ -53,7 +54,7 @@ pub(crate) struct SendQueue {
 
 /// A queued operation, as the task sees it that has put it there.
 pub(crate) struct Enqueued {
-    pub(crate) answered: oneshot::Receiver<Answer>,
+    pub(crate) answered: oneshot::Receiver<OperationResult>,
     /// Whether the queue was empty, so that the thread must be told that it is not any more.
     pub(crate) is_first: bool,
 }
@@ -113,7 +114,11 @@ impl SendQueue {
     }
 
     /// Answers `entries`, and makes room for others.
-    pub(crate) fn answer(&self, entries: Vec<Entry>, answers: impl Iterator<Item = Answer>) {
+    pub(crate) fn answer(
+        &self,
+        entries: Vec<Entry>,
+        answers: impl Iterator<Item = OperationResult>,
+    ) {
         let mut room = 0;
         for (entry, answer) in entries.into_iter().zip(answers) {
             room += room_for(entry.bytes);
@@ -139,7 +144,7 @@ impl SendQueue {
     }
 
     fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.entries)
     }
 }
 

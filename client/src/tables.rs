@@ -2,13 +2,14 @@
 //! the many epochs of a rebalance, which have the same two, ask their strategies only once.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use kv_core::digest::Digest;
 use kv_core::layout::Table;
+use kv_system::lock::lock;
 
 use crate::limits::TABLES_KEPT_MAX;
-use crate::placement::Question;
+use crate::placement::TableRequest;
 
 /// A table and the digest of its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +28,7 @@ pub(crate) struct Tables {
 #[derive(Debug)]
 struct Known {
     strategy: Digest,
-    question: Question,
+    question: TableRequest,
     answer: Computed,
 }
 
@@ -39,8 +40,8 @@ impl From<Table> for Computed {
 
 impl Tables {
     /// What the strategy with this digest answers to `question`, where that is known.
-    pub(crate) fn find(&self, strategy: Digest, question: &Question) -> Option<Computed> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn find(&self, strategy: Digest, question: &TableRequest) -> Option<Computed> {
+        let mut known = lock(&self.known);
         let is_it = |it: &Known| it.strategy == strategy && it.question == *question;
         let index = known.iter().position(is_it)?;
         let found = known.remove(index)?;
@@ -50,11 +51,11 @@ impl Tables {
     }
 
     /// Keeps an answer in place of the one that was used least lately.
-    pub(crate) fn keep(&self, strategy: Digest, question: Question, answer: Computed) {
+    pub(crate) fn keep(&self, strategy: Digest, question: TableRequest, answer: Computed) {
         if self.find(strategy, &question).is_some() {
             return;
         }
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.known);
         while known.len() >= TABLES_KEPT_MAX {
             known.pop_front();
         }
@@ -70,14 +71,14 @@ mod tests {
 
     use super::*;
 
-    fn question(members: u128, config: &str) -> Question {
+    fn question(members: u128, config: &str) -> TableRequest {
         let member = |number: u128| Member {
             id: format!("node-{number}").parse().unwrap(),
             uuid: Uuid::from_u128(number),
             weight: 1,
             zone: String::new(),
         };
-        Question {
+        TableRequest {
             members: (0..members).map(member).collect(),
             partitions: PartitionCount::new(2).unwrap(),
             replicas: 1,
@@ -99,7 +100,7 @@ mod tests {
         assert_eq!(tables.find(Digest::of(b"other"), &question(2, "c")), None);
         assert_eq!(tables.find(strategy, &question(3, "c")), None);
         assert_eq!(tables.find(strategy, &question(2, "d")), None);
-        let reweighted = |question: &mut Question| question.members[0].weight = 9;
+        let reweighted = |question: &mut TableRequest| question.members[0].weight = 9;
         let mut heavier = question(2, "c");
         reweighted(&mut heavier);
         assert_eq!(tables.find(strategy, &heavier), None);

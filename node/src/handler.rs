@@ -25,7 +25,7 @@ use kv_storage::disk::Disk;
 use kv_storage::{StorageKey, Store};
 use kv_transport::server::Peer;
 use kv_transport::server::limits::{PENDING_REQUESTS_MAX, SHORT_REPLY_BYTES_MAX};
-use kv_transport::server::service::{Disposition, Frame, Frames, ReplyRoom, Service};
+use kv_transport::server::service::{Disposition, Frame, Frames, ReplyRoom, Service, refuse};
 use nohash_hasher::IntMap;
 
 use crate::cache::RecordCache;
@@ -34,8 +34,8 @@ use crate::identity::Identity;
 use crate::reader::{self, ReplyBudget};
 use crate::refusals::replies_unread;
 use crate::tenure::Tenure;
-use crate::writer::{Finished, Gauges, Job, Size, Work};
-use crate::{confirmation, staging};
+use crate::writer::{Finished, Job, Published, Size, Work};
+use crate::{confirmation, write_set};
 
 /// The most requests that wait for the writer.
 pub const JOBS_MAX: usize = 4096;
@@ -54,8 +54,8 @@ pub struct Resources {
     pub store: Store,
     /// The node's rights.
     pub guard: Arc<ArcSwap<Guard>>,
-    /// The counters that the writer publishes.
-    pub gauges: Arc<Gauges>,
+    /// What the writer tells.
+    pub published: Arc<Published>,
     /// The disk that the shard is on.
     pub disk: Disk,
     /// The writer's queue.
@@ -64,6 +64,8 @@ pub struct Resources {
     pub tenure: Arc<Tenure>,
     /// What requests tell about the layout in Consul.
     pub hints: Arc<Hints>,
+    /// Why the layout that Consul has is not installed; `None` where it is.
+    pub not_followed: Arc<ArcSwapOption<String>>,
     /// Why the last question in [`confirmation`] was in vain.
     pub in_vain: Arc<ArcSwapOption<String>>,
     /// The longest value that is accepted, in bytes.
@@ -76,7 +78,7 @@ pub struct Handler<P> {
     started_at: Instant,
     pending: IntMap<u64, Pending<P>>,
     pending_bytes: usize,
-    ticket_next: u64,
+    request_number_next: u64,
     /// How many pending jobs write to a key with this hash.
     writing: IntMap<u64, u32>,
     cache: RecordCache,
@@ -103,7 +105,7 @@ impl<P> Handler<P> {
             started_at: Instant::now(),
             pending: IntMap::default(),
             pending_bytes: 0,
-            ticket_next: 0,
+            request_number_next: 0,
             writing: IntMap::default(),
             progress_at: Instant::now(),
         }
@@ -130,8 +132,8 @@ impl<P> Handler<P> {
 
     /// Takes back what the writer has finished.
     pub fn finish(&mut self, finished: Finished) -> Option<(P, Frames)> {
-        self.resources.gauges.replies.take(&finished.content);
-        let pending = self.pending.remove(&finished.ticket)?;
+        self.resources.published.replies.take(&finished.content);
+        let pending = self.pending.remove(&finished.request_number)?;
         self.progress_at = Instant::now();
         self.pending_bytes -= pending.bytes;
         for hash in pending.written {
@@ -195,7 +197,7 @@ impl<P> Handler<P> {
                 let frames = if room == ReplyRoom::Short && is_long(&content) {
                     refuse(request.id, replies_unread())
                 } else {
-                    encode(request.id, request.style, content)
+                    Reply { id: request.id, content }.encode(request.style)
                 };
                 return Disposition::Answered(peer, frames);
             }
@@ -248,7 +250,7 @@ impl<P> Handler<P> {
 
     /// Reads a key.
     fn read(&mut self, admitted: Admitted<'_>, key: &str) -> Outcome {
-        staging::read(admitted, key, || {
+        write_set::read(admitted, key, || {
             if let Some(record) = self.cache.get(key) {
                 return Ok(Some(record));
             }
@@ -297,10 +299,10 @@ impl<P> Handler<P> {
             Ok(written) => written,
             Err(refusal) => return Disposition::Answered(peer, refuse(request.id, refusal)),
         };
-        let ticket = self.ticket_next;
-        self.ticket_next += 1;
+        let request_number = self.request_number_next;
+        self.request_number_next += 1;
         let command = request.command.into_owned();
-        let job = Job { ticket, context: request.context, command };
+        let job = Job { request_number, context: request.context, command };
         if self.resources.work.send(Work::Request(job)).is_err() {
             return Disposition::Answered(peer, refuse(request.id, shutting_down()));
         }
@@ -313,15 +315,24 @@ impl<P> Handler<P> {
         }
         self.pending_bytes += bytes;
         let pending = Pending { peer, id: request.id, style: request.style, bytes, written };
-        self.pending.insert(ticket, pending);
+        self.pending.insert(request_number, pending);
         Disposition::Pending
     }
 
     fn status(&self, guard: &Guard) -> NodeStatus {
-        let Resources { identity, gauges, disk, store, tenure, value_bytes_max, in_vain, .. } =
-            &self.resources;
+        let Resources {
+            identity,
+            published,
+            disk,
+            store,
+            tenure,
+            value_bytes_max,
+            in_vain,
+            not_followed,
+            ..
+        } = &self.resources;
         // Before that, others must not go by the layout that is installed.
-        let epoch = gauges.epoch.load(Ordering::Acquire);
+        let epoch = published.acknowledged.get();
         let shown = |installed: &Installed| {
             let summary = installed.summary();
             InstalledLayout { epoch: epoch.min(summary.epoch), ..summary }
@@ -332,20 +343,19 @@ impl<P> Handler<P> {
             incarnation: Some(tenure.incarnation()),
             cluster_name: identity.cluster.clone(),
             layout: guard.installed().map(shown),
-            keys: gauges.keys.load(Ordering::Relaxed),
-            bytes: gauges.bytes.load(Ordering::Relaxed),
+            keys: published.statistics.keys.load(Ordering::Relaxed),
+            bytes: published.statistics.bytes.load(Ordering::Relaxed),
             value_bytes_max: *value_bytes_max as u64,
             disk_free_bytes: disk.free_bytes().unwrap_or_default(),
             // What is in the log takes room in the engine as well.
-            disk_room_bytes: disk
-                .room_bytes()
-                .unwrap_or_default()
-                .saturating_sub(store.headroom_bytes(gauges.bytes.load(Ordering::Relaxed))),
+            disk_room_bytes: disk.room_bytes().unwrap_or_default().saturating_sub(
+                store.headroom_bytes(published.statistics.bytes.load(Ordering::Relaxed)),
+            ),
             uptime_s: self.started_at.elapsed().as_secs(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            partitions_to_clear: gauges.partitions_to_clear.load(Ordering::Relaxed),
-            kept: confirmation::kept(gauges, in_vain),
-            not_followed: gauges.not_followed.load().as_deref().cloned(),
+            partitions_to_clear: published.statistics.partitions_to_clear.load(Ordering::Relaxed),
+            kept: confirmation::kept(published, in_vain),
+            not_followed: not_followed.load().as_deref().cloned(),
         }
     }
 }
@@ -367,7 +377,7 @@ impl Service for Handler<Peer> {
     }
 
     fn note_unread(&self, bytes: u64) {
-        self.resources.gauges.replies.set_unread(bytes);
+        self.resources.published.replies.set_unread(bytes);
     }
 
     fn pending(&self) -> usize {
@@ -411,20 +421,10 @@ fn written_hashes(command: &Command<'_>) -> Result<Vec<u64>, Refusal> {
         Command::One(operation) => std::slice::from_ref(operation),
         Command::Batch(operations) => operations,
         Command::Copy { records, stream } => {
-            let records = staging::read_stream(*records, stream)?;
+            let records = write_set::read_stream(*records, stream)?;
             return Ok(records.iter().map(|record| key_hash(record.key)).collect());
         }
         _ => &[],
     };
     Ok(operations.iter().filter(|it| it.is_write()).map(|it| key_hash(it.key())).collect())
-}
-
-/// The frames of a refusal.
-#[must_use]
-pub fn refuse(id: Option<RequestId>, refusal: Refusal) -> Frames {
-    encode(id, Style::default(), Content::Refused(refusal))
-}
-
-fn encode(id: Option<RequestId>, style: Style, content: Content) -> Frames {
-    Reply { id, content }.encode(style)
 }

@@ -15,7 +15,7 @@ mod sessions;
 
 use std::collections::BTreeSet;
 
-use crate::harness::Backend;
+use kv_testkit::harness::Backend;
 
 use page::Page;
 use sessions::Terminals;

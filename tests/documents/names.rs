@@ -7,8 +7,8 @@ use std::path::Path;
 use regex_lite::Regex;
 
 use super::page::{Page, root};
-use crate::harness::binaries::{kvclient, kvnode};
-use crate::harness::run::Run;
+use kv_testkit::harness::binaries::{kvclient, kvnode};
+use kv_testkit::harness::run::Run;
 
 /// What is there only once a reader has followed a page.
 const MADE_BY_READERS: [&str; 2] = ["strategies/mine", "target/"];

@@ -10,12 +10,12 @@ use regex_lite::Regex;
 use tempfile::TempDir;
 
 use super::page::{Block, Page, root};
-use crate::harness::Backend;
-use crate::harness::backend::ConsulServer;
-use crate::harness::binaries::{kvclient, kvnode};
-use crate::harness::environment::isolate;
-use crate::harness::process::Process;
-use crate::harness::run::Run;
+use kv_testkit::harness::Backend;
+use kv_testkit::harness::backend::ConsulServer;
+use kv_testkit::harness::binaries::{kvclient, kvnode};
+use kv_testkit::harness::environment::isolate;
+use kv_testkit::harness::process::Process;
+use kv_testkit::harness::run::Run;
 
 /// What differs from run to run, and what takes its place on both sides. Everything else is compared
 /// word for word.

@@ -7,7 +7,8 @@
 //! The words of the whole:
 //!
 //! - [`name`], [`digest`], [`partition`], [`version`], [`incarnation`]: small values that all share;
-//!   [`limits`]: how large what is shared may be; [`bounded`]: reading JSON that strangers wrote; [`printable`]: what others wrote, made safe to print.
+//!   [`limits`]: how large what is shared may be; [`backoff`]: how long to wait after a failure;
+//!   [`bounded`]: reading JSON that strangers wrote; [`printable`]: what others wrote, made safe to print.
 //! - [`layout`]: the cluster's source of truth: who owns what, and the steps by which that changes.
 //! - [`operation`]: an operation on one key and what may become of it; [`refusal`]: why a node refuses.
 //!
@@ -52,6 +53,7 @@
 //!   the node refuses what does not fit what it has installed ([`guard`]).
 
 pub mod attempt;
+pub mod backoff;
 pub mod bounded;
 pub mod digest;
 pub mod guard;
@@ -68,5 +70,7 @@ pub mod partition;
 pub mod printable;
 pub mod record;
 pub mod refusal;
+#[cfg(feature = "sample")]
+pub mod sample;
 pub mod version;
 pub mod window;

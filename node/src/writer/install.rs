@@ -7,7 +7,6 @@
 //! 4. the node's status shows the layout's epoch, by which others know that all this is done.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use kv_core::guard::{Guard, Installed};
 use kv_core::partition::Partition;
@@ -49,7 +48,7 @@ impl Writer {
         self.guard.store(Arc::new(Guard::new(self.uuid, Some(installed))));
         info!("installed the layout of epoch {epoch}: this node owns {owned} partitions");
         failpoints::pass("node::install::after-swap");
-        self.settle_in();
+        self.resume();
         self.publish_what_is_kept();
         Ok(())
     }
@@ -60,7 +59,7 @@ impl Writer {
         let guard = self.guard.load_full();
         let Some(installed) = guard.installed() else { return };
         self.background.confirm(epoch, partitions, installed);
-        self.settle_in();
+        self.resume();
         self.publish_what_is_kept();
     }
 
@@ -69,9 +68,9 @@ impl Writer {
         let guard = self.guard.load();
         let Some(installed) = guard.installed() else { return };
         let epoch = installed.layout.epoch;
-        self.gauges.questions.send_replace(self.background.questions(epoch).into());
+        self.published.questions.send_replace(self.background.questions(epoch).into());
         let kept = self.background.kept();
-        let before = self.gauges.kept.swap(Arc::new(kept.clone()));
+        let before = self.published.kept.swap(Arc::new(kept.clone()));
         if !kept.is_empty() && before.len() != kept.len() {
             warn!(
                 "the layout of epoch {epoch} gives {} partitions, of which there are records here, to others to whom this node has not handed them over: the records are kept and not served",
@@ -81,12 +80,12 @@ impl Writer {
     }
 
     /// Clears the places of partitions that are to come and, where that is done, shows the epoch.
-    pub(super) fn settle_in(&mut self) {
+    pub(super) fn resume(&mut self) {
         let guard = self.guard.load_full();
         let Some(installed) = guard.installed() else { return };
         if self.wipe(installed.layout.partitions) {
             failpoints::pass("node::install::after-wipe");
-            self.gauges.epoch.store(installed.layout.epoch, Ordering::Release);
+            self.published.acknowledged.acknowledge(installed.layout.epoch);
         }
         self.publish_counters();
     }

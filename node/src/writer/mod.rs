@@ -6,35 +6,37 @@
 //! too, so that they see it.
 //!
 //! - here: the queue, and the loop that works it off;
-//! - `group`: carrying a group of requests out; `size`: how much is a group; `pace`: how long it
+//! - `group`: carrying a group of requests out; `size`: how much is a group; `group_commit`: how long it
 //!   waits for company;
+//! - `published`: what other threads are told;
 //! - `replies`: how much is read for clients that do not read on;
 //! - `install`: installing a layout; `background`: what is removed when nobody waits.
 
 mod background;
 mod group;
+mod group_commit;
 mod install;
-mod pace;
+mod published;
 mod replies;
 mod size;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use kv_core::guard::Context;
 use kv_core::partition::Partition;
 use kv_protocol::reply::Content;
 use kv_protocol::request::Command;
 use kv_transport::spin_wait::SpinWait;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tracing::{debug, error, warn};
 use uuid::Uuid;
 
 use self::background::Background;
-use self::pace::Pace;
+use self::group_commit::GroupCommitDelay;
+pub use self::published::{AcknowledgedEpoch, Published, Questions, Statistics};
 pub use self::replies::ReplyBytes;
 pub use self::size::Size;
 use kv_core::guard::{Guard, Installed};
@@ -88,7 +90,7 @@ pub enum NotInstalled {
 /// A request on its way through the writer.
 pub struct Job {
     /// The serving loop's number for it.
-    pub ticket: u64,
+    pub request_number: u64,
     /// What its client believes.
     pub context: Context,
     /// What is asked.
@@ -97,45 +99,10 @@ pub struct Job {
 
 /// What became of a [`Job`].
 pub struct Finished {
-    /// The job's ticket.
-    pub ticket: u64,
+    /// The job's number.
+    pub request_number: u64,
     /// What the client is told.
     pub content: Content,
-}
-
-/// The counters as every thread may read them.
-#[derive(Debug, Default)]
-pub struct Gauges {
-    /// The values that are stored.
-    pub keys: AtomicU64,
-    /// The bytes of their keys and of themselves.
-    pub bytes: AtomicU64,
-    /// The number of the last write.
-    pub sequence: AtomicU64,
-    /// The epoch of the installed layout, once all is done that others rely on who see it; 0 before
-    /// that was ever so.
-    pub epoch: AtomicU64,
-    /// The partitions of which there are records that the node may not have any more.
-    pub partitions_to_clear: AtomicU32,
-    /// Whether the writer has ended because of something that passes, so that the node can start anew.
-    pub can_start_anew: AtomicBool,
-    /// The partitions of which there are records that the node keeps, since it never handed them over.
-    pub kept: ArcSwap<BTreeSet<Partition>>,
-    /// Why the node has not installed the layout that Consul has; none where it has.
-    pub not_followed: ArcSwapOption<String>,
-    /// What is to be asked of others before anything of it is removed.
-    pub questions: watch::Sender<Arc<Questions>>,
-    /// What was read for clients and waits for them.
-    pub replies: ReplyBytes,
-}
-
-/// Partitions of which this node has records that others are to hold by the layout of an epoch.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Questions {
-    /// The epoch.
-    pub epoch: u64,
-    /// The partitions, in ascending order.
-    pub partitions: Vec<Partition>,
 }
 
 /// The writer's state; it lives on its own thread.
@@ -144,13 +111,13 @@ pub struct Writer {
     store: Store,
     guard: Arc<ArcSwap<Guard>>,
     disk: Disk,
-    gauges: Arc<Gauges>,
+    published: Arc<Published>,
     counters: Counters,
     repair_failed_at: Option<Instant>,
     /// Whether a commit has failed, after which the engine is of no more use.
     has_failed: bool,
     background: Background,
-    pace: Pace,
+    group_commit_delay: GroupCommitDelay,
     spin_wait: SpinWait,
     work_since_background: u32,
     finished: flume::Sender<Finished>,
@@ -158,15 +125,15 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Prepares the writer for the node with this `uuid`. It publishes its counters in `gauges`,
-    /// and the node's rights, when it installs a layout, in `guard`. What the layout that is in
+    /// Prepares the writer for the node with this `uuid`. It tells others of itself in
+    /// `published`, and the node's rights, when it installs a layout, in `guard`. What the layout that is in
     /// `guard` already asks for, it does here.
     #[must_use]
     pub fn new(
         uuid: Uuid,
         store: Store,
         guard: Arc<ArcSwap<Guard>>,
-        gauges: Arc<Gauges>,
+        published: Arc<Published>,
         disk: Disk,
         finished: flume::Sender<Finished>,
         wake: Wake,
@@ -176,13 +143,13 @@ impl Writer {
             uuid,
             store,
             guard,
-            gauges,
+            published,
             disk,
             counters,
             repair_failed_at: None,
             has_failed: false,
             background: Background::default(),
-            pace: Pace::default(),
+            group_commit_delay: GroupCommitDelay::default(),
             spin_wait: SpinWait::default(),
             work_since_background: 0,
             finished,
@@ -190,7 +157,7 @@ impl Writer {
         };
         if let Some(installed) = writer.guard.load_full().installed() {
             writer.background.plan(&writer.store, counters, None, installed);
-            writer.settle_in();
+            writer.resume();
         }
         writer.publish_counters();
         writer.publish_what_is_kept();
@@ -203,7 +170,7 @@ impl Writer {
         let guard = self.guard.load_full();
         let Some(installed) = guard.installed() else { return };
         self.background.let_all_go(installed);
-        self.settle_in();
+        self.resume();
         self.publish_what_is_kept();
     }
 
@@ -239,14 +206,14 @@ impl Writer {
                     }
                     Work::Repair => self.repair(),
                 }
-                next = self.pace.next(work, group.size(), started);
+                next = self.group_commit_delay.next(work, group.size(), started);
             }
             self.complete(group);
         }
         if self.has_failed {
             if let Some(failure) = self.store.failure() {
                 let passes = failure == Failure::Passing;
-                self.gauges.can_start_anew.store(passes, Ordering::Release);
+                self.published.can_start_anew.store(passes, Ordering::Release);
             }
             self.store.abandon();
             return None;
@@ -311,7 +278,7 @@ impl Writer {
         counters: Counters,
     ) -> Result<(), StoreError> {
         if self.has_failed {
-            return Err(StoreError::OutOfOrder);
+            return Err(StoreError::Broken);
         }
         self.repair();
         match commit(&self.store, batch, counters) {
@@ -333,7 +300,7 @@ impl Writer {
             Err(error) => {
                 error!("a group of writes could not be made durable: {error}; the node ends");
                 self.has_failed = true;
-                self.gauges.can_start_anew.store(error.passes(), Ordering::Release);
+                self.published.can_start_anew.store(error.passes(), Ordering::Release);
                 Err(error)
             }
         }
@@ -356,17 +323,14 @@ impl Writer {
     }
 
     fn publish_counters(&self) {
-        self.gauges.keys.store(self.counters.keys, Ordering::Relaxed);
-        self.gauges.bytes.store(self.counters.bytes, Ordering::Relaxed);
-        self.gauges.sequence.store(self.counters.sequence, Ordering::Relaxed);
         let to_clear = self.background.partitions_to_clear();
-        self.gauges.partitions_to_clear.store(to_clear, Ordering::Relaxed);
+        self.published.statistics.publish(self.counters, to_clear);
     }
 
-    fn finish(&self, ticket: u64, content: Content) {
-        self.gauges.replies.finish(&content);
+    fn finish(&self, request_number: u64, content: Content) {
+        self.published.replies.finish(&content);
         // The serving loop outlives the writer's work; where it is gone, nobody waits for this.
-        let _ = self.finished.send(Finished { ticket, content });
+        let _ = self.finished.send(Finished { request_number, content });
     }
 }
 

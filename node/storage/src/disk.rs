@@ -12,9 +12,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use kv_system::failpoints;
+use kv_system::lock::lock;
 use kv_system::transient::{file_bytes_max, is_full, is_read_only};
 use rustix::fs::{StatVfsMountFlags, statvfs};
 use tracing::{info, warn};
@@ -453,7 +454,7 @@ impl Disk {
     }
 
     fn reserve(&self) -> MutexGuard<'_, Reserve> {
-        self.0.reserve.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.reserve)
     }
 }
 

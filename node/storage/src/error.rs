@@ -4,24 +4,24 @@ use std::io;
 
 use kv_system::transient::{is_read_only, passes};
 
-use crate::redo::RedoError;
+use crate::wal::WalError;
 
 /// Why the store did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The record is damaged; the engine works.
+    /// One record does not match its checksum; the engine works, and storing the key anew mends it.
     #[error("the record is damaged on disk: {0}")]
-    Corrupt(String),
-    /// The page of the engine that the record is on is damaged; the engine has stopped.
+    RecordCorrupt(String),
+    /// The engine's page that the record is on cannot be read; the engine has stopped, and starts anew.
     #[error("the record is damaged on disk: {0}")]
-    Damaged(String),
+    PageCorrupt(String),
     /// The engine failed.
     #[error("the storage engine failed: {0}")]
     Engine(#[from] io::Error),
-    /// The redo log cannot be used.
+    /// The write-ahead log cannot be used.
     #[error(transparent)]
-    Redo(#[from] RedoError),
+    Wal(#[from] WalError),
     /// The system lacks something that it will have again. Nothing was done, and it can be tried again.
     #[error("the storage engine waits: {0}")]
     Waits(String),
@@ -33,9 +33,9 @@ pub enum StoreError {
         "the storage engine lacked something that the system will have again: the node starts anew"
     )]
     StartsAnew,
-    /// The engine failed and could not be started anew.
+    /// The engine failed and could not be started anew: the store refuses everything.
     #[error("the storage engine is out of order; see the node's log")]
-    OutOfOrder,
+    Broken,
 }
 
 impl StoreError {
@@ -43,9 +43,7 @@ impl StoreError {
     #[must_use]
     pub fn passes(&self) -> bool {
         match self {
-            Self::Engine(error) | Self::Redo(RedoError::File { source: error, .. }) => {
-                passes(error)
-            }
+            Self::Engine(error) | Self::Wal(WalError::File { source: error, .. }) => passes(error),
             other => other.is_undone(),
         }
     }
@@ -59,15 +57,15 @@ impl StoreError {
     /// Whether nothing was done, and everything goes on as before.
     #[must_use]
     pub fn is_undone(&self) -> bool {
-        use RedoError::{NotWritten, Removed, Unusable};
-        matches!(self, Self::Waits(_) | Self::Redo(NotWritten { .. } | Removed(_) | Unusable))
+        use WalError::{NotWritten, Removed, Unusable};
+        matches!(self, Self::Waits(_) | Self::Wal(NotWritten { .. } | Removed(_) | Unusable))
     }
 
     /// Whether nothing can be written any more, and all that is stored can be read on: the disk has become
     /// read-only, and what it has of the last write is not known.
     #[must_use]
     pub fn ends_writing(&self) -> bool {
-        matches!(self, Self::Redo(RedoError::File { source, .. }) if is_read_only(source))
+        matches!(self, Self::Wal(WalError::File { source, .. }) if is_read_only(source))
     }
 }
 
@@ -84,7 +82,7 @@ impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Passing => Self::StartsAnew,
-            Failure::Lasting => Self::OutOfOrder,
+            Failure::Lasting => Self::Broken,
         }
     }
 }

@@ -15,8 +15,8 @@ use crate::error::{Failure, StoreError};
 use crate::limits::PIECE_BYTES;
 use crate::memtable::{Memtable, Memtables};
 use crate::record::{self, Stored};
-use crate::redo::{Fsync, Keeping, Malformed, RedoLog};
-use crate::shared::{READER, REDO_DIRECTORY, Shared, WRITER, WrittenLog};
+use crate::shared::{READER, Shared, WAL_DIRECTORY, WRITER, WrittenLog};
+use crate::wal::{Fsync, Keeping, Malformed, WriteAheadLog};
 use crate::{Batch, Counters, StorageKey, StoreOptions, backpressure, batch, take_over};
 
 /// A handle to a shard's records.
@@ -68,12 +68,14 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let checkpointed = engine.checkpointed()?;
         let replayed = Memtable::default();
-        let log = RedoLog::open(&directory.join(REDO_DIRECTORY), disk, checkpointed, |frame| {
-            let (counters, changes) = batch::read(&frame).map_err(|batch::Malformed| Malformed)?;
-            replayed.insert(&frame, changes, counters);
-            Ok(())
-        })?;
-        disk.belongings().keep_open(&directory.join(REDO_DIRECTORY), &log.names())?;
+        let log =
+            WriteAheadLog::open(&directory.join(WAL_DIRECTORY), disk, checkpointed, |frame| {
+                let (counters, changes) =
+                    batch::read(&frame).map_err(|batch::Malformed| Malformed)?;
+                replayed.insert(&frame, changes, counters);
+                Ok(())
+            })?;
+        disk.belongings().keep_open(&directory.join(WAL_DIRECTORY), &log.names())?;
         engine::keep_files(directory, disk.belongings())?;
         let counters = match replayed.counters() {
             Some(counters) => counters,
@@ -106,7 +108,7 @@ impl Store {
     /// Hands the record of a key, where there is one, to `look`.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] where it is damaged, otherwise what befell the engine.
+    /// [`StoreError::RecordCorrupt`] where it is damaged, otherwise what befell the engine.
     pub fn look_up<T>(
         &self,
         key: &StorageKey,
@@ -114,7 +116,10 @@ impl Store {
     ) -> Result<Option<T>, StoreError> {
         let decode = |bytes: &[u8]| {
             let stored = record::decode(key.parts(), bytes);
-            stored.map(look).map(Some).map_err(|damage| StoreError::Corrupt(damage.to_string()))
+            stored
+                .map(look)
+                .map(Some)
+                .map_err(|damage| StoreError::RecordCorrupt(damage.to_string()))
         };
         match self.shared.memtables.load().get(key) {
             Some(Some(record)) => return decode(&record),
@@ -122,13 +127,13 @@ impl Store {
             None => {}
         }
         if self.shared.strikes.is_struck(key) {
-            return Err(StoreError::Damaged("found out when it was last read".into()));
+            return Err(StoreError::PageCorrupt("found out when it was last read".into()));
         }
         let result = self.with_engine(|engine| {
             let Some(bytes) = engine.get(key)? else { return Ok(None) };
             decode(&bytes)
         });
-        if matches!(result, Err(StoreError::Damaged(_))) {
+        if matches!(result, Err(StoreError::PageCorrupt(_))) {
             self.shared.strikes.strike(key);
         }
         result
@@ -138,7 +143,7 @@ impl Store {
     #[must_use]
     pub fn has_stopped(&self) -> bool {
         let result = self.shared.with_engine(self.slot, |_| Ok(()));
-        matches!(result, Err(StoreError::OutOfOrder | StoreError::Waits(_)))
+        matches!(result, Err(StoreError::Broken | StoreError::Waits(_)))
     }
 
     /// Why nothing can be written any more, where something failed in the background.
@@ -260,7 +265,7 @@ impl Store {
         self.shared.reopen()
     }
 
-    /// Closes the store in order: the engine takes over all that is in the redo log, so that the next
+    /// Closes the store in order: the engine takes over all that is in the write-ahead log, so that the next
     /// start finds that empty. Where that fails, the next start finds it in the log.
     ///
     /// # Errors
@@ -270,7 +275,7 @@ impl Store {
         self.background = None;
         if self.shared.failure().is_some() || self.shared.disk.has_lost() {
             self.abandon();
-            return Err(StoreError::OutOfOrder);
+            return Err(StoreError::Broken);
         }
         self.shared.checkpoint()?;
         self.shared.freeze(&mut lock(&self.shared.log).log)?;
@@ -312,7 +317,7 @@ impl Store {
     }
 
     /// Freezes the active memtable, and waits until that is possible where it has grown too long.
-    fn freeze(&self, log: &mut RedoLog) -> Result<(), StoreError> {
+    fn freeze(&self, log: &mut WriteAheadLog) -> Result<(), StoreError> {
         let Some(background) = &self.background else { return Ok(()) };
         while log.length() >= self.shared.options.segment_bytes_max()
             && self.shared.memtables.load().frozen.is_some()
@@ -320,7 +325,8 @@ impl Store {
             && !self.shared.disk.is_lost()
         {
             if self.shared.waits.load(Ordering::Acquire) {
-                let why = "the redo log is as long as it may be, and cannot be made shorter yet";
+                let why =
+                    "the write-ahead log is as long as it may be, and cannot be made shorter yet";
                 return Err(StoreError::Waits(why.into()));
             }
             // It is told after every try, so this ends where the tries fail.

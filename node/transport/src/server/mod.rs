@@ -24,8 +24,6 @@ use std::time::{Duration, Instant};
 use kv_core::limits::{FRAME_BYTES_MAX, FRAMES_MAX};
 use kv_core::refusal::{ErrorCode, Refusal, shutting_down};
 use kv_protocol::frame::{Payload, ZAP_DOMAIN, is_probe, split_envelope};
-use kv_protocol::reply::{Content, Reply};
-use kv_protocol::request::{RequestId, Style};
 use kv_system::descriptors;
 use kv_system::wake::Wake;
 use tokio::sync::watch;
@@ -35,7 +33,7 @@ use zmq::{DONTWAIT, PollEvents, PollItem, SNDMORE};
 use self::connection::{ConnectionId, Incoming, Outgoing};
 use self::connections::{Connections, Standing};
 use self::limits::{CONNECTIONS_MAX, HELD_BYTES_MAX, HELD_BYTES_TOTAL_MAX, RECEIVED_MESSAGES_MAX};
-use self::service::{Disposition, Frames, Service};
+use self::service::{Disposition, Frames, Service, refuse};
 use self::traffic::wire_bytes;
 use crate::spin_wait::SpinWait;
 
@@ -505,11 +503,6 @@ fn bind_one(router: &zmq::Socket, host: &str, port: u16) -> Result<Option<u16>, 
         Err(source) if is_scarcity(source) => Err(source.into()),
         Err(source) => Err(ListenError::Address { host: host.to_owned(), port, source }),
     }
-}
-
-/// The frames of a refusal.
-fn refuse(id: Option<RequestId>, refusal: Refusal) -> Frames {
-    Reply { id, content: Content::Refused(refusal) }.encode(Style::default())
 }
 
 /// The refusal of a request that came when too much was held back before it.
