@@ -16,6 +16,7 @@ mod sessions;
 use std::collections::BTreeSet;
 
 use kv_testkit::harness::Backend;
+use kv_testkit::needs;
 
 use page::Page;
 use sessions::Terminals;
@@ -78,10 +79,17 @@ fn the_sessions_of_the_nodes_page_are_what_happens() {
     Terminals::open(Some(Backend::Embedded)).follow(&Page::read("node/README.md"));
 }
 
+#[needs(consul)]
 #[test]
 fn the_sessions_of_the_nodes_page_are_what_happens_with_a_real_consul() {
-    let Some(backend) = Backend::real_consul() else { return };
-    Terminals::open(Some(backend)).follow(&Page::read("node/README.md"));
+    Terminals::open(Some(Backend::RealConsul)).follow(&Page::read("node/README.md"));
+}
+
+#[needs(pyzmq)]
+#[test]
+fn the_script_of_the_nodes_page_prints_what_it_says() {
+    let terminals = Terminals::open(Some(Backend::Embedded));
+    terminals.with_python().follow(&Page::read("node/README.md"));
 }
 
 #[test]
