@@ -5,16 +5,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use kv_registry::signal;
+use kv_testkit::harness::binaries::{kvclient, kvnode};
+use kv_testkit::harness::corpus::{self, assert_same_lines, ndjson};
+use kv_testkit::harness::dev::Dev;
+use kv_testkit::harness::http::Impostor;
+use kv_testkit::harness::run::Run;
+use kv_testkit::harness::signals::{Signals, running};
+use kv_testkit::harness::{Backend, eventually, port_of};
+use kv_testkit::needs;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-
-use crate::harness::binaries::{kvclient, kvnode};
-use crate::harness::corpus::{self, assert_same_lines, ndjson};
-use crate::harness::dev::Dev;
-use crate::harness::http::Impostor;
-use crate::harness::run::Run;
-use crate::harness::signals::{Signals, running};
-use crate::harness::{Backend, eventually};
 
 /// How long the supervisor may take to bring a node back.
 const BACK_WITHIN: Duration = Duration::from_secs(30);
@@ -127,13 +127,12 @@ fn wait_for_children(dev: &Dev, count: usize) {
     });
 }
 
+#[needs(consul)]
 #[test]
 fn a_real_consul_at_its_port_is_used() {
-    let Some(backend) = Backend::real_consul() else { return };
-    let consul = backend.start();
-    let port = consul.address().rsplit(':').next().and_then(|port| port.parse().ok());
+    let consul = Backend::RealConsul.start();
     let directory = tempfile::tempdir().expect("a temporary directory can be made");
-    let dev = Dev::start_at(directory.path(), 2, port.expect("the address ends in a port"));
+    let dev = Dev::start_at(directory.path(), 2, port_of(&consul.address()));
     assert!(dev.process.log().contains("a Consul answers at"), "{}", dev.process.log());
     assert!(!directory.path().join("consul").exists(), "there is no agent of its own");
     client(&dev, &["put", "key", "value"]).output().success();
@@ -156,8 +155,8 @@ fn what_is_at_its_port_and_cannot_be_used_is_named() {
     dev(first.port()).code(4).no_stdout().says(&words);
     // Something that is no Consul.
     let impostor = Impostor::strange();
-    let port = impostor.address().rsplit(':').next().expect("the address ends in a port");
-    dev(port.parse().expect("a port is a number")).code(4).no_stdout().says(&[port]);
+    let port = impostor.port();
+    dev(port).code(4).no_stdout().says(&[&port.to_string()]);
     // The directory is in use.
     let run = Run::new(kvnode(), &first.directory).args(["dev", "--consul-port", "0"]);
     let output = run.arg_path("--data-dir", &first.directory).output();

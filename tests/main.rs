@@ -22,23 +22,20 @@
 //! | `cli` | the command line teaches, and keeps data, words and exit codes apart |
 //! | `streams` | whatever files, pipes, terminals and signals do, a command ends as it is documented |
 //! | `dev` | `kvnode dev` is a whole cluster with one command |
+//! | `documents` | what the pages show is what happens, and what they name is there |
 //! | `words` | what a node says never ends it, and a closed terminal stops it cleanly |
 //! | `upgrades` | what an older version has stored is served, changed and moved by this one |
 //! | `faults` | whatever fails at the same time, every key stays linearizable and comes back |
 //!
-//! `harness` starts and ends the processes. A case that depends on Consul is one function, which
-//! `on_both_backends!` makes two tests of: with the embedded agent, and with a real Consul where the
-//! machine has one (`CONSUL_BIN`, or `consul` on the `PATH`; `KV_REQUIRE_CONSUL=1` insists on it).
-//! `guests` are the hostile strategies.
+//! The crate `kv-testkit` starts and ends the processes. A case that depends on Consul is one function,
+//! which `on_both_backends!` makes two tests of: with the embedded agent, and with a real Consul, which
+//! the second one needs. A case that needs what this machine does not have is ignored, and says what.
 
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
     reason = "what a test prints is for people, and ends nothing"
 )]
-
-mod guests;
-mod harness;
 
 mod access;
 mod bad_input;
@@ -47,6 +44,7 @@ mod cli;
 mod consul_outages;
 mod crash;
 mod dev;
+mod documents;
 mod durability;
 mod faults;
 mod incarnations;

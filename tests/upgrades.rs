@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::harness::binaries::kvclient;
-use crate::harness::dev::Dev;
-use crate::harness::peer::{Peer, parse};
-use crate::harness::run::Run;
+use kv_testkit::harness::binaries::kvclient;
+use kv_testkit::harness::dev::Dev;
+use kv_testkit::harness::peer::{Peer, parse};
+use kv_testkit::harness::run::Run;
 
 /// A version from just before the code was divided into crates.
 const BEFORE_THE_CRATES: &str = "06b42c7";

@@ -6,7 +6,7 @@ use kv_protocol::reply::Content;
 use kv_protocol::request::{Command, Request, RequestId, Style, Values};
 use kv_transport::ExchangeError;
 
-use crate::queue::{Answer, Entry};
+use crate::queue::{Entry, OperationResult};
 
 /// How replies are to be written to this client.
 pub(crate) const STYLE: Style = Style { values: Values::Body, versions: true, streams: true };
@@ -25,7 +25,7 @@ pub(crate) fn encode(id: u64, entries: &[Entry]) -> Option<(Vec<u8>, Option<Vec<
 }
 
 /// What became of each of `entries`, which were sent together.
-pub(crate) fn answers(entries: &[Entry], content: Content) -> Vec<Answer> {
+pub(crate) fn answers(entries: &[Entry], content: Content) -> Vec<OperationResult> {
     outcomes(entries.iter().map(|entry| &*entry.queued.operation), content)
 }
 
@@ -33,7 +33,7 @@ pub(crate) fn answers(entries: &[Entry], content: Content) -> Vec<Answer> {
 fn outcomes<'a>(
     mut operations: impl ExactSizeIterator<Item = &'a Operation<'static>>,
     content: Content,
-) -> Vec<Answer> {
+) -> Vec<OperationResult> {
     let count = operations.len();
     let invalid = |problem: String| vec![Err(ExchangeError::InvalidReply(problem)); count];
     match content {
@@ -99,13 +99,13 @@ mod tests {
         Operation::Delete { key: key.into(), condition: Condition::None }
     }
 
-    fn of(operations: &[Operation<'static>], content: Content) -> Vec<Answer> {
+    fn of(operations: &[Operation<'static>], content: Content) -> Vec<OperationResult> {
         let outcomes = outcomes(operations.iter(), content);
         assert_eq!(outcomes.len(), operations.len());
         outcomes
     }
 
-    fn is_invalid(results: &[Answer]) -> bool {
+    fn is_invalid(results: &[OperationResult]) -> bool {
         results.iter().all(|it| matches!(it, Err(ExchangeError::InvalidReply(_))))
     }
 

@@ -45,7 +45,8 @@ pub(crate) async fn may_be_hidden(consul: &Consul) -> bool {
 }
 
 /// The identity of the data directory that an instance registered.
-pub(crate) fn uuid_of(instance: &ServiceInstance) -> Option<Uuid> {
+#[must_use]
+pub fn uuid_of(instance: &ServiceInstance) -> Option<Uuid> {
     instance.meta.get(meta::UUID)?.parse().ok()
 }
 

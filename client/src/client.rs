@@ -14,14 +14,14 @@ use kv_core::version::Version;
 use kv_transport::Endpoint;
 use uuid::Uuid;
 
+use crate::bootstrap::Creation;
 use crate::cluster::Cluster;
 use crate::config::{ClientConfig, NewCluster};
 use crate::dispatch::Dispatcher;
 use crate::error::ClientError;
 use crate::executor::{Executor, check_key};
-use crate::genesis::Creation;
+use crate::hand_off::HandOffHelp;
 use crate::limits::QUEUE_OPERATIONS_MAX;
-use crate::opening::Helping;
 use crate::outbox::Connections;
 use crate::routing::View;
 use crate::scan;
@@ -70,7 +70,7 @@ impl Client {
     /// Consul or the nodes cannot be reached, or the cluster's strategy is not the given one or does
     /// not give the cluster's table. Nothing was read or written then.
     pub async fn connect(config: ClientConfig) -> Result<Self, ClientError> {
-        let connections = open()?;
+        let connections = Connections::open()?;
         let cluster = Cluster::connect(&config, &connections);
         let (cluster, creation) = config.within(cluster).await?;
         Ok(Self::new(cluster, connections, config.timeout, creation))
@@ -81,7 +81,7 @@ impl Client {
     /// # Errors
     /// As [`Client::connect`], and [`ClientError::AlreadyCreated`].
     pub async fn create(config: ClientConfig, new: NewCluster) -> Result<Self, ClientError> {
-        let connections = open()?;
+        let connections = Connections::open()?;
         let cluster = Cluster::create(&config, &connections, &new);
         let (cluster, creation) = config.within(cluster).await?;
         Ok(Self::new(cluster, connections, config.timeout, Some(creation)))
@@ -99,7 +99,7 @@ impl Client {
         timeout: Duration,
     ) -> Result<Self, ClientError> {
         let cluster = Cluster::fixed(View::fixed(layout, tables, endpoints)?);
-        Ok(Self::new(cluster, open()?, timeout, None))
+        Ok(Self::new(cluster, Connections::open()?, timeout, None))
     }
 
     fn new(
@@ -109,8 +109,9 @@ impl Client {
         creation: Option<Creation>,
     ) -> Self {
         let dispatcher = Dispatcher::new(connections.clone(), timeout);
-        let helping = Helping::default();
-        let executor = Arc::new(Executor { cluster, connections, dispatcher, helping, timeout });
+        let hand_off_help = HandOffHelp::default();
+        let executor =
+            Arc::new(Executor { cluster, connections, dispatcher, hand_off_help, timeout });
         Self { executor, creation: creation.map(Arc::new) }
     }
 
@@ -265,10 +266,6 @@ impl Client {
         };
         status::look(&registry.consul, &registry.cluster, connections, *timeout).await
     }
-}
-
-fn open() -> Result<Connections, ClientError> {
-    Connections::open().map_err(|error| ClientError::Local(error.to_string()))
 }
 
 /// The dispatcher has checked that an outcome is of its operation's kind.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use kv_consul::{Backoff, Consul, ConsulError, Indexed, KvEntry, Read, ServiceInstance};
+use kv_consul::{BACKOFF, Consul, ConsulError, Indexed, KvEntry, Read, ServiceInstance};
 use kv_core::digest::Digest;
 use kv_core::layout::{Assignments, Layout, Origin, StrategyPin, Table};
 use kv_core::name::Name;
@@ -14,13 +14,13 @@ use kv_placement::{Strategy, StrategySource};
 use kv_registry::keys::{self, SERVICE};
 use tokio::sync::Mutex;
 
+use crate::bootstrap::{self, Bootstrap, Creation};
 use crate::catalog::{self, Claims};
 use crate::config::{ClientConfig, NewCluster};
 use crate::error::ClientError;
-use crate::genesis::{self, Creation, Genesis};
-use crate::limits::{AWAIT_MIN, REFRESH_SPACING_MAX, REFRESH_SPACING_MIN, REFRESH_TIMEOUT};
+use crate::limits::{AWAIT_MIN, NEWER_SPACING, REFRESH_TIMEOUT};
 use crate::outbox::Connections;
-use crate::placement::{self, Placement, Question};
+use crate::placement::{self, StrategyRunner, TableRequest};
 use crate::routing::View;
 use crate::tables::{Computed, Tables};
 
@@ -40,10 +40,13 @@ pub(crate) struct Cluster {
 }
 
 /// The cluster's place in Consul.
-pub(crate) struct Registry {
-    pub(crate) consul: Consul,
-    pub(crate) cluster: Name,
-    pub(crate) placement: Placement,
+pub struct Registry {
+    /// The Consul that it is in.
+    pub consul: Consul,
+    /// The cluster's name.
+    pub cluster: Name,
+    /// Loads strategies.
+    pub placement: StrategyRunner,
     tables: Tables,
     /// The strategy that the user insists on.
     given: Option<Strategy>,
@@ -53,10 +56,11 @@ pub(crate) struct Registry {
 
 /// The layout document as it stands in Consul.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Document {
-    pub(crate) layout: Layout,
+pub struct Document {
+    /// The layout.
+    pub layout: Layout,
     /// What a compare-and-set that is to follow this very document names.
-    pub(crate) modify_index: u64,
+    pub modify_index: u64,
 }
 
 impl Cluster {
@@ -82,8 +86,8 @@ impl Cluster {
         let (layout, created) = match registry.layout(deadline).await?.value {
             Some(layout) => (layout, None),
             None => match registry.create(connections, &NewCluster::default(), deadline).await? {
-                Genesis::Created(layout, creation) => (layout, Some(creation)),
-                Genesis::Found(layout) => (layout, None),
+                Bootstrap::Created(layout, creation) => (layout, Some(creation)),
+                Bootstrap::Found(layout) => (layout, None),
             },
         };
         Ok((registry.into_cluster(layout).await?, created))
@@ -100,10 +104,10 @@ impl Cluster {
         let found = match registry.layout(deadline).await?.value {
             Some(layout) => layout,
             None => match registry.create(connections, new, deadline).await? {
-                Genesis::Created(layout, creation) => {
+                Bootstrap::Created(layout, creation) => {
                     return Ok((registry.into_cluster(layout).await?, creation));
                 }
-                Genesis::Found(layout) => layout,
+                Bootstrap::Found(layout) => layout,
             },
         };
         Err(ClientError::AlreadyCreated { cluster: found.cluster, epoch: found.epoch })
@@ -122,9 +126,7 @@ impl Cluster {
     /// The shortest time between two looks for a newer layout of which a node has told. A node that
     /// tells of one that is not there does not make this client ask Consul without end.
     pub(crate) fn newer_spacing(&self) -> Duration {
-        let fruitless = self.fruitless.load(Ordering::Relaxed);
-        let doubled = REFRESH_SPACING_MIN.saturating_mul(2_u32.saturating_pow(fruitless));
-        doubled.min(REFRESH_SPACING_MAX)
+        NEWER_SPACING.after(self.fruitless.load(Ordering::Relaxed))
     }
 
     /// Looks whether Consul knows something newer than `seen`, unless somebody else did within the
@@ -150,11 +152,11 @@ impl Cluster {
             Ok(Ok(Indexed { index, value: view })) => {
                 match view.layout.epoch > current.layout.epoch {
                     true => self.fruitless.store(0, Ordering::Relaxed),
-                    // Its bound keeps the number from running over.
-                    false if self.newer_spacing() < REFRESH_SPACING_MAX => {
-                        self.fruitless.fetch_add(1, Ordering::Relaxed);
+                    // One look at a time comes here, so no count is lost.
+                    false => {
+                        let fruitless = self.fruitless.load(Ordering::Relaxed);
+                        self.fruitless.store(fruitless.saturating_add(1), Ordering::Relaxed);
                     }
-                    false => {}
                 }
                 if view != *current {
                     tracing::debug!(
@@ -212,9 +214,12 @@ impl Cluster {
 
 impl Registry {
     /// Prepares to ask the Consul that `config` names, and loads the strategy that it names.
-    pub(crate) async fn new(config: &ClientConfig) -> Result<Self, ClientError> {
+    ///
+    /// # Errors
+    /// Consul's address makes no sense, or the strategy cannot be loaded.
+    pub async fn new(config: &ClientConfig) -> Result<Self, ClientError> {
         let consul = Consul::new(&config.consul)?;
-        let placement = Placement::default();
+        let placement = StrategyRunner::default();
         // Before anything else, so that a bad file is found while nothing has happened.
         let given = match &config.strategy {
             Some(source) => Some(placement.load(source).await?),
@@ -225,7 +230,8 @@ impl Registry {
     }
 
     /// The same, which asks nodes that are registered more than once which of that they are.
-    pub(crate) fn asking(self, connections: &Connections) -> Self {
+    #[must_use]
+    pub fn asking(self, connections: &Connections) -> Self {
         Self { connections: Some(connections.clone()), ..self }
     }
 
@@ -234,7 +240,11 @@ impl Registry {
         Ok(Cluster::of(view, Some(self)))
     }
 
-    pub(crate) async fn view(
+    /// What `layout` says of each partition, and where the `instances` have its nodes.
+    ///
+    /// # Errors
+    /// As [`Registry::tables`].
+    pub async fn view(
         &self,
         layout: Layout,
         instances: &[ServiceInstance],
@@ -249,26 +259,29 @@ impl Registry {
         connections: &Connections,
         new: &NewCluster,
         deadline: Instant,
-    ) -> Result<Genesis, ClientError> {
+    ) -> Result<Bootstrap, ClientError> {
         let strategy = match &self.given {
             Some(strategy) => strategy.clone(),
             None => self.placement.load(&StrategySource::default()).await?,
         };
-        genesis::create(self, connections, &strategy, new, deadline).await
+        bootstrap::create(self, connections, &strategy, new, deadline).await
     }
 
     /// The layout, where there is one. A Consul that has no leader just now is given time.
-    pub(crate) async fn layout(
-        &self,
-        deadline: Instant,
-    ) -> Result<Indexed<Option<Layout>>, ClientError> {
+    ///
+    /// # Errors
+    /// Consul cannot be asked, or what is there is no layout.
+    pub async fn layout(&self, deadline: Instant) -> Result<Indexed<Option<Layout>>, ClientError> {
         let Indexed { index, value } = self.document(Read::consistent(), deadline).await?;
         Ok(Indexed { index, value: value.map(|document| document.layout) })
     }
 
     /// The layout with what it takes to change it, where there is one. A Consul that has no leader
     /// just now is given time.
-    pub(crate) async fn document(
+    ///
+    /// # Errors
+    /// As [`Registry::layout`].
+    pub async fn document(
         &self,
         read: Read,
         deadline: Instant,
@@ -278,18 +291,21 @@ impl Registry {
     }
 
     /// What is at the layout's key, whatever it is. A Consul that has no leader just now is given time.
-    pub(crate) async fn entry(
+    ///
+    /// # Errors
+    /// Consul cannot be asked.
+    pub async fn entry(
         &self,
         read: Read,
         deadline: Instant,
     ) -> Result<Indexed<Option<KvEntry>>, ClientError> {
         let key = keys::layout(&self.cluster);
-        let mut backoff = Backoff::default();
+        let mut backoff = BACKOFF;
         loop {
             match self.consul.kv_get(&key, read).await {
                 Ok(found) => return Ok(found),
                 Err(error @ ConsulError::Status { .. }) if error.is_transient() => {
-                    let pause = backoff.failed();
+                    let pause = backoff.failed(rand::random());
                     if Instant::now() + pause >= deadline {
                         return Err(error.into());
                     }
@@ -303,7 +319,10 @@ impl Registry {
 
     /// The instances that registered for this cluster, without what earlier runs of a node have left, and
     /// what others have registered in its name.
-    pub(crate) async fn instances(&self) -> Result<Vec<ServiceInstance>, ClientError> {
+    ///
+    /// # Errors
+    /// As [`Registry::all_instances`].
+    pub async fn instances(&self) -> Result<Vec<ServiceInstance>, ClientError> {
         let all = self.all_instances().await?;
         if !catalog::have_rivals(&all) {
             return Ok(all);
@@ -314,7 +333,10 @@ impl Registry {
     }
 
     /// All instances that registered for this cluster.
-    pub(crate) async fn all_instances(&self) -> Result<Vec<ServiceInstance>, ClientError> {
+    ///
+    /// # Errors
+    /// Consul cannot be asked, or [`ClientError::NodesHidden`].
+    pub async fn all_instances(&self) -> Result<Vec<ServiceInstance>, ClientError> {
         let instances = self.consul.service_instances(SERVICE, Read::consistent()).await?;
         if instances.value.is_empty() && catalog::may_be_hidden(&self.consul).await {
             return Err(ClientError::NodesHidden { consul: self.consul.address().to_owned() });
@@ -327,7 +349,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`ClientError::NodesHidden`].
-    pub(crate) async fn check_sees_all(&self) -> Result<(), ClientError> {
+    pub async fn check_sees_all(&self) -> Result<(), ClientError> {
         match catalog::may_be_hidden(&self.consul).await {
             true => Err(ClientError::NodesHidden { consul: self.consul.address().to_owned() }),
             false => Ok(()),
@@ -358,12 +380,16 @@ impl Registry {
 
     /// The tables of `layout`'s placements, computed by the strategies that it pins. Those that are
     /// known already are not computed again.
-    pub(crate) async fn tables(&self, layout: &Layout) -> Result<Vec<Table>, ClientError> {
+    ///
+    /// # Errors
+    /// Consul cannot be asked, a strategy is missing or fails, or it does not give the table that the layout
+    /// names.
+    pub async fn tables(&self, layout: &Layout) -> Result<Vec<Table>, ClientError> {
         self.check_given(layout)?;
         let mut tables = Vec::new();
         for placement in layout.placements() {
             let pin = &placement.strategy;
-            let question = Question::of(layout, placement);
+            let question = TableRequest::of(layout, placement);
             let Computed { table, digest } = match self.tables.find(pin.sha256, &question) {
                 _ if placement.origin == Origin::Interrupted => {
                     Computed::from(self.fetch_table(layout, placement).await?)
@@ -418,7 +444,10 @@ impl Registry {
     }
 
     /// The strategy that `pin` names: the given one where it is that, otherwise the one in Consul.
-    pub(crate) async fn pinned_strategy(&self, pin: &StrategyPin) -> Result<Strategy, ClientError> {
+    ///
+    /// # Errors
+    /// Consul cannot be asked, or [`ClientError::StrategyUnavailable`].
+    pub async fn pinned_strategy(&self, pin: &StrategyPin) -> Result<Strategy, ClientError> {
         if let Some(given) = self.given.as_ref().filter(|it| it.digest() == pin.sha256) {
             return Ok(given.clone());
         }
@@ -453,7 +482,7 @@ impl Document {
 ///
 /// # Errors
 /// [`ClientError::LayoutUnreadable`] where it is no layout.
-pub(crate) fn read_layout(entry: &KvEntry) -> Result<Layout, ClientError> {
+pub fn read_layout(entry: &KvEntry) -> Result<Layout, ClientError> {
     Layout::parse(&entry.value)
         .map_err(|source| ClientError::LayoutUnreadable { key: entry.key.clone(), source })
 }

@@ -38,7 +38,10 @@ impl ClientConfig {
     }
 
     /// Bounds the time that it takes to find out about the cluster.
-    pub(crate) async fn within<T>(
+    ///
+    /// # Errors
+    /// Those of `work`, and [`ClientError::Unavailable`] where it takes longer than [`ClientConfig::timeout`].
+    pub async fn within<T>(
         &self,
         work: impl Future<Output = Result<T, ClientError>>,
     ) -> Result<T, ClientError> {

@@ -12,7 +12,7 @@ use kv_system::lock::lock;
 use kv_transport::Endpoint;
 
 use crate::outbox::Connections;
-use crate::queue::{self, Answer, Enqueued, QueuedOperation, SendQueue};
+use crate::queue::{self, Enqueued, OperationResult, QueuedOperation, SendQueue};
 use crate::routing::Target;
 
 /// The queues to all nodes.
@@ -37,7 +37,7 @@ impl Dispatcher {
     /// # Errors
     /// [`ExchangeError`](kv_transport::ExchangeError) says whether the operation can have
     /// reached the node.
-    pub(crate) async fn carry(&self, target: &Target, queued: QueuedOperation) -> Answer {
+    pub(crate) async fn carry(&self, target: &Target, queued: QueuedOperation) -> OperationResult {
         let queue = target.queue.get_or_init(|| self.queue(&target.endpoint));
         let Enqueued { answered, is_first } = queue.put(queued).await?;
         if is_first {

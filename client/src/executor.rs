@@ -1,10 +1,10 @@
 //! What a client is made of, and how it carries out an operation on a key: it takes the steps that
-//! `course` decides on.
+//! `attempt` decides on.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kv_core::attempt::{Answer, Course, Promoted, Step, Trouble, What};
+use kv_core::attempt::{Attempt, Promoted, Step, SubReply, SubRequest, TransportFailure};
 use kv_core::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX_CEILING};
 use kv_core::operation::{Done, Operation};
 use kv_core::partition::Partition;
@@ -16,25 +16,25 @@ use kv_transport::ExchangeError;
 
 use crate::batch::STYLE;
 use crate::cluster::Cluster;
+use crate::deadline::Deadline;
 use crate::dispatch::Dispatcher;
 use crate::error::ClientError;
-use crate::opening::Helping;
+use crate::hand_off::HandOffHelp;
 use crate::outbox::Connections;
 use crate::queue::QueuedOperation;
-use crate::retry::Attempts;
-use crate::routing::{Retry, Target, Verdict, View, describe, not_understood};
+use crate::routing::{Retry, Routed, Target, View, describe, not_understood};
 
 /// The parts of a client.
 pub(crate) struct Executor {
     pub(crate) cluster: Cluster,
     pub(crate) connections: Connections,
     pub(crate) dispatcher: Dispatcher,
-    pub(crate) helping: Helping,
+    pub(crate) hand_off_help: HandOffHelp,
     pub(crate) timeout: Duration,
 }
 
 /// An attempt to carry out an operation under one view.
-struct Attempt<'a> {
+struct RoutedAttempt<'a> {
     executor: &'a Executor,
     view: &'a View,
     operation: &'a Arc<Operation<'static>>,
@@ -45,59 +45,66 @@ struct Attempt<'a> {
 
 impl Executor {
     /// The time that an operation which begins now has.
-    pub(crate) fn attempts(&self) -> Attempts {
-        Attempts::within(self.timeout)
+    pub(crate) fn deadline(&self) -> Deadline {
+        Deadline::within(self.timeout)
     }
 
     /// Carries out one operation, trying again while that is safe and there is time.
     pub(crate) async fn perform(&self, operation: Operation<'static>) -> Result<Done, ClientError> {
         check(&operation)?;
         let operation = Arc::new(operation);
-        let mut attempts = self.attempts();
+        let mut deadline = self.deadline();
         let mut alone = false;
         loop {
             let view = self.cluster.view();
-            let (view, deadline) = (&view, attempts.deadline());
-            let attempt = Attempt { executor: self, view, operation: &operation, deadline, alone };
+            let (view, reply_by) = (&view, deadline.instant());
+            let attempt = RoutedAttempt {
+                executor: self,
+                view,
+                operation: &operation,
+                deadline: reply_by,
+                alone,
+            };
             match attempt.run().await {
-                Verdict::Done(done) => return Ok(done),
-                Verdict::Fail(error) => return Err(error),
-                Verdict::Retry(retry) => {
+                Routed::Done(done) => return Ok(done),
+                Routed::Fail(error) => return Err(error),
+                Routed::Retry(retry) => {
                     alone |= retry.alone;
-                    self.before_retry(&mut attempts, &retry, view).await?;
+                    self.before_retry(&mut deadline, &retry, view).await?;
                 }
             }
         }
     }
 }
 
-impl Attempt<'_> {
-    /// Takes the steps of one course.
-    async fn run(&self) -> Verdict<Done> {
+impl RoutedAttempt<'_> {
+    /// Takes the steps of one attempt.
+    async fn run(&self) -> Routed<Done> {
         let (partition, assignment) = match self.view.assignment(self.operation.key()) {
             Ok(assigned) => assigned,
-            Err(problem) => return Verdict::Fail(ClientError::Local(problem)),
+            Err(problem) => return Routed::Fail(ClientError::Local(problem)),
         };
-        let (mut course, mut step) = Course::start(assignment, self.operation);
+        let (mut attempt, mut step) = Attempt::start(assignment, self.operation);
         let mut last = None;
         loop {
-            let (node, what) = match step {
-                Step::Ask { node, what } => (node, what),
+            let (node, request) = match step {
+                Step::Send { node, request } => (node, request),
                 step => return self.end(step, partition, last),
             };
             let target = match self.view.node(node) {
                 Ok(target) => target,
                 // What was asked before leaves nothing behind that harms.
-                Err(problem) => return Verdict::Retry(Retry::elsewhere(problem)),
+                Err(problem) => return Routed::Retry(Retry::elsewhere(problem)),
             };
-            let answer = self.ask(target, what).await;
+            let answer = self.ask(target, request).await;
             let problem = match &answer {
-                Ok(Answer::Outcome(Err(refusal))) => Some(refusal.to_string()),
+                Ok(SubReply::Outcome(Err(refusal))) => Some(refusal.to_string()),
                 Err(error) => Some(error.to_string()),
                 Ok(_) => None,
             };
             last = Some((target, problem));
-            step = course.after(answer.unwrap_or_else(|error| Answer::Trouble(trouble(&error))));
+            step = attempt
+                .after(answer.unwrap_or_else(|error| SubReply::Failed(transport_failure(&error))));
         }
     }
 
@@ -108,61 +115,69 @@ impl Attempt<'_> {
         step: Step,
         partition: Partition,
         last: Option<(&Arc<Target>, Option<String>)>,
-    ) -> Verdict<Done> {
+    ) -> Routed<Done> {
         let step = match step {
-            Step::Done(done) => return Verdict::Done(done),
+            Step::Done(done) => return Routed::Done(done),
             step => step,
         };
         let Some((target, problem)) = last else {
             let problem = self.view.frozen(partition);
             return match step {
-                Step::StartOver { remedy, alone } => {
-                    Verdict::Retry(Retry { problem, remedy, alone })
+                Step::StartOver { retry_after, alone } => {
+                    Routed::Retry(Retry { problem, retry_after, alone })
                 }
-                _ => Verdict::Fail(ClientError::Local(problem)),
+                _ => Routed::Fail(ClientError::Local(problem)),
             };
         };
         let problem = problem.unwrap_or_else(|| "it answers another question".into());
         match step {
-            Step::StartOver { remedy, alone } => {
-                Verdict::Retry(Retry { problem: describe(target, &problem), remedy, alone })
+            Step::StartOver { retry_after, alone } => {
+                Routed::Retry(Retry { problem: describe(target, &problem), retry_after, alone })
             }
             Step::Refused(refusal) => {
-                Verdict::Fail(ClientError::Refused { node: target.node.clone(), refusal })
+                Routed::Fail(ClientError::Refused { node: target.node.clone(), refusal })
             }
-            Step::NotUnderstood | Step::Done(_) | Step::Ask { .. } => {
-                Verdict::Fail(not_understood(target, problem))
+            Step::NotUnderstood | Step::Done(_) | Step::Send { .. } => {
+                Routed::Fail(not_understood(target, problem))
             }
-            Step::Unknown => Verdict::Fail(ClientError::OutcomeUnknown {
+            Step::Unknown => Routed::Fail(ClientError::OutcomeUnknown {
                 key: self.operation.key().to_owned(),
                 problem: describe(target, &problem),
             }),
         }
     }
 
-    async fn ask(&self, target: &Arc<Target>, what: What) -> Result<Answer, ExchangeError> {
-        let operation = match what {
-            What::Operation => Arc::clone(self.operation),
-            What::SourceRead => {
+    async fn ask(
+        &self,
+        target: &Arc<Target>,
+        request: SubRequest,
+    ) -> Result<SubReply, ExchangeError> {
+        let operation = match request {
+            SubRequest::Operation => Arc::clone(self.operation),
+            SubRequest::SourceRead => {
                 Arc::new(Operation::Get { key: self.operation.key().to_owned().into() })
             }
-            What::Promotion(promoted) => return self.promote(target, &promoted).await,
+            SubRequest::Promotion(promoted) => return self.promote(target, &promoted).await,
         };
         let context = self.view.context(target);
         let (deadline, alone) = (self.deadline, self.alone);
         let queued = QueuedOperation { operation, context, deadline, alone };
-        self.executor.dispatcher.carry(target, queued).await.map(Answer::Outcome)
+        self.executor.dispatcher.carry(target, queued).await.map(SubReply::Outcome)
     }
 
     /// Promotions are rare, so each travels by itself.
-    async fn promote(&self, target: &Target, promoted: &Promoted) -> Result<Answer, ExchangeError> {
+    async fn promote(
+        &self,
+        target: &Target,
+        promoted: &Promoted,
+    ) -> Result<SubReply, ExchangeError> {
         let command = promotion(self.operation.key(), promoted);
         let context = self.view.context(target);
         let mut request = Request { id: None, context, style: STYLE, command };
         let connections = &self.executor.connections;
         match connections.exchange(&target.endpoint, &mut request, self.deadline).await? {
-            Content::Copied { .. } => Ok(Answer::Copied),
-            Content::Refused(refusal) => Ok(Answer::Outcome(Err(refusal))),
+            Content::Copied { .. } => Ok(SubReply::Copied),
+            Content::Refused(refusal) => Ok(SubReply::Outcome(Err(refusal))),
             _ => Err(ExchangeError::InvalidReply("it is not the answer to COPY".into())),
         }
     }
@@ -177,12 +192,12 @@ fn promotion(key: &str, promoted: &Promoted) -> Command<'static> {
     Command::Copy { records: 1, stream: stream.into() }
 }
 
-fn trouble(error: &ExchangeError) -> Trouble {
+fn transport_failure(error: &ExchangeError) -> TransportFailure {
     match error {
-        ExchangeError::NotSent(_) => Trouble::NotSent,
-        ExchangeError::SharedRefusal(_) => Trouble::SharedRefusal,
-        ExchangeError::Lost(_) | ExchangeError::TimedOut => Trouble::Unanswered,
-        ExchangeError::InvalidReply(_) => Trouble::Invalid,
+        ExchangeError::NotSent(_) => TransportFailure::NotSent,
+        ExchangeError::SharedRefusal(_) => TransportFailure::SharedRefusal,
+        ExchangeError::Lost(_) | ExchangeError::TimedOut => TransportFailure::Unanswered,
+        ExchangeError::InvalidReply(_) => TransportFailure::Invalid,
     }
 }
 

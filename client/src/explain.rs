@@ -14,7 +14,7 @@ use crate::config::ClientConfig;
 use crate::error::ClientError;
 use crate::executor::check_key;
 use crate::history;
-use crate::placement::{Question, table};
+use crate::placement::{TableRequest, table};
 
 /// Why a key is where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,7 +148,7 @@ async fn choose(
     let mut ranks = owners(registry, layout, placement, partition).await?;
     if placement.origin == Origin::Strategy {
         let replicas = REPLICAS_MAX.min(placement.members.len() as u32);
-        let question = Question { replicas, ..Question::of(layout, placement) };
+        let question = TableRequest { replicas, ..TableRequest::of(layout, placement) };
         let strategy = registry.pinned_strategy(&placement.strategy).await?;
         match table(&strategy, question).await {
             Ok(ranked) => {

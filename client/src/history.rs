@@ -12,7 +12,10 @@ use crate::error::ClientError;
 use crate::limits::PAST_LAYOUTS_MAX;
 
 /// Keeps a layout that is at rest, in place of the oldest one where there are too many.
-pub(crate) async fn keep(registry: &Registry, layout: &Layout) -> Result<(), ClientError> {
+///
+/// # Errors
+/// Consul cannot be asked.
+pub async fn keep(registry: &Registry, layout: &Layout) -> Result<(), ClientError> {
     let Registry { consul, cluster, .. } = registry;
     let key = keys::past_layout(cluster, layout.epoch);
     consul.kv_put(&key, &layout.to_json()).await?;
@@ -30,7 +33,7 @@ pub(crate) async fn keep(registry: &Registry, layout: &Layout) -> Result<(), Cli
 ///
 /// # Errors
 /// Consul cannot be asked.
-pub(crate) async fn all(
+pub async fn all(
     registry: &Registry,
 ) -> Result<Vec<(String, Result<Layout, LayoutError>)>, ClientError> {
     let prefix = keys::past_layouts(&registry.cluster);
@@ -47,7 +50,10 @@ pub(crate) async fn all(
 
 /// The past layouts of the cluster with this identity that are kept and are from before the epoch
 /// `before`, the oldest first.
-pub(crate) async fn kept(
+///
+/// # Errors
+/// Consul cannot be asked.
+pub async fn kept(
     registry: &Registry,
     cluster: Uuid,
     before: u64,

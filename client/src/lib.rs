@@ -8,15 +8,15 @@
 //! | `client` | put, get, delete, batches, and the rest of what programs use |
 //! | `executor` | how an operation is carried out, and tried again while that is safe |
 //! | `config`, `error`, `limits` | what a client is told, what can go wrong, and every limit |
-//! | `cluster`, `catalog`, `genesis` | the layout: found in Consul and verified, where the nodes are, or created |
+//! | `cluster`, `catalog`, `bootstrap` | the layout: found in Consul and verified, where the nodes are, or created |
 //! | `placement`, `tables` | strategies asked from asynchronous code, and tables computed by them |
 //! | `routing` | whom to ask for a key |
 //! | `dispatch`, `queue`, `batcher`, `batch` | operations of many tasks as batches for nodes |
 //! | `outbox`, `in_flight` | the batches that are on their way to one node |
-//! | `retry`, `waiting`, `opening` | what is done before an operation is tried again |
+//! | `deadline`, `retry_policy`, `hand_off` | what is done before an operation is tried again |
 //! | `scan`, `status` | everything in the store, and how it is |
 //! | `explain`, `history` | why a key is where it is, and the layouts of the past |
-//! | [`rebalance`] | moving data as nodes come and go, or by another strategy |
+//! | [`admin`] | what programs build on that run a cluster, such as the rebalancer |
 //!
 //! ```no_run
 //! use futures::TryStreamExt;
@@ -37,42 +37,47 @@
 //! # }
 //! ```
 
+pub mod admin;
 mod batch;
 mod batcher;
+#[doc(hidden)]
+mod bootstrap;
 mod catalog;
 mod client;
 mod cluster;
 mod config;
+mod deadline;
 mod dispatch;
 mod error;
 mod executor;
 mod explain;
-#[doc(hidden)]
-mod genesis;
+mod hand_off;
 mod history;
 mod in_flight;
 pub mod limits;
-mod opening;
 mod outbox;
 mod placement;
 mod queue;
-pub mod rebalance;
-mod retry;
+mod retry_policy;
 mod routing;
 #[cfg(test)]
 mod sample;
 mod scan;
 mod status;
 mod tables;
-mod waiting;
 
+pub use bootstrap::Creation;
 pub use client::{Client, Location};
 pub use config::{ClientConfig, NewCluster};
 pub use error::ClientError;
 pub use explain::{Cause, Choice, Explanation, explain};
-pub use genesis::Creation;
 pub use kv_core::operation::{Condition, Operation};
 pub use kv_core::operation::{Done, Record};
 pub use kv_core::version::Version;
 pub use kv_transport::{Endpoint, InvalidAddress};
 pub use status::{ClusterStatus, LeftBehind, NodeReport, inspect};
+
+/// The examples of the client's page are compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Page;

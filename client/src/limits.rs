@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use kv_core::backoff::Backoff;
 use kv_core::limits::{
-    BATCH_OPERATIONS_MAX, BODY_BYTES_MAX, FRAME_BYTES_MAX, KEY_BYTES_MAX, MEMBERS_MAX,
-    PAGE_BYTES_TARGET, VALUE_BYTES_MAX_CEILING,
+    BATCH_OPERATIONS_MAX, BODY_BYTES_MAX, FRAME_BYTES_MAX, KEY_BYTES_MAX, PAGE_BYTES_TARGET,
+    VALUE_BYTES_MAX_CEILING,
 };
 
 /// How long an operation may take, retries included, unless the configuration says otherwise.
@@ -40,24 +41,18 @@ pub const QUEUE_BYTES_MAX: usize = 64 << 20;
 /// The past layouts that are kept; the oldest go first.
 pub const PAST_LAYOUTS_MAX: usize = 64;
 
-/// The first and the longest pause before an operation is tried again.
-pub const RETRY_PAUSE_MIN: Duration = Duration::from_millis(5);
-/// See [`RETRY_PAUSE_MIN`].
-pub const RETRY_PAUSE_MAX: Duration = Duration::from_millis(500);
+/// The pauses before an operation is tried again.
+pub const RETRY_PAUSES: Backoff =
+    Backoff::new(Duration::from_millis(5), Duration::from_millis(500));
 
 /// The shortest time between two looks at Consul for a newer layout or address, where there may be
 /// one.
 pub const REFRESH_SPACING: Duration = Duration::from_millis(100);
 
-/// The shortest time between two looks at Consul where a node has said that there is a newer layout.
-/// During a rebalance there are several in a second.
-pub const REFRESH_SPACING_MIN: Duration = Duration::from_millis(10);
-
-/// The longest of these times, where looks bring no newer layout again and again.
-pub const REFRESH_SPACING_MAX: Duration = Duration::from_millis(500);
-
-/// How long is waited for the nodes to put a Consul right that has an older layout than they have.
-pub const RESTORE_WAIT: Duration = Duration::from_secs(10);
+/// The shortest times between two looks at Consul where a node has said that there is a newer layout, by
+/// how many looks in a row have brought none. During a rebalance there are several layouts in a second.
+pub const NEWER_SPACING: Backoff =
+    Backoff::new(Duration::from_millis(10), Duration::from_millis(500));
 
 /// The most registrations of one node that are asked which of them is the node.
 pub const REGISTRATIONS_ASKED_MAX: usize = 8;
@@ -86,50 +81,6 @@ pub const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 /// memory, a moving partition two.
 pub const SCAN_PARALLEL: usize = 4;
 
-/// How long a node may take to answer a mover before it is asked again.
-pub const MOVER_REPLY_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How often a mover gives a sign of life.
-pub const MOVER_BEAT_INTERVAL: Duration = Duration::from_millis(500);
-
-/// A mover that has given no sign of life for this long may be replaced by another.
-pub const MOVER_SILENCE_MAX: Duration = Duration::from_secs(3);
-
-/// How long a mover waits for a node that does not answer, or answers and does not follow the layout,
-/// while nothing else gets on.
-pub const MOVER_NODE_WAIT: Duration = Duration::from_secs(60);
-
-/// How long a mover keeps a window frozen, which nobody serves meanwhile, for a node that does not
-/// confirm it; then the window is taken back.
-pub const MOVER_FREEZE_MAX: Duration = Duration::from_secs(3);
-
-/// The first and the longest pause before a mover looks again, where a turn came to nothing.
-pub const MOVER_TURN_PAUSE: Duration = Duration::from_millis(5);
-/// See [`MOVER_TURN_PAUSE`].
-pub const MOVER_TURN_PAUSE_MAX: Duration = Duration::from_millis(100);
-
-/// How long a node may take to start after the signal.
-pub const LAUNCH_WAIT: Duration = Duration::from_secs(60);
-
-/// How long is waited for a node that is being started, to learn whom to tell that it is not wanted any
-/// more.
-pub const TAKE_BACK_WAIT: Duration = Duration::from_secs(5);
-
-/// The most nodes on the list of those that are yet to be told to stop; the oldest go first.
-pub const LEAVERS_MAX: usize = 2 * MEMBERS_MAX;
-
-/// The most tables and strategies without use that are removed from Consul after one change.
-pub const SWEPT_MAX: usize = 64;
-
-/// How often a change of a small document is tried that others change at the same time.
-pub const LIST_TRIES_MAX: usize = 16;
-
-/// How long who is to move data waits for a mover that is about to end.
-pub const MOVER_LOCK_WAIT: Duration = Duration::from_secs(5);
-
-/// How often is looked whether a node has started or stopped.
-pub const LAUNCH_LOOK_INTERVAL: Duration = Duration::from_millis(100);
-
 const _: () = {
     assert!(BATCH_BYTES_TARGET + VALUE_BYTES_MAX_CEILING + KEY_BYTES_MAX <= FRAME_BYTES_MAX);
     // The largest operation fits the queue, else it would wait for ever.
@@ -138,8 +89,6 @@ const _: () = {
     assert!(PAGE_BYTES_TARGET + VALUE_BYTES_MAX_CEILING + KEY_BYTES_MAX <= FRAME_BYTES_MAX);
     assert!(kv_transport::limits::CONNECT_WAIT.as_millis() * 2 < TIMEOUT_DEFAULT.as_millis());
     assert!(kv_transport::limits::HEARTBEAT_TIMEOUT.as_millis() < TIMEOUT_DEFAULT.as_millis());
-    assert!(REFRESH_SPACING_MIN.as_millis() <= REFRESH_SPACING.as_millis());
     // An operation has time to help, and to be carried out then.
     assert!(HELP_AFTER.as_millis() * 4 < TIMEOUT_DEFAULT.as_millis());
-    assert!(RETRY_PAUSE_MIN.as_millis() < RETRY_PAUSE_MAX.as_millis());
 };

@@ -4,22 +4,51 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use kv_protocol::reply::Content;
+use kv_protocol::request::Request;
 use kv_transport::connection::UNCONNECTED;
-use kv_transport::{ExchangeError, Outgoing};
+use kv_transport::{Endpoint, ExchangeError, Outgoing};
 
 use crate::batch;
+use crate::error::ClientError;
 use crate::in_flight::InFlight;
 use crate::queue::{Entry, SendQueue};
 
-/// The connections of one client to its nodes.
-pub(crate) type Connections = kv_transport::Connections<Outbox>;
+/// The connections of one client to its nodes. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Connections(kv_transport::Connections<Outbox>);
+
+impl Connections {
+    /// Starts the thread that has them. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// [`ClientError::Local`], where this machine gives no thread or no sockets.
+    pub fn open() -> Result<Self, ClientError> {
+        let connections = kv_transport::Connections::open();
+        connections.map(Self).map_err(|error| ClientError::Local(error.to_string()))
+    }
+
+    /// As [`kv_transport::Connections::exchange`].
+    pub(crate) async fn exchange(
+        &self,
+        endpoint: &Endpoint,
+        request: &mut Request<'_>,
+        reply_by: Instant,
+    ) -> Result<Content, ExchangeError> {
+        self.0.exchange(endpoint, request, reply_by).await
+    }
+
+    /// As [`kv_transport::Connections::announce`].
+    pub(crate) fn announce(&self, queue: &Arc<SendQueue>) {
+        self.0.announce(queue);
+    }
+}
 
 /// Batches on their way to one node.
 #[derive(Default)]
 pub(crate) struct Outbox {
     /// Where operations come from, once there were some.
     queue: Option<Arc<SendQueue>>,
-    /// Of each [`Kind`].
+    /// Of each [`Traffic`].
     in_flight: [InFlight; 2],
     /// What the queue's entries are swapped with, so that neither list is allocated anew.
     entries: Vec<Entry>,
@@ -27,18 +56,18 @@ pub(crate) struct Outbox {
 
 /// A batch that was sent.
 pub(crate) struct Batch {
-    kind: Kind,
+    traffic: Traffic,
     entries: Vec<Entry>,
 }
 
 /// What travels together. Reads and writes do not, so that no read waits for the disk with a write.
 #[derive(Clone, Copy)]
-enum Kind {
+enum Traffic {
     Read,
     Write,
 }
 
-impl Kind {
+impl Traffic {
     const ALL: [Self; 2] = [Self::Read, Self::Write];
 
     fn of(entry: &Entry) -> Self {
@@ -62,7 +91,7 @@ impl kv_transport::Outbox for Outbox {
         self.queue.get_or_insert_with(|| Arc::clone(queue));
         queue.swap(&mut self.entries);
         for entry in self.entries.drain(..) {
-            self.in_flight[Kind::of(&entry) as usize].push(entry, now);
+            self.in_flight[Traffic::of(&entry) as usize].push(entry, now);
         }
     }
 
@@ -88,10 +117,10 @@ impl kv_transport::Outbox for Outbox {
     }
 
     fn next(&mut self, id: u64, now: Instant) -> Option<Outgoing<Batch>> {
-        let is_due = |it: &Kind| self.in_flight[*it as usize].is_batch_due();
-        let kind = Kind::ALL.into_iter().find(is_due)?;
+        let is_due = |it: &Traffic| self.in_flight[*it as usize].is_batch_due();
+        let traffic = Traffic::ALL.into_iter().find(is_due)?;
         let queue = self.queue.as_ref()?;
-        let in_flight = &mut self.in_flight[kind as usize];
+        let in_flight = &mut self.in_flight[traffic as usize];
         let mut entries = in_flight.next_batch(queue.spread);
         queue.forget_unwanted(&mut entries);
         let (header, body) = batch::encode(id, &entries)?;
@@ -99,12 +128,12 @@ impl kv_transport::Outbox for Outbox {
         // There is an entry, else nothing was encoded.
         let reply_by = deadlines.min().unwrap_or(now);
         in_flight.sent(entries.len());
-        Some(Outgoing { header, body, reply_by, sent: Batch { kind, entries } })
+        Some(Outgoing { header, body, reply_by, sent: Batch { traffic, entries } })
     }
 
     fn answered(&mut self, batch: Batch, answer: Result<Content, &ExchangeError>) {
-        let Batch { kind, entries } = batch;
-        self.in_flight[kind as usize].arrived(entries.len());
+        let Batch { traffic, entries } = batch;
+        self.in_flight[traffic as usize].arrived(entries.len());
         let Some(queue) = &self.queue else { return };
         match answer {
             Ok(content) => {
@@ -116,10 +145,10 @@ impl kv_transport::Outbox for Outbox {
     }
 
     fn expire(&mut self, now: Instant) {
-        for kind in Kind::ALL {
-            let unconnected = self.in_flight[kind as usize].unconnected(now);
+        for traffic in Traffic::ALL {
+            let unconnected = self.in_flight[traffic as usize].unconnected(now);
             self.refuse_all(unconnected, UNCONNECTED);
-            let late = self.in_flight[kind as usize].overdue(now);
+            let late = self.in_flight[traffic as usize].overdue(now);
             self.refuse_all(late, "its turn did not come in time");
         }
     }
@@ -129,8 +158,8 @@ impl kv_transport::Outbox for Outbox {
     }
 
     fn refuse(&mut self, problem: &str) {
-        for kind in Kind::ALL {
-            let waiting = self.in_flight[kind as usize].take();
+        for traffic in Traffic::ALL {
+            let waiting = self.in_flight[traffic as usize].take();
             self.refuse_all(waiting, problem);
         }
     }

@@ -13,14 +13,18 @@ use crate::error::ClientError;
 
 /// The question that a table answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Question {
-    pub(crate) members: Vec<Member>,
-    pub(crate) partitions: PartitionCount,
-    pub(crate) replicas: u32,
-    pub(crate) config: String,
+pub struct TableRequest {
+    /// The nodes that partitions are placed on.
+    pub members: Vec<Member>,
+    /// How many partitions there are.
+    pub partitions: PartitionCount,
+    /// How many owners each partition gets.
+    pub replicas: u32,
+    /// The configuration text that the strategy is called with.
+    pub config: String,
 }
 
-impl Question {
+impl TableRequest {
     /// The one that the table of one of `layout`'s placements answers.
     pub(crate) fn of(layout: &Layout, placement: &layout::Placement) -> Self {
         Self {
@@ -43,14 +47,17 @@ impl Question {
 
 /// Loads strategies and computes their tables.
 #[derive(Clone, Default)]
-pub(crate) struct Placement {
+pub struct StrategyRunner {
     /// Made when it is first needed, since to start the engine takes a moment.
     host: Arc<OnceLock<StrategyHost>>,
 }
 
-impl Placement {
+impl StrategyRunner {
     /// Loads the strategy that `source` names.
-    pub(crate) async fn load(&self, source: &StrategySource) -> Result<Strategy, ClientError> {
+    ///
+    /// # Errors
+    /// It cannot be read, or is no strategy.
+    pub async fn load(&self, source: &StrategySource) -> Result<Strategy, ClientError> {
         let source = source.clone();
         self.run(move |host| host.load(&source)).await
     }
@@ -81,21 +88,30 @@ impl Placement {
 }
 
 /// Computes a table.
-pub(crate) async fn table(strategy: &Strategy, question: Question) -> Result<Table, ClientError> {
+pub(crate) async fn table(
+    strategy: &Strategy,
+    question: TableRequest,
+) -> Result<Table, ClientError> {
     ask(strategy, question, Strategy::assign).await
 }
 
 /// Computes a table that is to be published: it is proved first that everybody will get the same.
-pub(crate) async fn table_verified(
+///
+/// # Errors
+/// The strategy fails, or answers differently when it is asked again.
+pub async fn table_verified(
     strategy: &Strategy,
-    question: Question,
+    question: TableRequest,
 ) -> Result<Table, ClientError> {
     ask(strategy, question, Strategy::assign_verified).await
 }
 
 /// Makes sure that a cluster can adopt a strategy, which is to be called with `config` and may lack the
 /// `accepted` properties.
-pub(crate) async fn admitted(
+///
+/// # Errors
+/// It lacks others, fails, or refuses the `config`.
+pub async fn admitted(
     strategy: &Strategy,
     config: &str,
     accepted: &BTreeSet<Property>,
@@ -110,14 +126,14 @@ pub(crate) async fn admitted(
 
 async fn ask(
     strategy: &Strategy,
-    question: Question,
+    question: TableRequest,
     assign: impl FnOnce(&Strategy, &[StrategyNode], u32, u32, &str) -> Result<Vec<u32>, StrategyError>
     + Send
     + 'static,
 ) -> Result<Table, ClientError> {
     let strategy = strategy.clone();
     blocking(move || {
-        let Question { partitions, replicas, ref config, .. } = question;
+        let TableRequest { partitions, replicas, ref config, .. } = question;
         let owners = assign(&strategy, &question.nodes(), partitions.get(), replicas, config)?;
         Ok(Table::new(&owners, partitions, replicas, question.members.len())?)
     })

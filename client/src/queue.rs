@@ -29,14 +29,14 @@ pub(crate) struct QueuedOperation {
 }
 
 /// What becomes of a queued operation.
-pub(crate) type Answer = Result<Outcome, ExchangeError>;
+pub(crate) type OperationResult = Result<Outcome, ExchangeError>;
 
 /// A queued operation for whose answer a task waits.
 pub(crate) struct Entry {
     pub(crate) queued: QueuedOperation,
     /// When it came to the connections' thread.
     pub(crate) came: Instant,
-    answer: oneshot::Sender<Answer>,
+    answer: oneshot::Sender<OperationResult>,
     bytes: usize,
 }
 
@@ -54,7 +54,7 @@ pub(crate) struct SendQueue {
 
 /// A queued operation, as the task sees it that has put it there.
 pub(crate) struct Enqueued {
-    pub(crate) answered: oneshot::Receiver<Answer>,
+    pub(crate) answered: oneshot::Receiver<OperationResult>,
     /// Whether the queue was empty, so that the thread must be told that it is not any more.
     pub(crate) is_first: bool,
 }
@@ -114,7 +114,11 @@ impl SendQueue {
     }
 
     /// Answers `entries`, and makes room for others.
-    pub(crate) fn answer(&self, entries: Vec<Entry>, answers: impl Iterator<Item = Answer>) {
+    pub(crate) fn answer(
+        &self,
+        entries: Vec<Entry>,
+        answers: impl Iterator<Item = OperationResult>,
+    ) {
         let mut room = 0;
         for (entry, answer) in entries.into_iter().zip(answers) {
             room += room_for(entry.bytes);

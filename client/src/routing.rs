@@ -1,10 +1,10 @@
 //! Which node has which part of the store, and what follows from the answer to a question that only
-//! reads. Pure: no sockets, no clock. What follows from the answer to an operation, `course` says.
+//! reads. Pure: no sockets, no clock. What follows from the answer to an operation, `attempt` says.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use kv_core::attempt::{self, Remedy};
+use kv_core::attempt::{self, RetryAfter};
 use kv_core::guard::Context;
 use kv_core::incarnation::Incarnation;
 use kv_core::layout::{Assignment, Assignments, Layout, LayoutError, Placement, Rebalance, Table};
@@ -48,9 +48,11 @@ pub(crate) type Reach = Result<Arc<Target>, String>;
 /// Everything that routing rests on: one epoch's layout, what it says of each partition, and where
 /// the nodes are.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct View {
-    pub(crate) layout: Layout,
-    pub(crate) assignments: Assignments,
+pub struct View {
+    /// The layout.
+    pub layout: Layout,
+    /// What the layout says of each partition.
+    pub assignments: Assignments,
     /// By the nodes' indexes in `assignments`.
     pub(crate) reach: Vec<Reach>,
 }
@@ -96,6 +98,12 @@ impl View {
         }
     }
 
+    /// Whether it is known where the node of this index is.
+    #[must_use]
+    pub fn is_reachable(&self, index: u16) -> bool {
+        self.node(index).is_ok()
+    }
+
     /// The id of the node of this index.
     pub(crate) fn node_id(&self, index: u16) -> String {
         let node = self.assignments.nodes().get(usize::from(index));
@@ -134,7 +142,7 @@ impl View {
 
 /// What to do after an answer, or after the lack of one.
 #[derive(Debug)]
-pub(crate) enum Verdict<T> {
+pub(crate) enum Routed<T> {
     /// It is done.
     Done(T),
     /// It will not be done.
@@ -149,7 +157,7 @@ pub(crate) struct Retry {
     /// What stood in the way, for a person.
     pub(crate) problem: String,
     /// What may help.
-    pub(crate) remedy: Remedy,
+    pub(crate) retry_after: RetryAfter,
     /// Whether to send the operation by itself, since what it was sent with may be to blame.
     pub(crate) alone: bool,
 }
@@ -157,7 +165,7 @@ pub(crate) struct Retry {
 impl Retry {
     /// A new attempt that may find the node elsewhere.
     pub(crate) fn elsewhere(problem: String) -> Self {
-        Self { problem, remedy: Remedy::Look, alone: false }
+        Self { problem, retry_after: RetryAfter::Refresh, alone: false }
     }
 }
 
@@ -165,18 +173,18 @@ impl Retry {
 pub(crate) fn judge_read<T>(
     target: &Target,
     result: Result<Result<T, Refusal>, ExchangeError>,
-) -> Verdict<T> {
+) -> Routed<T> {
     match result {
-        Ok(Ok(content)) => Verdict::Done(content),
-        Ok(Err(refusal)) => match attempt::remedy(refusal.code) {
-            Some(remedy) => {
+        Ok(Ok(content)) => Routed::Done(content),
+        Ok(Err(refusal)) => match attempt::retry_after(refusal.code) {
+            Some(retry_after) => {
                 let problem = describe(target, &refusal);
-                Verdict::Retry(Retry { problem, remedy, alone: false })
+                Routed::Retry(Retry { problem, retry_after, alone: false })
             }
-            None => Verdict::Fail(ClientError::Refused { node: target.node.clone(), refusal }),
+            None => Routed::Fail(ClientError::Refused { node: target.node.clone(), refusal }),
         },
-        Err(ExchangeError::InvalidReply(problem)) => Verdict::Fail(not_understood(target, problem)),
-        Err(error) => Verdict::Retry(Retry::elsewhere(describe(target, &error))),
+        Err(ExchangeError::InvalidReply(problem)) => Routed::Fail(not_understood(target, problem)),
+        Err(error) => Routed::Retry(Retry::elsewhere(describe(target, &error))),
     }
 }
 
@@ -195,7 +203,7 @@ mod tests {
     use kv_core::refusal::ErrorCode;
 
     use super::*;
-    use crate::sample;
+    use kv_core::sample;
 
     fn target() -> Target {
         let endpoint = Endpoint::tcp("127.0.0.1", 2000).unwrap();
@@ -256,20 +264,20 @@ mod tests {
     fn a_read_is_tried_again_where_that_may_help() {
         let judge = |code| judge_read::<()>(&target(), Ok(Err(Refusal::new(code, "no"))));
         for (code, expected) in [
-            (ErrorCode::StaleEpoch, Remedy::NewerLayout),
-            (ErrorCode::Retry, Remedy::Look),
-            (ErrorCode::Overloaded, Remedy::Patience),
+            (ErrorCode::StaleEpoch, RetryAfter::NewerLayout),
+            (ErrorCode::Retry, RetryAfter::Refresh),
+            (ErrorCode::Overloaded, RetryAfter::Pause),
         ] {
-            let Verdict::Retry(retry) = judge(code) else { panic!("{code:?}") };
-            assert_eq!(retry.remedy, expected, "{code:?}");
+            let Routed::Retry(retry) = judge(code) else { panic!("{code:?}") };
+            assert_eq!(retry.retry_after, expected, "{code:?}");
             assert!(retry.problem.contains("node-0 (127.0.0.1:2000)"), "{}", retry.problem);
         }
         let refused = judge(ErrorCode::Corrupt);
-        assert!(matches!(refused, Verdict::Fail(ClientError::Refused { .. })), "{refused:?}");
+        assert!(matches!(refused, Routed::Fail(ClientError::Refused { .. })), "{refused:?}");
         for error in [ExchangeError::TimedOut, ExchangeError::Lost("gone".into())] {
-            assert!(matches!(judge_read::<()>(&target(), Err(error)), Verdict::Retry(_)));
+            assert!(matches!(judge_read::<()>(&target(), Err(error)), Routed::Retry(_)));
         }
         let nonsense = judge_read::<()>(&target(), Err(ExchangeError::InvalidReply("?".into())));
-        assert!(matches!(nonsense, Verdict::Fail(ClientError::InvalidReply { .. })));
+        assert!(matches!(nonsense, Routed::Fail(ClientError::InvalidReply { .. })));
     }
 }

@@ -93,7 +93,7 @@ pub struct NodeReport {
 /// Consul cannot be asked, or its layout document is not one. A node that cannot be asked is no
 /// error, but part of the picture.
 pub async fn inspect(config: &ClientConfig) -> Result<ClusterStatus, ClientError> {
-    let connections = Connections::open().map_err(|error| ClientError::Local(error.to_string()))?;
+    let connections = Connections::open()?;
     let consul = Consul::new(&config.consul)?;
     config.within(look(&consul, &config.cluster, &connections, config.timeout)).await
 }
@@ -222,7 +222,7 @@ fn registered(instance: &ServiceInstance) -> Option<(u32, String)> {
 ///
 /// # Errors
 /// Why it says nothing, for a person.
-pub(crate) async fn ask_instance(
+pub async fn ask_instance(
     connections: &Connections,
     instance: &ServiceInstance,
     reply_by: Instant,

@@ -9,7 +9,7 @@ use kv_core::layout::Table;
 use kv_system::lock::lock;
 
 use crate::limits::TABLES_KEPT_MAX;
-use crate::placement::Question;
+use crate::placement::TableRequest;
 
 /// A table and the digest of its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub(crate) struct Tables {
 #[derive(Debug)]
 struct Known {
     strategy: Digest,
-    question: Question,
+    question: TableRequest,
     answer: Computed,
 }
 
@@ -40,7 +40,7 @@ impl From<Table> for Computed {
 
 impl Tables {
     /// What the strategy with this digest answers to `question`, where that is known.
-    pub(crate) fn find(&self, strategy: Digest, question: &Question) -> Option<Computed> {
+    pub(crate) fn find(&self, strategy: Digest, question: &TableRequest) -> Option<Computed> {
         let mut known = lock(&self.known);
         let is_it = |it: &Known| it.strategy == strategy && it.question == *question;
         let index = known.iter().position(is_it)?;
@@ -51,7 +51,7 @@ impl Tables {
     }
 
     /// Keeps an answer in place of the one that was used least lately.
-    pub(crate) fn keep(&self, strategy: Digest, question: Question, answer: Computed) {
+    pub(crate) fn keep(&self, strategy: Digest, question: TableRequest, answer: Computed) {
         if self.find(strategy, &question).is_some() {
             return;
         }
@@ -71,14 +71,14 @@ mod tests {
 
     use super::*;
 
-    fn question(members: u128, config: &str) -> Question {
+    fn question(members: u128, config: &str) -> TableRequest {
         let member = |number: u128| Member {
             id: format!("node-{number}").parse().unwrap(),
             uuid: Uuid::from_u128(number),
             weight: 1,
             zone: String::new(),
         };
-        Question {
+        TableRequest {
             members: (0..members).map(member).collect(),
             partitions: PartitionCount::new(2).unwrap(),
             replicas: 1,
@@ -100,7 +100,7 @@ mod tests {
         assert_eq!(tables.find(Digest::of(b"other"), &question(2, "c")), None);
         assert_eq!(tables.find(strategy, &question(3, "c")), None);
         assert_eq!(tables.find(strategy, &question(2, "d")), None);
-        let reweighted = |question: &mut Question| question.members[0].weight = 9;
+        let reweighted = |question: &mut TableRequest| question.members[0].weight = 9;
         let mut heavier = question(2, "c");
         reweighted(&mut heavier);
         assert_eq!(tables.find(strategy, &heavier), None);

@@ -11,12 +11,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use kv_core::backoff::Backoff;
 use kv_core::name::Name;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// How often the time is doubled at most.
-const DOUBLINGS_MAX: u32 = 3;
+/// The most times [`Attempts::within`] that an attempt is given.
+const WITHIN_MULTIPLE_MAX: u32 = 8;
 
 /// What one observer remembers of the attempts to start nodes.
 #[derive(Debug)]
@@ -92,7 +93,9 @@ impl Attempts {
             _ => 0,
         };
         let wait = match attempt {
-            Some(_) => self.within * 2_u32.pow(fruitless.min(DOUBLINGS_MAX)),
+            Some(_) => {
+                Backoff::new(self.within, self.within * WITHIN_MULTIPLE_MAX).after(fruitless)
+            }
             None => Duration::ZERO,
         };
         Seen { attempt, not_before: now + wait, fruitless, came_up: false }

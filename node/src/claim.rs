@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use kv_consul::{CheckStatus, Consul, ConsulError, Read};
+use kv_consul::{CheckStatus, ConsulError, Read};
 use kv_core::incarnation::Incarnation;
 use kv_core::layout::Layout;
 use kv_registry::claim::Claim;
-use kv_registry::keys::{self, SERVICE, meta};
+use kv_registry::members::Registered as _;
+use kv_registry::{Registry, Versioned};
 use uuid::Uuid;
 
 use crate::identity::Identity;
@@ -157,35 +158,29 @@ pub const CLAIM_TRIES: usize = 5;
 /// # Errors
 /// [`ClaimError`] where the id is another's.
 pub async fn claim(
-    consul: &Consul,
+    registry: &Registry,
     identity: &Identity,
     layout: Option<&Layout>,
     automatic: bool,
 ) -> Result<(), ClaimError> {
     check_members(identity, layout)?;
     let is_member = layout.is_some_and(|it| it.member_by_uuid(identity.uuid).is_some());
-    let key = keys::claim(&identity.cluster, &identity.id);
     // Which run it is, is claimed once the data directory has been examined.
-    let own = Claim::of(identity.uuid).to_json();
+    let own = Claim::of(identity.uuid);
     for _ in 0..CLAIM_TRIES {
-        let entry = consul.kv_get(&key, Read::consistent()).await?.value;
-        let index = match entry {
-            None => 0,
-            Some(entry) => match Claim::parse(&entry.value) {
-                Some(claim) if claim.uuid == identity.uuid => return Ok(()),
-                Some(claim) if automatic && !is_member => {
-                    return Err(ClaimError::Claimed {
-                        id: identity.id.to_string(),
-                        owner: claim.uuid,
-                    });
-                }
-                _ => entry.modify_index,
-            },
-        };
-        if !is_member {
-            check_not_running(consul, identity).await?;
+        let Versioned { value: found, index } = registry.claim_now(&identity.id).await?;
+        match found {
+            Some(claim) if claim.uuid == identity.uuid => return Ok(()),
+            Some(claim) if automatic && !is_member => {
+                let id = identity.id.to_string();
+                return Err(ClaimError::Claimed { id, owner: claim.uuid });
+            }
+            _ => {}
         }
-        if consul.kv_put_cas(&key, &own, index).await? {
+        if !is_member {
+            check_not_running(registry, identity).await?;
+        }
+        if registry.set_claim(&identity.id, &own, index).await? {
             return Ok(());
         }
     }
@@ -196,12 +191,11 @@ pub async fn claim(
 ///
 /// # Errors
 /// Where Consul does not do it.
-pub async fn unclaim(consul: &Consul, identity: &Identity) -> Result<(), ConsulError> {
-    let key = keys::claim(&identity.cluster, &identity.id);
-    let Some(entry) = consul.kv_get(&key, Read::consistent()).await?.value else { return Ok(()) };
-    if Claim::parse(&entry.value).is_some_and(|claim| claim.uuid == identity.uuid) {
+pub async fn unclaim(registry: &Registry, identity: &Identity) -> Result<(), ConsulError> {
+    let found = registry.claim_now(&identity.id).await?;
+    if found.value.is_some_and(|claim| claim.uuid == identity.uuid) {
         // One that has changed since is another's.
-        consul.kv_delete_cas(&key, entry.modify_index).await?;
+        registry.remove_claim(&identity.id, found.index).await?;
     }
     Ok(())
 }
@@ -233,16 +227,15 @@ fn check_members(identity: &Identity, layout: Option<&Layout>) -> Result<(), Cla
 /// # Errors
 /// [`ClaimError::Running`], or where Consul cannot be asked.
 pub(crate) async fn check_not_running(
-    consul: &Consul,
+    registry: &Registry,
     identity: &Identity,
 ) -> Result<(), ClaimError> {
-    let service_id = keys::service_id(&identity.cluster, &identity.id);
-    let own_uuid = identity.uuid.to_string();
-    let instances = consul.service_instances(SERVICE, Read::consistent()).await?.value;
+    let service_id = registry.service_id(&identity.id);
+    let instances = registry.instances(Read::consistent()).await?;
     let running = instances.into_iter().find(|instance| {
         instance.id == service_id
             && instance.status != CheckStatus::Critical
-            && instance.meta.get(meta::UUID) != Some(&own_uuid)
+            && instance.uuid() != Some(identity.uuid)
     });
     match running {
         None => Ok(()),

@@ -11,20 +11,19 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use kv_consul::{Consul, ConsulError, Read};
+use kv_consul::{ConsulError, Read};
 use kv_core::guard::Guard;
 use kv_core::incarnation::Incarnation;
 use kv_core::layout::Layout;
 use kv_core::lineage::is_within_reach;
 use kv_registry::claim::Claim;
-use kv_registry::keys;
+use kv_registry::{Registry, Versioned};
 use kv_system::lock::lock;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::claim::{CLAIM_TRIES, ClaimError, check_not_running};
 use crate::identity::Identity;
-use crate::layouts::{Layouts, Offered};
 use crate::tenure::Tenure;
 use crate::writer::Published;
 
@@ -41,8 +40,8 @@ pub struct Standing {
     pub published: Arc<Published>,
     /// What the node has installed.
     pub guard: Arc<ArcSwap<Guard>>,
-    /// The cluster's layouts.
-    pub layouts: Layouts,
+    /// Where the cluster's layout and claims are.
+    pub registry: Registry,
 }
 
 /// What a look at the claim is for.
@@ -59,7 +58,6 @@ pub enum Look {
 /// A process that has claimed its node's id.
 #[derive(Debug)]
 pub struct Claimant {
-    consul: Consul,
     identity: Identity,
     standing: Standing,
     counted: Mutex<Counted>,
@@ -77,11 +75,11 @@ struct Counted {
 impl Claimant {
     /// A process that has claimed the id of the node with this `identity`.
     #[must_use]
-    pub fn new(consul: Consul, identity: &Identity, standing: Standing) -> Self {
+    pub fn new(identity: &Identity, standing: Standing) -> Self {
         let sequence = standing.published.statistics.sequence.load(Ordering::Relaxed);
         let counted = Mutex::new(Counted { sequence, at: Instant::now() });
         let (identity, has_warned) = (identity.clone(), AtomicBool::default());
-        Self { consul, identity, standing, counted, has_warned }
+        Self { identity, standing, counted, has_warned }
     }
 
     /// Sees that the claim on the id is this process's. Two nodes that start at the same moment may both
@@ -96,9 +94,8 @@ impl Claimant {
         let read = if look == Look::Count { Read::default() } else { Read::consistent() };
         let (id, own) = (self.identity.id.to_string(), self.standing.tenure.incarnation());
         for _ in 0..CLAIM_TRIES {
-            let entry = self.consul.kv_get(&self.key(), read).await?.value;
-            let index = entry.as_ref().map_or(0, |entry| entry.modify_index);
-            let found = entry.and_then(|entry| Claim::parse(&entry.value));
+            let Versioned { value: found, index } =
+                self.standing.registry.claim(&self.identity.id, read).await?;
             let ours = found.filter(|claim| claim.uuid == self.identity.uuid);
             if let Some(claim) = ours.filter(|claim| claim.incarnation == Some(own)) {
                 match look {
@@ -106,8 +103,7 @@ impl Claimant {
                     Look::Count => return self.count(claim, index).await,
                     Look::Confirm => {
                         let confirmed = claim.confirmed.wrapping_add(1);
-                        let claim = Claim { confirmed, ..claim }.to_json();
-                        if self.consul.kv_put_cas(&self.key(), &claim, index).await? {
+                        if self.set(&Claim { confirmed, ..claim }, index).await? {
                             return Ok(());
                         }
                         continue;
@@ -125,7 +121,7 @@ impl Claimant {
             }
             let (incarnation, sequence) = (Some(own), Some(self.counted().sequence));
             let claim = Claim { incarnation, sequence, ..Claim::of(self.identity.uuid) };
-            if self.consul.kv_put_cas(&self.key(), &claim.to_json(), index).await? {
+            if self.set(&claim, index).await? {
                 self.tell(found, newest);
                 return Ok(());
             }
@@ -139,20 +135,22 @@ impl Claimant {
         if found.is_some_and(|claim| claim.uuid != self.identity.uuid) {
             return Err(ClaimError::Lost { id });
         }
-        check_not_running(&self.consul, &self.identity).await.map_err(|error| match error {
-            ClaimError::Running { id, .. } => ClaimError::Lost { id },
-            error => error,
-        })
+        check_not_running(&self.standing.registry, &self.identity).await.map_err(
+            |error| match error {
+                ClaimError::Running { id, .. } => ClaimError::Lost { id },
+                error => error,
+            },
+        )
     }
 
     /// Whether the node is a member of the layout under its id.
     async fn is_member(&self) -> bool {
         let Identity { id, uuid, .. } = &self.identity;
         let knows = |layout: &Layout| layout.member_by_uuid(*uuid).is_some_and(|it| it.id == *id);
-        match self.standing.layouts.read().await {
-            Ok(Offered { layout: Some(layout), .. }) => knows(&layout),
+        match self.standing.registry.layout_now().await {
+            Ok(Some(layout)) => knows(&layout.value),
             // Where Consul has none that can be read, the node goes by its own.
-            Ok(Offered { layout: None, .. }) | Err(_) => {
+            Ok(None) | Err(_) => {
                 self.standing.guard.load().installed().is_some_and(|it| knows(&it.layout))
             }
         }
@@ -198,7 +196,7 @@ impl Claimant {
         if is_made_up || claim.sequence.is_none_or(|known| known < before.sequence) {
             let counted = Claim { sequence: Some(before.sequence), ..claim };
             // One that has changed meanwhile is looked at the next time.
-            let is_set = self.consul.kv_put_cas(&self.key(), &counted.to_json(), index).await?;
+            let is_set = self.set(&counted, index).await?;
             if let (true, true, Some(known)) = (is_set, is_made_up, claim.sequence) {
                 self.warn(format_args!(
                     "the claim on node {} counted {known} writes, and the node has made {written}",
@@ -215,15 +213,14 @@ impl Claimant {
     /// Where Consul does not do it.
     pub async fn count_last(&self, sequence: u64) -> Result<(), ConsulError> {
         for _ in 0..CLAIM_TRIES {
-            let entry = self.consul.kv_get(&self.key(), Read::consistent()).await?.value;
-            let Some(entry) = entry else { return Ok(()) };
+            let Versioned { value: found, index } =
+                self.standing.registry.claim_now(&self.identity.id).await?;
             let own = Some(self.standing.tenure.incarnation());
-            let claim = Claim::parse(&entry.value).filter(|claim| claim.incarnation == own);
+            let claim = found.filter(|claim| claim.incarnation == own);
             let Some(claim) = claim.filter(|claim| claim.sequence != Some(sequence)) else {
                 return Ok(());
             };
-            let counted = Claim { sequence: Some(sequence), ..claim }.to_json();
-            if self.consul.kv_put_cas(&entry.key, &counted, entry.modify_index).await? {
+            if self.set(&Claim { sequence: Some(sequence), ..claim }, index).await? {
                 return Ok(());
             }
         }
@@ -234,7 +231,7 @@ impl Claimant {
         *lock(&self.counted)
     }
 
-    fn key(&self) -> String {
-        keys::claim(&self.identity.cluster, &self.identity.id)
+    async fn set(&self, claim: &Claim, index: u64) -> Result<bool, ConsulError> {
+        self.standing.registry.set_claim(&self.identity.id, claim, index).await
     }
 }

@@ -8,7 +8,7 @@ use kv_core::limits::{
     HOST_NODES_MAX, MEMBERS_MAX, VALUE_BYTES_MAX_CEILING, VALUE_BYTES_MAX_DEFAULT, WEIGHT_MAX,
 };
 use kv_core::name::{Name, parse_zone};
-use kv_registry::keys::CLUSTER_DEFAULT;
+use kv_registry::CLUSTER_DEFAULT;
 
 use kv_storage::{Fsync, SEGMENT_BYTES_DEFAULT};
 
@@ -174,7 +174,7 @@ pub struct NodeArgs {
     #[arg(long, hide = true)]
     pub stop_with_stdin: bool,
 
-    /// How long a segment of the redo log is, in bytes: short ones have tests come to their ends.
+    /// How long a segment of the write-ahead log is, in bytes: short ones have tests come to their ends.
     #[arg(long, hide = true, value_name = "BYTES", default_value_t = SEGMENT_BYTES_DEFAULT)]
     pub segment_bytes: u64,
 

@@ -13,16 +13,17 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use futures::stream::{self, StreamExt};
-use kv_consul::{CheckStatus, Consul, Read, ServiceInstance};
+use kv_consul::{CheckStatus, Read, ServiceInstance};
+use kv_core::backoff::Backoff;
 use kv_core::guard::{Context, Guard, Installed};
 use kv_core::incarnation::Incarnation;
 use kv_core::limits::{HOLDS_PARTITIONS_MAX, KEPT_RANGES_MAX};
-use kv_core::name::Name;
 use kv_core::partition::Partition;
 use kv_core::refusal::ErrorCode;
 use kv_protocol::reply::{Content, Kept};
 use kv_protocol::request::{Command, Request, Style};
-use kv_registry::keys::{SERVICE, meta};
+use kv_registry::Registry;
+use kv_registry::members::Registered as _;
 use kv_transport::ask::Asker;
 use tokio::sync::watch;
 use tracing::{debug, warn};
@@ -34,11 +35,9 @@ use crate::writer::{Published, Questions, Work};
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// How many nodes are asked at the same time.
 const ASKED_AT_ONCE: usize = 8;
-/// The pause after the first question in vain; it doubles. The other node is often about to install the
-/// layout that makes it the partition's owner.
-const PAUSE_MIN: Duration = Duration::from_millis(10);
-/// The longest pause.
-const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// The pauses after questions in vain. The first is short, since the other node is often about to install
+/// the layout that makes it the partition's owner.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(5));
 /// Where nodes are is looked up at most this often.
 const LOOK_SPACING: Duration = Duration::from_millis(500);
 /// What is kept is said again after this time.
@@ -49,9 +48,7 @@ const SAY_AFTER: Duration = Duration::from_secs(3);
 /// Asks, for one node.
 pub struct Confirmation {
     /// Where the others are.
-    pub consul: Consul,
-    /// The cluster.
-    pub cluster: Name,
+    pub registry: Registry,
     /// What the node has installed.
     pub guard: Arc<ArcSwap<Guard>>,
     /// What is to be asked, and what is kept.
@@ -82,19 +79,20 @@ impl Confirmation {
         let asker = Asker::default();
         let mut questions = self.published.questions.subscribe();
         let mut addresses = Addresses::default();
-        let mut pause = PAUSE_MIN;
+        let mut pauses = PAUSES;
         let mut waiting_since = None;
         let mut said: Option<Instant> = None;
         loop {
             let asked = Arc::clone(&questions.borrow_and_update());
             if asked.partitions.is_empty() {
-                (pause, waiting_since) = (PAUSE_MIN, None);
+                pauses.succeeded();
+                waiting_since = None;
                 self.in_vain.store(None);
             } else {
                 let since = *waiting_since.get_or_insert_with(Instant::now);
                 let problem = self.ask(&asker, &asked, &mut addresses).await;
                 if problem.is_none() {
-                    pause = PAUSE_MIN;
+                    pauses.succeeded();
                 } else if since.elapsed() > SAY_AFTER {
                     self.in_vain.store(problem.map(Arc::new));
                 }
@@ -104,11 +102,11 @@ impl Confirmation {
                 said = Some(Instant::now());
                 warn!("{}", kept.reason);
             }
-            let wait = if asked.partitions.is_empty() { SAY_EVERY } else { pause };
+            let wait = if asked.partitions.is_empty() { SAY_EVERY } else { pauses.pause() };
             if await_others(&mut questions, &asked, wait).await {
-                pause = PAUSE_MIN;
+                pauses.succeeded();
             } else {
-                pause = PAUSE_MAX.min(pause * 2);
+                pauses.count();
             }
         }
     }
@@ -284,25 +282,19 @@ impl Addresses {
             return;
         }
         self.looked = Some(Instant::now());
-        let mut instances = match asked.consul.service_instances(SERVICE, Read::default()).await {
-            Ok(instances) => instances.value,
+        let mut instances = match asked.registry.instances(Read::default()).await {
+            Ok(instances) => instances,
             Err(error) => {
                 return debug!("where the other nodes are could not be looked up: {error}");
             }
         };
-        instances.retain(|it| {
-            it.meta.get(meta::CLUSTER).is_some_and(|it| *it == asked.cluster.as_str())
-        });
-        let incarnation = |it: &ServiceInstance| {
-            it.meta.get(meta::INCARNATION).and_then(|it| it.parse::<Incarnation>().ok())
-        };
+        instances.retain(|it| asked.registry.is_ours(it));
         // Of several registrations of one node the newest comes first, then those that live.
-        instances.sort_by_key(|it| (Reverse(incarnation(it)), it.status == CheckStatus::Critical));
+        instances.sort_by_key(|it| (Reverse(it.incarnation()), it.status == CheckStatus::Critical));
         self.known.clear();
         for instance in instances {
-            let uuid = instance.meta.get(meta::UUID).and_then(|uuid| uuid.parse().ok());
-            if let Some(uuid) = uuid {
-                let incarnation = incarnation(&instance);
+            if let Some(uuid) = instance.uuid() {
+                let incarnation = instance.incarnation();
                 let ServiceInstance { address: host, port, .. } = instance;
                 self.known.entry(uuid).or_default().push(Address { host, port, incarnation });
             }

@@ -35,7 +35,7 @@ use crate::reader::{self, ReplyBudget};
 use crate::refusals::replies_unread;
 use crate::tenure::Tenure;
 use crate::writer::{Finished, Job, Published, Size, Work};
-use crate::{confirmation, staging};
+use crate::{confirmation, write_set};
 
 /// The most requests that wait for the writer.
 pub const JOBS_MAX: usize = 4096;
@@ -78,7 +78,7 @@ pub struct Handler<P> {
     started_at: Instant,
     pending: IntMap<u64, Pending<P>>,
     pending_bytes: usize,
-    ticket_next: u64,
+    request_number_next: u64,
     /// How many pending jobs write to a key with this hash.
     writing: IntMap<u64, u32>,
     cache: RecordCache,
@@ -105,7 +105,7 @@ impl<P> Handler<P> {
             started_at: Instant::now(),
             pending: IntMap::default(),
             pending_bytes: 0,
-            ticket_next: 0,
+            request_number_next: 0,
             writing: IntMap::default(),
             progress_at: Instant::now(),
         }
@@ -133,7 +133,7 @@ impl<P> Handler<P> {
     /// Takes back what the writer has finished.
     pub fn finish(&mut self, finished: Finished) -> Option<(P, Frames)> {
         self.resources.published.replies.take(&finished.content);
-        let pending = self.pending.remove(&finished.ticket)?;
+        let pending = self.pending.remove(&finished.request_number)?;
         self.progress_at = Instant::now();
         self.pending_bytes -= pending.bytes;
         for hash in pending.written {
@@ -250,7 +250,7 @@ impl<P> Handler<P> {
 
     /// Reads a key.
     fn read(&mut self, admitted: Admitted<'_>, key: &str) -> Outcome {
-        staging::read(admitted, key, || {
+        write_set::read(admitted, key, || {
             if let Some(record) = self.cache.get(key) {
                 return Ok(Some(record));
             }
@@ -299,10 +299,10 @@ impl<P> Handler<P> {
             Ok(written) => written,
             Err(refusal) => return Disposition::Answered(peer, refuse(request.id, refusal)),
         };
-        let ticket = self.ticket_next;
-        self.ticket_next += 1;
+        let request_number = self.request_number_next;
+        self.request_number_next += 1;
         let command = request.command.into_owned();
-        let job = Job { ticket, context: request.context, command };
+        let job = Job { request_number, context: request.context, command };
         if self.resources.work.send(Work::Request(job)).is_err() {
             return Disposition::Answered(peer, refuse(request.id, shutting_down()));
         }
@@ -315,7 +315,7 @@ impl<P> Handler<P> {
         }
         self.pending_bytes += bytes;
         let pending = Pending { peer, id: request.id, style: request.style, bytes, written };
-        self.pending.insert(ticket, pending);
+        self.pending.insert(request_number, pending);
         Disposition::Pending
     }
 
@@ -421,7 +421,7 @@ fn written_hashes(command: &Command<'_>) -> Result<Vec<u64>, Refusal> {
         Command::One(operation) => std::slice::from_ref(operation),
         Command::Batch(operations) => operations,
         Command::Copy { records, stream } => {
-            let records = staging::read_stream(*records, stream)?;
+            let records = write_set::read_stream(*records, stream)?;
             return Ok(records.iter().map(|record| key_hash(record.key)).collect());
         }
         _ => &[],

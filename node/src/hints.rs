@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use kv_core::backoff::Backoff;
 use tokio::sync::Notify;
 
 /// What requests have told since it was last taken.
@@ -71,9 +72,8 @@ impl Hints {
 /// How far apart looks for one reason are.
 #[derive(Debug)]
 pub struct Pace {
-    min: Duration,
+    fruitless: Backoff,
     max: Duration,
-    fruitless: u32,
     looked: Option<Instant>,
 }
 
@@ -81,14 +81,13 @@ impl Pace {
     /// At least `min` apart, and up to `max` where they find nothing.
     #[must_use]
     pub fn new(min: Duration, max: Duration) -> Self {
-        Self { min, max, fruitless: 0, looked: None }
+        Self { fruitless: Backoff::new(min, max), max, looked: None }
     }
 
     /// When the next look may be.
     #[must_use]
     pub fn next(&self, now: Instant) -> Instant {
-        let doubled = self.min.saturating_mul(2_u32.saturating_pow(self.fruitless));
-        self.looked.map_or(now, |looked| now.max(looked + doubled.min(self.max)))
+        self.looked.map_or(now, |looked| now.max(looked + self.fruitless.pause()))
     }
 
     /// Takes note of a look that has begun at `at`, and of whether it found something.
@@ -96,7 +95,11 @@ impl Pace {
         // Claims that come now and then are each given the benefit of the doubt.
         let is_rare =
             self.looked.is_some_and(|before| at.saturating_duration_since(before) > self.max * 2);
-        self.fruitless = if found || is_rare { 0 } else { self.fruitless.saturating_add(1) };
+        if found || is_rare {
+            self.fruitless.succeeded();
+        } else {
+            self.fruitless.count();
+        }
         self.looked = Some(at);
     }
 }

@@ -12,7 +12,7 @@
 //!   read lately;
 //! - `kv_core`'s `guard`: who may do what under which layout, by the pure rules beside it;
 //! - [`writer`]: the one thread that changes anything, in groups that share a flush;
-//!   [`staging`] carries a group's operations out, [`reader`] reads many keys;
+//!   [`write_set`] carries a group's operations out, [`reader`] reads many keys;
 //! - `kv_storage`: the shard on disk.
 //!
 //! What surrounds it:
@@ -27,9 +27,9 @@
 //!   speak for its node;
 //! - [`signals`]: what is written to Consul to have nodes started and stopped. [`lifecycle`] is how a
 //!   node takes part: [`supervisor`] sees which nodes are wanted and do not run, [`attempts`] when
-//!   one may be started, [`launch_room`] how many, [`launcher`] starts its process, and [`departure`] is
+//!   one may be started, [`launch_room`] how many, [`launcher`] starts its process, and [`decommission`] is
 //!   how a node leaves;
-//! - [`follower`] and [`layouts`]: how it is pushed the layout, installs it, and gives it back to a
+//! - [`layout_sync`] and [`layouts`]: how it is pushed the layout, installs it, and gives it back to a
 //!   Consul that lost it, [`hints`] what makes it look there; [`installed_record`] is how an
 //!   installed one lies on disk;
 //! - [`confirmation`]: how it asks others whether they hold what it is to remove;
@@ -49,16 +49,16 @@ pub mod command_line;
 pub mod config;
 pub mod confirmation;
 pub mod data_directory;
-pub mod departure;
+pub mod decommission;
 #[cfg(feature = "dev")]
 pub mod dev;
-pub mod follower;
 pub mod handler;
 pub mod hints;
 pub mod identity;
 pub mod installed_record;
 pub mod launch_room;
 pub mod launcher;
+pub mod layout_sync;
 pub mod layouts;
 pub mod lifecycle;
 pub mod limits;
@@ -70,7 +70,6 @@ pub mod place;
 pub mod reader;
 pub mod refusals;
 pub mod signals;
-pub mod staging;
 pub mod start;
 pub mod stopping;
 pub mod succession;
@@ -78,4 +77,5 @@ pub mod supervisor;
 pub mod tenure;
 pub mod twins;
 pub mod words;
+pub mod write_set;
 pub mod writer;

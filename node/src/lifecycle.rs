@@ -10,20 +10,19 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use kv_consul::{Consul, ConsulError};
+use kv_consul::ConsulError;
 use kv_core::guard::Guard;
 use kv_core::name::Name;
-use kv_registry::keys;
+use kv_registry::Registry;
 use kv_registry::signal::Signal;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::config::NodeArgs;
 use crate::data_directory::DataDirectory;
-use crate::departure::{Departure, DepartureError};
+use crate::decommission::{Decommission, DecommissionError};
 use crate::identity::Identity;
 use crate::launcher::NodeLauncher;
-use crate::layouts::Layouts;
 use crate::signals::{self, Signals};
 use crate::supervisor::Supervisor;
 use crate::writer::Published;
@@ -34,7 +33,7 @@ const WITHDRAW_WITHIN: Duration = Duration::from_secs(3);
 /// A node's part in the signals of its cluster.
 #[derive(Debug)]
 pub struct Lifecycle {
-    departure: Departure,
+    decommission: Decommission,
     /// None where a supervisor starts the nodes.
     launching: Option<(Supervisor, NodeLauncher)>,
 }
@@ -47,16 +46,14 @@ impl Lifecycle {
     /// Where the path of this program cannot be found out.
     pub fn new(
         args: &NodeArgs,
-        consul: &Consul,
+        registry: &Registry,
         identity: &Identity,
         (host, directory): (&str, &Path),
         (guard, published): (Arc<ArcSwap<Guard>>, Arc<Published>),
     ) -> io::Result<Self> {
         let root = directory.parent().unwrap_or(directory);
-        let cluster = identity.cluster.clone();
         let supervisor = Supervisor {
-            consul: consul.clone(),
-            cluster: cluster.clone(),
+            registry: registry.clone(),
             name: identity.id.to_string(),
             host: Some(host.to_owned()),
             root: root.to_owned(),
@@ -67,14 +64,13 @@ impl Lifecycle {
             true => None,
             false => Some((supervisor, NodeLauncher::new(args, root)?)),
         };
-        let departure = Departure {
-            consul: consul.clone(),
+        let decommission = Decommission {
+            registry: registry.clone(),
             identity: identity.clone(),
-            layouts: Layouts::new(consul.clone(), cluster),
             guard,
             published,
         };
-        Ok(Self { departure, launching })
+        Ok(Self { decommission, launching })
     }
 
     /// Follows the signals. Returns when this node is to leave; [`complete`](Self::complete) follows
@@ -82,9 +78,8 @@ impl Lifecycle {
     ///
     /// # Errors
     /// Where the signals' prefix is not one that Consul takes.
-    pub async fn until_departure(&self) -> Result<(), ConsulError> {
+    pub async fn until_decommission(&self) -> Result<(), ConsulError> {
         let (news, signals) = watch::channel(Signals::new());
-        let Departure { consul, identity, .. } = &self.departure;
         let launching = async {
             if let Some((supervisor, launcher)) = &self.launching {
                 supervisor.run(signals.clone(), launcher).await;
@@ -92,8 +87,8 @@ impl Lifecycle {
             std::future::pending().await
         };
         tokio::select! {
-            result = signals::follow(consul, &identity.cluster, news) => result,
-            () = self.departure.due(signals.clone()) => Ok(()),
+            result = signals::follow(&self.decommission.registry, news) => result,
+            () = self.decommission.due(signals.clone()) => Ok(()),
             result = launching => result,
         }
     }
@@ -101,22 +96,25 @@ impl Lifecycle {
     /// Leaves the cluster for good.
     ///
     /// # Errors
-    /// [`DepartureError`]; the node goes on leaving when it is started again.
-    pub async fn complete(&self, directory: &Mutex<DataDirectory>) -> Result<(), DepartureError> {
-        self.departure.complete(directory).await
+    /// [`DecommissionError`]; the node goes on leaving when it is started again.
+    pub async fn complete(
+        &self,
+        directory: &Mutex<DataDirectory>,
+    ) -> Result<(), DecommissionError> {
+        self.decommission.complete(directory).await
     }
 
     /// Takes back the signal that this node is to run, since its operator stops it.
     pub async fn withdraw(&self) {
-        let Departure { consul, identity: Identity { cluster, id, .. }, .. } = &self.departure;
-        withdraw(consul, cluster, id).await;
+        let Decommission { registry, identity: Identity { id, .. }, .. } = &self.decommission;
+        withdraw(registry, id).await;
     }
 }
 
 /// Takes back the signal that the node `id` is to run, since its operator stops it, perhaps before it
 /// has started.
-pub async fn withdraw(consul: &Consul, cluster: &Name, id: &Name) {
-    match tokio::time::timeout(WITHDRAW_WITHIN, try_to_withdraw(consul, cluster, id)).await {
+pub async fn withdraw(registry: &Registry, id: &Name) {
+    match tokio::time::timeout(WITHDRAW_WITHIN, try_to_withdraw(registry, id)).await {
         Ok(Ok(false)) => {}
         Ok(Ok(true)) => info!("nobody will start {id} again: start it with --id {id}"),
         Ok(Err(error)) => warn!("the signal to run {id} could not be taken back: {error}"),
@@ -124,15 +122,15 @@ pub async fn withdraw(consul: &Consul, cluster: &Name, id: &Name) {
     }
 }
 
-async fn try_to_withdraw(consul: &Consul, cluster: &Name, id: &Name) -> Result<bool, ConsulError> {
-    while let Some(own) = signals::read_one(consul, cluster, id).await? {
-        if !matches!(own.signal, Signal::Running { .. }) {
-            break;
+async fn try_to_withdraw(registry: &Registry, id: &Name) -> Result<bool, ConsulError> {
+    loop {
+        let own = registry.desired(id).await?;
+        if !matches!(own.value, Some(Signal::Running { .. })) {
+            return Ok(false);
         }
         // One that has changed meanwhile is looked at again.
-        if consul.kv_delete_cas(&keys::signal(cluster, id), own.index).await? {
+        if registry.remove_desired(id, own.index).await? {
             return Ok(true);
         }
     }
-    Ok(false)
 }

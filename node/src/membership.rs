@@ -1,12 +1,11 @@
 //! Membership: the registration of a node in Consul, and the sign of life behind it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use kv_consul::{AgentService, Backoff, CheckStatus, Consul, ConsulError, ServiceRegistration};
-use kv_registry::keys::{self, PROTOCOL_VERSION, SERVICE, meta};
+use kv_consul::{AgentService, BACKOFF, Consul, ConsulError, ServiceRegistration};
+use kv_registry::members::{Description, Registered as _};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -47,35 +46,23 @@ impl Registration {
     /// its `standing` lasts.
     #[must_use]
     pub fn new(
-        consul: Consul,
         identity: &Identity,
         (host, port): (&str, u16),
         (weight, zone): (u32, &str),
         standing: Standing,
     ) -> Self {
         let tenure = Arc::clone(&standing.tenure);
-        let meta = [
-            (meta::CLUSTER, identity.cluster.to_string()),
-            (meta::UUID, identity.uuid.to_string()),
-            (meta::INCARNATION, tenure.incarnation().to_string()),
-            (meta::PROTOCOL, PROTOCOL_VERSION.to_owned()),
-            (meta::WEIGHT, weight.to_string()),
-            (meta::ZONE, zone.to_owned()),
-            (meta::HOST, host.to_owned()),
-        ];
-        let service = ServiceRegistration {
-            name: SERVICE.to_owned(),
-            id: keys::service_id(&identity.cluster, &identity.id),
-            address: host.to_owned(),
-            port,
-            meta: meta
-                .into_iter()
-                .map(|(key, value)| (key.to_owned(), value))
-                .collect::<BTreeMap<_, _>>(),
-            check_ttl: CHECK_TTL,
-            initial_status: CheckStatus::Passing,
+        let described = Description {
+            uuid: identity.uuid,
+            incarnation: Some(tenure.incarnation()),
+            weight,
+            zone: zone.to_owned(),
+            host: host.to_owned(),
         };
-        let claimant = Claimant::new(consul.clone(), identity, standing);
+        let registry = &standing.registry;
+        let service = registry.registration(&identity.id, &described, port, CHECK_TTL);
+        let consul = registry.consul().clone();
+        let claimant = Claimant::new(identity, standing);
         Self {
             consul,
             service,
@@ -122,7 +109,7 @@ impl Registration {
         mut alive: watch::Receiver<()>,
         put_back: &Notify,
     ) -> Result<(), ClaimError> {
-        let mut backoff = Backoff::default();
+        let mut backoff = BACKOFF;
         let mut in_outage = false;
         let mut next = Instant::now() + CHECK_INTERVAL;
         loop {
@@ -149,7 +136,7 @@ impl Registration {
                     if !std::mem::replace(&mut in_outage, true) {
                         warn!("cannot report to Consul: {error}; serving on");
                     }
-                    next = Instant::now() + backoff.failed().min(CHECK_INTERVAL);
+                    next = Instant::now() + backoff.failed(rand::random()).min(CHECK_INTERVAL);
                 }
             }
         }
@@ -221,8 +208,7 @@ impl Registration {
     pub async fn make_room(&self) {
         let making_room = async {
             let there = self.consul.agent_service(&self.service.id).await?;
-            let own = self.service.meta.get(meta::INCARNATION);
-            if there.is_some_and(|it| it.meta.get(meta::INCARNATION) == own) {
+            if there.is_some_and(|it| it.incarnation() == self.service.incarnation()) {
                 self.consul.deregister(&self.service.id).await?;
             }
             Ok::<_, ConsulError>(())

@@ -11,6 +11,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use kv_consul::{Consul, ConsulConfig};
 use kv_core::guard::Guard;
 use kv_core::layout::Member;
+use kv_registry::Registry;
 use kv_storage::Counters;
 use kv_storage::disk::Disk;
 use kv_system::lock::lock;
@@ -24,10 +25,9 @@ use crate::claimant::Standing;
 use crate::config::NodeArgs;
 use crate::confirmation::Confirmation;
 use crate::data_directory::DataDirectory;
-use crate::follower::{FollowError, Follower};
 use crate::handler::{Handler, Resources};
 use crate::hints::Hints;
-use crate::layouts::Layouts;
+use crate::layout_sync::{LayoutSync, LayoutSyncError};
 use crate::lifecycle::{self, Lifecycle};
 use crate::membership::Registration;
 use crate::node_error::NodeError;
@@ -51,12 +51,12 @@ pub async fn run(
     let consul = Consul::new(&ConsulConfig::resolve(args.consul.as_deref())?)?;
     let addresses = Addresses::resolve(&args.host, args.advertise.as_deref()).await?;
     let advertised = addresses.advertised;
-    let layouts = Layouts::new(consul.clone(), args.cluster.clone());
+    let registry = Registry::new(consul.clone(), args.cluster.clone());
     let started_at = Instant::now();
     tokio::pin!(stopped);
     let listen = addresses.listen.to_string();
     let prepared = tokio::select! {
-        prepared = start::prepare(&args, &consul, &layouts, &listen) => match prepared {
+        prepared = start::prepare(&args, &registry, &listen) => match prepared {
             Err(NodeError::Store { source, .. }) if source.passes_with_the_process() => {
                 warn!("{source}");
                 return start_anew(started_at, stopped).await;
@@ -66,7 +66,7 @@ pub async fn run(
         reason = &mut stopped => {
             info!("{reason}: stopping before the start");
             if let (StopReason::Terminated, Some(id)) = (reason, &args.id) {
-                lifecycle::withdraw(&consul, &args.cluster, id).await;
+                lifecycle::withdraw(&registry, id).await;
             }
             return Ok(());
         }
@@ -75,19 +75,14 @@ pub async fn run(
     let (port, path) = (server.port(), directory.path().to_owned());
     let identity = directory.identity().clone();
 
-    let mut node = Running::start(&args, directory, layouts, opened, &disk)?;
+    let mut node = Running::start(&args, directory, registry, opened, &disk)?;
     node.catch_up().await?;
     let member = node.member();
-    let lifecycle = node.lifecycle(&args, &consul, (&advertised, &path))?;
+    let lifecycle = node.lifecycle(&args, (&advertised, &path))?;
     let serving = node.serve(server)?;
     let (weight, zone) = start::described(&args, member.as_ref());
-    let registration = Registration::new(
-        consul.clone(),
-        &identity,
-        (&advertised, port),
-        (weight, &zone),
-        node.standing(),
-    );
+    let registration =
+        Registration::new(&identity, (&advertised, port), (weight, &zone), node.standing());
     let (failed, mut has_failed) = watch::channel(false);
     let serving = std::thread::Builder::new().name("served".into()).spawn(move || {
         let result = serving.join();
@@ -105,7 +100,7 @@ pub async fn run(
     ));
 
     let put_back = Arc::new(Notify::new());
-    let mut departs = false;
+    let mut decommissioned = false;
     let kept = tokio::select! {
         reason = &mut stopped => {
             info!("{reason}: stopping");
@@ -114,22 +109,22 @@ pub async fn run(
             }
             Ok(())
         }
-        left = lifecycle.until_departure() => {
-            departs = left.is_ok();
+        left = lifecycle.until_decommission() => {
+            decommissioned = left.is_ok();
             left.map_err(NodeError::from)
         }
         _ = has_failed.wait_for(|failed| *failed) => Ok(()),
         kept = registration.keep(node.alive.clone(), &put_back) => kept.map_err(NodeError::Claim),
         () = node.confirmation.run() => Ok(()),
-        followed = node.follower.follow(&consul, Arc::clone(&put_back)) => {
+        followed = node.layout_sync.follow(Arc::clone(&put_back)) => {
             followed.map_err(NodeError::from)
         }
-        () = place::watch(&node.follower.directory, &disk) => Ok(()),
+        () = place::watch(&node.layout_sync.directory, &disk) => Ok(()),
     };
     node.stop.store(true, Ordering::Release);
     node.wake.raise();
     let served = serving.join();
-    let directory = Arc::clone(&node.follower.directory);
+    let directory = Arc::clone(&node.layout_sync.directory);
     let published = Arc::clone(&node.published);
     let counters = node.close();
     match kept {
@@ -141,7 +136,7 @@ pub async fn run(
         return start_anew(started_at, stopped).await;
     }
     kept?;
-    if departs {
+    if decommissioned {
         lifecycle.complete(&directory).await?;
     }
     match served {
@@ -168,7 +163,7 @@ async fn start_anew(
 /// The parts of a node that run.
 struct Running {
     resources: Option<Resources>,
-    follower: Follower,
+    layout_sync: LayoutSync,
     published: Arc<Published>,
     confirmation: Confirmation,
     writer: Option<JoinHandle<Option<Counters>>>,
@@ -185,13 +180,12 @@ impl Running {
     fn start(
         args: &NodeArgs,
         directory: DataDirectory,
-        layouts: Layouts,
+        registry: Registry,
         Opened { store, installed, begun }: Opened,
         disk: &Disk,
     ) -> Result<Self, NodeError> {
         let identity = directory.identity().clone();
         let uuid = identity.uuid;
-        let layouts_consul = layouts.consul().clone();
         let tenure = Arc::new(Tenure::new(begun));
         let guard = Arc::new(ArcSwap::from_pointee(Guard::new(uuid, installed)));
         let published = Arc::new(Published::default());
@@ -221,17 +215,16 @@ impl Running {
         let not_followed: Arc<ArcSwapOption<String>> = Arc::default();
         Ok(Self {
             confirmation: Confirmation {
-                consul: layouts_consul,
-                cluster: args.cluster.clone(),
+                registry: registry.clone(),
                 guard: Arc::clone(&guard),
                 published: Arc::clone(&published),
                 work: work.clone(),
                 in_vain: Arc::clone(&in_vain),
             },
-            follower: Follower {
+            layout_sync: LayoutSync {
                 uuid,
                 begun,
-                layouts,
+                registry,
                 guard: Arc::clone(&guard),
                 work: work.clone(),
                 not_followed: Arc::clone(&not_followed),
@@ -267,8 +260,8 @@ impl Running {
         Standing {
             tenure: Arc::clone(&self.tenure),
             published: Arc::clone(&self.published),
-            guard: Arc::clone(&self.follower.guard),
-            layouts: self.follower.layouts.clone(),
+            guard: Arc::clone(&self.layout_sync.guard),
+            registry: self.layout_sync.registry.clone(),
         }
     }
 
@@ -277,31 +270,36 @@ impl Running {
     fn lifecycle(
         &self,
         args: &NodeArgs,
-        consul: &Consul,
         (host, directory): (&str, &Path),
     ) -> Result<Lifecycle, NodeError> {
         let Some(resources) = &self.resources else {
             return Err(NodeError::Serving("it was started before".into()));
         };
         let shared = (Arc::clone(&resources.guard), Arc::clone(&resources.published));
-        Ok(Lifecycle::new(args, consul, &resources.identity, (host, directory), shared)?)
+        Ok(Lifecycle::new(
+            args,
+            &self.layout_sync.registry,
+            &resources.identity,
+            (host, directory),
+            shared,
+        )?)
     }
 
     /// Brings the node to the layout that Consul has. One that has a layout of its own starts with
     /// that where Consul has none that can be used, unless Consul belongs to another cluster.
     async fn catch_up(&self) -> Result<(), NodeError> {
-        let has_layout = self.follower.guard.load().installed().is_some();
-        match self.follower.catch_up().await {
+        let has_layout = self.layout_sync.guard.load().installed().is_some();
+        match self.layout_sync.catch_up().await {
             Ok(()) => {}
             Err(
-                error @ (FollowError::Layouts(_)
-                | FollowError::MadeUp { .. }
-                | FollowError::NotInstalled(NotInstalled::Unclear { .. })),
+                error @ (LayoutSyncError::Layouts(_)
+                | LayoutSyncError::MadeUp { .. }
+                | LayoutSyncError::NotInstalled(NotInstalled::Unclear { .. })),
             ) if has_layout => warn!("{error}"),
             Err(error) if has_layout && error.passes() => warn!("{error}; trying on"),
             Err(error) => return Err(error.into()),
         }
-        match self.follower.remember_layout() {
+        match self.layout_sync.remember_layout() {
             Err(error) if error.passes() => warn!("{error}"),
             result => result?,
         }
@@ -310,8 +308,8 @@ impl Running {
 
     /// The member of the installed layout that the node is.
     fn member(&self) -> Option<Member> {
-        let guard = self.follower.guard.load();
-        guard.installed()?.layout.member_by_uuid(self.follower.uuid).cloned()
+        let guard = self.layout_sync.guard.load();
+        guard.installed()?.layout.member_by_uuid(self.layout_sync.uuid).cloned()
     }
 
     /// Starts the serving loop.
@@ -332,7 +330,7 @@ impl Running {
     /// Lets the writer finish and closes the store. Returns its counters, where it works.
     fn close(mut self) -> Option<Counters> {
         let writer = self.writer.take();
-        let directory = Arc::clone(&self.follower.directory);
+        let directory = Arc::clone(&self.layout_sync.directory);
         // The writer ends when nobody can give it work any more.
         drop(self);
         let counters = writer.and_then(|writer| writer.join().unwrap_or_default());

@@ -11,9 +11,9 @@ use kv_transport::server::ListenError;
 
 use crate::address::InvalidHost;
 use crate::claim::ClaimError;
-use crate::departure::DepartureError;
-use crate::follower::FollowError;
+use crate::decommission::DecommissionError;
 use crate::identity::DataDirectoryError;
+use crate::layout_sync::LayoutSyncError;
 use crate::layouts::LayoutsError;
 use crate::writer::NotInstalled;
 
@@ -32,7 +32,7 @@ pub enum NodeError {
     Consul(ConsulError),
     /// The layout in Consul could not be fetched or installed.
     #[error(transparent)]
-    Follow(#[from] FollowError),
+    Follow(#[from] LayoutSyncError),
     /// The data directory cannot be used.
     #[error(transparent)]
     DataDirectory(#[from] DataDirectoryError),
@@ -64,7 +64,7 @@ pub enum NodeError {
     StoredLayout(#[from] LayoutError),
     /// The node could not leave its cluster in order.
     #[error(transparent)]
-    Departure(#[from] DepartureError),
+    Decommission(#[from] DecommissionError),
     /// The serving loop ended by itself.
     #[error("the serving loop failed: {0}")]
     Serving(String),
@@ -116,18 +116,18 @@ impl NodeError {
             Self::Host(InvalidHost::NoneToAdvertise(_) | InvalidHost::Advertise { .. }) => 2,
             Self::Consul(error)
             | Self::Claim(ClaimError::Consul(error))
-            | Self::Departure(DepartureError::Consul(error))
-            | Self::Follow(FollowError::Layouts(LayoutsError::Consul(error))) => {
+            | Self::Decommission(DecommissionError::Consul(error))
+            | Self::Follow(LayoutSyncError::Layouts(LayoutsError::Consul(error))) => {
                 code_of_consul(error)
             }
             Self::DataDirectory(DataDirectoryError::StoreReplaced { .. }) => 1,
             // The directory is this node's, and can be used when that has passed.
-            Self::DataDirectory(error) | Self::Follow(FollowError::Identity(error))
+            Self::DataDirectory(error) | Self::Follow(LayoutSyncError::Identity(error))
                 if error.passes() =>
             {
                 1
             }
-            Self::Follow(FollowError::NotInstalled(NotInstalled::Store(error)))
+            Self::Follow(LayoutSyncError::NotInstalled(NotInstalled::Store(error)))
                 if error.passes() =>
             {
                 1

@@ -7,7 +7,7 @@ use kv_core::partition::Partition;
 use kv_core::record::Refused;
 use kv_core::refusal::{ErrorCode, Refusal, shutting_down};
 use kv_storage::disk::{Resource, Room, Shortage};
-use kv_storage::{RedoError, StoreError};
+use kv_storage::{StoreError, WalError};
 use kv_system::transient::write_advice;
 use kv_transport::server::limits::UNREAD_BYTES_FULL;
 
@@ -96,15 +96,15 @@ pub fn from_refused(
 #[must_use]
 pub fn from_commit(error: &StoreError) -> Refusal {
     match error {
-        StoreError::Redo(RedoError::NotWritten { source, .. })
+        StoreError::Wal(WalError::NotWritten { source, .. })
             if let Some(advice) = write_advice(source) =>
         {
             Refusal::new(ErrorCode::DiskFull, format!("{error}: {advice}; reads go on"))
         }
-        StoreError::Redo(RedoError::Unusable) => {
+        StoreError::Wal(WalError::Unusable) => {
             Refusal::new(ErrorCode::DiskFull, format!("{error}; reads go on"))
         }
-        StoreError::Redo(RedoError::Removed(_)) => no_room(Room::Lost),
+        StoreError::Wal(WalError::Removed(_)) => no_room(Room::Lost),
         error if error.is_undone() => {
             Refusal::new(ErrorCode::Overloaded, format!("{error}: try again"))
         }

@@ -4,11 +4,12 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use kv_consul::{Backoff, Consul};
+use kv_consul::BACKOFF;
 use kv_core::guard::Installed;
 use kv_core::incarnation::Incarnation;
 use kv_core::layout::{Layout, Member};
 use kv_core::name::Name;
+use kv_registry::Registry;
 use kv_storage::disk::Disk;
 use kv_storage::limits::SMALL_FILES_BYTES;
 use kv_storage::{Store, StoreError, StoreOptions, fitness};
@@ -21,7 +22,7 @@ use crate::config::{NodeArgs, default_data_dir};
 use crate::data_directory::DataDirectory;
 use crate::identity::{DataDirectoryError, InstalledEpoch};
 use crate::installed_record;
-use crate::layouts::{Layouts, LayoutsError};
+use crate::layouts::LayoutsError;
 use crate::node_error::{AUTOMATIC_IDS_MAX, NodeError};
 use crate::succession::{Succession, SuccessionError};
 
@@ -57,13 +58,12 @@ pub struct Opened {
 /// [`NodeError`] where it cannot start.
 pub async fn prepare(
     args: &NodeArgs,
-    consul: &Consul,
-    layouts: &Layouts,
+    registry: &Registry,
     listen: &str,
 ) -> Result<Prepared, NodeError> {
-    let offered = read_layout(layouts, Duration::from_secs(args.start_timeout)).await?;
-    let mut directory = take_directory(args, consul, offered.as_ref()).await?;
-    let succession = Succession::examine(consul, &directory, args.serve_older_copy).await;
+    let offered = read_layout(registry, Duration::from_secs(args.start_timeout)).await?;
+    let mut directory = take_directory(args, registry, offered.as_ref()).await?;
+    let succession = Succession::examine(registry, &directory, args.serve_older_copy).await;
     let mut succession = succession.map_err(NodeError::Claim)?;
     tell_file_limit();
     let reserve_bytes = fitness::reserve_bytes(directory.path(), args.disk_reserve_bytes)?;
@@ -187,14 +187,14 @@ pub fn described(args: &NodeArgs, member: Option<&Member>) -> (u32, String) {
 }
 
 /// Reads the layout, and waits for Consul where it does not answer yet.
-async fn read_layout(layouts: &Layouts, within: Duration) -> Result<Option<Layout>, NodeError> {
+async fn read_layout(registry: &Registry, within: Duration) -> Result<Option<Layout>, NodeError> {
     let started = Instant::now();
-    let mut backoff = Backoff::default();
+    let mut backoff = BACKOFF;
     loop {
-        match layouts.read().await {
-            Ok(offered) => return Ok(offered.layout),
+        match registry.layout_now().await.map_err(LayoutsError::from) {
+            Ok(offered) => return Ok(offered.map(|it| it.value)),
             Err(LayoutsError::Consul(error)) => {
-                let wait = backoff.failed();
+                let wait = backoff.failed(rand::random());
                 if started.elapsed() + wait > within || !error.is_transient() {
                     return Err(error.into());
                 }
@@ -213,7 +213,7 @@ async fn read_layout(layouts: &Layouts, within: Duration) -> Result<Option<Layou
 /// Takes the node's data directory and claims its id.
 async fn take_directory(
     args: &NodeArgs,
-    consul: &Consul,
+    registry: &Registry,
     layout: Option<&Layout>,
 ) -> Result<DataDirectory, NodeError> {
     let root = match &args.data_dir {
@@ -223,7 +223,7 @@ async fn take_directory(
     };
     if let Some(id) = &args.id {
         let directory = DataDirectory::take(&root.join(id.as_str()), id, &args.cluster)?;
-        return match claim(consul, directory.identity(), layout, false).await {
+        return match claim(registry, directory.identity(), layout, false).await {
             Ok(()) => Ok(directory),
             Err(error) => {
                 directory.abandon();
@@ -237,7 +237,7 @@ async fn take_directory(
             Err(DataDirectoryError::Held { .. }) => continue,
             result => result?,
         };
-        match claim(consul, directory.identity(), layout, directory.is_new()).await {
+        match claim(registry, directory.identity(), layout, directory.is_new()).await {
             Ok(()) => return Ok(directory),
             // Another machine, or another directory on this one, has a node of this name.
             Err(error) if directory.is_new() && !matches!(error, ClaimError::Consul(_)) => {

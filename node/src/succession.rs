@@ -12,17 +12,16 @@
 //!
 //! An operator may have an older copy served all the same; then it is the newest from here on.
 
-use kv_consul::{Consul, Read};
 use kv_core::guard::Installed;
 use kv_core::incarnation::Incarnation;
 use kv_registry::claim::Claim;
-use kv_registry::keys;
+use kv_registry::{Registry, Versioned};
 use kv_storage::{Store, StoreError};
 use tracing::{debug, info, warn};
 
 use crate::claim::{CLAIM_TRIES, ClaimError};
 use crate::data_directory::DataDirectory;
-use crate::identity::{DataDirectoryError, Identity};
+use crate::identity::DataDirectoryError;
 use crate::{installed_record, twins};
 
 /// Why a start cannot follow the one before.
@@ -63,12 +62,11 @@ const SEQUENCE_LEAP_MAX: u64 = 1 << 48;
 /// A start of a node whose data directory may be served, as far as its incarnations tell.
 #[derive(Debug)]
 pub struct Succession {
-    consul: Consul,
+    registry: Registry,
     older_too: bool,
     /// The claim as it was before it was asked who runs, with the index that a compare-and-set needs:
     /// who has stood still until after that changes it before it answers anything.
-    claim: Option<Claim>,
-    index: u64,
+    claim: Versioned<Option<Claim>>,
 }
 
 impl Succession {
@@ -78,11 +76,12 @@ impl Succession {
     /// # Errors
     /// [`ClaimError::OlderCopy`] or [`ClaimError::TwinRuns`], and where Consul cannot be asked.
     pub async fn examine(
-        consul: &Consul,
+        registry: &Registry,
         directory: &DataDirectory,
         older_too: bool,
     ) -> Result<Self, ClaimError> {
-        let mut succession = Self { consul: consul.clone(), older_too, claim: None, index: 0 };
+        let (registry, claim) = (registry.clone(), Versioned::default());
+        let mut succession = Self { registry, older_too, claim };
         succession.look(directory).await?;
         Ok(succession)
     }
@@ -90,13 +89,11 @@ impl Succession {
     /// Reads the claim, and judges the directory by it and by who runs, in this order.
     async fn look(&mut self, directory: &DataDirectory) -> Result<(), ClaimError> {
         let identity = directory.identity();
-        let entry = self.consul.kv_get(&claim_key(identity), Read::consistent()).await?.value;
-        self.index = entry.as_ref().map_or(0, |entry| entry.modify_index);
-        self.claim = entry.and_then(|entry| Claim::parse(&entry.value));
-        if let Some(claim) = self.claim.filter(|claim| claim.uuid != identity.uuid) {
+        self.claim = self.registry.claim_now(&identity.id).await?;
+        if let Some(claim) = self.claim.value.filter(|claim| claim.uuid != identity.uuid) {
             return Err(ClaimError::Claimed { id: identity.id.to_string(), owner: claim.uuid });
         }
-        if let Some(claim) = &mut self.claim
+        if let Some(claim) = &mut self.claim.value
             && let Some(claimed) =
                 claim.incarnation.take_if(|it| !identity.incarnations.can_lead_to(*it))
         {
@@ -108,7 +105,7 @@ impl Succession {
         // An older copy may have a twin, but that is not why it is refused.
         self.check_incarnation(directory)?;
         // Of a directory that was just made there is no copy.
-        if directory.is_new() { Ok(()) } else { twins::check(&self.consul, directory).await }
+        if directory.is_new() { Ok(()) } else { twins::check(&self.registry, directory).await }
     }
 
     /// Makes this start the node's newest incarnation, and returns that. The store, and what is `installed`
@@ -123,7 +120,7 @@ impl Succession {
         installed: &mut Option<Installed>,
     ) -> Result<Incarnation, SuccessionError> {
         for _ in 0..CLAIM_TRIES {
-            let claim = self.claim;
+            let claim = self.claim.value;
             let found = store.counters().sequence;
             let known = self.known_sequence(directory, found);
             let begun = installed.as_ref().and_then(Installed::begun);
@@ -145,8 +142,8 @@ impl Succession {
             let (uuid, sequence) = (directory.identity().uuid, store.counters().sequence);
             let sequence = Some(sequence);
             let own = Claim { incarnation: Some(incarnation), sequence, ..Claim::of(uuid) };
-            let key = claim_key(directory.identity());
-            let claimed = self.consul.kv_put_cas(&key, &own.to_json(), self.index).await;
+            let id = &directory.identity().id;
+            let claimed = self.registry.set_claim(id, &own, self.claim.index).await;
             if claimed.map_err(ClaimError::from)? {
                 info!("this is incarnation {incarnation} of the node");
                 return Ok(incarnation);
@@ -161,7 +158,7 @@ impl Succession {
     /// not be.
     fn check_incarnation(&self, directory: &DataDirectory) -> Result<bool, ClaimError> {
         let identity = directory.identity();
-        let claimed = self.claim.and_then(|it| it.incarnation);
+        let claimed = self.claim.value.and_then(|it| it.incarnation);
         let Some(newest) = claimed.filter(|_| !identity.incarnations.is_newest(claimed)) else {
             return Ok(true);
         };
@@ -184,7 +181,7 @@ impl Succession {
         directory: &DataDirectory,
         begun: Option<Incarnation>,
     ) -> Result<bool, SuccessionError> {
-        let claimed = self.claim.and_then(|it| it.incarnation);
+        let claimed = self.claim.value.and_then(|it| it.incarnation);
         let (Some(begun), Some(claimed)) = (begun, claimed) else { return Ok(true) };
         if !directory.identity().incarnations.is_before(begun, claimed) {
             return Ok(true);
@@ -203,7 +200,7 @@ impl Succession {
     /// How many writes the claim counts of the node, whose store has `found`; none where it does not say,
     /// or where that cannot be.
     fn known_sequence(&self, directory: &DataDirectory, found: u64) -> Option<u64> {
-        let known = self.claim.and_then(|it| it.sequence)?;
+        let known = self.claim.value.and_then(|it| it.sequence)?;
         if known.saturating_sub(found) > SEQUENCE_LEAP_MAX {
             warn!(
                 "the claim on node {} counts {known} writes, and the node has {found}: nobody writes so much, so somebody has made that up, and it is not gone by",
@@ -232,8 +229,4 @@ impl Succession {
         let (id, path) = (directory.identity().id.to_string(), directory.path().to_owned());
         Err(ClaimError::OlderData { id, path, found, known })
     }
-}
-
-fn claim_key(identity: &Identity) -> String {
-    keys::claim(&identity.cluster, &identity.id)
 }

@@ -17,10 +17,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kv_consul::{Backoff, CheckStatus, Consul, ConsulError, Read, ServiceInstance};
+use kv_consul::{BACKOFF, CheckStatus, ConsulError, Read, ServiceInstance};
 use kv_core::name::Name;
-use kv_registry::keys::{self, SERVICE};
 use kv_registry::signal::{Launcher, Signal};
+use kv_registry::{Registry, Versioned};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -31,8 +31,8 @@ use crate::attempts::{Attempts, Next};
 use crate::data_directory::is_held;
 use crate::identity::Identity;
 use crate::launch_room::{self, Launch, Room};
-use crate::layouts::{Layouts, LayoutsError};
-use crate::signals::{self, Signals};
+use crate::layouts::LayoutsError;
+use crate::signals::Signals;
 
 /// How often it is tried to tell others why a node could not be started.
 const TELL_TRIES: usize = 5;
@@ -84,10 +84,8 @@ pub trait Start {
 /// Starts the nodes of one cluster that are wanted here.
 #[derive(Clone, Debug)]
 pub struct Supervisor {
-    /// Where the signals are.
-    pub consul: Consul,
-    /// The cluster.
-    pub cluster: Name,
+    /// Where the cluster's signals and nodes are.
+    pub registry: Registry,
     /// What it is called in the signals that it takes up.
     pub name: String,
     /// The host whose nodes it starts; those of every host where there is none.
@@ -157,7 +155,7 @@ impl Supervisor {
         mut wanted: watch::Receiver<bool>,
         news: watch::Sender<Option<Vec<ServiceInstance>>>,
     ) {
-        let mut watch = self.consul.watch_service(SERVICE);
+        let mut watch = self.registry.instance_changes();
         while wanted.wait_for(|wanted| *wanted).await.is_ok() {
             match watch.next().await {
                 Ok(nodes) => {
@@ -309,7 +307,7 @@ impl Supervisor {
     /// The nodes that are wanted here.
     fn wanted(&self, signals: &Signals) -> BTreeMap<Name, Wanted> {
         let wanted = signals.iter().filter_map(|(id, signalled)| {
-            let Signal::Running { host, weight, zone, launcher } = &signalled.signal else {
+            let Signal::Running { host, weight, zone, launcher } = &signalled.value else {
                 return None;
             };
             let elsewhere = host.is_some() && self.host.is_some() && *host != self.host;
@@ -323,7 +321,7 @@ impl Supervisor {
     }
 
     fn is_up(&self, id: &Name, nodes: &[ServiceInstance]) -> bool {
-        let service_id = keys::service_id(&self.cluster, id);
+        let service_id = self.registry.service_id(id);
         nodes.iter().any(|it| it.id == service_id && it.status != CheckStatus::Critical)
     }
 
@@ -335,7 +333,7 @@ impl Supervisor {
         start: &impl Start,
     ) -> Result<Option<JoinHandle<()>>, LayoutsError> {
         let order = Order { id: wanted.id.clone(), described: Some(wanted.described.clone()) };
-        let nodes = self.consul.service_instances(SERVICE, Read::consistent()).await?.value;
+        let nodes = self.registry.instances(Read::consistent()).await?;
         if self.is_up(&order.id, &nodes) {
             return Ok(None);
         }
@@ -344,11 +342,9 @@ impl Supervisor {
             debug!("{} is starting, or hangs: its data directory is held", order.id);
             return Ok(None);
         }
-        let layouts = Layouts::new(self.consul.clone(), self.cluster.clone());
-        let layout = layouts.read().await?.layout;
-        let member = layout
-            .and_then(|layout| layout.members().into_iter().find(|it| it.id == order.id).cloned());
-        if let Some(member) = member {
+        let layout = self.registry.layout_now().await?;
+        let members = layout.iter().flat_map(|it| it.value.members());
+        if let Some(member) = members.into_iter().find(|it| it.id == order.id) {
             // It is started where its data is, or nowhere.
             let here = Identity::read(&directory).ok().flatten();
             if here.is_none_or(|here| here.uuid != member.uuid) {
@@ -383,20 +379,19 @@ impl Supervisor {
             zone: wanted.described.zone.clone(),
             launcher: Some(launcher),
         };
-        let key = keys::signal(&self.cluster, &wanted.id);
-        self.consul.kv_put_cas(&key, &signal.to_json(), wanted.index).await
+        self.registry.set_desired(&wanted.id, &signal, wanted.index).await
     }
 
     /// Writes into the signal why the attempt failed, as long as it is the last one.
     async fn tell_failure(&self, id: &Name, attempt: Uuid, failure: String) {
-        let mut backoff = Backoff::default();
+        let mut backoff = BACKOFF;
         for _ in 0..TELL_TRIES {
             match self.try_to_tell(id, attempt, &failure).await {
                 Ok(true) => return,
                 Ok(false) => {}
                 Err(error) => {
                     debug!("the failure of {id} could not be written: {error}");
-                    tokio::time::sleep(backoff.failed()).await;
+                    tokio::time::sleep(backoff.failed(rand::random())).await;
                 }
             }
         }
@@ -409,16 +404,16 @@ impl Supervisor {
         attempt: Uuid,
         failure: &str,
     ) -> Result<bool, ConsulError> {
-        let Some(mut signalled) = signals::read_one(&self.consul, &self.cluster, id).await? else {
-            return Ok(true);
-        };
-        match &mut signalled.signal {
-            Signal::Running { launcher: Some(launcher), .. } if launcher.attempt == attempt => {
+        let Versioned { value: mut signal, index } = self.registry.desired(id).await?;
+        match &mut signal {
+            Some(Signal::Running { launcher: Some(launcher), .. })
+                if launcher.attempt == attempt =>
+            {
                 launcher.failure = Some(failure.to_owned());
             }
             _ => return Ok(true),
         }
-        let key = keys::signal(&self.cluster, id);
-        self.consul.kv_put_cas(&key, &signalled.signal.to_json(), signalled.index).await
+        let Some(signal) = signal else { return Ok(true) };
+        self.registry.set_desired(id, &signal, index).await
     }
 }

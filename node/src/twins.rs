@@ -9,8 +9,9 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use kv_consul::{CheckStatus, Consul, Read, ServiceInstance};
-use kv_registry::keys::{SERVICE, meta};
+use kv_consul::{CheckStatus, Read, ServiceInstance};
+use kv_registry::Registry;
+use kv_registry::members::Registered as _;
 use kv_transport::ask::Asker;
 use kv_transport::probe::{Found, probe};
 use tokio::time::Instant;
@@ -31,10 +32,10 @@ const SILENCE_MAX: Duration = Duration::from_secs(CHECK_TTL.as_secs() + 5);
 ///
 /// # Errors
 /// [`ClaimError::TwinRuns`] where somebody does, or where Consul cannot be asked.
-pub async fn check(consul: &Consul, directory: &DataDirectory) -> Result<(), ClaimError> {
+pub async fn check(registry: &Registry, directory: &DataDirectory) -> Result<(), ClaimError> {
     let (began, asker) = (Instant::now(), Asker::default());
     loop {
-        let others = registered(consul, directory).await?;
+        let others = registered(registry, directory).await?;
         let asked = others.iter().map(|it| probe(&asker, &it.address, it.port));
         let found = join_all(asked).await;
         let mut waits_for = None;
@@ -75,15 +76,15 @@ fn runs(directory: &DataDirectory, address: String, how: &'static str) -> ClaimE
 
 /// The registrations of this node by processes that may run.
 async fn registered(
-    consul: &Consul,
+    registry: &Registry,
     directory: &DataDirectory,
 ) -> Result<Vec<ServiceInstance>, ClaimError> {
-    let own = directory.identity().uuid.to_string();
-    let ended = directory.ended().map(|it| it.to_string());
-    let instances = consul.service_instances(SERVICE, Read::consistent()).await?.value;
+    let own = directory.identity().uuid;
+    let ended = directory.ended();
+    let instances = registry.instances(Read::consistent()).await?;
     let of_others = |it: &ServiceInstance| {
-        let has_ended = ended.is_some() && it.meta.get(meta::INCARNATION) == ended.as_ref();
-        it.meta.get(meta::UUID) == Some(&own) && !has_ended
+        let has_ended = ended.is_some() && it.incarnation() == ended;
+        it.uuid() == Some(own) && !has_ended
     };
     Ok(instances.into_iter().filter(of_others).take(REGISTRATIONS_MAX).collect())
 }

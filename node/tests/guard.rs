@@ -3,7 +3,7 @@
 
 mod support;
 
-use kv_core::guard::{Context, Guard, InstallError, Installed, Verdict};
+use kv_core::guard::{Context, Guard, InstallError, Installed, LayoutVerdict};
 use kv_core::incarnation::Incarnation;
 use kv_core::layout::{Layout, Side};
 use kv_core::ownership::{Right, Role};
@@ -60,7 +60,7 @@ fn right(guard: &Guard, epoch: impl Into<Option<u64>>, partition: u32) -> Result
 fn a_node_without_a_layout_owns_nothing() {
     let guard = Guard::new(uuid(0), None);
     assert_eq!(refused(&guard, Context::default()), ErrorCode::NoLayout);
-    assert_eq!(guard.judge(&at_rest(1).layout), Verdict::Install);
+    assert_eq!(guard.judge(&at_rest(1).layout), LayoutVerdict::Install);
     assert!(guard.is_behind(&under(1)) && !guard.is_behind(&under(None)));
 }
 
@@ -361,23 +361,23 @@ fn held_is_what_a_node_has_as_a_whole() {
 #[test]
 fn an_epoch_that_nobody_can_have_come_to_is_refused() {
     let guard = guard_after(0, &[&at_rest(3)]);
-    assert_eq!(guard.judge(&at_rest(3 + (1 << 32)).layout), Verdict::Install);
+    assert_eq!(guard.judge(&at_rest(3 + (1 << 32)).layout), LayoutVerdict::Install);
     for epoch in [4 + (1 << 32), u64::MAX] {
-        assert!(matches!(guard.judge(&at_rest(epoch).layout), Verdict::MadeUp(_)), "{epoch}");
+        assert!(matches!(guard.judge(&at_rest(epoch).layout), LayoutVerdict::MadeUp(_)), "{epoch}");
     }
 }
 
 #[test]
 fn only_a_newer_layout_of_the_same_cluster_is_installed() {
     let guard = guard_after(0, &[&at_rest(3)]);
-    assert_eq!(guard.judge(&at_rest(4).layout), Verdict::Install);
-    assert_eq!(guard.judge(&at_rest(3).layout), Verdict::Current);
-    assert_eq!(guard.judge(&at_rest(2).layout), Verdict::Restore);
+    assert_eq!(guard.judge(&at_rest(4).layout), LayoutVerdict::Install);
+    assert_eq!(guard.judge(&at_rest(3).layout), LayoutVerdict::Current);
+    assert_eq!(guard.judge(&at_rest(2).layout), LayoutVerdict::Restore);
     let foreign = Layout { cluster: Uuid::from_u128(1), ..at_rest(9).layout };
-    assert!(matches!(guard.judge(&foreign), Verdict::Refuse(_)));
+    assert!(matches!(guard.judge(&foreign), LayoutVerdict::Refuse(_)));
     let mut forked = at_rest(3).layout;
     forked.placement.members[1].weight = 2;
-    assert!(matches!(guard.judge(&forked), Verdict::MadeUp(_)));
+    assert!(matches!(guard.judge(&forked), LayoutVerdict::MadeUp(_)));
 }
 
 #[test]

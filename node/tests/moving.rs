@@ -383,7 +383,7 @@ fn clearing_goes_on_under_constant_load_and_after_a_restart() {
     scene.digests();
     let scene = scene.step(|it| it.settle(None));
     let kept = (0..KEYS).map(key).find(|key| !moves(key)).unwrap();
-    let mut ticket = 0;
+    let mut request_number = 0;
     scene.source.confirm();
     // There is always more than one request waiting.
     while scene
@@ -395,13 +395,13 @@ fn clearing_goes_on_under_constant_load_and_after_a_restart() {
         > 0
     {
         for _ in 0..4 {
-            ticket += 1;
-            scene.source.send(ticket, Command::One(put(&kept, "v", Condition::None)));
+            request_number += 1;
+            scene.source.send(request_number, Command::One(put(&kept, "v", Condition::None)));
         }
         for _ in 0..2 {
             scene.source.finished.recv().unwrap();
         }
-        assert!(ticket < 1_000_000, "the clearing makes no progress");
+        assert!(request_number < 1_000_000, "the clearing makes no progress");
     }
     assert_eq!(scene.source.keys(), (KEYS - moving().count()) as u64);
 

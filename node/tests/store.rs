@@ -10,7 +10,7 @@ use kv_core::partition::{Partition, PartitionCount};
 use kv_core::version::Version;
 use kv_storage::{Batch, Counters, Fsync, ScanStart, StorageKey, Store, StoreError, Stored, Visit};
 
-use kv_storage::sweep::{self, CHUNK_RECORDS_MAX, Removal};
+use kv_storage::gc::{self, CHUNK_RECORDS_MAX, Removal};
 use proptest::prelude::*;
 
 const KEYS: u64 = 1500;
@@ -249,7 +249,7 @@ impl Checked {
     fn clear(&mut self, mut unwanted: BTreeSet<Partition>) {
         loop {
             let mut removal = Removal::new(self.counters);
-            let rest = sweep::clear(&self.store, self.partitions, &unwanted, &mut removal).unwrap();
+            let rest = gc::clear(&self.store, self.partitions, &unwanted, &mut removal).unwrap();
             self.remove(removal);
             let Some(rest) = rest else { return };
             unwanted = unwanted.split_off(&rest);
@@ -261,7 +261,7 @@ impl Checked {
         loop {
             let mut removal = Removal::new(self.counters);
             let (count, from) = (self.partitions, after.as_deref());
-            after = sweep::purge(&self.store, count, owned, from, &mut removal).unwrap();
+            after = gc::purge(&self.store, count, owned, from, &mut removal).unwrap();
             self.remove(removal);
             if after.is_none() {
                 return;

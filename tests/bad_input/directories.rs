@@ -5,11 +5,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use kv_testkit::harness::peer::Peer;
+use kv_testkit::harness::{Backend, Cluster, eventually};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
-
-use crate::harness::peer::Peer;
-use crate::harness::{Backend, Cluster, eventually};
 
 /// How long to wait for what a node does by itself, on a machine that is busy.
 const WITHIN: Duration = Duration::from_secs(60);
@@ -148,7 +147,7 @@ fn all_in(directory: &Path) -> Vec<PathBuf> {
 
 fn assert_private(paths: &[PathBuf]) {
     for path in paths {
-        // The redo log's segments and the engine's logs come and go.
+        // The write-ahead log's segments and the engine's logs come and go.
         let Ok(metadata) = fs::symlink_metadata(path) else { continue };
         assert_eq!(metadata.mode() & 0o077, 0, "{} has {:o}", path.display(), metadata.mode());
     }

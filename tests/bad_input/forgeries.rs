@@ -3,12 +3,11 @@
 
 use std::time::Duration;
 
+use kv_testkit::harness::catalog::{layout, registered, stored};
+use kv_testkit::harness::http::{bytes, delete, put};
+use kv_testkit::harness::peer::Peer;
+use kv_testkit::harness::{Backend, Cluster, eventually, on_both_backends};
 use serde_json::{Value, json};
-
-use crate::harness::catalog::{layout, registered, stored};
-use crate::harness::http::{bytes, delete, put};
-use crate::harness::peer::Peer;
-use crate::harness::{Backend, Cluster, eventually, on_both_backends};
 
 on_both_backends!(
     claims_that_somebody_makes_up_end_no_member_and_are_put_right,

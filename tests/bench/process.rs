@@ -40,14 +40,14 @@ pub(crate) async fn settled(pid: u32) -> anyhow::Result<()> {
     }
 }
 
-/// The processor time that a process has used, in seconds.
+/// The CPU time that a process has used, in seconds.
 fn busy_s(pid: u32) -> anyhow::Result<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The name, in parentheses, may hold anything; what follows are numbers.
     let (_, numbers) = stat.rsplit_once(')').context("no process")?;
     let ticks = |place: usize| numbers.split_whitespace().nth(place)?.parse::<f64>().ok();
     // The 14th and 15th of all: utime and stime.
-    let ticks = ticks(11).zip(ticks(12)).context("no processor time")?;
+    let ticks = ticks(11).zip(ticks(12)).context("no CPU time")?;
     Ok((ticks.0 + ticks.1) / rustix::param::clock_ticks_per_second() as f64)
 }
 

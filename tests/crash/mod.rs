@@ -1,7 +1,7 @@
 //! A node that is killed at any instant has all that it acknowledged when it is back.
 //!
 //! Nodes are killed (SIGKILL) over and over: at random instants while clients write at depth, while
-//! they start and go through their redo log, and at every place in the code that has a name for it
+//! they start and go through their write-ahead log, and at every place in the code that has a name for it
 //! (`FAILPOINTS`, see the node's `failpoints.rs`). Clients write down what they asked for and what was
 //! acknowledged or read. After each start every key is read: it must hold what was last acknowledged,
 //! or something that was asked for after that; its version and the node's counters must fit.
@@ -16,7 +16,7 @@
 //! an instant is up to its schedule).
 //!
 //! A kill leaves what the system has taken and not written to the disk yet. What a power loss leaves
-//! of that is the subject of the node's own tests of its redo log.
+//! of that is the subject of the node's own tests of its write-ahead log.
 //!
 //! | module | what |
 //! |---|---|

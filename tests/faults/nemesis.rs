@@ -2,12 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use kv_testkit::harness::proxy::Traffic;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use rustix::process::{Pid, Signal, kill_process};
-
-use crate::harness::proxy::Traffic;
 
 use super::fleet::{Fleet, State};
 use super::mover::{Mover, Order};
@@ -27,7 +26,7 @@ const ACTIONS_SHOWN: usize = 60;
 
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum FaultKind {
     /// Nodes are killed, and start again.
     Kill,
     /// Nodes are stopped in their tracks, and go on.
@@ -44,7 +43,7 @@ pub(super) enum Kind {
     Mover,
 }
 
-impl Kind {
+impl FaultKind {
     /// All of them.
     pub(super) const ALL: [Self; 7] = [
         Self::Kill,
@@ -95,7 +94,7 @@ enum Consul {
 /// The nemesis of a run.
 pub(super) struct Nemesis {
     random: StdRng,
-    kinds: Vec<Kind>,
+    kinds: Vec<FaultKind>,
     consul: Consul,
     movers: Vec<Mover>,
     /// The ids of the layout's members when the round began.
@@ -108,7 +107,7 @@ pub(super) struct Nemesis {
 
 impl Nemesis {
     /// One that does nothing yet.
-    pub(super) fn new(seed: u64, kinds: Vec<Kind>) -> Self {
+    pub(super) fn new(seed: u64, kinds: Vec<FaultKind>) -> Self {
         Self {
             random: StdRng::seed_from_u64(seed),
             kinds,
@@ -136,18 +135,18 @@ impl Nemesis {
         let end = Instant::now() + duration;
         while Instant::now() < end {
             fleet.look_around();
-            let weight = |kind: &Kind| kind.weight();
+            let weight = |kind: &FaultKind| kind.weight();
             let kind = *self.kinds.choose_weighted(&mut self.random, weight).expect("there is one");
             // Each step draws as many numbers, so that one that could not be taken changes no other.
             let dice = Dice(self.random.random());
             match kind {
-                Kind::Kill => self.kill(fleet, dice, totals)?,
-                Kind::Freeze => self.freeze(fleet, dice, totals),
-                Kind::Traffic => self.trouble(fleet, dice, totals),
-                Kind::Consul => self.bother_consul(fleet, dice, totals),
-                Kind::Amnesia => self.empty_consul(fleet, totals),
-                Kind::Rebalance => self.rebalance(fleet, dice),
-                Kind::Mover => self.bother_mover(dice, totals),
+                FaultKind::Kill => self.kill(fleet, dice, totals)?,
+                FaultKind::Freeze => self.freeze(fleet, dice, totals),
+                FaultKind::Traffic => self.trouble(fleet, dice, totals),
+                FaultKind::Consul => self.bother_consul(fleet, dice, totals),
+                FaultKind::Amnesia => self.empty_consul(fleet, totals),
+                FaultKind::Rebalance => self.rebalance(fleet, dice),
+                FaultKind::Mover => self.bother_mover(dice, totals),
             }
             // The faults themselves need time to do harm.
             std::thread::sleep(Duration::from_millis(self.random.random_range(STEP_MS)));

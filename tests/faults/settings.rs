@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::nemesis::Kind;
+use kv_testkit::harness::environment::number;
+
+use super::nemesis::FaultKind;
 
 /// Repeats the nemesis's choices of an earlier run.
 const SEED_VARIABLE: &str = "KV_FAULTS_SEED";
@@ -22,7 +24,7 @@ pub(super) struct Settings {
     /// How long to begin new rounds.
     pub(super) duration: Duration,
     /// What the nemesis may do.
-    pub(super) kinds: Vec<Kind>,
+    pub(super) kinds: Vec<FaultKind>,
 }
 
 impl Settings {
@@ -31,14 +33,9 @@ impl Settings {
     /// # Panics
     /// Where it says what is not understood.
     pub(super) fn from_environment() -> Self {
-        let number = |variable| {
-            let text = std::env::var(variable).ok()?;
-            let number = text.parse::<u64>();
-            Some(number.unwrap_or_else(|_| panic!("{variable} is {text:?}, expected a number")))
-        };
         let kinds = match std::env::var(FAULTS_VARIABLE) {
             Ok(names) => names.split(',').map(kind).collect(),
-            Err(_) => Kind::DEFAULT.to_vec(),
+            Err(_) => FaultKind::DEFAULT.to_vec(),
         };
         let seed = number(SEED_VARIABLE).unwrap_or_else(rand::random);
         let duration =
@@ -48,9 +45,9 @@ impl Settings {
     }
 }
 
-fn kind(name: &str) -> Kind {
-    let known = || Kind::ALL.map(Kind::name).join(", ");
-    let found = Kind::ALL.into_iter().find(|kind| kind.name() == name.trim());
+fn kind(name: &str) -> FaultKind {
+    let known = || FaultKind::ALL.map(FaultKind::name).join(", ");
+    let found = FaultKind::ALL.into_iter().find(|kind| kind.name() == name.trim());
     found.unwrap_or_else(|| {
         panic!("{FAULTS_VARIABLE} names {name:?}, expected some of: {}", known())
     })

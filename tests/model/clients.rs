@@ -1,7 +1,7 @@
-//! What clients do: they carry their operations out by the real `Course`, help to open windows, and
+//! What clients do: they carry their operations out by the real `Attempt`, help to open windows, and
 //! at times wait no more.
 
-use kv_core::attempt::{Answer, Course, Step, Trouble, What};
+use kv_core::attempt::{Attempt, Step, SubReply, SubRequest, TransportFailure};
 use kv_core::operation::Done;
 
 use crate::catalogue;
@@ -32,13 +32,13 @@ impl Model {
             ask: Ask::Operation,
         };
         let assignment = known.assignment(self.partition(op.key()));
-        let (course, step) = Course::start(assignment, &self.operation(&request, op));
-        let Step::Ask { node, .. } = step else { return None };
+        let (attempt, step) = Attempt::start(assignment, &self.operation(&request, op));
+        let Step::Send { node, .. } = step else { return None };
         request.node = known.node(node) as u8;
         let is_read = matches!(op, Op::Get(_));
         let possible = if is_read { possible(state.truth[op.key()]) } else { 0 };
         client.view = if self.reads_from(number, client.at) { layout } else { 0 };
-        client.waits = Some(Waiting { course, request, possible, admitted: None });
+        client.waits = Some(Waiting { attempt, request, possible, admitted: None });
         Some(())
     }
 
@@ -74,7 +74,7 @@ impl Model {
             state.late.push(waiting.request);
             state.late.sort_unstable();
         }
-        self.go_on(state, number, waiting, Answer::Trouble(Trouble::Unanswered));
+        self.go_on(state, number, waiting, SubReply::Failed(TransportFailure::Unanswered));
         Some(())
     }
 
@@ -100,18 +100,18 @@ impl Model {
         Some(())
     }
 
-    fn go_on(&self, state: &mut State, number: usize, mut waiting: Waiting, answer: Answer) {
-        let step = waiting.course.after(answer);
+    fn go_on(&self, state: &mut State, number: usize, mut waiting: Waiting, answer: SubReply) {
+        let step = waiting.attempt.after(answer);
         let client = &mut state.clients[number];
         client.waits = None;
         match step {
-            Step::Ask { node, what } => {
+            Step::Send { node, request } => {
                 let known = self.catalogue.layout(waiting.request.layout);
                 waiting.request.node = known.node(node) as u8;
-                waiting.request.ask = match what {
-                    What::Operation => Ask::Operation,
-                    What::SourceRead => Ask::SourceRead,
-                    What::Promotion(it) => {
+                waiting.request.ask = match request {
+                    SubRequest::Operation => Ask::Operation,
+                    SubRequest::SourceRead => Ask::SourceRead,
+                    SubRequest::Promotion(it) => {
                         Ask::Promotion(it.version, it.value.map(|value| value[0]))
                     }
                 };

@@ -39,7 +39,7 @@ pub(crate) enum Event {
     Record(usize),
     ActOnRecord(usize),
     Wipe(usize),
-    Sweep(usize, usize),
+    Collect(usize, usize),
     Crash(usize),
     Restart(usize),
     Flush(usize),
@@ -128,7 +128,7 @@ impl Model {
             Event::Record(node) => self.record(state, node),
             Event::ActOnRecord(node) => self.act_on_record(state, node),
             Event::Wipe(node) => self.wipe(state, node),
-            Event::Sweep(node, key) => self.sweep(state, node, key),
+            Event::Collect(node, key) => self.collect(state, node, key),
             Event::Crash(node) => self.crash(state, node),
             Event::Restart(node) => self.restart(state, node),
             Event::Flush(node) => self.flush(state, node),
@@ -169,7 +169,7 @@ impl Model {
         }
         for key in (0..self.scenario.keys.len()).filter(|key| node.records[*key] != Record::Absent)
         {
-            events.push(Event::Sweep(number, key));
+            events.push(Event::Collect(number, key));
         }
         if state.budget.crashes > 0 {
             events.push(Event::Crash(number));

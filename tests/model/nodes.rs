@@ -152,7 +152,7 @@ impl Model {
     }
 
     /// The node removes in the background what it need not have of a key.
-    pub(crate) fn sweep(&self, state: &mut State, number: usize, key: usize) -> Option<()> {
+    pub(crate) fn collect(&self, state: &mut State, number: usize, key: usize) -> Option<()> {
         let node = &state.nodes[number];
         let removes = match (self.role(node.guard, key), node.records[key]) {
             (_, Record::Absent) => false,

@@ -3,10 +3,10 @@
 
 use std::borrow::Cow;
 
-use kv_core::attempt::Answer;
+use kv_core::attempt::SubReply;
 use kv_core::operation::{Condition, Done, Operation};
 use kv_core::ownership::{Denied, Right, Role};
-use kv_core::record::{self, Change, Current, Refused, Step, transition};
+use kv_core::record::{self, Current, RecordChange, RecordOperation, Refused, transition};
 use kv_core::refusal::{ErrorCode, Refusal};
 use kv_core::version::Version;
 
@@ -17,11 +17,11 @@ use crate::scenario::Op;
 use crate::state::{Ask, Copied, Node, Record, Request, State, Value};
 
 /// What became of a request.
-pub(crate) type Outcome = Result<(record::Answer, Change), Refused>;
+pub(crate) type Outcome = Result<(record::RecordReply, RecordChange), Refused>;
 
 /// What matters of a request for the right to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum RequestKind {
     Read,
     SourceRead,
     Overwrite,
@@ -37,7 +37,7 @@ impl Model {
         state: &mut State,
         request: &Request,
         admitted: Option<InstalledId>,
-    ) -> Option<Answer> {
+    ) -> Option<SubReply> {
         let (op, number) = (self.op(request), usize::from(request.node));
         let key = op.key();
         let kind = match (request.ask, op) {
@@ -45,10 +45,10 @@ impl Model {
                 let copied = Copied { key: key as u8, layout: request.layout, version, value };
                 return self.copy(state, number, copied);
             }
-            (Ask::SourceRead, _) => Kind::SourceRead,
-            (Ask::Operation, Op::Get(_)) => Kind::Read,
-            (Ask::Operation, Op::Put(_)) => Kind::Overwrite,
-            (Ask::Operation, Op::Create(_) | Op::Replace(_) | Op::Delete(_)) => Kind::Judged,
+            (Ask::SourceRead, _) => RequestKind::SourceRead,
+            (Ask::Operation, Op::Get(_)) => RequestKind::Read,
+            (Ask::Operation, Op::Put(_)) => RequestKind::Overwrite,
+            (Ask::Operation, Op::Create(_) | Op::Replace(_) | Op::Delete(_)) => RequestKind::Judged,
         };
         let guard = self.admit(&state.nodes[number], kind, admitted)?;
         let right = match self.right(guard, key, request.layout, kind) {
@@ -57,16 +57,16 @@ impl Model {
         };
         self.check_assignment(state, guard, key, request.layout);
         let step = match self.operation(request, op) {
-            _ if kind == Kind::SourceRead => Step::Get,
-            Operation::Get { .. } => Step::Get,
-            Operation::Put { condition, .. } => Step::Put(condition),
-            Operation::Delete { condition, .. } => Step::Delete(condition),
+            _ if kind == RequestKind::SourceRead => RecordOperation::Get,
+            Operation::Get { .. } => RecordOperation::Get,
+            Operation::Put { condition, .. } => RecordOperation::Put(condition),
+            Operation::Delete { condition, .. } => RecordOperation::Delete(condition),
         };
         let current = state.nodes[number].records[key];
         let next = self.next_version(&state.nodes[number], guard, key);
         let outcome = self.decide(right, current, step, next);
         if let Ok((_, change)) = outcome
-            && change != Change::Keep
+            && change != RecordChange::Keep
         {
             let node = &mut state.nodes[number];
             node.sequences[key] += u8::from(self.keeps(Rule::GivesNewVersions));
@@ -82,11 +82,16 @@ impl Model {
     }
 
     /// Carries a COPY out.
-    pub(crate) fn copy(&self, state: &mut State, number: usize, copied: Copied) -> Option<Answer> {
+    pub(crate) fn copy(
+        &self,
+        state: &mut State,
+        number: usize,
+        copied: Copied,
+    ) -> Option<SubReply> {
         let Copied { layout, version, value, .. } = copied;
         let key = usize::from(copied.key);
-        let guard = self.admit(&state.nodes[number], Kind::Copy, None)?;
-        let right = match self.right(guard, key, layout, Kind::Copy) {
+        let guard = self.admit(&state.nodes[number], RequestKind::Copy, None)?;
+        let right = match self.right(guard, key, layout, RequestKind::Copy) {
             Ok(right) => right,
             Err(denied) => return Some(refusal(denied_code(denied))),
         };
@@ -101,7 +106,7 @@ impl Model {
             Some(_) if !self.keeps(Rule::KeepsVersions) => self.next_version(node, guard, key),
             _ => version,
         };
-        let step = Step::Copy { version, is_tombstone: value.is_none() };
+        let step = RecordOperation::Copy { version, is_tombstone: value.is_none() };
         let current = node.records[key];
         let outcome = self.decide(right, current, step, version);
         if let Ok((_, change)) = outcome {
@@ -121,14 +126,19 @@ impl Model {
         key: usize,
     ) -> Option<Record> {
         let node = &state.nodes[number];
-        let guard = self.admit(node, Kind::SourceRead, None)?;
-        let right = self.right(guard, key, layout, Kind::SourceRead).ok()?;
+        let guard = self.admit(node, RequestKind::SourceRead, None)?;
+        let right = self.right(guard, key, layout, RequestKind::SourceRead).ok()?;
         (right == Right::Source).then_some(node.records[key])
     }
 
     /// The guard by which a request is judged; none where nobody judges it now.
-    fn admit(&self, node: &Node, kind: Kind, admitted: Option<InstalledId>) -> Option<InstalledId> {
-        let reads = matches!(kind, Kind::Read | Kind::SourceRead);
+    fn admit(
+        &self,
+        node: &Node,
+        kind: RequestKind,
+        admitted: Option<InstalledId>,
+    ) -> Option<InstalledId> {
+        let reads = matches!(kind, RequestKind::Read | RequestKind::SourceRead);
         // While a layout is being installed the writer does nothing else.
         let is_busy = node.recorded != node.guard && self.keeps(Rule::RecordsBeforeActing);
         (node.is_up && (reads || !is_busy)).then_some(admitted.unwrap_or(node.guard))
@@ -145,35 +155,35 @@ impl Model {
         guard: InstalledId,
         key: usize,
         layout: LayoutId,
-        kind: Kind,
+        kind: RequestKind,
     ) -> Result<Right, Denied> {
         let installed = self.catalogue.installed(guard);
         let role = self.role(guard, key);
         let (now, since) = (installed.layout.epoch, installed.since(self.partition(key)));
         let epoch = self.catalogue.layout(layout).layout.epoch;
-        let writes = matches!(kind, Kind::Overwrite | Kind::Judged);
+        let writes = matches!(kind, RequestKind::Overwrite | RequestKind::Judged);
         let real = role.right(now, since, Some(epoch));
         match role {
             _ if real == Err(Denied::Newer) => real,
             Role::FrozenSource if writes && !self.keeps(Rule::FreezesWrites) => Ok(Right::Owner),
             Role::FrozenSource | Role::Source
-                if kind == Kind::Read && !self.keeps(Rule::FreezesReads) =>
+                if kind == RequestKind::Read && !self.keeps(Rule::FreezesReads) =>
             {
                 Ok(Right::Source)
             }
-            Role::Owner if kind == Kind::Copy && !self.keeps(Rule::CopiesToDestination) => {
+            Role::Owner if kind == RequestKind::Copy && !self.keeps(Rule::CopiesToDestination) => {
                 Ok(Right::Destination { has_source: true })
             }
             Role::Owner if !self.keeps(Rule::ChecksSince) => Ok(Right::Owner),
             Role::Destination { .. } if !self.keeps(Rule::MatchesEpochExactly) => {
                 role.right(now, since, Some(now))
             }
-            Role::Stranger if kind != Kind::Copy && !self.keeps(Rule::RefusesAfterDrop) => {
+            Role::Stranger if kind != RequestKind::Copy && !self.keeps(Rule::RefusesAfterDrop) => {
                 Ok(Right::Source)
             }
             Role::Destination { .. }
-                if kind == Kind::Read && !self.keeps(Rule::AsksSourceForReads)
-                    || kind == Kind::Judged && !self.keeps(Rule::PromotesBeforeJudging) =>
+                if kind == RequestKind::Read && !self.keeps(Rule::AsksSourceForReads)
+                    || kind == RequestKind::Judged && !self.keeps(Rule::PromotesBeforeJudging) =>
             {
                 real.map(|_| Right::Destination { has_source: false })
             }
@@ -182,18 +192,26 @@ impl Model {
     }
 
     /// The real transition, with what replaces the rules that are left out.
-    fn decide(&self, right: Right, current: Record, step: Step, next: Version) -> Outcome {
+    fn decide(
+        &self,
+        right: Right,
+        current: Record,
+        step: RecordOperation,
+        next: Version,
+    ) -> Outcome {
         let seen = match (step, current) {
-            (Step::Copy { .. }, _) if !self.keeps(Rule::CopiesWhereAbsent) => Current::Absent,
+            (RecordOperation::Copy { .. }, _) if !self.keeps(Rule::CopiesWhereAbsent) => {
+                Current::Absent
+            }
             (_, Record::Absent) => Current::Absent,
             (_, Record::Value(it)) => Current::Value(it.version),
             (_, Record::Tombstone(version)) => Current::Tombstone(version),
         };
         let (answer, change) = transition(right, seen, step, next)?;
-        let is_delete = matches!(step, Step::Delete(_));
+        let is_delete = matches!(step, RecordOperation::Delete(_));
         match change {
-            Change::Bury(_) if is_delete && !self.keeps(Rule::BuriesAtDestination) => {
-                Ok((answer, Change::Remove))
+            RecordChange::Bury(_) if is_delete && !self.keeps(Rule::BuriesAtDestination) => {
+                Ok((answer, RecordChange::Remove))
             }
             _ => Ok((answer, change)),
         }
@@ -230,8 +248,8 @@ fn value_of(request: &Request) -> u8 {
     8 + request.client * 4 + request.at
 }
 
-fn refusal(code: ErrorCode) -> Answer {
-    Answer::Outcome(Err(Refusal::new(code, "")))
+fn refusal(code: ErrorCode) -> SubReply {
+    SubReply::Outcome(Err(Refusal::new(code, "")))
 }
 
 fn denied_code(denied: Denied) -> ErrorCode {
@@ -242,28 +260,28 @@ fn denied_code(denied: Denied) -> ErrorCode {
     }
 }
 
-fn apply(node: &mut Node, key: usize, change: Change, value: u8) {
+fn apply(node: &mut Node, key: usize, change: RecordChange, value: u8) {
     node.records[key] = match change {
-        Change::Keep => return,
-        Change::Store(version) => Record::Value(Value { value, version }),
-        Change::Bury(version) => Record::Tombstone(version),
-        Change::Remove => Record::Absent,
+        RecordChange::Keep => return,
+        RecordChange::Store(version) => Record::Value(Value { value, version }),
+        RecordChange::Bury(version) => Record::Tombstone(version),
+        RecordChange::Remove => Record::Absent,
     };
 }
 
-fn answer(outcome: Outcome, current: Record) -> Answer {
+fn answer(outcome: Outcome, current: Record) -> SubReply {
     let record = |value: Value| kv_core::operation::Record {
         value: vec![value.value],
         version: Some(value.version),
     };
     let done = match outcome {
-        Ok((record::Answer::Read(_), _)) => Done::Read(current.value().map(record)),
-        Ok((record::Answer::Stored(version), _)) => Done::Stored { version },
-        Ok((record::Answer::Deleted { existed }, _)) => Done::Deleted { existed },
-        Ok((record::Answer::Copied { .. }, _)) => return Answer::Copied,
+        Ok((record::RecordReply::Read(_), _)) => Done::Read(current.value().map(record)),
+        Ok((record::RecordReply::Stored(version), _)) => Done::Stored { version },
+        Ok((record::RecordReply::Deleted { existed }, _)) => Done::Deleted { existed },
+        Ok((record::RecordReply::Copied { .. }, _)) => return SubReply::Copied,
         Err(Refused::Conflict(_)) => return refusal(ErrorCode::Conflict),
         Err(Refused::NotCopied) => return refusal(ErrorCode::NotCopied),
         Err(Refused::ReadOnly | Refused::NotMoving) => return refusal(ErrorCode::NotOwner),
     };
-    Answer::Outcome(Ok(done))
+    SubReply::Outcome(Ok(done))
 }

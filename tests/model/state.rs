@@ -1,6 +1,6 @@
 //! A state of the whole cluster, as small as it can be.
 
-use kv_core::attempt::Course;
+use kv_core::attempt::Attempt;
 use kv_core::version::Version;
 
 use crate::catalogue::{InstalledId, LayoutId};
@@ -103,7 +103,7 @@ pub(crate) struct Client {
 /// A client in the middle of an operation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Waiting {
-    pub(crate) course: Course,
+    pub(crate) attempt: Attempt,
     pub(crate) request: Request,
     /// The values that a read may return: those that the key has had since, as bits; the lowest is that
     /// there was none.

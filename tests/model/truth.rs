@@ -8,7 +8,7 @@
 use kv_core::layout::Assignment;
 use kv_core::operation::{Condition, Operation};
 use kv_core::ownership::Role;
-use kv_core::record::{Answer, Refused};
+use kv_core::record::{RecordReply, Refused};
 
 use crate::catalogue::{InstalledId, LayoutId};
 use crate::cluster::Model;
@@ -58,8 +58,8 @@ impl Model {
             Condition::Version(_) => truth == request.read,
         };
         let now = match outcome.map(|(answer, _)| answer) {
-            Ok(Answer::Stored(version)) if holds => Some(Value { value, version }),
-            Ok(Answer::Deleted { existed }) if holds && existed == truth.is_some() => None,
+            Ok(RecordReply::Stored(version)) if holds => Some(Value { value, version }),
+            Ok(RecordReply::Deleted { existed }) if holds && existed == truth.is_some() => None,
             Err(Refused::Conflict(found)) if !holds && found == stored => return,
             Ok(_) | Err(Refused::Conflict(_)) => return state.blame(Flaw::Judgement),
             Err(_) => return,

@@ -4,12 +4,11 @@
 use std::time::Duration;
 
 use kv_registry::signal::Signal;
-
-use crate::harness::catalog::stored;
-use crate::harness::peer::parse;
-use crate::harness::run::Running;
-use crate::harness::signals::Signals;
-use crate::harness::{Backend, Cluster, eventually, on_both_backends};
+use kv_testkit::harness::catalog::stored;
+use kv_testkit::harness::peer::parse;
+use kv_testkit::harness::run::Running;
+use kv_testkit::harness::signals::Signals;
+use kv_testkit::harness::{Backend, Cluster, eventually, on_both_backends};
 
 use super::{assert_holds, cluster_with_data, members, status, wait_until_moving};
 

@@ -5,10 +5,9 @@ use std::fs;
 use std::time::Duration;
 
 use kv_registry::signal::Signal;
-
-use crate::harness::run::Running;
-use crate::harness::signals::{Signals, running};
-use crate::harness::{Backend, Cluster, eventually, on_both_backends};
+use kv_testkit::harness::run::Running;
+use kv_testkit::harness::signals::{Signals, running};
+use kv_testkit::harness::{Backend, Cluster, eventually, on_both_backends};
 
 use super::{assert_holds, cluster_with_data, epoch, members};
 

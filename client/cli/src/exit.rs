@@ -8,8 +8,8 @@ use clap::error::ErrorKind;
 use kv_consul::ConsulError;
 use kv_placement::admission::NotAdmitted;
 use kv_placement::{StrategyError, StrategyFault};
+use kv_rebalance::RebalanceError;
 use kvclient::ClientError;
-use kvclient::rebalance::RebalanceError;
 use serde::Serialize;
 
 use crate::cli::{Cli, Format};

@@ -51,24 +51,24 @@ impl LineBounds {
     pub(crate) fn look_at(&mut self, bytes: &[u8]) -> Result<(), String> {
         for (at, byte) in bytes.iter().enumerate() {
             self.step(*byte).map_err(|trouble| match trouble {
-                Trouble::TooLong => format!(
+                LineError::TooLong => format!(
                     "it is longer than any record: a value has at most {VALUE_BYTES_MAX_CEILING} bytes"
                 ),
-                Trouble::NoObject => no_object(&bytes[at..]),
-                Trouble::Utf16 => UTF_16.into(),
+                LineError::NoObject => no_object(&bytes[at..]),
+                LineError::Utf16 => UTF_16.into(),
             })?;
         }
         Ok(())
     }
 
-    fn step(&mut self, byte: u8) -> Result<(), Trouble> {
+    fn step(&mut self, byte: u8) -> Result<(), LineError> {
         self.place = match (self.place, byte) {
             (Place::Beginning, b'{') | (Place::Text, b'"') => Place::Outside,
-            (Place::Beginning, 0) | (Place::Outside, 0) => return Err(Trouble::Utf16),
+            (Place::Beginning, 0) | (Place::Outside, 0) => return Err(LineError::Utf16),
             (Place::Beginning, byte) if byte.is_ascii_whitespace() || BOM.contains(&byte) => {
                 Place::Beginning
             }
-            (Place::Beginning, _) => return Err(Trouble::NoObject),
+            (Place::Beginning, _) => return Err(LineError::NoObject),
             (Place::Outside, b'"') => Place::Text,
             (Place::Outside, _) => Place::Outside,
             (Place::Text, b'\\') => Place::Escape,
@@ -83,11 +83,11 @@ impl LineBounds {
             self.other += 1;
         }
         let fits = self.texts <= TEXTS_BYTES_MAX && self.other <= OTHER_BYTES_MAX;
-        if fits { Ok(()) } else { Err(Trouble::TooLong) }
+        if fits { Ok(()) } else { Err(LineError::TooLong) }
     }
 }
 
-enum Trouble {
+enum LineError {
     TooLong,
     NoObject,
     Utf16,

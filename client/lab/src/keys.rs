@@ -42,7 +42,7 @@ pub enum KeysError {
 
 /// What the lines of a file are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum LineKind {
     Keys,
     Records,
 }
@@ -101,23 +101,23 @@ impl Keys {
 
 /// What a file is whose first line is `text`. A key may begin with a brace too, so only a record
 /// makes records of all lines.
-fn kind_of(text: &[u8]) -> Kind {
+fn kind_of(text: &[u8]) -> LineKind {
     match serde_json::from_slice::<Record<'_>>(text) {
-        Ok(_) => Kind::Records,
-        Err(_) => Kind::Keys,
+        Ok(_) => LineKind::Records,
+        Err(_) => LineKind::Keys,
     }
 }
 
-fn key(text: &[u8], kind: Kind) -> Result<Cow<'_, str>, String> {
+fn key(text: &[u8], kind: LineKind) -> Result<Cow<'_, str>, String> {
     if text.len() > LINE_BYTES_MAX {
         return Err(format!("it is longer than {LINE_BYTES_MAX} bytes"));
     }
     let key = match kind {
-        Kind::Keys => Cow::Borrowed(
+        LineKind::Keys => Cow::Borrowed(
             std::str::from_utf8(text)
                 .map_err(|error| format!("expected a key, which is UTF-8 text: {error}"))?,
         ),
-        Kind::Records => {
+        LineKind::Records => {
             serde_json::from_slice::<Record<'_>>(text)
                 .map_err(|error| format!("expected {{\"key\":\"...\"}} as in the first: {error}"))?
                 .key

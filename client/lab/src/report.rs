@@ -91,9 +91,9 @@ pub struct Row {
     /// In how many zones replicas are; null where there is an error.
     pub zones: Option<Zones>,
     /// What the join moves; null where nobody joins.
-    pub join: Option<Change>,
+    pub join: Option<MembershipChange>,
     /// What the leave moves; null where nobody leaves.
-    pub leave: Option<Change>,
+    pub leave: Option<MembershipChange>,
     /// What adopting this strategy would move in the cluster; null where there is no cluster.
     pub migrate: Option<Moved>,
     /// What the table takes; null where there is an error.
@@ -153,7 +153,7 @@ pub struct Moved {
 /// What a change of the nodes moves.
 #[derive(Debug, Serialize)]
 #[non_exhaustive]
-pub struct Change {
+pub struct MembershipChange {
     /// What moves.
     #[serde(flatten)]
     pub moved: Moved,
@@ -227,7 +227,7 @@ impl Row {
         let described = trial.described.as_ref();
         let figures = trial.outcome.as_ref().ok();
         let change = |of: fn(&Figures) -> &Option<measure::Movement>| {
-            figures.and_then(|it| of(it).as_ref()).map(Change::new)
+            figures.and_then(|it| of(it).as_ref()).map(MembershipChange::new)
         };
         Self {
             name: trial.name.clone(),
@@ -274,7 +274,7 @@ impl Moved {
     }
 }
 
-impl Change {
+impl MembershipChange {
     fn new(movement: &measure::Movement) -> Self {
         Self {
             moved: Moved::new(movement),

@@ -1,5 +1,5 @@
 //! What the most that a component may be takes to compile: the figures behind the weights in
-//! `src/strategy/anatomy.rs`.
+//! `src/strategy/complexity.rs`.
 //!
 //! For each of the compiler's weak spots, it finds the largest component that is let through, and prints
 //! how long that takes and how much memory:
@@ -19,9 +19,7 @@ use std::time::Instant;
 use std::{env, fs};
 
 use kv_placement::{Cache, StrategyFault, StrategyHost};
-
-#[path = "../tests/support/bombs.rs"]
-mod bombs;
+use kv_testkit::bombs;
 
 /// The program's own, which keeps more of what is freed.
 #[global_allocator]

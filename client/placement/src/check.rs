@@ -1,12 +1,12 @@
 //! Pure checks of what a strategy said. Its answers are a stranger's: nothing is taken on trust.
 
+use super::call::{Order, StrategyCall};
 use super::contract::{Description, Version};
 use super::error::StrategyFault;
 use super::limits::{
     GUEST_TEXT_CHARS_MAX, INFO_NAME_BYTES_MAX, INFO_SETTINGS_BYTES_MAX, INFO_SUMMARY_BYTES_MAX,
     INFO_VERSION_BYTES_MAX,
 };
-use super::question::{Order, Question};
 
 /// What a strategy says of itself, safe to show.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub struct StrategyInfo {
 /// Refuses an answer of the wrong length, one that names a node that is not there, and one that
 /// names a node twice for the same partition.
 pub(super) fn owners(
-    question: &Question<'_>,
+    question: &StrategyCall<'_>,
     order: &Order,
     answer: &[u32],
 ) -> Result<Vec<u32>, StrategyFault> {
@@ -58,7 +58,7 @@ pub(super) fn owners(
 
 /// The first partition on which two checked answers differ, with both owners' ids.
 pub(super) fn first_difference(
-    question: &Question<'_>,
+    question: &StrategyCall<'_>,
     one: &[u32],
     other: &[u32],
 ) -> Option<(usize, String, String)> {
@@ -136,7 +136,7 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
-    use super::super::question::StrategyNode;
+    use super::super::call::StrategyNode;
     use super::*;
 
     fn nodes() -> Vec<StrategyNode> {
@@ -147,7 +147,7 @@ mod tests {
 
     fn check(replicas: u32, answer: &[u32]) -> Result<Vec<u32>, StrategyFault> {
         let nodes = nodes();
-        let question = Question::new(&nodes, 2, replicas, "").unwrap();
+        let question = StrategyCall::new(&nodes, 2, replicas, "").unwrap();
         owners(&question, &question.sorted(), answer)
     }
 
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn a_difference_names_the_partition_and_both_owners() {
         let nodes = nodes();
-        let question = Question::new(&nodes, 2, 2, "").unwrap();
+        let question = StrategyCall::new(&nodes, 2, 2, "").unwrap();
         assert_eq!(first_difference(&question, &[0, 1, 1, 2], &[0, 1, 1, 2]), None);
         assert_eq!(
             first_difference(&question, &[0, 1, 1, 2], &[0, 1, 1, 0]),

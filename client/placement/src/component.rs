@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use kv_core::digest::Digest;
 
-use super::anatomy::{self, Anatomy};
 use super::cache::{Cache, CacheKey, CacheOutcome};
+use super::call::{StrategyCall, StrategyNode};
 use super::check::{self, StrategyInfo};
+use super::complexity::{self, Complexity};
+use super::cpu_time::thread_time;
 use super::error::{StrategyError, StrategyFault};
-use super::host::{Answer, Host, Program};
+use super::host::{CheckedTable, Host, Program};
 use super::limits::TimeLimits;
-use super::processor::thread_time;
-use super::question::{Question, StrategyNode};
 use super::source::{self, StrategySource};
 
 /// Loads strategies. One is enough for a process.
@@ -94,18 +94,18 @@ impl StrategyHost {
     ///
     /// # Errors
     /// Fails where it is no component, and where it is too much to compile.
-    pub fn anatomy(&self, source: &StrategySource) -> Result<Anatomy, StrategyError> {
-        let anatomy = || {
+    pub fn complexity(&self, source: &StrategySource) -> Result<Complexity, StrategyError> {
+        let complexity = || {
             let bytes = source.read()?;
             source::check_kind(&bytes)?;
-            anatomy::read(&bytes)
+            complexity::read(&bytes)
         };
-        anatomy().map_err(|fault| StrategyError::new(source, fault))
+        complexity().map_err(|fault| StrategyError::new(source, fault))
     }
 
     fn try_load(&self, label: &str, bytes: &[u8]) -> Result<Strategy, StrategyFault> {
         source::check_kind(bytes)?;
-        anatomy::read(bytes)?;
+        complexity::read(bytes)?;
         let digest = Digest::of(bytes);
         let key = CacheKey { component: digest, engine: self.host.compatibility() };
         let (program, cache_outcome) = match self.load_cached(&key) {
@@ -161,7 +161,7 @@ impl Strategy {
     }
 
     /// The same strategy, of which the calling thread gets no more answers once it has used so much of
-    /// the processor's time, counted from its start as by [`thread_time`](super::thread_time).
+    /// the CPU time, counted from its start as by [`thread_time`](super::thread_time).
     pub(crate) fn until(&self, time: Duration) -> Self {
         Self { program: self.program.until(time), ..self.clone() }
     }
@@ -199,7 +199,7 @@ impl Strategy {
         config: &str,
     ) -> Result<Vec<u32>, StrategyError> {
         self.named(|| {
-            let question = Question::new(nodes, partitions, replicas, config)?;
+            let question = StrategyCall::new(nodes, partitions, replicas, config)?;
             Ok(self.program.ask(&question, &question.sorted())?.owners)
         })
     }
@@ -233,7 +233,7 @@ impl Strategy {
         config: &str,
     ) -> Result<(Vec<u32>, u64), StrategyError> {
         self.named(|| {
-            let question = Question::new(nodes, partitions, replicas, config)?;
+            let question = StrategyCall::new(nodes, partitions, replicas, config)?;
             let sorted = question.sorted();
             let program = self.program.until(thread_time() + question.verified_time());
             let mut fuel = 0;
@@ -251,7 +251,8 @@ impl Strategy {
             same(&question, &owners, &fresh.owners, "in a fresh instance")?;
             burn(&fresh.cost)?;
             for (order, permutation) in question.permutations() {
-                let Answer { owners: permuted, cost } = program.ask(&question, &permutation)?;
+                let CheckedTable { owners: permuted, cost } =
+                    program.ask(&question, &permutation)?;
                 if let Some((partition, sorted, permuted)) =
                     check::first_difference(&question, &owners, &permuted)
                 {
@@ -280,7 +281,7 @@ impl Strategy {
         config: &str,
     ) -> Result<(Vec<u32>, Cost), StrategyError> {
         self.named(|| {
-            let question = Question::new(nodes, partitions, replicas, config)?;
+            let question = StrategyCall::new(nodes, partitions, replicas, config)?;
             let answer = self.program.ask(&question, &question.sorted())?;
             Ok((answer.owners, answer.cost))
         })
@@ -295,7 +296,7 @@ impl Strategy {
 }
 
 fn same(
-    question: &Question<'_>,
+    question: &StrategyCall<'_>,
     one: &[u32],
     other: &[u32],
     occasion: &'static str,

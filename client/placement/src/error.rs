@@ -190,7 +190,7 @@ pub enum StrategyFault {
     /// The strategy was stopped by the clock, which says nothing about it: on a faster machine it may
     /// answer.
     #[error(
-        "it was stopped after {max:?} of processor time, with fuel left: it may answer on a faster machine, or have unusually slow instructions"
+        "it was stopped after {max:?} of CPU time, with fuel left: it may answer on a faster machine, or have unusually slow instructions"
     )]
     OutOfTime {
         /// The limit.

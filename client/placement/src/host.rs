@@ -10,17 +10,17 @@ use std::time::{Duration, Instant};
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Engine, Store, Trap, UpdateDeadline, WasmFeatures};
 
+use super::call::{Order, StrategyCall};
 use super::check::{self, StrategyInfo};
 use super::component::Cost;
 use super::contract::{Guest, Instance, Refusal, Said, Version};
+use super::cpu_time::thread_time;
 use super::error::StrategyFault;
 use super::limiter::{Limiter, Stop};
 use super::limits::{
     ANSWER_BYTES_MAX, COMPILER_STACK_BYTES, FUEL_DESCRIBE, MEMORY_BYTES_MAX, STACK_BYTES_MAX,
     TABLE_ELEMENTS_MAX, TimeLimits,
 };
-use super::processor::thread_time;
-use super::question::{Order, Question};
 use super::watchdog::{self, Failure};
 
 /// The engine that compiles and runs strategies.
@@ -39,13 +39,13 @@ pub(super) struct Program {
 }
 
 /// What a strategy answered, checked, by the question's own indexes.
-pub(super) struct Answer {
+pub(super) struct CheckedTable {
     pub(super) owners: Vec<u32>,
     pub(super) cost: Cost,
 }
 
 /// What a strategy answered, as it is, and what that took.
-type RawAnswer = (Said, Cost);
+type RawTable = (Said, Cost);
 
 impl Host {
     pub(super) fn new(times: TimeLimits) -> Result<Self, StrategyFault> {
@@ -130,9 +130,9 @@ impl Program {
     /// Asks a fresh instance, with the nodes in this order.
     pub(super) fn ask(
         &self,
-        question: &Question<'_>,
+        question: &StrategyCall<'_>,
         order: &Order,
-    ) -> Result<Answer, StrategyFault> {
+    ) -> Result<CheckedTable, StrategyFault> {
         let answer =
             self.run_in_time(question.fuel(), |guest, store| call(guest, store, question, order))?;
         checked(answer, question, order)
@@ -141,9 +141,9 @@ impl Program {
     /// Asks a fresh instance the same thing twice.
     pub(super) fn ask_twice(
         &self,
-        question: &Question<'_>,
+        question: &StrategyCall<'_>,
         order: &Order,
-    ) -> Result<(Answer, Answer), StrategyFault> {
+    ) -> Result<(CheckedTable, CheckedTable), StrategyFault> {
         let (one, two) = self.run_in_time(question.fuel(), |guest, store| {
             Ok((call(guest, store, question, order)?, call(guest, store, question, order)?))
         })?;
@@ -164,7 +164,7 @@ impl Program {
     ) -> Result<T, StrategyFault> {
         let engine = self.guest.engine().clone();
         let stop = move || engine.increment_epoch();
-        // It cannot have spent so much of the processor's time before so much has passed.
+        // It cannot have spent so much of the CPU time before so much has passed.
         watchdog::run_until_stopped(self.time_left(), stop, || self.run(budget, work))
             .unwrap_or_else(|failure| Err(engine_fault(failure)))
     }
@@ -242,9 +242,9 @@ fn config() -> Config {
 fn call(
     guest: &Instance,
     store: &mut Store<Limiter>,
-    question: &Question<'_>,
+    question: &StrategyCall<'_>,
     order: &Order,
-) -> wasmtime::Result<RawAnswer> {
+) -> wasmtime::Result<RawTable> {
     let budget = question.fuel();
     store.set_fuel(budget)?;
     let began = Instant::now();
@@ -259,12 +259,12 @@ fn call(
 }
 
 fn checked(
-    (said, cost): RawAnswer,
-    question: &Question<'_>,
+    (said, cost): RawTable,
+    question: &StrategyCall<'_>,
     order: &Order,
-) -> Result<Answer, StrategyFault> {
+) -> Result<CheckedTable, StrategyFault> {
     let said = said.map_err(|refusal| guest_fault(&refusal, question))?;
-    Ok(Answer { owners: check::owners(question, order, &said)?, cost })
+    Ok(CheckedTable { owners: check::owners(question, order, &said)?, cost })
 }
 
 fn words(error: &wasmtime::Error) -> String {
@@ -304,7 +304,7 @@ fn call_fault(
     }
 }
 
-fn guest_fault(refusal: &Refusal, question: &Question<'_>) -> StrategyFault {
+fn guest_fault(refusal: &Refusal, question: &StrategyCall<'_>) -> StrategyFault {
     match refusal {
         Refusal::TooFewNodes(needed) => {
             StrategyFault::TooFewNodes { needed: *needed, nodes: question.nodes.len() }

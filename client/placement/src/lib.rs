@@ -10,14 +10,14 @@
 //! |---|---|
 //! | `component` | a strategy's life: loaded, asked, verified |
 //! | `source` | where the bytes come from, and what kind of bytes they are |
-//! | `anatomy` | what it is made of, and what work it would be to compile |
+//! | `complexity` | what it is made of, and what work it would be to compile |
 //! | `host` | the WebAssembly engine |
 //! | `contract` | the versions of the contract, each with its bindings |
 //! | `limiter` | what counts an instance's memory and tables |
-//! | `question` | what a strategy is asked, and in which orders of the nodes |
+//! | `call` | what a strategy is asked, and in which orders of the nodes |
 //! | `check` | what it may answer |
 //! | `cache`, `private_directory` | compiled components on disk |
-//! | `watchdog`, `processor` | time limits on what runs and what compiles |
+//! | `watchdog`, `cpu_time` | time limits on what runs and what compiles |
 //! | `limits` | every limit |
 //! | [`measure`] | what a table is worth |
 //! | [`admission`] | what is found out about a strategy before a cluster adopts it |
@@ -38,28 +38,28 @@
 //! ```
 
 pub mod admission;
-mod anatomy;
 mod cache;
+mod call;
 mod check;
+mod complexity;
 mod component;
 mod contract;
+mod cpu_time;
 mod error;
 mod host;
 mod limiter;
 pub mod limits;
 pub mod measure;
 mod private_directory;
-mod processor;
-mod question;
 mod source;
 mod watchdog;
 
-pub use anatomy::Anatomy;
 pub use cache::{Cache, CacheOutcome};
+pub use call::StrategyNode;
 pub use check::StrategyInfo;
+pub use complexity::Complexity;
 pub use component::{Cost, Strategy, StrategyHost};
+pub use cpu_time::thread_time;
 pub use error::{StrategyError, StrategyFault};
 pub use limits::TimeLimits;
-pub use processor::thread_time;
-pub use question::StrategyNode;
 pub use source::StrategySource;

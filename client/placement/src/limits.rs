@@ -54,12 +54,12 @@ pub const VERIFIED_FUEL_BASE: u64 = 2 * FUEL_BASE;
 /// so no clock is needed.
 pub const FUEL_DESCRIBE: u64 = 10_000_000;
 
-/// The most processor time that a strategy may take for an answer. As every limit on time it guards the
+/// The most CPU time that a strategy may take for an answer. As every limit on time it guards the
 /// host alone: fuel stops a strategy first, on every machine at the same instruction, unless its
 /// instructions are unusually slow. A strategy that the clock stops was not found to lack anything.
 pub const CALL_TIME_MAX: Duration = Duration::from_secs(30);
 
-/// The most processor time that a strategy may take for a table that is verified, which are five answers,
+/// The most CPU time that a strategy may take for a table that is verified, which are five answers,
 /// before what the question's size adds.
 pub const VERIFIED_TIME_BASE: Duration = Duration::from_secs(3);
 
@@ -89,7 +89,7 @@ pub const TYPES_BYTES_MAX: u64 = 4096;
 /// How long a strategy may take.
 #[derive(Clone, Copy, Debug)]
 pub struct TimeLimits {
-    /// One question, in processor time, so that a strategy is not blamed for a busy machine.
+    /// One question, in CPU time, so that a strategy is not blamed for a busy machine.
     pub call: Duration,
     /// Compiling the component, by the clock.
     pub compile: Duration,
@@ -140,7 +140,7 @@ pub fn verified_fuel_for(fuel: u64) -> u64 {
     VERIFIED_FUEL_BASE.saturating_add(fuel.saturating_sub(FUEL_BASE).saturating_mul(5))
 }
 
-/// The processor time for a verified table, what the question's `fuel` is worth.
+/// The CPU time for a verified table, what the question's `fuel` is worth.
 #[must_use]
 pub fn verified_time_for(fuel: u64) -> Duration {
     let units = u32::try_from(fuel.saturating_sub(FUEL_BASE)).unwrap_or(u32::MAX);

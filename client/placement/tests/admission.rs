@@ -2,17 +2,15 @@
 //! name and with a counterexample, and those of this program lack nothing that clusters need.
 #![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
 
-#[path = "../../../tests/guests/mod.rs"]
-mod guests;
-
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use kv_placement::admission::{
-    NotAdmitted, Property, Report, Thoroughness, Verdict, admit, examine,
+    Judgement, NotAdmitted, Property, Report, Thoroughness, admit, examine,
 };
 use kv_placement::{Cache, Strategy, StrategyHost, StrategySource, TimeLimits};
+use kv_testkit::guests;
 
 fn host() -> &'static StrategyHost {
     static HOST: LazyLock<StrategyHost> =
@@ -25,14 +23,14 @@ fn guest(name: &str) -> Strategy {
 }
 
 fn failed(report: &Report) -> Vec<Property> {
-    let fails = |verdict: &Verdict| matches!(verdict, Verdict::Fail(_));
+    let fails = |verdict: &Judgement| matches!(verdict, Judgement::Fail(_));
     report.findings.iter().filter(|it| fails(&it.verdict)).map(|it| it.property).collect()
 }
 
 fn counterexample(report: &Report, property: Property) -> &str {
     let finding = report.findings.iter().find(|it| it.property == property).unwrap();
     match &finding.verdict {
-        Verdict::Fail(why) => why,
+        Judgement::Fail(why) => why,
         other => panic!("{property}: {other:?}"),
     }
 }

@@ -19,7 +19,7 @@ mod progress;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
-use kv_core::attempt::Remedy;
+use kv_core::attempt::RetryAfter;
 use kv_core::layout::Move;
 use kv_core::operation::Record;
 use kv_core::partition::Partition;
@@ -29,14 +29,14 @@ use kv_protocol::request::{Command, Request, Scan};
 use kv_system::lock::lock;
 use kv_transport::ExchangeError;
 
-use self::page::{Question, merge};
+use self::page::{PageRequest, merge};
 use self::progress::{Part, Plan, Progress};
 use crate::batch::STYLE;
+use crate::deadline::Deadline;
 use crate::error::ClientError;
 use crate::executor::Executor;
 use crate::limits::SCAN_PARALLEL;
-use crate::retry::Attempts;
-use crate::routing::{Retry, Target, Verdict, View, judge_read};
+use crate::routing::{Retry, Routed, Target, View, judge_read};
 
 /// Keys and their records.
 type Items = Vec<(String, Record)>;
@@ -76,14 +76,14 @@ struct Scanner {
 /// What is known between two rounds.
 struct Rounds {
     /// The time for the next page.
-    attempts: Attempts,
+    deadline: Deadline,
     /// How many pages there were when that time began.
     pages: u64,
 }
 
 impl Rounds {
     fn begin(scanner: &Scanner) -> Self {
-        Self { attempts: scanner.executor.attempts(), pages: scanner.progress().pages() }
+        Self { deadline: scanner.executor.deadline(), pages: scanner.progress().pages() }
     }
 
     /// The view and the parts of the next round; none where everything was read.
@@ -105,11 +105,12 @@ impl Rounds {
                 (true, None) => return Ok(None),
                 (true, Some(partition)) => {
                     let problem = view.frozen(partition);
-                    let retry = Retry { problem, remedy: Remedy::NextLayout, alone: false };
-                    executor.before_retry(&mut self.attempts, &retry, &view).await?;
+                    let retry =
+                        Retry { problem, retry_after: RetryAfter::NextLayout, alone: false };
+                    executor.before_retry(&mut self.deadline, &retry, &view).await?;
                 }
                 (false, _) => {
-                    self.attempts.go_on("the layout changed again before anything was read")?;
+                    self.deadline.go_on("the layout changed again before anything was read")?;
                     return Ok(Some((view, parts)));
                 }
             }
@@ -155,7 +156,7 @@ impl Scanner {
         partitions: &[Partition],
     ) -> Result<Option<Items>, ClientError> {
         let Some((first, after)) = self.progress().first_of(partitions) else { return Ok(None) };
-        let question = Question { partition: None, from: first, after, prefix: &self.prefix };
+        let question = PageRequest { partition: None, from: first, after, prefix: &self.prefix };
         let page = self.ask(epoch, node, &question).await?;
         Ok(page.map(|page| self.progress().note_of_node(partitions, first, page)))
     }
@@ -168,7 +169,7 @@ impl Scanner {
     ) -> Result<Option<Items>, ClientError> {
         let Some((_, after)) = self.progress().first_of(&[partition]) else { return Ok(None) };
         let (from, prefix) = (partition, &*self.prefix);
-        let question = Question { partition: Some(partition), from, after, prefix };
+        let question = PageRequest { partition: Some(partition), from, after, prefix };
         let at_source = async {
             match ends.source {
                 Some(source) => self.ask(epoch, source, &question).await,
@@ -188,9 +189,9 @@ impl Scanner {
         &self,
         epoch: u64,
         node: u16,
-        question: &Question<'_>,
+        question: &PageRequest<'_>,
     ) -> Result<Option<Page>, ClientError> {
-        let mut attempts = self.executor.attempts();
+        let mut deadline = self.executor.deadline();
         loop {
             let view = self.executor.cluster.view();
             if view.layout.epoch != epoch {
@@ -198,16 +199,16 @@ impl Scanner {
             }
             let verdict = match view.node(node) {
                 Ok(target) => {
-                    let answer = self.exchange(&view, node, target, question, &attempts).await;
+                    let answer = self.exchange(&view, node, target, question, &deadline).await;
                     judge_read(target, answer)
                 }
-                Err(problem) => Verdict::Retry(Retry::elsewhere(problem)),
+                Err(problem) => Routed::Retry(Retry::elsewhere(problem)),
             };
             match verdict {
-                Verdict::Done(page) => return Ok(Some(page)),
-                Verdict::Fail(error) => return Err(error),
-                Verdict::Retry(retry) => {
-                    self.executor.before_retry(&mut attempts, &retry, &view).await?;
+                Routed::Done(page) => return Ok(Some(page)),
+                Routed::Fail(error) => return Err(error),
+                Routed::Retry(retry) => {
+                    self.executor.before_retry(&mut deadline, &retry, &view).await?;
                 }
             }
         }
@@ -218,10 +219,10 @@ impl Scanner {
         view: &View,
         node: u16,
         target: &Target,
-        question: &Question<'_>,
-        attempts: &Attempts,
+        question: &PageRequest<'_>,
+        deadline: &Deadline,
     ) -> Result<Result<Page, Refusal>, ExchangeError> {
-        let Question { partition, from, ref after, prefix } = *question;
+        let PageRequest { partition, from, ref after, prefix } = *question;
         let scan = Scan {
             partition,
             // A cursor says more than the partition that it is in.
@@ -233,7 +234,7 @@ impl Scanner {
         let context = view.context(target);
         let mut request = Request { id: None, context, style: STYLE, command: Command::Scan(scan) };
         let connections = &self.executor.connections;
-        match connections.exchange(&target.endpoint, &mut request, attempts.deadline()).await? {
+        match connections.exchange(&target.endpoint, &mut request, deadline.instant()).await? {
             Content::Page(page) => match question.check(&page, view, node) {
                 Ok(()) => Ok(Ok(page)),
                 Err(problem) => Err(ExchangeError::InvalidReply(problem)),

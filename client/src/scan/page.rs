@@ -12,7 +12,7 @@ use crate::routing::View;
 
 /// What a node is asked for.
 #[derive(Debug)]
-pub(super) struct Question<'a> {
+pub(super) struct PageRequest<'a> {
     /// The only partition to read, where it is one that moves; otherwise all that the node owns.
     pub(super) partition: Option<Partition>,
     /// The first partition to read.
@@ -22,7 +22,7 @@ pub(super) struct Question<'a> {
     pub(super) prefix: &'a str,
 }
 
-impl Question<'_> {
+impl PageRequest<'_> {
     /// Checks that a page of `node` gets the scan on, and holds only what was asked for.
     ///
     /// # Errors

@@ -6,10 +6,10 @@ use kv_core::layout::{Assignment, Goal, Layout, Phase, Rebalance, Table, Window}
 use kv_core::partition::{PartitionCount, key_hash};
 use proptest::prelude::*;
 
-use super::page::Question;
+use super::page::PageRequest;
 use super::progress::place;
 use super::*;
-use crate::sample;
+use kv_core::sample;
 
 fn view(layout: Layout, tables: &[Table]) -> View {
     View::fixed(layout, tables, &HashMap::new()).unwrap()
@@ -38,7 +38,7 @@ fn ordered(count: usize) -> Vec<String> {
 fn check(page: &Page, after: Option<&str>, prefix: &str) -> Result<(), String> {
     let (layout, table) = sample::layout(&[0], 1);
     let after = after.map(Into::into);
-    let question = Question { partition: None, from: Partition(0), after, prefix };
+    let question = PageRequest { partition: None, from: Partition(0), after, prefix };
     question.check(page, &view(layout, &[table]), 0)
 }
 
@@ -76,7 +76,8 @@ fn pages_of_what_was_not_asked_for_are_refused() {
     let in_partition =
         |number| keys.iter().find(|key| count.partition_of(key) == Partition(number)).unwrap();
     let ask = |partition, from, page: &Page| {
-        Question { partition, from: Partition(from), after: None, prefix: "" }.check(page, &view, 0)
+        PageRequest { partition, from: Partition(from), after: None, prefix: "" }
+            .check(page, &view, 0)
     };
     for number in [1, 3] {
         assert_eq!(ask(None, 1, &page(&[in_partition(number)], None)), Ok(()), "{number}");
@@ -126,7 +127,7 @@ struct Stores {
 
 impl Stores {
     /// The page that `node` gives, of at most `limit` records, as its rules say.
-    fn page(&self, view: &View, node: u16, question: &Question<'_>, limit: usize) -> Page {
+    fn page(&self, view: &View, node: u16, question: &PageRequest<'_>, limit: usize) -> Page {
         let owned = |partition| view.assignments.get(partition) == Some(Assignment::Owned(node));
         let asked = |key: &str| {
             let partition = self.count.partition_of(key);
@@ -298,13 +299,13 @@ fn read(
             left -= 1;
             let items = match &part {
                 Part::Node { node, partitions } => {
-                    let question = Question { partition: None, from, after, prefix: "" };
+                    let question = PageRequest { partition: None, from, after, prefix: "" };
                     let page = stores.page(view, *node, &question, limit);
                     prop_assert_eq!(question.check(&page, view, *node), Ok(()));
                     progress.note_of_node(partitions, from, page)
                 }
                 Part::Moving { partition, ends } => {
-                    let question = Question { partition: Some(from), from, after, prefix: "" };
+                    let question = PageRequest { partition: Some(from), from, after, prefix: "" };
                     let at = |node| stores.page(view, node, &question, limit);
                     let (destination, source) =
                         (at(ends.destination), ends.source.map(at).unwrap_or_default());

@@ -145,7 +145,7 @@ impl Http {
 
     /// Sends `request` and reads the whole answer, whatever its status. A request that is refused under
     /// a token which was replaced since is sent once more, under the new one: it was not carried out.
-    pub(super) async fn send(&self, request: Request) -> Result<Answer, ConsulError> {
+    pub(super) async fn send(&self, request: Request) -> Result<Response, ConsulError> {
         let token = self.token.current();
         let answer = self.exchange(&request, token.clone()).await?;
         if answer.status == StatusCode::FORBIDDEN && self.token.is_replaced(token.as_ref()) {
@@ -158,7 +158,7 @@ impl Http {
         &self,
         request: &Request,
         token: Option<HeaderValue>,
-    ) -> Result<Answer, ConsulError> {
+    ) -> Result<Response, ConsulError> {
         let Request { method, url, body, timeout } = request;
         let timeout = *timeout;
         let name = format!("{method} {}", url.path());
@@ -188,7 +188,7 @@ impl Http {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Answer { request: name, status, index, body })
+        Ok(Response { request: name, status, index, body })
     }
 
     fn failure(&self, error: &reqwest::Error, request: &str, timeout: Duration) -> ConsulError {
@@ -263,14 +263,14 @@ impl Resolve for Alias {
 }
 
 /// A complete answer of any status.
-pub(super) struct Answer {
+pub(super) struct Response {
     request: String,
     status: StatusCode,
     index: Option<u64>,
     body: Vec<u8>,
 }
 
-impl Answer {
+impl Response {
     pub(super) fn is_not_found(&self) -> bool {
         self.status == StatusCode::NOT_FOUND
     }

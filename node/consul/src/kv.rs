@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::Consul;
 use super::error::ConsulError;
-use super::http::{Answer, Request};
+use super::http::{Request, Response};
 use super::read::{Indexed, Read};
 
 /// The largest value that Consul takes unless its operator raised the limit.
@@ -263,7 +263,7 @@ pub(super) fn validate_key(key: &str) -> Result<(), ConsulError> {
     Err(ConsulError::InvalidName { role: "a Consul key", name, problem })
 }
 
-fn entry(wire: Wire, answer: &Answer) -> Result<KvEntry, ConsulError> {
+fn entry(wire: Wire, answer: &Response) -> Result<KvEntry, ConsulError> {
     let value = STANDARD.decode(wire.value.unwrap_or_default()).map_err(|error| {
         answer.unexpected(format!("the value of {:?} is not base64: {error}", wire.key))
     })?;

@@ -13,7 +13,6 @@
 //! | `session` | the sessions that hold locks |
 //! | `token` | the token, read again when its file changes |
 //! | `watch` | following a key, a prefix or a service by blocking queries |
-//! | `backoff` | how long to wait after a failure |
 //! | `bounded` | maps that others wrote, in bounded memory |
 //! | `error` | what can go wrong, in words for the operator |
 //!
@@ -30,7 +29,6 @@
 //! ```
 
 mod agent;
-mod backoff;
 mod bounded;
 mod config;
 mod error;
@@ -43,9 +41,11 @@ mod token;
 mod watch;
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use kv_core::backoff::Backoff;
 
 pub use agent::{AgentService, CheckStatus, ServiceRegistration, service_check_id};
-pub use backoff::{BACKOFF_MAX, BACKOFF_MIN, Backoff};
 pub use config::{ADDRESS_DEFAULT, ConsulConfig, HTTP_ADDR_VARIABLE};
 pub use error::ConsulError;
 pub use health::ServiceInstance;
@@ -54,6 +54,9 @@ pub use kv::{KEY_BYTES_MAX, KvEntry, VALUE_BYTES_MAX};
 pub use read::{Indexed, Read, WAIT_MAX};
 pub use session::{SessionBehavior, SessionRequest};
 pub use watch::{WATCH_SPACING_MIN, WATCH_WAIT, Watch};
+
+/// How long to wait before Consul is asked again after it has failed: from 250 ms, doubling, to 10 s.
+pub const BACKOFF: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(10));
 
 /// A handle to one Consul. Cloning is cheap: clones share a connection pool.
 #[derive(Clone, Debug)]

@@ -6,15 +6,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kv_core::backoff::Backoff;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::Consul;
-use super::backoff::{BACKOFF_MAX, Backoff};
 use super::error::ConsulError;
 use super::health::ServiceInstance;
 use super::kv::{KvEntry, validate_key};
 use super::read::{Indexed, Read, WAIT_MAX};
+use super::{BACKOFF, Consul};
 
 /// How long Consul may hold one query of a watch. Short enough to find out that a connection is
 /// dead, long enough to cost nothing.
@@ -25,10 +25,9 @@ pub const WATCH_WAIT: Duration = Duration::from_secs(60);
 pub const WATCH_SPACING_MIN: Duration = Duration::from_millis(50);
 
 const _: () = assert!(WATCH_WAIT.as_millis() <= WAIT_MAX.as_millis());
-const _: () = assert!(WATCH_SPACING_MIN.as_millis() < BACKOFF_MAX.as_millis());
 
-type Answer<T> = Result<Indexed<T>, ConsulError>;
-type Fetch<T> = Box<dyn Fn(Read) -> Pin<Box<dyn Future<Output = Answer<T>> + Send>> + Send + Sync>;
+type Polled<T> = Result<Indexed<T>, ConsulError>;
+type Fetch<T> = Box<dyn Fn(Read) -> Pin<Box<dyn Future<Output = Polled<T>> + Send>> + Send + Sync>;
 
 /// Yields the state of something in Consul, now and whenever it changes.
 pub struct Watch<T> {
@@ -100,7 +99,7 @@ impl<T: Clone + PartialEq> Watch<T> {
             index: 0,
             last: None,
             not_before: Instant::now(),
-            backoff: Backoff::default(),
+            backoff: BACKOFF,
             outage: None,
             put_back: None,
         }
@@ -129,7 +128,7 @@ impl<T: Clone + PartialEq> Watch<T> {
     /// # Errors
     ///
     /// An outage is reported once: by its first error, and again only when its kind changes. Call
-    /// again to go on waiting; the watch keeps trying, with [`Backoff`], and returns when there is a
+    /// again to go on waiting; the watch keeps trying, with [`BACKOFF`], and returns when there is a
     /// state that the caller has not seen.
     pub async fn next(&mut self) -> Result<Indexed<T>, ConsulError> {
         loop {
@@ -175,7 +174,7 @@ impl<T: Clone + PartialEq> Watch<T> {
 
     /// Takes note of a failure, and returns it if the caller has not been told of its kind.
     fn fail(&mut self, error: ConsulError) -> Option<ConsulError> {
-        self.not_before = Instant::now() + self.backoff.failed();
+        self.not_before = Instant::now() + self.backoff.failed(rand::random());
         // A Consul that comes back may have forgotten everything and count from 1 again; with the
         // old index it would keep us waiting.
         self.index = 0;

@@ -1,11 +1,11 @@
 //! The decisions of a client about one operation on a key: whom to ask for what, and what follows
-//! from the answer. It does no I/O and knows no clock, so that every course can be explored.
+//! from the answer. It does no I/O and knows no clock, so that every attempt can be explored.
 //!
-//! A [`Course`] is one attempt under one layout. It begins with [`Course::start`], which says what to
-//! ask first; each [`Answer`] is handed to [`Course::after`], until a step ends it. Where a step says
-//! [`Step::StartOver`], nothing was done, and a new course under the newest layout may succeed.
+//! An [`Attempt`] is one attempt under one layout. It begins with [`Attempt::start`], which says what to
+//! ask first; each [`SubReply`] is handed to [`Attempt::after`], until a step ends it. Where a step says
+//! [`Step::StartOver`], nothing was done, and a new attempt under the newest layout may succeed.
 //!
-//! | partition | operation | course |
+//! | partition | operation | attempt |
 //! |---|---|---|
 //! | owned | any | the operation at the owner |
 //! | being handed over | any | nobody serves it: start over under the next layout |
@@ -27,15 +27,15 @@ pub const ABSENT_VERSION: Version = Version { epoch: 0, sequence: 0 };
 
 /// One attempt to carry out an operation under one layout.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Course {
-    kind: Kind,
+pub struct Attempt {
+    access: Access,
     assignment: Assignment,
     stage: Stage,
 }
 
-/// What matters of an operation for its course.
+/// What matters of an operation for its attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Kind {
+enum Access {
     /// A GET.
     Read,
     /// A write that is the same whatever was there.
@@ -45,7 +45,7 @@ enum Kind {
     Judged,
 }
 
-/// What the course waits for.
+/// What the attempt waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Stage {
     /// The outcome of the operation.
@@ -61,19 +61,19 @@ enum Stage {
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Ask a node, and hand its answer to [`Course::after`].
-    Ask {
+    /// Send a request to a node, and hand its answer to [`Attempt::after`].
+    Send {
         /// The node's index in the layout's assignments.
         node: u16,
         /// What to ask it for.
-        what: What,
+        request: SubRequest,
     },
     /// The operation is done.
     Done(Done),
-    /// The operation was not carried out. A new course may carry it out.
+    /// The operation was not carried out. A new attempt may carry it out.
     StartOver {
         /// What has to come first.
-        remedy: Remedy,
+        retry_after: RetryAfter,
         /// Whether the operation must then be sent by itself, since what it was sent with may have
         /// been to blame.
         alone: bool,
@@ -89,7 +89,7 @@ pub enum Step {
 
 /// What a node is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum What {
+pub enum SubRequest {
     /// The operation itself.
     Operation,
     /// A GET of the operation's key, at the node that it moves from.
@@ -107,13 +107,13 @@ pub struct Promoted {
     pub value: Option<Vec<u8>>,
 }
 
-/// What has to come before a new course.
+/// What has to come before a new attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Remedy {
+pub enum RetryAfter {
     /// Some time.
-    Patience,
+    Pause,
     /// Some time, and a look whether there is a newer layout or another address.
-    Look,
+    Refresh,
     /// A newer layout, which exists.
     NewerLayout,
     /// The layout that follows this one, which may not exist yet: nobody serves the partition now.
@@ -122,18 +122,18 @@ pub enum Remedy {
 
 /// What came of asking a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum SubReply {
     /// The outcome of the operation or of the read at the source; or a refusal of the promotion.
     Outcome(Outcome),
     /// The destination has a record of the key: the promoted one, or one that was there already.
     Copied,
     /// There is no answer.
-    Trouble(Trouble),
+    Failed(TransportFailure),
 }
 
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Trouble {
+pub enum TransportFailure {
     /// The request was certainly not sent.
     NotSent,
     /// It was refused because of something that it was sent with, and certainly not carried out.
@@ -144,23 +144,23 @@ pub enum Trouble {
     Invalid,
 }
 
-impl Course {
+impl Attempt {
     /// Begins to carry out `operation` on a key whose partition has this `assignment`.
     #[must_use]
     pub fn start(assignment: Assignment, operation: &Operation<'_>) -> (Self, Step) {
-        let course = Self { kind: Kind::of(operation), assignment, stage: Stage::Operation };
+        let attempt = Self { access: Access::of(operation), assignment, stage: Stage::Operation };
         let step = match assignment {
-            Assignment::Frozen(_) => start_over(Remedy::NextLayout),
+            Assignment::Frozen(_) => start_over(RetryAfter::NextLayout),
             Assignment::Owned(node) | Assignment::Moving(Move { destination: node, .. }) => {
-                Step::Ask { node, what: What::Operation }
+                Step::Send { node, request: SubRequest::Operation }
             }
         };
-        (course, step)
+        (attempt, step)
     }
 
     /// What follows from the answer to what was asked last.
     #[must_use]
-    pub fn after(&mut self, answer: Answer) -> Step {
+    pub fn after(&mut self, answer: SubReply) -> Step {
         match self.stage {
             Stage::Operation | Stage::PromotedOperation => self.after_operation(answer),
             Stage::SourceRead => self.after_source_read(answer),
@@ -168,27 +168,30 @@ impl Course {
         }
     }
 
-    fn after_operation(&mut self, answer: Answer) -> Step {
-        let writes = self.kind != Kind::Read;
+    fn after_operation(&mut self, answer: SubReply) -> Step {
+        let writes = self.access != Access::Read;
         match answer {
-            Answer::Outcome(Ok(done)) => Step::Done(done),
-            Answer::Outcome(Err(refusal)) => match (refusal.code, self.source_to_ask()) {
+            SubReply::Outcome(Ok(done)) => Step::Done(done),
+            SubReply::Outcome(Err(refusal)) => match (refusal.code, self.source_to_ask()) {
                 (ErrorCode::NotCopied, Some(node)) => {
                     self.stage = Stage::SourceRead;
-                    Step::Ask { node, what: What::SourceRead }
+                    Step::Send { node, request: SubRequest::SourceRead }
                 }
                 (ErrorCode::Storage, _) if writes => Step::Unknown,
                 _ => refused(refusal),
             },
-            Answer::Trouble(Trouble::NotSent) => start_over(Remedy::Look),
-            Answer::Trouble(Trouble::SharedRefusal) => {
-                Step::StartOver { remedy: Remedy::Patience, alone: true }
+            SubReply::Failed(TransportFailure::NotSent) => start_over(RetryAfter::Refresh),
+            SubReply::Failed(TransportFailure::SharedRefusal) => {
+                Step::StartOver { retry_after: RetryAfter::Pause, alone: true }
             }
-            Answer::Trouble(Trouble::Unanswered | Trouble::Invalid) | Answer::Copied if writes => {
+            SubReply::Failed(TransportFailure::Unanswered | TransportFailure::Invalid)
+            | SubReply::Copied
+                if writes =>
+            {
                 Step::Unknown
             }
-            Answer::Trouble(trouble) => harmless(trouble),
-            Answer::Copied => Step::NotUnderstood,
+            SubReply::Failed(failure) => harmless(failure),
+            SubReply::Copied => Step::NotUnderstood,
         }
     }
 
@@ -196,21 +199,23 @@ impl Course {
     /// mean it, since there is no source, or it was promoted already, or the write asks for nothing.
     fn source_to_ask(&self) -> Option<u16> {
         match (self.assignment, self.stage) {
-            (Assignment::Moving(it), Stage::Operation) if self.kind != Kind::Overwrite => it.source,
+            (Assignment::Moving(it), Stage::Operation) if self.access != Access::Overwrite => {
+                it.source
+            }
             _ => None,
         }
     }
 
-    fn after_source_read(&mut self, answer: Answer) -> Step {
+    fn after_source_read(&mut self, answer: SubReply) -> Step {
         match answer {
-            Answer::Outcome(Ok(Done::Read(record))) => match self.kind {
-                Kind::Read => Step::Done(Done::Read(record)),
-                Kind::Overwrite | Kind::Judged => self.promote(record),
+            SubReply::Outcome(Ok(Done::Read(record))) => match self.access {
+                Access::Read => Step::Done(Done::Read(record)),
+                Access::Overwrite | Access::Judged => self.promote(record),
             },
-            Answer::Outcome(Ok(_)) | Answer::Copied => Step::NotUnderstood,
-            Answer::Outcome(Err(refusal)) => refused(refusal),
+            SubReply::Outcome(Ok(_)) | SubReply::Copied => Step::NotUnderstood,
+            SubReply::Outcome(Err(refusal)) => refused(refusal),
             // The operation itself has not been sent to where it could take effect.
-            Answer::Trouble(trouble) => harmless(trouble),
+            SubReply::Failed(failure) => harmless(failure),
         }
     }
 
@@ -225,25 +230,25 @@ impl Course {
         };
         self.stage = Stage::Promotion;
         let node = self.assignment.destination();
-        Step::Ask { node, what: What::Promotion(promoted) }
+        Step::Send { node, request: SubRequest::Promotion(promoted) }
     }
 
-    fn after_promotion(&mut self, answer: Answer) -> Step {
+    fn after_promotion(&mut self, answer: SubReply) -> Step {
         match answer {
-            Answer::Copied => {
+            SubReply::Copied => {
                 self.stage = Stage::PromotedOperation;
-                Step::Ask { node: self.assignment.destination(), what: What::Operation }
+                Step::Send { node: self.assignment.destination(), request: SubRequest::Operation }
             }
-            Answer::Outcome(Err(refusal)) => refused(refusal),
-            Answer::Outcome(Ok(_)) => Step::NotUnderstood,
+            SubReply::Outcome(Err(refusal)) => refused(refusal),
+            SubReply::Outcome(Ok(_)) => Step::NotUnderstood,
             // A copy may arrive twice, or late, or without its operation: it is taken only in its own
             // epoch, and only where there is no record yet.
-            Answer::Trouble(trouble) => harmless(trouble),
+            SubReply::Failed(failure) => harmless(failure),
         }
     }
 }
 
-impl Kind {
+impl Access {
     fn of(operation: &Operation<'_>) -> Self {
         match operation {
             Operation::Get { .. } => Self::Read,
@@ -253,36 +258,40 @@ impl Kind {
     }
 }
 
-fn start_over(remedy: Remedy) -> Step {
-    Step::StartOver { remedy, alone: false }
+fn start_over(retry_after: RetryAfter) -> Step {
+    Step::StartOver { retry_after, alone: false }
 }
 
 fn refused(refusal: Refusal) -> Step {
-    match remedy(refusal.code) {
-        Some(remedy) => start_over(remedy),
+    match retry_after(refusal.code) {
+        Some(retry_after) => start_over(retry_after),
         None => Step::Refused(refusal),
     }
 }
 
 /// What may help against a refusal, none where the same request would be refused again.
 #[must_use]
-pub fn remedy(code: ErrorCode) -> Option<Remedy> {
+pub fn retry_after(code: ErrorCode) -> Option<RetryAfter> {
     match code {
         _ if !code.is_retryable() => None,
-        ErrorCode::Overloaded => Some(Remedy::Patience),
-        ErrorCode::StaleEpoch | ErrorCode::NotOwner => Some(Remedy::NewerLayout),
-        _ => Some(Remedy::Look),
+        ErrorCode::Overloaded => Some(RetryAfter::Pause),
+        ErrorCode::StaleEpoch | ErrorCode::NotOwner => Some(RetryAfter::NewerLayout),
+        _ => Some(RetryAfter::Refresh),
     }
 }
 
 /// What follows where a request has no answer that could have changed nothing for anybody.
-fn harmless(trouble: Trouble) -> Step {
-    match trouble {
-        Trouble::NotSent => start_over(Remedy::Look),
+fn harmless(failure: TransportFailure) -> Step {
+    match failure {
+        TransportFailure::NotSent => start_over(RetryAfter::Refresh),
         // An answer that cannot be transmitted, for its size, may go through by itself.
-        Trouble::Unanswered => Step::StartOver { remedy: Remedy::Look, alone: true },
-        Trouble::SharedRefusal => Step::StartOver { remedy: Remedy::Patience, alone: true },
-        Trouble::Invalid => Step::NotUnderstood,
+        TransportFailure::Unanswered => {
+            Step::StartOver { retry_after: RetryAfter::Refresh, alone: true }
+        }
+        TransportFailure::SharedRefusal => {
+            Step::StartOver { retry_after: RetryAfter::Pause, alone: true }
+        }
+        TransportFailure::Invalid => Step::NotUnderstood,
     }
 }
 

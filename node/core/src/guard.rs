@@ -48,7 +48,7 @@ pub struct Admitted<'a> {
 
 /// What is to be done with a layout that Consul offers.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum LayoutVerdict {
     /// It is newer: install it.
     Install,
     /// It is the one that is installed.
@@ -142,34 +142,34 @@ impl Guard {
 
     /// Judges a layout that Consul offers.
     #[must_use]
-    pub fn judge(&self, offered: &Layout) -> Verdict {
+    pub fn judge(&self, offered: &Layout) -> LayoutVerdict {
         let Some(Installed { layout, .. }) = &self.installed else {
             return match self.is_within_reach(offered.epoch) {
-                true => Verdict::Install,
+                true => LayoutVerdict::Install,
                 // Installed, it would be given back over the right one.
-                false => Verdict::MadeUp(format!(
+                false => LayoutVerdict::MadeUp(format!(
                     "Consul holds a layout of epoch {}: no cluster takes so many steps, so somebody has made that layout up",
                     offered.epoch
                 )),
             };
         };
         if offered.cluster != layout.cluster {
-            return Verdict::Refuse(format!(
+            return LayoutVerdict::Refuse(format!(
                 "Consul holds the layout of cluster {}, but this node's data belongs to cluster {}",
                 offered.cluster, layout.cluster
             ));
         }
         if !self.is_within_reach(offered.epoch) {
-            return Verdict::MadeUp(format!(
+            return LayoutVerdict::MadeUp(format!(
                 "Consul holds a layout of epoch {}, and this node has epoch {} installed: no cluster takes so many steps meanwhile, so somebody has made that layout up",
                 offered.epoch, layout.epoch
             ));
         }
         match offered.epoch.cmp(&layout.epoch) {
-            std::cmp::Ordering::Greater => Verdict::Install,
-            std::cmp::Ordering::Less => Verdict::Restore,
-            std::cmp::Ordering::Equal if offered == layout => Verdict::Current,
-            std::cmp::Ordering::Equal => Verdict::MadeUp(format!(
+            std::cmp::Ordering::Greater => LayoutVerdict::Install,
+            std::cmp::Ordering::Less => LayoutVerdict::Restore,
+            std::cmp::Ordering::Equal if offered == layout => LayoutVerdict::Current,
+            std::cmp::Ordering::Equal => LayoutVerdict::MadeUp(format!(
                 "Consul holds another layout of epoch {} than the one that this node has installed",
                 layout.epoch
             )),

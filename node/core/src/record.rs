@@ -21,7 +21,7 @@ pub enum Current {
 
 /// An operation, as far as it matters which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum RecordOperation {
     /// Reads the value.
     Get,
     /// Stores a value.
@@ -39,7 +39,7 @@ pub enum Step {
 
 /// What is to be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum RecordReply {
     /// The value is the stored one; none where there is none.
     Read(Option<Version>),
     /// The value is stored, under this version.
@@ -58,7 +58,7 @@ pub enum Answer {
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum RecordChange {
     /// Nothing.
     Keep,
     /// Store the operation's value under this version.
@@ -90,28 +90,34 @@ pub enum Refused {
 pub fn transition(
     right: Right,
     current: Current,
-    step: Step,
+    step: RecordOperation,
     next: Version,
-) -> Result<(Answer, Change), Refused> {
+) -> Result<(RecordReply, RecordChange), Refused> {
     match step {
-        Step::Copy { version, is_tombstone } => copy(right, current, version, is_tombstone),
-        Step::Get => Ok((Answer::Read(known(right, current)?), Change::Keep)),
-        Step::Put(_) | Step::Delete(_) if right == Right::Source => Err(Refused::ReadOnly),
-        // It makes no difference to this one what there was.
-        Step::Put(Condition::None) => Ok((Answer::Stored(next), Change::Store(next))),
-        Step::Put(condition) => {
-            check(condition, known(right, current)?)?;
-            Ok((Answer::Stored(next), Change::Store(next)))
+        RecordOperation::Copy { version, is_tombstone } => {
+            copy(right, current, version, is_tombstone)
         }
-        Step::Delete(condition) => {
+        RecordOperation::Get => Ok((RecordReply::Read(known(right, current)?), RecordChange::Keep)),
+        RecordOperation::Put(_) | RecordOperation::Delete(_) if right == Right::Source => {
+            Err(Refused::ReadOnly)
+        }
+        // It makes no difference to this one what there was.
+        RecordOperation::Put(Condition::None) => {
+            Ok((RecordReply::Stored(next), RecordChange::Store(next)))
+        }
+        RecordOperation::Put(condition) => {
+            check(condition, known(right, current)?)?;
+            Ok((RecordReply::Stored(next), RecordChange::Store(next)))
+        }
+        RecordOperation::Delete(condition) => {
             let stored = known(right, current)?;
             check(condition, stored)?;
             let change = match (stored, right) {
-                (None, _) => Change::Keep,
-                (Some(_), Right::Destination { .. }) => Change::Bury(next),
-                (Some(_), _) => Change::Remove,
+                (None, _) => RecordChange::Keep,
+                (Some(_), Right::Destination { .. }) => RecordChange::Bury(next),
+                (Some(_), _) => RecordChange::Remove,
             };
-            Ok((Answer::Deleted { existed: stored.is_some() }, change))
+            Ok((RecordReply::Deleted { existed: stored.is_some() }, change))
         }
     }
 }
@@ -121,11 +127,11 @@ pub fn transition(
 ///
 /// # Errors
 /// Why nothing is done.
-pub fn remove_damaged(right: Right, next: Version) -> Result<Change, Refused> {
+pub fn remove_damaged(right: Right, next: Version) -> Result<RecordChange, Refused> {
     match right {
-        Right::Owner => Ok(Change::Remove),
+        Right::Owner => Ok(RecordChange::Remove),
         // Without a tombstone the source's record would count again.
-        Right::Destination { .. } => Ok(Change::Bury(next)),
+        Right::Destination { .. } => Ok(RecordChange::Bury(next)),
         Right::Source => Err(Refused::ReadOnly),
     }
 }
@@ -153,16 +159,18 @@ fn copy(
     current: Current,
     version: Version,
     is_tombstone: bool,
-) -> Result<(Answer, Change), Refused> {
+) -> Result<(RecordReply, RecordChange), Refused> {
     match (right, current) {
         (Right::Owner | Right::Source, _) => Err(Refused::NotMoving),
         (Right::Destination { .. }, Current::Absent) if is_tombstone => {
-            Ok((Answer::Copied { is_new: true }, Change::Bury(version)))
+            Ok((RecordReply::Copied { is_new: true }, RecordChange::Bury(version)))
         }
         (Right::Destination { .. }, Current::Absent) => {
-            Ok((Answer::Copied { is_new: true }, Change::Store(version)))
+            Ok((RecordReply::Copied { is_new: true }, RecordChange::Store(version)))
         }
         // Whatever is here is newer, or is this record.
-        (Right::Destination { .. }, _) => Ok((Answer::Copied { is_new: false }, Change::Keep)),
+        (Right::Destination { .. }, _) => {
+            Ok((RecordReply::Copied { is_new: false }, RecordChange::Keep))
+        }
     }
 }

@@ -3,7 +3,9 @@
 
 use kv_core::operation::Condition;
 use kv_core::ownership::Right;
-use kv_core::record::{Answer, Change, Current, Refused, Step, remove_damaged, transition};
+use kv_core::record::{
+    Current, RecordChange, RecordOperation, RecordReply, Refused, remove_damaged, transition,
+};
 use kv_core::version::Version;
 
 const STORED: Version = Version { epoch: 3, sequence: 30 };
@@ -21,17 +23,17 @@ const CURRENTS: [Current; 3] =
     [Current::Absent, Current::Value(STORED), Current::Tombstone(STORED)];
 
 /// For each step a row, with a column for each of [`RIGHTS`] and in it one for each of [`CURRENTS`].
-const TABLE: [(Step, [[&str; 3]; 4]); 11] = {
+const TABLE: [(RecordOperation, [[&str; 3]; 4]); 11] = {
     const READ: [&str; 3] = ["none", "value", "none"];
     const READ_COPIED: [&str; 3] = ["not copied", "value", "none"];
     const STORE: [&str; 3] = ["store", "store", "store"];
     const READ_ONLY: [&str; 3] = ["read only", "read only", "read only"];
     const NOT_MOVING: [&str; 3] = ["not moving", "not moving", "not moving"];
     [
-        (Step::Get, [READ, READ_COPIED, READ, READ]),
-        (Step::Put(Condition::None), [STORE, STORE, STORE, READ_ONLY]),
+        (RecordOperation::Get, [READ, READ_COPIED, READ, READ]),
+        (RecordOperation::Put(Condition::None), [STORE, STORE, STORE, READ_ONLY]),
         (
-            Step::Put(Condition::Absent),
+            RecordOperation::Put(Condition::Absent),
             [
                 ["store", "conflict", "store"],
                 ["not copied", "conflict", "store"],
@@ -40,7 +42,7 @@ const TABLE: [(Step, [[&str; 3]; 4]); 11] = {
             ],
         ),
         (
-            Step::Put(Condition::Version(STORED)),
+            RecordOperation::Put(Condition::Version(STORED)),
             [
                 ["conflict none", "store", "conflict none"],
                 ["not copied", "store", "conflict none"],
@@ -49,7 +51,7 @@ const TABLE: [(Step, [[&str; 3]; 4]); 11] = {
             ],
         ),
         (
-            Step::Put(Condition::Version(OTHER)),
+            RecordOperation::Put(Condition::Version(OTHER)),
             [
                 ["conflict none", "conflict", "conflict none"],
                 ["not copied", "conflict", "conflict none"],
@@ -58,7 +60,7 @@ const TABLE: [(Step, [[&str; 3]; 4]); 11] = {
             ],
         ),
         (
-            Step::Delete(Condition::None),
+            RecordOperation::Delete(Condition::None),
             [
                 ["was none", "remove", "was none"],
                 ["not copied", "bury", "was none"],
@@ -67,7 +69,7 @@ const TABLE: [(Step, [[&str; 3]; 4]); 11] = {
             ],
         ),
         (
-            Step::Delete(Condition::Absent),
+            RecordOperation::Delete(Condition::Absent),
             [
                 ["was none", "conflict", "was none"],
                 ["not copied", "conflict", "was none"],
@@ -76,7 +78,7 @@ const TABLE: [(Step, [[&str; 3]; 4]); 11] = {
             ],
         ),
         (
-            Step::Delete(Condition::Version(STORED)),
+            RecordOperation::Delete(Condition::Version(STORED)),
             [
                 ["conflict none", "remove", "conflict none"],
                 ["not copied", "bury", "conflict none"],
@@ -85,7 +87,7 @@ const TABLE: [(Step, [[&str; 3]; 4]); 11] = {
             ],
         ),
         (
-            Step::Delete(Condition::Version(OTHER)),
+            RecordOperation::Delete(Condition::Version(OTHER)),
             [
                 ["conflict none", "conflict", "conflict none"],
                 ["not copied", "conflict", "conflict none"],
@@ -94,11 +96,11 @@ const TABLE: [(Step, [[&str; 3]; 4]); 11] = {
             ],
         ),
         (
-            Step::Copy { version: COPIED, is_tombstone: false },
+            RecordOperation::Copy { version: COPIED, is_tombstone: false },
             [NOT_MOVING, ["copy", "there", "there"], ["copy", "there", "there"], NOT_MOVING],
         ),
         (
-            Step::Copy { version: COPIED, is_tombstone: true },
+            RecordOperation::Copy { version: COPIED, is_tombstone: true },
             [
                 NOT_MOVING,
                 ["copy tombstone", "there", "there"],
@@ -109,17 +111,17 @@ const TABLE: [(Step, [[&str; 3]; 4]); 11] = {
     ]
 };
 
-fn describe(outcome: Result<(Answer, Change), Refused>) -> &'static str {
+fn describe(outcome: Result<(RecordReply, RecordChange), Refused>) -> &'static str {
     match outcome {
-        Ok((Answer::Read(None), Change::Keep)) => "none",
-        Ok((Answer::Read(Some(STORED)), Change::Keep)) => "value",
-        Ok((Answer::Stored(NEXT), Change::Store(NEXT))) => "store",
-        Ok((Answer::Deleted { existed: false }, Change::Keep)) => "was none",
-        Ok((Answer::Deleted { existed: true }, Change::Remove)) => "remove",
-        Ok((Answer::Deleted { existed: true }, Change::Bury(NEXT))) => "bury",
-        Ok((Answer::Copied { is_new: true }, Change::Store(COPIED))) => "copy",
-        Ok((Answer::Copied { is_new: true }, Change::Bury(COPIED))) => "copy tombstone",
-        Ok((Answer::Copied { is_new: false }, Change::Keep)) => "there",
+        Ok((RecordReply::Read(None), RecordChange::Keep)) => "none",
+        Ok((RecordReply::Read(Some(STORED)), RecordChange::Keep)) => "value",
+        Ok((RecordReply::Stored(NEXT), RecordChange::Store(NEXT))) => "store",
+        Ok((RecordReply::Deleted { existed: false }, RecordChange::Keep)) => "was none",
+        Ok((RecordReply::Deleted { existed: true }, RecordChange::Remove)) => "remove",
+        Ok((RecordReply::Deleted { existed: true }, RecordChange::Bury(NEXT))) => "bury",
+        Ok((RecordReply::Copied { is_new: true }, RecordChange::Store(COPIED))) => "copy",
+        Ok((RecordReply::Copied { is_new: true }, RecordChange::Bury(COPIED))) => "copy tombstone",
+        Ok((RecordReply::Copied { is_new: false }, RecordChange::Keep)) => "there",
         Err(Refused::Conflict(Some(STORED))) => "conflict",
         Err(Refused::Conflict(None)) => "conflict none",
         Err(Refused::NotCopied) => "not copied",
@@ -143,10 +145,10 @@ fn every_case_is_as_the_table_says() {
 
 #[test]
 fn what_is_damaged_can_be_removed_but_not_brought_back() {
-    assert_eq!(remove_damaged(Right::Owner, NEXT), Ok(Change::Remove));
+    assert_eq!(remove_damaged(Right::Owner, NEXT), Ok(RecordChange::Remove));
     for has_source in [true, false] {
         let right = Right::Destination { has_source };
-        assert_eq!(remove_damaged(right, NEXT), Ok(Change::Bury(NEXT)));
+        assert_eq!(remove_damaged(right, NEXT), Ok(RecordChange::Bury(NEXT)));
     }
     assert_eq!(remove_damaged(Right::Source, NEXT), Err(Refused::ReadOnly));
 }

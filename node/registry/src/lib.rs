@@ -1,8 +1,45 @@
-//! What lies in Consul, and where.
+//! The one door to what lies in Consul: every key of a cluster is read and written here, typed, and
+//! nowhere else.
 //!
-//! - [`keys`]: the keys of everything, and what a node registers; [`claim`]: the claim on a node's id;
-//! - [`signal`]: what is written there to have a node started or stopped.
+//! [`Registry`] is the door of one cluster. What stands at which key, under `kv/<cluster>/`:
+//!
+//! | key | what | format | changed by | doors in |
+//! |---|---|---|---|---|
+//! | `layout` | the layout | JSON of a [`Layout`](kv_core::layout::Layout) | compare-and-set | [`layout`] |
+//! | `history/<epoch>` | layouts of the past | the same | who begins a rebalance, and nodes | [`history`] |
+//! | `tables/<digest>`, `strategies/<digest>` | what layouts name | bytes of that digest | nobody: they are put there, and removed | [`parts`], [`gc`] |
+//! | `nodes/<id>` | the claim on a node's id | JSON of a [`Claim`](claim::Claim) | compare-and-set | [`claims`] |
+//! | `desired/<id>` | whether a node is to run | JSON of a [`Signal`](signal::Signal) | compare-and-set | [`desired`] |
+//! | `leaving` | nodes that have left the layout | JSON of a list of [`Leaver`](leavers::Leaver) | compare-and-set | [`leavers`] |
+//! | `mover` | the mover's lock | JSON of the mover | who holds the lock | [`mover`] |
+//!
+//! Besides, every node registers as an instance of one service: [`members`].
+//!
+//! What is here was written by anybody who reaches Consul. So whatever is read is bounded, by Consul's
+//! client ([`RESPONSE_BYTES_MAX`](kv_consul::RESPONSE_BYTES_MAX)) and by the bounds that each door names,
+//! and checked; what does not pass is an error, or no value, and never a panic. Nothing above
+//! [`VALUE_BYTES_MAX`](kv_consul::VALUE_BYTES_MAX) is written.
+//!
+//! Whoever changes something names the index of what it has read: that is [`Versioned`].
 
 pub mod claim;
+pub mod claims;
+pub mod desired;
+mod error;
+pub mod gc;
+pub mod history;
+#[doc(hidden)]
 pub mod keys;
+pub mod layout;
+pub mod leavers;
+pub mod members;
+pub mod mover;
+pub mod parts;
+mod place;
+mod registry;
 pub mod signal;
+
+pub use error::{ReadLayoutError, ReadLeaversError, StepLayoutError};
+pub use keys::CLUSTER_DEFAULT;
+pub use place::Place;
+pub use registry::{Registry, Versioned};

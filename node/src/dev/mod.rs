@@ -17,8 +17,8 @@ use kv_consul::ConsulError;
 use kv_consul_agent::AgentError;
 use kv_core::limits::HOST_NODES_MAX;
 use kv_core::name::Name;
-use kv_registry::keys::CLUSTER_DEFAULT;
 use kv_registry::signal::Signal;
+use kv_registry::{CLUSTER_DEFAULT, Registry};
 use kv_system::private;
 use kv_system::transient::passes;
 use tokio::sync::watch;
@@ -148,9 +148,9 @@ impl Wanted {
     /// wanted there are wanted here, however their host is called. Another Consul may have nodes
     /// elsewhere.
     fn new(consul: &ChosenConsul, root: PathBuf) -> Result<Self, DevError> {
+        let cluster = CLUSTER_DEFAULT.parse().expect("the default is a name");
         let supervisor = Supervisor {
-            consul: consul.client()?,
-            cluster: CLUSTER_DEFAULT.parse().expect("the default is a name"),
+            registry: Registry::new(consul.client()?, cluster),
             name: NAME.to_owned(),
             host: consul.agent.is_none().then(|| Ipv4Addr::LOCALHOST.to_string()),
             root,
@@ -162,9 +162,8 @@ impl Wanted {
 
     /// How the nodes are to be started that are wanted now.
     async fn described(&self) -> Result<BTreeMap<Name, Order>, ConsulError> {
-        let Supervisor { consul, cluster, .. } = &self.supervisor;
-        let signals = signals::read_all(consul, cluster).await?;
-        let orders = signals.into_iter().filter_map(|(id, signalled)| match signalled.signal {
+        let signals = self.supervisor.registry.all_desired().await?.signals;
+        let orders = signals.into_iter().filter_map(|(id, desired)| match desired.value {
             Signal::Running { weight, zone, .. } => {
                 let described = Some(Described { weight, zone });
                 Some((id.clone(), Order { id, described }))
@@ -176,10 +175,9 @@ impl Wanted {
 
     /// Orders the nodes that are wanted and do not run.
     async fn start(&self, orders: &Orders) -> Result<(), ConsulError> {
-        let Supervisor { consul, cluster, .. } = &self.supervisor;
         let (news, signals) = watch::channel(Signals::new());
         tokio::select! {
-            result = signals::follow(consul, cluster, news) => result,
+            result = signals::follow(&self.supervisor.registry, news) => result,
             () = self.supervisor.run(signals, orders) => Ok(()),
         }
     }

@@ -6,6 +6,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use std::{fs, io};
 
+use kv_core::backoff::Backoff;
 use kv_core::name::Name;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -28,11 +29,8 @@ const STOP_WITHIN: Duration = Duration::from_secs(20);
 const END_OF_EARLIER_WITHIN: Duration = Duration::from_secs(30);
 /// How often it is looked whether it has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// How long to wait before a node that ended is started again; doubled for each time that it does not
-/// become ready, up to [`AGAIN_MAX`].
-const AGAIN_MIN: Duration = Duration::from_millis(250);
-/// The longest wait before a node is started again.
-const AGAIN_MAX: Duration = Duration::from_secs(60);
+/// How long to wait before a node that ended is started again, by how often it did not become ready.
+const AGAIN: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(60));
 
 /// What the line of a node that serves begins with.
 const READY: &str = "ready: ";
@@ -261,7 +259,7 @@ impl Nodes {
 
     /// Has a node started in a while, longer and longer the more often it has failed.
     fn start_later(&mut self, order: Order, failures: u32) {
-        let wait = AGAIN_MIN.saturating_mul(2_u32.saturating_pow(failures)).min(AGAIN_MAX);
+        let wait = AGAIN.after(failures);
         warn!("starting {} again in {wait:?}", order.id);
         self.waiting.push(Waiting { order, due: Instant::now() + wait, failures });
     }

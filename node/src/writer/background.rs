@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use kv_core::installed::Installed;
 use kv_core::ownership::Role;
 use kv_core::partition::{Partition, PartitionCount};
-use kv_storage::sweep::{self, Removal, Stuck};
+use kv_storage::gc::{self, Removal, Stuck};
 use kv_storage::{Counters, Store, StoreError};
 use kv_system::failpoints;
 use tracing::{error, info, warn};
@@ -101,7 +101,7 @@ impl Background {
         let (looked_at, not_looked_at): (BTreeSet<_>, BTreeSet<_>) =
             newly_left.partition(|it| previous.is_none() || installed.kept().contains_key(it));
         let count = installed.layout.partitions;
-        let occupied = sweep::occupied(store, count, &looked_at).unwrap_or_else(|error| {
+        let occupied = gc::occupied(store, count, &looked_at).unwrap_or_else(|error| {
             warn!("what is stored could not be looked through: {error}");
             looked_at
         });
@@ -195,7 +195,7 @@ impl Writer {
         let Some(installed) = guard.installed() else { return };
         let partitions = installed.layout.partitions;
         if !self.background.wipe.is_empty() {
-            self.settle_in();
+            self.resume();
         } else if !self.background.clear.is_empty() {
             self.clear_next(partitions);
         } else if !self.background.purge.is_empty() {
@@ -242,7 +242,7 @@ impl Writer {
         let mut removal = Removal::new(self.counters);
         let owned = &self.background.purge;
         let purged_to = self.background.purged_to.as_deref();
-        let swept = sweep::purge(&self.store, partitions, owned, purged_to, &mut removal);
+        let swept = gc::purge(&self.store, partitions, owned, purged_to, &mut removal);
         failpoints::pass("node::purge::chunk");
         if self.remove(removal).is_err() {
             return;
@@ -271,7 +271,7 @@ impl Writer {
         let mut removal = Removal::new(self.counters);
         let unwanted = set(&mut self.background);
         let first = unwanted.first().copied().unwrap_or(Partition(0));
-        let swept = sweep::clear(&self.store, partitions, unwanted, &mut removal);
+        let swept = gc::clear(&self.store, partitions, unwanted, &mut removal);
         failpoints::pass("node::clear::chunk");
         self.remove(removal).map_err(|error| Stuck { partition: first, error })?;
         let unwanted = set(&mut self.background);
@@ -279,7 +279,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Removes records durably. A read of the sweep that found them may have stopped the engine.
+    /// Removes records durably. A read of the collection that found them may have stopped the engine.
     fn remove(&mut self, removal: Removal) -> Result<(), StoreError> {
         self.repair();
         if removal.records == 0 {

@@ -19,7 +19,7 @@ use super::{Job, Size, Writer};
 use crate::installed_record;
 use crate::reader::{self, ReplyBudget};
 use crate::refusals::{from_commit, replies_unread};
-use crate::staging::Staging;
+use crate::write_set::WriteSet;
 
 /// The disk is asked for room for so many bytes at once.
 const ROOM_STEP_BYTES: usize = 64 << 10;
@@ -45,7 +45,7 @@ impl Staged {
 /// A group of requests that is being carried out: what they change, and what they will be answered.
 pub(super) struct Group {
     guard: Arc<Guard>,
-    staging: Staging,
+    write_set: WriteSet,
     size: Size,
     /// The bytes for which the disk was asked for room.
     room_bytes: usize,
@@ -68,7 +68,7 @@ impl Writer {
     pub(super) fn begin_group(&self) -> Group {
         Group {
             guard: self.guard.load_full(),
-            staging: Staging::new(self.counters),
+            write_set: WriteSet::new(self.counters),
             size: Size::default(),
             room_bytes: 0,
             staged: Vec::new(),
@@ -83,32 +83,32 @@ impl Writer {
     pub(super) fn take_in(&mut self, group: &mut Group, job: Job) {
         group.size.add(&job.command);
         self.make_room(group);
-        let Group { guard, staging, staged, reads, read_bytes, .. } = group;
+        let Group { guard, write_set, staged, reads, read_bytes, .. } = group;
         let published = Arc::clone(&self.published);
         let mut admit = |outcome| published.replies.admit(read_bytes, outcome);
         let admitted = match guard.admit(&job.context) {
             Ok(admitted) => admitted,
-            Err(refusal) => return self.finish(job.ticket, Content::Refused(refusal)),
+            Err(refusal) => return self.finish(job.request_number, Content::Refused(refusal)),
         };
         let outcome = match job.command {
             Command::One(operation) => {
                 let key = operation.key().to_owned();
-                Staged::One(key, admit(self.stage(staging, admitted, operation)))
+                Staged::One(key, admit(self.stage(write_set, admitted, operation)))
             }
             Command::Batch(operations) => {
                 let mut budget = ReplyBudget::default();
-                let mut stage = |it| admit(self.stage(staging, admitted, it));
+                let mut stage = |it| admit(self.stage(write_set, admitted, it));
                 let carry_out = |operation| budget.carry_out(operation, &mut stage);
                 Staged::Batch(operations.into_iter().map(carry_out).collect())
             }
             Command::Copy { records, stream } => {
                 self.repair();
                 group.has_copies = true;
-                Staged::Copied(staging.copy(&self.store, admitted, records, &stream))
+                Staged::Copied(write_set.copy(&self.store, admitted, records, &stream))
             }
             command => return reads.push(Job { command, ..job }),
         };
-        staged.push((job.ticket, outcome));
+        staged.push((job.request_number, outcome));
     }
 
     /// Makes a group durable and answers its requests.
@@ -117,16 +117,16 @@ impl Writer {
             return;
         }
         let commit_started = Instant::now();
-        let committed = self.commit_staged(group.staging, group.has_copies);
-        self.pace.note(group.size, commit_started.elapsed());
-        for (ticket, outcome) in group.staged {
+        let committed = self.commit_staged(group.write_set, group.has_copies);
+        self.group_commit_delay.note(group.size, commit_started.elapsed());
+        for (request_number, outcome) in group.staged {
             let content = match &committed {
                 Ok(()) => outcome.into_content(),
                 Err(error) => Content::Refused(from_commit(error)),
             };
-            self.finish(ticket, content);
+            self.finish(request_number, content);
         }
-        for Job { ticket, context, command } in group.reads {
+        for Job { request_number, context, command } in group.reads {
             let content = match group.guard.admit(&context) {
                 Ok(admitted) => {
                     let content = self.read(admitted, &command);
@@ -134,7 +134,7 @@ impl Writer {
                 }
                 Err(refusal) => Content::Refused(refusal),
             };
-            self.finish(ticket, content);
+            self.finish(request_number, content);
         }
         self.wake.raise();
     }
@@ -152,30 +152,30 @@ impl Writer {
             && let Err(error) = self.store.checkpoint_soon()
             && !error.is_undone()
         {
-            warn!("the disk is full, and the redo log cannot be made shorter: {error}");
+            warn!("the disk is full, and the write-ahead log cannot be made shorter: {error}");
         }
-        group.staging.set_room(room);
+        group.write_set.set_room(room);
     }
 
     fn stage(
         &mut self,
-        staging: &mut Staging,
+        write_set: &mut WriteSet,
         admitted: Admitted<'_>,
         operation: Operation<'_>,
     ) -> Outcome {
         self.repair();
-        staging.carry_out(&self.store, admitted, operation)
+        write_set.carry_out(&self.store, admitted, operation)
     }
 
-    fn commit_staged(&mut self, staging: Staging, has_copies: bool) -> Result<(), StoreError> {
-        if staging.is_empty() {
+    fn commit_staged(&mut self, write_set: WriteSet, has_copies: bool) -> Result<(), StoreError> {
+        if write_set.is_empty() {
             return Ok(());
         }
         if has_copies {
             failpoints::pass("node::copy::before-commit");
         }
         failpoints::pass("node::commit::before");
-        let (batch, counters) = staging.into_batch();
+        let (batch, counters) = write_set.into_batch();
         // The node that a record is copied from may remove it soon, so the copy must be on the disk.
         let commit = if has_copies { Store::commit_synced } else { Store::commit };
         let committed = self.commit_by(commit, batch, counters);

@@ -48,7 +48,7 @@ impl Writer {
         self.guard.store(Arc::new(Guard::new(self.uuid, Some(installed))));
         info!("installed the layout of epoch {epoch}: this node owns {owned} partitions");
         failpoints::pass("node::install::after-swap");
-        self.settle_in();
+        self.resume();
         self.publish_what_is_kept();
         Ok(())
     }
@@ -59,7 +59,7 @@ impl Writer {
         let guard = self.guard.load_full();
         let Some(installed) = guard.installed() else { return };
         self.background.confirm(epoch, partitions, installed);
-        self.settle_in();
+        self.resume();
         self.publish_what_is_kept();
     }
 
@@ -80,7 +80,7 @@ impl Writer {
     }
 
     /// Clears the places of partitions that are to come and, where that is done, shows the epoch.
-    pub(super) fn settle_in(&mut self) {
+    pub(super) fn resume(&mut self) {
         let guard = self.guard.load_full();
         let Some(installed) = guard.installed() else { return };
         if self.wipe(installed.layout.partitions) {

@@ -6,7 +6,7 @@
 //! too, so that they see it.
 //!
 //! - here: the queue, and the loop that works it off;
-//! - `group`: carrying a group of requests out; `size`: how much is a group; `pace`: how long it
+//! - `group`: carrying a group of requests out; `size`: how much is a group; `group_commit`: how long it
 //!   waits for company;
 //! - `published`: what other threads are told;
 //! - `replies`: how much is read for clients that do not read on;
@@ -14,8 +14,8 @@
 
 mod background;
 mod group;
+mod group_commit;
 mod install;
-mod pace;
 mod published;
 mod replies;
 mod size;
@@ -35,7 +35,7 @@ use tracing::{debug, error, warn};
 use uuid::Uuid;
 
 use self::background::Background;
-use self::pace::Pace;
+use self::group_commit::GroupCommitDelay;
 pub use self::published::{AcknowledgedEpoch, Published, Questions, Statistics};
 pub use self::replies::ReplyBytes;
 pub use self::size::Size;
@@ -90,7 +90,7 @@ pub enum NotInstalled {
 /// A request on its way through the writer.
 pub struct Job {
     /// The serving loop's number for it.
-    pub ticket: u64,
+    pub request_number: u64,
     /// What its client believes.
     pub context: Context,
     /// What is asked.
@@ -99,8 +99,8 @@ pub struct Job {
 
 /// What became of a [`Job`].
 pub struct Finished {
-    /// The job's ticket.
-    pub ticket: u64,
+    /// The job's number.
+    pub request_number: u64,
     /// What the client is told.
     pub content: Content,
 }
@@ -117,7 +117,7 @@ pub struct Writer {
     /// Whether a commit has failed, after which the engine is of no more use.
     has_failed: bool,
     background: Background,
-    pace: Pace,
+    group_commit_delay: GroupCommitDelay,
     spin_wait: SpinWait,
     work_since_background: u32,
     finished: flume::Sender<Finished>,
@@ -149,7 +149,7 @@ impl Writer {
             repair_failed_at: None,
             has_failed: false,
             background: Background::default(),
-            pace: Pace::default(),
+            group_commit_delay: GroupCommitDelay::default(),
             spin_wait: SpinWait::default(),
             work_since_background: 0,
             finished,
@@ -157,7 +157,7 @@ impl Writer {
         };
         if let Some(installed) = writer.guard.load_full().installed() {
             writer.background.plan(&writer.store, counters, None, installed);
-            writer.settle_in();
+            writer.resume();
         }
         writer.publish_counters();
         writer.publish_what_is_kept();
@@ -170,7 +170,7 @@ impl Writer {
         let guard = self.guard.load_full();
         let Some(installed) = guard.installed() else { return };
         self.background.let_all_go(installed);
-        self.settle_in();
+        self.resume();
         self.publish_what_is_kept();
     }
 
@@ -206,7 +206,7 @@ impl Writer {
                     }
                     Work::Repair => self.repair(),
                 }
-                next = self.pace.next(work, group.size(), started);
+                next = self.group_commit_delay.next(work, group.size(), started);
             }
             self.complete(group);
         }
@@ -327,10 +327,10 @@ impl Writer {
         self.published.statistics.publish(self.counters, to_clear);
     }
 
-    fn finish(&self, ticket: u64, content: Content) {
+    fn finish(&self, request_number: u64, content: Content) {
         self.published.replies.finish(&content);
         // The serving loop outlives the writer's work; where it is gone, nobody waits for this.
-        let _ = self.finished.send(Finished { ticket, content });
+        let _ = self.finished.send(Finished { request_number, content });
     }
 }
 

@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use kv_core::version::Version;
 
-use crate::redo::{FRAME_HEAD_BYTES, Malformed};
+use crate::wal::{FRAME_HEAD_BYTES, Malformed};
 use crate::{Counters, Entry, StorageKey, counters, record};
 
 const KIND_PUT: u8 = 1;
@@ -26,11 +26,11 @@ const CHANGE_HEAD_BYTES: usize = 9;
 pub struct Batch {
     /// A frame whose head and counters are still blank.
     frame: Vec<u8>,
-    changes: Vec<Change>,
+    changes: Vec<Mutation>,
 }
 
 /// A change, whose bytes are a range of its frame.
-pub(crate) enum Change {
+pub(crate) enum Mutation {
     Put(StorageKey, Range<usize>),
     Remove(StorageKey),
     Layout(Range<usize>),
@@ -47,13 +47,13 @@ impl Batch {
     pub fn put(&mut self, key: StorageKey, version: Version, value: Option<&[u8]>) {
         let record = |frame: &mut Vec<u8>| record::append(frame, key.parts(), version, value);
         let range = self.append(KIND_PUT, key.text(), record);
-        self.changes.push(Change::Put(key, range));
+        self.changes.push(Mutation::Put(key, range));
     }
 
     /// Adds the removal of a record.
     pub fn remove(&mut self, key: StorageKey) {
         self.append(KIND_REMOVE, key.text(), |_| {});
-        self.changes.push(Change::Remove(key));
+        self.changes.push(Mutation::Remove(key));
     }
 
     /// Adds the removal of a record that a scan has come across.
@@ -63,11 +63,11 @@ impl Batch {
 
     pub(crate) fn put_layout(&mut self, bytes: &[u8]) {
         let range = self.append(KIND_LAYOUT, "", |frame| frame.extend_from_slice(bytes));
-        self.changes.push(Change::Layout(range));
+        self.changes.push(Mutation::Layout(range));
     }
 
     /// The frame, and what it changes.
-    pub(crate) fn finish(mut self, counters: Counters) -> (Vec<u8>, Vec<Change>) {
+    pub(crate) fn finish(mut self, counters: Counters) -> (Vec<u8>, Vec<Mutation>) {
         self.frame[FRAME_HEAD_BYTES..][..counters::BYTES].copy_from_slice(&counters.encode());
         (self.frame, self.changes)
     }
@@ -89,7 +89,7 @@ impl Batch {
 }
 
 /// Reads a frame that was found intact: the counters, and what it changes.
-pub(crate) fn read(frame: &[u8]) -> Result<(Counters, Vec<Change>), Malformed> {
+pub(crate) fn read(frame: &[u8]) -> Result<(Counters, Vec<Mutation>), Malformed> {
     let content = frame.get(FRAME_HEAD_BYTES..).ok_or(Malformed)?;
     let counted = content.get(..counters::BYTES).ok_or(Malformed)?;
     let counters = Counters::decode(counted).map_err(|_| Malformed)?;
@@ -106,9 +106,9 @@ pub(crate) fn read(frame: &[u8]) -> Result<(Counters, Vec<Change>), Malformed> {
         at = rest_at.checked_add(length(5)).filter(|end| *end <= frame.len()).ok_or(Malformed)?;
         let key = std::str::from_utf8(&frame[key_at..rest_at]).map_err(|_| Malformed)?;
         changes.push(match head[0] {
-            KIND_PUT => Change::Put(StorageKey::new(key), rest_at..at),
-            KIND_REMOVE => Change::Remove(StorageKey::new(key)),
-            KIND_LAYOUT => Change::Layout(rest_at..at),
+            KIND_PUT => Mutation::Put(StorageKey::new(key), rest_at..at),
+            KIND_REMOVE => Mutation::Remove(StorageKey::new(key)),
+            KIND_LAYOUT => Mutation::Layout(rest_at..at),
             _ => return Err(Malformed),
         });
     }

@@ -1,4 +1,4 @@
-//! Giving the engine what is in the redo log, in the background.
+//! Giving the engine what is in the write-ahead log, in the background.
 //!
 //! When the log's segment is long enough, or nobody has written for a while, the active memtable is
 //! frozen and the log goes on with another segment. A thread then has the engine take the frozen
@@ -17,9 +17,9 @@ use tracing::{error, warn};
 
 use crate::limits::{DESCRIPTORS_PER_CHECKPOINT, SMALL_FILES_BYTES};
 use crate::memtable::{Memtable, Memtables};
-use crate::redo::{self, RedoLog};
 use crate::shared::{CHECKPOINTER, Shared};
 use crate::take_over::{Taking, Untaken};
+use crate::wal::{self, WriteAheadLog};
 use crate::{Failure, Fsync, StoreError, unfinished};
 
 /// The engine takes over what there is when nobody has written for this long.
@@ -104,7 +104,7 @@ impl Shared {
                     if said_at.is_none_or(|at| at.elapsed() >= SAYING_SPACING) {
                         said_at = Some(Instant::now());
                         warn!(
-                            "what is in the redo log waits there, and nothing of it is lost: {error}"
+                            "what is in the write-ahead log waits there, and nothing of it is lost: {error}"
                         );
                     }
                 }
@@ -139,7 +139,7 @@ impl Shared {
             _ => "nothing is lost".to_owned(),
         };
         error!(
-            "what is in the redo log could not be given to the engine: {error}; {lost}, and {then}"
+            "what is in the write-ahead log could not be given to the engine: {error}; {lost}, and {then}"
         );
         self.fail(failure);
     }
@@ -153,7 +153,9 @@ impl Shared {
                 // It is written nowhere before the disk can be written to.
                 Err(error) if is_read_only(&error) => self.disk.note(&error),
                 Err(error) => {
-                    error!("the redo log could not be synced to the disk: {error}; the node ends");
+                    error!(
+                        "the write-ahead log could not be synced to the disk: {error}; the node ends"
+                    );
                     self.fail(Failure::Lasting);
                     return;
                 }
@@ -199,7 +201,7 @@ impl Shared {
     }
 
     /// Freezes the active memtable, where none is frozen, and begins another segment.
-    pub(crate) fn freeze(&self, log: &mut RedoLog) -> Result<(), StoreError> {
+    pub(crate) fn freeze(&self, log: &mut WriteAheadLog) -> Result<(), StoreError> {
         let memtables = self.memtables.load_full();
         // In a directory that is lost, there is no place for another segment.
         let is_possible = self.failure().is_none() && !self.disk.is_lost();
@@ -232,7 +234,7 @@ impl Shared {
         }
         self.memtables.rcu(|it| Memtables { active: Arc::clone(&it.active), frozen: None });
         // The engine remembers to have it, so that the next one or the next start can remove it as well.
-        let removed = redo::remove_through(&self.redo_names, &self.redo_directory(), segment);
+        let removed = wal::remove_through(&self.wal_names, &self.wal_directory(), segment);
         if let Err(error) = removed.map_err(StoreError::from)
             && !error.passes()
             && !self.disk.has_lost()

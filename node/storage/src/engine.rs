@@ -28,7 +28,7 @@ const SLABS_DIRECTORY: &str = "slabs";
 const LAYOUT_TREE: &str = "layout";
 const LAYOUT_KEY: &str = "installed";
 const COUNTERS_KEY: [u8; 9] = *b"\0counters";
-/// Under it is the number of the last segment of the redo log that the engine has.
+/// Under it is the number of the last segment of the write-ahead log that the engine has.
 const CHECKPOINT_KEY: [u8; 11] = *b"\0checkpoint";
 const _: () = assert!(COUNTERS_KEY[0] == crate::key::MARK_META);
 const _: () = assert!(CHECKPOINT_KEY[0] == crate::key::MARK_META);
@@ -124,7 +124,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes note that it has all of the redo log up to `segment`, with these counters after it, and makes
+    /// Takes note that it has all of the write-ahead log up to `segment`, with these counters after it, and makes
     /// all that it was given durable.
     pub(crate) fn complete(
         &self,
@@ -147,7 +147,7 @@ impl Engine {
         Ok(())
     }
 
-    /// The number of the last segment of the redo log that the engine has; 0 where it has none.
+    /// The number of the last segment of the write-ahead log that the engine has; 0 where it has none.
     pub(crate) fn checkpointed(&self) -> Result<u64, StoreError> {
         let Some(bytes) = self.data.get(CHECKPOINT_KEY).map_err(classify)? else { return Ok(0) };
         let number = unsealed(&bytes)?.try_into().map(u64::from_le_bytes);

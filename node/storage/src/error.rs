@@ -4,7 +4,7 @@ use std::io;
 
 use kv_system::transient::{is_read_only, passes};
 
-use crate::redo::RedoError;
+use crate::wal::WalError;
 
 /// Why the store did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -19,9 +19,9 @@ pub enum StoreError {
     /// The engine failed.
     #[error("the storage engine failed: {0}")]
     Engine(#[from] io::Error),
-    /// The redo log cannot be used.
+    /// The write-ahead log cannot be used.
     #[error(transparent)]
-    Redo(#[from] RedoError),
+    Wal(#[from] WalError),
     /// The system lacks something that it will have again. Nothing was done, and it can be tried again.
     #[error("the storage engine waits: {0}")]
     Waits(String),
@@ -43,9 +43,7 @@ impl StoreError {
     #[must_use]
     pub fn passes(&self) -> bool {
         match self {
-            Self::Engine(error) | Self::Redo(RedoError::File { source: error, .. }) => {
-                passes(error)
-            }
+            Self::Engine(error) | Self::Wal(WalError::File { source: error, .. }) => passes(error),
             other => other.is_undone(),
         }
     }
@@ -59,15 +57,15 @@ impl StoreError {
     /// Whether nothing was done, and everything goes on as before.
     #[must_use]
     pub fn is_undone(&self) -> bool {
-        use RedoError::{NotWritten, Removed, Unusable};
-        matches!(self, Self::Waits(_) | Self::Redo(NotWritten { .. } | Removed(_) | Unusable))
+        use WalError::{NotWritten, Removed, Unusable};
+        matches!(self, Self::Waits(_) | Self::Wal(NotWritten { .. } | Removed(_) | Unusable))
     }
 
     /// Whether nothing can be written any more, and all that is stored can be read on: the disk has become
     /// read-only, and what it has of the last write is not known.
     #[must_use]
     pub fn ends_writing(&self) -> bool {
-        matches!(self, Self::Redo(RedoError::File { source, .. }) if is_read_only(source))
+        matches!(self, Self::Wal(WalError::File { source, .. }) if is_read_only(source))
     }
 }
 

@@ -1,16 +1,16 @@
 //! A node's shard on disk: the only crate that names sled.
 //!
 //! One thread writes, any thread reads. A batch is durable when [`Store::commit`] returns: then it is
-//! in the redo log. What lies where:
+//! in the write-ahead log. What lies where:
 //!
-//! - `redo`: the log, to which groups of changes are appended, in the folder `redo`;
+//! - `wal`: the log, to which groups of changes are appended, in the folder `redo`;
 //! - `memtable`: the same changes in memory, where they are found until the engine has them;
 //! - `checkpoint`: the thread that gives them to the engine, many at once; `take_over`: how, on a disk
 //!   that may be full, and `needs` what it needs; `backpressure`: what becomes of writes when it cannot keep up;
 //! - `engine`: sled, with data records under their [`StorageKey`], a few bookkeeping records beside
 //!   them, and the installed layout in a tree of its own;
 //! - `shared`: what the handles and the background thread share; `strikes`: the keys that are not read
-//!   again; `scan`: all of this as one ordered whole; [`sweep`] finds in it what is to be removed;
+//!   again; `scan`: all of this as one ordered whole; [`gc`] finds in it what is to be removed;
 //! - [`disk`]: the room that all this has, the [`reserve`], and whether it
 //!   fits ([`fitness`]); [`belongings`]: whether all is still in its place; [`limits`]: what is kept of it.
 //!
@@ -28,21 +28,21 @@ mod engine;
 mod entry;
 mod error;
 pub mod fitness;
+pub mod gc;
 mod key;
 pub mod limits;
 mod memtable;
 mod needs;
 mod options;
 pub mod record;
-mod redo;
 pub mod reserve;
 mod scan;
 mod shared;
 mod store;
 mod strikes;
-pub mod sweep;
 mod take_over;
 mod unfinished;
+mod wal;
 
 pub use batch::Batch;
 pub use counters::Counters;
@@ -52,6 +52,6 @@ pub use error::{Failure, StoreError};
 pub use key::StorageKey;
 pub use options::{SEGMENT_BYTES_DEFAULT, StoreOptions};
 pub use record::Stored;
-pub use redo::{Fsync, RedoError};
 pub use scan::{ScanStart, Visit};
 pub use store::Store;
+pub use wal::{Fsync, WalError};

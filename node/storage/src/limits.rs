@@ -16,7 +16,7 @@ pub const DISK_BYTES_MIN: u64 = 8 << 20;
 pub const RESERVE_INODES: u64 = 32;
 
 /// How many inodes are free before the engine is started or given anything, and before anything is stored:
-/// it begins a log and a snapshot, and so does the redo log, before the ones before are removed.
+/// it begins a log and a snapshot, and so does the write-ahead log, before the ones before are removed.
 pub const INODES_PER_STEP: u64 = 4;
 
 /// How many inodes a new store takes.

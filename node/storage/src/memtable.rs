@@ -1,4 +1,4 @@
-//! Changes that are durable in the redo log and not yet in the engine.
+//! Changes that are durable in the write-ahead log and not yet in the engine.
 //!
 //! Keys are found by their hashes. They are put in order only when somebody wants to go through them,
 //! which most memtables see once, when the engine gets them.
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use kv_system::lock;
 use nohash_hasher::BuildNoHashHasher;
 
-use crate::batch::Change;
+use crate::batch::Mutation;
 use crate::needs::Needs;
 use crate::{Counters, StorageKey};
 
@@ -67,15 +67,15 @@ impl Memtable {
     }
 
     /// Takes in the changes of a frame that is durable.
-    pub(crate) fn insert(&self, frame: &Bytes, changes: Vec<Change>, counters: Counters) {
+    pub(crate) fn insert(&self, frame: &Bytes, changes: Vec<Mutation>, counters: Counters) {
         let mut changes = changes.into_iter().peekable();
         while changes.peek().is_some() {
             let mut content = self.write();
             for change in changes.by_ref().take(CHANGES_PER_LOCK) {
                 match change {
-                    Change::Put(key, range) => content.set(key, Some(frame.slice(range))),
-                    Change::Remove(key) => content.set(key, None),
-                    Change::Layout(range) => content.layout = Some(frame.slice(range)),
+                    Mutation::Put(key, range) => content.set(key, Some(frame.slice(range))),
+                    Mutation::Remove(key) => content.set(key, None),
+                    Mutation::Layout(range) => content.layout = Some(frame.slice(range)),
                 }
             }
         }
@@ -151,7 +151,7 @@ impl Memtable {
 pub(crate) struct Memtables {
     /// The one that takes changes in.
     pub(crate) active: Arc<Memtable>,
-    /// The one before, which the engine is getting, and the last segment of the redo log that has
+    /// The one before, which the engine is getting, and the last segment of the write-ahead log that has
     /// something of it.
     pub(crate) frozen: Option<(u64, Arc<Memtable>)>,
 }

@@ -15,11 +15,11 @@ use crate::disk::Disk;
 use crate::engine::{self, Engine};
 use crate::error::{Failure, StoreError};
 use crate::memtable::Memtables;
-use crate::redo::RedoLog;
 use crate::strikes::Strikes;
+use crate::wal::WriteAheadLog;
 use crate::{Counters, StoreOptions};
 
-pub(crate) const REDO_DIRECTORY: &str = "redo";
+pub(crate) const WAL_DIRECTORY: &str = "redo";
 
 const NO_FAILURE: u8 = 0;
 const PASSING: u8 = 1;
@@ -33,8 +33,8 @@ pub(crate) struct Shared {
     pub(crate) directory: PathBuf,
     pub(crate) options: StoreOptions,
     pub(crate) disk: Disk,
-    /// The redo log's directory.
-    pub(crate) redo_names: Arc<File>,
+    /// The write-ahead log's directory.
+    pub(crate) wal_names: Arc<File>,
     /// The engine's handles of each thread; none where the engine failed and could not be started
     /// anew. A slot is locked while its thread uses it, so that [`Store::reopen`] knows when nobody
     /// uses the old engine any more; otherwise nobody contends for it.
@@ -60,7 +60,7 @@ pub(crate) struct Shared {
 
 /// The log, and what is to be known when it is appended to.
 pub(crate) struct WrittenLog {
-    pub(crate) log: RedoLog,
+    pub(crate) log: WriteAheadLog,
     pub(crate) counters: Counters,
     pub(crate) written_at: Instant,
 }
@@ -79,7 +79,7 @@ impl Shared {
             directory: directory.to_owned(),
             options,
             disk: disk.clone(),
-            redo_names: log.log.names(),
+            wal_names: log.log.names(),
             slots: [(); 3].map(|()| Mutex::new(Some(engine.clone()))),
             log: Mutex::new(log),
             memtables: ArcSwap::from_pointee(memtables),
@@ -136,8 +136,8 @@ impl Shared {
         Ok(())
     }
 
-    pub(crate) fn redo_directory(&self) -> PathBuf {
-        self.directory.join(REDO_DIRECTORY)
+    pub(crate) fn wal_directory(&self) -> PathBuf {
+        self.directory.join(WAL_DIRECTORY)
     }
 
     pub(crate) fn with_engine<T>(

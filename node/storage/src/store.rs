@@ -15,8 +15,8 @@ use crate::error::{Failure, StoreError};
 use crate::limits::PIECE_BYTES;
 use crate::memtable::{Memtable, Memtables};
 use crate::record::{self, Stored};
-use crate::redo::{Fsync, Keeping, RedoLog};
-use crate::shared::{READER, REDO_DIRECTORY, Shared, WRITER, WrittenLog};
+use crate::shared::{READER, Shared, WAL_DIRECTORY, WRITER, WrittenLog};
+use crate::wal::{Fsync, Keeping, WriteAheadLog};
 use crate::{Batch, Counters, StorageKey, StoreOptions, backpressure, batch, take_over};
 
 /// A handle to a shard's records.
@@ -68,12 +68,13 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let checkpointed = engine.checkpointed()?;
         let replayed = Memtable::default();
-        let log = RedoLog::open(&directory.join(REDO_DIRECTORY), disk, checkpointed, |frame| {
-            let (counters, changes) = batch::read(&frame)?;
-            replayed.insert(&frame, changes, counters);
-            Ok(())
-        })?;
-        disk.belongings().keep_open(&directory.join(REDO_DIRECTORY), &log.names())?;
+        let log =
+            WriteAheadLog::open(&directory.join(WAL_DIRECTORY), disk, checkpointed, |frame| {
+                let (counters, changes) = batch::read(&frame)?;
+                replayed.insert(&frame, changes, counters);
+                Ok(())
+            })?;
+        disk.belongings().keep_open(&directory.join(WAL_DIRECTORY), &log.names())?;
         engine::keep_files(directory, disk.belongings())?;
         let counters = match replayed.counters() {
             Some(counters) => counters,
@@ -263,7 +264,7 @@ impl Store {
         self.shared.reopen()
     }
 
-    /// Closes the store in order: the engine takes over all that is in the redo log, so that the next
+    /// Closes the store in order: the engine takes over all that is in the write-ahead log, so that the next
     /// start finds that empty. Where that fails, the next start finds it in the log.
     ///
     /// # Errors
@@ -315,7 +316,7 @@ impl Store {
     }
 
     /// Freezes the active memtable, and waits until that is possible where it has grown too long.
-    fn freeze(&self, log: &mut RedoLog) -> Result<(), StoreError> {
+    fn freeze(&self, log: &mut WriteAheadLog) -> Result<(), StoreError> {
         let Some(background) = &self.background else { return Ok(()) };
         while log.length() >= self.shared.options.segment_bytes_max()
             && self.shared.memtables.load().frozen.is_some()
@@ -323,7 +324,8 @@ impl Store {
             && !self.shared.disk.is_lost()
         {
             if self.shared.waits.load(Ordering::Acquire) {
-                let why = "the redo log is as long as it may be, and cannot be made shorter yet";
+                let why =
+                    "the write-ahead log is as long as it may be, and cannot be made shorter yet";
                 return Err(StoreError::Waits(why.into()));
             }
             // It is told after every try, so this ends where the tries fail.

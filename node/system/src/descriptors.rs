@@ -10,7 +10,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// How many file descriptors are kept from connections, so that whatever needs a file finds one: the
-/// engine has some eighty files, and opens some more while it begins a log or starts anew; the redo log,
+/// engine has some eighty files, and opens some more while it begins a log or starts anew; the write-ahead log,
 /// the identity, Consul's connections, a node that is started, and what the runtime waits on take a
 /// hundred; and some are for connections that are accepted before the serving loop looks again. See
 /// [`for_connections`].

@@ -13,11 +13,11 @@
 //! | `node::install::after-wipe` | the places of partitions that are to come are clear, which is not told yet |
 //! | `node::commit::before` | before a group of writes is given to the store |
 //! | `node::commit::after` | it is durable, nobody was told yet |
-//! | `node::redo::before-write` | before a group is appended to the redo log |
-//! | `node::redo::torn-write` | half of it has been appended |
-//! | `node::redo::before-sync` | it is in the log, and perhaps not on the disk |
-//! | `node::redo::after-sync` | it is on the disk, where it was to be synced |
-//! | `node::redo::after-seal` | a segment of the log has ended, and the next one does not exist |
+//! | `node::wal::before-write` | before a group is appended to the write-ahead log |
+//! | `node::wal::torn-write` | half of it has been appended |
+//! | `node::wal::before-sync` | it is in the log, and perhaps not on the disk |
+//! | `node::wal::after-sync` | it is on the disk, where it was to be synced |
+//! | `node::wal::after-seal` | a segment of the log has ended, and the next one does not exist |
 //! | `node::checkpoint::before-flush` | before the engine gets what a segment contains |
 //! | `node::checkpoint::after-flush` | the engine has it, and the segment is still there |
 //! | `node::checkpoint::no-room` | the engine is said to have found no room; a node that starts anew because of that has no failpoints any more |

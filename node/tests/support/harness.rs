@@ -72,13 +72,13 @@ impl Harness {
         Self::start(0, tempfile::tempdir().unwrap(), Some(installed), 0)
     }
 
-    pub(crate) fn send(&self, ticket: u64, command: Command<'static>) {
-        self.send_under(None, ticket, command);
+    pub(crate) fn send(&self, request_number: u64, command: Command<'static>) {
+        self.send_under(None, request_number, command);
     }
 
-    fn send_under(&self, epoch: Option<u64>, ticket: u64, command: Command<'static>) {
+    fn send_under(&self, epoch: Option<u64>, request_number: u64, command: Command<'static>) {
         let context = Context { epoch, ..Context::default() };
-        let job = Job { ticket, context, command };
+        let job = Job { request_number, context, command };
         self.work.as_ref().unwrap().send(Work::Request(job)).unwrap();
     }
 
@@ -94,7 +94,7 @@ impl Harness {
     ) -> Content {
         self.send_under(epoch.into(), 7, command);
         let finished = self.finished.recv().unwrap();
-        assert_eq!(finished.ticket, 7);
+        assert_eq!(finished.request_number, 7);
         finished.content
     }
 

@@ -78,7 +78,7 @@ impl Asker {
         within: Duration,
     ) -> Result<Content, AskError> {
         let (header, body) = request.encode();
-        let question = Question {
+        let question = PendingAsk {
             asker: self.clone(),
             endpoint: match host.contains(':') {
                 true => format!("tcp://[{host}]:{port}"),
@@ -120,7 +120,7 @@ impl Drop for GivingUp {
 }
 
 /// A question on its way.
-struct Question {
+struct PendingAsk {
     asker: Asker,
     endpoint: String,
     frames: Vec<Vec<u8>>,
@@ -128,7 +128,7 @@ struct Question {
     given_up: Arc<AtomicBool>,
 }
 
-impl Question {
+impl PendingAsk {
     fn ask(self) -> Result<Content, AskError> {
         let began = Instant::now();
         let (socket, events) = self.connect()?;
@@ -137,11 +137,11 @@ impl Question {
         loop {
             // Looked at before the reply is: what came before the end of a connection is in the queue by then.
             let ended = match change(&events) {
-                Some(Change::Connected(fd)) => {
+                Some(ConnectionEvent::Connected(fd)) => {
                     connection = Some(fd);
                     false
                 }
-                Some(Change::Disconnected) => true,
+                Some(ConnectionEvent::Disconnected) => true,
                 None => false,
             };
             let mut items = [socket.as_poll_item(PollEvents::POLLIN)];
@@ -190,7 +190,7 @@ impl Question {
 }
 
 /// What became of the socket's connection.
-enum Change {
+enum ConnectionEvent {
     /// It stands, on this descriptor.
     Connected(RawFd),
     /// It has ended.
@@ -198,13 +198,13 @@ enum Change {
 }
 
 /// The next change of the connection since the last look, if there is one.
-fn change(events: &zmq::Socket) -> Option<Change> {
+fn change(events: &zmq::Socket) -> Option<ConnectionEvent> {
     let frames = events.recv_multipart(DONTWAIT).ok()?;
     let (event, value) = frames.first()?.split_first_chunk::<2>()?;
     if u16::from_ne_bytes(*event) == SocketEvent::DISCONNECTED as u16 {
-        return Some(Change::Disconnected);
+        return Some(ConnectionEvent::Disconnected);
     }
-    value.first_chunk::<4>().map(|fd| Change::Connected(RawFd::from_ne_bytes(*fd)))
+    value.first_chunk::<4>().map(|fd| ConnectionEvent::Connected(RawFd::from_ne_bytes(*fd)))
 }
 
 /// Reads the reply, all of which has come.

@@ -13,7 +13,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use super::plan::{Extent, Plan};
 use super::records::{Insertions, Values};
 use super::tally::{Ending, Tally};
-use super::workload::Kind;
+use super::workload::OperationKind;
 use crate::progress::ticking;
 
 /// What all workers share.
@@ -113,7 +113,7 @@ async fn run_slot(work: &Work, slot: u64, tally: &Mutex<Tally>) {
         }
         let kind = work.plan.workload.draw(&mut dice);
         let record = match kind {
-            Kind::Insert => work.insertions.begin(),
+            OperationKind::Insert => work.insertions.begin(),
             _ => chooser.draw(&mut dice, &work.insertions),
         };
         let ending = work.perform(kind, record, &mut dice).await.unwrap_or_else(Ending::Failed);
@@ -143,23 +143,23 @@ impl Work {
 
     async fn perform(
         &self,
-        kind: Kind,
+        kind: OperationKind,
         record: u64,
         dice: &mut Xoshiro256PlusPlus,
     ) -> Result<Ending, ClientError> {
         let key = self.plan.keys.key(record);
         match kind {
-            Kind::Read => self.read(key).await,
-            Kind::Update => {
+            OperationKind::Read => self.read(key).await,
+            OperationKind::Update => {
                 self.client.put(key, self.values.draw(dice)).await?;
                 Ok(Ending::Done)
             }
-            Kind::Insert => {
+            OperationKind::Insert => {
                 let inserted = self.client.put(key, self.values.draw(dice)).await;
                 self.insertions.finish(record);
                 inserted.map(|_| Ending::Done)
             }
-            Kind::ReadModifyWrite => {
+            OperationKind::ReadModifyWrite => {
                 let ending = self.read(key.clone()).await?;
                 self.client.put(key, self.values.draw(dice)).await?;
                 Ok(ending)

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::load::Loaded;
 use super::plan::Plan;
 use super::tally::{Latency, Tally};
-use super::workload::{Kind, Workload};
+use super::workload::{OperationKind, Workload};
 use crate::output;
 
 /// What was asked for, and what was measured.
@@ -31,14 +31,14 @@ pub(crate) struct Report {
     /// How many reads found no record.
     not_found: u64,
     latency_us: Latency,
-    by_operation: BTreeMap<&'static str, OfKind>,
+    by_operation: BTreeMap<&'static str, OfOperationKind>,
     over_time: Vec<Second>,
     #[serde(skip_serializing_if = "Option::is_none")]
     load: Option<Loaded>,
 }
 
 #[derive(Debug, Serialize)]
-struct OfKind {
+struct OfOperationKind {
     operations: u64,
     latency_us: Latency,
 }
@@ -53,9 +53,9 @@ impl Report {
     pub(crate) fn new(plan: &Plan, load: Option<Loaded>, tally: &Tally) -> Self {
         let seconds = tally.elapsed().as_secs_f64();
         let operations = tally.operations();
-        let of_kind = |kind: Kind| {
+        let of_kind = |kind: OperationKind| {
             let (operations, latency_us) = tally.of(kind)?;
-            Some((kind.name(), OfKind { operations, latency_us }))
+            Some((kind.name(), OfOperationKind { operations, latency_us }))
         };
         let second =
             |(second, operations): (usize, &u64)| Second { second, operations: *operations };
@@ -73,7 +73,7 @@ impl Report {
             errors: tally.errors,
             not_found: tally.not_found,
             latency_us: tally.overall(),
-            by_operation: Kind::ALL.into_iter().filter_map(of_kind).collect(),
+            by_operation: OperationKind::ALL.into_iter().filter_map(of_kind).collect(),
             over_time: tally.by_second().iter().enumerate().map(second).collect(),
             load,
         }
@@ -84,11 +84,9 @@ impl Report {
         let mut text = self.summary();
         let header = ["LATENCY (us)", "OPERATIONS", "MEAN", "P50", "P95", "P99", "P99.9", "MAX"];
         let mut rows = vec![row("all", self.operations, &self.latency_us)];
-        rows.extend(
-            self.by_operation.iter().map(|(name, OfKind { operations, latency_us })| {
-                row(name, *operations, latency_us)
-            }),
-        );
+        rows.extend(self.by_operation.iter().map(
+            |(name, OfOperationKind { operations, latency_us })| row(name, *operations, latency_us),
+        ));
         let numbers = [false, true, true, true, true, true, true, true];
         text.push('\n');
         text.push_str(&output::table(&header, &numbers, &rows));

@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 use kvclient::ClientError;
 use serde::Serialize;
 
-use super::workload::Kind;
+use super::workload::OperationKind;
 
 /// The longest latency that is told from longer ones, in nanoseconds: far above any timeout in use.
 const LATENCY_NS_MAX: u64 = 1000 * 1_000_000_000;
@@ -27,7 +27,7 @@ pub(crate) struct Tally {
     /// When the last operation ended.
     ended: Instant,
     /// Latencies in nanoseconds, by kind of operation; none of kinds that did not come.
-    latencies: [Option<Histogram<u64>>; Kind::ALL.len()],
+    latencies: [Option<Histogram<u64>>; OperationKind::ALL.len()],
     /// How many operations ended in each second.
     by_second: Vec<u64>,
     pub(crate) not_found: u64,
@@ -61,7 +61,13 @@ impl Tally {
     }
 
     /// Takes note of an operation.
-    pub(crate) fn note(&mut self, kind: Kind, began: Instant, ended: Instant, ending: Ending) {
+    pub(crate) fn note(
+        &mut self,
+        kind: OperationKind,
+        began: Instant,
+        ended: Instant,
+        ending: Ending,
+    ) {
         self.ended = self.ended.max(ended);
         match ending {
             Ending::Done => {}
@@ -117,7 +123,7 @@ impl Tally {
     }
 
     /// The number and latencies of the operations of one kind; none where there were none.
-    pub(crate) fn of(&self, kind: Kind) -> Option<(u64, Latency)> {
+    pub(crate) fn of(&self, kind: OperationKind) -> Option<(u64, Latency)> {
         let latencies = self.latencies[kind as usize].as_ref()?;
         Some((latencies.len(), Latency::of(latencies)))
     }
@@ -165,7 +171,7 @@ mod tests {
     fn reads(began: Instant) -> Tally {
         let mut tally = Tally::from(began);
         for us in 1..=1000 {
-            tally.note(Kind::Read, began, began + us * US, Ending::Done);
+            tally.note(OperationKind::Read, began, began + us * US, Ending::Done);
         }
         tally
     }
@@ -183,7 +189,7 @@ mod tests {
     fn nothing_measured_is_no_latency() {
         let tally = Tally::from(Instant::now());
         assert_eq!((tally.operations(), tally.overall()), (0, Latency::default()));
-        assert_eq!(tally.of(Kind::Read), None);
+        assert_eq!(tally.of(OperationKind::Read), None);
     }
 
     #[test]
@@ -192,15 +198,15 @@ mod tests {
         let mut tally = reads(began);
         let mut other = Tally::from(began);
         let later = began + Duration::from_millis(2500);
-        other.note(Kind::Update, began, later, Ending::Done);
-        other.note(Kind::Read, began, later, Ending::NotFound);
+        other.note(OperationKind::Update, began, later, Ending::Done);
+        other.note(OperationKind::Read, began, later, Ending::NotFound);
         let failure = ClientError::Local("no".into());
-        other.note(Kind::Update, began, later, Ending::Failed(failure));
+        other.note(OperationKind::Update, began, later, Ending::Failed(failure));
         tally.merge(other);
         assert_eq!((tally.operations(), tally.not_found, tally.errors), (1002, 1, 1));
         assert_eq!(tally.by_second(), [1000, 0, 2]);
-        assert_eq!(tally.of(Kind::Read).map(|(count, _)| count), Some(1001));
-        assert_eq!(tally.of(Kind::Update).map(|(count, _)| count), Some(1));
+        assert_eq!(tally.of(OperationKind::Read).map(|(count, _)| count), Some(1001));
+        assert_eq!(tally.of(OperationKind::Update).map(|(count, _)| count), Some(1));
         assert_eq!(tally.elapsed(), later - began);
         assert!(tally.first_error.is_some());
     }

@@ -27,14 +27,14 @@ pub(crate) enum Workload {
 /// What an operation does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Kind {
+pub(crate) enum OperationKind {
     Read,
     Update,
     Insert,
     ReadModifyWrite,
 }
 
-impl Kind {
+impl OperationKind {
     pub(crate) const ALL: [Self; 4] =
         [Self::Read, Self::Update, Self::Insert, Self::ReadModifyWrite];
 
@@ -51,21 +51,21 @@ impl Kind {
 
 impl Workload {
     /// How many of a hundred operations are reads, and what the others are.
-    fn mix(self) -> (u32, Kind) {
+    fn mix(self) -> (u32, OperationKind) {
         match self {
-            Self::Put => (0, Kind::Update),
-            Self::Get | Self::C => (100, Kind::Update),
-            Self::A => (50, Kind::Update),
-            Self::B => (95, Kind::Update),
-            Self::D => (95, Kind::Insert),
-            Self::F => (50, Kind::ReadModifyWrite),
+            Self::Put => (0, OperationKind::Update),
+            Self::Get | Self::C => (100, OperationKind::Update),
+            Self::A => (50, OperationKind::Update),
+            Self::B => (95, OperationKind::Update),
+            Self::D => (95, OperationKind::Insert),
+            Self::F => (50, OperationKind::ReadModifyWrite),
         }
     }
 
     /// Draws what the next operation does.
-    pub(crate) fn draw(self, dice: &mut impl Rng) -> Kind {
+    pub(crate) fn draw(self, dice: &mut impl Rng) -> OperationKind {
         let (reads, other) = self.mix();
-        if dice.random_range(0..100) < reads { Kind::Read } else { other }
+        if dice.random_range(0..100) < reads { OperationKind::Read } else { other }
     }
 
     /// Its name on the command line.
@@ -101,8 +101,9 @@ mod tests {
             (Workload::F, [0.5, 0.0, 0.0, 0.5]),
         ] {
             let mut dice = Xoshiro256PlusPlus::seed_from_u64(1);
-            let drawn: Vec<Kind> = (0..100_000).map(|_| workload.draw(&mut dice)).collect();
-            for (kind, share) in Kind::ALL.into_iter().zip(shares) {
+            let drawn: Vec<OperationKind> =
+                (0..100_000).map(|_| workload.draw(&mut dice)).collect();
+            for (kind, share) in OperationKind::ALL.into_iter().zip(shares) {
                 let count = drawn.iter().filter(|it| **it == kind).count() as f64;
                 let error = (count / 100_000.0 - share).abs();
                 assert!(error < 0.01, "{workload:?} {kind:?}: {count}");

@@ -1,7 +1,7 @@
 //! `kvclient add-node`: starts nodes and moves to them what becomes theirs.
 
-use kvclient::limits::TAKE_BACK_WAIT;
-use kvclient::rebalance::{Addition, Change, Launched, Plan, Rebalancer, Task, Wanted};
+use kv_rebalance::limits::TAKE_BACK_WAIT;
+use kv_rebalance::{Addition, Change, Launched, Plan, Rebalancer, Task, Wanted};
 
 use super::{Session, rebalancing};
 use crate::cli::{AddNode, NewNodes};

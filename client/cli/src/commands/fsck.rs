@@ -1,7 +1,7 @@
 //! `kvclient fsck`: whether every key is where it belongs, and every record is served.
 
+use kv_rebalance::Rebalancer;
 use kvclient::inspect;
-use kvclient::rebalance::Rebalancer;
 
 use super::Session;
 use crate::exit::Failure;

@@ -1,6 +1,6 @@
 //! `kvclient migrate`: adopts another strategy.
 
-use kvclient::rebalance::{Change, Rebalancer};
+use kv_rebalance::{Change, Rebalancer};
 
 use super::{Session, rebalancing};
 use crate::cli::Migrate;

@@ -1,6 +1,6 @@
 //! `kvclient plan`: what a change would move.
 
-use kvclient::rebalance::{Change, Rebalancer};
+use kv_rebalance::{Change, Rebalancer};
 
 use super::{Session, add_node, rebalancing};
 use crate::cli::PlannedChange;

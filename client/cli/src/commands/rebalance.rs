@@ -1,6 +1,6 @@
 //! `kvclient rebalance`: pauses, resumes or undoes a rebalance that is under way.
 
-use kvclient::rebalance::Rebalancer;
+use kv_rebalance::Rebalancer;
 use serde_json::json;
 
 use super::{Session, rebalancing};

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressStyle};
-use kvclient::rebalance::{Change, End, NodePlan, Plan, Progress, Rebalancer, Task};
+use kv_rebalance::{Change, End, NodePlan, Plan, Progress, Rebalancer, Task};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 

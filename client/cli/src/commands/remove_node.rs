@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kv_core::layout::Layout;
 use kv_core::name::Name;
-use kvclient::rebalance::{Change, Launched, Rebalancer};
+use kv_rebalance::{Change, Launched, Rebalancer};
 use uuid::Uuid;
 
 use super::{Session, rebalancing};

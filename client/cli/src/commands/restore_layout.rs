@@ -1,6 +1,6 @@
 //! `kvclient restore-layout`: publishes a past layout again.
 
-use kvclient::rebalance::Rebalancer;
+use kv_rebalance::Rebalancer;
 use serde_json::json;
 
 use super::Session;

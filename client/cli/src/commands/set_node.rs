@@ -1,6 +1,6 @@
 //! `kvclient set-node`: gives a member another weight or zone.
 
-use kvclient::rebalance::{Change, Rebalancer};
+use kv_rebalance::{Change, Rebalancer};
 
 use super::{Session, rebalancing};
 use crate::cli::SetNode;

@@ -4,7 +4,7 @@ use kv_consul::CheckStatus;
 use kv_core::layout::{Goal, Layout, Phase as WindowPhase, Rebalance};
 use kv_core::partition::Partition;
 use kv_protocol::reply::{Kept, NodeStatus};
-use kvclient::rebalance::{Progress, Rebalancer};
+use kv_rebalance::{Progress, Rebalancer};
 use kvclient::{ClusterStatus, LeftBehind, NodeReport, inspect};
 use serde_json::{Value, json};
 

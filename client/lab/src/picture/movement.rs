@@ -18,7 +18,7 @@ const CELL_WITH_NUMBER: f64 = 27.0;
 const TINT_MIN: f64 = 0.14;
 
 /// A change with what it moves.
-pub(super) struct Change<'a> {
+pub(super) struct Panel<'a> {
     pub(super) title: String,
     movement: &'a Movement,
     /// The nodes that get something, which are those afterwards.
@@ -28,7 +28,7 @@ pub(super) struct Change<'a> {
 }
 
 /// The changes of a strategy, as far as there are any.
-pub(super) fn changes<'a>(subject: &Subject<'a>) -> Vec<Change<'a>> {
+pub(super) fn changes<'a>(subject: &Subject<'a>) -> Vec<Panel<'a>> {
     let Subject { scenario, figures, .. } = *subject;
     let named = |verb: &str, ids: Vec<&str>| match ids[..] {
         [id] => format!("{id} {verb}s"),
@@ -37,15 +37,15 @@ pub(super) fn changes<'a>(subject: &Subject<'a>) -> Vec<Change<'a>> {
     let mut changes = Vec::new();
     if let (Some(movement), Some(after)) = (&figures.join, scenario.after_join()) {
         let ids = scenario.joining().iter().map(|node| node.id.as_str()).collect();
-        changes.push(Change { title: named("join", ids), movement, after, has_needless: true });
+        changes.push(Panel { title: named("join", ids), movement, after, has_needless: true });
     }
     if let (Some(movement), Some(after)) = (&figures.leave, scenario.after_leave()) {
         let ids = scenario.leaving().iter().map(String::as_str).collect();
-        changes.push(Change { title: named("leave", ids), movement, after, has_needless: true });
+        changes.push(Panel { title: named("leave", ids), movement, after, has_needless: true });
     }
     if let Some(movement) = &figures.migrate {
         let (title, after) = ("the cluster adopts it".to_owned(), scenario.nodes().to_vec());
-        changes.push(Change { title, movement, after, has_needless: false });
+        changes.push(Panel { title, movement, after, has_needless: false });
     }
     changes
 }
@@ -71,7 +71,7 @@ pub(super) fn draw(subject: &Subject<'_>) -> Option<Picture> {
 }
 
 /// What a change moves, in words; `is_small` leaves out what the title of a column has no room for.
-pub(super) fn words(change: &Change<'_>, is_small: bool) -> String {
+pub(super) fn words(change: &Panel<'_>, is_small: bool) -> String {
     let Movement { minimum, needless, total, .. } = *change.movement;
     let moved = format!("{} moves", percent(change.movement.share()));
     let needless = percent(needless as f64 / total.max(1) as f64);
@@ -90,7 +90,7 @@ pub(super) fn words(change: &Change<'_>, is_small: bool) -> String {
 
 /// How much goes from group to group, in rows of those from which.
 fn cells(
-    change: &Change<'_>,
+    change: &Panel<'_>,
     before: &[StrategyNode],
     rows: &[Group],
     columns: &[Group],
@@ -117,7 +117,7 @@ pub(super) fn plot(
     svg: &mut Svg,
     area: Area,
     subject: &Subject<'_>,
-    change: &Change<'_>,
+    change: &Panel<'_>,
     is_small: bool,
 ) {
     let scenario = subject.scenario;

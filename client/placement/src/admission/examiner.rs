@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::case::{ExamCase, Thoroughness};
 use super::property::Property;
-use super::question::{Question, Thoroughness};
-use super::report::{Figure, Finding, Report, Verdict};
+use super::report::{Figure, Finding, Judgement, Report};
 use crate::measure::{Balance, Movement, Placed, Spread};
 use crate::{
     Cache, Cost, Strategy, StrategyError, StrategyFault, StrategyHost, StrategyNode, thread_time,
@@ -19,7 +19,7 @@ const MOVEMENT_RATIO_MAX: f64 = 1.5;
 /// The most fuel that the questions of the gate may take together, those about replicas apart. Ordinary
 /// strategies take a third of it at most.
 const GATE_FUEL_MAX: u64 = 2_000_000_000;
-/// The processor time after which the gate stops asking, for strategies whose instructions are unusually
+/// The CPU time after which the gate stops asking, for strategies whose instructions are unusually
 /// slow. Ordinary ones take a third of a second, so a machine that is ten times slower examines them too.
 const GATE_TIME_MAX: Duration = Duration::from_secs(4);
 /// The same for the questions beyond those.
@@ -61,7 +61,7 @@ struct Known {
 struct Examiner<'a> {
     strategy: &'a Strategy,
     config: &'a str,
-    /// The processor time that the questions may take that are being asked.
+    /// The CPU time that the questions may take that are being asked.
     time_max: Duration,
     /// What is left of it.
     time_left: Duration,
@@ -82,34 +82,34 @@ impl Examiner<'_> {
     fn examine(&mut self, thoroughness: Thoroughness) -> Result<(), Broken> {
         self.give_time(GATE_TIME_MAX);
         self.fuel_left = GATE_FUEL_MAX;
-        for count in Question::equal_sizes() {
+        for count in ExamCase::equal_sizes() {
             self.balance_of_equals(count)?;
         }
-        for question in Question::weighted() {
+        for question in ExamCase::weighted() {
             self.weights(&question)?;
         }
-        for count in Question::equal_sizes() {
-            self.join_and_leave(&Question::equal(count + 1))?;
+        for count in ExamCase::equal_sizes() {
+            self.join_and_leave(&ExamCase::equal(count + 1))?;
         }
-        for question in Question::weighted() {
+        for question in ExamCase::weighted() {
             self.join_and_leave(&question)?;
         }
         self.fuel_left = u64::MAX;
         if thoroughness == Thoroughness::Full {
             self.give_time(FULL_TIME_MAX);
-            for question in Question::weighted() {
+            for question in ExamCase::weighted() {
                 self.ask_verified(&question)?;
             }
             self.compile_anew()?;
-            for question in Question::random() {
+            for question in ExamCase::random() {
                 self.ask_verified(&question)?;
             }
-            for question in Question::largest() {
+            for question in ExamCase::largest() {
                 self.ask(&question)?;
             }
         }
         // Last, since what fails with several replicas leaves nothing open about one.
-        for question in Question::zoned() {
+        for question in ExamCase::zoned() {
             self.zones(&question)?;
         }
         Ok(())
@@ -132,14 +132,14 @@ impl Examiner<'_> {
     }
 
     fn balance_of_equals(&mut self, count: usize) -> Result<(), Broken> {
-        let question = Question::equal(count);
+        let question = ExamCase::equal(count);
         if let Some(owners) = self.ask_verified(&question)? {
             self.load(Property::Balanced, &question, &owners);
         }
         Ok(())
     }
 
-    fn weights(&mut self, question: &Question) -> Result<(), Broken> {
+    fn weights(&mut self, question: &ExamCase) -> Result<(), Broken> {
         // Whether it is a pure function, smaller questions have told.
         if let Some(owners) = self.ask(question)? {
             self.load(Property::HonoursWeights, question, &owners);
@@ -147,7 +147,7 @@ impl Examiner<'_> {
         Ok(())
     }
 
-    fn load(&mut self, property: Property, question: &Question, owners: &[u32]) {
+    fn load(&mut self, property: Property, question: &ExamCase, owners: &[u32]) {
         let Some(placed) = Placed::new(&question.nodes, owners, question.replicas) else { return };
         let balance = Balance::of_partitions(placed);
         let figure = Figure {
@@ -164,7 +164,7 @@ impl Examiner<'_> {
     }
 
     /// Has the first node, the last one and one between them join the others, and leave them.
-    fn join_and_leave(&mut self, all: &Question) -> Result<(), Broken> {
+    fn join_and_leave(&mut self, all: &ExamCase) -> Result<(), Broken> {
         let Some(owners) = self.ask(all)? else { return Ok(()) };
         let Some(with) = Placed::new(&all.nodes, &owners, all.replicas) else { return Ok(()) };
         let last = all.nodes.len() - 1;
@@ -205,7 +205,7 @@ impl Examiner<'_> {
         });
     }
 
-    fn zones(&mut self, question: &Question) -> Result<(), Broken> {
+    fn zones(&mut self, question: &ExamCase) -> Result<(), Broken> {
         let Some(owners) = self.ask_verified(question)? else { return Ok(()) };
         self.see(Property::ReplicasDistinct);
         let Some(placed) = Placed::new(&question.nodes, &owners, question.replicas) else {
@@ -233,9 +233,9 @@ impl Examiner<'_> {
     }
 
     /// The owners, after proving that everybody gets the same; none where the strategy declines.
-    fn ask_verified(&mut self, question: &Question) -> Result<Option<Vec<u32>>, Broken> {
+    fn ask_verified(&mut self, question: &ExamCase) -> Result<Option<Vec<u32>>, Broken> {
         let Some(owners) = self.ask(question)? else { return Ok(None) };
-        let Question { nodes, partitions, replicas } = question;
+        let ExamCase { nodes, partitions, replicas } = question;
         let config = self.config;
         let verified = self.timed(|strategy| {
             strategy.assign_verified_counted(nodes, *partitions, *replicas, config)
@@ -248,9 +248,9 @@ impl Examiner<'_> {
     }
 
     /// The owners; none where the strategy says that it does not answer such questions.
-    fn ask(&mut self, question: &Question) -> Result<Option<Vec<u32>>, Broken> {
+    fn ask(&mut self, question: &ExamCase) -> Result<Option<Vec<u32>>, Broken> {
         self.questions += 1;
-        let Question { nodes, partitions, replicas } = question;
+        let ExamCase { nodes, partitions, replicas } = question;
         let config = self.config;
         let answer =
             self.timed(|strategy| strategy.assign_counted(nodes, *partitions, *replicas, config));
@@ -270,7 +270,7 @@ impl Examiner<'_> {
     }
 
     /// Takes what an answer took from the fuel of all of them.
-    fn burn(&mut self, question: &Question, fuel: u64) -> Result<(), Broken> {
+    fn burn(&mut self, question: &ExamCase, fuel: u64) -> Result<(), Broken> {
         match self.fuel_left.checked_sub(fuel) {
             Some(left) => self.fuel_left = left,
             None => {
@@ -286,8 +286,8 @@ impl Examiner<'_> {
 
     /// Compiles the strategy anew and asks what was asked before.
     fn compile_anew(&mut self) -> Result<(), Broken> {
-        let question = Question::equal(3);
-        let Question { nodes, partitions, replicas } = &question;
+        let question = ExamCase::equal(3);
+        let ExamCase { nodes, partitions, replicas } = &question;
         let Some(owners) = self.ask(&question)? else { return Ok(()) };
         let again = StrategyHost::new(Cache::disabled())
             .and_then(|host| host.load_bytes(self.strategy.label(), self.strategy.bytes()))
@@ -300,7 +300,7 @@ impl Examiner<'_> {
         Err(self.lack(Property::Deterministic, why))
     }
 
-    fn cost(&mut self, question: &Question, cost: Cost) {
+    fn cost(&mut self, question: &ExamCase, cost: Cost) {
         let fuel = Figure {
             what: "of its fuel",
             value: cost.fuel as f64 / cost.fuel_max as f64,
@@ -338,14 +338,14 @@ impl Examiner<'_> {
     }
 
     /// What an error says about the strategy.
-    fn fault(&mut self, question: &Question, error: &StrategyError) -> Broken {
+    fn fault(&mut self, question: &ExamCase, error: &StrategyError) -> Broken {
         let property = match error.fault() {
             // It says something about this machine, where the strategy may have answered in time on another.
             StrategyFault::OutOfTime { .. } => {
                 let (questions, max) = (self.questions, self.time_max.as_secs());
                 self.stopped = Some(match self.time_left.is_zero() {
                     true => format!(
-                        "{questions} questions took more than {max} s of this machine's processor time, the last: {question}"
+                        "{questions} questions took more than {max} s of this machine's CPU time, the last: {question}"
                     ),
                     false => format!("{question}: {}", error.fault()),
                 });
@@ -377,9 +377,9 @@ impl Examiner<'_> {
         let finding = |property: Property| {
             let known = self.known.remove(&property).unwrap_or_default();
             let verdict = match known.counterexample {
-                Some(case) => Verdict::Fail(case),
-                None if known.was_seen => Verdict::Pass,
-                None => Verdict::Unknown(match &self.stopped {
+                Some(case) => Judgement::Fail(case),
+                None if known.was_seen => Judgement::Pass,
+                None => Judgement::Unknown(match &self.stopped {
                     Some(why) => format!("it was not examined to the end: {why}"),
                     None => "nothing that it answered shows it".into(),
                 }),

@@ -5,20 +5,20 @@
 //! refused for, unless the operator accepts that by name.
 //!
 //! - [`Property`]: what is looked at.
-//! - [`Question`]: what is asked, from small to large.
+//! - [`ExamCase`]: what is asked, from small to large.
 //! - [`examine`]: asking and judging; [`Report`]: what came out.
 
+mod case;
 mod examiner;
 mod property;
-mod question;
 mod report;
 
 use std::collections::BTreeSet;
 
+pub use self::case::{ExamCase, Thoroughness};
 pub use self::examiner::examine;
 pub use self::property::{Property, UnknownProperty};
-pub use self::question::{Question, Thoroughness};
-pub use self::report::{Figure, Finding, Report, Verdict};
+pub use self::report::{Figure, Finding, Judgement, Report};
 use crate::Strategy;
 
 /// Why a cluster does not adopt a strategy.
@@ -65,15 +65,15 @@ pub fn admit(
     let report = examine(strategy, config, Thoroughness::Gate);
     let lacking: Vec<&Finding> = report.lacking(accepted).collect();
     // What was not found out any more follows from what ended the questions.
-    let failed = lacking.iter().find(|it| matches!(it.verdict, Verdict::Fail(_)));
+    let failed = lacking.iter().find(|it| matches!(it.verdict, Judgement::Fail(_)));
     let Some(first) = failed.or(lacking.first()) else { return Ok(()) };
     let label = strategy.label().to_owned();
     let why = match (&first.verdict, &report.stopped) {
-        (Verdict::Unknown(_), Some(stopped)) => {
+        (Judgement::Unknown(_), Some(stopped)) => {
             return Err(NotAdmitted::NotExamined { strategy: label, why: stopped.clone() });
         }
-        (Verdict::Fail(why) | Verdict::Unknown(why), _) => why.clone(),
-        (Verdict::Pass, _) => String::new(),
+        (Judgement::Fail(why) | Judgement::Unknown(why), _) => why.clone(),
+        (Judgement::Pass, _) => String::new(),
     };
     let advice = if lacking.iter().all(|it| it.property.is_optional()) {
         let names: Vec<_> = lacking.iter().map(|it| it.property.name()).collect();

@@ -32,7 +32,7 @@ impl fmt::Display for Figure {
 
 /// How a property was found to be.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Verdict {
+pub enum Judgement {
     /// No question showed otherwise.
     Pass,
     /// The smallest of the questions that showed otherwise, and what the answer was.
@@ -47,7 +47,7 @@ pub struct Finding {
     /// The property.
     pub property: Property,
     /// How it is.
-    pub verdict: Verdict,
+    pub verdict: Judgement,
     /// The figure behind it.
     pub figure: Option<Figure>,
     /// Whether it is wanted of a strategy for as many replicas as clusters have.
@@ -74,7 +74,7 @@ impl Report {
         self.findings.iter().filter(|finding| {
             let is_accepted =
                 finding.property.is_optional() && accepted.contains(&finding.property);
-            finding.is_required && !is_accepted && !matches!(finding.verdict, Verdict::Pass)
+            finding.is_required && !is_accepted && !matches!(finding.verdict, Judgement::Pass)
         })
     }
 

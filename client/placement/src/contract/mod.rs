@@ -9,8 +9,8 @@ macro_rules! assign_by_bindings {
         pub(super) fn assign(
             instance: &Placement,
             store: impl wasmtime::AsContextMut,
-            question: &$crate::question::Question<'_>,
-            order: &$crate::question::Order,
+            question: &$crate::call::StrategyCall<'_>,
+            order: &$crate::call::Order,
         ) -> wasmtime::Result<super::Said> {
             let node = |&index: &usize| {
                 let node = &question.nodes[index];
@@ -46,8 +46,8 @@ mod v0_2;
 use wasmtime::component::InstancePre;
 use wasmtime::{AsContextMut, Store};
 
+use super::call::{Order, StrategyCall};
 use super::limiter::Limiter;
-use super::question::{Order, Question};
 
 /// The interface that a strategy exports, without its version.
 const INTERFACE: &str = "kv:placement/strategy@";
@@ -166,7 +166,7 @@ impl Instance {
     pub(super) fn assign(
         &self,
         store: impl AsContextMut,
-        question: &Question<'_>,
+        question: &StrategyCall<'_>,
         order: &Order,
     ) -> wasmtime::Result<Said> {
         match self {

@@ -2,7 +2,6 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::backoff::BACKOFF_MIN;
 
 /// What a scripted Consul answers, one entry a query. After the last entry it never answers again.
 type Script = Vec<Result<(u64, &'static str), ConsulError>>;
@@ -122,7 +121,7 @@ async fn failures_are_spaced_by_the_back_off_and_ask_for_the_present_again() {
     assert_eq!(queries.len(), 21);
     for (n, pair) in queries.windows(2).enumerate() {
         let waited = pair[1].0 - pair[0].0;
-        let full = BACKOFF_MIN.saturating_mul(1 << n.min(20)).min(BACKOFF_MAX);
+        let full = BACKOFF.after(u32::try_from(n).unwrap());
         // The timer ticks in milliseconds.
         let tick = Duration::from_millis(1);
         assert!(waited >= full / 2 && waited <= full + tick, "wait {n} was {waited:?}");

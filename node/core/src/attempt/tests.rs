@@ -1,4 +1,4 @@
-//! Every course, to its end, whatever the nodes answer.
+//! Every attempt, to its end, whatever the nodes answer.
 
 use super::*;
 
@@ -32,8 +32,12 @@ const CODES: [ErrorCode; 16] = {
     ]
 };
 
-const TROUBLES: [Trouble; 4] =
-    [Trouble::NotSent, Trouble::SharedRefusal, Trouble::Unanswered, Trouble::Invalid];
+const TROUBLES: [TransportFailure; 4] = [
+    TransportFailure::NotSent,
+    TransportFailure::SharedRefusal,
+    TransportFailure::Unanswered,
+    TransportFailure::Invalid,
+];
 
 fn moving(source: Option<u16>) -> Assignment {
     Assignment::Moving(Move { source, destination: DESTINATION })
@@ -79,15 +83,15 @@ fn record() -> Record {
     Record { value: b"old".to_vec(), version: Some(VERSION) }
 }
 
-fn read(record: Option<Record>) -> Answer {
-    Answer::Outcome(Ok(Done::Read(record)))
+fn read(record: Option<Record>) -> SubReply {
+    SubReply::Outcome(Ok(Done::Read(record)))
 }
 
-fn refusal(code: ErrorCode) -> Answer {
-    Answer::Outcome(Err(Refusal::new(code, "no")))
+fn refusal(code: ErrorCode) -> SubReply {
+    SubReply::Outcome(Err(Refusal::new(code, "no")))
 }
 
-fn answers() -> Vec<Answer> {
+fn answers() -> Vec<SubReply> {
     let dones = [
         Done::Stored { version: VERSION },
         Done::Deleted { existed: true },
@@ -95,30 +99,30 @@ fn answers() -> Vec<Answer> {
         Done::Read(Some(record())),
         Done::Read(Some(Record { version: None, ..record() })),
     ];
-    let outcomes = dones.map(|done| Answer::Outcome(Ok(done)));
+    let outcomes = dones.map(|done| SubReply::Outcome(Ok(done)));
     let refusals = CODES.map(refusal);
-    let troubles = TROUBLES.map(Answer::Trouble);
-    [Answer::Copied].into_iter().chain(outcomes).chain(refusals).chain(troubles).collect()
+    let troubles = TROUBLES.map(SubReply::Failed);
+    [SubReply::Copied].into_iter().chain(outcomes).chain(refusals).chain(troubles).collect()
 }
 
 /// What was asked of whom, and what was answered.
-type Past = Vec<(u16, What, Answer)>;
+type Past = Vec<(u16, SubRequest, SubReply)>;
 
-/// Follows a course through all answers, and shows each end with the way there.
+/// Follows an attempt through all answers, and shows each end with the way there.
 fn explore(operation: &Operation<'_>, assignment: Assignment, end: &mut impl FnMut(&Past, &Step)) {
-    fn follow(course: &Course, step: Step, past: &mut Past, end: &mut impl FnMut(&Past, &Step)) {
-        let Step::Ask { node, what } = step else { return end(past, &step) };
-        assert!(past.len() < 4, "a course has at most four questions: {past:?}");
+    fn follow(attempt: &Attempt, step: Step, past: &mut Past, end: &mut impl FnMut(&Past, &Step)) {
+        let Step::Send { node, request } = step else { return end(past, &step) };
+        assert!(past.len() < 4, "an attempt has at most four questions: {past:?}");
         for answer in answers() {
-            let mut course = course.clone();
-            past.push((node, what.clone(), answer.clone()));
-            let step = course.after(answer);
-            follow(&course, step, past, end);
+            let mut attempt = attempt.clone();
+            past.push((node, request.clone(), answer.clone()));
+            let step = attempt.after(answer);
+            follow(&attempt, step, past, end);
             past.pop();
         }
     }
-    let (course, step) = Course::start(assignment, operation);
-    follow(&course, step, &mut Vec::new(), end);
+    let (attempt, step) = Attempt::start(assignment, operation);
+    follow(&attempt, step, &mut Vec::new(), end);
 }
 
 fn explore_all(mut end: impl FnMut(&Operation<'_>, Assignment, &Past, &Step)) {
@@ -134,18 +138,18 @@ fn explore_all(mut end: impl FnMut(&Operation<'_>, Assignment, &Past, &Step)) {
 #[test]
 fn a_write_that_may_have_been_carried_out_is_never_started_over() {
     explore_all(|operation, _, past, step| {
-        let Some((_, What::Operation, answer)) = past.last() else {
+        let Some((_, SubRequest::Operation, answer)) = past.last() else {
             // What was asked last could not carry the operation out.
             assert!(!matches!(step, Step::Unknown), "{operation:?} {past:?}");
             return;
         };
         let in_doubt = match answer {
-            Answer::Outcome(Ok(_)) => false,
-            Answer::Outcome(Err(refusal)) => refusal.code == ErrorCode::Storage,
-            Answer::Trouble(trouble) => {
-                matches!(trouble, Trouble::Unanswered | Trouble::Invalid)
+            SubReply::Outcome(Ok(_)) => false,
+            SubReply::Outcome(Err(refusal)) => refusal.code == ErrorCode::Storage,
+            SubReply::Failed(failure) => {
+                matches!(failure, TransportFailure::Unanswered | TransportFailure::Invalid)
             }
-            Answer::Copied => true,
+            SubReply::Copied => true,
         };
         let unknown = *step == Step::Unknown;
         assert_eq!(unknown, in_doubt && operation.is_write(), "{operation:?} {past:?}");
@@ -155,10 +159,11 @@ fn a_write_that_may_have_been_carried_out_is_never_started_over() {
 #[test]
 fn an_operation_reaches_a_node_again_only_after_it_was_promoted() {
     explore_all(|operation, _, past, _| {
-        let sent: Vec<_> = past.iter().filter(|(_, what, _)| *what == What::Operation).collect();
+        let sent: Vec<_> =
+            past.iter().filter(|(_, what, _)| *what == SubRequest::Operation).collect();
         if let [(_, _, first), _] = &sent[..] {
             assert_eq!(*first, refusal(ErrorCode::NotCopied), "{operation:?} {past:?}");
-            assert_eq!(past[2].2, Answer::Copied, "{past:?}");
+            assert_eq!(past[2].2, SubReply::Copied, "{past:?}");
         }
         assert!(sent.len() <= 2, "{past:?}");
     });
@@ -170,16 +175,16 @@ fn everybody_is_asked_only_for_what_is_theirs() {
         for (node, what, _) in past {
             match (assignment, what) {
                 (Assignment::Frozen(_), _) => panic!("nobody serves it: {past:?}"),
-                (_, What::Operation) => assert_eq!(*node, DESTINATION),
-                (Assignment::Moving(Move { source: Some(_), .. }), What::SourceRead) => {
+                (_, SubRequest::Operation) => assert_eq!(*node, DESTINATION),
+                (Assignment::Moving(Move { source: Some(_), .. }), SubRequest::SourceRead) => {
                     assert_eq!(*node, SOURCE);
                     assert_ne!(*operation, put(Condition::None), "it asks for nothing");
                 }
-                (Assignment::Moving(Move { source: Some(_), .. }), What::Promotion(_)) => {
+                (Assignment::Moving(Move { source: Some(_), .. }), SubRequest::Promotion(_)) => {
                     assert_eq!(*node, DESTINATION);
                     assert!(operation.is_write(), "a read changes nothing: {past:?}");
                 }
-                (_, What::SourceRead | What::Promotion(_)) => {
+                (_, SubRequest::SourceRead | SubRequest::Promotion(_)) => {
                     panic!("{assignment:?} has nothing to copy: {past:?}")
                 }
             }
@@ -191,11 +196,12 @@ fn everybody_is_asked_only_for_what_is_theirs() {
 fn what_is_promoted_is_what_the_source_has() {
     explore_all(|_, _, past, _| {
         for pair in past.windows(2) {
-            let [(_, What::SourceRead, read), (_, What::Promotion(promoted), _)] = pair else {
+            let [(_, SubRequest::SourceRead, read), (_, SubRequest::Promotion(promoted), _)] = pair
+            else {
                 continue;
             };
             let expected = match read {
-                Answer::Outcome(Ok(Done::Read(None))) => {
+                SubReply::Outcome(Ok(Done::Read(None))) => {
                     Promoted { version: ABSENT_VERSION, value: None }
                 }
                 _ => Promoted { version: VERSION, value: Some(record().value) },
@@ -210,22 +216,22 @@ fn an_operation_is_done_only_by_who_is_to_do_it() {
     explore_all(|operation, _, past, step| {
         let Step::Done(done) = step else { return };
         let (_, what, answer) = past.last().unwrap();
-        assert_eq!(*answer, Answer::Outcome(Ok(done.clone())));
-        let by_the_source = *what == What::SourceRead;
-        assert!(*what == What::Operation || by_the_source && *operation == get(), "{past:?}");
+        assert_eq!(*answer, SubReply::Outcome(Ok(done.clone())));
+        let by_the_source = *what == SubRequest::SourceRead;
+        assert!(*what == SubRequest::Operation || by_the_source && *operation == get(), "{past:?}");
     });
 }
 
 #[test]
 fn final_refusals_are_final_and_others_name_what_helps() {
     explore_all(|_, assignment, past, step| {
-        let Some((_, _, Answer::Outcome(Err(refusal)))) = past.last() else { return };
+        let Some((_, _, SubReply::Outcome(Err(refusal)))) = past.last() else { return };
         match step {
             Step::Refused(told) => assert_eq!(told, refusal),
-            Step::StartOver { remedy, alone } => {
+            Step::StartOver { retry_after, alone } => {
                 assert!(refusal.code.is_retryable() && !alone, "{refusal:?}");
                 let newer = matches!(refusal.code, ErrorCode::StaleEpoch | ErrorCode::NotOwner);
-                assert_eq!(*remedy == Remedy::NewerLayout, newer, "{refusal:?}");
+                assert_eq!(*retry_after == RetryAfter::NewerLayout, newer, "{refusal:?}");
             }
             Step::Unknown => assert_eq!(refusal.code, ErrorCode::Storage),
             other => panic!("{assignment:?} {past:?} {other:?}"),
@@ -239,51 +245,54 @@ fn what_is_being_handed_over_waits_for_the_next_layout() {
     for (operation, assignment) in
         operations().iter().flat_map(|it| [(it.clone(), frozen), (it.clone(), given_up)])
     {
-        let (_, step) = Course::start(assignment, &operation);
-        assert_eq!(step, Step::StartOver { remedy: Remedy::NextLayout, alone: false });
+        let (_, step) = Attempt::start(assignment, &operation);
+        assert_eq!(step, Step::StartOver { retry_after: RetryAfter::NextLayout, alone: false });
     }
 }
 
 #[test]
 fn a_read_falls_back_to_the_source() {
-    let (mut course, step) = Course::start(moving(Some(SOURCE)), &get());
-    assert_eq!(step, Step::Ask { node: DESTINATION, what: What::Operation });
-    let step = course.after(refusal(ErrorCode::NotCopied));
-    assert_eq!(step, Step::Ask { node: SOURCE, what: What::SourceRead });
+    let (mut attempt, step) = Attempt::start(moving(Some(SOURCE)), &get());
+    assert_eq!(step, Step::Send { node: DESTINATION, request: SubRequest::Operation });
+    let step = attempt.after(refusal(ErrorCode::NotCopied));
+    assert_eq!(step, Step::Send { node: SOURCE, request: SubRequest::SourceRead });
     for answer in [None, Some(record())] {
-        assert_eq!(course.clone().after(read(answer.clone())), Step::Done(Done::Read(answer)));
+        assert_eq!(attempt.clone().after(read(answer.clone())), Step::Done(Done::Read(answer)));
     }
-    let stale = course.after(refusal(ErrorCode::StaleEpoch));
-    assert_eq!(stale, Step::StartOver { remedy: Remedy::NewerLayout, alone: false });
+    let stale = attempt.after(refusal(ErrorCode::StaleEpoch));
+    assert_eq!(stale, Step::StartOver { retry_after: RetryAfter::NewerLayout, alone: false });
 }
 
 #[test]
 fn a_judged_write_is_promoted_first() {
     for operation in [delete(Condition::None), put(Condition::Absent)] {
-        let (mut course, _) = Course::start(moving(Some(SOURCE)), &operation);
-        let step = course.after(refusal(ErrorCode::NotCopied));
-        assert_eq!(step, Step::Ask { node: SOURCE, what: What::SourceRead });
-        let Step::Ask { node: DESTINATION, what: What::Promotion(promoted) } =
-            course.after(read(Some(record())))
+        let (mut attempt, _) = Attempt::start(moving(Some(SOURCE)), &operation);
+        let step = attempt.after(refusal(ErrorCode::NotCopied));
+        assert_eq!(step, Step::Send { node: SOURCE, request: SubRequest::SourceRead });
+        let Step::Send { node: DESTINATION, request: SubRequest::Promotion(promoted) } =
+            attempt.after(read(Some(record())))
         else {
-            panic!("{course:?}")
+            panic!("{attempt:?}")
         };
         assert_eq!(promoted, Promoted { version: VERSION, value: Some(b"old".to_vec()) });
-        let step = course.after(Answer::Copied);
-        assert_eq!(step, Step::Ask { node: DESTINATION, what: What::Operation });
+        let step = attempt.after(SubReply::Copied);
+        assert_eq!(step, Step::Send { node: DESTINATION, request: SubRequest::Operation });
         // The destination cannot lose what it took in one epoch, so it is not asked for ever.
-        let again = course.after(refusal(ErrorCode::NotCopied));
-        assert_eq!(again, Step::StartOver { remedy: Remedy::Look, alone: false });
+        let again = attempt.after(refusal(ErrorCode::NotCopied));
+        assert_eq!(again, Step::StartOver { retry_after: RetryAfter::Refresh, alone: false });
     }
 }
 
 #[test]
 fn a_promotion_without_an_answer_starts_over() {
-    for trouble in [Trouble::NotSent, Trouble::Unanswered] {
-        let (mut course, _) = Course::start(moving(Some(SOURCE)), &delete(Condition::None));
-        let _ = course.after(refusal(ErrorCode::NotCopied));
-        let _ = course.after(read(None));
-        let step = course.after(Answer::Trouble(trouble));
-        assert!(matches!(step, Step::StartOver { remedy: Remedy::Look, .. }), "{step:?}");
+    for failure in [TransportFailure::NotSent, TransportFailure::Unanswered] {
+        let (mut attempt, _) = Attempt::start(moving(Some(SOURCE)), &delete(Condition::None));
+        let _ = attempt.after(refusal(ErrorCode::NotCopied));
+        let _ = attempt.after(read(None));
+        let step = attempt.after(SubReply::Failed(failure));
+        assert!(
+            matches!(step, Step::StartOver { retry_after: RetryAfter::Refresh, .. }),
+            "{step:?}"
+        );
     }
 }

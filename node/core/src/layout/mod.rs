@@ -11,6 +11,7 @@
 
 mod assignment;
 mod rebalance;
+mod steps;
 mod table;
 
 use std::collections::BTreeSet;

@@ -47,7 +47,7 @@ pub(crate) enum Untaken {
 pub(crate) struct Taking<'a> {
     pub(crate) engine: &'a Engine,
     pub(crate) memtable: &'a Memtable,
-    /// The last segment of the redo log that has something of the memtable.
+    /// The last segment of the write-ahead log that has something of the memtable.
     pub(crate) segment: u64,
     pub(crate) disk: &'a Disk,
     /// Where the engine's files are.

@@ -28,11 +28,11 @@ pub(super) struct Exchange {
     pub(super) send_by: Instant,
     /// When there must be an answer.
     pub(super) reply_by: Instant,
-    pub(super) answer: Answer,
+    pub(super) answer: ReplySender,
 }
 
 /// Where an answer goes. Its receiver may be gone, and then nobody needs the answer.
-pub(super) type Answer = oneshot::Sender<Result<Content, ExchangeError>>;
+pub(super) type ReplySender = oneshot::Sender<Result<Content, ExchangeError>>;
 
 /// A node as the thread knows it.
 pub(super) struct Peer<O: Outbox> {
@@ -54,7 +54,7 @@ struct Unanswered<S> {
 
 /// Who waits for an answer.
 enum Whose<S> {
-    Exchange(Answer),
+    Exchange(ReplySender),
     Outbox(S),
 }
 

@@ -10,7 +10,7 @@ use kv_core::name::parse_zone;
 use kv_core::partition::PartitionCount;
 use kv_lab::{CANDIDATES_MAX, Candidate, Scenario, nodes};
 use kv_placement::{StrategyNode, StrategySource};
-use kvclient::rebalance::LiveCluster;
+use kv_rebalance::LiveCluster;
 
 use super::pattern::{Pattern, parse_pattern};
 use crate::cli::partitions;

@@ -15,8 +15,8 @@ use kv_lab::picture::{self, Folder, Picture, Rendered};
 use kv_lab::report::{Cluster, Report};
 use kv_lab::{Candidate, Experiment, Keys, Trial};
 use kv_placement::{Cache, StrategyHost};
+use kv_rebalance::LiveCluster;
 use kvclient::ClientError;
-use kvclient::rebalance::LiveCluster;
 
 pub(crate) use self::arguments::Arguments;
 use super::{Session, blocking, stdin};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use kv_lab::{Cost, Experiment, Figures, Scenario, Trial};
 use kv_placement::StrategyNode;
 use kv_placement::measure::{Balance, Movement};
-use kvclient::rebalance::LiveCluster;
+use kv_rebalance::LiveCluster;
 
 use crate::output;
 

@@ -1,6 +1,6 @@
 //! `kvclient strategy check`: what is found out about a strategy before it is adopted.
 
-use kv_placement::admission::{Finding, NotAdmitted, Report, Thoroughness, Verdict, examine};
+use kv_placement::admission::{Finding, Judgement, NotAdmitted, Report, Thoroughness, examine};
 use kv_placement::{Strategy, StrategyHost};
 use kvclient::ClientError;
 use serde_json::{Value, json};
@@ -24,9 +24,9 @@ pub(super) fn run(host: &StrategyHost, checked: &Checked, format: Format) -> Res
     let required = report.findings.iter().filter(|it| it.is_required);
     // What is unknown because the clock ended the questions is not lacking.
     let failed = required.filter(|it| match it.verdict {
-        Verdict::Pass => false,
-        Verdict::Fail(_) => true,
-        Verdict::Unknown(_) => report.stopped.is_none(),
+        Judgement::Pass => false,
+        Judgement::Fail(_) => true,
+        Judgement::Unknown(_) => report.stopped.is_none(),
     });
     let failed: Vec<_> = failed.map(|it| it.property.name()).collect();
     match report.stopped {
@@ -50,8 +50,8 @@ fn text(strategy: &Strategy, report: &Report) -> String {
     );
     for finding in &report.findings {
         let why = match &finding.verdict {
-            Verdict::Pass => continue,
-            Verdict::Fail(why) | Verdict::Unknown(why) => why,
+            Judgement::Pass => continue,
+            Judgement::Fail(why) | Judgement::Unknown(why) => why,
         };
         let optional = if finding.is_required { "" } else { " (not required with one replica)" };
         text.push_str(&format!("\n{}{optional}: {why}\n", finding.property));
@@ -66,9 +66,9 @@ fn row(finding: &Finding) -> Vec<String> {
 
 fn verdict(finding: &Finding) -> &'static str {
     match finding.verdict {
-        Verdict::Pass => "pass",
-        Verdict::Fail(_) => "fail",
-        Verdict::Unknown(_) => "unknown",
+        Judgement::Pass => "pass",
+        Judgement::Fail(_) => "fail",
+        Judgement::Unknown(_) => "unknown",
     }
 }
 
@@ -85,8 +85,8 @@ fn in_json(strategy: &Strategy, report: &Report) -> Value {
                 "what": figure.what,
             })),
             "counterexample": match &finding.verdict {
-                Verdict::Fail(case) => Some(case),
-                Verdict::Pass | Verdict::Unknown(_) => None,
+                Judgement::Fail(case) => Some(case),
+                Judgement::Pass | Judgement::Unknown(_) => None,
             },
         })
     };

@@ -2,7 +2,7 @@
 
 use kv_core::limits::PARTITIONS_DEFAULT;
 use kv_placement::limits::COMPILE_WORK_MAX;
-use kv_placement::{Anatomy, Cost, Strategy, StrategyHost, StrategyNode};
+use kv_placement::{Complexity, Cost, Strategy, StrategyHost, StrategyNode};
 use serde_json::json;
 
 use super::Inspected;
@@ -19,12 +19,12 @@ pub(super) fn run(
     format: Format,
 ) -> Result<(), Failure> {
     let source = &inspected.strategy;
-    let anatomy = host.anatomy(source)?;
+    let complexity = host.complexity(source)?;
     // What is no strategy is shown as far as it goes, and then refused.
     let strategy = match host.load(source) {
         Ok(strategy) => strategy,
         Err(error) => {
-            show_anatomy(&anatomy, format)?;
+            show_complexity(&complexity, format)?;
             return Err(error.into());
         }
     };
@@ -34,28 +34,28 @@ pub(super) fn run(
     let (_, cost) =
         strategy.assign_counted(&nodes, PARTITIONS_DEFAULT, 1, &inspected.strategy_config)?;
     match format {
-        Format::Json => output::json(&in_json(&strategy, &anatomy, cost)),
-        Format::Text => output::data(text(&strategy, &anatomy, cost).as_bytes()),
+        Format::Json => output::json(&in_json(&strategy, &complexity, cost)),
+        Format::Text => output::data(text(&strategy, &complexity, cost).as_bytes()),
     }
 }
 
-fn show_anatomy(anatomy: &Anatomy, format: Format) -> Result<(), Failure> {
-    let Anatomy { imports, exports, .. } = anatomy;
+fn show_complexity(complexity: &Complexity, format: Format) -> Result<(), Failure> {
+    let Complexity { imports, exports, .. } = complexity;
     match format {
         Format::Json => output::json(&json!({ "imports": imports, "exports": exports })),
-        Format::Text => output::data(interfaces(anatomy).as_bytes()),
+        Format::Text => output::data(interfaces(complexity).as_bytes()),
     }
 }
 
-fn interfaces(anatomy: &Anatomy) -> String {
+fn interfaces(complexity: &Complexity) -> String {
     let list = |names: &[String]| match names {
         [] => "none".to_owned(),
         names => names.join(", "),
     };
-    format!("exports   {}\nimports   {}\n", list(&anatomy.exports), list(&anatomy.imports))
+    format!("exports   {}\nimports   {}\n", list(&complexity.exports), list(&complexity.imports))
 }
 
-fn text(strategy: &Strategy, anatomy: &Anatomy, cost: Cost) -> String {
+fn text(strategy: &Strategy, complexity: &Complexity, cost: Cost) -> String {
     let info = strategy.info();
     format!(
         "name      {} {}\nsummary   {}\nsettings  {}\nsha256    {}\nsize      {} bytes, {:.0} % of what a client compiles\ncontract  {}\n{}\
@@ -67,9 +67,9 @@ fn text(strategy: &Strategy, anatomy: &Anatomy, cost: Cost) -> String {
         settings(info.settings.as_deref()),
         strategy.digest(),
         strategy.bytes().len(),
-        100.0 * anatomy.compile_work as f64 / COMPILE_WORK_MAX as f64,
+        100.0 * complexity.compile_work as f64 / COMPILE_WORK_MAX as f64,
         strategy.contract(),
-        interfaces(anatomy),
+        interfaces(complexity),
         cost.fuel as f64 / 1e6,
         100.0 * cost.fuel as f64 / cost.fuel_max as f64,
         cost.memory_bytes as f64 / f64::from(1 << 20),
@@ -85,7 +85,7 @@ fn settings(said: Option<&str>) -> &str {
     }
 }
 
-fn in_json(strategy: &Strategy, anatomy: &Anatomy, cost: Cost) -> serde_json::Value {
+fn in_json(strategy: &Strategy, complexity: &Complexity, cost: Cost) -> serde_json::Value {
     let info = strategy.info();
     json!({
         "name": info.name,
@@ -94,11 +94,11 @@ fn in_json(strategy: &Strategy, anatomy: &Anatomy, cost: Cost) -> serde_json::Va
         "settings": info.settings,
         "sha256": strategy.digest(),
         "bytes": strategy.bytes().len(),
-        "compile_work": anatomy.compile_work,
+        "compile_work": complexity.compile_work,
         "compile_work_max": COMPILE_WORK_MAX,
         "contract": strategy.contract(),
-        "exports": anatomy.exports,
-        "imports": anatomy.imports,
+        "exports": complexity.exports,
+        "imports": complexity.imports,
         "reference": {
             "nodes": REFERENCE_NODES,
             "partitions": PARTITIONS_DEFAULT,

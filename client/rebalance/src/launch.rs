@@ -1,0 +1,192 @@
+//! Starting nodes that are to join, by signals that other nodes follow.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use kv_consul::{ConsulError, Read};
+use kv_core::layout::Layout;
+use kv_core::name::Name;
+use kv_registry::keys::{self, meta};
+use kv_registry::signal::Signal;
+use kv_system::failpoints;
+use kvclient::admin::Registry;
+use uuid::Uuid;
+
+use crate::change::Addition;
+use crate::error::RebalanceError;
+use crate::limits::{LAUNCH_LOOK_INTERVAL, LAUNCH_WAIT, LIST_TRIES_MAX};
+use crate::signalling::Launched;
+use crate::spares::{Spare, free_ids, spares};
+
+/// How nodes that are to join are started.
+pub(crate) struct Launch<'a> {
+    /// The host that they are to run on; any where there is none.
+    pub(crate) host: Option<&'a str>,
+    /// Whether another id does as well, where somebody else takes one at the same time.
+    pub(crate) renames: bool,
+    /// Those that are signalled are added to it, so that the signals can be
+    /// [taken back](crate::signalling::take_back).
+    pub(crate) launched: &'a Launched,
+    /// Is given a word on every node that is waited for.
+    pub(crate) told: &'a (dyn Fn(&str) + Sync),
+}
+
+/// Has those of the `nodes` started that do not run, and waits until all are registered.
+pub(crate) async fn launch(
+    registry: &Registry,
+    layout: &Layout,
+    nodes: &mut [Addition],
+    launch: &Launch<'_>,
+) -> Result<(), RebalanceError> {
+    let Launch { host, renames, told, .. } = *launch;
+    check_host(registry, host).await?;
+    let instances = registry.instances().await?;
+    let running = spares(&registry.cluster, layout, &instances);
+    for index in 0..nodes.len() {
+        if nodes[index].uuid.is_some() {
+            continue;
+        }
+        if let Some(spare) = running.iter().find(|it| it.id == nodes[index].id) {
+            // Such as one that was started by hand since the plan was made.
+            nodes[index].uuid = Some(as_wanted(spare, &nodes[index])?);
+            continue;
+        }
+        failpoints::pass("launch::before-signal");
+        let mut tried = 0;
+        while !signal(registry, &nodes[index], launch).await? {
+            let taken: Vec<Name> = nodes.iter().map(|it| it.id.clone()).collect();
+            let mut free = free_ids(registry, layout, &instances).await?;
+            let other =
+                free.find(|id| !taken.contains(id)).filter(|_| renames && tried < LIST_TRIES_MAX);
+            let id = nodes[index].id.to_string();
+            nodes[index].id = other.ok_or(RebalanceError::Signalled { id })?;
+            tried += 1;
+        }
+        told(&format!("signalled: node {} is to run{}", nodes[index].id, on(host)));
+    }
+    let began = Instant::now();
+    for node in nodes.iter_mut().filter(|node| node.uuid.is_none()) {
+        let uuid = await_node(registry, layout, node, host, began).await?;
+        node.uuid = Some(uuid);
+        told(&format!("node {} is running", node.id));
+    }
+    Ok(())
+}
+
+/// Signals that a node is to run. Returns whether it was: not where another command's signal stands, and
+/// may have the node started at any time. One by which no node came to run is replaced.
+async fn signal(
+    registry: &Registry,
+    node: &Addition,
+    launch: &Launch<'_>,
+) -> Result<bool, RebalanceError> {
+    let key = keys::signal(&registry.cluster, &node.id);
+    let signal = Signal::Running {
+        host: launch.host.map(str::to_owned),
+        weight: node.weight,
+        zone: node.zone.clone(),
+        launcher: None,
+    };
+    let before = registry.consul.kv_get(&key, Read::consistent()).await?.value;
+    let has_failed = |signal: &Signal| match signal {
+        Signal::Running { launcher, .. } => {
+            launcher.as_ref().is_some_and(|launcher| launcher.failure.is_some())
+        }
+        Signal::Stopped { .. } => true,
+    };
+    let index = match &before {
+        None => 0,
+        Some(_) if launch.renames => return Ok(false),
+        Some(entry) if Signal::parse(&entry.value).is_ok_and(|it| !has_failed(&it)) => {
+            return Ok(false);
+        }
+        Some(entry) => entry.modify_index,
+    };
+    // Before, since this may end at any time.
+    launch.launched.add(&node.id);
+    let written = registry.consul.kv_put_cas(&key, &signal.to_json(), index).await;
+    if matches!(written, Ok(false) | Err(ConsulError::PermissionDenied { .. })) {
+        launch.launched.remove(&node.id);
+    }
+    Ok(written?)
+}
+
+/// The data directory of a node that runs, where it has the weight and the zone that were planned for it.
+///
+/// # Errors
+/// It has others.
+fn as_wanted(spare: &Spare, node: &Addition) -> Result<Uuid, RebalanceError> {
+    let Spare { id, uuid, weight, zone } = spare;
+    if (*weight, zone) == (node.weight, &node.zone) {
+        return Ok(*uuid);
+    }
+    Err(RebalanceError::Refused(format!(
+        "node {id} runs with weight {weight} and zone {zone:?}, and was to join with weight {} and zone {:?}: \
+         nothing has moved; make a new plan, or start it with what it is to have",
+        node.weight, node.zone
+    )))
+}
+
+async fn await_node(
+    registry: &Registry,
+    layout: &Layout,
+    node: &Addition,
+    host: Option<&str>,
+    began: Instant,
+) -> Result<Uuid, RebalanceError> {
+    let key = keys::signal(&registry.cluster, &node.id);
+    loop {
+        let instances = registry.instances().await?;
+        let spares = spares(&registry.cluster, layout, &instances);
+        if let Some(spare) = spares.iter().find(|it| it.id == node.id) {
+            return as_wanted(spare, node);
+        }
+        let entry = registry.consul.kv_get(&key, Read::consistent()).await?.value;
+        let signal = entry.and_then(|entry| Signal::parse(&entry.value).ok());
+        let launcher = match signal {
+            Some(Signal::Running { launcher, .. }) => launcher,
+            _ => {
+                let problem = format!("the signal to start node {} was taken back", node.id);
+                return Err(RebalanceError::Refused(problem));
+            }
+        };
+        let failure = launcher.as_ref().and_then(|it| it.failure.clone());
+        if failure.is_some() || began.elapsed() > LAUNCH_WAIT {
+            let problem = match (failure, launcher) {
+                (Some(failure), Some(launcher)) => {
+                    format!("{} started it: {failure}", launcher.name)
+                }
+                (_, Some(launcher)) => format!("{} has started it", launcher.name),
+                (_, None) => format!("no node has taken it on to start it{}", on(host)),
+            };
+            let advice = format!(
+                "nothing has moved; see the log beside its data directory, or start it by hand with \
+                 `kvnode --id {}`, and try again",
+                node.id
+            );
+            return Err(RebalanceError::NodeDown { node: node.id.to_string(), problem, advice });
+        }
+        tokio::time::sleep(LAUNCH_LOOK_INTERVAL).await;
+    }
+}
+
+/// Checks that somebody on the wanted host can start a node there.
+async fn check_host(registry: &Registry, host: Option<&str>) -> Result<(), RebalanceError> {
+    let Some(host) = host else { return Ok(()) };
+    let instances = registry.instances().await?;
+    let hosts: BTreeSet<&str> =
+        instances.iter().filter_map(|it| it.meta.get(meta::HOST)).map(String::as_str).collect();
+    if hosts.contains(host) {
+        return Ok(());
+    }
+    let known: Vec<&str> = hosts.into_iter().collect();
+    Err(RebalanceError::Refused(format!(
+        "no node runs on host {host:?} that could start another one there (nodes run on {}): start it by \
+         hand on that host with `kvnode`, then run `kvclient add-node`",
+        known.join(", ")
+    )))
+}
+
+fn on(host: Option<&str>) -> String {
+    host.map_or_else(String::new, |host| format!(" on {host}"))
+}

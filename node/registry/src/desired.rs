@@ -1,0 +1,168 @@
+//! The state that is desired of nodes: whether they are to run, or to stop.
+//!
+//! Keys `desired/<id>`; JSON of a [`Signal`], at most
+//! [`SIGNAL_BYTES_MAX`](kv_core::limits::SIGNAL_BYTES_MAX) bytes. It changes by compare-and-set alone.
+
+use std::collections::BTreeMap;
+
+use kv_consul::{ConsulError, KvEntry, Read, Watch};
+use kv_core::name::Name;
+
+use crate::keys;
+use crate::registry::{Registry, Versioned, versioned};
+use crate::signal::Signal;
+
+/// All that is desired of the nodes of a cluster.
+#[derive(Debug, Default)]
+pub struct Desired {
+    /// What is desired of each node.
+    pub signals: BTreeMap<Name, Versioned<Signal>>,
+    /// What lies where signals lie, and is none.
+    pub strange: Vec<Strange>,
+}
+
+/// What lies where signals lie, and is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Strange {
+    /// The key.
+    pub key: String,
+    /// Consul's index of its last change.
+    pub index: u64,
+    /// Why it is none.
+    pub problem: String,
+}
+
+/// Tells what is desired for as long as a process lives.
+#[derive(Debug)]
+pub struct DesiredChanges {
+    prefix: String,
+    watch: Watch<Vec<KvEntry>>,
+}
+
+impl DesiredChanges {
+    /// The prefix that is followed, for messages to people.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Waits until something else is desired; the first call returns at once.
+    ///
+    /// # Errors
+    /// As [`Watch::next`]: an outage is reported once, and the next call waits on.
+    pub async fn next(&mut self) -> Result<Desired, ConsulError> {
+        Ok(Desired::of(&self.prefix, &self.watch.next().await?.value))
+    }
+}
+
+impl Desired {
+    fn of(prefix: &str, entries: &[KvEntry]) -> Self {
+        let mut desired = Self::default();
+        for entry in entries {
+            let Some(id) = entry.key.strip_prefix(prefix) else { continue };
+            let signal = Signal::parse(&entry.value).map_err(|error| error.to_string());
+            let named = id.parse::<Name>().map_err(|error| error.to_string());
+            let index = entry.modify_index;
+            match named.and_then(|id| Ok((id, signal?))) {
+                Ok((id, value)) => {
+                    desired.signals.insert(id, Versioned { value, index });
+                }
+                Err(problem) => {
+                    desired.strange.push(Strange { key: entry.key.clone(), index, problem });
+                }
+            }
+        }
+        desired
+    }
+}
+
+impl Registry {
+    /// What is desired of one node; `None` where nothing is, or where what is there is not understood.
+    ///
+    /// # Errors
+    /// Consul cannot be asked.
+    pub async fn desired(&self, id: &Name) -> Result<Versioned<Option<Signal>>, ConsulError> {
+        let entry = self.get(&keys::signal(self.cluster(), id)).await?;
+        Ok(versioned(entry, |bytes| Signal::parse(bytes).ok()))
+    }
+
+    /// What is desired of all nodes.
+    ///
+    /// # Errors
+    /// Consul cannot be asked.
+    pub async fn all_desired(&self) -> Result<Desired, ConsulError> {
+        let prefix = keys::signals(self.cluster());
+        let entries = self.consul().kv_list(&prefix, Read::consistent()).await?.value;
+        Ok(Desired::of(&prefix, &entries))
+    }
+
+    /// The ids of the nodes of which something is desired, as their keys say.
+    ///
+    /// # Errors
+    /// Consul cannot be asked.
+    pub async fn desired_ids(&self) -> Result<Vec<String>, ConsulError> {
+        self.names(&keys::signals(self.cluster())).await
+    }
+
+    /// Follows what is desired of all nodes.
+    ///
+    /// # Errors
+    /// The cluster's name makes a prefix that Consul does not take.
+    pub fn desired_changes(&self) -> Result<DesiredChanges, ConsulError> {
+        let prefix = keys::signals(self.cluster());
+        Ok(DesiredChanges { watch: self.consul().watch_prefix(&prefix)?, prefix })
+    }
+
+    /// Says what is desired of a node, in place of what has this `index` there. Returns whether it was
+    /// written.
+    ///
+    /// # Errors
+    /// Consul did not do it. After an outage it is unknown whether it did: read it to find out.
+    pub async fn set_desired(
+        &self,
+        id: &Name,
+        signal: &Signal,
+        index: u64,
+    ) -> Result<bool, ConsulError> {
+        let key = keys::signal(self.cluster(), id);
+        self.consul().kv_put_cas(&key, &signal.to_json(), index).await
+    }
+
+    /// Takes back what is desired of a node, if it still has this `index`. Returns whether it is gone.
+    ///
+    /// # Errors
+    /// As [`Registry::set_desired`].
+    pub async fn remove_desired(&self, id: &Name, index: u64) -> Result<bool, ConsulError> {
+        self.consul().kv_delete_cas(&keys::signal(self.cluster(), id), index).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_signal_is_told_apart() {
+        const GOOD: &[u8] = br#"{"wanted":"running","weight":1}"#;
+        let entry = |key: &str, value: &[u8]| KvEntry {
+            key: format!("kv/default/desired/{key}"),
+            value: value.to_owned(),
+            modify_index: 7,
+            create_index: 7,
+            lock_index: 0,
+            session: None,
+        };
+        let entries = [
+            entry("node-1", GOOD),
+            entry("node-2", b"{}"),
+            entry("", GOOD),
+            entry("a/b", GOOD),
+            entry("node-3", br#"{"wanted":"running","weight":0}"#),
+        ];
+        let Desired { signals, strange } = Desired::of("kv/default/desired/", &entries);
+        assert_eq!(signals.keys().map(Name::as_str).collect::<Vec<_>>(), ["node-1"]);
+        assert_eq!(signals.values().next().unwrap().index, 7);
+        let keys: Vec<&str> = strange.iter().map(|it| it.key.rsplit('/').next().unwrap()).collect();
+        assert_eq!(keys, ["node-2", "", "b", "node-3"]);
+    }
+}

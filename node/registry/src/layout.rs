@@ -1,0 +1,155 @@
+//! The layout: reading it, waiting for the next one, and putting one in the place of another.
+//!
+//! Key `layout`; JSON of a [`Layout`], at most [`VALUE_BYTES_MAX`](kv_consul::VALUE_BYTES_MAX) bytes. It
+//! changes by compare-and-set alone, and in four ways: it is created, it takes a step, the nodes put back
+//! what Consul has lost, or an operator publishes a past one again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kv_consul::{ConsulError, Indexed, KvEntry, Read, Watch};
+use kv_core::layout::{Layout, LayoutError};
+use tokio::sync::Notify;
+
+use crate::error::{ReadLayoutError, StepLayoutError, check_length};
+use crate::keys;
+use crate::registry::{Registry, Versioned};
+
+/// Tells of changes of the layout's key for as long as a process lives.
+#[derive(Debug)]
+pub struct LayoutChanges(Watch<Option<KvEntry>>);
+
+impl LayoutChanges {
+    /// Raises `put_back` where Consul may have been put back to an earlier state.
+    #[must_use]
+    pub fn telling(self, put_back: Arc<Notify>) -> Self {
+        Self(self.0.telling(put_back))
+    }
+
+    /// Waits until the key has changed; the first call returns at once.
+    ///
+    /// # Errors
+    /// As [`Watch::next`]: an outage is reported once, and the next call waits on.
+    pub async fn next(&mut self) -> Result<(), ConsulError> {
+        self.0.next().await.map(|_| ())
+    }
+}
+
+impl Registry {
+    /// The layout's key, for messages to people.
+    #[must_use]
+    pub fn layout_key(&self) -> String {
+        keys::layout(self.cluster())
+    }
+
+    /// What stands at the layout's key, whatever it is: the layout, or why it is none.
+    ///
+    /// # Errors
+    /// Consul cannot be asked.
+    pub async fn layout_as_found(
+        &self,
+        read: Read,
+    ) -> Result<Indexed<Option<Versioned<Result<Layout, LayoutError>>>>, ConsulError> {
+        let Indexed { index, value } = self.consul().kv_get(&self.layout_key(), read).await?;
+        let value = value.map(|entry| found(&entry));
+        Ok(Indexed { index, value })
+    }
+
+    /// The layout; `None` where there is none.
+    ///
+    /// # Errors
+    /// Consul cannot be asked, or [`ReadLayoutError::Unreadable`].
+    pub async fn layout(
+        &self,
+        read: Read,
+    ) -> Result<Indexed<Option<Versioned<Layout>>>, ReadLayoutError> {
+        let Indexed { index, value } = self.layout_as_found(read).await?;
+        let readable = |Versioned { value, index }| match value {
+            Ok(value) => Ok(Versioned { value, index }),
+            Err(source) => Err(ReadLayoutError::Unreadable { key: self.layout_key(), source }),
+        };
+        Ok(Indexed { index, value: value.map(readable).transpose()? })
+    }
+
+    /// The layout as it is now, as the leader says after it has made sure that it leads.
+    ///
+    /// # Errors
+    /// As [`Registry::layout`].
+    pub async fn layout_now(&self) -> Result<Option<Versioned<Layout>>, ReadLayoutError> {
+        Ok(self.layout(Read::consistent()).await?.value)
+    }
+
+    /// Waits until the key's index in Consul has passed `index`, or for about as long as `wait`.
+    ///
+    /// # Errors
+    /// Consul cannot be asked.
+    pub async fn await_layout(&self, index: u64, wait: Duration) -> Result<(), ConsulError> {
+        let read = Read::consistent().after(index, wait);
+        self.consul().kv_get(&self.layout_key(), read).await.map(|_| ())
+    }
+
+    /// Follows the layout's key.
+    ///
+    /// # Errors
+    /// The cluster's name makes a key that Consul does not take.
+    pub fn layout_changes(&self) -> Result<LayoutChanges, ConsulError> {
+        Ok(LayoutChanges(self.consul().watch_kv(&self.layout_key())?))
+    }
+
+    /// Publishes the first layout of a cluster, unless there is one. Returns whether it was published.
+    /// What it names must lie there already ([`Registry::put_strategy`], [`Registry::put_table`]).
+    ///
+    /// # Errors
+    /// Consul did not do it. After an outage it is unknown whether it did: read the layout to find out.
+    pub async fn create_layout(&self, first: &Layout) -> Result<bool, ConsulError> {
+        self.replace_layout(first, 0).await
+    }
+
+    /// Takes a step: publishes `next` in place of `seen`, which had this `index` when it was read. Returns
+    /// whether it was published; where not, another one has taken a step since.
+    ///
+    /// # Errors
+    /// [`StepLayoutError::NoStep`] where none of the steps that a layout may take leads to `next`; otherwise
+    /// as [`Registry::create_layout`].
+    pub async fn step_layout(
+        &self,
+        seen: &Layout,
+        index: u64,
+        next: &Layout,
+    ) -> Result<bool, StepLayoutError> {
+        if !seen.leads_to(next) {
+            return Err(StepLayoutError::NoStep { from: seen.epoch, to: next.epoch });
+        }
+        Ok(self.replace_layout(next, index).await?)
+    }
+
+    /// Publishes a `past` layout again as that of `epoch`, in place of what has this `index`, whatever that
+    /// is. Returns the layout if it was published. No step leads to it: the nodes judge whether they can
+    /// follow.
+    ///
+    /// # Errors
+    /// As [`Registry::create_layout`].
+    pub async fn republish_layout(
+        &self,
+        past: &Layout,
+        epoch: u64,
+        index: u64,
+    ) -> Result<Option<Layout>, ConsulError> {
+        let next = Layout { epoch, ..past.clone() };
+        Ok(self.replace_layout(&next, index).await?.then_some(next))
+    }
+
+    pub(crate) async fn replace_layout(
+        &self,
+        next: &Layout,
+        index: u64,
+    ) -> Result<bool, ConsulError> {
+        self.consul().kv_put_cas(&self.layout_key(), &next.to_json(), index).await
+    }
+}
+
+/// The layout that an entry holds, or why it is none.
+pub(crate) fn found(entry: &KvEntry) -> Versioned<Result<Layout, LayoutError>> {
+    let value = check_length(&entry.value).and_then(|()| Layout::parse(&entry.value));
+    Versioned { value, index: entry.modify_index }
+}
