@@ -24,6 +24,7 @@
 //! | `dev` | `kvnode dev` is a whole cluster with one command |
 //! | `documents` | what the pages show is what happens, and what they name is there |
 //! | `words` | what a node says never ends it, and a closed terminal stops it cleanly |
+//! | `upgrades` | what an older version has stored is served, changed and moved by this one |
 //! | `faults` | whatever fails at the same time, every key stays linearizable and comes back |
 //!
 //! The crate `kv-testkit` starts and ends the processes. A case that depends on Consul is one function,
@@ -55,5 +56,6 @@ mod signals;
 mod sockets;
 mod strategies;
 mod streams;
+mod upgrades;
 mod wire;
 mod words;

@@ -7,7 +7,7 @@
 //! | one layout with what it says of each partition | [`View`] |
 //! | questions to nodes | [`Connections`], [`ask`], [`ask_instance`] |
 //! | what the answers say | [`has_installed`], [`uuid_of`] |
-//! | strategies, and the tables that they compute | [`Placement`], [`TableRequest`], [`table_verified`], [`admitted`] |
+//! | strategies, and the tables that they compute | [`StrategyRunner`], [`TableRequest`], [`table_verified`], [`admitted`] |
 //! | the layouts of the past | [`history`] |
 //!
 //! Nothing here keeps a program from publishing a layout that loses data: what may follow what, the

@@ -16,7 +16,7 @@ use crate::limits::PIECE_BYTES;
 use crate::memtable::{Memtable, Memtables};
 use crate::record::{self, Stored};
 use crate::shared::{READER, Shared, WAL_DIRECTORY, WRITER, WrittenLog};
-use crate::wal::{Fsync, Keeping, Malformed, WriteAheadLog};
+use crate::wal::{Fsync, Keeping, WriteAheadLog};
 use crate::{Batch, Counters, StorageKey, StoreOptions, backpressure, batch, take_over};
 
 /// A handle to a shard's records.
@@ -70,8 +70,7 @@ impl Store {
         let replayed = Memtable::default();
         let log =
             WriteAheadLog::open(&directory.join(WAL_DIRECTORY), disk, checkpointed, |frame| {
-                let (counters, changes) =
-                    batch::read(&frame).map_err(|batch::Malformed| Malformed)?;
+                let (counters, changes) = batch::read(&frame)?;
                 replayed.insert(&frame, changes, counters);
                 Ok(())
             })?;

@@ -2,13 +2,12 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use kv_consul::{Consul, ConsulConfig};
 use kv_consul_agent::{Agent, AgentConfig, AgentLimits};
-use kv_system::lock::lock;
 use kv_testkit::consul::RealConsul;
 
 /// How long a test waits for what should happen at once.
@@ -42,7 +41,7 @@ impl Server {
 
     fn shared(slot: &Mutex<Weak<Running>>, start: impl FnOnce() -> Running) -> Self {
         // A test that failed to start the server must not fail the others with a poisoned lock.
-        let mut slot = lock(slot);
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         let running = slot.upgrade().unwrap_or_else(|| Arc::new(start()));
         *slot = Arc::downgrade(&running);
         let address = match &*running {

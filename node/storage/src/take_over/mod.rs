@@ -6,6 +6,10 @@
 //! needs is measured, the disk's reserve is given up for it, and what the piece has freed serves the next.
 //! The log has all changes until the last piece is in, so that nothing depends on how far this came.
 
+mod leaves;
+#[cfg(test)]
+mod tests;
+
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,8 +17,10 @@ use bytes::Bytes;
 use kv_system::descriptors;
 use kv_system::transient::file_bytes_max;
 
+pub(crate) use self::leaves::placed;
+use self::leaves::{LEAF_OVERHEAD_BYTES, Leaves};
 use crate::disk::Disk;
-use crate::engine::{self, Engine, LEAF_FANOUT, classify};
+use crate::engine::{self, Engine, LEAF_FANOUT};
 use crate::limits::{DESCRIPTORS_PER_CHECKPOINT, INODES_PER_STEP, PIECE_BYTES, SMALL_FILES_BYTES};
 use crate::memtable::Memtable;
 use crate::needs::Needs;
@@ -25,14 +31,6 @@ const CHANGES_PER_BATCH: usize = 256;
 /// A leaf that grows with every piece leaves a place of each length behind, so that pieces of new records
 /// may take so many times what the records take.
 const PIECES_FACTOR: u64 = 2;
-/// What a leaf takes beside what is in it, in bytes: the ends of the blocks that it lies in, and its keys'
-/// and records' lengths.
-const LEAF_OVERHEAD_BYTES: u64 = 10 << 10;
-/// What is stored takes so many bytes at most: a leaf lies in a place that has up to half as much again as
-/// it needs.
-pub(crate) const fn placed(bytes: u64) -> u64 {
-    bytes.saturating_mul(3) / 2
-}
 
 /// Why the engine has not got everything.
 #[derive(Debug)]
@@ -244,159 +242,5 @@ fn given(error: StoreError) -> Untaken {
     match error {
         StoreError::Engine(_) => Untaken::Spoiled(error),
         error => Untaken::Failed(error),
-    }
-}
-
-/// What the leaves that have changed keys take, at most: nobody says where a leaf begins and ends, so it
-/// is what lies around each key, as far as a leaf can reach.
-#[derive(Default)]
-struct Leaves {
-    bytes: u64,
-    /// The last key that is counted.
-    counted_to: Option<Vec<u8>>,
-}
-
-impl Leaves {
-    fn add(
-        &mut self,
-        engine: &Engine,
-        key: &StorageKey,
-        record: Option<&[u8]>,
-    ) -> Result<(), StoreError> {
-        let key = key.to_bytes();
-        self.bytes +=
-            placed((key.len() + record.map_or(0, <[u8]>::len)) as u64) + LEAF_OVERHEAD_BYTES;
-        let size = |key: &[u8], record: &[u8]| placed((key.len() + record.len()) as u64);
-        for item in engine.data.range(..key.clone()).rev().take(LEAF_FANOUT) {
-            let (before, record) = item.map_err(classify)?;
-            if self.counted_to.as_deref().is_some_and(|counted| before[..] <= *counted) {
-                break;
-            }
-            self.bytes += size(&before, &record);
-        }
-        for item in engine.data.range(key.clone()..).take(LEAF_FANOUT + 1) {
-            let (after, record) = item.map_err(classify)?;
-            if self.counted_to.as_deref().is_none_or(|counted| after[..] > *counted) {
-                self.bytes += size(&after, &record);
-                self.counted_to = Some(after.to_vec());
-            }
-        }
-        // Where nothing follows it, what precedes it is counted now.
-        self.counted_to = self.counted_to.take().max(Some(key));
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use kv_core::version::Version;
-
-    use super::*;
-    use crate::Counters;
-    use crate::batch::{self, Batch};
-
-    const KEYS: u32 = 500;
-
-    fn key(number: u32) -> StorageKey {
-        StorageKey::new(&format!("key-{number}"))
-    }
-
-    /// A memtable in which keys have values that `value` gives, or are removed.
-    fn memtable(value: impl Fn(u32) -> Option<Vec<u8>>) -> Memtable {
-        let mut batch = Batch::default();
-        for number in 0..KEYS {
-            let version = Version { epoch: 1, sequence: u64::from(number) };
-            match value(number) {
-                Some(value) => batch.put(key(number), version, Some(&value)),
-                None => batch.remove(key(number)),
-            }
-        }
-        let (frame, _) = batch.finish(Counters { keys: 1, ..Counters::default() });
-        let frame = Bytes::from(frame);
-        let (counters, changes) = batch::read(&frame).unwrap();
-        let memtable = Memtable::default();
-        memtable.insert(&frame, changes, counters);
-        memtable
-    }
-
-    fn taking<'a>(
-        engine: &'a Engine,
-        memtable: &'a Memtable,
-        disk: &'a Disk,
-        directory: &'a Path,
-    ) -> Taking<'a> {
-        let needs = memtable.needs();
-        Taking { engine, memtable, segment: 1, disk, directory, stored: (0, 0), needs }
-    }
-
-    #[test]
-    fn pieces_give_the_engine_what_one_flush_gives() {
-        let value = |number: u32| vec![number as u8; 20_000 + number as usize];
-        let rounds = [
-            memtable(|number| Some(value(number))),
-            memtable(|number| (number % 3 > 0).then(|| value(number / 2))),
-        ];
-        let content = |in_pieces: bool| {
-            let directory = tempfile::tempdir().unwrap();
-            let disk = Disk::new(directory.path(), 0);
-            let engine = Engine::open(directory.path(), &disk).unwrap();
-            for round in &rounds {
-                let taking = taking(&engine, round, &disk, directory.path());
-                match in_pieces {
-                    true => taking.in_pieces(0).unwrap(),
-                    false => taking.at_once().unwrap(),
-                }
-            }
-            assert_eq!(engine.checkpointed().unwrap(), 1);
-            (0..KEYS).map(|it| engine.get(&key(it)).unwrap()).collect::<Vec<_>>()
-        };
-        let expected = content(false);
-        assert_eq!(expected.iter().flatten().count(), (KEYS - KEYS.div_ceil(3)) as usize);
-        assert!(content(true) == expected);
-    }
-
-    #[test]
-    fn leaves_are_measured_with_what_lies_around_a_key() {
-        let directory = tempfile::tempdir().unwrap();
-        let disk = Disk::new(directory.path(), 0);
-        let engine = Engine::open(directory.path(), &disk).unwrap();
-        let memtable = memtable(|_| Some(vec![1; 1000]));
-        taking(&engine, &memtable, &disk, directory.path()).at_once().unwrap();
-        let mut leaves = Leaves::default();
-        leaves.add(&engine, &key(7), None).unwrap();
-        let one = leaves.bytes;
-        // Its leaf has at most so many records, on either side.
-        let around = placed(2 * LEAF_FANOUT as u64 * 1000);
-        assert!(one >= around, "{one} of {around}");
-        assert!(one <= around * 2, "{one} of {around}");
-        leaves.add(&engine, &key(7), None).unwrap();
-        assert!(leaves.bytes < one * 2, "what is counted is counted once");
-        let mut behind = Leaves::default();
-        for number in 0..KEYS {
-            let key = StorageKey::first_of_hash(u64::MAX - u64::from(KEYS - number));
-            behind.add(&engine, &key, None).unwrap();
-        }
-        let overhead = LEAF_OVERHEAD_BYTES * u64::from(KEYS) * 2;
-        assert!(behind.bytes < overhead + around, "{} is too much", behind.bytes);
-        for number in 0..KEYS {
-            leaves.add(&engine, &key(number), None).unwrap();
-        }
-        assert!(leaves.bytes >= placed(u64::from(KEYS) * 1000));
-    }
-
-    #[test]
-    fn what_the_disk_has_no_room_for_is_not_begun() {
-        let directory = tempfile::tempdir().unwrap();
-        let disk = Disk::new(directory.path(), 0);
-        let engine = Engine::open(directory.path(), &disk).unwrap();
-        let memtable = memtable(|_| Some(vec![1; 1000]));
-        let taking = taking(&engine, &memtable, &disk, directory.path());
-        // More than any disk has.
-        assert!(matches!(taking.in_pieces(1 << 62), Err(Untaken::Waits(_))));
-        assert_eq!(engine.get(&key(0)).unwrap(), None);
-        taking.in_pieces(0).unwrap();
-        assert!(engine.get(&key(0)).unwrap().is_some());
     }
 }
