@@ -4,9 +4,9 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use kv_testkit::harness::binaries::greetings;
+use kv_testkit::harness::desired_states::HEEDED_WITHIN;
 use kv_testkit::harness::http::delete;
 use kv_testkit::harness::run::{Output, Run};
-use kv_testkit::harness::signals::HEEDED_WITHIN;
 use kv_testkit::harness::{Backend, Cluster, eventually, on_both_backends};
 use kv_testkit::needs;
 

@@ -1,9 +1,9 @@
 //! Seeing to it that the nodes which are wanted run: who is to start which one, and when.
 //!
-//! A node whose signal says `running` is to run for as long as the signal is there. One that is not
+//! A node whose desired state says `running` is to run for as long as the desired state is there. One that is not
 //! up, which is that it is not registered, or critical, and that no process here has its data
-//! directory, is taken up by a supervisor on its host: it writes itself into the signal by
-//! compare-and-set, so that of several only one does, and then starts the process. The signal is the
+//! directory, is taken up by a supervisor on its host: it writes itself into the desired state by
+//! compare-and-set, so that of several only one does, and then starts the process. The desired state is the
 //! lock and the order in one, and nothing is left to clean up after a supervisor that dies: when its
 //! attempt has brought nothing for a while, another makes a new one (see [`crate::attempts`]).
 //!
@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use kv_consul::{BACKOFF, CheckStatus, ConsulError, Read, ServiceInstance};
 use kv_core::name::Name;
-use kv_registry::signal::{Launcher, Signal};
+use kv_registry::desired_state::{DesiredState, Launcher};
 use kv_registry::{Registry, Versioned};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -29,10 +29,10 @@ use uuid::Uuid;
 
 use crate::attempts::{Attempts, Next};
 use crate::data_directory::is_held;
+use crate::desired_states::DesiredStates;
 use crate::identity::Identity;
 use crate::launch_room::{self, Launch, Room};
 use crate::layouts::LayoutsError;
-use crate::signals::Signals;
 
 /// How often it is tried to tell others why a node could not be started.
 const TELL_TRIES: usize = 5;
@@ -51,7 +51,7 @@ pub struct Order {
     pub described: Option<Described>,
 }
 
-/// The weight and zone of a node, as a signal has them.
+/// The weight and zone of a node, as a desired state has them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Described {
     /// Its weight.
@@ -84,9 +84,9 @@ pub trait Start {
 /// Starts the nodes of one cluster that are wanted here.
 #[derive(Clone, Debug)]
 pub struct Supervisor {
-    /// Where the cluster's signals and nodes are.
+    /// Where the cluster's desired states and nodes are.
     pub registry: Registry,
-    /// What it is called in the signals that it takes up.
+    /// What it is called in the desired states that it takes up.
     pub name: String,
     /// The host whose nodes it starts; those of every host where there is none.
     pub host: Option<String>,
@@ -132,20 +132,20 @@ enum Turn {
 struct Wanted {
     id: Name,
     described: Described,
-    /// The host, as the signal names it.
+    /// The host, as the desired state names it.
     host: Option<String>,
     launcher: Option<Launcher>,
     index: u64,
 }
 
 impl Supervisor {
-    /// Starts what is wanted, by `start`, until this future is dropped or `signals` end.
-    pub async fn run(&self, signals: watch::Receiver<Signals>, start: &impl Start) {
+    /// Starts what is wanted, by `start`, until this future is dropped or `desired states` end.
+    pub async fn run(&self, desired_states: watch::Receiver<DesiredStates>, start: &impl Start) {
         let (is_wanted, wanted) = watch::channel(false);
         let (news, nodes) = watch::channel(None);
         tokio::select! {
             () = self.follow_nodes(wanted, news) => {}
-            () = self.act(signals, nodes, is_wanted, start) => {}
+            () = self.act(desired_states, nodes, is_wanted, start) => {}
         }
     }
 
@@ -168,7 +168,7 @@ impl Supervisor {
 
     async fn act(
         &self,
-        mut signals: watch::Receiver<Signals>,
+        mut desired_states: watch::Receiver<DesiredStates>,
         mut nodes: watch::Receiver<Option<Vec<ServiceInstance>>>,
         is_wanted: watch::Sender<bool>,
         start: &impl Start,
@@ -176,7 +176,7 @@ impl Supervisor {
         let mut memory =
             Memory { attempts: Attempts::new(self.within), under_way: BTreeMap::new(), told: None };
         loop {
-            let wanted = self.wanted(&signals.borrow_and_update());
+            let wanted = self.wanted(&desired_states.borrow_and_update());
             memory.attempts.retain(|id| wanted.contains_key(id));
             let any = !wanted.is_empty();
             is_wanted.send_if_modified(|is| std::mem::replace(is, any) != any);
@@ -192,7 +192,7 @@ impl Supervisor {
                 }
             };
             tokio::select! {
-                changed = signals.changed() => if changed.is_err() { return },
+                changed = desired_states.changed() => if changed.is_err() { return },
                 changed = nodes.changed() => if changed.is_err() { return },
                 () = time => {}
             }
@@ -285,7 +285,7 @@ impl Supervisor {
         )
     }
 
-    /// Says why a wanted node is not started here, once for each reason, and writes it into a signal that
+    /// Says why a wanted node is not started here, once for each reason, and writes it into a desired state that
     /// nobody has taken up, so that the one that wrote it need not wait. A supervisor of another host may
     /// take it up all the same.
     async fn tell_waiting(&self, wanted: &Wanted, memory: &mut Memory, reason: String) {
@@ -305,9 +305,9 @@ impl Supervisor {
     }
 
     /// The nodes that are wanted here.
-    fn wanted(&self, signals: &Signals) -> BTreeMap<Name, Wanted> {
-        let wanted = signals.iter().filter_map(|(id, signalled)| {
-            let Signal::Running { host, weight, zone, launcher } = &signalled.value else {
+    fn wanted(&self, desired_states: &DesiredStates) -> BTreeMap<Name, Wanted> {
+        let wanted = desired_states.iter().filter_map(|(id, signalled)| {
+            let DesiredState::Running { host, weight, zone, launcher } = &signalled.value else {
                 return None;
             };
             let elsewhere = host.is_some() && self.host.is_some() && *host != self.host;
@@ -373,16 +373,16 @@ impl Supervisor {
         wanted: &Wanted,
         launcher: Launcher,
     ) -> Result<bool, ConsulError> {
-        let signal = Signal::Running {
+        let desired_state = DesiredState::Running {
             host: wanted.host.clone(),
             weight: wanted.described.weight,
             zone: wanted.described.zone.clone(),
             launcher: Some(launcher),
         };
-        self.registry.set_desired(&wanted.id, &signal, wanted.index).await
+        self.registry.set_desired(&wanted.id, &desired_state, wanted.index).await
     }
 
-    /// Writes into the signal why the attempt failed, as long as it is the last one.
+    /// Writes into the desired state why the attempt failed, as long as it is the last one.
     async fn tell_failure(&self, id: &Name, attempt: Uuid, failure: String) {
         let mut backoff = BACKOFF;
         for _ in 0..TELL_TRIES {
@@ -404,16 +404,16 @@ impl Supervisor {
         attempt: Uuid,
         failure: &str,
     ) -> Result<bool, ConsulError> {
-        let Versioned { value: mut signal, index } = self.registry.desired(id).await?;
-        match &mut signal {
-            Some(Signal::Running { launcher: Some(launcher), .. })
+        let Versioned { value: mut desired_state, index } = self.registry.desired(id).await?;
+        match &mut desired_state {
+            Some(DesiredState::Running { launcher: Some(launcher), .. })
                 if launcher.attempt == attempt =>
             {
                 launcher.failure = Some(failure.to_owned());
             }
             _ => return Ok(true),
         }
-        let Some(signal) = signal else { return Ok(true) };
-        self.registry.set_desired(id, &signal, index).await
+        let Some(desired_state) = desired_state else { return Ok(true) };
+        self.registry.set_desired(id, &desired_state, index).await
     }
 }

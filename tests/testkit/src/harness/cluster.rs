@@ -10,10 +10,10 @@ use tempfile::TempDir;
 use super::backend::{Backend, ConsulServer};
 use super::binaries::{kvclient, kvnode};
 use super::catalog::{Entry, entry};
+use super::desired_states::HEEDED_WITHIN;
 use super::launched::{self, Launched};
 use super::node::Node;
 use super::run::{Output, Run};
-use super::signals::HEEDED_WITHIN;
 use crate::wait::eventually;
 
 /// Nodes of a cluster that no other test uses. Everything ends when this is dropped; after a failure

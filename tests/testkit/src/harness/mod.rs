@@ -4,7 +4,7 @@
 //! - [`process`]: one running program; [`run`]: one that is expected to end;
 //! - [`backend`]: the Consul that a test uses, embedded or real;
 //! - [`dev`]: `kvnode dev`; [`cluster`] and [`node`]: nodes that a test starts one by one;
-//! - [`launched`]: nodes that other nodes have started; [`signals`]: what has them started;
+//! - [`launched`]: nodes that other nodes have started; [`desired_states`]: what has them started;
 //! - [`peer`], [`http`]: plain ZeroMQ and plain HTTP; [`catalog`]: what Consul says;
 //! - [`limits`]: programs to which the system gives little;
 //! - [`library`]: the client's library; [`proxy`]: a bad network;
@@ -18,6 +18,7 @@ pub mod binaries;
 pub mod catalog;
 pub mod cluster;
 pub mod corpus;
+pub mod desired_states;
 pub mod dev;
 pub mod environment;
 pub mod http;
@@ -29,7 +30,6 @@ pub mod peer;
 pub mod process;
 pub mod proxy;
 pub mod run;
-pub mod signals;
 
 pub use backend::Backend;
 pub use cluster::Cluster;
