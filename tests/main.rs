@@ -23,6 +23,7 @@
 //! | `streams` | whatever files, pipes, terminals and signals do, a command ends as it is documented |
 //! | `dev` | `kvnode dev` is a whole cluster with one command |
 //! | `documents` | what the pages show is what happens, and what they name is there |
+//! | `library` | a program that has the library in its manifest reads and writes a cluster |
 //! | `words` | what a node says never ends it, and a closed terminal stops it cleanly |
 //! | `upgrades` | what an older version has stored is served, changed and moved by this one |
 //! | `faults` | whatever fails at the same time, every key stays linearizable and comes back |
@@ -49,6 +50,7 @@ mod durability;
 mod faults;
 mod incarnations;
 mod lab;
+mod library;
 mod membership;
 mod rebalance;
 mod roundtrip;

@@ -8,50 +8,29 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use kv_consul::{CheckStatus, ServiceInstance};
-use kv_core::digest::Digest;
 use kv_core::installed::InstalledLayout;
 use kv_core::layout::{LAYOUT_FORMAT, Layout, Member, Origin, Placement, StrategyPin, Table};
 use kv_core::name::Name;
 use kv_placement::Strategy;
 use kv_protocol::reply::NodeStatus;
-use kv_registry::keys::{self, PROTOCOL_VERSION, meta};
+use kv_registry::members::{PROTOCOL_VERSION, Registered as _};
 use tokio::time::timeout_at;
 use uuid::Uuid;
 
-use crate::catalog::uuid_of;
-use crate::cluster::Registry;
+use crate::ask::ask_instance;
 use crate::config::NewCluster;
+use crate::creation::Creation;
+use crate::discovery::Discovery;
 use crate::error::ClientError;
 use crate::limits::{LAYOUT_LOOK_INTERVAL, STATUS_TIMEOUT};
 use crate::outbox::Connections;
 use crate::placement::{TableRequest, admitted, table_verified};
-use crate::status::ask_instance;
 
 /// How many owners a partition gets.
 const REPLICAS: u32 = 1;
 
 /// What of the time is left for publishing a layout when its strategy has been examined.
 const PUBLISHING_TIME: Duration = Duration::from_millis(100);
-
-/// What was created, for those who tell people.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Creation {
-    /// The cluster's name.
-    pub name: Name,
-    /// The cluster's identity, drawn just now.
-    pub cluster: Uuid,
-    /// The layout's epoch.
-    pub epoch: u64,
-    /// The ids of the nodes that are part of it.
-    pub nodes: Vec<String>,
-    /// What the adopted strategy calls itself.
-    pub strategy: String,
-    /// The digest of the adopted strategy.
-    pub strategy_digest: Digest,
-    /// How many partitions keys are hashed to.
-    pub partitions: u32,
-}
 
 /// How a cluster came to have a layout.
 pub(crate) enum Bootstrap {
@@ -63,18 +42,18 @@ pub(crate) enum Bootstrap {
 
 /// Creates the layout of a cluster that was found to have none.
 pub(crate) async fn create(
-    registry: &Registry,
+    discovery: &Discovery,
     connections: &Connections,
-    strategy: &Strategy,
     new: &NewCluster,
     deadline: Instant,
 ) -> Result<Bootstrap, ClientError> {
+    let strategy = &discovery.strategy_to_adopt().await?;
     let began = Instant::now();
-    let instances = registry.instances().await?;
+    let instances = discovery.instances().await?;
     if instances.is_empty() {
         return Err(ClientError::NoNodes {
-            cluster: registry.cluster.to_string(),
-            consul: registry.consul.address().to_owned(),
+            cluster: discovery.registry.cluster().to_string(),
+            consul: discovery.registry.consul().address().to_owned(),
         });
     }
     let reply_by = deadline.min(Instant::now() + STATUS_TIMEOUT);
@@ -85,11 +64,13 @@ pub(crate) async fn create(
         status.layout.as_ref().map(|layout| (status.node.to_string(), layout.clone()))
     });
     if let Some((node, installed)) = installed {
-        return await_restoration(registry, node, &installed, deadline).await.map(Bootstrap::Found);
+        return await_restoration(discovery, node, &installed, deadline)
+            .await
+            .map(Bootstrap::Found);
     }
     let mut members = Vec::new();
     for (instance, answer) in instances.iter().zip(answers) {
-        members.push(member(&registry.cluster, instance, answer)?);
+        members.push(member(discovery.registry.cluster(), instance, answer)?);
     }
     members.sort_by(|a, b| a.id.cmp(&b.id));
     if let Some(pair) = members.windows(2).find(|pair| pair[0].id == pair[1].id) {
@@ -114,12 +95,12 @@ pub(crate) async fn create(
         let problem = format!("the strategy {name} was still being examined; allow more time");
         Err(ClientError::Unavailable { timeout: began.elapsed(), problem })
     })?;
-    publish(registry, strategy, question, &table, deadline).await
+    publish(discovery, strategy, question, &table, deadline).await
 }
 
 /// Waits until the nodes have put the layout back into a Consul that lost it.
 async fn await_restoration(
-    registry: &Registry,
+    discovery: &Discovery,
     node: String,
     installed: &InstalledLayout,
     deadline: Instant,
@@ -128,7 +109,7 @@ async fn await_restoration(
     let InstalledLayout { cluster, epoch, .. } = *installed;
     let mut said = false;
     loop {
-        if let Some(layout) = registry.layout(deadline).await?.value {
+        if let Some(layout) = discovery.layout(deadline).await?.value {
             return Ok(layout);
         }
         if Instant::now() + LAYOUT_LOOK_INTERVAL >= deadline {
@@ -157,36 +138,35 @@ fn member(
     if instance.status == CheckStatus::Critical {
         return Err(not_ready("is critical according to Consul".into()));
     }
-    let text = |name: &str| instance.meta.get(name).map_or("", String::as_str);
-    if text(meta::PROTOCOL) != PROTOCOL_VERSION {
-        let theirs = text(meta::PROTOCOL);
+    let theirs = instance.protocol();
+    if theirs != PROTOCOL_VERSION {
         return Err(not_ready(format!(
             "speaks protocol {theirs:?}, and this client speaks {PROTOCOL_VERSION:?}"
         )));
     }
-    if uuid_of(instance) != Some(status.uuid) || status.cluster_name != *cluster {
+    if instance.uuid() != Some(status.uuid) || status.cluster_name != *cluster {
         return Err(not_ready(format!(
             "says that it is {} of cluster {} with uuid {}, which is not what it registered",
             status.node, status.cluster_name, status.uuid
         )));
     }
-    let weight = text(meta::WEIGHT);
+    let weight = instance.weight_text();
     let weight = weight
         .parse()
         .map_err(|_| not_ready(format!("registered the weight {weight:?}, which is no number")))?;
-    Ok(Member { id: status.node, uuid: status.uuid, weight, zone: text(meta::ZONE).to_owned() })
+    Ok(Member { id: status.node, uuid: status.uuid, weight, zone: instance.zone().to_owned() })
 }
 
 /// Puts strategy and table beside the place of the layout, and then the layout, if it is still the
 /// first one.
 async fn publish(
-    registry: &Registry,
+    discovery: &Discovery,
     strategy: &Strategy,
     question: TableRequest,
     table: &Table,
     deadline: Instant,
 ) -> Result<Bootstrap, ClientError> {
-    let Registry { consul, cluster, .. } = registry;
+    let registry = &discovery.registry;
     let layout = Layout {
         format: LAYOUT_FORMAT,
         cluster: Uuid::new_v4(),
@@ -206,15 +186,15 @@ async fn publish(
         rebalance: None,
     };
     // Read back as everybody will read it, so that nothing is published which nobody can use.
-    let document = layout.to_json();
-    let layout = Layout::parse(&document)?;
-    consul.kv_put(&keys::strategy(cluster, &strategy.digest()), strategy.bytes()).await?;
-    consul.kv_put(&keys::table(cluster, &layout.placement.table), &table.to_bytes()).await?;
-    let written = consul.kv_put_cas(&keys::layout(cluster), &document, 0).await;
+    let layout = Layout::parse(&layout.to_json())?;
+    // There is no layout yet whose epoch they could name.
+    registry.put_strategy(strategy.bytes(), 0).await?;
+    registry.put_table(table, 0).await?;
+    let written = registry.create_layout(&layout).await;
     // What is there now decides: also a write whose answer got lost may have succeeded.
-    match registry.layout(deadline).await?.value {
+    match discovery.layout(deadline).await?.value {
         Some(found) if found == layout => {
-            let creation = Creation::of(cluster.clone(), &layout);
+            let creation = Creation::of(registry.cluster().clone(), &layout);
             Ok(Bootstrap::Created(layout, creation))
         }
         Some(found) => Ok(Bootstrap::Found(found)),
@@ -225,22 +205,10 @@ async fn publish(
     }
 }
 
-impl Creation {
-    fn of(name: Name, layout: &Layout) -> Self {
-        Self {
-            name,
-            cluster: layout.cluster,
-            epoch: layout.epoch,
-            nodes: layout.placement.members.iter().map(|member| member.id.to_string()).collect(),
-            strategy: layout.placement.strategy.name.clone(),
-            strategy_digest: layout.placement.strategy.sha256,
-            partitions: layout.partitions.get(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use kv_registry::members::Description;
+
     use super::*;
 
     const UUID: Uuid = Uuid::from_u128(1);
@@ -250,19 +218,14 @@ mod tests {
     }
 
     fn instance() -> ServiceInstance {
-        let meta = [
-            (meta::CLUSTER, "default".to_owned()),
-            (meta::UUID, UUID.to_string()),
-            (meta::PROTOCOL, PROTOCOL_VERSION.to_owned()),
-            (meta::WEIGHT, "3".to_owned()),
-            (meta::ZONE, "rack-1".to_owned()),
-        ];
+        let (zone, host) = ("rack-1".to_owned(), "127.0.0.1".to_owned());
+        let described = Description { uuid: UUID, incarnation: None, weight: 3, zone, host };
         ServiceInstance {
             id: "node-0".into(),
             node: "machine".into(),
             address: "127.0.0.1".into(),
             port: 2000,
-            meta: meta.map(|(name, value)| (name.to_owned(), value)).into(),
+            meta: described.meta(&cluster()),
             status: CheckStatus::Passing,
         }
     }
@@ -296,11 +259,9 @@ mod tests {
         let critical = ServiceInstance { status: CheckStatus::Critical, ..instance() };
         assert!(problem(&critical, Ok(status())).contains("critical"));
         assert!(problem(&instance(), Err("silence".into())).contains("silence"));
-        assert!(problem(&with(meta::PROTOCOL, "2"), Ok(status())).contains("protocol"));
-        assert!(problem(&with(meta::WEIGHT, "much"), Ok(status())).contains("weight"));
-        assert!(
-            problem(&with(meta::UUID, "none"), Ok(status())).contains("not what it registered")
-        );
+        assert!(problem(&with("protocol", "2"), Ok(status())).contains("protocol"));
+        assert!(problem(&with("weight", "much"), Ok(status())).contains("weight"));
+        assert!(problem(&with("uuid", "none"), Ok(status())).contains("not what it registered"));
         let other = NodeStatus { uuid: Uuid::from_u128(2), ..status() };
         assert!(problem(&instance(), Ok(other)).contains("not what it registered"));
         let elsewhere = NodeStatus { cluster_name: "other".parse().unwrap(), ..status() };

@@ -7,36 +7,29 @@ use std::time::Instant;
 
 use futures::stream::FuturesOrdered;
 use futures::{FutureExt, StreamExt};
-use kv_consul::{Consul, ConsulError, Read, ServiceInstance};
+use kv_consul::{ConsulError, ServiceInstance};
 use kv_core::incarnation::Incarnation;
 use kv_core::layout::Member;
 use kv_core::name::Name;
 use kv_protocol::reply::NodeStatus;
-use kv_registry::claim::Claim;
-use kv_registry::keys::{self, SERVICE, meta, service_id};
+use kv_registry::Registry;
+use kv_registry::members::{Registered, service_id};
 use kv_transport::Endpoint;
 use kv_transport::limits::CONNECT_WAIT;
 use uuid::Uuid;
 
+use crate::ask::ask_instance;
+use crate::error::ClientError;
 use crate::limits::REGISTRATIONS_ASKED_MAX;
 use crate::outbox::Connections;
 use crate::routing::{Reach, Target};
-use crate::status::ask_instance;
-
-/// The instances that belong to `cluster`.
-pub(crate) fn of_cluster(cluster: &Name, instances: Vec<ServiceInstance>) -> Vec<ServiceInstance> {
-    let ours = |instance: &ServiceInstance| {
-        instance.meta.get(meta::CLUSTER).is_some_and(|name| name == cluster.as_str())
-    };
-    instances.into_iter().filter(ours).collect()
-}
 
 /// Whether Consul may have instances of the service that it does not show this client, which it leaves out
 /// without a word where a token may not see them, or the machines that they are on. Worth a question only
 /// where one is missed.
-pub(crate) async fn may_be_hidden(consul: &Consul) -> bool {
-    match consul.may_see_all(SERVICE).await {
-        Ok(may_see_all) => !may_see_all,
+pub(crate) async fn may_be_hidden(registry: &Registry) -> bool {
+    match registry.sees_all_instances().await {
+        Ok(sees_all) => !sees_all,
         Err(error) => {
             tracing::debug!(%error, "whether nodes are hidden is not known");
             false
@@ -44,15 +37,9 @@ pub(crate) async fn may_be_hidden(consul: &Consul) -> bool {
     }
 }
 
-/// The identity of the data directory that an instance registered.
-#[must_use]
-pub fn uuid_of(instance: &ServiceInstance) -> Option<Uuid> {
-    instance.meta.get(meta::UUID)?.parse().ok()
-}
-
-/// Which run of its node an instance is; none where an older program registered it.
-pub(crate) fn incarnation_of(instance: &ServiceInstance) -> Option<Incarnation> {
-    instance.meta.get(meta::INCARNATION)?.parse().ok()
+/// The error where nodes are hidden from this client.
+pub(crate) fn hidden(registry: &Registry) -> ClientError {
+    ClientError::NodesHidden { consul: registry.consul().address().to_owned() }
 }
 
 /// The runs of nodes that have claimed their ids.
@@ -60,19 +47,18 @@ pub(crate) fn incarnation_of(instance: &ServiceInstance) -> Option<Incarnation> 
 pub(crate) struct Claims(HashSet<(Uuid, Option<Incarnation>)>);
 
 impl Claims {
-    /// Reads the claims of `cluster`.
+    /// Reads the claims of the cluster.
     ///
     /// # Errors
     /// Consul cannot be asked, or does not let this client read them.
-    pub(crate) async fn read(consul: &Consul, cluster: &Name) -> Result<Self, ConsulError> {
-        let claims = consul.kv_list(&keys::claims(cluster), Read::consistent()).await?.value;
-        let claims = claims.into_iter().filter_map(|entry| Claim::parse(&entry.value));
-        Ok(claims.map(|claim| (claim.uuid, claim.incarnation)).collect())
+    pub(crate) async fn read(registry: &Registry) -> Result<Self, ConsulError> {
+        let claims = registry.claims().await?;
+        Ok(claims.iter().map(|claim| (claim.uuid, claim.incarnation)).collect())
     }
 
     /// Whether the run that `instance` registered is the one that has claimed its id.
     pub(crate) fn have(&self, instance: &ServiceInstance) -> bool {
-        let run = (uuid_of(instance), incarnation_of(instance));
+        let run = (instance.uuid(), instance.incarnation());
         run.0.is_some_and(|uuid| self.0.contains(&(uuid, run.1)))
     }
 }
@@ -92,12 +78,12 @@ impl FromIterator<(Uuid, Option<Incarnation>)> for Claims {
 fn rank<'a>(instance: &'a ServiceInstance, claims: &Claims) -> impl Ord + use<'a> {
     let ServiceInstance { id, node, address, port, status, .. } = instance;
     let is_claimed = claims.have(instance);
-    (!is_claimed, Reverse(incarnation_of(instance)), *status, node, id, address, *port)
+    (!is_claimed, Reverse(instance.incarnation()), *status, node, id, address, *port)
 }
 
 /// Whether the answer is that of the run which `instance` registered.
 pub(crate) fn is_of(instance: &ServiceInstance, answer: &NodeStatus) -> bool {
-    Some(answer.uuid) == uuid_of(instance) && answer.incarnation == incarnation_of(instance)
+    Some(answer.uuid) == instance.uuid() && answer.incarnation == instance.incarnation()
 }
 
 /// Which of the instances are outranked: another one of the same data directory counts more. One that
@@ -110,20 +96,21 @@ pub(crate) fn outranked(
     let rank = |index: usize| (!lives[index], rank(&instances[index], claims));
     let mut first: HashMap<Uuid, usize> = HashMap::new();
     for (index, instance) in instances.iter().enumerate() {
-        let Some(uuid) = uuid_of(instance) else { continue };
+        let Some(uuid) = instance.uuid() else { continue };
         let first = first.entry(uuid).or_insert(index);
         if rank(index) < rank(*first) {
             *first = index;
         }
     }
-    let is_first = |(index, it)| uuid_of(it).is_none_or(|uuid| first[&uuid] == index);
+    let is_first =
+        |(index, it): (usize, &ServiceInstance)| it.uuid().is_none_or(|uuid| first[&uuid] == index);
     instances.iter().enumerate().map(|it| !is_first(it)).collect()
 }
 
 /// Whether some data directory is registered more than once.
 pub(crate) fn have_rivals(instances: &[ServiceInstance]) -> bool {
     let mut seen = HashSet::new();
-    instances.iter().filter_map(uuid_of).any(|uuid| !seen.insert(uuid))
+    instances.iter().filter_map(Registered::uuid).any(|uuid| !seen.insert(uuid))
 }
 
 /// One instance of each data directory: of several, the first by their ranks that answers as what it
@@ -136,7 +123,7 @@ pub(crate) async fn that_count(
     let mut by_uuid: HashMap<Uuid, Vec<ServiceInstance>> = HashMap::new();
     let mut chosen = Vec::new();
     for instance in instances {
-        match uuid_of(&instance) {
+        match instance.uuid() {
             Some(uuid) => by_uuid.entry(uuid).or_default().push(instance),
             None => chosen.push(instance),
         }
@@ -181,7 +168,7 @@ pub(crate) fn reach(nodes: &[Member], cluster: &Name, instances: &[ServiceInstan
 }
 
 fn reach_member(member: &Member, cluster: &Name, instances: &[ServiceInstance]) -> Reach {
-    let ours = |instance: &&ServiceInstance| uuid_of(instance) == Some(member.uuid);
+    let ours = |instance: &&ServiceInstance| instance.uuid() == Some(member.uuid);
     // Of several, it has been found out which one counts.
     let registered = instances.iter().find(ours);
     let Member { id, uuid, .. } = member;
@@ -189,14 +176,14 @@ fn reach_member(member: &Member, cluster: &Name, instances: &[ServiceInstance]) 
         let endpoint = Endpoint::tcp(&instance.address, instance.port)
             .map_err(|error| format!("node {id} is registered with Consul, but {error}"))?;
         let target = Target::new(id.to_string(), *uuid, endpoint);
-        return Ok(Arc::new(target.in_run(incarnation_of(instance))));
+        return Ok(Arc::new(target.in_run(instance.incarnation())));
     }
     let namesake = service_id(cluster, id);
     match instances.iter().find(|instance| instance.id == namesake) {
         Some(instance) => Err(format!(
             "node {id} is registered with Consul as uuid {}, but the layout's {id} is {uuid}: it runs \
              on another data directory; start it on the one that holds its data",
-            instance.meta.get(meta::UUID).map_or("(none)", String::as_str)
+            instance.uuid_text().unwrap_or("(none)")
         )),
         None => Err(format!("node {id} is not registered with Consul: start it again")),
     }
@@ -207,6 +194,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use kv_consul::CheckStatus;
+    use kv_registry::members::Description;
 
     use super::*;
 
@@ -215,9 +203,14 @@ mod tests {
         Member { id, uuid, weight: 1, zone: String::new() }
     }
 
+    fn described(uuid: Uuid, incarnation: Option<Incarnation>) -> BTreeMap<String, String> {
+        let (weight, zone, host) = (1, String::new(), "127.0.0.1".to_owned());
+        let described = Description { uuid, incarnation, weight, zone, host };
+        described.meta(&"default".parse().unwrap())
+    }
+
     fn instance(id: &str, uuid: Uuid, port: u16, status: CheckStatus) -> ServiceInstance {
-        let meta = [(meta::CLUSTER, "default".to_owned()), (meta::UUID, uuid.to_string())];
-        let meta: BTreeMap<_, _> = meta.map(|(name, value)| (name.to_owned(), value)).into();
+        let meta = described(uuid, None);
         let (id, node, address) = (id.to_owned(), "machine".to_owned(), "127.0.0.1".to_owned());
         ServiceInstance { id, node, address, port, meta, status }
     }
@@ -255,7 +248,7 @@ mod tests {
     fn the_run_that_has_claimed_the_id_counts_more_than_a_newer_one() {
         let real = run(3, 2001, CheckStatus::Critical);
         let forged = run(999, 2002, CheckStatus::Passing);
-        let claims: Claims = [(member().uuid, incarnation_of(&real))].into_iter().collect();
+        let claims: Claims = [(member().uuid, real.incarnation())].into_iter().collect();
         assert!(
             have_rivals(&[real.clone(), forged.clone()])
                 && !have_rivals(std::slice::from_ref(&real))
@@ -268,10 +261,8 @@ mod tests {
     }
 
     fn run(number: u64, port: u16, status: CheckStatus) -> ServiceInstance {
-        let mut instance = instance("node-1", member().uuid, port, status);
-        let incarnation = Incarnation { number, nonce: 1 }.to_string();
-        instance.meta.insert(meta::INCARNATION.to_owned(), incarnation);
-        instance
+        let meta = described(member().uuid, Some(Incarnation { number, nonce: 1 }));
+        ServiceInstance { meta, ..instance("node-1", member().uuid, port, status) }
     }
 
     #[test]
@@ -315,16 +306,5 @@ mod tests {
         let mut nowhere = instance("node-1", member().uuid, 2001, CheckStatus::Passing);
         nowhere.address = "tcp://\0".into();
         assert!(reach(&[nowhere]).unwrap_err().contains("not an address"));
-    }
-
-    #[test]
-    fn other_clusters_are_left_out() {
-        let ours = instance("node-1", member().uuid, 2001, CheckStatus::Passing);
-        let mut theirs = ours.clone();
-        theirs.meta.insert(meta::CLUSTER.to_owned(), "other".to_owned());
-        let mut bare = ours.clone();
-        bare.meta.clear();
-        let found = of_cluster(&"default".parse().unwrap(), vec![theirs, ours.clone(), bare]);
-        assert_eq!(found, [ours]);
     }
 }

@@ -9,11 +9,10 @@ use kv_core::limits::REPLICAS_MAX;
 use kv_core::partition::Partition;
 use kv_placement::{StrategyError, StrategyFault};
 
-use crate::cluster::Registry;
 use crate::config::ClientConfig;
+use crate::discovery::Discovery;
 use crate::error::ClientError;
 use crate::executor::check_key;
-use crate::history;
 use crate::placement::{TableRequest, table};
 
 /// Why a key is where it is.
@@ -89,14 +88,14 @@ async fn explain_within(
     key: &str,
     epoch: Option<u64>,
 ) -> Result<Explanation, ClientError> {
-    let registry = Registry::new(config).await?;
-    let found = registry.layout(Instant::now() + config.timeout).await?.value;
+    let discovery = Discovery::new(config).await?;
+    let found = discovery.layout(Instant::now() + config.timeout).await?.value;
     let layout =
         found.ok_or_else(|| ClientError::NoLayout { cluster: config.cluster.to_string() })?;
-    let past = history::kept(&registry, layout.cluster, layout.epoch).await?;
+    let past = discovery.registry.past_layouts_of(layout.cluster, layout.epoch).await?;
     let partition = layout.partitions.partition_of(key);
     let known_since = past.first().map_or(layout.epoch, |first| first.epoch);
-    let choose = |layout, placement| choose(&registry, layout, placement, partition);
+    let choose = |layout, placement| choose(&discovery, layout, placement, partition);
     let now = choose(&layout, &layout.placement).await?;
     let next = match &layout.rebalance {
         Some(rebalance) => {
@@ -124,7 +123,7 @@ async fn explain_within(
             let mut before = None;
             for then in past.iter().rev() {
                 // The others are ranked only where they are shown, for that takes another table.
-                let owners = owners(&registry, then, &then.placement, partition).await?;
+                let owners = owners(&discovery, then, &then.placement, partition).await?;
                 let owner = owners.first().and_then(|owner| id(&then.placement, *owner));
                 if owner.as_ref() != now.candidates.first() {
                     before = compare(choose(then, &then.placement).await?, then);
@@ -140,16 +139,16 @@ async fn explain_within(
 
 /// What one of `layout`'s placements chose for a partition.
 async fn choose(
-    registry: &Registry,
+    discovery: &Discovery,
     layout: &Layout,
     placement: &Placement,
     partition: Partition,
 ) -> Result<Choice, ClientError> {
-    let mut ranks = owners(registry, layout, placement, partition).await?;
+    let mut ranks = owners(discovery, layout, placement, partition).await?;
     if placement.origin == Origin::Strategy {
         let replicas = REPLICAS_MAX.min(placement.members.len() as u32);
         let question = TableRequest { replicas, ..TableRequest::of(layout, placement) };
-        let strategy = registry.pinned_strategy(&placement.strategy).await?;
+        let strategy = discovery.pinned_strategy(&placement.strategy).await?;
         match table(&strategy, question).await {
             Ok(ranked) => {
                 let others = ranked.owners(partition).iter().filter(|node| !ranks.contains(node));
@@ -170,13 +169,13 @@ async fn choose(
 
 /// The owners of a partition in one of `layout`'s placements, as indexes of its members, the best first.
 async fn owners(
-    registry: &Registry,
+    discovery: &Discovery,
     layout: &Layout,
     placement: &Placement,
     partition: Partition,
 ) -> Result<Vec<u16>, ClientError> {
     let at_rest = Layout { placement: placement.clone(), rebalance: None, ..layout.clone() };
-    let tables = registry.tables(&at_rest).await?;
+    let tables = discovery.tables(&at_rest).await?;
     Ok(tables.first().map(|table| table.owners(partition).to_vec()).unwrap_or_default())
 }
 

@@ -4,20 +4,18 @@
 use std::time::Instant;
 
 use futures::future::join_all;
-use kv_consul::Read;
 use kv_core::installed::InstalledLayout;
-use kv_core::layout::{Assignments, Layout, Phase};
+use kv_core::layout::{Layout, Phase};
 use kv_protocol::reply::NodeStatus;
-use kv_registry::keys;
+use kv_registry::Versioned;
 use tokio::sync::Mutex;
 
-use crate::catalog;
-use crate::cluster::{Document, Registry};
+use crate::ask::ask_status;
+use crate::discovery::Discovery;
 use crate::error::ClientError;
 use crate::limits::{HELP_AFTER, STATUS_TIMEOUT};
 use crate::outbox::Connections;
 use crate::routing::{Target, View};
-use crate::status::ask_status;
 
 /// What came of trying to open a window.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,21 +36,19 @@ pub(crate) enum HandOff {
 /// Consul cannot be asked, or the layout cannot be used. Whether the window is open is not known
 /// then: look again.
 pub(crate) async fn open_window(
-    registry: &Registry,
+    discovery: &Discovery,
     connections: &Connections,
     deadline: Instant,
 ) -> Result<HandOff, ClientError> {
-    let found = registry.document(Read::consistent(), deadline).await?.value;
-    let Some(Document { layout, modify_index }) = found else { return Ok(HandOff::Overtaken) };
+    let found = discovery.versioned_layout(deadline).await?.value;
+    let Some(Versioned { value: layout, index }) = found else { return Ok(HandOff::Overtaken) };
     let window = layout.rebalance.as_ref().and_then(|rebalance| rebalance.window);
     if window.is_none_or(|window| window.phase != Phase::Preparing) {
         return Ok(HandOff::Overtaken);
     }
     let (tables, instances) =
-        futures::future::try_join(registry.tables(&layout), registry.instances()).await?;
-    let assignments = Assignments::new(&layout, &tables)?;
-    let reach = catalog::reach(assignments.nodes(), &registry.cluster, &instances);
-    let view = View { layout, assignments, reach };
+        futures::future::try_join(discovery.tables(&layout), discovery.instances()).await?;
+    let view = discovery.view_by(layout, &tables, &instances)?;
     let reply_by = deadline.min(Instant::now() + STATUS_TIMEOUT);
     let confirmations =
         view.must_confirm().into_iter().map(|node| confirm(&view, node, connections, reply_by));
@@ -62,8 +58,7 @@ pub(crate) async fn open_window(
         return Ok(HandOff::Unconfirmed(missing));
     }
     let Ok(opened) = view.layout.open() else { return Ok(HandOff::Overtaken) };
-    let key = keys::layout(&registry.cluster);
-    match registry.consul.kv_put_cas(&key, &opened.to_json(), modify_index).await? {
+    match discovery.registry.step_layout(&view.layout, index, &opened).await? {
         true => Ok(HandOff::Opened(Box::new(opened))),
         false => Ok(HandOff::Overtaken),
     }
@@ -153,7 +148,7 @@ impl HandOffHelp {
     /// succeed is only logged: whoever waits goes on waiting.
     pub(crate) async fn help(
         &self,
-        registry: &Registry,
+        discovery: &Discovery,
         connections: &Connections,
         deadline: Instant,
     ) {
@@ -162,7 +157,7 @@ impl HandOffHelp {
             return;
         }
         *last = Some(Instant::now());
-        let opening = open_window(registry, connections, deadline);
+        let opening = open_window(discovery, connections, deadline);
         match tokio::time::timeout_at(deadline.into(), opening).await {
             Ok(Ok(HandOff::Opened(layout))) => tracing::info!(
                 epoch = layout.epoch,

@@ -38,9 +38,6 @@ pub const QUEUE_OPERATIONS_MAX: usize = 8 * BATCH_OPERATIONS_MAX;
 /// The most bytes of keys and values that are queued for one node or under way to it.
 pub const QUEUE_BYTES_MAX: usize = 64 << 20;
 
-/// The past layouts that are kept; the oldest go first.
-pub const PAST_LAYOUTS_MAX: usize = 64;
-
 /// The pauses before an operation is tried again.
 pub const RETRY_PAUSES: Backoff =
     Backoff::new(Duration::from_millis(5), Duration::from_millis(500));

@@ -71,9 +71,9 @@ impl Executor {
     ) -> Result<(), ClientError> {
         let frozen = deadline.frozen();
         if frozen >= HELP_AFTER
-            && let Some(registry) = self.cluster.registry()
+            && let Some(discovery) = self.cluster.discovery()
         {
-            self.hand_off_help.help(registry, &self.connections, deadline.instant()).await;
+            self.hand_off_help.help(discovery, &self.connections, deadline.instant()).await;
         }
         let until = Instant::now() + HELP_AFTER.saturating_sub(frozen).max(HELP_AFTER / 4);
         self.cluster.await_change(seen, until.min(deadline.instant())).await?;

@@ -5,22 +5,17 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use kv_consul::{CheckStatus, Consul, Read, ServiceInstance};
-use kv_core::guard::Context;
 use kv_core::incarnation::Incarnation;
 use kv_core::layout::{Layout, Member};
 use kv_core::limits::ZONE_BYTES_MAX;
 use kv_core::name::Name;
-use kv_protocol::reply::{Content, NodeStatus};
-use kv_protocol::request::{Command, Request};
-use kv_registry::keys::{self, SERVICE, id_of_service, meta};
-use kv_transport::Endpoint;
+use kv_protocol::reply::NodeStatus;
+use kv_registry::Registry;
+use kv_registry::members::{Registered as _, id_of_service};
 use uuid::Uuid;
 
-use crate::batch::STYLE;
-use crate::catalog::{
-    Claims, incarnation_of, is_of, may_be_hidden, of_cluster, outranked, uuid_of,
-};
-use crate::cluster::read_layout;
+use crate::ask::ask_instance;
+use crate::catalog::{Claims, hidden, is_of, may_be_hidden, outranked};
 use crate::config::ClientConfig;
 use crate::error::ClientError;
 use crate::limits::STATUS_TIMEOUT;
@@ -94,30 +89,29 @@ pub struct NodeReport {
 /// error, but part of the picture.
 pub async fn inspect(config: &ClientConfig) -> Result<ClusterStatus, ClientError> {
     let connections = Connections::open()?;
-    let consul = Consul::new(&config.consul)?;
-    config.within(look(&consul, &config.cluster, &connections, config.timeout)).await
+    let registry = Registry::new(Consul::new(&config.consul)?, config.cluster.clone());
+    config.within(look(&registry, &connections, config.timeout)).await
 }
 
 pub(crate) async fn look(
-    consul: &Consul,
-    cluster: &Name,
+    registry: &Registry,
     connections: &Connections,
     timeout: Duration,
 ) -> Result<ClusterStatus, ClientError> {
-    let entry = consul.kv_get(&keys::layout(cluster), Read::consistent()).await?.value;
-    let layout = entry.as_ref().map(read_layout).transpose()?;
-    let instances = consul.service_instances(SERVICE, Read::consistent()).await?.value;
-    let instances = of_cluster(cluster, instances);
+    let (consul, cluster) = (registry.consul(), registry.cluster());
+    let layout = registry.layout_now().await?.map(|layout| layout.value);
+    let mut instances = registry.instances(Read::consistent()).await?;
+    instances.retain(|it| registry.is_ours(it));
     let members = layout.as_ref().map(Layout::members).unwrap_or_default();
     let is_registered =
-        |member: &&Member| instances.iter().any(|instance| uuid_of(instance) == Some(member.uuid));
+        |member: &&Member| instances.iter().any(|instance| instance.uuid() == Some(member.uuid));
     let is_missed = !members.iter().all(is_registered);
-    let absent = match is_missed && may_be_hidden(consul).await {
-        true => ClientError::NodesHidden { consul: consul.address().to_owned() }.to_string(),
+    let absent = match is_missed && may_be_hidden(registry).await {
+        true => hidden(registry).to_string(),
         false => "it is not registered with Consul".to_owned(),
     };
     // A token that may not read them is no reason to show nothing.
-    let claims = Claims::read(consul, cluster).await.ok();
+    let claims = Claims::read(registry).await.ok();
     let reply_by = Instant::now() + timeout.min(STATUS_TIMEOUT);
     let ask = |instance| ask_instance(connections, instance, reply_by);
     let answers = join_all(instances.iter().map(ask)).await;
@@ -148,14 +142,13 @@ fn reports(
     let outranked = outranked(&instances, &known, &lives);
     // The run of each data directory that counts.
     let first = |uuid| {
-        let counts =
-            instances.iter().zip(&outranked).find(|(it, out)| uuid_of(it) == uuid && !**out);
+        let counts = instances.iter().zip(&outranked).find(|(it, out)| it.uuid() == uuid && !**out);
         counts.map(|(it, _)| it)
     };
     for (((instance, answer), is_outranked), lives) in
         asked.into_iter().zip(outranked.iter().copied()).zip(lives)
     {
-        let (uuid, incarnation) = (uuid_of(instance), incarnation_of(instance));
+        let (uuid, incarnation) = (instance.uuid(), instance.incarnation());
         let member = members.iter().find(|member| Some(member.uuid) == uuid);
         let registered_id = id_of_service(cluster, &instance.id);
         let id = member.map_or(registered_id.to_owned(), |member| member.id.to_string());
@@ -169,7 +162,7 @@ fn reports(
             let (service, agent) = (instance.id.clone(), instance.node.clone());
             let is_earlier = first(uuid).is_none_or(|it| {
                 let is_same = (&it.address, it.port) == (&instance.address, instance.port);
-                incarnation < incarnation_of(it) || (incarnation == incarnation_of(it) && is_same)
+                incarnation < it.incarnation() || (incarnation == it.incarnation() && is_same)
             });
             let is_foreign = is_outranked && !is_earlier;
             left_behind.push(LeftBehind { id, service, agent, address, is_foreign });
@@ -211,52 +204,20 @@ fn reports(
 
 /// The weight and zone that a node registered.
 fn registered(instance: &ServiceInstance) -> Option<(u32, String)> {
-    let weight = instance.meta.get(meta::WEIGHT)?.parse().ok()?;
+    let weight = instance.weight()?;
     // Anybody who may write to Consul may have written it.
-    let zone = instance.meta.get(meta::ZONE).map_or("", String::as_str).chars();
-    let zone = zone.filter(|c| !c.is_control()).take(ZONE_BYTES_MAX).collect();
+    let zone = instance.zone().chars().filter(|c| !c.is_control()).take(ZONE_BYTES_MAX).collect();
     Some((weight, zone))
-}
-
-/// Asks a registered node how it is.
-///
-/// # Errors
-/// Why it says nothing, for a person.
-pub async fn ask_instance(
-    connections: &Connections,
-    instance: &ServiceInstance,
-    reply_by: Instant,
-) -> Result<NodeStatus, String> {
-    let endpoint =
-        Endpoint::tcp(&instance.address, instance.port).map_err(|error| error.to_string())?;
-    ask_status(connections, &endpoint, Context::default(), reply_by).await
-}
-
-/// Asks a node how it is. Where the context names an epoch that the node has not installed yet, it
-/// looks for that layout at once.
-///
-/// # Errors
-/// Why it says nothing, for a person.
-pub(crate) async fn ask_status(
-    connections: &Connections,
-    endpoint: &Endpoint,
-    context: Context,
-    reply_by: Instant,
-) -> Result<NodeStatus, String> {
-    let mut request = Request { id: None, context, style: STYLE, command: Command::Status };
-    match connections.exchange(endpoint, &mut request, reply_by).await {
-        Ok(Content::Status(status)) => Ok(*status),
-        Ok(Content::Refused(refusal)) => Err(refusal.message),
-        Ok(_) => Err("its answer is not the answer to STATUS".into()),
-        Err(error) => Err(error.to_string()),
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use kv_core::digest::Digest;
     use kv_core::layout::{LAYOUT_FORMAT, Origin, Placement, StrategyPin};
     use kv_core::partition::PartitionCount;
+    use kv_registry::members::Description;
 
     use super::*;
 
@@ -285,13 +246,20 @@ mod tests {
         }
     }
 
+    fn described(uuid: u128, incarnation: Option<Incarnation>) -> BTreeMap<String, String> {
+        let (weight, zone, host) = (1, String::new(), "127.0.0.1".to_owned());
+        let uuid = Uuid::from_u128(uuid);
+        let described = Description { uuid, incarnation, weight, zone, host };
+        described.meta(&"default".parse().unwrap())
+    }
+
     fn instance(id: &str, uuid: u128) -> ServiceInstance {
         ServiceInstance {
             id: id.into(),
             node: "machine".into(),
             address: "127.0.0.1".into(),
             port: 2000,
-            meta: [(meta::UUID.to_owned(), Uuid::from_u128(uuid).to_string())].into(),
+            meta: described(uuid, None),
             status: CheckStatus::Passing,
         }
     }
@@ -326,9 +294,8 @@ mod tests {
     }
 
     fn run_of(id: &str, uuid: u128, number: u64, status: CheckStatus) -> ServiceInstance {
-        let mut instance = ServiceInstance { status, ..instance(id, uuid) };
-        instance.meta.insert(meta::INCARNATION.to_owned(), run(number).to_string());
-        ServiceInstance { node: format!("machine-{number}"), ..instance }
+        let (meta, node) = (described(uuid, Some(run(number))), format!("machine-{number}"));
+        ServiceInstance { status, meta, node, ..instance(id, uuid) }
     }
 
     fn says(uuid: u128, number: u64) -> Result<NodeStatus, String> {

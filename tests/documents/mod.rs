@@ -85,6 +85,13 @@ fn the_sessions_of_the_nodes_page_are_what_happens_with_a_real_consul() {
     Terminals::open(Some(Backend::RealConsul)).follow(&Page::read("node/README.md"));
 }
 
+#[needs(pyzmq)]
+#[test]
+fn the_script_of_the_nodes_page_prints_what_it_says() {
+    let terminals = Terminals::open(Some(Backend::Embedded));
+    terminals.with_python().follow(&Page::read("node/README.md"));
+}
+
 #[test]
 fn every_session_is_run_and_every_command_that_is_not_is_known_with_its_reason() {
     let mut known: BTreeSet<_> = NOT_RUN.iter().map(|(page, first, _)| (*page, *first)).collect();

@@ -6,16 +6,16 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use regex_lite::Regex;
-use tempfile::TempDir;
-
-use super::page::{Block, Page, root};
 use kv_testkit::harness::Backend;
 use kv_testkit::harness::backend::ConsulServer;
 use kv_testkit::harness::binaries::{kvclient, kvnode};
 use kv_testkit::harness::environment::isolate;
 use kv_testkit::harness::process::Process;
 use kv_testkit::harness::run::Run;
+use regex_lite::Regex;
+use tempfile::TempDir;
+
+use super::page::{Block, Page, root};
 
 /// What differs from run to run, and what takes its place on both sides. Everything else is compared
 /// word for word.
@@ -46,6 +46,7 @@ pub(super) struct Terminals {
     /// Where commands find the cluster that was started last.
     address: Option<String>,
     first_node: Option<String>,
+    has_python: bool,
     path: String,
     directory: TempDir,
 }
@@ -79,13 +80,19 @@ impl Terminals {
         let path = format!("{}:{others}", programs.display());
         let consul = backend.map(Backend::start);
         let (running, address, first_node) = (Vec::new(), None, None);
-        Self { running, consul, address, first_node, path, directory }
+        Self { running, consul, address, first_node, has_python: false, path, directory }
+    }
+
+    /// Has the scripts of the page be run too, which need pyzmq.
+    pub(super) fn with_python(mut self) -> Self {
+        self.has_python = true;
+        self
     }
 
     /// Types every command of the page's sessions, in their order, runs its scripts, and compares what
     /// they print.
     #[track_caller]
-    pub(super) fn follow(&mut self, page: &Page) {
+    pub(super) fn follow(mut self, page: &Page) {
         for block in &page.blocks {
             match block.language.as_str() {
                 "console" => {
@@ -95,7 +102,7 @@ impl Terminals {
                         exchange.check(&page.name, &printed);
                     }
                 }
-                "python" => self.run_python(page, block),
+                "python" if self.has_python => self.run_python(page, block),
                 _ => {}
             }
         }
@@ -108,12 +115,6 @@ impl Terminals {
             let run = Run::new(Path::new("python3"), self.directory.path());
             run.args(["-c", script]).env("PATH", &self.path).output()
         };
-        if !python("import zmq").status.success() {
-            let required = std::env::var_os("KV_REQUIRE_PYZMQ").is_some_and(|value| value == "1");
-            assert!(!required, "KV_REQUIRE_PYZMQ=1, but python3 cannot import zmq");
-            eprintln!("{}:{}: not run, since python3 cannot import zmq", page.name, block.line);
-            return;
-        }
         let comments = block.lines.iter().filter_map(|line| line.split_once("  # "));
         let printed = comments.map(|(_, comment)| comment.to_owned()).collect();
         let first = self.first_node.as_ref().expect("a node has been started");

@@ -5,6 +5,7 @@ use std::time::Duration;
 use kv_consul::ConsulError;
 use kv_core::layout::StepError;
 use kv_core::limits::LAYOUT_BYTES_MAX;
+use kv_registry::{ReadLayoutError, ReadLeaversError, StepLayoutError};
 
 use kvclient::ClientError;
 
@@ -255,6 +256,27 @@ impl RebalanceError {
                  which ones, and that they reach Consul; then `kvclient rebalance resume`. The cluster serves on"
             ),
         })
+    }
+}
+
+impl From<ReadLayoutError> for RebalanceError {
+    fn from(error: ReadLayoutError) -> Self {
+        Self::Client(error.into())
+    }
+}
+
+impl From<StepLayoutError> for RebalanceError {
+    fn from(error: StepLayoutError) -> Self {
+        Self::Client(error.into())
+    }
+}
+
+impl From<ReadLeaversError> for RebalanceError {
+    fn from(error: ReadLeaversError) -> Self {
+        match error {
+            ReadLeaversError::Consul(error) => error.into(),
+            error @ ReadLeaversError::NotUnderstood { .. } => Self::Refused(error.to_string()),
+        }
     }
 }
 

@@ -7,9 +7,8 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use kv_core::layout::{Layout, Phase, Table};
-use kv_registry::keys;
 use kvclient::ClientError;
-use kvclient::admin::{Connections, Registry};
+use kvclient::admin::{Connections, Discovery};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
@@ -22,17 +21,17 @@ use crate::transfer::{Transfer, unverified};
 
 /// Ends the rebalance, if one is under way. The data directories in `lost` are given up.
 pub(crate) async fn give_up(
-    registry: &Registry,
+    discovery: &Discovery,
     connections: &Connections,
     lost: &[Uuid],
 ) -> Result<(), RebalanceError> {
     let began = Instant::now();
     loop {
-        let seen = look(registry).await?;
+        let seen = look(discovery).await?;
         let layout = &seen.view.layout;
         let Some(rebalance) = &layout.rebalance else { return Ok(()) };
         let asker = Asker { connections, view: &seen.view };
-        check_gone(registry, asker, lost).await?;
+        check_gone(discovery, asker, lost).await?;
         let is_open = rebalance.window.is_some_and(|it| it.phase == Phase::Migrating);
         match if is_open { save(asker, lost).await } else { Ok(()) } {
             Ok(()) => {}
@@ -58,10 +57,9 @@ pub(crate) async fn give_up(
         let nodes = seen.view.assignments.nodes().len();
         let table = Table::new(&owners, layout.partitions, layout.replicas, nodes)
             .map_err(ClientError::from)?;
-        let key = keys::table(&registry.cluster, &table.digest());
-        registry.consul.kv_put_flagged(&key, &table.to_bytes(), layout.epoch).await?;
-        let given_up: Layout = layout.give_up(table.digest())?;
-        if set(registry, &seen, &given_up).await? {
+        let digest = discovery.registry.put_table(&table, layout.epoch).await?;
+        let given_up: Layout = layout.give_up(digest)?;
+        if set(discovery, &seen, &given_up).await? {
             return Ok(());
         }
     }
@@ -69,14 +67,14 @@ pub(crate) async fn give_up(
 
 /// Makes sure that those who are given up do not live.
 async fn check_gone(
-    registry: &Registry,
+    discovery: &Discovery,
     asker: Asker<'_>,
     lost: &[Uuid],
 ) -> Result<(), RebalanceError> {
     for uuid in lost {
         let Some(node) = asker.view.assignments.index_of(*uuid) else { continue };
         if !asker.view.is_reachable(node) {
-            registry.check_sees_all().await?;
+            discovery.check_sees_all().await?;
         }
         if asker.status(node).await.is_ok() {
             let name = asker.name(node);

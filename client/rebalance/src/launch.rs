@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use kv_consul::{ConsulError, Read};
+use kv_consul::ConsulError;
 use kv_core::layout::Layout;
 use kv_core::name::Name;
-use kv_registry::keys::{self, meta};
+use kv_registry::members::Registered as _;
 use kv_registry::signal::Signal;
 use kv_system::failpoints;
-use kvclient::admin::Registry;
+use kvclient::admin::Discovery;
 use uuid::Uuid;
 
 use crate::change::Addition;
@@ -33,15 +33,15 @@ pub(crate) struct Launch<'a> {
 
 /// Has those of the `nodes` started that do not run, and waits until all are registered.
 pub(crate) async fn launch(
-    registry: &Registry,
+    discovery: &Discovery,
     layout: &Layout,
     nodes: &mut [Addition],
     launch: &Launch<'_>,
 ) -> Result<(), RebalanceError> {
     let Launch { host, renames, told, .. } = *launch;
-    check_host(registry, host).await?;
-    let instances = registry.instances().await?;
-    let running = spares(&registry.cluster, layout, &instances);
+    check_host(discovery, host).await?;
+    let instances = discovery.instances().await?;
+    let running = spares(discovery.registry.cluster(), layout, &instances);
     for index in 0..nodes.len() {
         if nodes[index].uuid.is_some() {
             continue;
@@ -53,9 +53,9 @@ pub(crate) async fn launch(
         }
         failpoints::pass("launch::before-signal");
         let mut tried = 0;
-        while !signal(registry, &nodes[index], launch).await? {
+        while !signal(discovery, &nodes[index], launch).await? {
             let taken: Vec<Name> = nodes.iter().map(|it| it.id.clone()).collect();
-            let mut free = free_ids(registry, layout, &instances).await?;
+            let mut free = free_ids(discovery, layout, &instances).await?;
             let other =
                 free.find(|id| !taken.contains(id)).filter(|_| renames && tried < LIST_TRIES_MAX);
             let id = nodes[index].id.to_string();
@@ -66,7 +66,7 @@ pub(crate) async fn launch(
     }
     let began = Instant::now();
     for node in nodes.iter_mut().filter(|node| node.uuid.is_none()) {
-        let uuid = await_node(registry, layout, node, host, began).await?;
+        let uuid = await_node(discovery, layout, node, host, began).await?;
         node.uuid = Some(uuid);
         told(&format!("node {} is running", node.id));
     }
@@ -76,35 +76,30 @@ pub(crate) async fn launch(
 /// Signals that a node is to run. Returns whether it was: not where another command's signal stands, and
 /// may have the node started at any time. One by which no node came to run is replaced.
 async fn signal(
-    registry: &Registry,
+    discovery: &Discovery,
     node: &Addition,
     launch: &Launch<'_>,
 ) -> Result<bool, RebalanceError> {
-    let key = keys::signal(&registry.cluster, &node.id);
     let signal = Signal::Running {
         host: launch.host.map(str::to_owned),
         weight: node.weight,
         zone: node.zone.clone(),
         launcher: None,
     };
-    let before = registry.consul.kv_get(&key, Read::consistent()).await?.value;
+    let before = discovery.registry.desired(&node.id).await?;
     let has_failed = |signal: &Signal| match signal {
         Signal::Running { launcher, .. } => {
             launcher.as_ref().is_some_and(|launcher| launcher.failure.is_some())
         }
         Signal::Stopped { .. } => true,
     };
-    let index = match &before {
-        None => 0,
-        Some(_) if launch.renames => return Ok(false),
-        Some(entry) if Signal::parse(&entry.value).is_ok_and(|it| !has_failed(&it)) => {
-            return Ok(false);
-        }
-        Some(entry) => entry.modify_index,
-    };
+    let is_there = before.index > 0;
+    if is_there && (launch.renames || before.value.as_ref().is_some_and(|it| !has_failed(it))) {
+        return Ok(false);
+    }
     // Before, since this may end at any time.
     launch.launched.add(&node.id);
-    let written = registry.consul.kv_put_cas(&key, &signal.to_json(), index).await;
+    let written = discovery.registry.set_desired(&node.id, &signal, before.index).await;
     if matches!(written, Ok(false) | Err(ConsulError::PermissionDenied { .. })) {
         launch.launched.remove(&node.id);
     }
@@ -128,22 +123,19 @@ fn as_wanted(spare: &Spare, node: &Addition) -> Result<Uuid, RebalanceError> {
 }
 
 async fn await_node(
-    registry: &Registry,
+    discovery: &Discovery,
     layout: &Layout,
     node: &Addition,
     host: Option<&str>,
     began: Instant,
 ) -> Result<Uuid, RebalanceError> {
-    let key = keys::signal(&registry.cluster, &node.id);
     loop {
-        let instances = registry.instances().await?;
-        let spares = spares(&registry.cluster, layout, &instances);
+        let instances = discovery.instances().await?;
+        let spares = spares(discovery.registry.cluster(), layout, &instances);
         if let Some(spare) = spares.iter().find(|it| it.id == node.id) {
             return as_wanted(spare, node);
         }
-        let entry = registry.consul.kv_get(&key, Read::consistent()).await?.value;
-        let signal = entry.and_then(|entry| Signal::parse(&entry.value).ok());
-        let launcher = match signal {
+        let launcher = match discovery.registry.desired(&node.id).await?.value {
             Some(Signal::Running { launcher, .. }) => launcher,
             _ => {
                 let problem = format!("the signal to start node {} was taken back", node.id);
@@ -171,11 +163,10 @@ async fn await_node(
 }
 
 /// Checks that somebody on the wanted host can start a node there.
-async fn check_host(registry: &Registry, host: Option<&str>) -> Result<(), RebalanceError> {
+async fn check_host(discovery: &Discovery, host: Option<&str>) -> Result<(), RebalanceError> {
     let Some(host) = host else { return Ok(()) };
-    let instances = registry.instances().await?;
-    let hosts: BTreeSet<&str> =
-        instances.iter().filter_map(|it| it.meta.get(meta::HOST)).map(String::as_str).collect();
+    let instances = discovery.instances().await?;
+    let hosts: BTreeSet<&str> = instances.iter().filter_map(|it| it.host()).collect();
     if hosts.contains(host) {
         return Ok(());
     }

@@ -18,42 +18,15 @@
 //! A rebalance that is turned back has the nodes stopped that were started for it: those that a
 //! signal wants to run. A node that somebody started by hand stays, as the spare node that it was.
 
-use kv_consul::Read;
 use kv_core::layout::{Layout, Member};
-use kv_core::name::Name;
-use kv_registry::keys;
+use kv_registry::Versioned;
+use kv_registry::leavers::Leaver;
 use kv_system::failpoints;
-use kvclient::ClientError;
-use kvclient::admin::Registry;
-use serde::{Deserialize, Serialize};
-use uuid::Uuid;
+use kvclient::admin::Discovery;
 
 use crate::error::RebalanceError;
 use crate::limits::{LEAVERS_MAX, LIST_TRIES_MAX};
 use crate::signalling;
-
-/// The version of the list's own shape.
-const LEAVING_FORMAT: u32 = 1;
-
-/// The nodes that are to be told, or forgotten.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Leaving {
-    format: u32,
-    nodes: Vec<Leaver>,
-}
-
-/// A node that has no place in the layout from some epoch on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Leaver {
-    pub(crate) id: Name,
-    pub(crate) uuid: Uuid,
-    /// The identity of the cluster whose layout is meant.
-    cluster: Uuid,
-    /// The epoch of the layout without it.
-    epoch: u64,
-    /// Whether it was given up, so that there is nobody to tell.
-    dead: bool,
-}
 
 /// What an entry is, seen from a layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,18 +36,17 @@ enum Standing {
     Due,
 }
 
-impl Leaver {
-    fn standing(&self, layout: &Layout) -> Standing {
-        if layout.cluster != self.cluster {
-            return Standing::Void;
-        }
-        if layout.epoch < self.epoch {
-            return Standing::NotDue;
-        }
-        match layout.member_by_uuid(self.uuid) {
-            Some(_) => Standing::Void,
-            None => Standing::Due,
-        }
+/// Whether an entry is to be carried out where Consul has `layout`.
+fn standing(node: &Leaver, layout: &Layout) -> Standing {
+    if layout.cluster != node.cluster {
+        return Standing::Void;
+    }
+    if layout.epoch < node.epoch {
+        return Standing::NotDue;
+    }
+    match layout.member_by_uuid(node.uuid) {
+        Some(_) => Standing::Void,
+        None => Standing::Due,
     }
 }
 
@@ -90,14 +62,14 @@ fn leavers<'a>(before: &'a Layout, after: &Layout) -> Vec<(&'a Member, bool)> {
 /// # Errors
 /// Consul cannot be asked, or others change the list all the time.
 pub(crate) async fn note(
-    registry: &Registry,
+    discovery: &Discovery,
     before: &Layout,
     after: &Layout,
 ) -> Result<(), RebalanceError> {
     let mut noted = Vec::new();
     for (member, dead) in leavers(before, after) {
         let was_member = before.placement.members.iter().any(|it| it.uuid == member.uuid);
-        if dead || was_member || signalling::is_wanted(registry, &member.id).await? {
+        if dead || was_member || signalling::is_wanted(discovery, &member.id).await? {
             noted.push(Leaver {
                 id: member.id.clone(),
                 uuid: member.uuid,
@@ -111,13 +83,13 @@ pub(crate) async fn note(
         return Ok(());
     }
     for _ in 0..LIST_TRIES_MAX {
-        let (mut nodes, index) = read(registry).await?;
-        nodes.retain(|it| it.standing(before) != Standing::Void);
+        let Versioned { value: mut nodes, index } = discovery.registry.leavers().await?;
+        nodes.retain(|it| standing(it, before) != Standing::Void);
         nodes.retain(|it| noted.iter().all(|new| new.uuid != it.uuid));
         nodes.extend(noted.iter().cloned());
         let excess = nodes.len().saturating_sub(LEAVERS_MAX);
         nodes.drain(..excess);
-        if write(registry, nodes, index).await? {
+        if discovery.registry.set_leavers(nodes, index).await? {
             failpoints::pass("mover::after-note");
             return Ok(());
         }
@@ -129,24 +101,24 @@ pub(crate) async fn note(
 ///
 /// # Errors
 /// Consul cannot be asked; what was not done stays on the list.
-pub(crate) async fn carry_out(registry: &Registry) -> Result<Vec<Leaver>, RebalanceError> {
+pub(crate) async fn carry_out(discovery: &Discovery) -> Result<Vec<Leaver>, RebalanceError> {
     let mut done: Vec<Leaver> = Vec::new();
     for _ in 0..LIST_TRIES_MAX {
-        let (nodes, index) = read(registry).await?;
+        let Versioned { value: nodes, index } = discovery.registry.leavers().await?;
         if nodes.is_empty() {
             return Ok(done);
         }
         // After the list, so that it is no older than what the list speaks of.
-        let Some(layout) = layout(registry).await? else { return Ok(done) };
+        let Some(layout) = layout(discovery).await? else { return Ok(done) };
         let mut kept = Vec::new();
         for node in nodes.iter().cloned() {
-            match node.standing(&layout) {
+            match standing(&node, &layout) {
                 Standing::NotDue => kept.push(node),
                 Standing::Void => {}
                 Standing::Due => {
                     match node.dead {
-                        true => signalling::forget(registry, &node.id, node.uuid).await?,
-                        false => signalling::signal_stop(registry, &node.id, node.uuid).await?,
+                        true => signalling::forget(discovery, &node.id, node.uuid).await?,
+                        false => signalling::signal_stop(discovery, &node.id, node.uuid).await?,
                     }
                     failpoints::pass("mover::after-telling");
                     if !done.contains(&node) {
@@ -155,7 +127,7 @@ pub(crate) async fn carry_out(registry: &Registry) -> Result<Vec<Leaver>, Rebala
                 }
             }
         }
-        if kept == nodes || write(registry, kept, index).await? {
+        if kept == nodes || discovery.registry.set_leavers(kept, index).await? {
             return Ok(done);
         }
     }
@@ -163,9 +135,9 @@ pub(crate) async fn carry_out(registry: &Registry) -> Result<Vec<Leaver>, Rebala
 }
 
 /// The error where what is left to do, once the layout is at rest, could not be done.
-pub(crate) async fn left_to_do(registry: &Registry, error: RebalanceError) -> RebalanceError {
-    let due = match layout(registry).await {
-        Ok(Some(layout)) => due(registry, &layout).await.unwrap_or_default(),
+pub(crate) async fn left_to_do(discovery: &Discovery, error: RebalanceError) -> RebalanceError {
+    let due = match layout(discovery).await {
+        Ok(Some(layout)) => due(discovery, &layout).await.unwrap_or_default(),
         _ => Vec::new(),
     };
     let ids: Vec<&str> = due.iter().map(|it| it.id.as_str()).collect();
@@ -174,7 +146,7 @@ pub(crate) async fn left_to_do(registry: &Registry, error: RebalanceError) -> Re
         false => ids.join(", "),
     };
     RebalanceError::LeftToDo {
-        cluster: registry.cluster.to_string(),
+        cluster: discovery.registry.cluster().to_string(),
         left: format!(
             "{who}, which own nothing any more, could not be told to stop, or be forgotten"
         ),
@@ -187,55 +159,16 @@ pub(crate) async fn left_to_do(registry: &Registry, error: RebalanceError) -> Re
 /// # Errors
 /// Consul cannot be asked.
 pub(crate) async fn due(
-    registry: &Registry,
+    discovery: &Discovery,
     layout: &Layout,
 ) -> Result<Vec<Leaver>, RebalanceError> {
-    let (mut nodes, _) = read(registry).await?;
-    nodes.retain(|it| it.standing(layout) == Standing::Due);
+    let mut nodes = discovery.registry.leavers().await?.value;
+    nodes.retain(|it| standing(it, layout) == Standing::Due);
     Ok(nodes)
 }
 
-async fn layout(registry: &Registry) -> Result<Option<Layout>, RebalanceError> {
-    let key = keys::layout(&registry.cluster);
-    let entry = registry.consul.kv_get(&key, Read::consistent()).await?.value;
-    let parse = |bytes: &[u8]| Layout::parse(bytes).map_err(ClientError::from);
-    Ok(entry.map(|entry| parse(&entry.value)).transpose()?)
-}
-
-/// The list, and its index for a compare-and-set.
-async fn read(registry: &Registry) -> Result<(Vec<Leaver>, u64), RebalanceError> {
-    let key = keys::leaving(&registry.cluster);
-    let Some(entry) = registry.consul.kv_get(&key, Read::consistent()).await?.value else {
-        return Ok((Vec::new(), 0));
-    };
-    match serde_json::from_slice::<Leaving>(&entry.value) {
-        Ok(list) if list.format == LEAVING_FORMAT => Ok((list.nodes, entry.modify_index)),
-        result => {
-            let problem = match result {
-                Ok(list) => format!("it has format {}", list.format),
-                Err(error) => error.to_string(),
-            };
-            Err(RebalanceError::Refused(format!(
-                "{key} in Consul, the list of nodes that are to be told to stop, is not understood ({problem}): \
-                 use programs of one version, or delete the key and stop those nodes by hand"
-            )))
-        }
-    }
-}
-
-async fn write(
-    registry: &Registry,
-    nodes: Vec<Leaver>,
-    index: u64,
-) -> Result<bool, RebalanceError> {
-    let key = keys::leaving(&registry.cluster);
-    if nodes.is_empty() {
-        return Ok(registry.consul.kv_delete_cas(&key, index).await?);
-    }
-    let list = Leaving { format: LEAVING_FORMAT, nodes };
-    let json = serde_json::to_vec(&list)
-        .map_err(|error| ClientError::Local(format!("the list of leaving nodes: {error}")))?;
-    Ok(registry.consul.kv_put_cas(&key, &json, index).await?)
+async fn layout(discovery: &Discovery) -> Result<Option<Layout>, RebalanceError> {
+    Ok(discovery.registry.layout_now().await?.map(|layout| layout.value))
 }
 
 fn contended() -> RebalanceError {
@@ -247,6 +180,8 @@ fn contended() -> RebalanceError {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use kv_core::sample;
 
     use super::*;
@@ -282,11 +217,11 @@ mod tests {
         let open = three.begin(two, Vec::new()).unwrap().prepare(4).unwrap().open().unwrap();
         let done = open.settle(None).unwrap();
         let entry = leaver(&three.placement.members[2], &three, done.epoch);
-        assert_eq!(entry.standing(&open), Standing::NotDue);
-        assert_eq!(entry.standing(&done), Standing::Due);
+        assert_eq!(standing(&entry, &open), Standing::NotDue);
+        assert_eq!(standing(&entry, &done), Standing::Due);
         // Somebody else was faster, and turned the rebalance back.
-        assert_eq!(entry.standing(&open.turn_back().unwrap()), Standing::Void);
+        assert_eq!(standing(&entry, &open.turn_back().unwrap()), Standing::Void);
         let elsewhere = Layout { cluster: Uuid::from_u128(1234), ..done };
-        assert_eq!(entry.standing(&elsewhere), Standing::Void);
+        assert_eq!(standing(&entry, &elsewhere), Standing::Void);
     }
 }

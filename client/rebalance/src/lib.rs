@@ -18,7 +18,7 @@
 //! | copy | `transfer`, `throttle` | copying, comparing, and not too fast |
 //! | wait | `mover/patience` | nodes and a Consul that are away, and for how long |
 //! | end | `aim` | what a rebalance is for, and whether that has come about |
-//! | clean | `leaving`, `signalling`, `gc` | nodes that are members no more; tables and strategies of no more use |
+//! | clean | `leaving`, `signalling` | nodes that are members no more; [`kv_registry`] removes tables and strategies of no more use |
 //! | give up | `give_up` | an end where nodes are gone for good |
 //!
 //! Beside it: `restore`, a past layout in the place of another; `fsck`, whether every key is where it
@@ -30,7 +30,6 @@ mod ask;
 mod change;
 mod error;
 mod fsck;
-mod gc;
 mod give_up;
 mod launch;
 mod leaving;

@@ -40,9 +40,6 @@ pub const TAKE_BACK_WAIT: Duration = Duration::from_secs(5);
 /// The most nodes on the list of those that are yet to be told to stop; the oldest go first.
 pub const LEAVERS_MAX: usize = 2 * MEMBERS_MAX;
 
-/// The most tables and strategies without use that are removed from Consul after one change.
-pub const SWEPT_MAX: usize = 64;
-
 /// How often a change of a small document is tried that others change at the same time.
 pub const LIST_TRIES_MAX: usize = 16;
 

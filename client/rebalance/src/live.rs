@@ -4,7 +4,7 @@ use kv_core::layout::Member;
 use kv_core::partition::PartitionCount;
 use kv_placement::{Strategy, StrategyNode};
 use kvclient::ClientConfig;
-use kvclient::admin::Registry;
+use kvclient::admin::Discovery;
 use uuid::Uuid;
 
 use crate::error::RebalanceError;
@@ -40,21 +40,21 @@ impl LiveCluster {
     /// Consul cannot be asked, there is no layout, a rebalance is under way, or the layout's strategy
     /// is missing or does not give the layout's table.
     pub async fn look(config: &ClientConfig) -> Result<Self, RebalanceError> {
-        let registry = config.within(Registry::new(config)).await?;
+        let discovery = config.within(Discovery::new(config)).await?;
         let deadline = std::time::Instant::now() + config.timeout;
-        let found = config.within(registry.layout(deadline)).await?.value;
+        let found = config.within(discovery.layout(deadline)).await?.value;
         let layout = found.ok_or_else(|| {
             RebalanceError::Refused(format!(
                 "the cluster {} has no layout yet: the first client that stores or reads creates it",
-                registry.cluster
+                discovery.registry.cluster()
             ))
         })?;
         if layout.rebalance.is_some() {
             return Err(RebalanceError::UnderWay { epoch: layout.epoch });
         }
-        let tables = config.within(registry.tables(&layout)).await?;
+        let tables = config.within(discovery.tables(&layout)).await?;
         let pin = &layout.placement.strategy;
-        let strategy = config.within(registry.pinned_strategy(pin)).await?;
+        let strategy = config.within(discovery.pinned_strategy(pin)).await?;
         // A layout at rest has one placement, and so one table.
         let bytes = tables.iter().flat_map(kv_core::layout::Table::to_bytes);
         let bytes: Vec<u8> = bytes.collect();
@@ -65,7 +65,7 @@ impl LiveCluster {
             zone: member.zone.clone(),
         };
         Ok(Self {
-            name: registry.cluster.to_string(),
+            name: discovery.registry.cluster().to_string(),
             uuid: layout.cluster,
             epoch: layout.epoch,
             nodes: layout.placement.members.iter().map(node).collect(),

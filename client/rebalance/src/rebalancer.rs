@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use kv_core::layout::Layout;
 use kv_core::name::Name;
 use kvclient::ClientConfig;
-use kvclient::admin::{Connections, Registry};
+use kvclient::admin::{Connections, Discovery};
 use kvclient::limits::LAYOUT_LOOK_INTERVAL;
 use uuid::Uuid;
 
@@ -23,7 +23,7 @@ use crate::{give_up, lock};
 
 /// Plans and runs the rebalances of one cluster.
 pub struct Rebalancer {
-    pub(crate) registry: Registry,
+    pub(crate) discovery: Discovery,
     pub(crate) connections: Connections,
     /// How this process is called in what it tells others.
     pub(crate) name: String,
@@ -36,8 +36,8 @@ impl Rebalancer {
     /// This machine gives no thread or no sockets, or `config`'s strategy cannot be loaded.
     pub async fn connect(config: &ClientConfig) -> Result<Self, RebalanceError> {
         let connections = Connections::open()?;
-        let registry = config.within(Registry::new(config)).await?.asking(&connections);
-        Ok(Self { registry, connections, name: own_name() })
+        let discovery = config.within(Discovery::new(config)).await?.asking(&connections);
+        Ok(Self { discovery, connections, name: own_name() })
     }
 
     /// The cluster's layout now.
@@ -45,7 +45,7 @@ impl Rebalancer {
     /// # Errors
     /// Consul cannot be asked, or there is none.
     pub async fn layout(&self) -> Result<Layout, RebalanceError> {
-        Ok(look(&self.registry).await?.view.layout)
+        Ok(look(&self.discovery).await?.view.layout)
     }
 
     /// Chooses nodes that are to join. Nothing is started yet.
@@ -54,7 +54,7 @@ impl Rebalancer {
     /// There are no such nodes.
     pub async fn choose(&self, wanted: &Wanted) -> Result<Vec<Addition>, RebalanceError> {
         let layout = self.layout_at_rest().await?;
-        spares::choose(&self.registry, &self.connections, &layout, wanted).await
+        spares::choose(&self.discovery, &self.connections, &layout, wanted).await
     }
 
     /// Has those of the `nodes` started that do not run, on `wanted`'s host or anywhere, and waits until
@@ -74,7 +74,7 @@ impl Rebalancer {
         let layout = self.layout_at_rest().await?;
         let (host, renames) = (wanted.host.as_deref(), wanted.id.is_none());
         let how = Launch { host, renames, launched, told };
-        launch::launch(&self.registry, &layout, nodes, &how).await
+        launch::launch(&self.discovery, &layout, nodes, &how).await
     }
 
     /// Has nodes that were launched, and are not to join after all, stop again, and nobody start them
@@ -87,7 +87,7 @@ impl Rebalancer {
         launched: &Launched,
         told: &(dyn Fn(&str) + Sync),
     ) -> Result<(), RebalanceError> {
-        signalling::take_back(&self.registry, launched, told).await
+        signalling::take_back(&self.discovery, launched, told).await
     }
 
     pub(crate) async fn layout_at_rest(&self) -> Result<Layout, RebalanceError> {
@@ -103,7 +103,7 @@ impl Rebalancer {
     /// # Errors
     /// Consul cannot be asked.
     pub async fn progress(&self) -> Result<Option<Progress>, RebalanceError> {
-        Ok(lock::progress_of_mover(&self.registry.consul, &self.registry.cluster).await?)
+        Ok(lock::progress_of_mover(&self.discovery.registry).await?)
     }
 
     /// Tells a node that is no member to stop once it stores nothing.
@@ -111,7 +111,7 @@ impl Rebalancer {
     /// # Errors
     /// Consul cannot be asked.
     pub async fn tell_to_stop(&self, id: &Name, uuid: Uuid) -> Result<(), RebalanceError> {
-        signalling::signal_stop(&self.registry, id, uuid).await
+        signalling::signal_stop(&self.discovery, id, uuid).await
     }
 
     /// Waits until a node that was told to stop has. Returns whether it was so within `within`.
@@ -124,7 +124,7 @@ impl Rebalancer {
         uuid: Uuid,
         within: Duration,
     ) -> Result<bool, RebalanceError> {
-        signalling::await_stop(&self.registry, id, uuid, within).await
+        signalling::await_stop(&self.discovery, id, uuid, within).await
     }
 
     /// The registered nodes with these ids, where all of them are and none is a member.
@@ -133,7 +133,7 @@ impl Rebalancer {
     /// Consul cannot be asked.
     pub async fn spares(&self, ids: &[Name]) -> Result<Option<Vec<(Name, Uuid)>>, RebalanceError> {
         let layout = self.layout().await?;
-        spares::spares_with(&self.registry, &layout, ids).await
+        spares::spares_with(&self.discovery, &layout, ids).await
     }
 
     /// Whether all these ids are of nodes that are no members and do not run, and that signals want to.
@@ -144,7 +144,7 @@ impl Rebalancer {
         let layout = self.layout().await?;
         for id in ids {
             let is_member = layout.members().iter().any(|it| it.id == *id);
-            if is_member || !signalling::is_wanted(&self.registry, id).await? {
+            if is_member || !signalling::is_wanted(&self.discovery, id).await? {
                 return Ok(false);
             }
         }
@@ -157,7 +157,7 @@ impl Rebalancer {
     /// # Errors
     /// One of the nodes lives, or another one is needed and does not answer.
     pub async fn give_up(&self, lost: &[Uuid]) -> Result<(), RebalanceError> {
-        give_up::give_up(&self.registry, &self.connections, lost).await
+        give_up::give_up(&self.discovery, &self.connections, lost).await
     }
 
     /// Looks whether every key is stored where the layout says, and nowhere else. `told` is given
@@ -167,7 +167,7 @@ impl Rebalancer {
     /// A node cannot be asked, or the layout changes meanwhile.
     pub async fn fsck(&self, told: &(dyn Fn(u64) + Sync)) -> Result<FsckReport, RebalanceError> {
         while_out_of_step(async || {
-            let seen = look(&self.registry).await?;
+            let seen = look(&self.discovery).await?;
             let asker = Asker { connections: &self.connections, view: &seen.view };
             fsck::check(asker, told).await
         })

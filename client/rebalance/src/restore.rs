@@ -7,12 +7,12 @@
 use std::time::Instant;
 
 use futures::future::join_all;
-use kv_consul::Read;
 use kv_core::installed::InstalledLayout;
 use kv_core::layout::Layout;
 use kv_core::limits::EPOCH_LEAP_MAX;
+use kv_registry::Versioned;
 use kvclient::ClientError;
-use kvclient::admin::{Connections, Registry, ask_instance, history, read_layout};
+use kvclient::admin::{Connections, Discovery, ask_instance};
 use kvclient::limits::STATUS_TIMEOUT;
 use uuid::Uuid;
 
@@ -40,7 +40,7 @@ impl Rebalancer {
     /// present one, so that it is no forged one.
     pub async fn restore_layout(&self, epoch: u64) -> Result<Layout, RebalanceError> {
         // One that cannot be read, or whose tables are not there, serves nobody.
-        if let Ok(seen) = look(&self.registry).await {
+        if let Ok(seen) = look(&self.discovery).await {
             let Layout { epoch: current, rebalance, .. } = &seen.view.layout;
             match self.serving(&seen).await {
                 Serving::All => {
@@ -62,7 +62,7 @@ impl Rebalancer {
                 Serving::AllThatAnswer(_) | Serving::Not => {}
             }
         }
-        restore(&self.registry, &self.connections, epoch).await
+        restore(&self.discovery, &self.connections, epoch).await
     }
 
     /// Whether the members have the layout installed, and none of them keeps what another layout gave it.
@@ -93,25 +93,29 @@ impl Rebalancer {
 /// What is at the layout's key may be no layout, or one of an epoch that no cluster comes to: then the next
 /// one is that after the newest which a node has installed.
 async fn restore(
-    registry: &Registry,
+    discovery: &Discovery,
     connections: &Connections,
     wanted: u64,
 ) -> Result<Layout, RebalanceError> {
-    let no_layout = || ClientError::NoLayout { cluster: registry.cluster.to_string() };
+    let no_layout = || ClientError::NoLayout { cluster: discovery.registry.cluster().to_string() };
     loop {
         let deadline = Instant::now() + RESTORE_WAIT;
-        let Some(entry) = registry.entry(Read::consistent(), deadline).await?.value else {
+        let found = discovery.layout_as_found(deadline).await?.value;
+        let Some(Versioned { value: current, index }) = found else {
             return Err(no_layout().into());
         };
-        let current = read_layout(&entry);
-        let last = last_step(current.as_ref().ok(), &installed(registry, connections).await?);
+        let last = last_step(current.as_ref().ok(), &installed(discovery, connections).await?);
         let Some(Step { cluster, epoch }) = last else {
-            return Err(current.err().unwrap_or_else(no_layout).into());
+            let unreadable = |source| {
+                let key = discovery.registry.layout_key();
+                ClientError::LayoutUnreadable { key, source }
+            };
+            return Err(current.err().map_or_else(no_layout, unreadable).into());
         };
         let next = epoch
             .checked_add(1)
             .ok_or_else(|| RebalanceError::Refused(format!("no epoch comes after {epoch}")))?;
-        let past = history::kept(registry, cluster, next).await?;
+        let past = discovery.registry.past_layouts_of(cluster, next).await?;
         let Some(past_layout) = past.iter().find(|it| it.epoch == wanted) else {
             let epochs: Vec<String> = past.iter().map(|it| it.epoch.to_string()).collect();
             return Err(RebalanceError::Refused(match epochs.is_empty() {
@@ -125,12 +129,11 @@ async fn restore(
         if let Ok(current) = &current {
             check_other(current, past_layout)?;
         }
-        let next = Layout { epoch: next, ..past_layout.clone() };
         // Who reads it has to be able to use it.
-        registry.tables(&next).await?;
-        let (key, index) = (&entry.key, entry.modify_index);
-        if registry.consul.kv_put_cas(key, &next.to_json(), index).await? {
-            return Ok(next);
+        discovery.tables(past_layout).await?;
+        let published = discovery.registry.republish_layout(past_layout, next, index).await?;
+        if let Some(published) = published {
+            return Ok(published);
         }
     }
 }
@@ -161,10 +164,10 @@ fn last_step(current: Option<&Layout>, installed: &[InstalledLayout]) -> Option<
 
 /// What the nodes that answer have installed.
 async fn installed(
-    registry: &Registry,
+    discovery: &Discovery,
     connections: &Connections,
 ) -> Result<Vec<InstalledLayout>, ClientError> {
-    let instances = registry.instances().await?;
+    let instances = discovery.instances().await?;
     let reply_by = Instant::now() + STATUS_TIMEOUT;
     let ask = |instance| ask_instance(connections, instance, reply_by);
     let answers = join_all(instances.iter().map(ask)).await;

@@ -1,9 +1,7 @@
 //! The layout as it is in Consul, and the next one in its place.
 
-use kv_consul::Read;
 use kv_core::layout::{Layout, Table};
-use kv_registry::keys;
-use kvclient::admin::{Registry, View, read_layout};
+use kvclient::admin::{Discovery, View};
 
 use crate::error::RebalanceError;
 use crate::leaving;
@@ -18,28 +16,24 @@ pub(crate) struct Seen {
 }
 
 /// Looks at the layout as it is now.
-pub(crate) async fn look(registry: &Registry) -> Result<Seen, RebalanceError> {
-    let key = keys::layout(&registry.cluster);
-    let entry = registry.consul.kv_get(&key, Read::consistent()).await?.value;
-    let Some(entry) = entry else {
-        return Err(RebalanceError::NoLayout { cluster: registry.cluster.to_string() });
+pub(crate) async fn look(discovery: &Discovery) -> Result<Seen, RebalanceError> {
+    let Some(found) = discovery.registry.layout_now().await? else {
+        return Err(RebalanceError::NoLayout { cluster: discovery.registry.cluster().to_string() });
     };
-    let layout = read_layout(&entry)?;
-    let tables = registry.tables(&layout).await?;
-    let view = registry.view(layout, &registry.instances().await?).await?;
-    Ok(Seen { view, tables, index: entry.modify_index })
+    let tables = discovery.tables(&found.value).await?;
+    let view = discovery.view(found.value, &discovery.instances().await?).await?;
+    Ok(Seen { view, tables, index: found.index })
 }
 
 /// Sets the layout, if it is still the one that was seen. Returns whether it was. Where this brings it
 /// to rest, what is to be done about nodes that leave is written down first.
 pub(crate) async fn set(
-    registry: &Registry,
+    discovery: &Discovery,
     seen: &Seen,
     next: &Layout,
 ) -> Result<bool, RebalanceError> {
     if next.rebalance.is_none() {
-        leaving::note(registry, &seen.view.layout, next).await?;
+        leaving::note(discovery, &seen.view.layout, next).await?;
     }
-    let key = keys::layout(&registry.cluster);
-    Ok(registry.consul.kv_put_cas(&key, &next.to_json(), seen.index).await?)
+    Ok(discovery.registry.step_layout(&seen.view.layout, seen.index, next).await?)
 }

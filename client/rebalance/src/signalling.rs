@@ -4,14 +4,13 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use kv_consul::{CheckStatus, KvEntry, Read};
-use kv_core::layout::{Layout, Member};
+use kv_consul::CheckStatus;
+use kv_core::layout::Member;
 use kv_core::name::Name;
-use kv_registry::claim::Claim;
-use kv_registry::keys;
+use kv_registry::Versioned;
+use kv_registry::members::Registered;
 use kv_registry::signal::Signal;
-use kvclient::ClientError;
-use kvclient::admin::{Registry, uuid_of};
+use kvclient::admin::Discovery;
 use uuid::Uuid;
 
 use crate::error::RebalanceError;
@@ -47,7 +46,7 @@ impl Launched {
 /// the others are removed, so that nobody starts them when nobody waits for them any more. Those that
 /// are members of the layout meanwhile stay. `told` is given a word on each.
 pub(crate) async fn take_back(
-    registry: &Registry,
+    discovery: &Discovery,
     launched: &Launched,
     told: &(dyn Fn(&str) + Sync),
 ) -> Result<(), RebalanceError> {
@@ -56,7 +55,7 @@ pub(crate) async fn take_back(
     while !left.is_empty() {
         let mut waiting = Vec::new();
         for id in left {
-            match take_one_back(registry, &id, began.elapsed() < TAKE_BACK_WAIT).await? {
+            match take_one_back(discovery, &id, began.elapsed() < TAKE_BACK_WAIT).await? {
                 Some(word) => told(&word),
                 None => waiting.push(id),
             }
@@ -72,38 +71,32 @@ pub(crate) async fn take_back(
 /// Returns what was done, or none where it is to be seen first what becomes of the node, for which
 /// there is time as long as `may_wait`.
 async fn take_one_back(
-    registry: &Registry,
+    discovery: &Discovery,
     id: &Name,
     may_wait: bool,
 ) -> Result<Option<String>, RebalanceError> {
-    let Registry { consul, cluster, .. } = registry;
-    let key = keys::signal(cluster, id);
-    let entry = consul.kv_get(&key, Read::consistent()).await?.value;
-    let signal = entry.as_ref().and_then(|entry| Signal::parse(&entry.value).ok());
-    let (Some(entry), Some(Signal::Running { launcher, .. })) = (entry, signal) else {
+    let registry = &discovery.registry;
+    let Versioned { value: signal, index } = registry.desired(id).await?;
+    let Some(Signal::Running { launcher, .. }) = signal else {
         return Ok(Some(format!("node {id} is not signalled to run any more")));
     };
-    let claim = consul.kv_get(&keys::claim(cluster, id), Read::consistent()).await?.value;
-    let claim = claim.and_then(|entry| Claim::parse(&entry.value));
-    let service = keys::service_id(cluster, id);
-    let instances = registry.instances().await?;
-    let registered = instances.iter().find(|it| it.id == service).and_then(uuid_of);
-    let layout = consul.kv_get(&keys::layout(cluster), Read::consistent()).await?.value;
-    let layout = layout.map(|entry| Layout::parse(&entry.value)).transpose();
-    let layout = layout.map_err(ClientError::from)?;
-    if layout.is_some_and(|it| it.members().iter().any(|member| member.id == *id)) {
+    let claim = registry.claim_now(id).await?.value;
+    let service = registry.service_id(id);
+    let instances = discovery.instances().await?;
+    let registered = instances.iter().find(|it| it.id == service).and_then(Registered::uuid);
+    let layout = registry.layout_now().await?;
+    if layout.is_some_and(|it| it.value.members().iter().any(|member| member.id == *id)) {
         return Ok(Some(format!("node {id} is a member of the layout, and stays")));
     }
     let done = match registered.or(claim.map(|claim| claim.uuid)) {
         Some(uuid) => {
-            let stop = Signal::Stopped { uuid }.to_json();
-            let told = consul.kv_put_cas(&key, &stop, entry.modify_index).await?;
+            let told = registry.set_desired(id, &Signal::Stopped { uuid }, index).await?;
             told.then(|| format!("node {id} was told to stop again"))
         }
         // It is being started, and is known once it has claimed its id.
         None if may_wait && launcher.is_some_and(|it| it.failure.is_none()) => None,
         None => {
-            let removed = consul.kv_delete_cas(&key, entry.modify_index).await?;
+            let removed = registry.remove_desired(id, index).await?;
             removed.then(|| format!("the signal to start node {id} was taken back"))
         }
     };
@@ -111,10 +104,8 @@ async fn take_one_back(
 }
 
 /// Whether a signal wants the node to run.
-pub(crate) async fn is_wanted(registry: &Registry, id: &Name) -> Result<bool, RebalanceError> {
-    let key = keys::signal(&registry.cluster, id);
-    let entry = registry.consul.kv_get(&key, Read::consistent()).await?.value;
-    let signal = entry.and_then(|entry| Signal::parse(&entry.value).ok());
+pub(crate) async fn is_wanted(discovery: &Discovery, id: &Name) -> Result<bool, RebalanceError> {
+    let signal = discovery.registry.desired(id).await?.value;
     Ok(matches!(signal, Some(Signal::Running { .. })))
 }
 
@@ -122,24 +113,23 @@ pub(crate) async fn is_wanted(registry: &Registry, id: &Name) -> Result<bool, Re
 /// stop, which another command gave before, is removed, and one that has it run says with which weight
 /// and zone.
 pub(crate) async fn confirm_members(
-    registry: &Registry,
+    discovery: &Discovery,
     members: &[Member],
 ) -> Result<(), RebalanceError> {
     for member in members {
-        let key = keys::signal(&registry.cluster, &member.id);
+        let registry = &discovery.registry;
         for _ in 0..LIST_TRIES_MAX {
-            let entry = registry.consul.kv_get(&key, Read::consistent()).await?.value;
-            let Some(entry) = entry else { break };
-            let done = match Signal::parse(&entry.value) {
-                Ok(Signal::Stopped { uuid }) if uuid == member.uuid => {
-                    registry.consul.kv_delete_cas(&key, entry.modify_index).await?
+            let Versioned { value: signal, index } = registry.desired(&member.id).await?;
+            let done = match signal {
+                Some(Signal::Stopped { uuid }) if uuid == member.uuid => {
+                    registry.remove_desired(&member.id, index).await?
                 }
-                Ok(Signal::Running { host, weight, zone, launcher })
+                Some(Signal::Running { host, weight, zone, launcher })
                     if weight != member.weight || zone != member.zone =>
                 {
                     let (weight, zone) = (member.weight, member.zone.clone());
                     let signal = Signal::Running { host, weight, zone, launcher };
-                    registry.consul.kv_put_cas(&key, &signal.to_json(), entry.modify_index).await?
+                    registry.set_desired(&member.id, &signal, index).await?
                 }
                 _ => true,
             };
@@ -154,30 +144,22 @@ pub(crate) async fn confirm_members(
 /// Tells a node to stop once it owns and stores nothing. One that has left already, so that its id is
 /// free or another's, is told nothing.
 pub(crate) async fn signal_stop(
-    registry: &Registry,
+    discovery: &Discovery,
     id: &Name,
     uuid: Uuid,
 ) -> Result<(), RebalanceError> {
-    let Registry { consul, cluster, .. } = registry;
-    let key = keys::signal(cluster, id);
+    let registry = &discovery.registry;
     let stop = Signal::Stopped { uuid };
     for _ in 0..LIST_TRIES_MAX {
-        let claim = keys::claim(cluster, id);
-        let claim = consul.kv_get(&claim, Read::consistent()).await?.value;
-        let owner = claim.and_then(|it| Claim::parse(&it.value));
-        let has_left = match owner {
+        let has_left = match registry.claim_now(id).await?.value {
             Some(claim) => claim.uuid != uuid,
-            None => !registry.instances().await?.iter().any(|it| uuid_of(it) == Some(uuid)),
+            None => !discovery.instances().await?.iter().any(|it| it.uuid() == Some(uuid)),
         };
         if has_left {
             return Ok(());
         }
-        let entry = consul.kv_get(&key, Read::consistent()).await?.value;
-        let (signal, index) = match entry {
-            Some(entry) => (Signal::parse(&entry.value).ok(), entry.modify_index),
-            None => (None, 0),
-        };
-        if signal == Some(stop.clone()) || consul.kv_put_cas(&key, &stop.to_json(), index).await? {
+        let Versioned { value: signal, index } = registry.desired(id).await?;
+        if signal.as_ref() == Some(&stop) || registry.set_desired(id, &stop, index).await? {
             return Ok(());
         }
     }
@@ -187,60 +169,54 @@ pub(crate) async fn signal_stop(
 /// Frees the id of a node that will not come back: its signal, its registration, and last its claim,
 /// by which the others are known to be its own.
 pub(crate) async fn forget(
-    registry: &Registry,
+    discovery: &Discovery,
     id: &Name,
     uuid: Uuid,
 ) -> Result<(), RebalanceError> {
-    let Registry { consul, cluster, .. } = registry;
-    let claim = consul.kv_get(&keys::claim(cluster, id), Read::consistent()).await?.value;
-    let is_ours =
-        |entry: &KvEntry| Claim::parse(&entry.value).is_some_and(|claim| claim.uuid == uuid);
-    let signal = consul.kv_get(&keys::signal(cluster, id), Read::consistent()).await?.value;
-    let is_stopped = |entry: &KvEntry| {
-        Signal::parse(&entry.value).is_ok_and(|signal| signal == Signal::Stopped { uuid })
-    };
-    if let Some(signal) = signal
-        && (claim.as_ref().is_some_and(is_ours) || is_stopped(&signal))
-    {
+    let registry = &discovery.registry;
+    let claim = registry.claim_now(id).await?;
+    let is_ours = claim.value.is_some_and(|claim| claim.uuid == uuid);
+    let signal = registry.desired(id).await?;
+    let is_stopped = signal.value == Some(Signal::Stopped { uuid });
+    if signal.index > 0 && (is_ours || is_stopped) {
         // One that has changed meanwhile means another node of this id.
-        consul.kv_delete_cas(&signal.key, signal.modify_index).await?;
+        registry.remove_desired(id, signal.index).await?;
     }
-    for instance in registry.all_instances().await? {
-        if uuid_of(&instance) == Some(uuid) {
+    for instance in discovery.all_instances().await? {
+        if instance.uuid() == Some(uuid) {
             // Only the agent that it registered with can do it; another one has nothing to remove.
-            if let Err(error) = consul.deregister(&instance.id).await {
+            if let Err(error) = registry.consul().deregister(&instance.id).await {
                 tracing::debug!(%error, "the registration of {id} stays");
             }
         }
     }
-    if let Some(entry) = claim.filter(is_ours) {
-        consul.kv_delete_cas(&entry.key, entry.modify_index).await?;
+    if is_ours {
+        registry.remove_claim(id, claim.index).await?;
     }
     Ok(())
 }
 
-async fn has_claim(registry: &Registry, id: &Name, uuid: Uuid) -> Result<bool, RebalanceError> {
-    let key = keys::claim(&registry.cluster, id);
-    let entry = registry.consul.kv_get(&key, Read::consistent()).await?.value;
-    Ok(entry.and_then(|it| Claim::parse(&it.value)).is_some_and(|claim| claim.uuid == uuid))
+async fn has_claim(discovery: &Discovery, id: &Name, uuid: Uuid) -> Result<bool, RebalanceError> {
+    let claim = discovery.registry.claim_now(id).await?.value;
+    Ok(claim.is_some_and(|claim| claim.uuid == uuid))
 }
 
 /// Waits until a node that was told to stop is not registered any more. Returns whether it was so
 /// within `within`.
 pub(crate) async fn await_stop(
-    registry: &Registry,
+    discovery: &Discovery,
     id: &Name,
     uuid: Uuid,
     within: Duration,
 ) -> Result<bool, RebalanceError> {
     let began = Instant::now();
     loop {
-        let instances = registry.instances().await?;
-        let left = instances.iter().find(|instance| uuid_of(instance) == Some(uuid));
+        let instances = discovery.instances().await?;
+        let left = instances.iter().find(|instance| instance.uuid() == Some(uuid));
         let Some(left) = left else { return Ok(true) };
         // A registration that an earlier run has left at another agent stays, and nobody goes by it. The
         // node itself gives its claim back when it has left.
-        if left.status == CheckStatus::Critical && !has_claim(registry, id, uuid).await? {
+        if left.status == CheckStatus::Critical && !has_claim(discovery, id, uuid).await? {
             return Ok(true);
         }
         if began.elapsed() > within {

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use kv_consul::{CheckStatus, Read, ServiceInstance};
+use kv_consul::{CheckStatus, ServiceInstance};
 use kv_core::layout::Layout;
 use kv_core::limits::MEMBERS_MAX;
 use kv_core::name::Name;
-use kv_registry::keys::{self, id_of_service, meta};
+use kv_registry::members::{Registered as _, id_of_service};
 use kv_registry::signal::Signal;
-use kvclient::admin::{Connections, Registry, ask_instance, uuid_of};
+use kvclient::admin::{Connections, Discovery, ask_instance};
 use kvclient::limits::STATUS_TIMEOUT;
 use uuid::Uuid;
 
@@ -45,14 +45,14 @@ pub(crate) struct Spare {
 /// Chooses the nodes: those that run already and are no members come first, by their ids. One that
 /// does not answer, or that was told to stop, is passed over.
 pub(crate) async fn choose(
-    registry: &Registry,
+    discovery: &Discovery,
     connections: &Connections,
     layout: &Layout,
     wanted: &Wanted,
 ) -> Result<Vec<Addition>, RebalanceError> {
-    let instances = registry.instances().await?;
-    let spares = spares(&registry.cluster, layout, &instances);
-    let stopping = stopping(registry, layout).await?;
+    let instances = discovery.instances().await?;
+    let spares = spares(discovery.registry.cluster(), layout, &instances);
+    let stopping = stopping(discovery, layout).await?;
     if let Some(id) = &wanted.id {
         let spare = spares.iter().find(|it| it.id == *id);
         return Ok(vec![match spare {
@@ -79,25 +79,23 @@ pub(crate) async fn choose(
         }
     }
     let missing = (wanted.count as usize).saturating_sub(chosen.len());
-    let free = free_ids(registry, layout, &instances).await?;
+    let free = free_ids(discovery, layout, &instances).await?;
     chosen.extend(free.take(missing).map(|id| fresh(id, wanted)));
     Ok(chosen)
 }
 
 /// Ids that nobody has: no member, no node that has claimed one or runs, and none that is signalled to.
 pub(crate) async fn free_ids(
-    registry: &Registry,
+    discovery: &Discovery,
     layout: &Layout,
     instances: &[ServiceInstance],
 ) -> Result<impl Iterator<Item = Name> + use<>, RebalanceError> {
-    let Registry { consul, cluster, .. } = registry;
+    let registry = &discovery.registry;
     let mut used: BTreeSet<String> =
         layout.members().iter().map(|member| member.id.to_string()).collect();
-    used.extend(instances.iter().map(|it| id_of_service(cluster, &it.id).to_owned()));
-    for prefix in [keys::claims(cluster), keys::signals(cluster)] {
-        let keys = consul.kv_keys(&prefix, Read::consistent()).await?.value;
-        used.extend(keys.iter().filter_map(|key| key.rsplit('/').next().map(str::to_owned)));
-    }
+    used.extend(instances.iter().map(|it| id_of_service(registry.cluster(), &it.id).to_owned()));
+    used.extend(registry.claimed_ids().await?);
+    used.extend(registry.desired_ids().await?);
     let ids = (0..3 * MEMBERS_MAX).map(|number| format!("node-{number}"));
     Ok(ids.filter(move |id| !used.contains(id)).filter_map(|id| id.parse::<Name>().ok()))
 }
@@ -122,15 +120,14 @@ fn taken(spare: &Spare, wanted: &Wanted) -> Result<Addition, RebalanceError> {
 pub(crate) fn spares(cluster: &Name, layout: &Layout, instances: &[ServiceInstance]) -> Vec<Spare> {
     let spare = |instance: &ServiceInstance| {
         let id = id_of_service(cluster, &instance.id);
-        let uuid = uuid_of(instance)?;
+        let uuid = instance.uuid()?;
         let is_member = layout.member_by_uuid(uuid).is_some();
-        let text = |name: &str| instance.meta.get(name).map_or("", String::as_str);
         let usable = instance.status != CheckStatus::Critical && !is_member;
         usable.then_some(Spare {
             id: id.parse().ok()?,
             uuid,
-            weight: text(meta::WEIGHT).parse().ok()?,
-            zone: text(meta::ZONE).to_owned(),
+            weight: instance.weight()?,
+            zone: instance.zone().to_owned(),
         })
     };
     let mut spares: Vec<Spare> = instances.iter().filter_map(spare).collect();
@@ -139,15 +136,17 @@ pub(crate) fn spares(cluster: &Name, layout: &Layout, instances: &[ServiceInstan
 }
 
 /// The data directories of nodes that were told to stop, or are to be told.
-async fn stopping(registry: &Registry, layout: &Layout) -> Result<BTreeSet<Uuid>, RebalanceError> {
-    let prefix = keys::signals(&registry.cluster);
-    let signals = registry.consul.kv_list(&prefix, Read::consistent()).await?.value;
-    let told = signals.iter().filter_map(|entry| match Signal::parse(&entry.value) {
-        Ok(Signal::Stopped { uuid }) => Some(uuid),
-        _ => None,
+async fn stopping(
+    discovery: &Discovery,
+    layout: &Layout,
+) -> Result<BTreeSet<Uuid>, RebalanceError> {
+    let desired = discovery.registry.all_desired().await?.signals;
+    let told = desired.into_values().filter_map(|desired| match desired.value {
+        Signal::Stopped { uuid } => Some(uuid),
+        Signal::Running { .. } => None,
     });
     let mut stopping: BTreeSet<Uuid> = told.collect();
-    stopping.extend(leaving::due(registry, layout).await?.iter().map(|it| it.uuid));
+    stopping.extend(leaving::due(discovery, layout).await?.iter().map(|it| it.uuid));
     Ok(stopping)
 }
 
@@ -177,7 +176,7 @@ pub(crate) async fn check_joining(
             node.id
         ))
     };
-    let mut ours = instances.iter().filter(|it| uuid_of(it) == Some(uuid)).collect::<Vec<_>>();
+    let mut ours = instances.iter().filter(|it| it.uuid() == Some(uuid)).collect::<Vec<_>>();
     // A node that registered with two agents is asked where it is in better health.
     ours.sort_by_key(|it| it.status);
     if ours.is_empty() {
@@ -210,11 +209,11 @@ pub(crate) async fn check_joining(
 
 /// The registered nodes with these ids, where all of them are and none is a member of the layout.
 pub(crate) async fn spares_with(
-    registry: &Registry,
+    discovery: &Discovery,
     layout: &Layout,
     ids: &[Name],
 ) -> Result<Option<Vec<(Name, Uuid)>>, RebalanceError> {
-    let spares = spares(&registry.cluster, layout, &registry.instances().await?);
+    let spares = spares(discovery.registry.cluster(), layout, &discovery.instances().await?);
     let of = |id: &Name| spares.iter().find(|it| it.id == *id).map(|it| (it.id.clone(), it.uuid));
     Ok(ids.iter().map(of).collect())
 }

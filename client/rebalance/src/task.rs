@@ -6,9 +6,7 @@ use kv_core::layout::{Goal, Layout, Phase};
 use kv_core::name::Name;
 use kv_core::partition::Partition;
 use kv_core::window::Size;
-use kv_registry::keys;
 use kv_system::failpoints;
-use kvclient::admin::{Registry, history};
 use tokio::sync::watch;
 
 use crate::aim::{Aim, End};
@@ -40,11 +38,11 @@ impl Rebalancer {
     /// The layout has changed since, or this client may not move data: another one does, or Consul does
     /// not let it.
     pub async fn begin(&self, prepared: Prepared) -> Result<Task, RebalanceError> {
-        leaving::carry_out(&self.registry).await?;
+        leaving::carry_out(&self.discovery).await?;
         self.check_rights(&prepared).await?;
-        let Registry { consul, cluster, .. } = &self.registry;
+        let registry = &self.discovery.registry;
         // Before anything is begun which this client could not go on with.
-        let lock = MoverLock::acquire_soon(consul, cluster, &self.no_progress()).await?;
+        let lock = MoverLock::acquire_soon(registry, &self.no_progress()).await?;
         match self.begin_locked(&prepared).await {
             Ok(()) => {
                 failpoints::pass("mover::after-begin");
@@ -61,15 +59,13 @@ impl Rebalancer {
 
     async fn begin_locked(&self, prepared: &Prepared) -> Result<(), RebalanceError> {
         let Prepared { seen, strategy, to, table, lost, .. } = prepared;
-        let Registry { consul, cluster, .. } = &self.registry;
+        let registry = &self.discovery.registry;
         let epoch = seen.view.layout.epoch;
-        let key = keys::strategy(cluster, &strategy.digest());
-        consul.kv_put_flagged(&key, strategy.bytes(), epoch).await?;
-        let key = keys::table(cluster, &to.table);
-        consul.kv_put_flagged(&key, &table.to_bytes(), epoch).await?;
+        registry.put_strategy(strategy.bytes(), epoch).await?;
+        registry.put_table(table, epoch).await?;
         let begun = seen.view.layout.begin(to.clone(), lost.clone())?;
-        history::keep(&self.registry, &seen.view.layout).await?;
-        let set = set(&self.registry, seen, &begun).await;
+        registry.keep_past_layout(&seen.view.layout).await?;
+        let set = set(&self.discovery, seen, &begun).await;
         // What is there now decides: also a write whose answer got lost may have succeeded.
         let found = self.layout().await?;
         if found.epoch < begun.epoch {
@@ -115,19 +111,19 @@ impl Rebalancer {
             None => match self.lock_or_follow(&aim, shared, &progress).await? {
                 Some(lock) => lock,
                 None => {
-                    if let Err(error) = leaving::carry_out(&self.registry).await {
-                        return Err(leaving::left_to_do(&self.registry, error).await);
+                    if let Err(error) = leaving::carry_out(&self.discovery).await {
+                        return Err(leaving::left_to_do(&self.discovery, error).await);
                     }
                     return Ok(End::of(&aim, &self.layout().await?));
                 }
             },
         };
-        let (registry, connections) = (&self.registry, &self.connections);
-        let mover = Mover::new(registry, &aim, connections, bytes_per_s, sizes, progress);
+        let (discovery, connections) = (&self.discovery, &self.connections);
+        let mover = Mover::new(discovery, &aim, connections, bytes_per_s, sizes, progress);
         let end = mover.run(lock).await?;
         if let End::AtRest { .. } = end {
             self.confirm_members().await.map_err(|error| RebalanceError::LeftToDo {
-                cluster: self.registry.cluster.to_string(),
+                cluster: self.discovery.registry.cluster().to_string(),
                 left: "the signals of some nodes, by which they are started, do not say so yet"
                     .into(),
                 error: Box::new(error),
@@ -145,9 +141,9 @@ impl Rebalancer {
         shared: bool,
         progress: &watch::Sender<Progress>,
     ) -> Result<Option<MoverLock>, RebalanceError> {
-        let Registry { consul, cluster, .. } = &self.registry;
+        let registry = &self.discovery.registry;
         loop {
-            match MoverLock::acquire(consul, cluster, &self.no_progress()).await {
+            match MoverLock::acquire(registry, &self.no_progress()).await {
                 Err(RebalanceError::MoverAtWork { .. }) if shared => {}
                 result => return result.map(Some),
             }
@@ -161,8 +157,7 @@ impl Rebalancer {
     }
 
     pub(crate) async fn check_may_move(&self) -> Result<(), RebalanceError> {
-        let Registry { consul, cluster, .. } = &self.registry;
-        MoverLock::check_allowed(consul, cluster, &self.no_progress()).await
+        MoverLock::check_allowed(&self.discovery.registry, &self.no_progress()).await
     }
 
     fn no_progress(&self) -> Progress {
@@ -171,7 +166,7 @@ impl Rebalancer {
 
     async fn confirm_members(&self) -> Result<(), RebalanceError> {
         let layout = self.layout().await?;
-        signalling::confirm_members(&self.registry, &layout.placement.members).await
+        signalling::confirm_members(&self.discovery, &layout.placement.members).await
     }
 
     /// Does what an earlier change, whose layout is at rest, has left to be done: nodes that are members
@@ -180,7 +175,7 @@ impl Rebalancer {
     /// # Errors
     /// Consul cannot be asked.
     pub async fn finish_rest(&self) -> Result<Vec<Name>, RebalanceError> {
-        let done = leaving::carry_out(&self.registry).await?;
+        let done = leaving::carry_out(&self.discovery).await?;
         Ok(done.into_iter().map(|it| it.id).collect())
     }
 
@@ -234,7 +229,7 @@ impl Rebalancer {
         step: impl Fn(&Layout) -> Result<Option<Layout>, RebalanceError>,
     ) -> Result<(Layout, Aim), RebalanceError> {
         loop {
-            let seen = look(&self.registry).await?;
+            let seen = look(&self.discovery).await?;
             let layout = &seen.view.layout;
             let Some(aim) = Aim::of(layout) else {
                 return Err(RebalanceError::AtRest { epoch: layout.epoch });
@@ -250,7 +245,7 @@ impl Rebalancer {
                 })?;
             }
             let Some(next) = step(layout)? else { return Ok((layout.clone(), aim)) };
-            if set(&self.registry, &seen, &next).await? {
+            if set(&self.discovery, &seen, &next).await? {
                 return Ok((next, aim));
             }
         }

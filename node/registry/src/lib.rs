@@ -28,8 +28,7 @@ pub mod desired;
 mod error;
 pub mod gc;
 pub mod history;
-#[doc(hidden)]
-pub mod keys;
+mod keys;
 pub mod layout;
 pub mod leavers;
 pub mod members;

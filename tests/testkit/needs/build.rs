@@ -20,7 +20,7 @@ struct Need {
     is_there: fn() -> bool,
 }
 
-const NEEDS: [Need; 9] = [
+const NEEDS: [Need; 10] = [
     Need {
         name: "consul",
         missing: "needs a real Consul: set CONSUL_BIN, for example to what .ci/install-consul prints",
@@ -40,6 +40,11 @@ const NEEDS: [Need; 9] = [
         name: "rebuilt_strategies",
         missing: "needs what `cargo strategies --out DIR` builds: set KV_STRATEGIES_REBUILT=DIR",
         is_there: || env::var_os("KV_STRATEGIES_REBUILT").is_some(),
+    },
+    Need {
+        name: "slim_example",
+        missing: "needs the library's example built without strategies: set KV_SLIM_EXAMPLE=FILE, as .ci/run does",
+        is_there: || env::var_os("KV_SLIM_EXAMPLE").is_some(),
     },
     Need {
         name: "small_disk",
@@ -71,7 +76,8 @@ const NEEDS: [Need; 9] = [
 fn main() {
     // What is on the PATH, or may be mounted, changes with every shell: to look again then would have
     // the tests compiled anew again and again. One of these variables has it looked for.
-    for variable in ["CONSUL_BIN", "KV_BUILD_TEMPLATES", "KV_STRATEGIES_REBUILT"] {
+    for variable in ["CONSUL_BIN", "KV_BUILD_TEMPLATES", "KV_SLIM_EXAMPLE", "KV_STRATEGIES_REBUILT"]
+    {
         println!("cargo:rerun-if-env-changed={variable}");
     }
     println!("cargo:rerun-if-changed=build.rs");

@@ -14,7 +14,7 @@ use clap_complete::Shell;
 use kv_core::name::Name;
 use kv_core::partition::PartitionCount;
 use kv_placement::StrategySource;
-use kv_registry::keys::CLUSTER_DEFAULT;
+use kv_registry::CLUSTER_DEFAULT;
 use kvclient::limits::{TIMEOUT_DEFAULT, TIMEOUT_MAX};
 
 pub(crate) use self::changes::{

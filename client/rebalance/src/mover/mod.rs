@@ -12,7 +12,7 @@ use kv_consul::{BACKOFF, ConsulError};
 use kv_core::partition::Partition;
 use kv_core::window::Size;
 use kvclient::ClientError;
-use kvclient::admin::{Connections, Registry};
+use kvclient::admin::{Connections, Discovery};
 use tokio::sync::{Mutex, watch};
 
 use self::patience::Stuck;
@@ -20,13 +20,13 @@ use self::window::WindowState;
 use crate::aim::{Aim, End};
 use crate::ask::Trouble;
 use crate::error::RebalanceError;
+use crate::leaving;
 use crate::limits::MOVER_BEAT_INTERVAL;
 use crate::lock::MoverLock;
 use crate::progress::Progress;
 use crate::seen::look;
 use crate::throttle::Throttle;
 use crate::transfer::Tally;
-use crate::{gc, leaving};
 
 /// What helps where a node answers and does not follow.
 const BEHIND_ADVICE: &str = "see that it reaches Consul, its log says what is in the way, or start it anew; then `kvclient rebalance \
@@ -34,7 +34,7 @@ const BEHIND_ADVICE: &str = "see that it reaches Consul, its log says what is in
 
 /// Moves the data of one cluster.
 pub(crate) struct Mover<'a> {
-    registry: &'a Registry,
+    discovery: &'a Discovery,
     /// The rebalance that is moved on, and no other that may come after it.
     aim: &'a Aim,
     connections: &'a Connections,
@@ -52,7 +52,7 @@ pub(crate) struct Mover<'a> {
 
 impl<'a> Mover<'a> {
     pub(crate) fn new(
-        registry: &'a Registry,
+        discovery: &'a Discovery,
         aim: &'a Aim,
         connections: &'a Connections,
         bytes_per_s: Option<u64>,
@@ -60,7 +60,7 @@ impl<'a> Mover<'a> {
         progress: watch::Sender<Progress>,
     ) -> Self {
         Self {
-            registry,
+            discovery,
             aim,
             connections,
             throttle: Mutex::new(Throttle::new(bytes_per_s)),
@@ -96,7 +96,7 @@ impl<'a> Mover<'a> {
     async fn work(&mut self) -> Result<End, RebalanceError> {
         let mut backoff = BACKOFF;
         loop {
-            let result = match look(self.registry).await {
+            let result = match look(self.discovery).await {
                 Ok(seen) => self.turn(&seen).await,
                 Err(error) => Err(Stop::Error(error)),
             };
@@ -141,7 +141,7 @@ impl<'a> Mover<'a> {
                 // There was one, so Consul has lost it, and the nodes give it back.
                 Err(Stop::Error(RebalanceError::NoLayout { .. })) if self.window.epoch > 0 => {
                     if self.is_out_of_patience() {
-                        let cluster = self.registry.cluster.to_string();
+                        let cluster = self.discovery.registry.cluster().to_string();
                         return Err(RebalanceError::NoLayout { cluster });
                     }
                     self.tell_waiting("any", "the layout is gone from Consul");
@@ -161,7 +161,7 @@ impl<'a> Mover<'a> {
     async fn do_the_rest(&self) -> Result<(), RebalanceError> {
         let mut backoff = BACKOFF;
         loop {
-            match leaving::carry_out(self.registry).await {
+            match leaving::carry_out(self.discovery).await {
                 Ok(_) => break,
                 Err(RebalanceError::Client(ClientError::Consul(error))) if is_outage(&error) => {
                     tracing::debug!(%error, "waiting for Consul");
@@ -169,11 +169,11 @@ impl<'a> Mover<'a> {
                     self.progress.send_modify(|it| it.waiting = Some(problem));
                     tokio::time::sleep(backoff.failed(rand::random())).await;
                 }
-                Err(error) => return Err(leaving::left_to_do(self.registry, error).await),
+                Err(error) => return Err(leaving::left_to_do(self.discovery, error).await),
             }
         }
         // Nothing depends on it, and the next change does what this one leaves.
-        if let Err(error) = gc::collect(self.registry, self.aim.placements()).await {
+        if let Err(error) = self.discovery.registry.collect_garbage(self.aim.placements()).await {
             tracing::debug!(%error, "what nothing refers to stays in Consul for now");
         }
         Ok(())

@@ -150,7 +150,7 @@ impl Mover<'_> {
     /// Sets the layout to the next one, unless somebody else has changed it. What is there then, the
     /// next look tells, also where the answer got lost.
     async fn set(&self, seen: &Seen, next: Layout) -> Result<(), Stop> {
-        set(self.registry, seen, &next).await.map_err(Stop::from).map(|_| ())
+        set(self.discovery, seen, &next).await.map_err(Stop::from).map(|_| ())
     }
 }
 

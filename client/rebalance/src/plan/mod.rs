@@ -44,14 +44,14 @@ impl Rebalancer {
     }
 
     async fn plan_once(&self, change: Change) -> Result<Prepared, RebalanceError> {
-        let seen = look(&self.registry).await?;
+        let seen = look(&self.discovery).await?;
         let layout = &seen.view.layout;
         if layout.rebalance.is_some() {
             return Err(RebalanceError::UnderWay { epoch: layout.epoch });
         }
         let (members, lost) = change::members_after(layout, &change)?;
         if let Change::Add { nodes } = &change {
-            let instances = self.registry.instances().await?;
+            let instances = self.discovery.instances().await?;
             for node in nodes {
                 spares::check_joining(&self.connections, layout, &instances, node).await?;
             }
@@ -124,10 +124,10 @@ impl Rebalancer {
     ) -> Result<(Strategy, String), RebalanceError> {
         let pin = &layout.placement.strategy;
         let Change::Migrate { strategy, config, accepted } = change else {
-            return Ok((self.registry.pinned_strategy(pin).await?, pin.config.clone()));
+            return Ok((self.discovery.pinned_strategy(pin).await?, pin.config.clone()));
         };
         let source: StrategySource = strategy.parse().map_err(ClientError::from)?;
-        let strategy = self.registry.placement.load(&source).await?;
+        let strategy = self.discovery.placement.load(&source).await?;
         let same = strategy.digest() == pin.sha256;
         let inherited = if same { pin.config.clone() } else { String::new() };
         let config = config.clone().unwrap_or(inherited);
@@ -168,7 +168,8 @@ impl Rebalancer {
     /// It does not, or cannot be asked.
     pub async fn check_rights(&self, prepared: &Prepared) -> Result<(), RebalanceError> {
         let Prepared { seen, to, lost, .. } = prepared;
-        rights::check(&self.registry, &seen.view.layout.begin(to.clone(), lost.clone())?).await?;
+        rights::check(&self.discovery.registry, &seen.view.layout.begin(to.clone(), lost.clone())?)
+            .await?;
         self.check_may_move().await
     }
 }

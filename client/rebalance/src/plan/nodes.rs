@@ -6,7 +6,8 @@ use kv_consul::CheckStatus;
 use kv_core::layout::Layout;
 use kv_core::window::Size;
 use kv_protocol::reply::NodeStatus;
-use kvclient::admin::{has_installed, uuid_of};
+use kv_registry::members::Registered as _;
+use kvclient::admin::has_installed;
 use uuid::Uuid;
 
 use crate::ask::{Asker, Trouble, check_keeps_nothing, in_plan};
@@ -23,9 +24,9 @@ impl Rebalancer {
         lost: &[Uuid],
     ) -> Result<BTreeMap<Uuid, Size>, RebalanceError> {
         let asker = Asker { connections: &self.connections, view: &seen.view };
-        let instances = self.registry.instances().await?;
+        let instances = self.discovery.instances().await?;
         let is_unheard = |uuid| {
-            let mut ours = instances.iter().filter(|it| uuid_of(it) == Some(uuid));
+            let mut ours = instances.iter().filter(|it| it.uuid() == Some(uuid));
             ours.any(|it| it.status == CheckStatus::Critical)
         };
         let mut stored = BTreeMap::new();
@@ -36,9 +37,9 @@ impl Rebalancer {
         }
         for (member, answer) in answers {
             let node = member.id.to_string();
-            let is_registered = instances.iter().any(|it| uuid_of(it) == Some(member.uuid));
+            let is_registered = instances.iter().any(|it| it.uuid() == Some(member.uuid));
             if answer.is_err() && !is_registered {
-                self.registry.check_sees_all().await?;
+                self.discovery.check_sees_all().await?;
             }
             match (answer, lost.contains(&member.uuid)) {
                 (Ok(status), false) => {

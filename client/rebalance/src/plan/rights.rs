@@ -3,11 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use kv_consul::{ConsulError, Read};
+use kv_consul::ConsulError;
 use kv_core::layout::{Layout, Member};
-use kv_core::name::Name;
-use kv_registry::keys;
-use kvclient::admin::Registry;
+use kv_registry::{Place, Registry};
 
 use crate::error::RebalanceError;
 
@@ -16,12 +14,11 @@ use crate::error::RebalanceError;
 /// # Errors
 /// [`RebalanceError::NotAllowed`], or Consul cannot be asked.
 pub(crate) async fn check(registry: &Registry, begun: &Layout) -> Result<(), RebalanceError> {
-    let Registry { consul, cluster, .. } = registry;
-    let signals = consul.kv_keys(&keys::signals(cluster), Read::consistent()).await?.value;
-    let signals: BTreeSet<String> = signals.into_iter().collect();
-    for key in needed(cluster, begun, &signals) {
-        match consul.kv_check_writable(&key).await {
+    let signalled: BTreeSet<String> = registry.desired_ids().await?.into_iter().collect();
+    for place in needed(begun, &signalled) {
+        match registry.check_writable(&place).await {
             Err(error @ ConsulError::PermissionDenied { .. }) => {
+                let key = registry.key_of(&place);
                 return Err(RebalanceError::NotAllowed { key, error });
             }
             result => result?,
@@ -30,25 +27,24 @@ pub(crate) async fn check(registry: &Registry, begun: &Layout) -> Result<(), Reb
     Ok(())
 }
 
-/// The keys that are written at the end, or may be: the layout, the list of what is left to do, the
-/// signals of members that come or go or have one, and the claims of those that are given up.
-fn needed(cluster: &Name, begun: &Layout, signals: &BTreeSet<String>) -> Vec<String> {
-    let mut keys = vec![keys::layout(cluster), keys::leaving(cluster)];
+/// What is written at the end, or may be: the layout, the list of what is left to do, the signals of
+/// members that come or go or are `signalled` to, and the claims of those that are given up.
+fn needed(begun: &Layout, signalled: &BTreeSet<String>) -> Vec<Place> {
+    let mut places = vec![Place::Layout, Place::Leavers];
     let rebalance = begun.rebalance.as_ref();
     let after = rebalance.map_or(&[][..], |it| &it.to.members);
     let lost = rebalance.map_or(&[][..], |it| &it.lost);
     let is_in = |members: &[Member], it: &Member| members.iter().any(|other| other.uuid == it.uuid);
     for member in begun.members() {
-        let signal = keys::signal(cluster, &member.id);
         let stays = is_in(&begun.placement.members, member) && is_in(after, member);
-        if !stays || signals.contains(&signal) {
-            keys.push(signal);
+        if !stays || signalled.contains(member.id.as_str()) {
+            places.push(Place::Desired(member.id.clone()));
         }
         if lost.contains(&member.uuid) {
-            keys.push(keys::claim(cluster, &member.id));
+            places.push(Place::Claim(member.id.clone()));
         }
     }
-    keys
+    places
 }
 
 #[cfg(test)]
@@ -59,22 +55,22 @@ mod tests {
 
     #[test]
     fn what_a_change_needs_is_what_its_end_writes() {
-        let cluster: Name = "c".parse().unwrap();
         let (three, _) = sample::layout(&[0, 1, 2, 2], 3);
         let (two, _) = sample::placement(&[0, 1, 1, 1], 2);
         let third = three.placement.members[2].uuid;
-        let needed = |begun: &Layout, signals: &[&str]| {
-            needed(&cluster, begun, &signals.iter().map(|it| (*it).to_owned()).collect())
+        let needed = |begun: &Layout, signalled: &[&str]| {
+            needed(begun, &signalled.iter().map(|it| (*it).to_owned()).collect())
         };
-        let always = ["kv/c/layout", "kv/c/leaving"];
+        let desired = |id: &str| Place::Desired(id.parse().unwrap());
+        let always = [Place::Layout, Place::Leavers];
         let removal = three.begin(two.clone(), Vec::new()).unwrap();
-        assert_eq!(needed(&removal, &[]), [&always[..], &["kv/c/desired/node-2"]].concat());
+        assert_eq!(needed(&removal, &[]), [&always[..], &[desired("node-2")]].concat());
         let dead = three.begin(two, vec![third]).unwrap();
-        let claimed = ["kv/c/desired/node-2", "kv/c/nodes/node-2"];
+        let claimed = [desired("node-2"), Place::Claim("node-2".parse().unwrap())];
         assert_eq!(needed(&dead, &[]), [&always[..], &claimed].concat());
         let same = three.begin(three.placement.clone(), Vec::new()).unwrap();
         assert_eq!(needed(&same, &[]), always);
-        let launched = ["kv/c/desired/node-1"];
-        assert_eq!(needed(&same, &launched), [&always[..], &launched].concat());
+        let launched = [desired("node-1")];
+        assert_eq!(needed(&same, &["node-1"]), [&always[..], &launched].concat());
     }
 }

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! `build.rs` lists the needs, and looks for each. It looks again when a variable changes that it reads:
-//! `CONSUL_BIN`, `KV_BUILD_TEMPLATES`, `KV_STRATEGIES_REBUILT`, and `KV_REQUIRE_<NEED>` of every need. The last kind is set to 1
+//! `CONSUL_BIN`, `KV_BUILD_TEMPLATES`, `KV_SLIM_EXAMPLE`, `KV_STRATEGIES_REBUILT`, and `KV_REQUIRE_<NEED>` of every need. The last kind is set to 1
 //! where the tests must not pass without it, as in CI: then the build fails where it is missing.
 
 use proc_macro::{Delimiter, TokenStream, TokenTree};

@@ -14,9 +14,15 @@ pub fn kvclient() -> &'static Path {
     &programs().kvclient
 }
 
+/// The example of a program that uses the client's library.
+pub fn greetings() -> &'static Path {
+    &programs().greetings
+}
+
 struct Programs {
     kvnode: PathBuf,
     kvclient: PathBuf,
+    greetings: PathBuf,
 }
 
 /// A test that depends on nothing that is built for these suites: what is built here is never the
@@ -51,12 +57,26 @@ fn programs() -> &'static Programs {
         }
         let status = command
             .args(["build", "--quiet", "--workspace", "--test", ANY_TEST])
-            .args(["--bin", "kvnode", "--bin", "kvclient", "--profile", profile, "--target-dir"])
+            .args([
+                "--bin",
+                "kvnode",
+                "--bin",
+                "kvclient",
+                "--example",
+                "greetings",
+                "--profile",
+                profile,
+                "--target-dir",
+            ])
             .arg(target)
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .status()
             .expect("cargo runs");
         assert!(status.success(), "the programs under test do not build");
-        Programs { kvnode: built.join("kvnode"), kvclient: built.join("kvclient") }
+        Programs {
+            kvnode: built.join("kvnode"),
+            kvclient: built.join("kvclient"),
+            greetings: built.join("examples/greetings"),
+        }
     })
 }
