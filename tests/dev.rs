@@ -5,13 +5,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use kv_registry::desired_state;
+use kv_testkit::harness::address::port_of;
 use kv_testkit::harness::binaries::{kvclient, kvnode};
 use kv_testkit::harness::corpus::{self, assert_same_lines, ndjson};
 use kv_testkit::harness::desired_states::{DesiredStates, running};
 use kv_testkit::harness::dev::Dev;
 use kv_testkit::harness::http::Impostor;
 use kv_testkit::harness::run::Run;
-use kv_testkit::harness::{Backend, eventually, port_of};
+use kv_testkit::harness::{Backend, eventually};
 use kv_testkit::needs;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};

@@ -17,11 +17,7 @@
 //! neither an engine for strategies nor a client. What fails here panics: a test fails, and says why.
 
 #![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "what a test prints is for people, and ends nothing"
-)]
+#![allow(clippy::print_stderr, reason = "what a test prints is for people, and ends nothing")]
 
 pub use kv_testkit_needs::needs;
 

@@ -8,11 +8,12 @@
 //! - [`peer`], [`http`]: plain ZeroMQ and plain HTTP; [`catalog`]: what Consul says;
 //! - [`limits`]: programs to which the system gives little;
 //! - [`library`]: the client's library; [`proxy`]: a bad network;
-//! - [`corpus`]: real text.
+//! - [`corpus`]: real text; [`address`]: hosts and ports.
 //!
 //! All ports are chosen by the system, and a process is known to be ready by the line that it
 //! prints. When a test fails, it shows the command that failed it and the logs of all nodes.
 
+pub mod address;
 pub mod backend;
 pub mod binaries;
 pub mod catalog;
@@ -36,13 +37,3 @@ pub use cluster::Cluster;
 
 pub use crate::on_both_backends;
 pub use crate::wait::eventually;
-
-/// The port of a host and port.
-///
-/// # Panics
-/// Where it has none.
-#[track_caller]
-pub fn port_of(address: &str) -> u16 {
-    let port = address.rsplit(':').next().and_then(|port| port.parse().ok());
-    port.expect("the address ends in a port")
-}

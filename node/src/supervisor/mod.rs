@@ -13,20 +13,24 @@
 //! That two processes never serve as one node does not depend on any of this: the lock of the data
 //! directory and the claim on the id see to it.
 
+mod order;
+mod telling;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kv_consul::{BACKOFF, CheckStatus, ConsulError, Read, ServiceInstance};
+use kv_consul::{CheckStatus, Read, ServiceInstance};
 use kv_core::name::Name;
+use kv_registry::Registry;
 use kv_registry::desired_state::{DesiredState, Launcher};
-use kv_registry::{Registry, Versioned};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
+pub use self::order::{Described, Order, Start};
 use crate::attempts::{Attempts, Next};
 use crate::data_directory::is_held;
 use crate::desired_states::DesiredStates;
@@ -34,52 +38,11 @@ use crate::identity::Identity;
 use crate::launch_room::{self, Launch, Room};
 use crate::layouts::LayoutsError;
 
-/// How often it is tried to tell others why a node could not be started.
-const TELL_TRIES: usize = 5;
 /// How long a node that was started counts as being started, where it neither comes up nor ends. It
 /// holds its data directory by then, and so counts among those that run.
 const UNDER_WAY_MAX: Duration = Duration::from_secs(60);
 /// When to look again whether there is room for another launch.
 const ROOM_AGAIN: Duration = Duration::from_secs(1);
-
-/// A node to start.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Order {
-    /// Its id.
-    pub id: Name,
-    /// How it is to be; without it, the node is what it was, or what nodes are by default.
-    pub described: Option<Described>,
-}
-
-/// The weight and zone of a node, as a desired state has them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Described {
-    /// Its weight.
-    pub weight: u32,
-    /// Its zone.
-    pub zone: String,
-}
-
-impl Order {
-    /// The options that have a node started as it is ordered.
-    #[must_use]
-    pub fn options(&self) -> Vec<String> {
-        let mut options = vec!["--id".to_owned(), self.id.to_string()];
-        if let Some(Described { weight, zone }) = &self.described {
-            options.extend([format!("--weight={weight}"), format!("--zone={zone}")]);
-        }
-        options
-    }
-}
-
-/// What starts nodes.
-pub trait Start {
-    /// Starts a node. The future ends when there is nothing more to tell about it.
-    ///
-    /// # Errors
-    /// Why it does not run, for people.
-    fn start(&self, order: Order) -> impl Future<Output = Result<(), String>> + Send + 'static;
-}
 
 /// Starts the nodes of one cluster that are wanted here.
 #[derive(Clone, Debug)]
@@ -276,34 +239,6 @@ impl Supervisor {
         Turn::Taken
     }
 
-    /// Why no more nodes are started.
-    fn full(&self) -> String {
-        format!(
-            "{} nodes run or start with their data under {}, which is the most that signals may have here (--launch-max)",
-            self.nodes_max,
-            self.root.display()
-        )
-    }
-
-    /// Says why a wanted node is not started here, once for each reason, and writes it into a desired state that
-    /// nobody has taken up, so that the one that wrote it need not wait. A supervisor of another host may
-    /// take it up all the same.
-    async fn tell_waiting(&self, wanted: &Wanted, memory: &mut Memory, reason: String) {
-        let id = &wanted.id;
-        if memory.told.as_ref() != Some(&reason) {
-            warn!("{reason}; {id} and perhaps others are wanted and wait");
-            memory.told = Some(reason.clone());
-        }
-        if wanted.launcher.is_some() {
-            return;
-        }
-        let failure = Some(reason);
-        let launcher = Launcher { name: self.name.clone(), attempt: Uuid::new_v4(), failure };
-        if let Err(error) = self.write_launcher(wanted, launcher).await {
-            debug!("the signal about {id} does not say why it waits: {error}");
-        }
-    }
-
     /// The nodes that are wanted here.
     fn wanted(&self, desired_states: &DesiredStates) -> BTreeMap<Name, Wanted> {
         let wanted = desired_states.iter().filter_map(|(id, signalled)| {
@@ -366,54 +301,5 @@ impl Supervisor {
                 tell.tell_failure(&id, attempt, failure).await;
             }
         })))
-    }
-
-    async fn write_launcher(
-        &self,
-        wanted: &Wanted,
-        launcher: Launcher,
-    ) -> Result<bool, ConsulError> {
-        let desired_state = DesiredState::Running {
-            host: wanted.host.clone(),
-            weight: wanted.described.weight,
-            zone: wanted.described.zone.clone(),
-            launcher: Some(launcher),
-        };
-        self.registry.set_desired(&wanted.id, &desired_state, wanted.index).await
-    }
-
-    /// Writes into the desired state why the attempt failed, as long as it is the last one.
-    async fn tell_failure(&self, id: &Name, attempt: Uuid, failure: String) {
-        let mut backoff = BACKOFF;
-        for _ in 0..TELL_TRIES {
-            match self.try_to_tell(id, attempt, &failure).await {
-                Ok(true) => return,
-                Ok(false) => {}
-                Err(error) => {
-                    debug!("the failure of {id} could not be written: {error}");
-                    tokio::time::sleep(backoff.failed(rand::random())).await;
-                }
-            }
-        }
-    }
-
-    /// Returns whether there is nothing more to tell.
-    async fn try_to_tell(
-        &self,
-        id: &Name,
-        attempt: Uuid,
-        failure: &str,
-    ) -> Result<bool, ConsulError> {
-        let Versioned { value: mut desired_state, index } = self.registry.desired(id).await?;
-        match &mut desired_state {
-            Some(DesiredState::Running { launcher: Some(launcher), .. })
-                if launcher.attempt == attempt =>
-            {
-                launcher.failure = Some(failure.to_owned());
-            }
-            _ => return Ok(true),
-        }
-        let Some(desired_state) = desired_state else { return Ok(true) };
-        self.registry.set_desired(id, &desired_state, index).await
     }
 }

@@ -1,27 +1,33 @@
 //! The nodes of `kvnode dev`: starting, watching and stopping their processes.
+//!
+//! - here: which nodes run, and when one is started again; `process`: one of them;
+//! - `kept`: which nodes have data here; `orders`: those who want further ones.
+
+mod error;
+mod kept;
+mod orders;
+mod process;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
-use std::{fs, io};
 
 use kv_core::backoff::Backoff;
 use kv_core::name::Name;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::consul::{CREDENTIALS, ChosenConsul};
+pub(super) use self::error::NodesError;
+use self::kept::{Kept, kept_nodes};
+pub(super) use self::orders::{Orders, Placed, orders};
+use self::process::NodeProcess;
+use super::consul::ChosenConsul;
 use crate::data_directory::is_held;
-use crate::identity::{IDENTITY_FILE, Identity};
-use crate::supervisor::{Order, Start};
+use crate::supervisor::Order;
 use crate::words;
 
-/// A node that is not ready within this time is given up.
-const READY_WITHIN: Duration = Duration::from_secs(60);
 /// A node that has not stopped within this time is killed.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 /// How long a node of an earlier run, whose supervisor was killed, is waited for: as long as it may take
@@ -31,47 +37,6 @@ const END_OF_EARLIER_WITHIN: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long to wait before a node that ended is started again, by how often it did not become ready.
 const AGAIN: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(60));
-
-/// What the line of a node that serves begins with.
-const READY: &str = "ready: ";
-
-/// Why the nodes do not run.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum NodesError {
-    /// A process cannot be started.
-    #[error("{id} cannot be started: {source}")]
-    Start {
-        /// The node.
-        id: String,
-        /// What the operating system says.
-        source: io::Error,
-    },
-    /// A node ended instead of becoming ready.
-    #[error("{id} ended before it was ready ({status}); its last words are above")]
-    Ended {
-        /// The node.
-        id: String,
-        /// How it ended.
-        status: ExitStatus,
-        /// Its exit code, where it has one.
-        code: Option<u8>,
-    },
-    /// A node did not become ready.
-    #[error("{id} was not ready within {READY_WITHIN:?}")]
-    Late {
-        /// The node.
-        id: String,
-    },
-    /// The data directory cannot be read.
-    #[error("{path} cannot be used: {source}")]
-    Directory {
-        /// The directory.
-        path: PathBuf,
-        /// What the operating system says.
-        source: io::Error,
-    },
-}
 
 /// The nodes of one cluster on this machine.
 pub(super) struct Nodes {
@@ -95,48 +60,6 @@ struct Waiting {
     due: Instant,
     /// How often it has not become ready.
     failures: u32,
-}
-
-/// Places orders with the [`Nodes`] that are supervised.
-#[derive(Clone, Debug)]
-pub(super) struct Orders(mpsc::Sender<Placed>);
-
-/// An order with the place where its outcome is told.
-pub(super) struct Placed {
-    order: Order,
-    outcome: oneshot::Sender<Result<(), String>>,
-}
-
-/// How many orders may wait until a node that starts is ready.
-const ORDERS_MAX: usize = 64;
-
-/// What takes orders for nodes, and where they come in.
-pub(super) fn orders() -> (Orders, mpsc::Receiver<Placed>) {
-    let (sender, receiver) = mpsc::channel(ORDERS_MAX);
-    (Orders(sender), receiver)
-}
-
-impl Start for Orders {
-    /// Has the node started, and waits until it is ready.
-    fn start(&self, order: Order) -> impl Future<Output = Result<(), String>> + Send + 'static {
-        let orders = self.0.clone();
-        async move {
-            let (outcome, told) = oneshot::channel();
-            let stopping = "its supervisor is stopping";
-            orders.send(Placed { order, outcome }).await.map_err(|_| stopping)?;
-            told.await.map_err(|_| stopping)?
-        }
-    }
-}
-
-struct NodeProcess {
-    order: Order,
-    child: Child,
-    /// The node stops when this is closed, so that none outlives this process.
-    stdin: Option<ChildStdin>,
-    stdout: Lines<BufReader<ChildStdout>>,
-    /// Whether it has said that it serves.
-    is_ready: bool,
 }
 
 impl Nodes {
@@ -355,100 +278,4 @@ impl Nodes {
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
-
-    async fn first_to_end(&mut self) -> (usize, ExitStatus) {
-        if self.running.is_empty() {
-            return std::future::pending().await;
-        }
-        let ends = self.running.iter_mut().enumerate().map(|(index, node)| {
-            Box::pin(async move {
-                // What a node prints is passed over, but must be read.
-                while let Ok(Some(line)) = node.stdout.next_line().await {
-                    node.is_ready |= line.starts_with(READY);
-                }
-                (index, node.child.wait().await)
-            })
-        });
-        let ((index, status), ..) = futures::future::select_all(ends).await;
-        // A child that cannot be waited for is as good as failed.
-        (index, status.unwrap_or_else(|_| failed()))
-    }
-
-    fn spawn(&self, order: Order) -> Result<NodeProcess, NodesError> {
-        let start = |source| NodesError::Start { id: order.id.to_string(), source };
-        let mut command = Command::new(&self.program);
-        command
-            .args(order.options())
-            .args(["--consul", &self.consul])
-            .args(["--stop-with-stdin", "--no-launch", "--data-dir"])
-            .arg(&self.directory)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true);
-        if self.older_copies.contains(&order.id) {
-            command.arg("--serve-older-copy");
-        }
-        if std::env::var_os("RUST_LOG").is_none() {
-            command.env("RUST_LOG", "warn,sled=error");
-        }
-        if !self.with_credentials {
-            for variable in CREDENTIALS {
-                command.env_remove(variable);
-            }
-        }
-        let mut child = command.spawn().map_err(start)?;
-        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
-        let stdout = stdout.ok_or_else(|| start(io::Error::other("it has no standard output")))?;
-        let stdout = BufReader::new(stdout).lines();
-        Ok(NodeProcess { order, child, stdin, stdout, is_ready: false })
-    }
-}
-
-impl NodeProcess {
-    async fn wait_until_ready(&mut self) -> Result<(), NodesError> {
-        let ready = tokio::time::timeout(READY_WITHIN, self.stdout.next_line()).await;
-        match ready {
-            Ok(Ok(Some(line))) if line.starts_with(READY) => {
-                self.is_ready = true;
-                Ok(())
-            }
-            Ok(_) => {
-                let status = self.child.wait().await.map_err(|source| NodesError::Start {
-                    id: self.order.id.to_string(),
-                    source,
-                })?;
-                let code = status.code().and_then(|code| u8::try_from(code).ok());
-                Err(NodesError::Ended { id: self.order.id.to_string(), status, code })
-            }
-            Err(_) => Err(NodesError::Late { id: self.order.id.to_string() }),
-        }
-    }
-}
-
-fn failed() -> ExitStatus {
-    std::os::unix::process::ExitStatusExt::from_raw(1 << 8)
-}
-
-/// The nodes that have a directory here.
-struct Kept {
-    /// Those that have data.
-    ids: Vec<Name>,
-    /// Those that have left the cluster.
-    removed: Vec<Name>,
-}
-
-/// Which nodes have data in `directory`.
-fn kept_nodes(directory: &Path) -> Result<Kept, NodesError> {
-    let unusable = |source| NodesError::Directory { path: directory.to_owned(), source };
-    fs::create_dir_all(directory).map_err(unusable)?;
-    let mut kept = Kept { ids: Vec::new(), removed: Vec::new() };
-    for entry in fs::read_dir(directory).map_err(unusable)? {
-        let entry = entry.map_err(unusable)?;
-        let id = entry.file_name().to_str().and_then(|name| name.parse().ok());
-        let Some(id) = id.filter(|_| entry.path().join(IDENTITY_FILE).is_file()) else { continue };
-        // What is wrong with a directory that is damaged, its node tells best.
-        let removed = Identity::read(&entry.path()).ok().flatten().is_some_and(|it| it.removed);
-        if removed { kept.removed.push(id) } else { kept.ids.push(id) }
-    }
-    Ok(kept)
 }

@@ -5,46 +5,40 @@
 //! is being written at that moment: then they follow the write through the writer, so that whoever sends
 //! a read after a write, without waiting for its answer, is shown what was written. A batch that comes as
 //! a stream asks for no such order, and its reads wait for nothing.
+//!
+//! - here: what is answered at once; `status`: what a node says of itself;
+//! - `pending`: what the writer has.
+
+mod pending;
+mod status;
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use kv_core::guard::{Admitted, Guard, Installed};
-use kv_core::installed::InstalledLayout;
+use kv_core::guard::{Admitted, Guard};
 use kv_core::layout::Side;
 use kv_core::operation::{Done, Operation, Outcome};
-use kv_core::partition::key_hash;
-use kv_core::refusal::{ErrorCode, Refusal, shutting_down};
 use kv_protocol::frame::Payload;
-use kv_protocol::reply::{Content, NodeStatus, Reply};
+use kv_protocol::reply::{Content, Reply};
 use kv_protocol::request::{Command, Digest, Request, RequestId, Style};
 use kv_storage::disk::Disk;
 use kv_storage::{StorageKey, Store};
-use kv_transport::server::Peer;
-use kv_transport::server::limits::{PENDING_REQUESTS_MAX, SHORT_REPLY_BYTES_MAX};
-use kv_transport::server::service::{Disposition, Frame, Frames, ReplyRoom, Service, refuse};
+use kv_transport::server::limits::SHORT_REPLY_BYTES_MAX;
+use kv_transport::server::service::{Disposition, ReplyRoom, refuse};
 use nohash_hasher::IntMap;
 
+pub use self::pending::JOBS_MAX;
+use self::pending::Pending;
 use crate::cache::RecordCache;
 use crate::hints::Hints;
 use crate::identity::Identity;
 use crate::reader::{self, ReplyBudget};
 use crate::refusals::replies_unread;
 use crate::tenure::Tenure;
-use crate::writer::{Finished, Job, Published, Size, Work};
-use crate::{confirmation, write_set};
-
-/// The most requests that wait for the writer.
-pub const JOBS_MAX: usize = 4096;
-/// The most bytes of keys and values that wait for the writer.
-const JOBS_BYTES_MAX: usize = 256 << 20;
-/// A writer that has finished nothing for this long, with work at hand, hangs.
-const WRITER_SILENCE_MAX: Duration = Duration::from_secs(30);
-
-const _: () = assert!((PENDING_REQUESTS_MAX as usize) < JOBS_MAX / 2);
+use crate::write_set;
+use crate::writer::{Published, Work};
 
 /// What the handler needs of the rest of the node.
 pub struct Resources {
@@ -85,15 +79,6 @@ pub struct Handler<P> {
     progress_at: Instant,
 }
 
-/// A request that the writer has.
-struct Pending<P> {
-    peer: P,
-    id: Option<RequestId>,
-    style: Style,
-    bytes: usize,
-    written: Vec<u64>,
-}
-
 impl<P> Handler<P> {
     /// A handler without pending requests.
     #[must_use]
@@ -128,29 +113,6 @@ impl<P> Handler<P> {
             Ok(request) => self.carry_out(peer, request, room),
             Err(error) => Disposition::Answered(peer, refuse(error.id, error.refusal)),
         }
-    }
-
-    /// Takes back what the writer has finished.
-    pub fn finish(&mut self, finished: Finished) -> Option<(P, Frames)> {
-        self.resources.published.replies.take(&finished.content);
-        let pending = self.pending.remove(&finished.request_number)?;
-        self.progress_at = Instant::now();
-        self.pending_bytes -= pending.bytes;
-        for hash in pending.written {
-            if let Some(count) = self.writing.get_mut(&hash) {
-                *count -= 1;
-                if *count == 0 {
-                    self.writing.remove(&hash);
-                }
-            }
-        }
-        // What was written by a process that has been replaced counts no more.
-        let content = match self.resources.tenure.check() {
-            Ok(()) => finished.content,
-            Err(refusal) => Content::Refused(refusal),
-        };
-        let reply = Reply { id: pending.id, content };
-        Some((pending.peer, reply.encode(pending.style)))
     }
 
     /// The id of a request that will not be carried out.
@@ -278,123 +240,6 @@ impl<P> Handler<P> {
             _ => false,
         }
     }
-
-    fn is_being_written(&self, key: &str) -> bool {
-        self.writing.contains_key(&key_hash(key))
-    }
-
-    fn queue(&mut self, peer: P, request: Request<'_>) -> Disposition<P> {
-        let bytes = Size::of(&request.command).bytes;
-        if self.pending.len() >= JOBS_MAX || self.pending_bytes + bytes > JOBS_BYTES_MAX {
-            let refusal = Refusal::new(
-                ErrorCode::Overloaded,
-                format!(
-                    "{} requests are waiting for this node's disk: try again",
-                    self.pending.len()
-                ),
-            );
-            return Disposition::Answered(peer, refuse(request.id, refusal));
-        }
-        let written = match written_hashes(&request.command) {
-            Ok(written) => written,
-            Err(refusal) => return Disposition::Answered(peer, refuse(request.id, refusal)),
-        };
-        let request_number = self.request_number_next;
-        self.request_number_next += 1;
-        let command = request.command.into_owned();
-        let job = Job { request_number, context: request.context, command };
-        if self.resources.work.send(Work::Request(job)).is_err() {
-            return Disposition::Answered(peer, refuse(request.id, shutting_down()));
-        }
-        if self.pending.is_empty() {
-            self.progress_at = Instant::now();
-        }
-        for hash in &written {
-            *self.writing.entry(*hash).or_default() += 1;
-            self.cache.forget(*hash);
-        }
-        self.pending_bytes += bytes;
-        let pending = Pending { peer, id: request.id, style: request.style, bytes, written };
-        self.pending.insert(request_number, pending);
-        Disposition::Pending
-    }
-
-    fn status(&self, guard: &Guard) -> NodeStatus {
-        let Resources {
-            identity,
-            published,
-            disk,
-            store,
-            tenure,
-            value_bytes_max,
-            in_vain,
-            not_followed,
-            ..
-        } = &self.resources;
-        // Before that, others must not go by the layout that is installed.
-        let epoch = published.acknowledged.get();
-        let shown = |installed: &Installed| {
-            let summary = installed.summary();
-            InstalledLayout { epoch: epoch.min(summary.epoch), ..summary }
-        };
-        NodeStatus {
-            node: identity.id.clone(),
-            uuid: identity.uuid,
-            incarnation: Some(tenure.incarnation()),
-            cluster_name: identity.cluster.clone(),
-            layout: guard.installed().map(shown),
-            keys: published.statistics.keys.load(Ordering::Relaxed),
-            bytes: published.statistics.bytes.load(Ordering::Relaxed),
-            value_bytes_max: *value_bytes_max as u64,
-            disk_free_bytes: disk.free_bytes().unwrap_or_default(),
-            // What is in the log takes room in the engine as well.
-            disk_room_bytes: disk.room_bytes().unwrap_or_default().saturating_sub(
-                store.headroom_bytes(published.statistics.bytes.load(Ordering::Relaxed)),
-            ),
-            uptime_s: self.started_at.elapsed().as_secs(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            partitions_to_clear: published.statistics.partitions_to_clear.load(Ordering::Relaxed),
-            kept: confirmation::kept(published, in_vain),
-            not_followed: not_followed.load().as_deref().cloned(),
-        }
-    }
-}
-
-/// The handler as the serving loop knows it.
-impl Service for Handler<Peer> {
-    type Finished = Finished;
-
-    fn take(&mut self, peer: Peer, payload: &Payload<Frame>, room: ReplyRoom) -> Disposition<Peer> {
-        Self::take(self, peer, payload, room)
-    }
-
-    fn finish(&mut self, finished: Finished) -> Option<(Peer, Frames)> {
-        Self::finish(self, finished)
-    }
-
-    fn id_of(&self, payload: &Payload<Frame>) -> Option<RequestId> {
-        Self::id_of(self, payload)
-    }
-
-    fn note_unread(&self, bytes: u64) {
-        self.resources.published.replies.set_unread(bytes);
-    }
-
-    fn pending(&self) -> usize {
-        self.pending.len()
-    }
-
-    fn is_busy(&self) -> bool {
-        self.pending.len() >= JOBS_MAX / 2 || self.pending_bytes >= JOBS_BYTES_MAX / 2
-    }
-
-    fn is_gone(&self) -> bool {
-        self.resources.work.is_disconnected()
-    }
-
-    fn hangs(&self) -> bool {
-        !self.pending.is_empty() && self.progress_at.elapsed() > WRITER_SILENCE_MAX
-    }
 }
 
 /// Whether `command` reads many records, so that its reply may be long.
@@ -410,21 +255,4 @@ fn reads_much(command: &Command<'_>) -> bool {
 fn is_long(content: &Content) -> bool {
     matches!(content, Content::One { done: Done::Read(Some(record)), .. }
         if record.value.len() > SHORT_REPLY_BYTES_MAX)
-}
-
-/// The hashes of the keys that `command` writes to.
-///
-/// # Errors
-/// Where it is a stream of records that cannot be read.
-fn written_hashes(command: &Command<'_>) -> Result<Vec<u64>, Refusal> {
-    let operations = match command {
-        Command::One(operation) => std::slice::from_ref(operation),
-        Command::Batch(operations) => operations,
-        Command::Copy { records, stream } => {
-            let records = write_set::read_stream(*records, stream)?;
-            return Ok(records.iter().map(|record| key_hash(record.key)).collect());
-        }
-        _ => &[],
-    };
-    Ok(operations.iter().filter(|it| it.is_write()).map(|it| key_hash(it.key())).collect())
 }
