@@ -1,7 +1,7 @@
 //! Desired states to nodes, beside those that have them started: that they are to stop, are not wanted any
 //! more, or are gone.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use kv_consul::CheckStatus;
@@ -10,6 +10,7 @@ use kv_core::name::Name;
 use kv_registry::Versioned;
 use kv_registry::desired_state::DesiredState;
 use kv_registry::members::Registered;
+use kv_system::lock::lock;
 use kvclient::admin::Discovery;
 use uuid::Uuid;
 
@@ -30,15 +31,15 @@ impl Launched {
     }
 
     pub(super) fn add(&self, id: &Name) {
-        self.ids.lock().unwrap_or_else(PoisonError::into_inner).push(id.clone());
+        lock(&self.ids).push(id.clone());
     }
 
     pub(super) fn remove(&self, id: &Name) {
-        self.ids.lock().unwrap_or_else(PoisonError::into_inner).retain(|it| it != id);
+        lock(&self.ids).retain(|it| it != id);
     }
 
     fn all(&self) -> Vec<Name> {
-        self.ids.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.ids).clone()
     }
 }
 

@@ -177,7 +177,7 @@ Examples:
     Status,
     /// Add nodes: start them where they do not run, and move to them what becomes theirs
     #[command(after_help = "\
-A signal in Consul has the new node started by a node that runs on its host; nodes that were started by
+A desired_state in Consul has the new node started by a node that runs on its host; nodes that were started by
 hand and are no members yet are taken first. Reading and writing go on meanwhile.
 
 Examples:
