@@ -7,17 +7,17 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 
+use kv_testkit::consul::RealConsul;
+use kv_testkit::harness::binaries::{kvclient, kvnode};
+use kv_testkit::harness::desired_states::HEEDED_WITHIN;
+use kv_testkit::harness::environment::isolate;
+use kv_testkit::harness::eventually;
+use kv_testkit::harness::process::Process;
+use kv_testkit::harness::run::{Output, Run};
+use kv_testkit::needs;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-
-use crate::harness::binaries::{kvclient, kvnode};
-use crate::harness::consul::{RealConsul, real_consul_binary};
-use crate::harness::environment::isolate;
-use crate::harness::eventually;
-use crate::harness::process::Process;
-use crate::harness::run::{Output, Run};
-use crate::harness::signals::HEEDED_WITHIN;
 
 /// The token that may do everything.
 const ROOT: &str = "11111111-2222-3333-4444-555555555555";
@@ -45,11 +45,10 @@ struct Token {
 }
 
 impl Closed {
-    /// None where this machine has no real Consul.
-    fn start() -> Option<Self> {
-        let consul = RealConsul::start_closed(&real_consul_binary()?, ROOT);
+    fn start() -> Self {
+        let consul = RealConsul::start_closed(ROOT);
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
-        Some(Self { consul, nodes: Vec::new(), directory })
+        Self { consul, nodes: Vec::new(), directory }
     }
 
     fn path(&self) -> &Path {
@@ -139,9 +138,10 @@ fn assert_fails(output: Output, exit_code: i32, code: &str, words: &[&str]) {
     assert_eq!(error["error"]["code"], code, "{output}");
 }
 
+#[needs(consul)]
 #[test]
 fn what_a_token_may_not_do_is_said_and_changes_nothing() {
-    let Some(mut closed) = Closed::start() else { return };
+    let mut closed = Closed::start();
     let full = closed.token(&FULL);
     for _ in 0..2 {
         closed.start_node(("CONSUL_HTTP_TOKEN", &full.secret));
@@ -212,9 +212,10 @@ fn what_a_token_may_not_do_is_said_and_changes_nothing() {
     assert_eq!(closed.layout(), before);
 }
 
+#[needs(consul)]
 #[test]
 fn a_node_that_a_token_does_not_show_is_not_taken_for_dead() {
-    let Some(mut closed) = Closed::start() else { return };
+    let mut closed = Closed::start();
     let full = closed.token(&FULL);
     for _ in 0..2 {
         closed.start_node(("CONSUL_HTTP_TOKEN", &full.secret));
@@ -250,9 +251,10 @@ fn a_node_that_a_token_does_not_show_is_not_taken_for_dead() {
     closed.with(&full.secret, &["get", "key"]).success();
 }
 
+#[needs(consul)]
 #[test]
 fn a_change_whose_end_a_token_may_not_do_is_not_begun_and_one_that_loses_it_says_what_is_left() {
-    let Some(mut closed) = Closed::start() else { return };
+    let mut closed = Closed::start();
     let full = closed.token(&FULL);
     for _ in 0..3 {
         closed.start_node(("CONSUL_HTTP_TOKEN", &full.secret));
@@ -315,9 +317,10 @@ fn remove_while(
     assert_fails(removing.output(), 4, code, words);
 }
 
+#[needs(consul)]
 #[test]
 fn a_token_that_is_replaced_in_its_file_is_taken() {
-    let Some(mut closed) = Closed::start() else { return };
+    let mut closed = Closed::start();
     let (old, new) = (closed.token(&FULL), closed.token(&FULL));
     let file = closed.path().join("token");
     fs::write(&file, format!("{}\n", old.secret)).expect("a file can be written");

@@ -1,8 +1,7 @@
 //! `kvclient bench` measures what it says, and leaves the rest alone.
 
+use kv_testkit::harness::{Backend, Cluster};
 use serde_json::{Value, json};
-
-use crate::harness::{Backend, Cluster};
 
 /// Runs `kvclient bench` with a few records, and gives its report.
 fn bench(cluster: &Cluster, args: &[&str]) -> Value {

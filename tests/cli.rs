@@ -3,12 +3,11 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
+use kv_testkit::harness::catalog::layout;
+use kv_testkit::harness::corpus::{Line, ndjson};
+use kv_testkit::harness::peer::parse;
+use kv_testkit::harness::{Backend, Cluster, binaries, on_both_backends};
 use serde_json::{Value, json};
-
-use crate::harness::catalog::layout;
-use crate::harness::corpus::{Line, ndjson};
-use crate::harness::peer::parse;
-use crate::harness::{Backend, Cluster, binaries, on_both_backends};
 
 on_both_backends!(the_first_client_creates_the_layout_and_says_so);
 

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
+use kv_testkit::harness::catalog::{layout, stored, wait_for_nodes};
+use kv_testkit::harness::corpus::{assert_same_lines, ndjson, words};
+use kv_testkit::harness::http::{Impostor, bytes};
+use kv_testkit::harness::library::Library;
+use kv_testkit::harness::peer::Peer;
+use kv_testkit::harness::{Backend, Cluster, eventually, on_both_backends};
 use serde_json::json;
-
-use crate::harness::catalog::{layout, stored, wait_for_nodes};
-use crate::harness::corpus::{assert_same_lines, ndjson, words};
-use crate::harness::http::{Impostor, bytes};
-use crate::harness::library::Library;
-use crate::harness::peer::Peer;
-use crate::harness::{Backend, Cluster, eventually, on_both_backends};
 
 on_both_backends!(
     an_empty_consul_gets_everything_back_from_the_nodes,
@@ -185,7 +184,7 @@ fn without_any_consul_everybody_says_what_to_do() {
     run.output().code(3).no_stdout().says(&words);
     let json = cluster.kvclient_anywhere(&["--consul", &address, "--output", "json", "get", "key"]);
     let output = json.output().code(3).no_stdout();
-    let error = crate::harness::peer::parse(&output.stderr);
+    let error = kv_testkit::harness::peer::parse(&output.stderr);
     assert_eq!(error["error"]["code"], json!("consul"));
 
     for wrong in ["ftp://consul", "localhost:port", "http://"] {

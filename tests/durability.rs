@@ -5,15 +5,14 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use kv_testkit::harness::corpus::{Line, assert_same_lines, ndjson};
+use kv_testkit::harness::library::Library;
+use kv_testkit::harness::peer::{Peer, parse};
+use kv_testkit::harness::{Backend, Cluster, eventually, on_both_backends};
 use kvclient::ClientError;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
-
-use crate::harness::corpus::{Line, assert_same_lines, ndjson};
-use crate::harness::library::Library;
-use crate::harness::peer::{Peer, parse};
-use crate::harness::{Backend, Cluster, eventually, on_both_backends};
 
 on_both_backends!(
     acknowledged_writes_survive_kills,

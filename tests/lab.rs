@@ -7,14 +7,13 @@ use std::time::Duration;
 
 use kv_core::partition::PartitionCount;
 use kv_strategy::{Assign, Node};
+use kv_testkit::guests;
+use kv_testkit::harness::binaries::kvclient;
+use kv_testkit::harness::dev::Dev;
+use kv_testkit::harness::eventually;
+use kv_testkit::harness::run::Run;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-
-use crate::guests;
-use crate::harness::binaries::kvclient;
-use crate::harness::dev::Dev;
-use crate::harness::eventually;
-use crate::harness::run::Run;
 
 const NATIVE: [(&str, Assign); 2] =
     [("hrw", hrw::assign), ("consistent-hash", consistent_hash::assign)];

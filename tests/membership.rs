@@ -5,13 +5,12 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use kv_testkit::harness::catalog::{registered, wait_for_nodes};
+use kv_testkit::harness::http::put;
+use kv_testkit::harness::peer::{Peer, parse};
+use kv_testkit::harness::{Backend, Cluster, on_both_backends};
 use rustix::process::Signal;
 use serde_json::json;
-
-use crate::harness::catalog::{registered, wait_for_nodes};
-use crate::harness::http::put;
-use crate::harness::peer::{Peer, parse};
-use crate::harness::{Backend, Cluster, on_both_backends};
 
 on_both_backends!(
     nodes_are_registered_passing_and_gone_after_sigterm,

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use kv_testkit::harness::corpus::{self, Line, assert_same_lines, ndjson};
+use kv_testkit::harness::peer::Peer;
+use kv_testkit::harness::{Backend, Cluster, on_both_backends};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
-
-use crate::harness::corpus::{self, Line, assert_same_lines, ndjson};
-use crate::harness::peer::Peer;
-use crate::harness::{Backend, Cluster, on_both_backends};
 
 on_both_backends!(
     real_data_comes_back_with_hrw,

@@ -2,11 +2,10 @@
 
 use std::thread::JoinHandle;
 
+use kv_testkit::harness::peer::{Peer, parse};
+use kv_testkit::harness::{Backend, Cluster};
+use kv_testkit::zmtp::{RawPeer, frame, part};
 use serde_json::{Value, json};
-
-use crate::harness::peer::{Peer, parse};
-use crate::harness::zmtp::{RawPeer, frame, part};
-use crate::harness::{Backend, Cluster};
 
 const STATUS: &str = r#"{"op":"STATUS"}"#;
 /// More than all queues between a client and a node together have room for.

@@ -1,19 +1,16 @@
 //! A plain ZeroMQ client, in any language, gets exactly the documented replies.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use kv_core::limits::{BATCH_OPERATIONS_MAX, PAGE_ITEMS_MAX};
 use kv_core::partition::key_hash;
+use kv_testkit::harness::peer::{Peer, parse};
+use kv_testkit::harness::{Backend, Cluster, on_both_backends};
+use kv_testkit::needs;
 use serde_json::{Value, json};
 
-use crate::harness::peer::{Peer, parse};
-use crate::harness::{Backend, Cluster, on_both_backends};
-
 on_both_backends!(the_fixed_payloads_are_answered_exactly);
-
-/// Set to 1 where the tests must not pass without Python's binding of ZeroMQ.
-const REQUIRE_PYZMQ_VARIABLE: &str = "KV_REQUIRE_PYZMQ";
 
 fn one_node() -> Cluster {
     Cluster::start(Backend::Embedded, 1)
@@ -50,19 +47,9 @@ fn the_fixed_payloads_are_answered_exactly(backend: Backend) {
     }
 }
 
+#[needs(pyzmq)]
 #[test]
 fn the_binding_of_python_gets_the_same_replies() {
-    let python = Command::new("python3")
-        .args(["-c", "import zmq"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    if !python.is_ok_and(|status| status.success()) {
-        let required = std::env::var_os(REQUIRE_PYZMQ_VARIABLE).is_some_and(|value| value == "1");
-        assert!(!required, "{REQUIRE_PYZMQ_VARIABLE}=1, but python3 cannot import zmq");
-        eprintln!("skipped: python3 cannot import zmq (Debian's package is python3-zmq)");
-        return;
-    }
     let cluster = one_node();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/pyzmq_client.py");
     let output = Command::new("python3")

@@ -5,13 +5,12 @@ use std::io::{BufRead, BufReader, ErrorKind, PipeReader, PipeWriter, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use kv_testkit::harness::binaries::kvnode;
+use kv_testkit::harness::desired_states::HEEDED_WITHIN;
+use kv_testkit::harness::environment::isolate;
+use kv_testkit::harness::{Backend, Cluster, eventually};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, Signal, kill_process};
-
-use crate::harness::binaries::kvnode;
-use crate::harness::environment::isolate;
-use crate::harness::signals::HEEDED_WITHIN;
-use crate::harness::{Backend, Cluster, eventually};
 
 /// How long `kvnode dev` may take until it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -195,7 +194,7 @@ fn a_terminal_that_is_closed_stops_a_node_cleanly_unless_it_was_told_to_ignore_t
     command.args(["--id", "node-1", "--port", "0", "--stop-with-stdin", "--data-dir"]);
     command.arg(cluster.data_directory());
     let log = cluster.directory().join("logs/nohup.log");
-    let mut process = crate::harness::process::Process::start("kvnode", &mut command, &log);
+    let mut process = kv_testkit::harness::process::Process::start("kvnode", &mut command, &log);
     process.wait_for_line("ready: ");
     process.signal(Signal::HUP);
     process.signal(Signal::TERM);

@@ -16,5 +16,6 @@ pub use crate::ask::{ask, ask_instance};
 pub use crate::discovery::Discovery;
 pub use crate::hand_off::has_installed;
 pub use crate::outbox::Connections;
+#[cfg(feature = "strategies")]
 pub use crate::placement::{StrategyRunner, TableRequest, admitted, table_verified};
 pub use crate::routing::View;

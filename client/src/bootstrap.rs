@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use kv_consul::{CheckStatus, ServiceInstance};
-use kv_core::digest::Digest;
 use kv_core::installed::InstalledLayout;
 use kv_core::layout::{LAYOUT_FORMAT, Layout, Member, Origin, Placement, StrategyPin, Table};
 use kv_core::name::Name;
@@ -20,6 +19,7 @@ use uuid::Uuid;
 
 use crate::ask::ask_instance;
 use crate::config::NewCluster;
+use crate::creation::Creation;
 use crate::discovery::Discovery;
 use crate::error::ClientError;
 use crate::limits::{LAYOUT_LOOK_INTERVAL, STATUS_TIMEOUT};
@@ -31,26 +31,6 @@ const REPLICAS: u32 = 1;
 
 /// What of the time is left for publishing a layout when its strategy has been examined.
 const PUBLISHING_TIME: Duration = Duration::from_millis(100);
-
-/// What was created, for those who tell people.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Creation {
-    /// The cluster's name.
-    pub name: Name,
-    /// The cluster's identity, drawn just now.
-    pub cluster: Uuid,
-    /// The layout's epoch.
-    pub epoch: u64,
-    /// The ids of the nodes that are part of it.
-    pub nodes: Vec<String>,
-    /// What the adopted strategy calls itself.
-    pub strategy: String,
-    /// The digest of the adopted strategy.
-    pub strategy_digest: Digest,
-    /// How many partitions keys are hashed to.
-    pub partitions: u32,
-}
 
 /// How a cluster came to have a layout.
 pub(crate) enum Bootstrap {
@@ -222,20 +202,6 @@ async fn publish(
             Err(error) => error.into(),
             Ok(_) => ClientError::LayoutVanished,
         }),
-    }
-}
-
-impl Creation {
-    fn of(name: Name, layout: &Layout) -> Self {
-        Self {
-            name,
-            cluster: layout.cluster,
-            epoch: layout.epoch,
-            nodes: layout.placement.members.iter().map(|member| member.id.to_string()).collect(),
-            strategy: layout.placement.strategy.name.clone(),
-            strategy_digest: layout.placement.strategy.sha256,
-            partitions: layout.partitions.get(),
-        }
     }
 }
 

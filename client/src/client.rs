@@ -14,9 +14,11 @@ use kv_core::version::Version;
 use kv_transport::Endpoint;
 use uuid::Uuid;
 
-use crate::bootstrap::Creation;
 use crate::cluster::Cluster;
-use crate::config::{ClientConfig, NewCluster};
+use crate::config::ClientConfig;
+#[cfg(feature = "strategies")]
+use crate::config::NewCluster;
+use crate::creation::Creation;
 use crate::dispatch::Dispatcher;
 use crate::error::ClientError;
 use crate::executor::{Executor, check_key};
@@ -64,7 +66,8 @@ impl fmt::Debug for Client {
 
 impl Client {
     /// Connects to the cluster that `config` names. Where it has no layout yet, one is created of
-    /// the nodes that are registered; [`Client::creation`] says so.
+    /// the nodes that are registered; [`Client::creation`] says so. Without the feature `strategies` that is
+    /// [`ClientError::NotCreated`].
     ///
     /// # Errors
     /// Consul or the nodes cannot be reached, or the cluster's strategy is not the given one or does
@@ -78,8 +81,11 @@ impl Client {
 
     /// Creates the layout of a cluster that has none, and connects to it.
     ///
+    /// It needs the feature `strategies`.
+    ///
     /// # Errors
     /// As [`Client::connect`], and [`ClientError::AlreadyCreated`].
+    #[cfg(feature = "strategies")]
     pub async fn create(config: ClientConfig, new: NewCluster) -> Result<Self, ClientError> {
         let connections = Connections::open()?;
         let cluster = Cluster::create(&config, &connections, &new);

@@ -10,8 +10,12 @@ use kv_consul::Indexed;
 use kv_core::layout::Layout;
 use tokio::sync::Mutex;
 
-use crate::bootstrap::{self, Bootstrap, Creation};
-use crate::config::{ClientConfig, NewCluster};
+#[cfg(feature = "strategies")]
+use crate::bootstrap::{self, Bootstrap};
+use crate::config::ClientConfig;
+#[cfg(feature = "strategies")]
+use crate::config::NewCluster;
+use crate::creation::Creation;
 use crate::discovery::Discovery;
 use crate::error::ClientError;
 use crate::limits::{AWAIT_MIN, NEWER_SPACING, REFRESH_TIMEOUT};
@@ -52,7 +56,7 @@ impl Cluster {
     }
 
     /// Finds the cluster in Consul. Where it has no layout yet, one is created, and the facts of
-    /// the creation come with it.
+    /// the creation come with it; without strategies that is an error.
     pub(crate) async fn connect(
         config: &ClientConfig,
         connections: &Connections,
@@ -61,18 +65,13 @@ impl Cluster {
         let discovery = Discovery::new(config).await?.asking(connections);
         let (layout, created) = match discovery.layout(deadline).await?.value {
             Some(layout) => (layout, None),
-            None => {
-                let new = NewCluster::default();
-                match bootstrap::create(&discovery, connections, &new, deadline).await? {
-                    Bootstrap::Created(layout, creation) => (layout, Some(creation)),
-                    Bootstrap::Found(layout) => (layout, None),
-                }
-            }
+            None => create(&discovery, connections, deadline).await?,
         };
         Ok((Self::found(discovery, layout).await?, created))
     }
 
     /// Creates the cluster's layout, which must not exist.
+    #[cfg(feature = "strategies")]
     pub(crate) async fn create(
         config: &ClientConfig,
         connections: &Connections,
@@ -187,4 +186,26 @@ impl Cluster {
         };
         tokio::time::timeout_at(until.into(), awaiting).await.unwrap_or(Ok(()))
     }
+}
+
+/// Creates a layout of a cluster for which nobody has said how it is to be.
+#[cfg(feature = "strategies")]
+async fn create(
+    discovery: &Discovery,
+    connections: &Connections,
+    deadline: Instant,
+) -> Result<(Layout, Option<Creation>), ClientError> {
+    match bootstrap::create(discovery, connections, &NewCluster::default(), deadline).await? {
+        Bootstrap::Created(layout, creation) => Ok((layout, Some(creation))),
+        Bootstrap::Found(layout) => Ok((layout, None)),
+    }
+}
+
+#[cfg(not(feature = "strategies"))]
+async fn create(
+    discovery: &Discovery,
+    _: &Connections,
+    _: Instant,
+) -> Result<(Layout, Option<Creation>), ClientError> {
+    Err(ClientError::NotCreated { cluster: discovery.registry.cluster().to_string() })
 }

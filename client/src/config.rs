@@ -1,13 +1,18 @@
 //! What a client must be told.
 
+#[cfg(feature = "strategies")]
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kv_consul::ConsulConfig;
+#[cfg(feature = "strategies")]
 use kv_core::limits::PARTITIONS_DEFAULT;
 use kv_core::name::Name;
+#[cfg(feature = "strategies")]
 use kv_core::partition::PartitionCount;
+#[cfg(feature = "strategies")]
 use kv_placement::StrategySource;
+#[cfg(feature = "strategies")]
 use kv_placement::admission::Property;
 use kv_registry::CLUSTER_DEFAULT;
 
@@ -24,6 +29,7 @@ pub struct ClientConfig {
     pub cluster: Name,
     /// The placement strategy. Where there is none, it is the one that the cluster has adopted, and
     /// the built-in default for a cluster that has none yet.
+    #[cfg(feature = "strategies")]
     pub strategy: Option<StrategySource>,
     /// How long an operation may take, retries included.
     pub timeout: Duration,
@@ -34,7 +40,13 @@ impl ClientConfig {
     #[must_use]
     pub fn new(consul: ConsulConfig) -> Self {
         let cluster = CLUSTER_DEFAULT.parse().expect("the default is a valid name");
-        Self { consul, cluster, strategy: None, timeout: TIMEOUT_DEFAULT }
+        Self {
+            consul,
+            cluster,
+            #[cfg(feature = "strategies")]
+            strategy: None,
+            timeout: TIMEOUT_DEFAULT,
+        }
     }
 
     /// Bounds the time that it takes to find out about the cluster.
@@ -55,6 +67,7 @@ impl ClientConfig {
 }
 
 /// What is decided when a cluster's layout is created, besides the strategy.
+#[cfg(feature = "strategies")]
 #[derive(Clone, Debug)]
 pub struct NewCluster {
     /// How many partitions keys are hashed to. It never changes.
@@ -65,6 +78,7 @@ pub struct NewCluster {
     pub accepted: BTreeSet<Property>,
 }
 
+#[cfg(feature = "strategies")]
 impl Default for NewCluster {
     fn default() -> Self {
         let partitions = PartitionCount::new(PARTITIONS_DEFAULT);

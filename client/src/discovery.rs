@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use kv_consul::{BACKOFF, Consul, ConsulError, Indexed, Read, ServiceInstance};
 use kv_core::layout::{Assignments, Layout, Table};
+#[cfg(feature = "strategies")]
 use kv_placement::Strategy;
 use kv_registry::layout::FoundLayout;
 use kv_registry::{Registry, Versioned};
@@ -11,9 +12,13 @@ use kv_registry::{Registry, Versioned};
 use crate::catalog::{self, Claims};
 use crate::config::ClientConfig;
 use crate::error::ClientError;
+#[cfg(not(feature = "strategies"))]
+use crate::fetched::Tables;
 use crate::outbox::Connections;
+#[cfg(feature = "strategies")]
 use crate::placement::StrategyRunner;
 use crate::routing::View;
+#[cfg(feature = "strategies")]
 use crate::tables::Tables;
 
 /// What it takes to find out about a cluster: the door to what lies in Consul, strategies that compute its
@@ -22,9 +27,11 @@ pub struct Discovery {
     /// What lies in Consul.
     pub registry: Registry,
     /// Loads strategies.
+    #[cfg(feature = "strategies")]
     pub placement: StrategyRunner,
     pub(crate) tables: Tables,
     /// The strategy that the user insists on.
+    #[cfg(feature = "strategies")]
     pub(crate) given: Option<Strategy>,
     /// By which nodes are asked that are registered more than once.
     connections: Option<Connections>,
@@ -37,14 +44,24 @@ impl Discovery {
     /// Consul's address makes no sense, or the strategy cannot be loaded.
     pub async fn new(config: &ClientConfig) -> Result<Self, ClientError> {
         let consul = Consul::new(&config.consul)?;
+        #[cfg(feature = "strategies")]
         let placement = StrategyRunner::default();
         // Before anything else, so that a bad file is found while nothing has happened.
+        #[cfg(feature = "strategies")]
         let given = match &config.strategy {
             Some(source) => Some(placement.load(source).await?),
             None => None,
         };
         let registry = Registry::new(consul, config.cluster.clone());
-        Ok(Self { registry, placement, tables: Tables::default(), given, connections: None })
+        Ok(Self {
+            registry,
+            #[cfg(feature = "strategies")]
+            placement,
+            tables: Tables::default(),
+            #[cfg(feature = "strategies")]
+            given,
+            connections: None,
+        })
     }
 
     /// The same, which asks nodes that are registered more than once which of that they are.

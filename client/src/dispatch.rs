@@ -4,10 +4,11 @@
 //! next batch, so that batches grow with the load and a lone operation waits for nobody.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
+use kv_system::lock::lock;
 use kv_transport::Endpoint;
 
 use crate::outbox::Connections;
@@ -50,7 +51,7 @@ impl Dispatcher {
     }
 
     fn queue(&self, endpoint: &Endpoint) -> Arc<SendQueue> {
-        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queues = lock(&self.queues);
         if let Some(queue) = queues.get(endpoint) {
             return Arc::clone(queue);
         }

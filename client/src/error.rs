@@ -9,7 +9,9 @@ use kv_core::refusal::{ErrorCode, Refusal};
 use kv_registry::{ReadLayoutError, StepLayoutError};
 use uuid::Uuid;
 
+#[cfg(feature = "strategies")]
 use kv_placement::StrategyError;
+#[cfg(feature = "strategies")]
 use kv_placement::admission::NotAdmitted;
 
 /// Why the store did not do what was asked. The messages are for people and say what to do next.
@@ -21,10 +23,12 @@ pub enum ClientError {
     Consul(#[from] ConsulError),
 
     /// A strategy could not be loaded, or its answer was refused.
+    #[cfg(feature = "strategies")]
     #[error(transparent)]
     Strategy(#[from] StrategyError),
 
     /// A strategy was to be adopted that lacks something.
+    #[cfg(feature = "strategies")]
     #[error(transparent)]
     NotAdmitted(#[from] NotAdmitted),
 
@@ -92,6 +96,33 @@ pub enum ClientError {
         computed: Digest,
         /// The digest that the layout names.
         named: Digest,
+    },
+
+    /// The layout's table is not in Consul, or not whole, and this program cannot compute it: it was built
+    /// without the feature `strategies`.
+    #[error(
+        "the table {} of the layout of epoch {epoch} {problem} in Consul, and this program was built \
+         without strategies, which compute it: nothing was read or written. Nodes that serve by that layout put \
+         its table back within a minute or so: try again then, or use a program with strategies, such as `kvclient`",
+        digest.short()
+    )]
+    TableUnavailable {
+        /// The layout's epoch.
+        epoch: u64,
+        /// The digest that the layout names.
+        digest: Digest,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+
+    /// There is no layout, and this program cannot create one: it was built without the feature `strategies`.
+    #[error(
+        "the cluster {cluster} has no layout yet, and this program was built without strategies, by which it \
+         would create one: `kvclient init` does, or any program with strategies that stores or reads"
+    )]
+    NotCreated {
+        /// The cluster's name.
+        cluster: String,
     },
 
     /// There is no layout, and nothing is to be created.
@@ -261,14 +292,18 @@ impl ClientError {
         let code = match self {
             Self::Consul(error) => error.code(),
             Self::NodesHidden { .. } => "consul_nodes_hidden",
+            #[cfg(feature = "strategies")]
             Self::Strategy(error) => return error.code().replace('-', "_"),
+            #[cfg(feature = "strategies")]
             Self::NotAdmitted(NotAdmitted::Lacks { .. }) => "strategy_not_admitted",
+            #[cfg(feature = "strategies")]
             Self::NotAdmitted(NotAdmitted::NotExamined { .. }) => "strategy_not_examined",
             Self::StrategyMismatch { .. } => "strategy_mismatch",
             Self::StrategyUnavailable { .. } => "strategy_unavailable",
             Self::Layout(_) | Self::LayoutUnreadable { .. } => "invalid_layout",
             Self::TableMismatch { .. } => "table_mismatch",
-            Self::NoLayout { .. } => "no_layout",
+            Self::TableUnavailable { .. } => "table_unavailable",
+            Self::NoLayout { .. } | Self::NotCreated { .. } => "no_layout",
             Self::UnknownEpoch { .. } => "unknown_epoch",
             Self::NoNodes { .. } => "no_nodes",
             Self::NodeNotReady { .. } => "node_not_ready",

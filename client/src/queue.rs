@@ -4,11 +4,12 @@
 //! thread empties. Queues are bounded in number and bytes: who has more waits with it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use kv_core::guard::Context;
 use kv_core::operation::{Operation, Outcome};
+use kv_system::lock::lock;
 use kv_transport::{Endpoint, ExchangeError, Source};
 use tokio::sync::{Semaphore, oneshot};
 
@@ -143,7 +144,7 @@ impl SendQueue {
     }
 
     fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.entries)
     }
 }
 

@@ -2,10 +2,11 @@
 //! the many epochs of a rebalance, which have the same two, ask their strategies only once.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use kv_core::digest::Digest;
 use kv_core::layout::Table;
+use kv_system::lock::lock;
 
 use crate::limits::TABLES_KEPT_MAX;
 use crate::placement::TableRequest;
@@ -40,7 +41,7 @@ impl From<Table> for Computed {
 impl Tables {
     /// What the strategy with this digest answers to `question`, where that is known.
     pub(crate) fn find(&self, strategy: Digest, question: &TableRequest) -> Option<Computed> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.known);
         let is_it = |it: &Known| it.strategy == strategy && it.question == *question;
         let index = known.iter().position(is_it)?;
         let found = known.remove(index)?;
@@ -54,7 +55,7 @@ impl Tables {
         if self.find(strategy, &question).is_some() {
             return;
         }
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.known);
         while known.len() >= TABLES_KEPT_MAX {
             known.pop_front();
         }

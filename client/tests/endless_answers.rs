@@ -2,13 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
 
-#[allow(dead_code, reason = "other tests use what this one does not")]
-#[path = "support/raw_node.rs"]
-mod raw_node;
-#[allow(dead_code, reason = "other tests use what this one does not")]
-#[path = "support/scripted_node.rs"]
-mod scripted_node;
-
 use std::io::Write;
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -20,12 +13,13 @@ use kv_core::operation::{Done, Record};
 use kv_core::partition::PartitionCount;
 use kv_protocol::reply::Content;
 use kv_protocol::request::{Command, Request};
+use kv_testkit::raw_node::RawNode;
+use kv_testkit::scripted_node::{client_of, encoded, id_of};
+use kv_testkit::zmtp::{MORE, frame, head_of_long_frame, part};
 use kv_transport::limits::{
     MESSAGE_FRAMES_MAX, UNFINISHED_BYTES_MAX, UNFINISHED_BYTES_TOTAL_MAX, UNFINISHED_LOOK_INTERVAL,
 };
 use kvclient::ClientError;
-use raw_node::{RawNode, frame, head};
-use scripted_node::{client_of, encoded, id_of};
 use tokio::sync::Mutex;
 
 /// Long enough that a test which waits for it has failed.
@@ -54,7 +48,11 @@ fn answer(request: &Request<'_>, value: &[u8]) -> Vec<u8> {
     };
     let frames = encoded(Some(id_of(request)), content);
     let last = frames.len() - 1;
-    frames.iter().enumerate().flat_map(|(at, bytes)| frame(bytes, at < last)).collect()
+    frames
+        .iter()
+        .enumerate()
+        .flat_map(|(at, bytes)| frame(if at < last { MORE } else { 0 }, bytes))
+        .collect()
 }
 
 /// What comes of a read and a write that are answered with blocks of frames without end, and how many bytes
@@ -82,7 +80,7 @@ async fn after_endless(
 async fn an_answer_without_an_end_costs_its_node_the_connection() {
     let _alone = ALONE.lock().await;
     // So few frames that it is their bytes that are too many.
-    let block = frame(&vec![b'x'; FRAME_BYTES_MAX / 2], true);
+    let block = part(&vec![b'x'; FRAME_BYTES_MAX / 2]);
     let ([read, write], sent) = after_endless(block, ENDLESS_BYTES, LONG).await;
     assert!(matches!(read, ClientError::InvalidReply { .. }), "{read:?}");
     assert!(matches!(write, ClientError::OutcomeUnknown { .. }), "{write:?}");
@@ -98,7 +96,7 @@ async fn an_answer_of_endless_frames_costs_its_node_the_connection() {
     let _alone = ALONE.lock().await;
     // Other tests of this process may have had more before.
     let _ = std::fs::write("/proc/self/clear_refs", "5");
-    for block in [frame(b"", true).repeat(32 << 10), frame(&[b'x'; 4 << 10], true).repeat(256)] {
+    for block in [part(b"").repeat(32 << 10), part(&[b'x'; 4 << 10]).repeat(256)] {
         let before = memory_peak_bytes();
         // A read is tried again, and comes to the same end each time.
         let ([read, write], sent) = after_endless(block, ENDLESS_BYTES, SOON).await;
@@ -115,8 +113,8 @@ async fn an_answer_of_endless_frames_costs_its_node_the_connection() {
 async fn an_answer_of_as_many_frames_as_there_may_be_is_looked_at() {
     let _alone = ALONE.lock().await;
     let node = RawNode::start(|stream, _, _| {
-        let parts = frame(b"{}", true).repeat(MESSAGE_FRAMES_MAX - 1);
-        let _ = stream.write_all(&[parts, frame(b"", false)].concat());
+        let parts = part(b"{}").repeat(MESSAGE_FRAMES_MAX - 1);
+        let _ = stream.write_all(&[parts, frame(0, b"")].concat());
     });
     let error = client_of(&[node.port()], LONG).get("k").await.unwrap_err();
     assert!(matches!(error, ClientError::InvalidReply { .. }), "{error:?}");
@@ -169,9 +167,9 @@ async fn answers_of_many_nodes_are_bounded_together() {
             let _ = stream.write_all(&answer(request, b"v"));
             return;
         }
-        let part = frame(&vec![b'x'; PART], true);
+        let part = part(&vec![b'x'; PART]);
         let unfinished = vec![b'x'; FRAME_BYTES_MAX - (1 << 20)];
-        for bytes in [&part, &head(FRAME_BYTES_MAX, false), &unfinished] {
+        for bytes in [&part, &head_of_long_frame(FRAME_BYTES_MAX as u64), &unfinished] {
             let _ = stream.write_all(bytes);
         }
     };

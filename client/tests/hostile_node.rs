@@ -2,10 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
 
-#[allow(dead_code, reason = "other tests use what this one does not")]
-#[path = "support/scripted_node.rs"]
-mod scripted_node;
-
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -16,10 +12,10 @@ use kv_core::operation::{Done, Operation, Record};
 use kv_core::refusal::{ErrorCode, Refusal};
 use kv_protocol::reply::{Content, Page};
 use kv_protocol::request::Command;
+use kv_testkit::scripted_node::{Answer, ScriptedNode, carry_out, encoded, id_of};
 use kv_transport::limits::MESSAGE_FRAMES_MAX;
 use kvclient::limits::{BATCHES_IN_FLIGHT_MAX, QUEUE_BYTES_MAX};
 use kvclient::{Client, ClientError, Condition};
-use scripted_node::{Answer, Node, carry_out, encoded};
 
 const TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -39,8 +35,8 @@ type Nonsense = fn(u64) -> Vec<Vec<u8>>;
 
 /// What comes of a read and a write that are answered with `nonsense`.
 async fn after_nonsense(nonsense: Nonsense) -> [ClientError; 2] {
-    let node = Node::start(move |request, received| match received {
-        1 | 2 => Answer::Frames(nonsense(scripted_node::id_of(request))),
+    let node = ScriptedNode::start(move |request, received| match received {
+        1 | 2 => Answer::Frames(nonsense(id_of(request))),
         _ => Answer::Content(carry_out(request)),
     });
     let client = node.client(LONG);
@@ -86,7 +82,7 @@ async fn a_frame_beyond_the_limits_costs_only_its_connection() {
     let beyond: [fn() -> Vec<Vec<u8>>; 2] =
         [|| vec![vec![b' '; FRAME_BYTES_MAX + 1]], || vec![Vec::new(); MESSAGE_FRAMES_MAX + 1]];
     for frames in beyond {
-        let node = Node::start(move |request, received| match received {
+        let node = ScriptedNode::start(move |request, received| match received {
             1 => Answer::Frames(frames()),
             _ => Answer::Content(carry_out(request)),
         });
@@ -99,7 +95,7 @@ async fn a_frame_beyond_the_limits_costs_only_its_connection() {
 
 #[tokio::test]
 async fn a_peer_of_an_older_protocol_is_told_nothing() {
-    let node = Node::start(|_, _| Answer::Nothing);
+    let node = ScriptedNode::start(|_, _| Answer::Nothing);
     let (client, port) = (node.client(TIMEOUT), node.port());
     node.stop();
     let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
@@ -121,7 +117,7 @@ async fn a_peer_of_an_older_protocol_is_told_nothing() {
 
 #[tokio::test]
 async fn silence_makes_a_write_unknown_and_it_is_never_sent_again() {
-    let node = Node::start(|_, _| Answer::Nothing);
+    let node = ScriptedNode::start(|_, _| Answer::Nothing);
     let client = node.client(TIMEOUT);
     let began = Instant::now();
     let error = client.put("k", "v").await.unwrap_err();
@@ -136,7 +132,7 @@ async fn silence_makes_a_write_unknown_and_it_is_never_sent_again() {
 
 #[tokio::test]
 async fn silence_makes_a_read_unavailable() {
-    let node = Node::start(|_, _| Answer::Nothing);
+    let node = ScriptedNode::start(|_, _| Answer::Nothing);
     let error = node.client(TIMEOUT).get("k").await.unwrap_err();
     assert!(matches!(error, ClientError::Unavailable { .. }), "{error:?}");
     assert!(error.to_string().contains("node-0"), "{error}");
@@ -144,7 +140,7 @@ async fn silence_makes_a_read_unavailable() {
 
 #[tokio::test]
 async fn one_overdue_answer_costs_the_others_their_connection_and_reads_find_another() {
-    let node = Node::start(|request, received| match received {
+    let node = ScriptedNode::start(|request, received| match received {
         1 | 2 => Answer::Nothing,
         _ => Answer::Content(carry_out(request)),
     });
@@ -166,7 +162,7 @@ async fn retryable_refusals_are_tried_again_until_they_pass() {
     use ErrorCode::{NoLayout, NotOwner, Overloaded, Retry, ShuttingDown, StaleEpoch, WrongNode};
     const CODES: [ErrorCode; 7] =
         [NotOwner, StaleEpoch, Retry, NoLayout, WrongNode, Overloaded, ShuttingDown];
-    let node = Node::start(|request, received| match CODES.get(received - 1) {
+    let node = ScriptedNode::start(|request, received| match CODES.get(received - 1) {
         Some(code) => Answer::Content(Content::Refused(Refusal::new(*code, "not now"))),
         None => Answer::Content(carry_out(request)),
     });
@@ -176,7 +172,7 @@ async fn retryable_refusals_are_tried_again_until_they_pass() {
 
 #[tokio::test]
 async fn refusals_that_do_not_pass_are_told_when_the_time_is_over() {
-    let node = Node::start(|_, _| {
+    let node = ScriptedNode::start(|_, _| {
         Answer::Content(Content::Refused(Refusal::new(ErrorCode::StaleEpoch, "at epoch 9")))
     });
     let error = node.client(TIMEOUT).put("k", "v").await.unwrap_err();
@@ -186,7 +182,7 @@ async fn refusals_that_do_not_pass_are_told_when_the_time_is_over() {
 
 #[tokio::test]
 async fn final_refusals_are_told_at_once() {
-    let node = Node::start(|_, _| {
+    let node = ScriptedNode::start(|_, _| {
         Answer::Content(Content::Refused(Refusal::new(ErrorCode::WrongCluster, "not yours")))
     });
     let error = node.client(LONG).put("k", "v").await.unwrap_err();
@@ -196,20 +192,20 @@ async fn final_refusals_are_told_at_once() {
 
 #[tokio::test]
 async fn what_cannot_be_sent_is_not_sent_later_either() {
-    let node = Node::start(|request, _| Answer::Content(carry_out(request)));
+    let node = ScriptedNode::start(|request, _| Answer::Content(carry_out(request)));
     let client = node.client(TIMEOUT);
     let port = node.port();
     drop(node);
     let error = client.put("lost", "v").await.unwrap_err();
     assert!(matches!(error, ClientError::Unavailable { .. }), "{error:?}");
-    let node = Node::start_at(port, |request, _| Answer::Content(carry_out(request)));
+    let node = ScriptedNode::start_at(port, |request, _| Answer::Content(carry_out(request)));
     assert_works(&client).await;
     assert_eq!(node.stop().requests, 1, "the first write was taken back");
 }
 
 #[tokio::test]
 async fn a_broken_connection_is_noticed_at_once() {
-    let node = Node::start(|_, _| Answer::Die);
+    let node = ScriptedNode::start(|_, _| Answer::Die);
     let client = node.client(LONG);
     let began = Instant::now();
     let error = client.put("k", "v").await.unwrap_err();
@@ -217,24 +213,24 @@ async fn a_broken_connection_is_noticed_at_once() {
     assert!(began.elapsed() < LONG / 4, "{:?}", began.elapsed());
     let port = node.port();
     node.stop();
-    let _node = Node::start_at(port, |request, _| Answer::Content(carry_out(request)));
+    let _node = ScriptedNode::start_at(port, |request, _| Answer::Content(carry_out(request)));
     assert_works(&client).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_outlives_its_node() {
-    let node = Node::start(|_, _| Answer::Die);
+    let node = ScriptedNode::start(|_, _| Answer::Die);
     let client = node.client(LONG);
     let port = node.port();
     let read = tokio::spawn(async move { client.get("k").await });
     node.wait();
-    let _node = Node::start_at(port, |request, _| Answer::Content(carry_out(request)));
+    let _node = ScriptedNode::start_at(port, |request, _| Answer::Content(carry_out(request)));
     assert_eq!(read.await.unwrap().unwrap(), None);
 }
 
 #[tokio::test]
 async fn one_bad_operation_does_not_harm_those_that_it_travelled_with() {
-    let node = Node::start(|request, _| {
+    let node = ScriptedNode::start(|request, _| {
         let refusal = Refusal::new(ErrorCode::TooLarge, "the value's length is 1, the limit is 0");
         let is_bad = |operation: &Operation<'_>| operation.key() == "bad";
         Answer::Content(match &request.command {
@@ -252,7 +248,7 @@ async fn one_bad_operation_does_not_harm_those_that_it_travelled_with() {
 #[tokio::test]
 async fn what_comes_while_batches_are_under_way_travels_together() {
     const OPERATIONS: usize = 500;
-    let node = Node::start(|request, _| Answer::Content(carry_out(request)));
+    let node = ScriptedNode::start(|request, _| Answer::Content(carry_out(request)));
     let client = node.client(LONG);
     let puts = (0..OPERATIONS).map(|number| client.put(format!("key-{number}"), "v"));
     futures::future::try_join_all(puts).await.unwrap();
@@ -267,7 +263,7 @@ async fn no_read_waits_for_what_writes_wait_for() {
         Command::Batch(operations) => operations.iter().any(Operation::is_write),
         _ => false,
     };
-    let node = Node::start(move |request, _| match writes(&request.command) {
+    let node = ScriptedNode::start(move |request, _| match writes(&request.command) {
         true => Answer::Nothing,
         false => Answer::Content(carry_out(request)),
     });
@@ -282,7 +278,7 @@ async fn no_read_waits_for_what_writes_wait_for() {
 
 #[tokio::test]
 async fn operations_on_one_key_are_carried_out_in_their_order() {
-    let node = Node::start(|request, _| Answer::Content(carry_out(request)));
+    let node = ScriptedNode::start(|request, _| Answer::Content(carry_out(request)));
     let operations = vec![put("a"), put("b"), Operation::Get { key: "a".into() }, put("a")];
     let outcomes = node.client(LONG).batch(operations).await;
     assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
@@ -293,7 +289,7 @@ async fn operations_on_one_key_are_carried_out_in_their_order() {
 
 #[tokio::test]
 async fn a_write_that_nobody_waits_for_is_not_sent() {
-    let node = Node::start(|request, _| Answer::Content(carry_out(request)));
+    let node = ScriptedNode::start(|request, _| Answer::Content(carry_out(request)));
     let client = node.client(LONG);
     // Polled once and dropped: it has come no further than the queue.
     let mut forgotten = Box::pin(client.put("forgotten", "v"));
@@ -305,7 +301,7 @@ async fn a_write_that_nobody_waits_for_is_not_sent() {
 
 #[tokio::test]
 async fn who_goes_away_before_its_operation_is_announced_holds_up_nobody() {
-    let node = Node::start(|request, _| Answer::Content(carry_out(request)));
+    let node = ScriptedNode::start(|request, _| Answer::Content(carry_out(request)));
     let client = node.client(LONG);
     for round in 0..20 {
         // From then on the first of several waits for the others before it has them sent.
@@ -320,7 +316,7 @@ async fn who_goes_away_before_its_operation_is_announced_holds_up_nobody() {
 
 #[tokio::test]
 async fn a_scan_that_goes_round_in_circles_is_ended() {
-    let node = Node::start(|_, _| {
+    let node = ScriptedNode::start(|_, _| {
         let record = Record { value: b"v".to_vec(), version: None };
         let items = vec![("again".to_owned(), record)];
         Answer::Content(Content::Page(Page {
@@ -336,7 +332,7 @@ async fn a_scan_that_goes_round_in_circles_is_ended() {
 
 #[tokio::test]
 async fn a_scan_survives_a_lost_page() {
-    let node = Node::start(|request, received| match received {
+    let node = ScriptedNode::start(|request, received| match received {
         1 => Answer::Frames(vec![vec![b' '; FRAME_BYTES_MAX + 1]]),
         2 => Answer::Content(Content::Refused(Refusal::new(ErrorCode::Retry, "not now"))),
         _ => Answer::Content(carry_out(request)),
@@ -348,7 +344,7 @@ async fn a_scan_survives_a_lost_page() {
 #[tokio::test]
 async fn only_a_few_batches_are_under_way_at_a_time() {
     const OPERATIONS: usize = 2 * BATCHES_IN_FLIGHT_MAX * BATCH_OPERATIONS_MAX;
-    let node = Node::start(|_, _| Answer::Nothing);
+    let node = ScriptedNode::start(|_, _| Answer::Nothing);
     let client = node.client(TIMEOUT);
     let puts = (0..OPERATIONS).map(|number| client.put(format!("key-{number}"), "v"));
     let outcomes = futures::future::join_all(puts).await;
@@ -365,7 +361,7 @@ async fn only_a_few_batches_are_under_way_at_a_time() {
 #[tokio::test]
 async fn what_is_under_way_is_limited_in_bytes() {
     const VALUE_BYTES: usize = QUEUE_BYTES_MAX / 3;
-    let node = Node::start(|_, _| Answer::Nothing);
+    let node = ScriptedNode::start(|_, _| Answer::Nothing);
     let client = node.client(TIMEOUT);
     // The keys take the room that is left for the third value.
     let puts = (0..4).map(|number| client.put(format!("key-{number}"), vec![0; VALUE_BYTES]));
@@ -378,7 +374,7 @@ async fn what_is_under_way_is_limited_in_bytes() {
 
 #[tokio::test]
 async fn an_answer_too_large_for_a_batch_comes_one_by_one() {
-    let node = Node::start(|request, _| match &request.command {
+    let node = ScriptedNode::start(|request, _| match &request.command {
         Command::Batch(_) => Answer::Frames(vec![vec![b' '; FRAME_BYTES_MAX + 1]]),
         _ => Answer::Content(carry_out(request)),
     });

@@ -2,10 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
 
-#[allow(dead_code, reason = "other tests use what this one does not")]
-#[path = "support/scripted_node.rs"]
-mod scripted_node;
-
 use std::time::Duration;
 
 use futures::TryStreamExt;
@@ -15,8 +11,10 @@ use kv_core::version::Version;
 use kv_protocol::record_stream::records;
 use kv_protocol::reply::{Content, Page};
 use kv_protocol::request::{Command, Request};
+use kv_testkit::scripted_node::{
+    Answer, CLUSTER, Heard, ScriptedNode, carry_out, moving_client, uuid,
+};
 use kvclient::{Client, ClientError, Condition};
-use scripted_node::{Answer, CLUSTER, Heard, Node, carry_out, moving_client, uuid};
 
 const TIMEOUT: Duration = Duration::from_millis(600);
 
@@ -92,22 +90,22 @@ fn content(request: &Request<'_>, outcome: impl Fn(&Operation<'_>) -> Outcome) -
 }
 
 /// A source that does as it should.
-fn good_source() -> Node {
-    Node::start(|request, _| Answer::Content(source(request)))
+fn good_source() -> ScriptedNode {
+    ScriptedNode::start(|request, _| Answer::Content(source(request)))
 }
 
 /// A destination that does as it should, and has these keys.
-fn good_destination(keys: &'static [&'static str]) -> Node {
+fn good_destination(keys: &'static [&'static str]) -> ScriptedNode {
     let mut keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
-    Node::start(move |request, _| Answer::Content(destination(request, &mut keys)))
+    ScriptedNode::start(move |request, _| Answer::Content(destination(request, &mut keys)))
 }
 
 /// A client for whom the window is open.
-fn open_client(nodes: [&Node; 2], timeout: Duration) -> Client {
+fn open_client(nodes: [&ScriptedNode; 2], timeout: Duration) -> Client {
     moving_client(nodes, timeout, |prepared| prepared.open().unwrap())
 }
 
-fn operations([source, destination]: [Node; 2]) -> [Vec<String>; 2] {
+fn operations([source, destination]: [ScriptedNode; 2]) -> [Vec<String>; 2] {
     [source, destination].map(|node| {
         let Heard { operations, .. } = node.stop();
         operations
@@ -150,7 +148,7 @@ async fn a_write_that_depends_on_a_record_promotes_it() {
 #[tokio::test]
 async fn what_is_promoted_is_the_sources_record_or_a_tombstone() {
     let mut keys = Vec::new();
-    let at_destination = Node::start(move |request, _| {
+    let at_destination = ScriptedNode::start(move |request, _| {
         if let Command::Copy { stream, records: 1 } = &request.command {
             let record = records(stream).next().unwrap().unwrap();
             let expected = match record.key {
@@ -172,14 +170,14 @@ async fn what_is_promoted_is_the_sources_record_or_a_tombstone() {
 
 #[tokio::test]
 async fn a_stale_epoch_in_the_middle_starts_over() {
-    let at_source = Node::start(|request, received| {
+    let at_source = ScriptedNode::start(|request, received| {
         Answer::Content(match received {
             1 => refused(ErrorCode::StaleEpoch),
             _ => source(request),
         })
     });
     let (mut keys, mut copies) = (Vec::new(), 0);
-    let at_destination = Node::start(move |request, _| {
+    let at_destination = ScriptedNode::start(move |request, _| {
         copies += u32::from(matches!(request.command, Command::Copy { .. }));
         Answer::Content(match request.command {
             Command::Copy { .. } if copies == 1 => refused(ErrorCode::StaleEpoch),
@@ -213,7 +211,7 @@ async fn only_the_write_itself_can_be_in_doubt() {
     let silent_at = |name: &'static str| {
         let mut keys = Vec::new();
         let mut asked = 0;
-        let at_destination = Node::start(move |request, _| {
+        let at_destination = ScriptedNode::start(move |request, _| {
             let is_copy = matches!(request.command, Command::Copy { .. });
             asked += usize::from(!is_copy);
             match name {
@@ -237,7 +235,7 @@ async fn only_the_write_itself_can_be_in_doubt() {
 #[tokio::test]
 async fn a_copy_that_cannot_be_stored_is_told() {
     let mut keys = Vec::new();
-    let at_destination = Node::start(move |request, _| {
+    let at_destination = ScriptedNode::start(move |request, _| {
         Answer::Content(match request.command {
             Command::Copy { .. } => refused(ErrorCode::DiskFull),
             _ => destination(request, &mut keys),
@@ -250,7 +248,7 @@ async fn a_copy_that_cannot_be_stored_is_told() {
 
 #[tokio::test]
 async fn a_source_without_a_version_is_not_copied() {
-    let at_source = Node::start(|request, _| {
+    let at_source = ScriptedNode::start(|request, _| {
         let key = match &request.command {
             Command::One(operation) => operation.key().to_owned(),
             other => panic!("{other:?}"),
@@ -280,7 +278,7 @@ async fn nobody_is_asked_for_what_is_being_handed_over() {
 
 #[tokio::test]
 async fn after_the_move_only_the_destination_is_asked() {
-    let at_destination = Node::start(|request, _| Answer::Content(carry_out(request)));
+    let at_destination = ScriptedNode::start(|request, _| Answer::Content(carry_out(request)));
     let nodes = [good_source(), at_destination];
     let client = moving_client(nodes.each_ref(), LONG, |prepared| {
         prepared.open().unwrap().settle(None).unwrap()
@@ -300,11 +298,11 @@ async fn a_scan_merges_both_ends_of_a_move() {
         items.sort_by_key(|(key, _)| kv_core::partition::key_hash(key));
         Page { items, ..Page::default() }
     };
-    let at_source = Node::start(move |request, _| {
+    let at_source = ScriptedNode::start(move |request, _| {
         assert!(matches!(&request.command, Command::Scan(scan) if scan.partition.is_some()));
         Answer::Content(Content::Page(page(&["a", "b", "d", "gone"], "old")))
     });
-    let at_destination = Node::start(move |_, received| {
+    let at_destination = ScriptedNode::start(move |_, received| {
         let deleted = vec!["gone".to_owned()];
         Answer::Content(match received {
             1 => refused(ErrorCode::Retry),

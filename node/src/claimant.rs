@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -18,13 +18,14 @@ use kv_core::layout::Layout;
 use kv_core::lineage::is_within_reach;
 use kv_registry::claim::Claim;
 use kv_registry::{Registry, Versioned};
+use kv_system::lock::lock;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::claim::{CLAIM_TRIES, ClaimError, check_not_running};
 use crate::identity::Identity;
 use crate::tenure::Tenure;
-use crate::writer::Gauges;
+use crate::writer::Published;
 
 /// How often a node that takes writes has them counted in its claim. What is counted is what it had at
 /// the time before, which is on the disk by now, also with `--fsync everysec`.
@@ -36,7 +37,7 @@ pub struct Standing {
     /// The process's right to speak for the node.
     pub tenure: Arc<Tenure>,
     /// What the node has written.
-    pub gauges: Arc<Gauges>,
+    pub published: Arc<Published>,
     /// What the node has installed.
     pub guard: Arc<ArcSwap<Guard>>,
     /// Where the cluster's layout and claims are.
@@ -75,7 +76,7 @@ impl Claimant {
     /// A process that has claimed the id of the node with this `identity`.
     #[must_use]
     pub fn new(identity: &Identity, standing: Standing) -> Self {
-        let sequence = standing.gauges.sequence.load(Ordering::Relaxed);
+        let sequence = standing.published.statistics.sequence.load(Ordering::Relaxed);
         let counted = Mutex::new(Counted { sequence, at: Instant::now() });
         let (identity, has_warned) = (identity.clone(), AtomicBool::default());
         Self { identity, standing, counted, has_warned }
@@ -183,13 +184,12 @@ impl Claimant {
     /// Has the claim, which is this process's, count what the node had written some time ago, so that a
     /// copy of its data from before can be told from it.
     async fn count(&self, claim: Claim, index: u64) -> Result<(), ClaimError> {
-        let written = self.standing.gauges.sequence.load(Ordering::Relaxed);
+        let written = self.standing.published.statistics.sequence.load(Ordering::Relaxed);
         let before = self.counted();
         // Nobody else counts what this process writes.
         let is_made_up = claim.sequence.is_some_and(|known| known > written);
         if before.at.elapsed() >= COUNT_EVERY {
-            *self.counted.lock().unwrap_or_else(PoisonError::into_inner) =
-                Counted { sequence: written, at: Instant::now() };
+            *lock(&self.counted) = Counted { sequence: written, at: Instant::now() };
         } else if !is_made_up {
             return Ok(());
         }
@@ -228,7 +228,7 @@ impl Claimant {
     }
 
     fn counted(&self) -> Counted {
-        *self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.counted)
     }
 
     async fn set(&self, claim: &Claim, index: u64) -> Result<bool, ConsulError> {

@@ -29,7 +29,7 @@ use tokio::sync::watch;
 use tracing::{debug, warn};
 use uuid::Uuid;
 
-use crate::writer::{Gauges, Questions, Work};
+use crate::writer::{Published, Questions, Work};
 
 /// How long a node may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -52,7 +52,7 @@ pub struct Confirmation {
     /// What the node has installed.
     pub guard: Arc<ArcSwap<Guard>>,
     /// What is to be asked, and what is kept.
-    pub gauges: Arc<Gauges>,
+    pub published: Arc<Published>,
     /// The writer's queue.
     pub work: flume::Sender<Work>,
     /// Why the last question was in vain; none where it was not.
@@ -77,7 +77,7 @@ impl Confirmation {
     /// Asks what is to be asked, until this future is dropped.
     pub async fn run(&self) {
         let asker = Asker::default();
-        let mut questions = self.gauges.questions.subscribe();
+        let mut questions = self.published.questions.subscribe();
         let mut addresses = Addresses::default();
         let mut pauses = PAUSES;
         let mut waiting_since = None;
@@ -98,7 +98,7 @@ impl Confirmation {
                 }
             }
             let is_due = said.is_none_or(|at| at.elapsed() > SAY_EVERY);
-            if is_due && let Some(kept) = kept(&self.gauges, &self.in_vain) {
+            if is_due && let Some(kept) = kept(&self.published, &self.in_vain) {
                 said = Some(Instant::now());
                 warn!("{}", kept.reason);
             }
@@ -305,9 +305,9 @@ impl Addresses {
 /// What the node keeps, for its status; none where it keeps nothing. `in_vain` is why the last
 /// question was.
 #[must_use]
-pub fn kept(gauges: &Gauges, in_vain: &ArcSwapOption<String>) -> Option<Kept> {
-    let (kept, in_vain) = (gauges.kept.load(), in_vain.load());
-    let unconfirmed = Arc::clone(&gauges.questions.borrow());
+pub fn kept(published: &Published, in_vain: &ArcSwapOption<String>) -> Option<Kept> {
+    let (kept, in_vain) = (published.kept.load(), in_vain.load());
+    let unconfirmed = Arc::clone(&published.questions.borrow());
     let unconfirmed = in_vain.as_ref().map_or(&[][..], |_| &unconfirmed.partitions);
     if kept.is_empty() && unconfirmed.is_empty() {
         return None;
@@ -315,7 +315,7 @@ pub fn kept(gauges: &Gauges, in_vain: &ArcSwapOption<String>) -> Option<Kept> {
     let mut reason =
         "records of partitions that are not this node's are kept and not served:".to_owned();
     if !kept.is_empty() {
-        let epoch = unconfirmed_epoch(gauges);
+        let epoch = unconfirmed_epoch(published);
         reason.push_str(&format!(
             " {} partitions were never handed over to those who own them by the layout of epoch {epoch}. If somebody has forged or put back the layout, publish the right one again (`kvclient restore-layout`); if this node was given up, and its records with it, start it once with --discard-kept {epoch}",
             kept.len()
@@ -339,8 +339,8 @@ pub fn kept(gauges: &Gauges, in_vain: &ArcSwapOption<String>) -> Option<Kept> {
     })
 }
 
-fn unconfirmed_epoch(gauges: &Gauges) -> u64 {
-    gauges.questions.borrow().epoch
+fn unconfirmed_epoch(published: &Published) -> u64 {
+    published.questions.borrow().epoch
 }
 
 /// The first ranges of `partitions`, which are in ascending order.

@@ -1,15 +1,16 @@
 //! Following the layout: what Consul pushes is judged, installed, or given back.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use kv_consul::{BACKOFF, ConsulError};
 use kv_core::guard::{Guard, Installed, LayoutVerdict};
 use kv_core::incarnation::Incarnation;
 use kv_core::partition::Partition;
 use kv_registry::layout::LayoutChanges;
 use kv_registry::{Registry, Versioned};
+use kv_system::lock::lock;
 use tokio::sync::{Notify, oneshot};
 use tracing::{debug, error, warn};
 use uuid::Uuid;
@@ -18,7 +19,7 @@ use crate::data_directory::DataDirectory;
 use crate::hints::{Hint, Hints, Pace};
 use crate::identity::{DataDirectoryError, InstalledEpoch};
 use crate::layouts::{LayoutsError, complete};
-use crate::writer::{Gauges, NotInstalled, Work};
+use crate::writer::{NotInstalled, Work};
 
 /// However often clients name a newer layout, Consul is asked for it at most this often; and where it
 /// has none, again and again, at most as often as the second one says.
@@ -96,8 +97,8 @@ pub struct LayoutSync {
     pub guard: Arc<ArcSwap<Guard>>,
     /// The writer's queue.
     pub work: flume::Sender<Work>,
-    /// Where it is shown why the layout that Consul has is not installed.
-    pub gauges: Arc<Gauges>,
+    /// Why the layout that Consul has is not installed; `None` where it is.
+    pub not_followed: Arc<ArcSwapOption<String>>,
     /// What requests tell about the layout in Consul.
     pub hints: Arc<Hints>,
     /// Where the node's identity is kept, with the layout that it has installed.
@@ -245,7 +246,7 @@ impl LayoutSync {
         let Some(installed) = guard.installed() else { return Ok(()) };
         let layout =
             InstalledEpoch { cluster: installed.layout.cluster, epoch: installed.layout.epoch };
-        let mut directory = self.directory.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut directory = lock(&self.directory);
         Ok(directory.remember_layout(layout)?)
     }
 
@@ -312,7 +313,7 @@ impl LayoutSync {
             match self.obey(cause).await {
                 Ok(found) => {
                     backoff.succeeded();
-                    self.gauges.not_followed.store(None);
+                    self.not_followed.store(None);
                     match cause {
                         Cause::Told(Hint::Older) => older.note(looked_at, found),
                         Cause::Told(Hint::Newer) => newer.note(looked_at, found),
@@ -343,7 +344,7 @@ impl LayoutSync {
     /// Shows why the layout that Consul has is not installed, and says it once.
     fn show(&self, refusal: &str) {
         let refusal: String = refusal.chars().take(REFUSAL_CHARS_MAX).collect();
-        let shown = &self.gauges.not_followed;
+        let shown = &self.not_followed;
         if shown.load().as_deref() == Some(&refusal) {
             return debug!("{refusal}");
         }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use kv_core::layout::Member;
 use kv_registry::Registry;
 use kv_storage::Counters;
 use kv_storage::disk::Disk;
+use kv_system::lock::lock;
 use kv_system::wake::Wake;
 use kv_transport::server::{Server, Stop};
 use tokio::sync::{Notify, watch};
@@ -33,7 +34,7 @@ use crate::node_error::NodeError;
 use crate::start::{self, Opened, Prepared};
 use crate::stopping::StopReason;
 use crate::tenure::Tenure;
-use crate::writer::{Finished, Gauges, NotInstalled, Writer};
+use crate::writer::{Finished, NotInstalled, Published, Writer};
 use crate::{place, words};
 
 /// A node starts anew no sooner than this after its start.
@@ -124,14 +125,14 @@ pub async fn run(
     node.wake.raise();
     let served = serving.join();
     let directory = Arc::clone(&node.layout_sync.directory);
-    let gauges = Arc::clone(&node.gauges);
+    let published = Arc::clone(&node.published);
     let counters = node.close();
     match kept {
         // The node that took the id over has registered it, and must stay registered.
         Err(NodeError::Claim(_)) => registration.make_room().await,
         _ => registration.leave(counters.map(|it| it.sequence)).await,
     }
-    if gauges.can_start_anew.load(Ordering::Acquire) {
+    if published.can_start_anew.load(Ordering::Acquire) {
         return start_anew(started_at, stopped).await;
     }
     kept?;
@@ -163,7 +164,7 @@ async fn start_anew(
 struct Running {
     resources: Option<Resources>,
     layout_sync: LayoutSync,
-    gauges: Arc<Gauges>,
+    published: Arc<Published>,
     confirmation: Confirmation,
     writer: Option<JoinHandle<Option<Counters>>>,
     finished: flume::Receiver<Finished>,
@@ -187,17 +188,17 @@ impl Running {
         let uuid = identity.uuid;
         let tenure = Arc::new(Tenure::new(begun));
         let guard = Arc::new(ArcSwap::from_pointee(Guard::new(uuid, installed)));
-        let gauges = Arc::new(Gauges::default());
+        let published = Arc::new(Published::default());
         let wake = Wake::new()?;
         let (work, work_receiver) = flume::unbounded();
         let (finished_sender, finished) = flume::unbounded();
         let reader = store.reader();
-        let (writer_guard, writer_gauges) = (Arc::clone(&guard), Arc::clone(&gauges));
+        let (writer_guard, writer_published) = (Arc::clone(&guard), Arc::clone(&published));
         let mut writer = Writer::new(
             uuid,
             store,
             writer_guard,
-            writer_gauges,
+            writer_published,
             disk.clone(),
             finished_sender,
             wake.clone(),
@@ -211,11 +212,12 @@ impl Running {
         let hints = Arc::new(Hints::default());
         let (alive_sender, alive) = watch::channel(());
         let in_vain: Arc<ArcSwapOption<String>> = Arc::default();
+        let not_followed: Arc<ArcSwapOption<String>> = Arc::default();
         Ok(Self {
             confirmation: Confirmation {
                 registry: registry.clone(),
                 guard: Arc::clone(&guard),
-                gauges: Arc::clone(&gauges),
+                published: Arc::clone(&published),
                 work: work.clone(),
                 in_vain: Arc::clone(&in_vain),
             },
@@ -225,7 +227,7 @@ impl Running {
                 registry,
                 guard: Arc::clone(&guard),
                 work: work.clone(),
-                gauges: Arc::clone(&gauges),
+                not_followed: Arc::clone(&not_followed),
                 hints: Arc::clone(&hints),
                 directory: Arc::new(Mutex::new(directory)),
             },
@@ -233,15 +235,16 @@ impl Running {
                 identity,
                 store: reader,
                 guard,
-                gauges: Arc::clone(&gauges),
+                published: Arc::clone(&published),
                 disk: disk.clone(),
                 work,
                 tenure: Arc::clone(&tenure),
                 hints,
                 in_vain,
+                not_followed,
                 value_bytes_max: usize::try_from(args.value_bytes_max).unwrap_or(usize::MAX),
             }),
-            gauges,
+            published,
             writer: Some(writer),
             finished,
             wake,
@@ -256,13 +259,13 @@ impl Running {
     fn standing(&self) -> Standing {
         Standing {
             tenure: Arc::clone(&self.tenure),
-            gauges: Arc::clone(&self.gauges),
+            published: Arc::clone(&self.published),
             guard: Arc::clone(&self.layout_sync.guard),
             registry: self.layout_sync.registry.clone(),
         }
     }
 
-    /// The node's part in the signals of its cluster. It is known as `host`, with its data in
+    /// The node's part in the desired states of its cluster. It is known as `host`, with its data in
     /// `directory`.
     fn lifecycle(
         &self,
@@ -272,7 +275,7 @@ impl Running {
         let Some(resources) = &self.resources else {
             return Err(NodeError::Serving("it was started before".into()));
         };
-        let shared = (Arc::clone(&resources.guard), Arc::clone(&resources.gauges));
+        let shared = (Arc::clone(&resources.guard), Arc::clone(&resources.published));
         Ok(Lifecycle::new(
             args,
             &self.layout_sync.registry,
@@ -332,7 +335,7 @@ impl Running {
         drop(self);
         let counters = writer.and_then(|writer| writer.join().unwrap_or_default());
         if let Some(counters) = counters {
-            let mut directory = directory.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut directory = lock(&directory);
             if let Err(error) = directory.remember_stop(counters) {
                 warn!("{error}");
             }

@@ -1,9 +1,10 @@
 //! Whether what the node has on its disk stays in its place.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use kv_storage::disk::Disk;
+use kv_system::lock::lock;
 use tracing::{error, warn};
 
 use crate::data_directory::DataDirectory;
@@ -33,7 +34,7 @@ pub async fn watch(directory: &Mutex<DataDirectory>, disk: &Disk) {
             }
             _ => {}
         }
-        let mended = directory.lock().unwrap_or_else(PoisonError::into_inner).mend();
+        let mended = lock(directory).mend();
         // What keeps it from being written is said by those who must write it.
         if matches!(mended, Ok(true)) {
             warn!("this node's identity was removed: wrote it anew");

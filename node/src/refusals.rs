@@ -15,10 +15,10 @@ use kv_transport::server::limits::UNREAD_BYTES_FULL;
 #[must_use]
 pub fn from_store(error: &StoreError) -> Refusal {
     match error {
-        StoreError::Corrupt(_) => {
+        StoreError::RecordCorrupt(_) => {
             Refusal::new(ErrorCode::Corrupt, format!("{error}; delete the key and store it anew"))
         }
-        StoreError::Damaged(_) => Refusal::new(
+        StoreError::PageCorrupt(_) => Refusal::new(
             ErrorCode::Corrupt,
             format!(
                 "{error}, with the page that it is on; what is on that page is lost, unless a copy of the node's data directory from before has it, which kvnode --serve-older-copy serves without all that was written since"
@@ -109,7 +109,7 @@ pub fn from_commit(error: &StoreError) -> Refusal {
             Refusal::new(ErrorCode::Overloaded, format!("{error}: try again"))
         }
         // The store had failed before, and took nothing.
-        StoreError::OutOfOrder | StoreError::StartsAnew => shutting_down(),
+        StoreError::Broken | StoreError::StartsAnew => shutting_down(),
         error => outcome_unknown(error),
     }
 }

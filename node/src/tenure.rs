@@ -11,12 +11,13 @@
 //! virtual machine whose clocks stood still with it finds out at the next look, some seconds later.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
 use kv_core::guard::Context;
 use kv_core::incarnation::Incarnation;
 use kv_core::refusal::{ErrorCode, Refusal};
+use kv_system::lock::{forgive, lock};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::Notify;
 use tracing::warn;
@@ -100,7 +101,7 @@ impl Tenure {
     }
 
     fn decide(&self, what: &AtomicBool, to: bool) {
-        let _doubt = self.doubt.lock().unwrap_or_else(PoisonError::into_inner);
+        let _doubt = lock(&self.doubt);
         what.store(to, Ordering::Release);
         self.decided.notify_all();
     }
@@ -143,12 +144,12 @@ impl Tenure {
     }
 
     fn wait_for_a_look(&self) {
-        let doubt = self.doubt.lock().unwrap_or_else(PoisonError::into_inner);
+        let doubt = lock(&self.doubt);
         let undecided = |_: &mut ()| {
             self.in_doubt.load(Ordering::Acquire) && !self.is_lost.load(Ordering::Acquire)
         };
         let waited = self.decided.wait_timeout_while(doubt, LOOK_WITHIN, undecided);
-        let (_doubt, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        let (_doubt, waited) = forgive(waited);
         if waited.timed_out() {
             warn!(
                 "this node stood still, and Consul does not say whether it was replaced: serving on"

@@ -83,7 +83,10 @@ impl WriteSet {
         let stored = match (self.stored(store, &key, is_read), &operation) {
             (Ok(stored), _) => stored,
             // The one cure of a damaged record is to remove it, so that must be possible.
-            (Err(StoreError::Corrupt(_)), Operation::Delete { condition: Condition::None, .. }) => {
+            (
+                Err(StoreError::RecordCorrupt(_)),
+                Operation::Delete { condition: Condition::None, .. },
+            ) => {
                 let change = remove_damaged(right, next).map_err(refuse)?;
                 self.check_room(change)?;
                 let size = store.measure(&key).map_err(|error| from_store(&error))?;

@@ -161,13 +161,13 @@ fn a_damaged_page_takes_only_its_own_records_along() {
                     sound += 1;
                     break;
                 }
-                Err(StoreError::Damaged(_)) => store.reopen().unwrap(),
+                Err(StoreError::PageCorrupt(_)) => store.reopen().unwrap(),
                 Err(error) => panic!("{error}"),
             }
         }
     }
     for number in looked_at() {
-        damaged += usize::from(matches!(get(&reader, number), Err(StoreError::Damaged(_))));
+        damaged += usize::from(matches!(get(&reader, number), Err(StoreError::PageCorrupt(_))));
     }
     let all = looked_at().count();
     assert_eq!(sound + damaged, all);

@@ -74,7 +74,7 @@ fn a_batch_is_carried_out_in_order_and_each_operation_has_its_outcome() {
     assert_eq!(value(5), Some(b"2".to_vec()));
     assert_eq!(outcomes[6], Ok(Done::Deleted { existed: true }));
     assert_eq!(value(7), None);
-    assert_eq!(writer.gauges.keys.load(Ordering::Relaxed), 0);
+    assert_eq!(writer.published.statistics.keys.load(Ordering::Relaxed), 0);
 }
 
 #[test]
@@ -85,7 +85,10 @@ fn the_counters_follow_the_data() {
     writer.put("other", "", Condition::None).unwrap();
     writer.one(delete("absent", Condition::None)).unwrap();
     let counters = |writer: &Harness| {
-        (writer.gauges.keys.load(Ordering::Relaxed), writer.gauges.bytes.load(Ordering::Relaxed))
+        (
+            writer.published.statistics.keys.load(Ordering::Relaxed),
+            writer.published.statistics.bytes.load(Ordering::Relaxed),
+        )
     };
     assert_eq!(counters(&writer), (2, 11));
     let writer = writer.restart();

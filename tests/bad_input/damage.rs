@@ -8,12 +8,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use kv_core::limits::BATCH_OPERATIONS_MAX;
+use kv_testkit::files::copy_directory;
+use kv_testkit::harness::peer::{Peer, parse};
+use kv_testkit::harness::{Backend, Cluster};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
-
-use crate::harness::peer::{Peer, parse};
-use crate::harness::{Backend, Cluster};
 
 /// Enough for the engine to have several leaves.
 const KEYS: usize = 700;
@@ -131,7 +131,7 @@ fn damage_to_the_engines_bookkeeping_never_changes_or_hides_a_record() {
 fn damage_each(chosen: fn(&Path) -> bool) {
     let mut scene = Scene::new();
     let intact = scene.cluster.directory().join("intact");
-    copy(&scene.store(), &intact);
+    copy_directory(&scene.store(), &intact);
     let mut problems = Vec::new();
     for file in files(&intact) {
         let name = file.strip_prefix(&intact).expect("it lies there").to_owned();
@@ -142,7 +142,7 @@ fn damage_each(chosen: fn(&Path) -> bool) {
         for (damage, bytes) in damaged(&bytes) {
             let what = format!("{}: {damage}", name.display());
             fs::remove_dir_all(scene.store()).expect("the store can be removed");
-            copy(&intact, &scene.store());
+            copy_directory(&intact, &scene.store());
             fs::write(scene.store().join(&name), bytes).expect("it can be written");
             match scene.start_and_look() {
                 Ok(seen) => println!("{what}: {seen}"),
@@ -223,17 +223,4 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     }
     found.sort();
     found
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("a directory can be made");
-    for entry in fs::read_dir(from).expect("it can be listed") {
-        let entry = entry.expect("it can be listed");
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).expect("it can be copied");
-        }
-    }
 }

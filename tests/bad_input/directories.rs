@@ -5,11 +5,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use kv_testkit::harness::peer::Peer;
+use kv_testkit::harness::{Backend, Cluster, eventually};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
-
-use crate::harness::peer::Peer;
-use crate::harness::{Backend, Cluster, eventually};
 
 /// How long to wait for what a node does by itself, on a machine that is busy.
 const WITHIN: Duration = Duration::from_secs(60);

@@ -1,15 +1,15 @@
 //! Disks that are full.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::fs;
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
+use kv_testkit::disk::SmallDisk;
+use kv_testkit::harness::peer::{Peer, parse};
+use kv_testkit::harness::{Backend, Cluster, eventually};
+use kv_testkit::needs;
 use serde_json::json;
-
-use crate::harness::peer::{Peer, parse};
-use crate::harness::{Backend, Cluster, eventually};
 
 /// What a node holds in reserve: enough for the engine to write a few leaves of the values here anew.
 const RESERVE_BYTES: u64 = 14 << 20;
@@ -44,12 +44,14 @@ fn a_full_disk_refuses_writes_and_serves_on() {
     cluster.kvclient(&["put", "new", "v"]).output().success();
 }
 
+#[needs(small_disk)]
 #[test]
 fn a_disk_that_others_fill_costs_nothing_that_was_acknowledged() {
     others_fill_the_disk(true);
 }
 
 /// The engine has no room then for what it has not got yet, however much of the reserve it is given.
+#[needs(small_disk)]
 #[test]
 fn a_disk_that_others_fill_costs_nothing_that_is_in_the_log_alone() {
     others_fill_the_disk(false);
@@ -76,15 +78,10 @@ fn store_until_full(peer: &Peer) -> usize {
 
 fn others_fill_the_disk(once_the_engine_has_all: bool) {
     let mut cluster = Cluster::empty(Backend::Embedded);
-    let place = cluster.directory().join("small");
-    fs::create_dir(&place).expect("a directory can be made");
-    let Some(disk) = SmallDisk::mount(&place, 48 << 20) else {
-        eprintln!("skipped: this user cannot mount a small disk");
-        return;
-    };
-    let root = place.to_str().expect("the path is text").to_owned();
+    let disk = SmallDisk::mount(cluster.directory().join("small"), "size=48m");
+    let root = disk.root();
     let reserve = RESERVE_BYTES.to_string();
-    let args = ["--id", "node-0", "--port", "0", "--data-dir", &root];
+    let args = ["--id", "node-0", "--port", "0", "--data-dir", root];
     cluster.add_node(&[&args[..], &["--disk-reserve-bytes", &reserve]].concat());
     cluster.create_layout(&[]);
     let peer = Peer::req(&cluster.node(0).endpoint());
@@ -178,17 +175,13 @@ fn others_fill_the_disk(once_the_engine_has_all: bool) {
 
 /// Where nothing is held in reserve, every write may meet the full disk. It is refused, and nothing comes
 /// to harm.
+#[needs(small_disk)]
 #[test]
 fn a_full_disk_without_a_reserve_ends_no_node() {
     let mut cluster = Cluster::empty(Backend::Embedded);
-    let place = cluster.directory().join("small");
-    fs::create_dir(&place).expect("a directory can be made");
-    let Some(disk) = SmallDisk::mount(&place, 24 << 20) else {
-        eprintln!("skipped: this user cannot mount a small disk");
-        return;
-    };
-    let root = place.to_str().expect("the path is text").to_owned();
-    let args = ["--id", "node-0", "--port", "0", "--data-dir", &root];
+    let disk = SmallDisk::mount(cluster.directory().join("small"), "size=24m");
+    let root = disk.root();
+    let args = ["--id", "node-0", "--port", "0", "--data-dir", root];
     cluster.add_node(&[&args[..], &["--disk-reserve-bytes", "0"]].concat());
     cluster.create_layout(&[]);
     let peer = Peer::req(&cluster.node(0).endpoint());
@@ -221,21 +214,17 @@ fn a_full_disk_without_a_reserve_ends_no_node() {
 }
 
 /// A new node on a full disk says so, and takes the directory for nobody else's.
+#[needs(small_disk)]
 #[test]
 fn a_full_disk_is_not_called_anothers() {
     let cluster = Cluster::empty(Backend::Embedded);
-    let place = cluster.directory().join("small");
-    fs::create_dir(&place).expect("a directory can be made");
-    let Some(disk) = SmallDisk::mount_with(&place, "size=1m,nr_inodes=4") else {
-        eprintln!("skipped: this user cannot mount a small disk");
-        return;
-    };
+    let disk = SmallDisk::mount(cluster.directory().join("small"), "size=1m,nr_inodes=4");
     disk.fill();
     for name in ["one", "two"] {
         // Until there is no room for a directory either.
-        let _ = fs::create_dir(place.join(name));
+        let _ = fs::create_dir(disk.path().join(name));
     }
-    let root = place.to_str().expect("the path is text");
+    let root = disk.root();
     let args = ["--id", "node-0", "--port", "0", "--data-dir", root];
     cluster.kvnode(&args).output().code(1).no_stdout().says(&[root, "free some space"]);
 }
@@ -293,50 +282,4 @@ pub(super) fn scrambled(n: usize, length: usize) -> Vec<u8> {
         state.to_le_bytes()[3]
     };
     std::iter::repeat_with(next).take(length).collect()
-}
-
-/// A file system in memory, of which everything is known.
-pub(super) struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    pub(super) fn mount(place: &Path, size_bytes: u64) -> Option<Self> {
-        Self::mount_with(place, &format!("size={size_bytes}"))
-    }
-
-    pub(super) fn mount_with(place: &Path, options: &str) -> Option<Self> {
-        let mount =
-            Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(place).output();
-        mount.is_ok_and(|output| output.status.success()).then(|| Self(place.to_owned()))
-    }
-
-    /// Takes all space that is left.
-    fn fill(&self) {
-        File::create(self.0.join("filler")).expect("a file can be made");
-        self.top_up();
-    }
-
-    /// Takes all space that has become free since.
-    fn top_up(&self) {
-        let filler = File::options().append(true).open(self.0.join("filler"));
-        let mut file = filler.expect("the file is there");
-        let block = [0; 4096];
-        let error = loop {
-            if let Err(error) = file.write_all(&block) {
-                break error;
-            }
-        };
-        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-    }
-
-    /// Gives the space back.
-    fn free(&self) {
-        fs::remove_file(self.0.join("filler")).expect("the file can be removed");
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily, for a test that failed while its node still uses it.
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).output();
-    }
 }

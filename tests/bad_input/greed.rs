@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use kv_core::limits::{ENVELOPE_BYTES_MAX, FRAME_BYTES_MAX, VALUE_BYTES_MAX_DEFAULT};
+use kv_testkit::harness::peer::{Peer, parse};
+use kv_testkit::harness::{Cluster, eventually};
+use kv_testkit::zmtp::{RawPeer, frame, head_of_long_frame, part};
 use kv_transport::server::limits::{
     HELD_BYTES_MAX, HELD_REQUESTS_MAX, INWARD_BYTES_MAX, INWARD_BYTES_TOTAL_MAX,
     MESSAGE_FRAMES_MAX, UNREAD_BYTES_HOLD, UNREAD_BYTES_MAX,
 };
 use serde_json::json;
 
-use crate::harness::peer::{Peer, parse};
-use crate::harness::zmtp::{RawPeer, frame, head_of_long_frame, part};
-use crate::harness::{Backend, Cluster, eventually};
+use super::witness::{all_is_well, one_node};
 
 /// What a node may need beyond a budget: its store, a reply while it is made, what the system's allocator
 /// keeps.
@@ -20,19 +21,6 @@ const SLACK_BYTES: u64 = 256 << 20;
 const PATIENCE: Duration = Duration::from_secs(60);
 const GET_ALL: &[u8] = br#"{"op":"GET_ALL","values":"body"}"#;
 const STORED_MIB: usize = 28;
-
-fn one_node() -> (Cluster, Peer) {
-    let cluster = Cluster::start(Backend::Embedded, 1);
-    let peer = Peer::req(&cluster.node(0).endpoint());
-    peer.ask(r#"{"op":"PUT","key":"witness","value":"well"}"#);
-    (cluster, peer)
-}
-
-#[track_caller]
-fn all_is_well(peer: &Peer) {
-    let reply = peer.ask(r#"{"op":"GET_ONE","key":"witness"}"#);
-    assert_eq!(reply, r#"{"key":"witness","value":"well"}"#);
-}
 
 /// Stores values that make a reply to GET_ALL nearly as long as there is any.
 fn store_much(peer: &Peer) {

@@ -4,13 +4,12 @@
 use std::time::Duration;
 
 use kv_core::digest::Digest;
+use kv_testkit::harness::catalog::{layout, stored};
+use kv_testkit::harness::corpus::{assert_same_lines, ndjson, words};
+use kv_testkit::harness::http::put;
+use kv_testkit::harness::peer::Peer;
+use kv_testkit::harness::{Backend, Cluster, eventually, on_both_backends};
 use serde_json::{Value, json};
-
-use crate::harness::catalog::{layout, stored};
-use crate::harness::corpus::{assert_same_lines, ndjson, words};
-use crate::harness::http::put;
-use crate::harness::peer::Peer;
-use crate::harness::{Backend, Cluster, eventually, on_both_backends};
 
 on_both_backends!(
     a_layout_that_names_others_removes_nothing_and_is_put_right,

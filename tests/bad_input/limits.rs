@@ -1,22 +1,16 @@
 //! The system gives a node too few descriptors or threads, or too short a stack, or lets it make no long files.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-
+use kv_testkit::harness::binaries::{kvclient, kvnode};
+use kv_testkit::harness::dev::Dev;
+use kv_testkit::harness::limits::{LimitedUsers, under_limit};
+use kv_testkit::harness::run::Output;
+use kv_testkit::harness::{Backend, Cluster};
+use kv_testkit::needs;
 use rustix::process::Signal;
-
-use crate::harness::binaries::kvnode;
-use crate::harness::dev::Dev;
-use crate::harness::run::{Output, Run};
-use crate::harness::{Backend, Cluster};
 
 /// Runs `kvnode` with `args` under a limit that the shell sets.
 fn limited(cluster: &Cluster, limit: &str, args: &[&str]) -> Output {
-    let script = format!("ulimit {limit} && exec \"$0\" \"$@\"");
-    let program = kvnode().display().to_string();
-    let run = Run::new(Path::new("/bin/sh"), cluster.directory());
-    run.args(["-c", &script, &program]).args(args).output()
+    under_limit(limit, kvnode(), cluster.directory()).args(args).output()
 }
 
 #[test]
@@ -44,35 +38,17 @@ fn a_node_with_too_few_descriptors_says_how_many_it_needs() {
     assert!(!cluster.node(0).log().contains("os error 24"), "{}", cluster.node(0).log());
 }
 
+#[needs(limited_user)]
 #[test]
 fn a_node_with_too_few_threads_says_so() {
-    // Root may start as many as it likes, so that this is somebody else.
-    const SETPRIV: [&str; 4] = ["/usr/bin/setpriv", "--reuid=65534", "--clear-groups", "/bin/sh"];
     let cluster = Cluster::empty(Backend::Embedded);
-    let is_root = rustix::process::geteuid().is_root();
-    if is_root && !Path::new(SETPRIV[0]).exists() {
-        eprintln!("skipped: there is no {} here, by which root becomes somebody else", SETPRIV[0]);
-        return;
-    }
-    // A copy where anybody may run it.
-    let folder = tempfile::tempdir().expect("it can be made");
-    let program = folder.path().join("kvnode");
-    fs::copy(kvnode(), &program).expect("it can be copied");
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
-    let program = program.display().to_string();
+    let program = LimitedUsers::copy_of(kvnode());
     let consul = cluster.consul();
     let node = ["--consul", &consul, "--cluster", cluster.name(), "--data-dir", "/nonexistent"];
     let dev = ["dev", "--data-dir", "/nonexistent"];
-    // Other processes of this user count too, so that there may be none for it at all.
     for limit in [1, 2, 3, 4, 5, 8, 12, 16] {
         for args in [&node[..], &dev] {
-            // Shells differ in what they call it.
-            let script = format!(
-                "(ulimit -u {limit}) 2>/dev/null && ulimit -u {limit} || ulimit -p {limit}; exec \"$0\" \"$@\""
-            );
-            let shell = if is_root { &SETPRIV[..] } else { &SETPRIV[3..] };
-            let run = Run::new(Path::new(shell[0]), folder.path());
-            let run = run.args(&shell[1..]).args(["-c", &script, &program]).args(args);
+            let run = program.with_threads(limit).args(args);
             run.output().code(1).no_stdout().says(&["cannot start", "threads", "ulimit -u"]);
         }
     }
@@ -89,10 +65,8 @@ fn a_short_stack_is_an_error_of_both_programs_and_no_end() {
             let output = limited(&cluster, &limit, args).code(1).no_stdout();
             output.says(&["cannot start", "1048576", "ulimit -s"]);
         }
-        let script = format!("ulimit {limit} && exec \"$0\" \"$@\"");
-        let program = crate::harness::binaries::kvclient().display().to_string();
-        let run = Run::new(Path::new("/bin/sh"), cluster.directory());
-        let output = run.args(["-c", &script, &program, "get", "key"]).output();
+        let run = under_limit(&limit, kvclient(), cluster.directory());
+        let output = run.args(["get", "key"]).output();
         output.code(3).no_stdout().says(&["cannot start", "1048576", "ulimit -s"]);
     }
 }

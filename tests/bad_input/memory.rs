@@ -1,10 +1,8 @@
 //! A node that may have little address space.
 
-use std::path::Path;
-
-use crate::harness::binaries::kvnode;
-use crate::harness::run::Run;
-use crate::harness::{Backend, Cluster};
+use kv_testkit::harness::binaries::kvnode;
+use kv_testkit::harness::limits::under_limit;
+use kv_testkit::harness::{Backend, Cluster};
 
 /// Too little for its threads, for its engine, or for any work.
 #[test]
@@ -18,13 +16,11 @@ fn a_node_that_gets_too_little_address_space_says_so_and_speaks_of_no_damage() {
     let node = ["--consul", &consul, "--cluster", cluster.name(), "--data-dir", root];
     let node = [&node[..], &["--id", "node-0", "--port", "0"]].concat();
     let dev = ["dev", "--nodes", "1", "--consul-port", "0"];
-    let program = kvnode().display().to_string();
     for kibibytes in [50_000, 100_000, 250_000, 400_000, 700_000] {
         for args in [&node[..], &dev] {
-            let script = format!("ulimit -v {kibibytes} && exec \"$0\" \"$@\"");
-            let run = Run::new(Path::new("/bin/sh"), cluster.directory());
-            let output = run.args(["-c", &script, &program]).args(args).output();
-            let output = output.code(1).no_stdout();
+            let limit = format!("-v {kibibytes}");
+            let run = under_limit(&limit, kvnode(), cluster.directory()).args(args);
+            let output = run.output().code(1).no_stdout();
             let text = String::from_utf8_lossy(&output.stderr).into_owned();
             assert!(!text.contains("damage"), "{text}");
             output.says(&["cannot start", "address space", "1073741824", "ulimit -v"]);

@@ -4,12 +4,11 @@ use kv_core::limits::{
     BODY_BYTES_MAX, FRAME_BYTES_MAX, HEADER_BYTES_MAX, KEY_BYTES_MAX, REQUEST_ID_BYTES_MAX,
     VALUE_BYTES_MAX_DEFAULT,
 };
+use kv_testkit::harness::peer::{Peer, parse};
+use kv_testkit::harness::{Backend, Cluster};
+use kv_testkit::zmtp::{RawPeer, frame, part};
 use kv_transport::server::limits::MESSAGE_FRAMES_MAX;
 use serde_json::json;
-
-use crate::harness::peer::{Peer, parse};
-use crate::harness::zmtp::{RawPeer, frame, part};
-use crate::harness::{Backend, Cluster};
 
 /// A node, a peer that misbehaves, and one that does not.
 struct Scene {

@@ -17,6 +17,8 @@
 //! | `small_disks` | disks that are small, that have no inodes left, or on which files may not grow |
 //! | `memory` | a node that may have little address space |
 //! | `strategies` | placement strategies that are none, or hostile, or another one |
+//!
+//! `witness` is a node, and a peer who looks whether it still serves.
 
 mod damage;
 mod directories;
@@ -34,3 +36,4 @@ mod registrations;
 mod removed;
 mod small_disks;
 mod strategies;
+mod witness;

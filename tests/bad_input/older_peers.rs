@@ -3,9 +3,9 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::harness::peer::Peer;
-use crate::harness::zmtp::RawPeer;
-use crate::harness::{Backend, Cluster, eventually};
+use kv_testkit::harness::peer::Peer;
+use kv_testkit::harness::{Backend, Cluster, eventually};
+use kv_testkit::zmtp::RawPeer;
 
 const WRITE: &str = r#"{"op":"PUT","key":"forged","value":"by a stranger"}"#;
 

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use kv_core::limits::FRAME_BYTES_MAX;
+use kv_testkit::harness::eventually;
+use kv_testkit::harness::peer::Peer;
+use kv_testkit::zmtp::{RawPeer, greeting, head_of_long_frame, part};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::harness::peer::Peer;
-use crate::harness::zmtp::{RawPeer, greeting, head_of_long_frame, part};
-use crate::harness::{Backend, Cluster, eventually};
+use super::witness::{all_is_well, one_node};
 
 /// By how much one peer's endless message may make the node grow at its worst, in bytes. What the
 /// peer sends is far more.
@@ -17,19 +18,6 @@ const GROWTH_BYTES_MAX: u64 = 256 << 20;
 const ENDLESS_BYTES: usize = 768 << 20;
 /// The same for tiny frames, of which each costs the node much more than what is sent.
 const ENDLESS_TINY_BYTES: usize = 48 << 20;
-
-fn one_node() -> (Cluster, Peer) {
-    let cluster = Cluster::start(Backend::Embedded, 1);
-    let peer = Peer::req(&cluster.node(0).endpoint());
-    peer.ask(r#"{"op":"PUT","key":"witness","value":"well"}"#);
-    (cluster, peer)
-}
-
-#[track_caller]
-fn all_is_well(peer: &Peer) {
-    let reply = peer.ask(r#"{"op":"GET_ONE","key":"witness"}"#);
-    assert_eq!(reply, r#"{"key":"witness","value":"well"}"#);
-}
 
 #[test]
 fn bytes_that_are_no_zeromq_disconnect_their_sender_only() {

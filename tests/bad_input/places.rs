@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
-use crate::harness::{Backend, Cluster};
+use kv_testkit::disk::ReadOnly;
+use kv_testkit::harness::{Backend, Cluster};
+use kv_testkit::needs;
 
 #[test]
 fn a_port_or_address_that_cannot_be_had_is_named() {
@@ -112,59 +112,15 @@ fn a_data_directory_that_cannot_be_used_is_named() {
     }
 }
 
+#[needs(read_only_directory)]
 #[test]
 fn a_data_directory_that_is_read_only_is_named() {
     let mut cluster = Cluster::start(Backend::Embedded, 1);
     cluster.node_mut(0).terminate();
-    let Some(protected) = ReadOnly::protect(cluster.node(0).directory()) else {
-        eprintln!(
-            "skipped: this user can write everywhere, and nothing can be made immutable here"
-        );
-        return;
-    };
+    let protected = ReadOnly::protect(cluster.node(0).directory());
     let args = ["--id", "node-0", "--port", "0"];
-    let directory = protected.0.to_str().expect("the path is text").to_owned();
-    let words = [&*directory, "cannot be used", "must be readable and writable"];
+    let words = [protected.root(), "cannot be used", "must be readable and writable"];
     cluster.kvnode(&args).output().code(4).no_stdout().says(&words);
     drop(protected);
     cluster.node_mut(0).restart();
-}
-
-/// A directory that nobody can write to until this is dropped.
-struct ReadOnly(PathBuf);
-
-impl ReadOnly {
-    /// Takes away the permission and, from root, who needs none, the possibility.
-    fn protect(directory: &Path) -> Option<Self> {
-        let protected = Self(directory.to_owned());
-        protected.set(0o555, "+i");
-        let probe = directory.join("probe");
-        // What is there must not be changed either: a lock file is opened for writing.
-        let writable =
-            fs::write(&probe, "").is_ok() || fs::File::create(directory.join("lock")).is_ok();
-        (!writable).then_some(protected)
-    }
-
-    fn set(&self, mode: u32, attribute: &str) {
-        // Each may fail, depending on who runs this and on which file system.
-        if attribute == "-i" {
-            self.change_attribute(attribute);
-        }
-        let _ = fs::set_permissions(&self.0, fs::Permissions::from_mode(mode));
-        let lock = fs::Permissions::from_mode(if mode == 0o555 { 0o444 } else { 0o644 });
-        let _ = fs::set_permissions(self.0.join("lock"), lock);
-        if attribute == "+i" {
-            self.change_attribute(attribute);
-        }
-    }
-
-    fn change_attribute(&self, attribute: &str) {
-        let _ = Command::new("chattr").arg("-R").arg(attribute).arg(&self.0).output();
-    }
-}
-
-impl Drop for ReadOnly {
-    fn drop(&mut self) {
-        self.set(0o755, "-i");
-    }
 }

@@ -1,13 +1,12 @@
 //! Registrations that somebody has made in a node's name: clients go on to the node itself, nobody advises
 //! to stop it, and what was made up is named as that.
 
+use kv_testkit::harness::catalog::registered;
+use kv_testkit::harness::corpus::{assert_same_lines, ndjson, words};
+use kv_testkit::harness::http::{Impostor, bytes, get_json};
+use kv_testkit::harness::library::Library;
+use kv_testkit::harness::{Backend, Cluster, on_both_backends};
 use serde_json::{Value, json};
-
-use crate::harness::catalog::registered;
-use crate::harness::corpus::{assert_same_lines, ndjson, words};
-use crate::harness::http::{Impostor, bytes, get_json};
-use crate::harness::library::Library;
-use crate::harness::{Backend, Cluster, on_both_backends};
 
 on_both_backends!(a_registration_in_a_nodes_name_draws_no_client_away);
 

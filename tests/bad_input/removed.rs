@@ -4,10 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use kv_testkit::harness::peer::Peer;
+use kv_testkit::harness::{Backend, Cluster, eventually};
 use serde_json::Value;
-
-use crate::harness::peer::Peer;
-use crate::harness::{Backend, Cluster, eventually};
 
 /// How long to wait for what a node does by itself, on a machine that is busy.
 const WITHIN: Duration = Duration::from_secs(60);

@@ -2,37 +2,33 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::Duration;
 
+use kv_testkit::disk::{FailingDisk, SmallDisk};
+use kv_testkit::harness::peer::{Peer, parse};
+use kv_testkit::harness::{Backend, Cluster, eventually};
+use kv_testkit::needs;
 use serde_json::json;
 
-use super::disks::{SmallDisk, scrambled, wait_until_stored};
-use crate::harness::peer::{Peer, parse};
-use crate::harness::{Backend, Cluster, eventually};
+use super::disks::{scrambled, wait_until_stored};
 
 /// How long to wait for what a node does by itself, on a machine that is busy.
 const WITHIN: Duration = Duration::from_secs(60);
 
-/// A directory of `cluster` that is a small file system; none where this user cannot mount one.
-fn small_disk(cluster: &Cluster, name: &str, options: &str) -> Option<(SmallDisk, PathBuf)> {
-    let place = cluster.directory().join(name);
-    fs::create_dir(&place).expect("a directory can be made");
-    let disk = SmallDisk::mount_with(&place, options);
-    if disk.is_none() {
-        eprintln!("skipped: this user cannot mount a small disk");
-    }
-    disk.map(|disk| (disk, place))
+/// A small disk in the directory of `cluster`.
+fn small_disk(cluster: &Cluster, options: &str) -> SmallDisk {
+    SmallDisk::mount(cluster.directory().join("small"), options)
 }
 
+#[needs(small_disk)]
 #[test]
 fn a_small_disk_stores_what_it_can_and_the_smallest_says_that_it_is_too_small() {
     for mebibytes in [8, 16, 20, 64] {
         let mut cluster = Cluster::empty(Backend::Embedded);
         let options = format!("size={mebibytes}m");
-        let Some((disk, place)) = small_disk(&cluster, "small", &options) else { return };
-        let root = place.to_str().expect("the path is text");
+        let disk = small_disk(&cluster, &options);
+        let root = disk.root();
         cluster.add_node(&["--id", "node-0", "--port", "0", "--data-dir", root]);
         let bytes = (mebibytes << 20).to_string();
         assert!(cluster.node(0).log().contains(&bytes), "{}", cluster.node(0).log());
@@ -54,8 +50,8 @@ fn a_small_disk_stores_what_it_can_and_the_smallest_says_that_it_is_too_small() 
         drop(disk);
     }
     let cluster = Cluster::empty(Backend::Embedded);
-    let Some((_disk, place)) = small_disk(&cluster, "small", "size=7m") else { return };
-    let root = place.to_str().expect("the path is text");
+    let disk = small_disk(&cluster, "size=7m");
+    let root = disk.root();
     let args = ["--id", "node-0", "--port", "0", "--data-dir", root];
     cluster.kvnode(&args).output().code(1).no_stdout().says(&[root, "7340032", "8388608"]);
 }
@@ -69,12 +65,13 @@ fn a_reserve_of_more_than_there_is_is_refused() {
     cluster.kvnode(&args).output().code(2).no_stdout().says(&words);
 }
 
+#[needs(small_disk)]
 #[test]
 fn a_disk_without_inodes_refuses_writes_and_all_else_goes_on() {
     let mut cluster = Cluster::empty(Backend::Embedded);
     let options = "size=64m,nr_inodes=300";
-    let Some((disk, place)) = small_disk(&cluster, "small", options) else { return };
-    let root = place.to_str().expect("the path is text");
+    let disk = small_disk(&cluster, options);
+    let root = disk.root();
     // Its log has a new segment with every few writes, for which it needs an inode.
     let args = ["--id", "node-0", "--port", "0", "--data-dir", root, "--segment-bytes", "2000"];
     cluster.add_node(&args);
@@ -95,7 +92,7 @@ fn a_disk_without_inodes_refuses_writes_and_all_else_goes_on() {
         32 => Ok(()),
         other => Err(format!("{other} are")),
     });
-    let filler = place.join("filler");
+    let filler = disk.path().join("filler");
     fs::create_dir(&filler).expect("a directory can be made");
     take_inodes(&filler);
     let is_refused = |peer: &Peer| {
@@ -148,7 +145,7 @@ fn a_disk_without_inodes_refuses_writes_and_all_else_goes_on() {
 /// As on a full disk, what would need a longer file is refused, and all else goes on.
 #[test]
 fn files_that_may_not_grow_refuse_writes_and_all_else_goes_on() {
-    // Some 12 or 24 MiB, for shells differ in what they count in. The signal ends what does not mind it.
+    // Some 12 or 24 MiB, for shells differ in what they count in. The desired state ends what does not mind it.
     const LIMIT: &str = "-f 24000; trap '' XFSZ";
     let mut cluster = Cluster::start(Backend::Embedded, 1);
     cluster.node_mut(0).restart_under(LIMIT);
@@ -196,19 +193,20 @@ fn files_that_may_not_grow_refuse_writes_and_all_else_goes_on() {
 }
 
 /// A new store needs many inodes at once.
+#[needs(small_disk)]
 #[test]
 fn a_new_node_waits_for_inodes() {
     let mut cluster = Cluster::empty(Backend::Embedded);
     let options = "size=64m,nr_inodes=150";
-    let Some((disk, place)) = small_disk(&cluster, "small", options) else { return };
-    let filler = place.join("filler");
+    let disk = small_disk(&cluster, options);
+    let filler = disk.path().join("filler");
     fs::create_dir(&filler).expect("a directory can be made");
     take_inodes(&filler);
     for n in 0..40 {
         fs::remove_file(filler.join(n.to_string())).expect("it can be removed");
     }
-    let root = place.to_str().expect("the path is text").to_owned();
-    cluster.spawn_node(&["--id", "node-0", "--port", "0", "--data-dir", &root]);
+    let root = disk.root();
+    cluster.spawn_node(&["--id", "node-0", "--port", "0", "--data-dir", root]);
     eventually("the node says what it waits for", WITHIN, || {
         let log = cluster.node(0).last_words();
         if log.contains("inodes") && log.contains("trying on") { Ok(()) } else { Err(log) }
@@ -226,16 +224,14 @@ fn take_inodes(directory: &Path) {
     assert_eq!(error.map(|it| it.kind()), Some(io::ErrorKind::StorageFull));
 }
 
-/// A file system that has met an error can become read-only under whoever uses it.
+/// A file system that has met an error can become read-only under a node that uses it.
+#[needs(failing_disk)]
 #[test]
 fn a_disk_that_becomes_read_only_refuses_writes_and_is_read_on() {
     let mut cluster = Cluster::empty(Backend::Embedded);
-    let Some(disk) = FailingDisk::mount(cluster.directory()) else {
-        eprintln!("skipped: this user cannot mount a disk that meets errors");
-        return;
-    };
-    let root = disk.place.to_str().expect("the path is text").to_owned();
-    cluster.add_node(&["--id", "node-0", "--port", "0", "--data-dir", &root]);
+    let disk = FailingDisk::mount(cluster.directory());
+    let root = disk.root();
+    cluster.add_node(&["--id", "node-0", "--port", "0", "--data-dir", root]);
     cluster.create_layout(&[]);
     let peer = Peer::req(&cluster.node(0).endpoint());
     wait_until_stored(&peer, "kept");
@@ -267,50 +263,4 @@ fn a_disk_that_becomes_read_only_refuses_writes_and_is_read_on() {
     for word in ["panicked", "damage", "ERROR"] {
         assert!(!log.contains(word), "{word}: {log}");
     }
-}
-
-/// A file system on a file, which becomes read-only when it meets an error.
-struct FailingDisk {
-    place: PathBuf,
-    device: String,
-}
-
-impl FailingDisk {
-    fn mount(directory: &Path) -> Option<Self> {
-        let (image, place) = (directory.join("image"), directory.join("failing"));
-        fs::create_dir(&place).expect("a directory can be made");
-        let file = File::create(&image).expect("a file can be made");
-        file.set_len(64 << 20).expect("it can be long");
-        run("mkfs.ext4", &["-q", image.to_str()?])?;
-        let device = run("losetup", &["--find", "--show", image.to_str()?])?;
-        let disk = Self { place, device: device.trim().to_owned() };
-        let place = disk.place.to_str()?;
-        run("mount", &["-o", "errors=remount-ro", &disk.device, place])?;
-        // Where it cannot be made to fail, the disk is of no use.
-        File::options().write(true).open(disk.trigger()).is_ok().then_some(disk)
-    }
-
-    /// What makes the kernel meet an error there.
-    fn trigger(&self) -> PathBuf {
-        let name = self.device.rsplit('/').next().unwrap_or_default();
-        Path::new("/sys/fs/ext4").join(name).join("trigger_fs_error")
-    }
-
-    fn fail(&self) {
-        fs::write(self.trigger(), "1").expect("it can be made to fail");
-    }
-}
-
-impl Drop for FailingDisk {
-    fn drop(&mut self) {
-        // Lazily, for a test that failed while its node still uses it; the device goes with the last user.
-        let _ = Command::new("umount").arg("--lazy").arg(&self.place).output();
-        let _ = Command::new("losetup").args(["--detach", &self.device]).output();
-    }
-}
-
-/// What a program prints, where it succeeds.
-fn run(program: &str, args: &[&str]) -> Option<String> {
-    let output = Command::new(program).args(args).output().ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }

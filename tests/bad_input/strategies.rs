@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::guests;
-use crate::harness::catalog::stored;
-use crate::harness::{Backend, Cluster};
+use kv_testkit::guests;
+use kv_testkit::harness::catalog::stored;
+use kv_testkit::harness::{Backend, Cluster};
 
 /// Writes `bytes` to a file of the test's.
 fn file(cluster: &Cluster, name: &str, bytes: &[u8]) -> String {

@@ -5,6 +5,8 @@ use std::process::ExitStatus;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use kv_testkit::harness::node::Node;
+use kv_testkit::harness::{Backend, Cluster};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rustix::process::Signal;
@@ -15,8 +17,6 @@ use super::clients::{Client, Shared};
 use super::death::Death;
 use super::ledger::Fault;
 use super::totals::Totals;
-use crate::harness::node::Node;
-use crate::harness::{Backend, Cluster};
 
 const CLIENTS: u64 = 3;
 /// How the lanes' nodes are started: each way to be durable, with many checkpoints and with few.

@@ -1,5 +1,7 @@
 //! What a run is told by the environment.
 
+use kv_testkit::harness::environment::number;
+
 /// Repeats the choices of an earlier run.
 const SEED_VARIABLE: &str = "KV_CRASH_SEED";
 /// Says how often nodes are killed.
@@ -24,11 +26,6 @@ impl Settings {
     /// # Panics
     /// Where it says what is not understood.
     pub(super) fn from_environment() -> Self {
-        let number = |variable| {
-            let text = std::env::var(variable).ok()?;
-            let number = text.parse::<u64>();
-            Some(number.unwrap_or_else(|_| panic!("{variable} is {text:?}, expected a number")))
-        };
         let seed = number(SEED_VARIABLE).unwrap_or_else(rand::random);
         println!("to repeat these kills: {SEED_VARIABLE}={seed}");
         Self { seed, kills: number(KILLS_VARIABLE).unwrap_or(KILLS_SHORT) }

@@ -4,12 +4,11 @@ use std::ffi::OsString;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 
+use kv_testkit::harness::Cluster;
+use kv_testkit::harness::node::Node;
+use kv_testkit::harness::process::read_log;
+use kv_testkit::harness::proxy::{Proxy, Traffic};
 use tokio::runtime::Handle;
-
-use crate::harness::Cluster;
-use crate::harness::node::Node;
-use crate::harness::process::read_log;
-use crate::harness::proxy::{Proxy, Traffic};
 
 use super::launched::{self, Launched};
 

@@ -6,9 +6,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::time::Duration;
 
+use kv_testkit::harness::eventually;
 use rustix::process::{Pid, Signal, kill_process};
-
-use crate::harness::eventually;
 
 /// How long a killed process may take to be gone.
 const GONE_WITHIN: Duration = Duration::from_secs(10);

@@ -25,6 +25,8 @@
 //! | `check`, `forward`, `backtracking` | the two checkers |
 //! | `seeded`, `simulated` | the checkers' own tests |
 
+use kv_testkit::harness::{Backend, on_both_backends};
+
 mod aftermath;
 mod backtracking;
 mod check;
@@ -45,8 +47,6 @@ mod simulated;
 mod totals;
 mod value;
 mod workload;
-
-use crate::harness::{Backend, on_both_backends};
 
 on_both_backends!(every_history_under_faults_is_linearizable);
 

@@ -2,12 +2,11 @@
 
 use std::process::Command;
 
+use kv_testkit::harness::Cluster;
+use kv_testkit::harness::binaries::kvclient;
+use kv_testkit::harness::environment::isolate;
+use kv_testkit::harness::process::Process;
 use rustix::process::Signal;
-
-use crate::harness::Cluster;
-use crate::harness::binaries::kvclient;
-use crate::harness::environment::isolate;
-use crate::harness::process::Process;
 
 /// What a mover is started for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,12 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use kv_testkit::harness::proxy::Traffic;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use rustix::process::{Pid, Signal, kill_process};
-
-use crate::harness::proxy::Traffic;
 
 use super::fleet::{Fleet, State};
 use super::mover::{Mover, Order};

@@ -7,10 +7,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use kv_consul::ConsulConfig;
+use kv_testkit::harness::{Backend, Cluster};
 use kvclient::{Client, ClientConfig};
 use tokio::runtime::Runtime;
-
-use crate::harness::{Backend, Cluster};
 
 use super::aftermath::{self, Aftermath};
 use super::check::{Finding, check};

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use kv_testkit::harness::environment::number;
+
 use super::nemesis::FaultKind;
 
 /// Repeats the nemesis's choices of an earlier run.
@@ -31,11 +33,6 @@ impl Settings {
     /// # Panics
     /// Where it says what is not understood.
     pub(super) fn from_environment() -> Self {
-        let number = |variable| {
-            let text = std::env::var(variable).ok()?;
-            let number = text.parse::<u64>();
-            Some(number.unwrap_or_else(|_| panic!("{variable} is {text:?}, expected a number")))
-        };
         let kinds = match std::env::var(FAULTS_VARIABLE) {
             Ok(names) => names.split(',').map(kind).collect(),
             Err(_) => FaultKind::DEFAULT.to_vec(),

@@ -2,11 +2,10 @@
 
 use std::fs;
 
+use kv_testkit::guests;
+use kv_testkit::harness::corpus::assert_same_lines;
+use kv_testkit::harness::{Backend, Cluster, on_both_backends};
 use serde_json::json;
-
-use crate::guests;
-use crate::harness::corpus::assert_same_lines;
-use crate::harness::{Backend, Cluster, on_both_backends};
 
 use super::{assert_holds, cluster_with_data, epoch, members, status};
 

@@ -1,6 +1,6 @@
 //! Adding, removing and migrating, one after the other.
 
-use crate::harness::{Backend, on_both_backends};
+use kv_testkit::harness::{Backend, on_both_backends};
 
 use super::{assert_holds, cluster_with_data, members, partitions_of, status};
 

@@ -4,12 +4,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use kv_testkit::harness::catalog::wait_for_nodes;
+use kv_testkit::harness::proxy::{Proxy, Traffic};
+use kv_testkit::harness::run::Running;
+use kv_testkit::harness::{Backend, Cluster, eventually, on_both_backends};
 use tokio::runtime::Runtime;
-
-use crate::harness::catalog::wait_for_nodes;
-use crate::harness::proxy::{Proxy, Traffic};
-use crate::harness::run::Running;
-use crate::harness::{Backend, Cluster, eventually, on_both_backends};
 
 use super::{assert_holds, epoch, import, status, wait_until_moving};
 

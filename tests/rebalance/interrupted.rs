@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::harness::library::Library;
-use crate::harness::{Backend, Cluster, on_both_backends};
+use kv_testkit::harness::library::Library;
+use kv_testkit::harness::{Backend, Cluster, on_both_backends};
 
 use super::{assert_holds, cluster_with_data, fsck, import, members, status, wait_until_moving};
 

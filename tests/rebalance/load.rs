@@ -6,13 +6,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use kv_testkit::harness::{Backend, Cluster, library, on_both_backends};
 use kvclient::Client;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
 use tokio::runtime::Runtime;
-
-use crate::harness::{Backend, Cluster, library, on_both_backends};
 
 use super::{assert_holds, members, status};
 

@@ -12,10 +12,9 @@ mod signalled;
 
 use std::path::Path;
 
+use kv_testkit::harness::corpus::{self, assert_same_lines, ndjson};
+use kv_testkit::harness::{Backend, Cluster};
 use serde_json::Value;
-
-use crate::harness::corpus::{self, assert_same_lines, ndjson};
-use crate::harness::{Backend, Cluster};
 
 /// Enough keys that every partition that moves has some.
 const KEYS: usize = 20_000;
@@ -51,9 +50,9 @@ fn assert_holds(cluster: &Cluster, lines: &str) {
 /// Runs `fsck` once no node has anything left to remove.
 #[track_caller]
 fn fsck(cluster: &Cluster) -> Value {
-    crate::harness::eventually(
+    kv_testkit::harness::eventually(
         "old copies to be gone",
-        crate::harness::peer::REPLY_WITHIN * 3,
+        kv_testkit::harness::peer::REPLY_WITHIN * 3,
         || {
             let report = cluster.kvclient(&["fsck", "--output", "json"]).output().success().json();
             assert_eq!(
@@ -83,11 +82,15 @@ fn epoch(cluster: &Cluster) -> u64 {
 /// Waits until a mover has copied something, and so holds its lock.
 #[track_caller]
 fn wait_until_moving(cluster: &Cluster) {
-    crate::harness::eventually("the move to begin", std::time::Duration::from_secs(60), || {
-        let status = status(cluster);
-        let copied = status["mover"]["keys_copied"].as_u64();
-        if copied > Some(0) { Ok(()) } else { Err(status.to_string()) }
-    });
+    kv_testkit::harness::eventually(
+        "the move to begin",
+        std::time::Duration::from_secs(60),
+        || {
+            let status = status(cluster);
+            let copied = status["mover"]["keys_copied"].as_u64();
+            if copied > Some(0) { Ok(()) } else { Err(status.to_string()) }
+        },
+    );
 }
 
 /// The ids of the members, by their order.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::harness::{Backend, on_both_backends};
+use kv_testkit::harness::{Backend, on_both_backends};
 
 use super::{assert_holds, cluster_with_data, epoch, members, read_json, status};
 

@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
+use kv_testkit::harness::catalog::{layout, stored};
+use kv_testkit::harness::{Backend, Cluster, eventually, on_both_backends};
 use serde_json::Value;
-
-use crate::harness::catalog::{layout, stored};
-use crate::harness::{Backend, Cluster, eventually, on_both_backends};
 
 use super::{assert_holds, cluster_with_data, epoch, members, partitions_of, status};
 

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use kv_core::digest::Digest;
+use kv_testkit::harness::catalog::{layout, stored};
+use kv_testkit::harness::{Backend, Cluster, on_both_backends};
 
 use super::write_guest;
-use crate::harness::catalog::{layout, stored};
-use crate::harness::{Backend, Cluster, on_both_backends};
 
 on_both_backends!(
     a_new_cluster_adopts_only_what_passes,

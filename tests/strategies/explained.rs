@@ -1,8 +1,7 @@
 //! `kvclient explain`: why a key is where it is, also in epochs that are past.
 
+use kv_testkit::harness::{Backend, Cluster, on_both_backends};
 use serde_json::{Value, json};
-
-use crate::harness::{Backend, Cluster, on_both_backends};
 
 on_both_backends!(every_move_of_a_key_is_explained);
 

@@ -1,9 +1,9 @@
 //! `kvclient strategy inspect` and `check`, without a cluster.
 
+use kv_testkit::harness::{Backend, Cluster};
 use serde_json::{Value, json};
 
 use super::write_guest;
-use crate::harness::{Backend, Cluster};
 
 /// Where no Consul is and none is asked for.
 const NOWHERE: [&str; 2] = ["--consul", "127.0.0.1:1"];

@@ -2,9 +2,8 @@
 
 use std::fs;
 
+use kv_testkit::harness::{Backend, Cluster};
 use serde_json::json;
-
-use crate::harness::{Backend, Cluster};
 
 #[test]
 fn a_project_is_made_whole_and_once() {

@@ -16,8 +16,8 @@ mod made;
 
 use std::fs;
 
-use crate::guests;
-use crate::harness::Cluster;
+use kv_testkit::guests;
+use kv_testkit::harness::Cluster;
 
 /// Writes a hostile guest's component to a file that `kvclient` finds under the path `./{name}.wasm`.
 fn write_guest(cluster: &Cluster, name: &str) -> String {

@@ -5,9 +5,8 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
+use kv_testkit::harness::{Backend, Cluster};
 use rustix::fs::{CWD, Mode, mkfifoat};
-
-use crate::harness::{Backend, Cluster};
 
 const EXPORTED: &str = "{\"key\":\"key\",\"value\":\"value\"}\n";
 

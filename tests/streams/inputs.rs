@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::harness::{Backend, Cluster};
+use kv_testkit::harness::{Backend, Cluster};
 
 #[test]
 fn an_empty_input_replaces_no_value_unless_that_is_asked_for() {
@@ -70,19 +70,13 @@ fn what_is_no_text_of_lines_is_named() {
 #[test]
 fn a_line_without_an_end_is_not_read_for_ever() {
     let cluster = Cluster::start(Backend::Embedded, 1);
-    // A pipe that never ends: whoever reads it to its end never says anything.
+    // A pipe that never ends: a client that reads it to its end never says anything.
     let script = r#"(printf '{"key":"a","value":"v"}\n{"key":"b","value":"'; exec tr '\0' v </dev/zero) | exec "$0" "$@""#;
-    let program = crate::harness::binaries::kvclient().display().to_string();
-    let consul = cluster.consul();
-    let args = ["-c", script, &program, "--consul", &consul, "--cluster", cluster.name(), "import"];
-    let shell = crate::harness::run::Run::new("/bin/sh".as_ref(), cluster.directory());
-    let output = shell.args(args).output();
+    let output = cluster.kvclient_in_shell(script, &["import"]).output();
     output.code(2).no_stdout().says(&["line 2", "longer than", "33554432", "records stored: 1"]);
     // Nor is one of texts each of which is as long as a value may be.
     let script = r#"(printf '{'; while printf '"'; do head -c 8000000 /dev/zero | tr '\0' v; printf '",'; done) | exec "$0" "$@""#;
-    let args = ["-c", script, &program, "--consul", &consul, "--cluster", cluster.name(), "import"];
-    let shell = crate::harness::run::Run::new("/bin/sh".as_ref(), cluster.directory());
-    let output = shell.args(args).output();
+    let output = cluster.kvclient_in_shell(script, &["import"]).output();
     output.code(2).no_stdout().says(&["line 1", "longer than", "records stored: 0"]);
     // Nor is what begins as something else.
     fs::write(cluster.directory().join("text"), "all work and no play ".repeat(1 << 20))

@@ -3,11 +3,10 @@
 use std::fs;
 use std::path::Path;
 
+use kv_testkit::harness::corpus::{Line, ndjson};
+use kv_testkit::harness::run::{Output, Run};
+use kv_testkit::harness::{Backend, Cluster};
 use rustix::process::Signal;
-
-use crate::harness::corpus::{Line, ndjson};
-use crate::harness::run::{Output, Run};
-use crate::harness::{Backend, Cluster};
 
 /// Far longer than a test waits, so that only the signal can end a command.
 const FOREVER: [&str; 2] = ["--timeout", "3600"];
@@ -121,12 +120,8 @@ fn what_outlives_its_terminal_is_not_ended_by_it() {
     let cluster = Cluster::start(Backend::Embedded, 1);
     let (reader, writer) = std::io::pipe().expect("there are pipes");
     let script = r#"trap '' HUP; exec "$0" "$@""#;
-    let program = crate::harness::binaries::kvclient().display().to_string();
-    let consul = cluster.consul();
-    let args =
-        ["-c", script, &program, "--consul", &consul, "--cluster", cluster.name(), "put", "key"];
-    let running =
-        Run::new(Path::new("/bin/sh"), cluster.directory()).args(args).stdin_from(reader).spawn();
+    let run = cluster.kvclient_in_shell(script, &["put", "key"]);
+    let running = run.stdin_from(reader).spawn();
     running.wait_until_it_minds(Signal::TERM);
     running.signal(Signal::HUP);
     std::io::Write::write_all(&mut &writer, b"value").expect("it reads");

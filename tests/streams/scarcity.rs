@@ -1,18 +1,16 @@
 //! The system gives too few descriptors, threads or memory.
 
-use std::path::Path;
-
-use crate::harness::run::{Output, Run};
-use crate::harness::{Backend, Cluster};
+use kv_testkit::harness::binaries::kvclient;
+use kv_testkit::harness::limits::{LimitedUsers, under_limit};
+use kv_testkit::harness::run::Output;
+use kv_testkit::harness::{Backend, Cluster};
+use kv_testkit::needs;
 
 /// Runs `kvclient get key` under a limit that the shell sets.
 fn limited(cluster: &Cluster, limit: &str) -> Output {
-    let script = format!("ulimit {limit} && exec \"$0\" \"$@\"");
-    let program = crate::harness::binaries::kvclient().display().to_string();
     let consul = cluster.consul();
-    let args = ["-c", &script, &program, "--consul", &consul, "--cluster", cluster.name()];
-    let run = Run::new(Path::new("/bin/sh"), cluster.directory());
-    run.args(args).args(["get", "key"]).output()
+    let run = under_limit(limit, kvclient(), cluster.directory());
+    run.args(["--consul", &consul, "--cluster", cluster.name(), "get", "key"]).output()
 }
 
 /// It does what it was asked for, or says that it cannot.
@@ -41,13 +39,10 @@ fn a_limit_on_the_size_of_files_is_an_error_and_no_end() {
     let cluster = Cluster::start(Backend::Embedded, 1);
     let value = "v".repeat(1 << 20);
     cluster.kvclient(&["put", "key"]).stdin(value.clone()).output().success();
-    let program = crate::harness::binaries::kvclient().display().to_string();
-    let consul = cluster.consul();
     // Blocks of 512 or of 1,024 bytes, as the shell has it; no value fits either.
     let limited = |command: &str| {
         let script = format!("ulimit -f 100 && exec \"$0\" \"$@\" {command}");
-        let args = ["-c", &script, &program, "--consul", &consul, "--cluster", cluster.name()];
-        Run::new(Path::new("/bin/sh"), cluster.directory()).args(args).output()
+        cluster.kvclient_in_shell(&script, &[]).output()
     };
     for (command, what) in [
         ("export all.ndjson", "all.ndjson"),
@@ -64,34 +59,15 @@ fn a_limit_on_the_size_of_files_is_an_error_and_no_end() {
     limited("--verbose get key 2>log").success();
 }
 
+#[needs(limited_user)]
 #[test]
 fn few_threads_are_an_error_and_no_end() {
-    // Root may start as many as it likes, so that this is somebody else.
-    const SETPRIV: [&str; 4] = ["/usr/bin/setpriv", "--reuid=65534", "--clear-groups", "/bin/sh"];
     let cluster = Cluster::start(Backend::Embedded, 1);
     cluster.kvclient(&["put", "key", "value"]).output().success();
-    let is_root = rustix::process::geteuid().is_root();
-    if is_root && !Path::new(SETPRIV[0]).exists() {
-        eprintln!("skipped: there is no {} here, by which root becomes somebody else", SETPRIV[0]);
-        return;
-    }
-    // A copy where anybody may run it.
-    let folder = tempfile::tempdir().expect("it can be made");
-    let program = folder.path().join("kvclient");
-    std::fs::copy(crate::harness::binaries::kvclient(), &program).expect("it can be copied");
-    let all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(folder.path(), all).expect("it is ours");
-    let program = program.display().to_string();
+    let program = LimitedUsers::copy_of(kvclient());
     let consul = cluster.consul();
-    // Other processes of this user count too, so that there may be none for it at all.
     for limit in [1, 2, 3, 5, 8, 11, 14, 20] {
-        // Shells differ in what they call it.
-        let script = format!(
-            "(ulimit -u {limit}) 2>/dev/null && ulimit -u {limit} || ulimit -p {limit}; exec \"$0\" \"$@\""
-        );
-        let shell = if is_root { &SETPRIV[..] } else { &SETPRIV[3..] };
-        let run = Run::new(Path::new(shell[0]), folder.path());
-        let run = run.args(&shell[1..]).args(["-c", &script, &program, "--consul", &consul]);
+        let run = program.with_threads(limit).args(["--consul", &consul]);
         let run = run.args(["--cluster", cluster.name(), "get", "key"]);
         is_in_order(run.env("KV_CACHE_DIR", "/nonexistent").output(), "ulimit -u");
     }

@@ -2,27 +2,24 @@
 
 use std::path::Path;
 
-use crate::harness::run::Run;
-use crate::harness::{Backend, Cluster};
+use kv_testkit::harness::run::Run;
+use kv_testkit::harness::{Backend, Cluster};
+use kv_testkit::needs;
 
 /// A title for the window, an empty screen, the same with C1's single character, and a turn of direction.
 const HOSTILE: &str = "a\u{1b}]0;PWNED\u{7}\u{1b}[2J\u{9b}2J\u{202e}b";
 
-/// What a command of the client writes to a terminal; none where the system has no program that makes one.
-fn on_terminal(cluster: &Cluster, args: &[&str]) -> Option<String> {
+/// What a command of the client writes to a terminal.
+fn on_terminal(cluster: &Cluster, args: &[&str]) -> String {
     const SCRIPT: &str = "/usr/bin/script";
-    if !Path::new(SCRIPT).exists() {
-        eprintln!("skipped: there is no {SCRIPT} here, which makes a terminal");
-        return None;
-    }
     let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
-    let program = crate::harness::binaries::kvclient().display().to_string();
+    let program = kv_testkit::harness::binaries::kvclient().display().to_string();
     let consul = cluster.consul();
     let all = [&[&program, "--consul", &consul, "--cluster", cluster.name()], args].concat();
     let command = all.iter().map(|it| quoted(it)).collect::<Vec<_>>().join(" ");
     let run = Run::new(Path::new(SCRIPT), cluster.directory());
     let output = run.args(["-qec", &command, "/dev/null"]).output();
-    Some(String::from_utf8_lossy(&output.stdout).replace("\r\n", "\n"))
+    String::from_utf8_lossy(&output.stdout).replace("\r\n", "\n")
 }
 
 #[track_caller]
@@ -31,6 +28,14 @@ fn does_nothing(text: &str) {
     assert!(!text.contains(acts), "{text:?}");
 }
 
+#[test]
+fn a_value_is_what_it_is_where_there_is_no_terminal() {
+    let cluster = Cluster::start(Backend::Embedded, 1);
+    cluster.kvclient(&["put", "key", "-"]).stdin(HOSTILE).output().success();
+    assert_eq!(cluster.kvclient(&["get", "key"]).output().success().stdout, HOSTILE.as_bytes());
+}
+
+#[needs(terminal)]
 #[test]
 fn a_value_is_shown_on_a_terminal_and_not_carried_out() {
     let cluster = Cluster::start(Backend::Embedded, 1);
@@ -41,16 +46,14 @@ fn a_value_is_shown_on_a_terminal_and_not_carried_out() {
         .output()
         .success();
     cluster.kvclient(&["put", HOSTILE, "value"]).output().success();
-    // Elsewhere its bytes are what they are.
-    assert_eq!(cluster.kvclient(&["get", "key"]).output().success().stdout, HOSTILE.as_bytes());
-    let Some(shown) = on_terminal(&cluster, &["get", "key"]) else { return };
+    let shown = on_terminal(&cluster, &["get", "key"]);
     does_nothing(&shown);
     assert!(shown.contains("a\\u{1b}]0;PWNED\\u{7}") && shown.contains("redirect"), "{shown}");
-    let shown = on_terminal(&cluster, &["get", "binary"]).expect("it was there before");
+    let shown = on_terminal(&cluster, &["get", "binary"]);
     does_nothing(&shown);
     assert!(shown.starts_with("a\\xff\\0\\x9b2J\tb\nc\n"), "{shown}");
     for args in [&["--output", "json", "get", "key"][..], &["get-all"], &["export"]] {
-        let shown = on_terminal(&cluster, args).expect("it was there before");
+        let shown = on_terminal(&cluster, args);
         assert!(shown.contains("\\u009b2J\\u202e"), "{shown}");
     }
 }
@@ -97,7 +100,7 @@ fn no_words_act_on_a_terminal_wherever_they_go() {
         &["-h"],
     ] {
         let directory = cluster.directory().join(HOSTILE).display().to_string();
-        let program = crate::harness::binaries::kvnode();
+        let program = kv_testkit::harness::binaries::kvnode();
         let run = Run::new(program, cluster.directory()).args(args);
         let output = run.env("KVNODE_DATA_DIR", &directory).env("RUST_LOG", HOSTILE).output();
         does_nothing(&output.stderr_text());

@@ -1,12 +1,11 @@
 //! What is said, or printed, cannot be written.
 
 use std::fs::{self, File};
-use std::path::Path;
 use std::process::Stdio;
 
-use crate::harness::corpus::{Line, ndjson};
-use crate::harness::run::{Output, Run};
-use crate::harness::{Backend, Cluster};
+use kv_testkit::harness::corpus::{Line, ndjson};
+use kv_testkit::harness::run::Output;
+use kv_testkit::harness::{Backend, Cluster};
 
 fn full() -> File {
     File::options().write(true).open("/dev/full").expect("Linux has it")
@@ -79,11 +78,7 @@ fn what_is_printed_and_cannot_be_written_is_an_error() {
 /// Runs a command of the client in a shell that closes one of its streams, or opens it the wrong way.
 fn with(cluster: &Cluster, redirection: &str, args: &[&str]) -> Output {
     let script = format!("exec \"$0\" \"$@\" {redirection}");
-    let program = crate::harness::binaries::kvclient().display().to_string();
-    let consul = cluster.consul();
-    let shell = Run::new(Path::new("/bin/sh"), cluster.directory());
-    let shell = shell.args(["-c", &script, &program, "--consul", &consul]);
-    shell.args(["--cluster", cluster.name()]).args(args).output()
+    cluster.kvclient_in_shell(&script, args).output()
 }
 
 #[test]

@@ -8,9 +8,10 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
+use kv_system::lock::lock;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -98,20 +99,20 @@ pub(crate) fn exit_code() -> i32 {
 
 /// Has a temporary file removed when the process is ended from here. With none, nothing is removed.
 pub(crate) fn remove_at_end(path: Option<PathBuf>) {
-    *TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner) = path;
+    *lock(&TEMPORARY) = path;
 }
 
 /// Does what may take effect also where it is given up; then `open` is said, which tells how to find out.
 pub(crate) async fn changing<T>(open: String, change: impl Future<Output = T>) -> T {
-    *OPEN.lock().unwrap_or_else(PoisonError::into_inner) = Some(open);
+    *lock(&OPEN) = Some(open);
     let done = change.await;
-    *OPEN.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    *lock(&OPEN) = None;
     done
 }
 
 /// What there is to say of what a command was changing when it was given up.
 pub(crate) fn what_is_open() -> Option<String> {
-    OPEN.lock().unwrap_or_else(PoisonError::into_inner).take()
+    lock(&OPEN).take()
 }
 
 async fn asked_times(times: u32) {
@@ -145,7 +146,7 @@ fn heed(runtime: &Runtime, mut signals: Vec<(SignalKind, Signal)>) {
             }
         }
     });
-    let temporary = TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let temporary = lock(&TEMPORARY).take();
     if let Some(path) = temporary {
         // Where it cannot be removed, there is nobody left to tell.
         let _ = std::fs::remove_file(path);

@@ -4,17 +4,13 @@
 //! The builds fetch compilers from package registries, which takes minutes, so they run only where they are
 //! asked for: `KV_BUILD_TEMPLATES=1 cargo test -p kvclient-cli --test languages`. CI does.
 #![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "what a test prints is for people, and ends nothing"
-)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use kv_placement::{Cache, Strategy, StrategyHost, StrategyNode, StrategySource};
+use kv_testkit::needs;
 use proptest::prelude::{Just, prop, prop_assert, prop_oneof};
 use proptest::strategy::Strategy as _;
 use proptest::test_runner::{Config, TestRunner};
@@ -48,21 +44,25 @@ fn every_template_has_the_contract_and_two_commands() {
     }
 }
 
+#[needs(templates)]
 #[test]
 fn c_gives_the_tables_of_hrw() {
     gives_the_tables_of_hrw("c");
 }
 
+#[needs(templates)]
 #[test]
 fn zig_gives_the_tables_of_hrw() {
     gives_the_tables_of_hrw("zig");
 }
 
+#[needs(templates)]
 #[test]
 fn assemblyscript_gives_the_tables_of_hrw() {
     gives_the_tables_of_hrw("assemblyscript");
 }
 
+#[needs(templates)]
 #[test]
 fn rust_gives_the_tables_of_hrw() {
     gives_the_tables_of_hrw("rust");
@@ -70,10 +70,6 @@ fn rust_gives_the_tables_of_hrw() {
 
 /// Makes a project of the template, builds it as its README says, and asks it what `hrw` is asked.
 fn gives_the_tables_of_hrw(language: &str) {
-    if std::env::var_os("KV_BUILD_TEMPLATES").is_none() {
-        eprintln!("not built, since KV_BUILD_TEMPLATES is not set");
-        return;
-    }
     let scratch = tempfile::tempdir().unwrap();
     let project = make(language, scratch.path());
     let [install, build] = commands(&project).try_into().expect("two commands");

@@ -1,8 +1,8 @@
 //! All candidates: first what is timed, each alone; what is not timed runs in parallel.
 
 use std::num::NonZero;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use kv_placement::measure::{Balance, Movement, Placed, Spread};
@@ -13,6 +13,7 @@ use super::keys::Keys;
 use super::scenario::Scenario;
 use super::timing;
 use super::trial::{Figures, Loaded, Problem, Trial};
+use kv_system::lock::{forgive, lock};
 
 /// What every candidate is tried by.
 #[derive(Clone, Debug)]
@@ -103,7 +104,7 @@ impl Experiment {
                 let Ok(loaded) = loaded else { continue };
                 let nodes = if is_join { &join } else { &leave };
                 let table = self.table(loaded, candidates[index].config(), nodes.as_deref());
-                let mut changes = changes[index].lock().unwrap_or_else(PoisonError::into_inner);
+                let mut changes = lock(&changes[index]);
                 *(if is_join { &mut changes.join } else { &mut changes.leave }) = Some(table);
             }
         };
@@ -115,10 +116,7 @@ impl Experiment {
             }
             work();
         });
-        changes
-            .into_iter()
-            .map(|it| it.into_inner().unwrap_or_else(PoisonError::into_inner))
-            .collect()
+        changes.into_iter().map(|it| forgive(it.into_inner())).collect()
     }
 
     fn table(&self, loaded: &Loaded, config: &str, nodes: Option<&[StrategyNode]>) -> Changed {

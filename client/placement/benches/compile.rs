@@ -19,9 +19,7 @@ use std::time::Instant;
 use std::{env, fs};
 
 use kv_placement::{Cache, StrategyFault, StrategyHost};
-
-#[path = "../tests/support/bombs.rs"]
-mod bombs;
+use kv_testkit::bombs;
 
 /// The program's own, which keeps more of what is freed.
 #[global_allocator]

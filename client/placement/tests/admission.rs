@@ -2,9 +2,6 @@
 //! name and with a counterexample, and those of this program lack nothing that clusters need.
 #![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
 
-#[path = "../../../tests/guests/mod.rs"]
-mod guests;
-
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -13,6 +10,7 @@ use kv_placement::admission::{
     Judgement, NotAdmitted, Property, Report, Thoroughness, admit, examine,
 };
 use kv_placement::{Cache, Strategy, StrategyHost, StrategySource, TimeLimits};
+use kv_testkit::guests;
 
 fn host() -> &'static StrategyHost {
     static HOST: LazyLock<StrategyHost> =

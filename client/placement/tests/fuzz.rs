@@ -9,15 +9,13 @@
     reason = "what a test prints is for people, and ends nothing"
 )]
 
-#[path = "../../../tests/guests/mod.rs"]
-mod guests;
-
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use kv_placement::{Cache, StrategyHost, StrategyNode, StrategySource};
+use kv_testkit::guests;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestError, TestRunner};

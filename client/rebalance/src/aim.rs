@@ -85,13 +85,52 @@ impl Aim {
     }
 }
 
+/// How a mover's work ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum End {
+    /// What the rebalance was for is so, and the layout is at rest.
+    AtRest {
+        /// Its epoch.
+        epoch: u64,
+    },
+    /// Another command has paused the rebalance.
+    Paused {
+        /// The layout's epoch.
+        epoch: u64,
+    },
+    /// Another command has turned the rebalance back: everything is as it was before.
+    Undone {
+        /// The layout's epoch.
+        epoch: u64,
+    },
+    /// Another command has ended the rebalance where it was, or changed the layout again: what it was for is
+    /// not so.
+    Ended {
+        /// The layout's epoch.
+        epoch: u64,
+    },
+}
+
+impl End {
+    pub(crate) fn of(aim: &Aim, layout: &Layout) -> Self {
+        let epoch = layout.epoch;
+        match aim.outcome(layout) {
+            Outcome::Reached => Self::AtRest { epoch },
+            Outcome::Undone => Self::Undone { epoch },
+            Outcome::Ended => Self::Ended { epoch },
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use kv_core::digest::Digest;
     use uuid::Uuid;
 
-    use super::*;
     use kv_core::sample;
+
+    use super::*;
 
     fn placement(owners: &[u32], members: u128) -> Placement {
         sample::placement(owners, members).0

@@ -183,3 +183,34 @@ impl Asker<'_> {
         Trouble::Never(ClientError::InvalidReply { node, problem })
     }
 }
+
+/// Makes sure that a node has no records which a layout took from it without their being moved.
+pub(crate) fn check_keeps_nothing(node: &str, status: &NodeStatus) -> Result<(), RebalanceError> {
+    let Some(kept) = status.kept.as_ref().filter(|it| it.not_handed_over > 0) else {
+        return Ok(());
+    };
+    Err(RebalanceError::Refused(format!(
+        "nothing was changed, since node {node} keeps what no move would take along; {}",
+        kept.reason
+    )))
+}
+
+/// The error of a question that was asked before anything has begun.
+pub(crate) fn in_plan(trouble: Trouble) -> RebalanceError {
+    match trouble {
+        Trouble::Changed => {
+            RebalanceError::Refused("the layout changed meanwhile: try again".into())
+        }
+        Trouble::Later { node, problem } => RebalanceError::NodeDown {
+            node,
+            problem,
+            advice: "start it, and try again; nothing was changed".into(),
+        },
+        Trouble::Behind { node, problem } => RebalanceError::NodeBehind {
+            node,
+            problem,
+            advice: "see that it reaches Consul, and try again; nothing was changed".into(),
+        },
+        Trouble::Never(error) => error.into(),
+    }
+}

@@ -189,8 +189,9 @@ impl fmt::Display for Change {
 mod tests {
     use kv_core::limits::{MEMBERS_MAX, ZONE_BYTES_MAX};
 
-    use super::*;
     use kv_core::sample;
+
+    use super::*;
 
     #[test]
     fn a_layout_that_consul_would_not_take_is_not_begun() {

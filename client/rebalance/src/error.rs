@@ -9,6 +9,8 @@ use kv_registry::{ReadLayoutError, ReadLeaversError, StepLayoutError};
 
 use kvclient::ClientError;
 
+use crate::limits::MOVER_NODE_WAIT;
+
 /// Why a rebalance was not planned, begun or finished. Whatever it is, the cluster serves on, and
 /// nothing is lost.
 #[derive(Debug, thiserror::Error)]
@@ -243,6 +245,17 @@ impl RebalanceError {
             Self::NoRoom { .. } => "no_room",
         };
         code.to_owned()
+    }
+
+    /// The error where nodes go on to tell of another layout than Consul has.
+    pub(crate) fn out_of_step(epoch: u64) -> Self {
+        Self::Client(ClientError::Unavailable {
+            timeout: MOVER_NODE_WAIT,
+            problem: format!(
+                "nodes go by another layout than that of epoch {epoch}, which Consul has. See with `kvclient status` \
+                 which ones, and that they reach Consul; then `kvclient rebalance resume`. The cluster serves on"
+            ),
+        })
     }
 }
 

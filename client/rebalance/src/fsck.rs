@@ -6,9 +6,8 @@ use kv_protocol::reply::Content;
 use kv_protocol::request::Command;
 use serde::Serialize;
 
-use crate::ask::{Asker, Trouble};
+use crate::ask::{Asker, Trouble, in_plan};
 use crate::error::RebalanceError;
-use crate::in_plan;
 
 /// At most this many findings are listed; all are counted.
 const LISTED_MAX: usize = 1000;

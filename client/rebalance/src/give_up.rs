@@ -15,9 +15,9 @@ use uuid::Uuid;
 use crate::ask::{Asker, Trouble};
 use crate::error::RebalanceError;
 use crate::limits::{MOVER_NODE_WAIT, MOVER_TURN_PAUSE};
-use crate::mover::{look, set, unverified};
+use crate::seen::{look, set};
 use crate::throttle::Throttle;
-use crate::transfer::Transfer;
+use crate::transfer::{Transfer, unverified};
 
 /// Ends the rebalance, if one is under way. The data directories in `lost` are given up.
 pub(crate) async fn give_up(
@@ -45,7 +45,7 @@ pub(crate) async fn give_up(
                 return Err(RebalanceError::NodeBehind { node, problem, advice });
             }
             Err(Trouble::Changed) if began.elapsed() > MOVER_NODE_WAIT => {
-                return Err(super::mover::out_of_step(layout.epoch));
+                return Err(RebalanceError::out_of_step(layout.epoch));
             }
             Err(Trouble::Later { .. } | Trouble::Behind { .. } | Trouble::Changed) => {
                 tokio::time::sleep(MOVER_TURN_PAUSE).await;

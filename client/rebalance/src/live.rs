@@ -7,7 +7,7 @@ use kvclient::ClientConfig;
 use kvclient::admin::Discovery;
 use uuid::Uuid;
 
-use crate::RebalanceError;
+use crate::error::RebalanceError;
 
 /// What a cluster's layout says, at rest. Looking changes nothing.
 #[derive(Clone, Debug)]

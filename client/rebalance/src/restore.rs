@@ -16,14 +16,83 @@ use kvclient::admin::{Connections, Discovery, ask_instance};
 use kvclient::limits::STATUS_TIMEOUT;
 use uuid::Uuid;
 
+use crate::ask::Asker;
 use crate::error::RebalanceError;
 use crate::limits::RESTORE_WAIT;
+use crate::rebalancer::Rebalancer;
+use crate::seen::{Seen, look};
+
+/// Who serves by a layout.
+enum Serving {
+    /// All its members.
+    All,
+    /// All that answer; these do not.
+    AllThatAnswer(Vec<String>),
+    /// Not all.
+    Not,
+}
+
+impl Rebalancer {
+    /// Publishes the past layout of `epoch` again, as the next one. Nothing is moved.
+    ///
+    /// # Errors
+    /// It is not kept, or cannot be used, or says what the present one says; or the nodes serve by the
+    /// present one, so that it is no forged one.
+    pub async fn restore_layout(&self, epoch: u64) -> Result<Layout, RebalanceError> {
+        // One that cannot be read, or whose tables are not there, serves nobody.
+        if let Ok(seen) = look(&self.discovery).await {
+            let Layout { epoch: current, rebalance, .. } = &seen.view.layout;
+            match self.serving(&seen).await {
+                Serving::All => {
+                    return Err(RebalanceError::NothingToDo(format!(
+                        "all nodes serve by the layout of epoch {current}, and an older one would take from them what \
+                         has moved since: nothing was changed. Undo a rebalance with `kvclient rebalance abort`, and a \
+                         finished one by its reverse"
+                    )));
+                }
+                // What is moving is at two nodes, and each of them knows it by this layout alone.
+                Serving::AllThatAnswer(silent) if rebalance.is_some() => {
+                    return Err(RebalanceError::Refused(format!(
+                        "a rebalance is under way in epoch {current}, by which all nodes serve that answer; an older \
+                         layout would take from them what was written to the keys that move. {} does not answer: start \
+                         it, then `kvclient rebalance abort`; where it is gone for good, `kvclient remove-node --dead`",
+                        silent.join(", ")
+                    )));
+                }
+                Serving::AllThatAnswer(_) | Serving::Not => {}
+            }
+        }
+        restore(&self.discovery, &self.connections, epoch).await
+    }
+
+    /// Whether the members have the layout installed, and none of them keeps what another layout gave it.
+    async fn serving(&self, seen: &Seen) -> Serving {
+        let asker = Asker { connections: &self.connections, view: &seen.view };
+        let mut silent = Vec::new();
+        for (index, member) in (0..).zip(seen.view.assignments.nodes()) {
+            let Ok(status) = asker.status(index).await else {
+                silent.push(member.id.to_string());
+                continue;
+            };
+            let has_installed = status.layout.is_some_and(|it| it.epoch == seen.view.layout.epoch);
+            let keeps = status.kept.is_some_and(|kept| kept.not_handed_over > 0);
+            if !has_installed || keeps || status.not_followed.is_some() {
+                return Serving::Not;
+            }
+        }
+        match silent.len() {
+            0 => Serving::All,
+            all if all == seen.view.assignments.nodes().len() => Serving::Not,
+            _ => Serving::AllThatAnswer(silent),
+        }
+    }
+}
 
 /// Publishes the layout of the epoch `wanted` as the next one. Returns it.
 ///
 /// What is at the layout's key may be no layout, or one of an epoch that no cluster comes to: then the next
 /// one is that after the newest which a node has installed.
-pub(crate) async fn restore(
+async fn restore(
     discovery: &Discovery,
     connections: &Connections,
     wanted: u64,
@@ -120,8 +189,9 @@ fn check_other(current: &Layout, past: &Layout) -> Result<(), RebalanceError> {
 mod tests {
     use kv_core::digest::Digest;
 
-    use super::*;
     use kv_core::sample;
+
+    use super::*;
 
     #[test]
     fn what_is_restored_is_not_what_is_there() {

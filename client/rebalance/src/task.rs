@@ -9,13 +9,16 @@ use kv_core::window::Size;
 use kv_system::failpoints;
 use tokio::sync::watch;
 
-use crate::aim::Aim;
-use crate::ask::{Asker, Trouble};
+use crate::aim::{Aim, End};
+use crate::ask::{Asker, Trouble, in_plan};
 use crate::error::RebalanceError;
 use crate::lock::MoverLock;
-use crate::mover::{End, Mover, look, set};
+use crate::mover::Mover;
+use crate::plan::Prepared;
 use crate::progress::Progress;
-use crate::{Prepared, Rebalancer, in_plan, leaving, signalling};
+use crate::rebalancer::Rebalancer;
+use crate::seen::{look, set};
+use crate::{desired_states, leaving};
 
 /// A rebalance that is under way, or was a moment ago, for [`Rebalancer::run`].
 pub struct Task {
@@ -153,7 +156,7 @@ impl Rebalancer {
         }
     }
 
-    pub(super) async fn check_may_move(&self) -> Result<(), RebalanceError> {
+    pub(crate) async fn check_may_move(&self) -> Result<(), RebalanceError> {
         MoverLock::check_allowed(&self.discovery.registry, &self.no_progress()).await
     }
 
@@ -163,7 +166,7 @@ impl Rebalancer {
 
     async fn confirm_members(&self) -> Result<(), RebalanceError> {
         let layout = self.layout().await?;
-        signalling::confirm_members(&self.discovery, &layout.placement.members).await
+        desired_states::confirm_members(&self.discovery, &layout.placement.members).await
     }
 
     /// Does what an earlier change, whose layout is at rest, has left to be done: nodes that are members

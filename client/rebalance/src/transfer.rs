@@ -21,6 +21,7 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::ask::{Asker, Trouble};
+use crate::error::RebalanceError;
 use crate::throttle::Throttle;
 
 /// How many keys are asked for at once when they are compared one by one.
@@ -315,6 +316,17 @@ impl Tally {
 
     pub(crate) fn sum(&self) -> Size {
         *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// The error where a copy is not what was copied.
+pub(crate) fn unverified(asker: Asker<'_>, difference: &Difference) -> RebalanceError {
+    let Difference { pair, partition, problem } = difference;
+    RebalanceError::Unverified {
+        from: asker.name(pair.source),
+        destination: asker.name(pair.destination),
+        partition: *partition,
+        problem: problem.clone(),
     }
 }
 

@@ -16,7 +16,7 @@
 mod page;
 mod progress;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 use kv_core::attempt::RetryAfter;
@@ -26,6 +26,7 @@ use kv_core::partition::Partition;
 use kv_core::refusal::Refusal;
 use kv_protocol::reply::{Content, Page};
 use kv_protocol::request::{Command, Request, Scan};
+use kv_system::lock::lock;
 use kv_transport::ExchangeError;
 
 use self::page::{PageRequest, merge};
@@ -137,7 +138,7 @@ fn round(
 
 impl Scanner {
     fn progress(&self) -> MutexGuard<'_, Progress> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.progress)
     }
 
     /// The next page of a part; none where it was read to its end, or the layout is another one.

@@ -1,9 +1,10 @@
 //! The one place where the state is changed and read: changes in turn, durable before anybody
 //! learns of them; readers at any time, on a state that does not change under them.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use kv_system::lock::lock;
 use tokio::sync::watch;
 
 use super::disk::Disk;
@@ -77,7 +78,7 @@ impl Core {
         &self,
         change: impl FnOnce(&mut State, Instant) -> Result<T, Refusal>,
     ) -> Result<T, ChangeError> {
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let writer = lock(&self.writer);
         let disk = writer.as_ref().ok_or(ChangeError::ShuttingDown)?;
         let before = self.state();
         let mut after = State::clone(&before);
@@ -162,6 +163,6 @@ impl Core {
     /// Ends all waiting, refuses further changes, and lets go of the directory.
     pub(super) fn close(&self) {
         self.closed.send_replace(true);
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        lock(&self.writer).take();
     }
 }

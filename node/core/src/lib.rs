@@ -23,6 +23,34 @@
 //!
 //! - [`attempt`]: one attempt to carry out an operation under one layout, as a state machine;
 //! - [`mover`]: what a mover does next; [`window`]: which partitions it takes next.
+//!
+//! # Why the promises hold
+//!
+//! What is promised to users is on the client's page. These are the reasons, each a property of the model.
+//!
+//! - **A key has one owner at a time.** A layout changes by compare-and-set alone, and each change is an epoch.
+//!   A window is opened to the new owners only once every participant has durably installed the layout that
+//!   froze it, so the old ones serve none of it any more ([`layout`], [`ownership`]).
+//! - **A read during a move finds the newest value.** The new owner takes writes at once, and what it has
+//!   counts; where it has no record, the frozen old owner does, and nothing changes there. A copy never
+//!   replaces a record, and a delete leaves a tombstone until the window is settled, so that a copy which comes
+//!   late brings nothing back ([`record`]).
+//! - **A condition is decided once.** The new owner does not know what an absent record was, so it refuses a
+//!   conditional write of it (`not_copied`), and the client has the record copied first. One epoch holds for
+//!   all of that, else the client starts over ([`attempt`]).
+//! - **A write is carried out at most once.** Where a client cannot know that a write was not carried out, the
+//!   attempt ends as unknown, and it is never sent again ([`attempt`]).
+//! - **Any mover may die, or wake up late.** What it decides is a function of the layout and of what it has
+//!   found out under that epoch; the step is a compare-and-set, and nodes refuse copies of another epoch
+//!   ([`mover`]).
+//! - **Nothing is removed that is nowhere else.** A node's records go only where a move was verified and the
+//!   new owner says that it holds them; a layout that skips this, forged or put back, has them kept instead
+//!   ([`ownership`]).
+//! - **Data that was put back is not served.** A node that finds itself further in a move than it had
+//!   installed has lost what it stored ([`ownership`]), and a directory that does not know the newest
+//!   incarnation of itself is an older copy ([`lineage`]).
+//! - **A client needs no trust.** A request says under which epoch, and to which run of which node, it was made;
+//!   the node refuses what does not fit what it has installed ([`guard`]).
 
 pub mod attempt;
 pub mod backoff;

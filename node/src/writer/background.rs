@@ -177,7 +177,7 @@ impl Background {
     /// Takes note of a failure at `partition`. Returns whether it has failed too often.
     fn strike(&mut self, stuck: &Stuck) -> bool {
         self.resume_at = Some(Instant::now() + RETRY_AFTER);
-        if matches!(stuck.error, StoreError::OutOfOrder) {
+        if matches!(stuck.error, StoreError::Broken) {
             // That is the engine's fault and not the partition's.
             return false;
         }
@@ -287,7 +287,7 @@ impl Writer {
         }
         if self.store.has_stopped() {
             self.background.resume_at = Some(Instant::now() + RETRY_AFTER);
-            return Err(StoreError::OutOfOrder);
+            return Err(StoreError::Broken);
         }
         self.commit_by(Store::commit_removals, removal.batch, removal.counters)
     }

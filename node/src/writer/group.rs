@@ -84,8 +84,8 @@ impl Writer {
         group.size.add(&job.command);
         self.make_room(group);
         let Group { guard, write_set, staged, reads, read_bytes, .. } = group;
-        let gauges = Arc::clone(&self.gauges);
-        let mut admit = |outcome| gauges.replies.admit(read_bytes, outcome);
+        let published = Arc::clone(&self.published);
+        let mut admit = |outcome| published.replies.admit(read_bytes, outcome);
         let admitted = match guard.admit(&job.context) {
             Ok(admitted) => admitted,
             Err(refusal) => return self.finish(job.request_number, Content::Refused(refusal)),
@@ -219,7 +219,7 @@ impl Writer {
     /// Reads many keys. It comes after the group's commit, so all that it finds is durable.
     fn read(&mut self, admitted: Admitted<'_>, command: &Command<'_>) -> Content {
         // These are long, or may be, and none of the group's values waits any more.
-        if !self.gauges.replies.has_room(0, PAGE_BYTES_TARGET as u64) {
+        if !self.published.replies.has_room(0, PAGE_BYTES_TARGET as u64) {
             return Content::Refused(replies_unread());
         }
         self.repair();

@@ -7,7 +7,6 @@
 //! 4. the node's status shows the layout's epoch, by which others know that all this is done.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use kv_core::guard::{Guard, Installed};
 use kv_core::partition::Partition;
@@ -69,9 +68,9 @@ impl Writer {
         let guard = self.guard.load();
         let Some(installed) = guard.installed() else { return };
         let epoch = installed.layout.epoch;
-        self.gauges.questions.send_replace(self.background.questions(epoch).into());
+        self.published.questions.send_replace(self.background.questions(epoch).into());
         let kept = self.background.kept();
-        let before = self.gauges.kept.swap(Arc::new(kept.clone()));
+        let before = self.published.kept.swap(Arc::new(kept.clone()));
         if !kept.is_empty() && before.len() != kept.len() {
             warn!(
                 "the layout of epoch {epoch} gives {} partitions, of which there are records here, to others to whom this node has not handed them over: the records are kept and not served",
@@ -86,7 +85,7 @@ impl Writer {
         let Some(installed) = guard.installed() else { return };
         if self.wipe(installed.layout.partitions) {
             failpoints::pass("node::install::after-wipe");
-            self.gauges.epoch.store(installed.layout.epoch, Ordering::Release);
+            self.published.acknowledged.acknowledge(installed.layout.epoch);
         }
         self.publish_counters();
     }

@@ -8,6 +8,7 @@
 //! - here: the queue, and the loop that works it off;
 //! - `group`: carrying a group of requests out; `size`: how much is a group; `group_commit`: how long it
 //!   waits for company;
+//! - `published`: what other threads are told;
 //! - `replies`: how much is read for clients that do not read on;
 //! - `install`: installing a layout; `background`: what is removed when nobody waits.
 
@@ -15,26 +16,27 @@ mod background;
 mod group;
 mod group_commit;
 mod install;
+mod published;
 mod replies;
 mod size;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use kv_core::guard::Context;
 use kv_core::partition::Partition;
 use kv_protocol::reply::Content;
 use kv_protocol::request::Command;
 use kv_transport::spin_wait::SpinWait;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tracing::{debug, error, warn};
 use uuid::Uuid;
 
 use self::background::Background;
 use self::group_commit::GroupCommitDelay;
+pub use self::published::{AcknowledgedEpoch, Published, Questions, Statistics};
 pub use self::replies::ReplyBytes;
 pub use self::size::Size;
 use kv_core::guard::{Guard, Installed};
@@ -103,48 +105,13 @@ pub struct Finished {
     pub content: Content,
 }
 
-/// The counters as every thread may read them.
-#[derive(Debug, Default)]
-pub struct Gauges {
-    /// The values that are stored.
-    pub keys: AtomicU64,
-    /// The bytes of their keys and of themselves.
-    pub bytes: AtomicU64,
-    /// The number of the last write.
-    pub sequence: AtomicU64,
-    /// The epoch of the installed layout, once all is done that others rely on who see it; 0 before
-    /// that was ever so.
-    pub epoch: AtomicU64,
-    /// The partitions of which there are records that the node may not have any more.
-    pub partitions_to_clear: AtomicU32,
-    /// Whether the writer has ended because of something that passes, so that the node can start anew.
-    pub can_start_anew: AtomicBool,
-    /// The partitions of which there are records that the node keeps, since it never handed them over.
-    pub kept: ArcSwap<BTreeSet<Partition>>,
-    /// Why the node has not installed the layout that Consul has; none where it has.
-    pub not_followed: ArcSwapOption<String>,
-    /// What is to be asked of others before anything of it is removed.
-    pub questions: watch::Sender<Arc<Questions>>,
-    /// What was read for clients and waits for them.
-    pub replies: ReplyBytes,
-}
-
-/// Partitions of which this node has records that others are to hold by the layout of an epoch.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Questions {
-    /// The epoch.
-    pub epoch: u64,
-    /// The partitions, in ascending order.
-    pub partitions: Vec<Partition>,
-}
-
 /// The writer's state; it lives on its own thread.
 pub struct Writer {
     uuid: Uuid,
     store: Store,
     guard: Arc<ArcSwap<Guard>>,
     disk: Disk,
-    gauges: Arc<Gauges>,
+    published: Arc<Published>,
     counters: Counters,
     repair_failed_at: Option<Instant>,
     /// Whether a commit has failed, after which the engine is of no more use.
@@ -158,15 +125,15 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Prepares the writer for the node with this `uuid`. It publishes its counters in `gauges`,
-    /// and the node's rights, when it installs a layout, in `guard`. What the layout that is in
+    /// Prepares the writer for the node with this `uuid`. It tells others of itself in
+    /// `published`, and the node's rights, when it installs a layout, in `guard`. What the layout that is in
     /// `guard` already asks for, it does here.
     #[must_use]
     pub fn new(
         uuid: Uuid,
         store: Store,
         guard: Arc<ArcSwap<Guard>>,
-        gauges: Arc<Gauges>,
+        published: Arc<Published>,
         disk: Disk,
         finished: flume::Sender<Finished>,
         wake: Wake,
@@ -176,7 +143,7 @@ impl Writer {
             uuid,
             store,
             guard,
-            gauges,
+            published,
             disk,
             counters,
             repair_failed_at: None,
@@ -246,7 +213,7 @@ impl Writer {
         if self.has_failed {
             if let Some(failure) = self.store.failure() {
                 let passes = failure == Failure::Passing;
-                self.gauges.can_start_anew.store(passes, Ordering::Release);
+                self.published.can_start_anew.store(passes, Ordering::Release);
             }
             self.store.abandon();
             return None;
@@ -311,7 +278,7 @@ impl Writer {
         counters: Counters,
     ) -> Result<(), StoreError> {
         if self.has_failed {
-            return Err(StoreError::OutOfOrder);
+            return Err(StoreError::Broken);
         }
         self.repair();
         match commit(&self.store, batch, counters) {
@@ -333,7 +300,7 @@ impl Writer {
             Err(error) => {
                 error!("a group of writes could not be made durable: {error}; the node ends");
                 self.has_failed = true;
-                self.gauges.can_start_anew.store(error.passes(), Ordering::Release);
+                self.published.can_start_anew.store(error.passes(), Ordering::Release);
                 Err(error)
             }
         }
@@ -356,15 +323,12 @@ impl Writer {
     }
 
     fn publish_counters(&self) {
-        self.gauges.keys.store(self.counters.keys, Ordering::Relaxed);
-        self.gauges.bytes.store(self.counters.bytes, Ordering::Relaxed);
-        self.gauges.sequence.store(self.counters.sequence, Ordering::Relaxed);
         let to_clear = self.background.partitions_to_clear();
-        self.gauges.partitions_to_clear.store(to_clear, Ordering::Relaxed);
+        self.published.statistics.publish(self.counters, to_clear);
     }
 
     fn finish(&self, request_number: u64, content: Content) {
-        self.gauges.replies.finish(&content);
+        self.published.replies.finish(&content);
         // The serving loop outlives the writer's work; where it is gone, nobody waits for this.
         let _ = self.finished.send(Finished { request_number, content });
     }

@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use kv_core::version::Version;
 
-use crate::wal::FRAME_HEAD_BYTES;
+use crate::wal::{FRAME_HEAD_BYTES, Malformed};
 use crate::{Counters, Entry, StorageKey, counters, record};
 
 const KIND_PUT: u8 = 1;
@@ -35,10 +35,6 @@ pub(crate) enum Mutation {
     Remove(StorageKey),
     Layout(Range<usize>),
 }
-
-/// The bytes of a frame are no batch.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Malformed;
 
 impl Default for Batch {
     fn default() -> Self {

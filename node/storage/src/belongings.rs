@@ -4,12 +4,13 @@
 //! as before, and is gone when the process ends. So what must outlive the process is remembered by its
 //! path and by which file that was, and looked for: before anything rests on it, and now and then.
 
+use kv_system::lock::lock;
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// The files and directories that must be in their places.
 #[derive(Debug, Default)]
@@ -187,10 +188,6 @@ fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 pub fn is_absence(error: &io::Error) -> bool {
     use io::ErrorKind::{NotADirectory, NotFound, StaleNetworkFileHandle};
     matches!(error.kind(), NotFound | NotADirectory | StaleNetworkFileHandle)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::limits::{DESCRIPTORS_PER_CHECKPOINT, SMALL_FILES_BYTES};
 use crate::memtable::{Memtable, Memtables};
 use crate::shared::{CHECKPOINTER, Shared};
 use crate::take_over::{Taking, Untaken};
-use crate::wal::WriteAheadLog;
+use crate::wal::{self, WriteAheadLog};
 use crate::{Failure, Fsync, StoreError, unfinished};
 
 /// The engine takes over what there is when nobody has written for this long.
@@ -109,7 +109,7 @@ impl Shared {
                     }
                 }
                 // Where a reader has met damage, the engine is started anew, and then this is tried again.
-                Err(StoreError::Damaged(_) | StoreError::OutOfOrder) if failures < FAILURES_MAX => {
+                Err(StoreError::PageCorrupt(_) | StoreError::Broken) if failures < FAILURES_MAX => {
                     failures += 1;
                 }
                 Err(error) => self.fail_by(&error),
@@ -234,8 +234,7 @@ impl Shared {
         }
         self.memtables.rcu(|it| Memtables { active: Arc::clone(&it.active), frozen: None });
         // The engine remembers to have it, so that the next one or the next start can remove it as well.
-        let removed =
-            WriteAheadLog::remove_through(&self.wal_names, &self.wal_directory(), segment);
+        let removed = wal::remove_through(&self.wal_names, &self.wal_directory(), segment);
         if let Err(error) = removed.map_err(StoreError::from)
             && !error.passes()
             && !self.disk.has_lost()

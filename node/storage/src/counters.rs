@@ -55,7 +55,7 @@ impl Counters {
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
         let Ok(bytes) = <[u8; BYTES]>::try_from(bytes) else {
-            return Err(StoreError::Corrupt(format!(
+            return Err(StoreError::RecordCorrupt(format!(
                 "the counters have {} bytes, expected {BYTES}",
                 bytes.len()
             )));

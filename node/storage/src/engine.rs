@@ -63,7 +63,7 @@ impl Engine {
         let opening = std::thread::Builder::new()
             .name(OPENING_THREAD.into())
             .spawn(move || Self::open_patiently(&directory))?;
-        opening.join().unwrap_or(Err(StoreError::OutOfOrder))
+        opening.join().unwrap_or(Err(StoreError::Broken))
     }
 
     /// An engine that was just dropped may hold its directory for a moment, until its thread has ended.
@@ -151,7 +151,7 @@ impl Engine {
     pub(crate) fn checkpointed(&self) -> Result<u64, StoreError> {
         let Some(bytes) = self.data.get(CHECKPOINT_KEY).map_err(classify)? else { return Ok(0) };
         let number = unsealed(&bytes)?.try_into().map(u64::from_le_bytes);
-        number.map_err(|_| StoreError::Corrupt("the number of the last checkpoint".into()))
+        number.map_err(|_| StoreError::RecordCorrupt("the number of the last checkpoint".into()))
     }
 
     pub(crate) fn layout(&self) -> Result<Option<Vec<u8>>, StoreError> {
@@ -202,7 +202,7 @@ pub(crate) fn classify(error: io::Error) -> StoreError {
     match error.kind() {
         // It cannot be read without memory either.
         io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof if !passes(&error) => {
-            StoreError::Damaged(error.to_string())
+            StoreError::PageCorrupt(error.to_string())
         }
         _ => StoreError::Engine(error),
     }
@@ -216,6 +216,8 @@ fn sealed(bytes: &[u8]) -> Vec<u8> {
 fn unsealed(bytes: &[u8]) -> Result<&[u8], StoreError> {
     match bytes.split_first_chunk::<4>() {
         Some((checksum, bytes)) if *checksum == crc32fast::hash(bytes).to_le_bytes() => Ok(bytes),
-        _ => Err(StoreError::Corrupt("a bookkeeping record's checksum does not match".into())),
+        _ => {
+            Err(StoreError::RecordCorrupt("a bookkeeping record's checksum does not match".into()))
+        }
     }
 }

@@ -26,10 +26,10 @@ impl<'a> Entry<'a> {
     /// The record.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] where it is damaged.
+    /// [`StoreError::RecordCorrupt`] where it is damaged.
     pub fn decode(&self) -> Result<Stored<&'a [u8]>, StoreError> {
         record::decode((self.hash, self.key), self.bytes)
-            .map_err(|damage| StoreError::Corrupt(format!("{:?}: {damage}", self.key)))
+            .map_err(|damage| StoreError::RecordCorrupt(format!("{:?}: {damage}", self.key)))
     }
 
     /// The length of the value, none for a tombstone, as in [`record::value_bytes`].

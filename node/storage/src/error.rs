@@ -10,12 +10,12 @@ use crate::wal::WalError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The record is damaged; the engine works.
+    /// One record does not match its checksum; the engine works, and storing the key anew mends it.
     #[error("the record is damaged on disk: {0}")]
-    Corrupt(String),
-    /// The page of the engine that the record is on is damaged; the engine has stopped.
+    RecordCorrupt(String),
+    /// The engine's page that the record is on cannot be read; the engine has stopped, and starts anew.
     #[error("the record is damaged on disk: {0}")]
-    Damaged(String),
+    PageCorrupt(String),
     /// The engine failed.
     #[error("the storage engine failed: {0}")]
     Engine(#[from] io::Error),
@@ -33,9 +33,9 @@ pub enum StoreError {
         "the storage engine lacked something that the system will have again: the node starts anew"
     )]
     StartsAnew,
-    /// The engine failed and could not be started anew.
+    /// The engine failed and could not be started anew: the store refuses everything.
     #[error("the storage engine is out of order; see the node's log")]
-    OutOfOrder,
+    Broken,
 }
 
 impl StoreError {
@@ -82,7 +82,7 @@ impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Passing => Self::StartsAnew,
-            Failure::Lasting => Self::OutOfOrder,
+            Failure::Lasting => Self::Broken,
         }
     }
 }

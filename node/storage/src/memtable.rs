@@ -6,9 +6,10 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
+use kv_system::lock;
 use nohash_hasher::BuildNoHashHasher;
 
 use crate::batch::Mutation;
@@ -137,11 +138,11 @@ impl Memtable {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Content> {
-        self.content.read().unwrap_or_else(PoisonError::into_inner)
+        lock::read(&self.content)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Content> {
-        self.content.write().unwrap_or_else(PoisonError::into_inner)
+        lock::write(&self.content)
     }
 }
 

@@ -77,7 +77,7 @@ fn run(
         let change = next_change(&mut overlays);
         let parts = match &next_stored {
             Some((key, _)) => Some(StorageKey::parse(key).ok_or_else(|| {
-                StoreError::Corrupt("a key in the engine is not a record's".into())
+                StoreError::RecordCorrupt("a key in the engine is not a record's".into())
             })?),
             None => None,
         };

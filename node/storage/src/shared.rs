@@ -114,7 +114,7 @@ impl Shared {
         let mut slots = self.slots.each_ref().map(lock);
         if self.failure().is_some() {
             // An engine that could not write waits for ever for its flush when it is dropped.
-            return Err(StoreError::OutOfOrder);
+            return Err(StoreError::Broken);
         }
         if self.disk.has_lost() {
             // It would find nothing, or another's files. The old one has its own open.
@@ -152,14 +152,14 @@ impl Shared {
         let Some(engine) = engine.as_ref() else {
             return Err(match self.is_absent() {
                 true => StoreError::Waits("it could not be opened, and is tried again".into()),
-                false => StoreError::OutOfOrder,
+                false => StoreError::Broken,
             });
         };
         if self.stopped.load(Ordering::Acquire) {
-            return Err(StoreError::OutOfOrder);
+            return Err(StoreError::Broken);
         }
         let result = use_engine(engine);
-        if matches!(&result, Err(StoreError::Damaged(_) | StoreError::Engine(_))) {
+        if matches!(&result, Err(StoreError::PageCorrupt(_) | StoreError::Engine(_))) {
             self.stopped.store(true, Ordering::Release);
         }
         result

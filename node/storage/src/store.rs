@@ -16,7 +16,7 @@ use crate::limits::PIECE_BYTES;
 use crate::memtable::{Memtable, Memtables};
 use crate::record::{self, Stored};
 use crate::shared::{READER, Shared, WAL_DIRECTORY, WRITER, WrittenLog};
-use crate::wal::{Fsync, Keeping, Malformed, WriteAheadLog};
+use crate::wal::{Fsync, Keeping, WriteAheadLog};
 use crate::{Batch, Counters, StorageKey, StoreOptions, backpressure, batch, take_over};
 
 /// A handle to a shard's records.
@@ -70,8 +70,7 @@ impl Store {
         let replayed = Memtable::default();
         let log =
             WriteAheadLog::open(&directory.join(WAL_DIRECTORY), disk, checkpointed, |frame| {
-                let (counters, changes) =
-                    batch::read(&frame).map_err(|batch::Malformed| Malformed)?;
+                let (counters, changes) = batch::read(&frame)?;
                 replayed.insert(&frame, changes, counters);
                 Ok(())
             })?;
@@ -108,7 +107,7 @@ impl Store {
     /// Hands the record of a key, where there is one, to `look`.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] where it is damaged, otherwise what befell the engine.
+    /// [`StoreError::RecordCorrupt`] where it is damaged, otherwise what befell the engine.
     pub fn look_up<T>(
         &self,
         key: &StorageKey,
@@ -116,7 +115,10 @@ impl Store {
     ) -> Result<Option<T>, StoreError> {
         let decode = |bytes: &[u8]| {
             let stored = record::decode(key.parts(), bytes);
-            stored.map(look).map(Some).map_err(|damage| StoreError::Corrupt(damage.to_string()))
+            stored
+                .map(look)
+                .map(Some)
+                .map_err(|damage| StoreError::RecordCorrupt(damage.to_string()))
         };
         match self.shared.memtables.load().get(key) {
             Some(Some(record)) => return decode(&record),
@@ -124,13 +126,13 @@ impl Store {
             None => {}
         }
         if self.shared.strikes.is_struck(key) {
-            return Err(StoreError::Damaged("found out when it was last read".into()));
+            return Err(StoreError::PageCorrupt("found out when it was last read".into()));
         }
         let result = self.with_engine(|engine| {
             let Some(bytes) = engine.get(key)? else { return Ok(None) };
             decode(&bytes)
         });
-        if matches!(result, Err(StoreError::Damaged(_))) {
+        if matches!(result, Err(StoreError::PageCorrupt(_))) {
             self.shared.strikes.strike(key);
         }
         result
@@ -140,7 +142,7 @@ impl Store {
     #[must_use]
     pub fn has_stopped(&self) -> bool {
         let result = self.shared.with_engine(self.slot, |_| Ok(()));
-        matches!(result, Err(StoreError::OutOfOrder | StoreError::Waits(_)))
+        matches!(result, Err(StoreError::Broken | StoreError::Waits(_)))
     }
 
     /// Why nothing can be written any more, where something failed in the background.
@@ -272,7 +274,7 @@ impl Store {
         self.background = None;
         if self.shared.failure().is_some() || self.shared.disk.has_lost() {
             self.abandon();
-            return Err(StoreError::OutOfOrder);
+            return Err(StoreError::Broken);
         }
         self.shared.checkpoint()?;
         self.shared.freeze(&mut lock(&self.shared.log).log)?;

@@ -6,8 +6,9 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use crate::lock::lock;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -36,7 +37,7 @@ pub fn descriptors(count: usize) -> io::Result<()> {
 pub fn threads(count: usize) -> io::Result<()> {
     let gate = Arc::new(Mutex::new(()));
     // All are there at the same time, since none gets through before the last has started.
-    let closed = gate.lock().unwrap_or_else(PoisonError::into_inner);
+    let closed = lock(&gate);
     let start = |_| {
         let gate = Arc::clone(&gate);
         std::thread::Builder::new().spawn(move || drop(gate.lock()))

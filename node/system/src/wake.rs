@@ -1,4 +1,5 @@
-//! Waking the serving loop, which sleeps in a poll on its sockets.
+//! Waking a thread that sleeps in a poll on its sockets: the serving loop, or the one that owns a client's
+//! connections.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -6,7 +7,7 @@ use std::sync::Arc;
 
 use rustix::event::{EventfdFlags, eventfd};
 
-/// A flag that a poll can wait for. Any thread may raise it; the serving loop lowers it.
+/// A flag that a poll can wait for. Any thread may raise it; the one that polls lowers it.
 #[derive(Clone, Debug)]
 pub struct Wake(Arc<OwnedFd>);
 

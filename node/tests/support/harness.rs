@@ -16,7 +16,7 @@ use kv_storage::disk::Disk;
 use kv_storage::{Counters, Fsync, Store};
 use kv_system::wake::Wake;
 use kvnode::installed_record;
-use kvnode::writer::{Finished, Gauges, Job, NotInstalled, Work, Writer};
+use kvnode::writer::{Finished, Job, NotInstalled, Published, Work, Writer};
 use tokio::sync::oneshot;
 
 use super::{Cluster, uuid};
@@ -29,7 +29,7 @@ pub(crate) struct Harness {
     pub(crate) directory: tempfile::TempDir,
     pub(crate) work: Option<flume::Sender<Work>>,
     pub(crate) finished: flume::Receiver<Finished>,
-    pub(crate) gauges: Arc<Gauges>,
+    pub(crate) published: Arc<Published>,
     guard: Arc<ArcSwap<Guard>>,
     thread: Option<JoinHandle<Option<Counters>>>,
 }
@@ -47,23 +47,23 @@ impl Harness {
         let stored = stored.map(|it| installed_record::decode(&it, uuid(node)).unwrap());
         let guard = Guard::new(uuid(node), stored.or(installed));
         let guard = Arc::new(ArcSwap::from_pointee(guard));
-        let gauges = Arc::new(Gauges::default());
+        let published = Arc::new(Published::default());
         let disk = Disk::new(directory.path(), disk_reserve_bytes);
         let (finished_sender, finished) = flume::unbounded();
         let (work, receiver) = flume::unbounded();
         let wake = Wake::new().unwrap();
-        let (writer_guard, writer_gauges) = (Arc::clone(&guard), Arc::clone(&gauges));
+        let (writer_guard, writer_published) = (Arc::clone(&guard), Arc::clone(&published));
         let writer = Writer::new(
             uuid(node),
             store,
             writer_guard,
-            writer_gauges,
+            writer_published,
             disk,
             finished_sender,
             wake,
         );
         let thread = Some(std::thread::spawn(move || writer.run(&receiver)));
-        Self { node, directory, work: Some(work), finished, gauges, guard, thread }
+        Self { node, directory, work: Some(work), finished, published, guard, thread }
     }
 
     /// Node 0, which owns everything.
@@ -151,16 +151,16 @@ impl Harness {
 
     /// The epoch that the node's status shows.
     pub(crate) fn epoch(&self) -> u64 {
-        self.gauges.epoch.load(Ordering::Acquire)
+        self.published.acknowledged.get()
     }
 
     pub(crate) fn keys(&self) -> u64 {
-        self.gauges.keys.load(Ordering::Relaxed)
+        self.published.statistics.keys.load(Ordering::Relaxed)
     }
 
     /// Has other nodes confirm all that they are to be asked for.
     pub(crate) fn confirm(&self) {
-        let questions = Arc::clone(&self.gauges.questions.borrow());
+        let questions = Arc::clone(&self.published.questions.borrow());
         let (epoch, partitions) = (questions.epoch, questions.partitions.clone());
         self.work.as_ref().unwrap().send(Work::Confirmed { epoch, partitions }).unwrap();
         // What is asked for after it is answered after it.
@@ -169,19 +169,19 @@ impl Harness {
 
     /// The partitions of which others are to be asked whether they hold them.
     pub(crate) fn unconfirmed(&self) -> usize {
-        self.gauges.questions.borrow().partitions.len()
+        self.published.questions.borrow().partitions.len()
     }
 
     /// How many partitions are kept that were never handed over.
     pub(crate) fn kept(&self) -> usize {
-        self.gauges.kept.load().len()
+        self.published.kept.load().len()
     }
 
     /// Has others confirm what they are asked for, and waits until nothing is left to be cleared.
     pub(crate) fn wait_until_clear(&self) {
         let started = Instant::now();
         self.confirm();
-        while self.gauges.partitions_to_clear.load(Ordering::Relaxed) > 0 {
+        while self.published.statistics.partitions_to_clear.load(Ordering::Relaxed) > 0 {
             assert!(started.elapsed() < WAIT_MAX, "the clearing does not end");
             std::thread::yield_now();
         }

@@ -1,7 +1,9 @@
 //! Layouts for tests: made by hand, and taken through the steps of a rebalance.
 #![allow(dead_code, reason = "each suite uses some of it")]
 
+pub(crate) mod guards;
 pub(crate) mod harness;
+pub(crate) mod scene;
 
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};

@@ -8,13 +8,14 @@
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use kv_protocol::InvalidReply;
 use kv_protocol::frame::ZAP_DOMAIN;
 use kv_protocol::reply::{Content, Reply};
 use kv_protocol::request::Request;
+use kv_system::lock::lock;
 use kv_system::resources;
 use zmq::{DONTWAIT, PollEvents, SocketEvent};
 
@@ -97,7 +98,7 @@ impl Asker {
     /// ZeroMQ, with the threads that it takes. It starts them with its first socket, and ends the process where
     /// it gets none.
     fn context(&self) -> Result<zmq::Context, AskError> {
-        let mut context = self.context.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut context = lock(&self.context);
         if let Some(started) = &*context {
             return Ok(started.clone());
         }

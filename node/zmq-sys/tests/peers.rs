@@ -3,24 +3,17 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
 
-#[allow(dead_code, reason = "the end-to-end suites use the rest")]
-#[path = "../../../tests/harness/zmtp.rs"]
-mod zmtp;
-
 use std::collections::HashSet;
 
+use kv_testkit::zmtp::{COMMAND, MORE, RawPeer, command, frame, part};
 use zmq::{CurveKeyPair, DONTWAIT, SNDMORE};
 use zmq_sys::MESSAGE_FRAMES_MAX;
-
-use self::zmtp::{RawPeer, command, frame, part};
 
 /// How long the socket waits for a message before the test fails, in milliseconds.
 const RECEIVE_MS: i32 = 20_000;
 const HEARTBEAT_MS: i32 = 20;
 /// Where a peer takes no message for this long, it has no room for one, in milliseconds.
 const FULL_MS: i32 = 500;
-const MORE: u8 = 1;
-const COMMAND: u8 = 4;
 
 /// A ROUTER that listens, and where. `set` sets what has to be set before.
 fn router(set: impl FnOnce(&zmq::Socket)) -> (zmq::Socket, String) {

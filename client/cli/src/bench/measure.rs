@@ -1,10 +1,11 @@
 //! The second phase: carrying out the workload, and measuring it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use futures::stream::{FuturesUnordered, StreamExt};
+use kv_system::lock::lock;
 use kvclient::{Client, ClientError};
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
@@ -122,10 +123,6 @@ async fn run_slot(work: &Work, slot: u64, tally: &Mutex<Tally>) {
         }
         began = ended;
     }
-}
-
-fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
-    tally.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Work {

@@ -1,9 +1,10 @@
 //! The keys and values of the records, and the records that a workload adds.
 
 use std::collections::BTreeSet;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
+use kv_system::lock::lock;
 use rand::{Rng, RngExt};
 
 /// The digits of a record's number in its key.
@@ -80,7 +81,7 @@ impl Insertions {
 
     /// Takes note that a record has been inserted, or never will be.
     pub(crate) fn finish(&self, record: u64) {
-        let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ahead = lock(&self.ahead);
         ahead.insert(record);
         let mut present = self.present.load(Ordering::Relaxed);
         while ahead.remove(&present) {

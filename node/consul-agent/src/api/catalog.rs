@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Api;
@@ -26,18 +27,23 @@ const NODE_INDEX: u64 = 1;
 
 type Asked = Query<Vec<(String, String)>>;
 
-/// Understands the parameters of a read, and refuses a filter, which would have to be ignored.
-fn parameters(Query(params): Asked) -> Result<Params, ApiError> {
+/// Answers a read with what `view` shows of the state and its index, once there is something new where the
+/// request waits for that. A filter is refused, since it would have to be ignored.
+async fn read<T: Serialize>(
+    api: &Api,
+    Query(params): Asked,
+    view: impl Fn(&AgentState, &Params) -> (u64, T),
+) -> Result<Response, ApiError> {
     let params = Params(params);
     if params.has("filter") {
         return Err(ApiError::Bad("the embedded agent does not support ?filter".to_owned()));
     }
-    Ok(params)
+    let (index, shown) = api.core.read(params.wait()?, |state| view(state, &params)).await;
+    Ok(indexed_json(index, &shown))
 }
 
 pub(super) async fn services(State(api): State<Api>, asked: Asked) -> Result<Response, ApiError> {
-    let params = parameters(asked)?;
-    let view = |state: &AgentState| {
+    let view = |state: &AgentState, _: &Params| {
         let mut tags = BTreeMap::<String, BTreeSet<String>>::new();
         for service in state.catalog.services() {
             let definition = &service.definition;
@@ -45,8 +51,7 @@ pub(super) async fn services(State(api): State<Api>, asked: Asked) -> Result<Res
         }
         (state.catalog.services_index(), tags)
     };
-    let (index, tags) = api.core.read(params.wait()?, view).await;
-    Ok(indexed_json(index, &tags))
+    read(&api, asked, view).await
 }
 
 pub(super) async fn instances(
@@ -54,14 +59,12 @@ pub(super) async fn instances(
     Path(name): Path<String>,
     asked: Asked,
 ) -> Result<Response, ApiError> {
-    let params = parameters(asked)?;
-    let view = |state: &AgentState| {
-        let instances = selected(&state.catalog, &name, &params);
+    let view = |state: &AgentState, params: &Params| {
+        let instances = selected(&state.catalog, &name, params);
         let instances: Vec<Value> = instances.map(|s| catalog_json(&api, s)).collect();
         (state.catalog.service_index(&name), instances)
     };
-    let (index, instances) = api.core.read(params.wait()?, view).await;
-    Ok(indexed_json(index, &instances))
+    read(&api, asked, view).await
 }
 
 pub(super) async fn health(
@@ -69,21 +72,19 @@ pub(super) async fn health(
     Path(name): Path<String>,
     asked: Asked,
 ) -> Result<Response, ApiError> {
-    let params = parameters(asked)?;
-    let passing_only = params.has("passing");
-    let view = |state: &AgentState| {
+    let view = |state: &AgentState, params: &Params| {
         let catalog = &state.catalog;
+        let passing_only = params.has("passing");
         let well = |service: &&Service| {
             catalog.checks_of(&service.definition.id).all(|c| c.status == Status::Passing)
         };
-        let instances: Vec<Value> = selected(catalog, &name, &params)
+        let instances: Vec<Value> = selected(catalog, &name, params)
             .filter(|service| !passing_only || well(service))
             .map(|service| health_json(&api, catalog, service))
             .collect();
         (catalog.service_index(&name), instances)
     };
-    let (index, instances) = api.core.read(params.wait()?, view).await;
-    Ok(indexed_json(index, &instances))
+    read(&api, asked, view).await
 }
 
 pub(super) async fn checks_in_state(
@@ -91,8 +92,7 @@ pub(super) async fn checks_in_state(
     Path(wanted): Path<String>,
     asked: Asked,
 ) -> Result<Response, ApiError> {
-    let params = parameters(asked)?;
-    let view = |state: &AgentState| {
+    let view = |state: &AgentState, _: &Params| {
         let checks = state.catalog.checks().map(|check| check_json(&state.catalog, check));
         let checks: Vec<Value> = std::iter::once(node_check_json())
             .chain(checks)
@@ -100,8 +100,7 @@ pub(super) async fn checks_in_state(
             .collect();
         (state.catalog.checks_index(), checks)
     };
-    let (index, checks) = api.core.read(params.wait()?, view).await;
-    Ok(indexed_json(index, &checks))
+    read(&api, asked, view).await
 }
 
 pub(super) async fn checks_of_service(
@@ -109,8 +108,7 @@ pub(super) async fn checks_of_service(
     Path(name): Path<String>,
     asked: Asked,
 ) -> Result<Response, ApiError> {
-    let params = parameters(asked)?;
-    let view = |state: &AgentState| {
+    let view = |state: &AgentState, _: &Params| {
         let catalog = &state.catalog;
         let checks: Vec<Value> = catalog
             .instances(&name)
@@ -119,15 +117,12 @@ pub(super) async fn checks_of_service(
             .collect();
         (catalog.service_index(&name), checks)
     };
-    let (index, checks) = api.core.read(params.wait()?, view).await;
-    Ok(indexed_json(index, &checks))
+    read(&api, asked, view).await
 }
 
 /// The machines in the catalog, which never change here.
 pub(super) async fn nodes(State(api): State<Api>, asked: Asked) -> Result<Response, ApiError> {
-    let params = parameters(asked)?;
-    let (index, ()) = api.core.read(params.wait()?, |_| (NODE_INDEX, ())).await;
-    Ok(indexed_json(index, &[node_json(&api)]))
+    read(&api, asked, |_, _| (NODE_INDEX, [node_json(&api)])).await
 }
 
 /// The instances of a service, only those with a tag if one is asked for.

@@ -1,22 +1,12 @@
 //! What the store relies on in Consul, asserted of the embedded agent and of a real Consul alike.
 //!
 //! The embedded agent is always tested. A real Consul is tested where the machine has one: its
-//! binary is named by `CONSUL_BIN` or is on the `PATH`. With `KV_REQUIRE_CONSUL=1` its absence is a
-//! failure.
+//! binary is named by `CONSUL_BIN` or is on the `PATH`. Elsewhere those cases are ignored, and with
+//! `KV_REQUIRE_CONSUL=1` its absence is a failure.
 //!
 //! The tests of one kind of server share it, so each uses keys and names of its own.
 
-#![allow(clippy::unwrap_used)]
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "what a test prints is for people, and ends nothing"
-)]
-
-// Included by other packages too, which use other parts of it.
-#[allow(dead_code)]
-#[path = "../../../../tests/harness/consul.rs"]
-mod real_consul;
+#![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
 
 mod agent;
 mod blocking;
@@ -34,20 +24,23 @@ macro_rules! contracts {
     ($($module:ident: $($contract:ident),* $(,)?;)*) => {
         mod embedded {
             $(mod $module {
-                $(#[tokio::test]
-                async fn $contract() {
-                    crate::$module::$contract(&crate::server::Server::embedded()).await;
-                })*
+                $(
+                    #[tokio::test]
+                    async fn $contract() {
+                        crate::$module::$contract(&crate::server::Server::embedded()).await;
+                    }
+                )*
             })*
         }
         mod real {
             $(mod $module {
-                $(#[tokio::test]
-                async fn $contract() {
-                    if let Some(server) = crate::server::Server::real() {
-                        crate::$module::$contract(&server).await;
+                $(
+                    #[kv_testkit::needs(consul)]
+                    #[tokio::test]
+                    async fn $contract() {
+                        crate::$module::$contract(&crate::server::Server::real()).await;
                     }
-                })*
+                )*
             })*
         }
     };

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use kv_consul::{CheckStatus, Consul, ConsulConfig, ConsulError, Read};
+use kv_testkit::consul::{RealConsul, real_consul_binary};
+use kv_testkit::needs;
 
 use crate::agent::{await_status, registration};
-use crate::real_consul::{RealConsul, real_consul_binary};
 use crate::server::{PATIENCE, Server};
 
 fn client(address: &str, variables: &[(&str, &str)]) -> Consul {
@@ -18,11 +19,11 @@ fn client(address: &str, variables: &[(&str, &str)]) -> Consul {
     Consul::new(&config.with_request_timeout(PATIENCE)).unwrap()
 }
 
+#[needs(consul)]
 #[tokio::test]
 async fn a_token_opens_what_is_closed_without() {
     const TOKEN: &str = "11111111-2222-3333-4444-555555555555";
-    let Some(binary) = real_consul_binary() else { return };
-    let server = RealConsul::start_closed(&binary, TOKEN);
+    let server = RealConsul::start_closed(TOKEN);
     let address = server.address().to_string();
     let stranger = client(&address, &[]);
     for error in [
@@ -48,9 +49,10 @@ fn make_certificates(binary: &Path, directory: &Path, arguments: &[&str]) {
     assert!(output.status.success(), "{output:?}");
 }
 
+#[needs(consul)]
 #[tokio::test]
 async fn tls_is_spoken_with_the_usual_variables() {
-    let Some(binary) = real_consul_binary() else { return };
+    let binary = real_consul_binary();
     let directory = tempfile::tempdir().unwrap();
     make_certificates(&binary, directory.path(), &["ca", "create"]);
     make_certificates(&binary, directory.path(), &["cert", "create", "-server"]);
@@ -62,16 +64,13 @@ async fn tls_is_spoken_with_the_usual_variables() {
         (text(file("dc1-server-consul-0.pem")), text(file("dc1-server-consul-0-key.pem")));
     // The port is free once the listener is gone; if somebody takes it, Consul does not start.
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-    let _server = RealConsul::start(
-        &binary,
-        &[
-            &format!("-hcl=ports {{ https = {port} }}"),
-            &format!("-hcl=ca_file = \"{ca}\""),
-            &format!("-hcl=cert_file = \"{cert}\""),
-            &format!("-hcl=key_file = \"{key}\""),
-            "-hcl=verify_incoming_https = true",
-        ],
-    );
+    let _server = RealConsul::start(&[
+        &format!("-hcl=ports {{ https = {port} }}"),
+        &format!("-hcl=ca_file = \"{ca}\""),
+        &format!("-hcl=cert_file = \"{cert}\""),
+        &format!("-hcl=key_file = \"{key}\""),
+        "-hcl=verify_incoming_https = true",
+    ]);
 
     let address = format!("localhost:{port}");
     let ssl = ("CONSUL_HTTP_SSL", "true");
@@ -103,10 +102,11 @@ async fn tls_is_spoken_with_the_usual_variables() {
     assert!(error.to_string().contains("HTTPS"), "{error}");
 }
 
-/// Whoever wrote this program knew nothing of the embedded agent.
+/// The authors of this program knew nothing of the embedded agent.
+#[needs(consul)]
 #[test]
 fn consuls_own_command_line_works_with_the_embedded_agent() {
-    let Some(binary) = real_consul_binary() else { return };
+    let binary = real_consul_binary();
     let server = Server::embedded();
     let run = |arguments: &[&str]| {
         let output = Command::new(&binary)

@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use kv_consul::{Consul, ConsulConfig};
 use kv_consul_agent::{Agent, AgentConfig, AgentLimits};
-
-use crate::real_consul::{RealConsul, real_consul_binary};
+use kv_testkit::consul::RealConsul;
 
 /// How long a test waits for what should happen at once.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -35,14 +34,9 @@ impl Server {
         Self::shared(&EMBEDDED, || Running::Embedded { _agent: AgentThread::start() })
     }
 
-    /// A real Consul, or `None` where there is none and none is required.
-    pub(crate) fn real() -> Option<Self> {
-        let Some(binary) = real_consul_binary() else {
-            eprintln!("not run: there is no real Consul on this machine");
-            return None;
-        };
-        let start = || Running::Real { _consul: RealConsul::start(&binary, &[]) };
-        Some(Self::shared(&REAL, start))
+    /// A real Consul.
+    pub(crate) fn real() -> Self {
+        Self::shared(&REAL, || Running::Real { _consul: RealConsul::start(&[]) })
     }
 
     fn shared(slot: &Mutex<Weak<Running>>, start: impl FnOnce() -> Running) -> Self {

@@ -9,7 +9,10 @@ use kv_core::refusal::{ErrorCode, Refusal, bad_request, too_large};
 use kv_core::version::Version;
 use serde::{Deserialize, Serialize};
 
-use super::{OPERATIONS_KNOWN, Object, Text, not_null, text};
+use super::json::{Object, Text, not_null, text};
+
+/// What a request may ask, for the errors.
+pub(super) const OPERATIONS_KNOWN: &str = "PUT, GET_ONE, GET_ALL, DELETE, BATCH, SCAN, STATUS, FETCH, COPY, DIGEST, COUNT, STORED or HOLDS";
 
 /// One operation as it stands on the wire.
 #[derive(Debug, Default, Serialize, Deserialize)]

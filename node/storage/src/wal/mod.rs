@@ -11,9 +11,14 @@
 //! A crash can tear the last frame that was being written, which nobody was told of; it is cut off.
 //! Whatever else is wrong with a segment is damage, which is reported and not passed over:
 //! [`WalError`].
+//!
+//! - here: writing it; `frame`: what is written; `replay`: reading it when the node starts;
+//! - `segments`: its files.
 
+mod error;
 mod frame;
 mod replay;
+mod segments;
 
 use std::fs::{self, File};
 use std::io;
@@ -22,66 +27,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use kv_system::transient::{is_full, is_read_only, passes};
+use kv_system::{descriptors, failpoints, private};
 use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
-use rustix::io::Errno;
-use tracing::warn;
 
+pub use self::error::WalError;
+use self::error::file_error;
 pub(super) use self::frame::FRAME_HEAD_BYTES;
 use self::frame::Place;
+pub(super) use self::replay::Malformed;
+pub(crate) use self::segments::remove_through;
+use self::segments::{make, name_of, path_of};
 use crate::belongings::is_absence;
 use crate::disk::Disk;
 use crate::limits::INODES_PER_STEP;
-use kv_system::transient::{is_full, is_read_only, passes};
-use kv_system::{descriptors, failpoints, private};
-
-const SUFFIX: &str = ".redo";
-
-/// Why the write-ahead log cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum WalError {
-    /// What was acknowledged cannot be read.
-    #[error(
-        "the write-ahead log is damaged: {path} has no valid frame at byte {offset}, and what stood there had been acknowledged ({reason}); a copy of the whole data directory from before can be served with --serve-older-copy, without what was written since; or remove the node as dead and start it with an empty data directory"
-    )]
-    Damaged {
-        /// The segment.
-        path: PathBuf,
-        /// Where the first damaged frame begins.
-        offset: u64,
-        /// How it is known that there was a frame.
-        reason: String,
-    },
-    /// A segment is not there.
-    #[error(
-        "the write-ahead log is incomplete: {0} is missing; put this very file back, or serve a copy of the whole data directory from before with --serve-older-copy, without what was written since; or remove the node as dead and start it with an empty data directory"
-    )]
-    Missing(PathBuf),
-    /// It failed before, and what is at its end is unknown.
-    #[error(
-        "the write-ahead log failed before, and nothing was written: start the node again, which finds out what is in it"
-    )]
-    Unusable,
-    /// The system lacks something that it will have again. Nothing was written, and it can be tried again.
-    #[error("{path}: {source}; nothing was written")]
-    NotWritten {
-        /// The file or directory.
-        path: PathBuf,
-        /// What the operating system says.
-        source: io::Error,
-    },
-    /// Somebody has removed the file, and what is in it is gone when this process ends.
-    #[error("{0} was removed while it was written to: nothing counts that is written there now")]
-    Removed(PathBuf),
-    /// A file cannot be used.
-    #[error("{path}: {source}")]
-    File {
-        /// The file or directory.
-        path: PathBuf,
-        /// What the operating system says.
-        source: io::Error,
-    },
-}
 
 /// When a write counts as durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -145,7 +104,7 @@ impl WriteAheadLog {
     ) -> Result<Self, WalError> {
         make(directory).map_err(|source| file_error(directory, source))?;
         let mut last = checkpointed;
-        let numbers = replay::numbers(directory)?;
+        let numbers = segments::numbers(directory)?;
         // The engine gets a segment only after the next one was begun.
         if checkpointed > 0 && numbers.last().is_none_or(|it| *it <= checkpointed) {
             return Err(WalError::Missing(path_of(directory, checkpointed + 1)));
@@ -377,23 +336,6 @@ impl WriteAheadLog {
     pub(crate) fn names(&self) -> Arc<File> {
         Arc::clone(&self.names)
     }
-
-    /// Removes the segments up to this number, which the engine remembers to have, from the directory that
-    /// is open as `names` and was found at `directory`.
-    pub(crate) fn remove_through(
-        names: &File,
-        directory: &Path,
-        number: u64,
-    ) -> Result<(), WalError> {
-        for number in replay::numbers(directory)?.into_iter().filter(|it| *it <= number) {
-            match unlinkat(names, name_of(number), AtFlags::empty()) {
-                // Somebody was faster, or another directory is in the place of this one.
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(error) => return Err(file_error(&path_of(directory, number), error.into())),
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Unsynced {
@@ -401,37 +343,4 @@ impl Unsynced {
     pub(super) fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
     }
-}
-
-/// The content of an intact frame makes no sense.
-#[derive(Debug)]
-pub(super) struct Malformed;
-
-fn path_of(directory: &Path, number: u64) -> PathBuf {
-    directory.join(name_of(number))
-}
-
-fn name_of(number: u64) -> String {
-    format!("{number:016}{SUFFIX}")
-}
-
-/// Makes the log's directory where there is none, durably.
-fn make(directory: &Path) -> io::Result<()> {
-    match fs::create_dir(directory) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-        result => result?,
-    }
-    directory.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
-}
-
-fn file_error(path: &Path, source: io::Error) -> WalError {
-    WalError::File { path: path.to_owned(), source }
-}
-
-/// Says that a torn write was cut off.
-fn tell_torn(path: &Path, offset: u64, bytes: u64) {
-    warn!(
-        "the last write before the crash was torn: {bytes} bytes at byte {offset} of {} are dropped, of which nobody was told",
-        path.display()
-    );
 }

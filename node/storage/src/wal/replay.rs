@@ -6,25 +6,15 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use bytes::Bytes;
+use tracing::warn;
 
+use super::error::{WalError, file_error};
 use super::frame::{self, FRAME_HEAD_BYTES, Found, Place};
-use super::{Malformed, SUFFIX, WalError, file_error, path_of, tell_torn};
+use super::segments::path_of;
 
-/// The numbers of the segments in `directory`, ascending.
-pub(super) fn numbers(directory: &Path) -> Result<Vec<u64>, WalError> {
-    let read = || -> io::Result<Vec<u64>> {
-        let mut numbers = Vec::new();
-        for entry in fs::read_dir(directory)? {
-            let name = entry?.file_name();
-            let number = name.to_str().and_then(|it| it.strip_suffix(SUFFIX)?.parse::<u64>().ok());
-            // Numbers can be written in several ways, and each segment has one name.
-            numbers.extend(number.filter(|it| path_of(directory, *it).file_name() == Some(&name)));
-        }
-        numbers.sort_unstable();
-        Ok(numbers)
-    };
-    read().map_err(|source| file_error(directory, source))
-}
+/// The content of an intact frame makes no sense: it is no batch.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Malformed;
 
 /// Hands over the frames of a segment. Where the node died while it wrote the segment, what is torn is
 /// cut off and the segment is sealed, so that everybody who reads it later finds the same.
@@ -86,4 +76,12 @@ fn seal(path: &Path, number: u64, length: u64) -> io::Result<()> {
     debug_assert!(frame::find(&seal, number, 0).is_none_or(Found::is_seal));
     file.write_all_at(&seal, length)?;
     file.sync_all()
+}
+
+/// Says that a torn write was cut off.
+fn tell_torn(path: &Path, offset: u64, bytes: u64) {
+    warn!(
+        "the last write before the crash was torn: {bytes} bytes at byte {offset} of {} are dropped, of which nobody was told",
+        path.display()
+    );
 }

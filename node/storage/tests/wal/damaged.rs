@@ -156,7 +156,7 @@ fn a_damaged_record_in_an_intact_frame_is_corrupt_and_harms_no_other() {
     leave(directory.path(), &files::segment(1, &contents));
     let store = super::open(directory.path());
     let get = |key: &str| store.get(&kv_storage::StorageKey::new(key));
-    assert!(matches!(get("key-1"), Err(StoreError::Corrupt(_))));
+    assert!(matches!(get("key-1"), Err(StoreError::RecordCorrupt(_))));
     assert_eq!(get("key-2").unwrap().unwrap().value.unwrap(), b"two");
     drop(store);
     // The rest of the store is of use as well.

@@ -1,7 +1,7 @@
 //! ZeroMQ, narrowed to what connections to nodes need.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use kv_core::limits::FRAME_BYTES_MAX;
 use kv_protocol::frame::{ZAP_DOMAIN, is_delimiter};
 use kv_system::resources;
-use rustix::event::{EventfdFlags, eventfd};
+use kv_system::wake::Wake;
 use zmq::SocketEvent;
 
 use super::inflow::Inflow;
@@ -35,7 +35,7 @@ pub(super) struct Waker {
 
 /// What the sleeper shares with those who wake it.
 struct Alarm {
-    event: OwnedFd,
+    wake: Wake,
     /// Whether the sleeper sleeps, or is about to.
     sleeping: AtomicBool,
     closed: AtomicBool,
@@ -51,26 +51,19 @@ impl Waker {
         let sleeping = &self.shared.sleeping;
         // One wake-up serves all that comes before the sleeper is awake, and who is awake needs none.
         if sleeping.load(Ordering::Relaxed) && sleeping.swap(false, Ordering::AcqRel) {
-            self.shared.ring();
+            self.shared.wake.raise();
         }
     }
 
     /// Wakes the sleeper for the last time.
     pub(super) fn close(&self) {
         self.shared.closed.store(true, Ordering::SeqCst);
-        self.shared.ring();
+        self.shared.wake.raise();
     }
 
     /// Whether the sleeper does not come back.
     pub(super) fn is_ended(&self) -> bool {
         self.shared.ended.load(Ordering::SeqCst)
-    }
-}
-
-impl Alarm {
-    fn ring(&self) {
-        // It fails only where it rings more often than can be counted.
-        let _ = rustix::io::write(&self.event, &1_u64.to_ne_bytes());
     }
 }
 
@@ -97,9 +90,9 @@ impl Sockets {
         // ZeroMQ ends the process where it lacks one for itself.
         resources::descriptors(CONTEXT_DESCRIPTORS)?;
         resources::threads(CONTEXT_THREADS)?;
-        let event = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
+        let wake = Wake::new()?;
         let (sleeping, closed, ended) = Default::default();
-        let alarm = Arc::new(Alarm { event, sleeping, closed, ended });
+        let alarm = Arc::new(Alarm { wake, sleeping, closed, ended });
         let waker = Waker { shared: Arc::clone(&alarm) };
         let (context, spin_wait) = (zmq::Context::new(), SpinWait::default());
         Ok((waker, Self { context, alarm, spin_wait, lines_made: 0 }))
@@ -129,7 +122,7 @@ impl Sockets {
             let is_ready = || lines.clone().any(|(line, _)| line.can_receive());
             self.spin_wait.wait(|| is_news() || is_ready());
         }
-        let mut items = vec![zmq::PollItem::from_fd(self.alarm.event.as_raw_fd(), zmq::POLLIN)];
+        let mut items = vec![zmq::PollItem::from_fd(self.alarm.wake.raw_fd(), zmq::POLLIN)];
         for (line, send) in lines {
             let wanted = if send { zmq::POLLIN | zmq::POLLOUT } else { zmq::POLLIN };
             items.push(line.socket.as_poll_item(wanted));
@@ -148,7 +141,7 @@ impl Sockets {
             Err(error) => return Err(error.into()),
         }
         if items[0].is_readable() {
-            let _ = rustix::io::read(&self.alarm.event, &mut [0_u8; 8]);
+            self.alarm.wake.lower();
         }
         let ready = items[1..]
             .chunks_exact(2)

@@ -3,8 +3,10 @@
 //! The loop knows connections and frames; a service knows what requests mean. It answers at once, or says
 //! that the answer comes later and hands what is finished to the loop's channel.
 
+use kv_core::refusal::Refusal;
 use kv_protocol::frame::Payload;
-use kv_protocol::request::RequestId;
+use kv_protocol::reply::{Content, Reply};
+use kv_protocol::request::{RequestId, Style};
 
 use super::Peer;
 
@@ -13,6 +15,12 @@ pub type Frame = zmq::Message;
 
 /// The frames of a reply, without the delimiter: the header and, where there is one, the body.
 pub type Frames = (Vec<u8>, Option<Vec<u8>>);
+
+/// The frames of a refusal, which has no style.
+#[must_use]
+pub fn refuse(id: Option<RequestId>, refusal: Refusal) -> Frames {
+    Reply { id, content: Content::Refused(refusal) }.encode(Style::default())
+}
 
 /// How much the reply to a request may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

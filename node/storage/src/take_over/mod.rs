@@ -1,0 +1,246 @@
+//! Having the engine take a memtable over, without its ever meeting a full disk.
+//!
+//! An engine that failed to write is of no more use, so it is given only what there is room for. It writes
+//! whole leaves anew, and gives up the old ones afterwards. Where the disk has room for all of them, it
+//! gets all changes with one flush. Where the disk is nearly full, it gets them in pieces: what a piece
+//! needs is measured, the disk's reserve is given up for it, and what the piece has freed serves the next.
+//! The log has all changes until the last piece is in, so that nothing depends on how far this came.
+
+mod leaves;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Bound;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use kv_system::descriptors;
+use kv_system::transient::file_bytes_max;
+
+pub(crate) use self::leaves::placed;
+use self::leaves::{LEAF_OVERHEAD_BYTES, Leaves};
+use crate::disk::Disk;
+use crate::engine::{self, Engine, LEAF_FANOUT};
+use crate::limits::{DESCRIPTORS_PER_CHECKPOINT, INODES_PER_STEP, PIECE_BYTES, SMALL_FILES_BYTES};
+use crate::memtable::Memtable;
+use crate::needs::Needs;
+use crate::{StorageKey, StoreError, unfinished};
+
+/// How many changes the engine gets at once. It locks their pages meanwhile, and readers wait.
+const CHANGES_PER_BATCH: usize = 256;
+/// A leaf that grows with every piece leaves a place of each length behind, so that pieces of new records
+/// may take so many times what the records take.
+const PIECES_FACTOR: u64 = 2;
+
+/// Why the engine has not got everything.
+#[derive(Debug)]
+pub(crate) enum Untaken {
+    /// It has none of what is left, which can be tried again.
+    Waits(StoreError),
+    /// It could not read what it needs.
+    Failed(StoreError),
+    /// It failed to write, and must neither be used nor dropped.
+    Spoiled(StoreError),
+}
+
+/// What the engine is to get, and what is known of the store.
+pub(crate) struct Taking<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) memtable: &'a Memtable,
+    /// The last segment of the write-ahead log that has something of the memtable.
+    pub(crate) segment: u64,
+    pub(crate) disk: &'a Disk,
+    /// Where the engine's files are.
+    pub(crate) directory: &'a std::path::Path,
+    /// The bytes of all keys and values that are stored, and their number.
+    pub(crate) stored: (u64, u64),
+    pub(crate) needs: &'a Needs,
+}
+
+/// What was measured before, or is now.
+fn measured(
+    known: &AtomicU64,
+    measure: impl FnOnce() -> Result<u64, StoreError>,
+) -> Result<u64, Untaken> {
+    if known.load(Ordering::Relaxed) == 0 {
+        known.store(measure().map_err(Untaken::Failed)?.max(1), Ordering::Relaxed);
+    }
+    Ok(known.load(Ordering::Relaxed))
+}
+
+impl Taking<'_> {
+    /// Has the engine take everything over, durably.
+    pub(crate) fn carry_out(&self) -> Result<(), Untaken> {
+        descriptors::are_left(DESCRIPTORS_PER_CHECKPOINT).map_err(|error| {
+            waits(format!("{DESCRIPTORS_PER_CHECKPOINT} file descriptors are needed ({error})"))
+        })?;
+        let metadata_bytes = unfinished::metadata_bytes(self.directory) + SMALL_FILES_BYTES;
+        if !self.disk.is_writable() {
+            return Err(waits("the disk is read-only".into()));
+        }
+        self.check_file_lengths()?;
+        if self.disk.has(self.needed_at_most().saturating_add(metadata_bytes)) {
+            return self.at_once();
+        }
+        let whole_bytes = measured(&self.needs.whole_bytes, || self.measure_whole())?;
+        if self.disk.make_room(whole_bytes.saturating_add(metadata_bytes), 0) {
+            return self.at_once();
+        }
+        self.in_pieces(metadata_bytes)
+    }
+
+    /// Sees to it that no file of the engine becomes longer than this process may make one.
+    fn check_file_lengths(&self) -> Result<(), Untaken> {
+        let left = file_bytes_max().saturating_sub(engine::longest_file(self.directory));
+        let is_limited = left < self.needed_at_most()
+            && left < measured(&self.needs.whole_bytes, || self.measure_whole())?;
+        self.disk.set_limited(is_limited);
+        match is_limited {
+            true => Err(waits(format!(
+                "a file of the engine would become longer than {} bytes, which this process may make one (ulimit -f)",
+                file_bytes_max()
+            ))),
+            false => Ok(()),
+        }
+    }
+
+    fn measure_whole(&self) -> Result<u64, StoreError> {
+        let mut leaves = Leaves::default();
+        self.for_each_change(|key, record| leaves.add(self.engine, key, record))?;
+        let layout_bytes = self.memtable.layout().map_or(0, |it| it.len() as u64);
+        Ok(leaves.bytes + placed(layout_bytes) + 2 * LEAF_OVERHEAD_BYTES)
+    }
+
+    fn for_each_change(
+        &self,
+        mut visit: impl FnMut(&StorageKey, Option<&[u8]>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut start = Bound::Unbounded;
+        loop {
+            let changes = self.memtable.range(start.as_ref(), CHANGES_PER_BATCH);
+            changes.iter().try_for_each(|(key, record)| visit(key, record.as_deref()))?;
+            match changes.into_iter().next_back() {
+                Some((last, _)) => start = Bound::Excluded(last),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// What the engine may have to write for all changes, in bytes: all leaves, or one for each change,
+    /// taken to be of ordinary length twice over.
+    fn needed_at_most(&self) -> u64 {
+        let (bytes, records) = self.stored;
+        let leaf_records = LEAF_FANOUT as u64;
+        let leaf_bytes = bytes / records.max(1) * leaf_records + LEAF_OVERHEAD_BYTES;
+        let all = bytes.saturating_add(records.saturating_mul(LEAF_OVERHEAD_BYTES / leaf_records));
+        let changed = (self.memtable.keys() as u64).saturating_mul(leaf_bytes).saturating_mul(2);
+        placed(self.memtable.bytes().saturating_add(all.min(changed)))
+    }
+
+    fn at_once(&self) -> Result<(), Untaken> {
+        let mut start = Bound::Unbounded;
+        loop {
+            let changes = self.memtable.range(start.as_ref(), CHANGES_PER_BATCH);
+            self.engine.change(&changes).map_err(given)?;
+            match changes.into_iter().next_back() {
+                Some((last, _)) => start = Bound::Excluded(last),
+                None => break,
+            }
+        }
+        if let Some(layout) = self.memtable.layout() {
+            self.engine.change_layout(&layout).map_err(given)?;
+        }
+        self.engine.complete(self.memtable.counters(), self.segment).map_err(Untaken::Spoiled)
+    }
+
+    fn in_pieces(&self, metadata_bytes: u64) -> Result<(), Untaken> {
+        self.check_growth(metadata_bytes)?;
+        let mut start = Bound::Unbounded;
+        let mut piece: Vec<(StorageKey, Option<Bytes>)> = Vec::new();
+        let mut leaves = Leaves::default();
+        loop {
+            let changes = self.memtable.range(start.as_ref(), CHANGES_PER_BATCH);
+            let Some((last, _)) = changes.last() else { break };
+            start = Bound::Excluded(last.clone());
+            for (key, record) in changes {
+                leaves.add(self.engine, &key, record.as_deref()).map_err(Untaken::Failed)?;
+                piece.push((key, record));
+                if leaves.bytes >= PIECE_BYTES {
+                    self.give(&mut piece, std::mem::take(&mut leaves), metadata_bytes)?;
+                }
+            }
+        }
+        if !piece.is_empty() {
+            self.give(&mut piece, std::mem::take(&mut leaves), metadata_bytes)?;
+        }
+        let first = StorageKey::first_of_hash(0);
+        leaves.add(self.engine, &first, None).map_err(Untaken::Failed)?;
+        let layout = self.memtable.layout();
+        let layout_bytes = layout.as_ref().map_or(0, |it| it.len() as u64 + LEAF_OVERHEAD_BYTES);
+        self.make_room(leaves.bytes + placed(layout_bytes) + metadata_bytes)?;
+        if let Some(layout) = layout {
+            self.engine.change_layout(&layout).map_err(given)?;
+        }
+        self.engine.complete(self.memtable.counters(), self.segment).map_err(Untaken::Spoiled)
+    }
+
+    /// Has the engine take one piece over, which changes these leaves, durably.
+    fn give(
+        &self,
+        piece: &mut Vec<(StorageKey, Option<Bytes>)>,
+        leaves: Leaves,
+        metadata_bytes: u64,
+    ) -> Result<(), Untaken> {
+        self.make_room(leaves.bytes + metadata_bytes)?;
+        for changes in piece.chunks(CHANGES_PER_BATCH) {
+            self.engine.change(changes).map_err(given)?;
+        }
+        self.engine.flush().map_err(Untaken::Spoiled)?;
+        piece.clear();
+        self.needs.forget();
+        self.disk.tend();
+        Ok(())
+    }
+
+    /// Sees to it that nothing is begun that there is no room for in the end: the reserve would be used up
+    /// for nothing.
+    fn check_growth(&self, metadata_bytes: u64) -> Result<(), Untaken> {
+        let growth_bytes = measured(&self.needs.growth_bytes, || self.measure_growth())?;
+        let bytes = growth_bytes.saturating_mul(PIECES_FACTOR).saturating_add(metadata_bytes);
+        if self.disk.could_have(bytes) { Ok(()) } else { Err(self.no_room_for(bytes)) }
+    }
+
+    fn measure_growth(&self) -> Result<u64, StoreError> {
+        let (mut added, mut freed) = (0, 0);
+        self.for_each_change(|key, record| {
+            added += record.map_or(0, |it| placed(it.len() as u64));
+            freed += self.engine.get(key)?.map_or(0, |it| it.len() as u64);
+            Ok(())
+        })?;
+        Ok(added.saturating_sub(freed))
+    }
+
+    fn make_room(&self, bytes: u64) -> Result<(), Untaken> {
+        if self.disk.make_room(bytes, 0) { Ok(()) } else { Err(self.no_room_for(bytes)) }
+    }
+
+    fn no_room_for(&self, bytes: u64) -> Untaken {
+        waits(format!(
+            "{bytes} bytes are needed on the disk, and {INODES_PER_STEP} inodes; it has {}",
+            self.disk.describe()
+        ))
+    }
+}
+
+fn waits(why: String) -> Untaken {
+    Untaken::Waits(StoreError::Waits(why))
+}
+
+/// What became of changes that were given to the engine and not flushed yet: it has kept what it has of
+/// them, and a flush is still possible.
+fn given(error: StoreError) -> Untaken {
+    match error {
+        StoreError::Engine(_) => Untaken::Spoiled(error),
+        error => Untaken::Failed(error),
+    }
+}

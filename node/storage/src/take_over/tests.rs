@@ -1,0 +1,112 @@
+//! Memtables that a real engine takes over.
+
+use std::path::Path;
+
+use kv_core::version::Version;
+
+use super::*;
+use crate::Counters;
+use crate::batch::{self, Batch};
+
+const KEYS: u32 = 500;
+
+fn key(number: u32) -> StorageKey {
+    StorageKey::new(&format!("key-{number}"))
+}
+
+/// A memtable in which keys have values that `value` gives, or are removed.
+fn memtable(value: impl Fn(u32) -> Option<Vec<u8>>) -> Memtable {
+    let mut batch = Batch::default();
+    for number in 0..KEYS {
+        let version = Version { epoch: 1, sequence: u64::from(number) };
+        match value(number) {
+            Some(value) => batch.put(key(number), version, Some(&value)),
+            None => batch.remove(key(number)),
+        }
+    }
+    let (frame, _) = batch.finish(Counters { keys: 1, ..Counters::default() });
+    let frame = Bytes::from(frame);
+    let (counters, changes) = batch::read(&frame).unwrap();
+    let memtable = Memtable::default();
+    memtable.insert(&frame, changes, counters);
+    memtable
+}
+
+fn taking<'a>(
+    engine: &'a Engine,
+    memtable: &'a Memtable,
+    disk: &'a Disk,
+    directory: &'a Path,
+) -> Taking<'a> {
+    let needs = memtable.needs();
+    Taking { engine, memtable, segment: 1, disk, directory, stored: (0, 0), needs }
+}
+
+#[test]
+fn pieces_give_the_engine_what_one_flush_gives() {
+    let value = |number: u32| vec![number as u8; 20_000 + number as usize];
+    let rounds = [
+        memtable(|number| Some(value(number))),
+        memtable(|number| (number % 3 > 0).then(|| value(number / 2))),
+    ];
+    let content = |in_pieces: bool| {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = Disk::new(directory.path(), 0);
+        let engine = Engine::open(directory.path(), &disk).unwrap();
+        for round in &rounds {
+            let taking = taking(&engine, round, &disk, directory.path());
+            match in_pieces {
+                true => taking.in_pieces(0).unwrap(),
+                false => taking.at_once().unwrap(),
+            }
+        }
+        assert_eq!(engine.checkpointed().unwrap(), 1);
+        (0..KEYS).map(|it| engine.get(&key(it)).unwrap()).collect::<Vec<_>>()
+    };
+    let expected = content(false);
+    assert_eq!(expected.iter().flatten().count(), (KEYS - KEYS.div_ceil(3)) as usize);
+    assert!(content(true) == expected);
+}
+
+#[test]
+fn leaves_are_measured_with_what_lies_around_a_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = Disk::new(directory.path(), 0);
+    let engine = Engine::open(directory.path(), &disk).unwrap();
+    let memtable = memtable(|_| Some(vec![1; 1000]));
+    taking(&engine, &memtable, &disk, directory.path()).at_once().unwrap();
+    let mut leaves = Leaves::default();
+    leaves.add(&engine, &key(7), None).unwrap();
+    let one = leaves.bytes;
+    // Its leaf has at most so many records, on either side.
+    let around = placed(2 * LEAF_FANOUT as u64 * 1000);
+    assert!(one >= around, "{one} of {around}");
+    assert!(one <= around * 2, "{one} of {around}");
+    leaves.add(&engine, &key(7), None).unwrap();
+    assert!(leaves.bytes < one * 2, "what is counted is counted once");
+    let mut behind = Leaves::default();
+    for number in 0..KEYS {
+        let key = StorageKey::first_of_hash(u64::MAX - u64::from(KEYS - number));
+        behind.add(&engine, &key, None).unwrap();
+    }
+    let overhead = LEAF_OVERHEAD_BYTES * u64::from(KEYS) * 2;
+    assert!(behind.bytes < overhead + around, "{} is too much", behind.bytes);
+    for number in 0..KEYS {
+        leaves.add(&engine, &key(number), None).unwrap();
+    }
+    assert!(leaves.bytes >= placed(u64::from(KEYS) * 1000));
+}
+
+#[test]
+fn what_the_disk_has_no_room_for_is_not_begun() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = Disk::new(directory.path(), 0);
+    let engine = Engine::open(directory.path(), &disk).unwrap();
+    let memtable = memtable(|_| Some(vec![1; 1000]));
+    let taking = taking(&engine, &memtable, &disk, directory.path());
+    // More than any disk has.
+    assert!(matches!(taking.in_pieces(1 << 62), Err(Untaken::Waits(_))));
+    assert_eq!(engine.get(&key(0)).unwrap(), None);
+    taking.in_pieces(0).unwrap();
+    assert!(engine.get(&key(0)).unwrap().is_some());
+}
