@@ -4,9 +4,10 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use kv_testkit::harness::binaries::greetings;
+use kv_testkit::harness::desired_states::HEEDED_WITHIN;
 use kv_testkit::harness::http::delete;
 use kv_testkit::harness::run::{Output, Run};
-use kv_testkit::harness::{Backend, Cluster, on_both_backends};
+use kv_testkit::harness::{Backend, Cluster, eventually, on_both_backends};
 use kv_testkit::needs;
 
 /// The variable that names the example `greetings`, built without strategies.
@@ -59,14 +60,10 @@ fn without_strategies_a_table_that_is_missing_is_named() {
     let said = ["the layout of epoch 1 is missing in Consul", "without strategies", "try again"];
     run(&cluster, &slim()).code(1).no_stdout().says(&said);
     cluster.node_mut(0).restart();
-    kv_testkit::wait::eventually(
-        "the table",
-        kv_testkit::harness::desired_states::HEEDED_WITHIN,
-        || {
-            let output = run(&cluster, &slim());
-            if output.status.success() { Ok(()) } else { Err(output.stderr_text()) }
-        },
-    );
+    eventually("the table", HEEDED_WITHIN, || {
+        let output = run(&cluster, &slim());
+        if output.status.success() { Ok(()) } else { Err(output.stderr_text()) }
+    });
 }
 
 /// Runs the example, which must find what it stores.
