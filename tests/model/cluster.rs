@@ -62,7 +62,7 @@ pub(crate) enum Event {
     LoseConsul(usize),
     Restore(usize),
     PutBack(usize),
-    /// Somebody publishes a layout that he has made up, of this placement.
+    /// A process that can write to Consul publishes a layout that no step led to, of this placement.
     Forge(usize),
     /// ... or one that gives all members out as lost.
     ForgeLost(usize),

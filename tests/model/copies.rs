@@ -1,5 +1,5 @@
-//! Copies of a node's data directory, explored: whichever is started when, and whoever dies or stands
-//! still in between, at most one process answers, and what it answers has all that Consul counts.
+//! Copies of a node's data directory, explored: whichever is started when, and whichever process dies or
+//! stands still in between, at most one process answers, and what it answers has all that Consul counts.
 //!
 //! What judges a directory is the code that nodes run (`kv_core::lineage`). The model is what stands around
 //! it: the steps of a start (`kvnode::succession`), each of which others can come between, a process that

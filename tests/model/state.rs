@@ -53,7 +53,8 @@ pub(crate) struct Node {
     pub(crate) recorded: InstalledId,
     /// In memory: the layout by which requests are judged.
     pub(crate) guard: InstalledId,
-    /// Whether the places of what is to come are clear, so that the status shows the guard's epoch.
+    /// Whether the places that records will be copied to are clear, so that the status shows the guard's
+    /// epoch.
     pub(crate) shows_epoch: bool,
     pub(crate) records: [Record; KEYS],
     /// The sequence number given last, per key.
@@ -92,7 +93,7 @@ pub(crate) struct Client {
     pub(crate) view: LayoutId,
     /// The operation that it is at.
     pub(crate) at: u8,
-    /// What it read last, none where there was nothing, or where it makes no use of it.
+    /// What it read last; `None` if there was no record, or if it makes no use of it.
     pub(crate) read: Option<Value>,
     /// What it waits for.
     pub(crate) waits: Option<Waiting>,
@@ -105,8 +106,8 @@ pub(crate) struct Client {
 pub(crate) struct Waiting {
     pub(crate) attempt: Attempt,
     pub(crate) request: Request,
-    /// The values that a read may return: those that the key has had since, as bits; the lowest is that
-    /// there was none.
+    /// The values that a read may return: those that the key has had since, as bits; the lowest is "no
+    /// record".
     pub(crate) possible: u32,
     /// The guard by which a read was admitted; only where the rule is broken that it looks again.
     pub(crate) admitted: Option<InstalledId>,
@@ -126,7 +127,7 @@ pub(crate) struct Request {
     pub(crate) ask: Ask,
 }
 
-/// What is asked for, in small.
+/// A request's operation, in small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Ask {
     Operation,
@@ -151,7 +152,7 @@ pub(crate) struct Budget {
     pub(crate) losses: u8,
     /// Data directories that are put back to how they were.
     pub(crate) put_backs: u8,
-    /// Layouts that somebody makes up.
+    /// Layouts that are published though no step led to them.
     pub(crate) forgeries: u8,
     /// Layouts that an operator publishes to put that right.
     pub(crate) corrections: u8,
