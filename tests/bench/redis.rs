@@ -139,7 +139,7 @@ impl Redis {
         Ok(())
     }
 
-    /// What is compared.
+    /// The version of Redis, and how it persists.
     pub(crate) async fn describe(&self) -> anyhow::Result<Described> {
         let port = self.masters[0].0;
         let info = self.ask(port, &["info", "server"]).await?;

@@ -15,7 +15,7 @@ pub(super) struct Write {
 /// What a read has found: nothing, or a value with its version.
 pub(super) type Found = Option<(String, String)>;
 
-/// What is known of a key.
+/// Which writes a key may hold.
 #[derive(Clone, Debug)]
 pub(super) struct Key {
     pub(super) name: String,
@@ -38,7 +38,7 @@ pub(super) enum Fault {
 }
 
 impl Key {
-    /// A key of which nobody has written anything.
+    /// A key that no client has written.
     pub(super) fn new(name: String) -> Self {
         let floor = Write { number: 0, value: None };
         Self { name, floor, version: None, later: VecDeque::new(), last_removal: 0 }

@@ -12,7 +12,7 @@
 //! KV_CRASH_KILLS=10000 cargo test --workspace --test e2e crash:: -- --nocapture
 //! ```
 //!
-//! `KV_CRASH_SEED` repeats the choices of what is written and how nodes die (what the machine makes of
+//! `KV_CRASH_SEED` repeats the choices of writes and of how nodes die (what the machine makes of
 //! an instant is up to its schedule).
 //!
 //! A kill leaves what the system has taken and not written to the disk yet. What a power loss leaves

@@ -29,7 +29,7 @@ pub(super) struct Totals {
     pub(super) lost: u64,
     /// Keys that hold what was removed.
     pub(super) resurrected: u64,
-    /// Whatever else must not be: values and versions that nobody wrote, counters that do not fit,
+    /// Whatever else must not be: values and versions that no client wrote, counters that do not fit,
     /// answers that are not true, nodes that end by themselves.
     pub(super) wrong: u64,
 }

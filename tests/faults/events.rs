@@ -14,7 +14,7 @@ pub(super) struct Event {
     pub(super) step: Step,
     /// Not before this.
     pub(super) call_ns: u64,
-    /// Not after this; none where it may come at any time, or never.
+    /// Not after this; `None` if it may come at any time, or never.
     pub(super) response_ns: Option<u64>,
     /// The place of its record in the history.
     pub(super) record: usize,
@@ -31,7 +31,7 @@ struct Writes {
 /// Reads a history as events.
 ///
 /// # Errors
-/// What in it is wrong in any order: a value that nobody wrote, or a version of two writes.
+/// What in it is wrong in any order: a value that no client wrote, or a version of two writes.
 pub(super) fn events(history: &History) -> Result<Vec<Event>, String> {
     let writes = Writes::of(history)?;
     let mut events: Vec<Event> = (0..)
@@ -47,8 +47,8 @@ pub(super) fn events(history: &History) -> Result<Vec<Event>, String> {
     Ok(events)
 }
 
-/// A write of unknown outcome that somebody saw was carried out, at the latest when the first of
-/// those who saw it had their answer: it is like any other then.
+/// A write of unknown outcome that a read returned was carried out, at the latest when the first such read
+/// had its answer: it is like any other then.
 fn settle_what_was_seen(events: &mut [Event]) {
     let mut seen: HashMap<Write, u64> = HashMap::new();
     for event in events.iter() {

@@ -1,4 +1,4 @@
-//! The nodes of a run, each behind a proxy, and what is done to their processes.
+//! The nodes of a run, each behind a proxy, and how their processes are killed, frozen and restarted.
 
 use std::ffi::OsString;
 use std::fs;
@@ -25,7 +25,7 @@ pub(super) struct Fleet {
     pub(super) cluster: Cluster,
     runtime: Handle,
     members: Vec<Member>,
-    /// Ends of processes that nobody asked for.
+    /// Ends of processes that the run did not ask for.
     crashes: Vec<String>,
 }
 
@@ -118,7 +118,7 @@ impl Fleet {
         }
     }
 
-    /// The ends of processes that nobody asked for, since this was asked last.
+    /// The ends of processes that the run did not ask for, since the last call.
     pub(super) fn take_crashes(&mut self) -> Vec<String> {
         std::mem::take(&mut self.crashes)
     }
@@ -227,7 +227,7 @@ impl Fleet {
 
 impl Drop for Fleet {
     fn drop(&mut self) {
-        // Nobody else would end them.
+        // No other process would end them.
         for mut launched in launched::find(&self.cluster.data_directory()) {
             launched.kill();
         }
@@ -244,7 +244,7 @@ impl Member {
         (!status.success()).then(|| format!("{id} ended with {status}:\n{}", tail(&node.log())))
     }
 
-    /// The id of its process; none where it has ended.
+    /// The id of its process; `None` if it has ended.
     fn pid(&mut self) -> Option<u32> {
         match &mut self.process {
             Process::Own(node) => {

@@ -5,8 +5,7 @@ use std::time::Instant;
 
 use kvclient::{Condition, Version};
 
-/// The name of one write of this run. Its value says it, so that whoever reads a value knows whose
-/// it is.
+/// The name of one write of this run. Its value says it, so that a reader of a value knows whose it is.
 pub(super) type WriteId = u64;
 
 /// What was asked of a key.
@@ -33,7 +32,7 @@ pub(super) enum Outcome {
     Deleted { existed: bool },
     /// The condition did not hold; what was stored, if anything was.
     Conflict(Option<Version>),
-    /// Nobody knows. It may be carried out at any time after its call, or never.
+    /// It is not known. It may be carried out at any time after its call, or never.
     Unknown,
 }
 
@@ -62,7 +61,7 @@ pub(super) struct History {
 }
 
 impl History {
-    /// The writes whose outcome is unknown and whose value nobody has seen: they may come yet.
+    /// The writes whose outcome is unknown and whose value no read has returned: they may come yet.
     pub(super) fn outstanding(&self) -> Vec<WriteId> {
         let seen = |write| {
             self.records.iter().any(|it| matches!(it.outcome, Outcome::Found(it, _) if it == write))
@@ -90,7 +89,7 @@ impl History {
 
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Nobody needs the nanoseconds to read along; they are far below the time of an operation.
+        // Reading along needs no nanoseconds; they are far below the time of an operation.
         let ms = |ns: u64| format!("{}.{:03}", ns / 1_000_000, ns / 1000 % 1000);
         let response = match self.outcome {
             Outcome::Unknown => "never".to_owned(),

@@ -55,7 +55,7 @@ impl FaultKind {
         Self::Mover,
     ];
 
-    /// Those that a run has where nobody says otherwise. A Consul that forgets everything in the very
+    /// Those that a run has unless the environment names others. A Consul that forgets everything in the very
     /// moment in which a layout changes is not one of them: see the limits that the README names.
     pub(super) const DEFAULT: &[Self] =
         &[Self::Kill, Self::Freeze, Self::Traffic, Self::Consul, Self::Rebalance, Self::Mover];

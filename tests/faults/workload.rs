@@ -22,12 +22,12 @@ const GROUPS: usize = 20;
 const KEYS_OF_GROUP: usize = 4;
 /// How long a group keeps to the same two keys, so that they meet there, before it goes to the next.
 const FOCUS: Duration = Duration::from_millis(120);
-/// What is done to one key at most, so that its history can be judged soon.
+/// The most operations on one key, so that its history can be judged soon.
 const OPERATIONS_OF_KEY_MAX: usize = 600;
 /// How long a worker waits after an operation that failed for certain, and that it would repeat.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// What everybody who works shares.
+/// What all workers share.
 #[derive(Clone)]
 pub(super) struct Shared {
     /// The run's clock.
@@ -38,10 +38,10 @@ pub(super) struct Shared {
     pub(super) stop: Arc<AtomicBool>,
 }
 
-/// What somebody did.
+/// What one worker did.
 #[derive(Default)]
 pub(super) struct Log {
-    /// What is in histories, by the key's place in the round.
+    /// The operations that belong in histories, by the key's place in the round.
     records: Vec<(usize, Record)>,
     /// How many operations were certainly not carried out.
     unavailable: u64,
@@ -49,7 +49,7 @@ pub(super) struct Log {
     problems: Vec<String>,
 }
 
-/// What everybody did in a round.
+/// What all workers did in a round.
 pub(super) struct Work {
     /// The histories of all keys.
     pub(super) histories: Vec<History>,

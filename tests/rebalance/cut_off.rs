@@ -1,5 +1,5 @@
 //! A member that answers and does not follow the layout, since its way to Consul is cut: nothing is begun
-//! with it, and what is under way waits for it without keeping anybody's keys.
+//! with it, and a rebalance under way waits for it without keeping any client from its keys.
 
 use std::net::SocketAddr;
 use std::time::Duration;

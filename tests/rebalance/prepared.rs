@@ -1,4 +1,4 @@
-//! A rebalance is begun only when what it needs is there, and leaves nothing behind that nobody needs.
+//! A rebalance is begun only when what it needs is there, and leaves nothing behind that is not needed.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -150,7 +150,7 @@ fn named(cluster: &Cluster) -> BTreeSet<String> {
 
 fn what_nothing_refers_to_is_removed(backend: Backend) {
     let (cluster, lines) = cluster_with_data(backend, 2);
-    // What is begun and undone leaves a table and a strategy that nothing names.
+    // A rebalance that is begun and undone leaves a table and a strategy that nothing names.
     for to in ["maglev", "bounded-hrw"] {
         let mover = cluster.kvclient(&["migrate", "--to", to]);
         mover.env("FAILPOINTS", "mover::after-begin=return").output();
