@@ -29,7 +29,7 @@ const KILLS: usize = 5;
 /// How long the writers may take to get on, however busy the machine is.
 const PROGRESS_WITHIN: Duration = Duration::from_secs(60);
 
-/// What a key may hold: none is that there is no record.
+/// The value that a key may hold; `None` if it may have no record.
 type State = Option<String>;
 
 /// What one key's only writer knows of it.

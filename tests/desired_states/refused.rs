@@ -19,7 +19,7 @@ on_both_backends!(
 fn a_launch_that_fails_says_why_and_is_tried_again(backend: Backend) {
     let cluster = launchers(backend, 2);
     let desired_states = DesiredStates::of(&cluster);
-    // What is in the way of its data directory.
+    // A file in the way of its data directory.
     let obstacle = cluster.data_directory().join("node-7");
     fs::write(&obstacle, "").expect("a file can be made");
     desired_states.write("node-7", &running(Some(HOST)));

@@ -1,4 +1,4 @@
-//! What is stored would act on a terminal.
+//! A stored key or value would act on a terminal.
 
 use std::path::Path;
 

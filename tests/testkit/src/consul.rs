@@ -23,7 +23,7 @@ const START_ATTEMPTS: usize = 3;
 ///
 /// # Panics
 ///
-/// Fails the test where there is none.
+/// Neither the variable nor the PATH leads to a file.
 #[must_use]
 pub fn real_consul_binary() -> PathBuf {
     let named = std::env::var_os(BINARY_VARIABLE).map(PathBuf::from);

@@ -1,4 +1,4 @@
-//! Nodes that other nodes have started: they are nobody's children, and are found by their data.
+//! Nodes that other nodes have started: they are no children of this process, and are found by their data.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -27,7 +27,7 @@ pub struct Launched {
 }
 
 impl Launched {
-    /// The node `id` with its data under `root`; none where no process holds its data directory.
+    /// The node `id` with its data under `root`; `None` if no process holds its data directory.
     pub fn find(root: &Path, id: &str) -> Option<Self> {
         let directory = root.join(id);
         let pid = fs::read_to_string(directory.join("lock")).ok()?.trim().parse().ok()?;

@@ -208,7 +208,7 @@ impl Running {
     /// Waits until it has a connection to a port of this machine.
     ///
     /// # Panics
-    /// Where it gets none.
+    /// It gets no connection in time.
     #[track_caller]
     pub fn wait_until_connected(&self, port: u16) {
         let process = format!("/proc/{}", self.child.id());
