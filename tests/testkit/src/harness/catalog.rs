@@ -8,8 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::cluster::Cluster;
-use super::http::get_json;
 use super::desired_states::HEEDED_WITHIN;
+use super::http::get_json;
 use crate::wait::eventually;
 
 /// How long Consul's catalog may take to follow its agent.
