@@ -37,7 +37,7 @@ struct Closed {
     directory: TempDir,
 }
 
-/// A token.
+/// A token of Consul, with the one policy that its rules are in.
 struct Token {
     secret: String,
     accessor: String,

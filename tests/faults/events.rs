@@ -10,7 +10,6 @@ use super::model::{Effect, Need, Rank, Step, Write};
 /// A step, and when it was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Event {
-    /// The step.
     pub(super) step: Step,
     /// Not before this.
     pub(super) call_ns: u64,

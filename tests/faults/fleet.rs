@@ -29,13 +29,10 @@ pub(super) struct Fleet {
     crashes: Vec<String>,
 }
 
-/// One node.
 pub(super) struct Member {
-    /// The node's id.
     id: OsString,
     process: Process,
     proxy: Option<Proxy>,
-    /// How its process is.
     pub(super) state: State,
     /// What becomes of its traffic.
     pub(super) traffic: Traffic,
@@ -51,7 +48,6 @@ enum Process {
 /// How a node's process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// It runs.
     Runs,
     /// It was stopped in its tracks.
     IsFrozen,

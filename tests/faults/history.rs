@@ -39,11 +39,9 @@ pub(super) enum Outcome {
 /// One operation, with the times of its call and its response on the run's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Record {
-    /// Who asked.
+    /// The number of the client.
     pub(super) client: usize,
-    /// What was asked.
     pub(super) operation: Operation,
-    /// What came of it.
     pub(super) outcome: Outcome,
     /// When it was called, in nanoseconds since the run began.
     pub(super) call_ns: u64,
@@ -54,7 +52,6 @@ pub(super) struct Record {
 /// All that was done to one key while it lived.
 #[derive(Clone, Debug, Default)]
 pub(super) struct History {
-    /// The key.
     pub(super) key: String,
     /// The operations, in any order.
     pub(super) records: Vec<Record>,
@@ -127,7 +124,6 @@ fn text_of(condition: Condition) -> String {
 pub(super) struct Clock(Instant);
 
 impl Clock {
-    /// Starts it.
     pub(super) fn start() -> Self {
         Self(Instant::now())
     }

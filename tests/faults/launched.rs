@@ -16,7 +16,6 @@ const GONE_WITHIN: Duration = Duration::from_secs(10);
 /// A node's process that is no child of this one.
 #[derive(Debug)]
 pub(super) struct Launched {
-    /// Its id.
     pub(super) pid: u32,
     /// The arguments to start it again with.
     pub(super) args: Vec<OsString>,
@@ -60,7 +59,6 @@ impl Launched {
         None
     }
 
-    /// Its node's id.
     pub(super) fn id(&self) -> Option<&OsStr> {
         self.option("--id")
     }
@@ -73,7 +71,7 @@ impl Launched {
         identity["port"].as_u64()?.try_into().ok()
     }
 
-    /// Whether it runs still.
+    /// Whether its process runs still: another one may have its id by now.
     pub(super) fn is_running(&self) -> bool {
         arguments(self.pid).as_ref() == Some(&self.args)
     }

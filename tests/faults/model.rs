@@ -57,7 +57,6 @@ pub(super) enum Effect {
 pub(super) struct Step {
     /// When it has the effect.
     pub(super) need: Need,
-    /// The effect.
     pub(super) effect: Effect,
     /// Its outcome is unknown: where its need is not met, it did nothing.
     pub(super) attempt: bool,

@@ -24,7 +24,6 @@ const MOVERS_MAX: usize = 2;
 /// How many of its last actions are shown.
 const ACTIONS_SHOWN: usize = 60;
 
-/// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FaultKind {
     /// Nodes are killed, and start again.
@@ -44,7 +43,6 @@ pub(super) enum FaultKind {
 }
 
 impl FaultKind {
-    /// All of them.
     pub(super) const ALL: [Self; 7] = [
         Self::Kill,
         Self::Freeze,

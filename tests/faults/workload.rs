@@ -18,7 +18,6 @@ use super::value::{value_of, write_of};
 const WORKERS_OF_GROUP: usize = 6;
 /// How many such groups there are.
 const GROUPS: usize = 20;
-/// The keys of one group.
 const KEYS_OF_GROUP: usize = 4;
 /// How long a group keeps to the same two keys, so that they meet there, before it goes to the next.
 const FOCUS: Duration = Duration::from_millis(120);
@@ -30,7 +29,6 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// What all workers share.
 #[derive(Clone)]
 pub(super) struct Shared {
-    /// The run's clock.
     pub(super) clock: Clock,
     /// The number of the next write.
     pub(super) next_write: Arc<AtomicU64>,

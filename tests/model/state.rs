@@ -5,11 +5,8 @@ use kv_core::version::Version;
 
 use crate::catalogue::{InstalledId, LayoutId};
 
-/// How many nodes there are.
 pub(crate) const NODES: usize = 3;
-/// How many keys there can be.
 pub(crate) const KEYS: usize = 2;
-/// How many movers there are.
 pub(crate) const MOVERS: usize = 2;
 
 /// Everything at one moment.
@@ -82,7 +79,7 @@ pub(crate) struct Copied {
     /// The layout under which it is copied.
     pub(crate) layout: LayoutId,
     pub(crate) version: Version,
-    /// None in a tombstone.
+    /// `None` in a tombstone.
     pub(crate) value: Option<u8>,
 }
 

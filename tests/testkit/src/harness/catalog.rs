@@ -18,9 +18,9 @@ const FOLLOW_WITHIN: Duration = Duration::from_secs(60);
 /// How one node stands in the catalog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Its port.
+    /// The port alone, which is also that of `address`.
     pub port: u16,
-    /// Its host and port.
+    /// Host and port, where clients connect.
     pub address: String,
     /// The uuid that it registered.
     pub uuid: String,

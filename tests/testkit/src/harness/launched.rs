@@ -18,11 +18,11 @@ const GONE_WITHIN: Duration = Duration::from_secs(10);
 /// A node that another node has started.
 #[derive(Clone, Debug)]
 pub struct Launched {
-    /// Its process.
+    /// The id of its process, which may have ended since.
     pub pid: i32,
     /// Its data directory.
     pub directory: PathBuf,
-    /// Its log.
+    /// Where the node that launched it had its output written.
     pub log: PathBuf,
 }
 
