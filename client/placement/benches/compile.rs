@@ -1,5 +1,5 @@
 //! What the most that a component may be takes to compile: the figures behind the weights in
-//! `src/strategy/complexity.rs`.
+//! `src/complexity.rs`.
 //!
 //! For each of the compiler's weak spots, it finds the largest component that is let through, and prints
 //! how long that takes and how much memory:
