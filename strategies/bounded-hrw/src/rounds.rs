@@ -48,7 +48,7 @@ impl<'b> Rounds<'b> {
     /// The ranks of the owners of all partitions, the best of each first.
     ///
     /// They need no sorting: what a partition asks for in one round scores below what it asked for in the
-    /// rounds before, since those who had room then were more.
+    /// rounds before, since more nodes had room then.
     #[must_use]
     pub fn table(mut self) -> Vec<u32> {
         let mut lacking: Vec<u32> = (0..).take(self.owners.len() / self.replicas).collect();

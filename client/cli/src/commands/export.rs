@@ -127,7 +127,7 @@ fn is_stdout(path: &Path) -> bool {
     path.metadata().ok().zip(stdout.ok()).is_some_and(same)
 }
 
-/// Also where the reader of a pipe has gone: the one who named it is to know.
+/// Also where the reader of a pipe has gone: the user who named it is to know.
 fn unwritable(path: &Path, error: &io::Error) -> Failure {
     Failure::Usage(format!("{} cannot be written: {}", path.display(), explained(error)))
 }
