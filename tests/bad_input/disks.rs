@@ -126,7 +126,7 @@ fn others_fill_the_disk(once_the_engine_has_all: bool) {
         remove(&peer, n);
     }
     intact(&peer, 5);
-    // What was removed comes to the engine, which writes whole leaves for it.
+    // Removals come to the engine, which writes whole leaves for them.
     if once_the_engine_has_all {
         wait_for_taking_over(cluster.node(0).directory());
     }
@@ -251,7 +251,7 @@ fn an_engine_that_met_a_full_disk_is_started_anew() {
     assert_eq!(cluster.node_mut(0).terminate().code(), Some(0));
 }
 
-/// Waits until the engine has what was written: then the write-ahead log has a new segment, without anything in
+/// Waits until the engine has all writes: then the write-ahead log has a new segment, without anything in
 /// it, and no other one.
 fn wait_for_taking_over(node: &Path) {
     eventually("the engine takes over what is in the log", WITHIN, || {

@@ -54,7 +54,7 @@ fn replies_that_nobody_reads_are_bounded_for_all_peers_together() {
     let before = cluster.node(0).peak_memory_bytes();
     let address = cluster.node(0).address();
     let slow = slow_readers(address, SLOW);
-    // Those who ask for little are served throughout, and those who ask for much once there is room again.
+    // Peers that ask for little are served throughout, and those that ask for much once there is room again.
     eventually("a long reply beside those that nobody reads", PATIENCE, || {
         all_is_well(&good);
         let reply = good.ask_frames(&[GET_ALL]);

@@ -120,7 +120,7 @@ fn files_of_the_engine_that_are_removed_are_missed() {
         remove(&store);
         let later = write_until_refused(&peer);
         assert_all_can_be_saved(&mut cluster, &peer, &later);
-        // What was acknowledged was not given to an engine that is gone.
+        // Acknowledged writes were not given to an engine that is gone.
         let log = fs::read_dir(store.join("redo")).expect("it can be read");
         let longest = log.map(|it| it.expect("it can be read").metadata().map_or(0, |it| it.len()));
         assert!(longest.max() > Some(0), "nothing is in the log");

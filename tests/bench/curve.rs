@@ -22,7 +22,7 @@ impl Curve {
         Self { title, of, columns: columns.to_vec(), points: Vec::new() }
     }
 
-    /// Adds what was measured at a size: a figure for each column.
+    /// Adds the measurements at a size: a figure for each column.
     pub(crate) fn add(
         &mut self,
         journal: &mut Journal,

@@ -1,4 +1,4 @@
-//! How fast data moves, what that costs those who read and write meanwhile, and how it grows.
+//! How fast data moves, what that costs the clients that read and write meanwhile, and how it grows.
 //!
 //! `cargo bench -p kv-tests --bench rebalance` runs everything and prints tables; `-- --help` lists
 //! what can be chosen. What the figures mean is in `README.md` beside this file.

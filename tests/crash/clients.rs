@@ -1,4 +1,4 @@
-//! Those who write and read, each with a connection of its own, many operations at once.
+//! The clients that write and read, each with a connection of its own, many operations at once.
 
 use std::collections::HashMap;
 

@@ -2,9 +2,9 @@
 //!
 //! Nodes are killed (SIGKILL) over and over: at random instants while clients write at depth, while
 //! they start and go through their write-ahead log, and at every place in the code that has a name for it
-//! (`FAILPOINTS`, see the node's `failpoints.rs`). Clients write down what they asked for and what was
-//! acknowledged or read. After each start every key is read: it must hold what was last acknowledged,
-//! or something that was asked for after that; its version and the node's counters must fit.
+//! (`FAILPOINTS`, see the node's `failpoints.rs`). Clients write down their requests, and which of them were
+//! acknowledged or read. After each start every key is read: it must hold the write that was acknowledged
+//! last, or one that was asked for after that; its version and the node's counters must fit.
 //!
 //! A run in all tests is short. This is a long one, which ends with its figures:
 //!
@@ -23,7 +23,7 @@
 //! | `settings`, `totals` | what the environment says of a run, and its figures |
 //! | `lane` | a node's lives, one after the other |
 //! | `death` | how a life ends |
-//! | `clients` | who writes and reads meanwhile |
+//! | `clients` | the clients that write and read meanwhile |
 //! | `ledger` | what each key may hold |
 
 mod clients;

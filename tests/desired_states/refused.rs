@@ -97,7 +97,7 @@ fn signals_start_so_many_nodes_and_no_more(backend: Backend) {
     }
     let run =
         |cluster: &Cluster| ids.iter().filter_map(|id| cluster.launched(id)).collect::<Vec<_>>();
-    // Those who wanted more than there may be are told so.
+    // The desired states of nodes that would be too many say so.
     eventually("as many nodes as may be, and a word on the others", HEEDED_WITHIN, || {
         let refused = ids.iter().find(|id| match desired_states.read(id) {
             Some(DesiredState::Running { launcher: Some(launcher), .. }) => {

@@ -144,7 +144,7 @@ impl Writes {
         Step { need, effect: Effect::Read, attempt: false }
     }
 
-    /// What was stored where `condition` did not hold and `found` was said to be the reason.
+    /// Which record was stored, if `condition` did not hold because of `found`.
     fn conflict(&self, condition: Condition, found: Option<Version>) -> Need {
         match (condition, found) {
             (Condition::Version(version), Some(found)) if version == found => Need::Impossible,

@@ -1,4 +1,4 @@
-//! What clients did to one key, and what they were told.
+//! What clients did to one key, and the answers that they got.
 
 use std::fmt::{self, Write as _};
 use std::time::Instant;
@@ -8,7 +8,7 @@ use kvclient::{Condition, Version};
 /// The name of one write of this run. Its value says it, so that a reader of a value knows whose it is.
 pub(super) type WriteId = u64;
 
-/// What was asked of a key.
+/// An operation on a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Operation {
     /// To read it.
@@ -30,7 +30,7 @@ pub(super) enum Outcome {
     Stored(Version),
     /// A delete did its work. It says whether there was a record.
     Deleted { existed: bool },
-    /// The condition did not hold; what was stored, if anything was.
+    /// The condition did not hold; the version of the record that was stored, if any was.
     Conflict(Option<Version>),
     /// It is not known. It may be carried out at any time after its call, or never.
     Unknown,

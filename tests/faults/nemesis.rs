@@ -38,7 +38,7 @@ pub(super) enum FaultKind {
     Amnesia,
     /// Nodes are added and removed, the strategy is changed, and all of it is aborted and resumed.
     Rebalance,
-    /// Those who do this are killed, or stopped in their tracks.
+    /// The commands that do this are killed, or stopped in their tracks.
     Mover,
 }
 

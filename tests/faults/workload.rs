@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use super::history::{Clock, History, Operation, Outcome, Record};
 use super::value::{value_of, write_of};
 
-/// Those who work on the same keys.
+/// The workers on the same keys.
 const WORKERS_OF_GROUP: usize = 6;
 /// How many such groups there are.
 const GROUPS: usize = 20;

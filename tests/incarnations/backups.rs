@@ -1,4 +1,4 @@
-//! Directories that are older than what the node had last.
+//! Directories that are older than the node's last run.
 
 use std::collections::BTreeSet;
 use std::fs;

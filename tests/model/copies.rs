@@ -81,7 +81,7 @@ struct State {
     before: Claim,
     index: u8,
     directories: Vec<Directory>,
-    /// What was sent by processes that have died since.
+    /// A claim on its way whose sender has died.
     late: Option<Sent>,
     /// The writes that the claim counts.
     counted: u16,
@@ -136,7 +136,7 @@ impl Model {
         self.without != Some(rule)
     }
 
-    /// What a directory is judged by.
+    /// Whether a start may go on with this directory by the claim that Consul holds.
     fn may_start(&self, directory: &Directory, claim: Claim) -> bool {
         let is_newest = directory.lineage.is_newest(claim.incarnation);
         let has_all = directory.sequence() >= claim.sequence;

@@ -41,11 +41,11 @@
 //!
 //! A write takes effect at one moment, when it is durable. Every read returns what its key was at some
 //! moment from its begin to its end; DELETE and conditions are judged by what the key is (so histories
-//! are linearizable); no write takes effect twice; what counts by the newest layout is what was written
-//! last; at most one node takes writes of a key; a request is carried out under the assignment for which it
-//! was sent. What was written last lies on some disk, also where layouts are made up. And from every state
-//! there is a way to where all operations are done, no data moves, and nothing is left where it should not
-//! be, without the first mover doing anything any more.
+//! are linearizable); no write takes effect twice; what counts by the newest layout is the last write; at
+//! most one node takes writes of a key; a request is carried out under the assignment for which it was sent.
+//! The last write of each key lies on some disk, also where layouts are made up. And from every state there
+//! is a way to where all operations are done, no data moves, and nothing is left where it should not be,
+//! without the first mover doing anything any more.
 //!
 //! # Left out
 //!
@@ -59,7 +59,7 @@
 //! - A layout that a node fetched but has not begun to install when a newer one comes.
 //!
 //! Two rules are assumptions, which nothing enforces: when Consul has lost a layout, the nodes give it back
-//! before a mover or a client takes a step, and some node has what was lost. The model shows what happens
+//! before a mover or a client takes a step, and some node has that layout. The model shows what happens
 //! otherwise (`NodesRestoreBeforeSteps`, `NodesHaveWhatConsulLoses`). That a node is one process, and has
 //! what it acknowledged, is not assumed where its data directory can be copied: `copies` explores that.
 //!
@@ -68,32 +68,32 @@
 //! | without the rule that | breaks |
 //! |---|---|
 //! | a window is opened only after all participants show its epoch | one writer |
-//! | a source takes no writes once it is frozen | what was written last |
+//! | a source takes no writes once it is frozen | the last write |
 //! | a source answers no reads of older layouts | reads |
-//! | a DELETE at a destination leaves a tombstone | what was written last |
-//! | only owners purge tombstones | what was written last |
-//! | a COPY never replaces a record | what was written last |
-//! | only a destination takes a COPY | what was written last |
-//! | while a partition moves the epoch must be the very one | what was written last |
+//! | a DELETE at a destination leaves a tombstone | the last write |
+//! | only owners purge tombstones | the last write |
+//! | a COPY never replaces a record | the last write |
+//! | only a destination takes a COPY | the last write |
+//! | while a partition moves the epoch must be the very one | the last write |
 //! | owners refuse what is older than the partition's assignment | assignment |
 //! | a COPY leaves the source as it is | reads |
 //! | a node that has dropped a partition refuses | reads |
-//! | a window is settled only after it was verified | what was written last |
-//! | a source drops only after it has installed the settled layout | what was written last |
-//! | a node removes only what the holder says, asked, that it has | what is stored |
-//! | a node keeps what it never handed over, whatever others say | what is stored |
-//! | a destination wipes the place that records will be copied to | what was written last |
-//! | ... before it shows the epoch | what was written last |
-//! | a layout is durable before requests are judged by it | what was written last |
-//! | a write is durable before it is acknowledged | what was written last |
+//! | a window is settled only after it was verified | the last write |
+//! | a source drops only after it has installed the settled layout | the last write |
+//! | a node removes only what the holder says, asked, that it has | the stored records |
+//! | a node keeps what it never handed over, whatever others say | the stored records |
+//! | a destination wipes the place that records will be copied to | the last write |
+//! | ... before it shows the epoch | the last write |
+//! | a layout is durable before requests are judged by it | the last write |
+//! | a write is durable before it is acknowledged | the last write |
 //! | a read looks at the guard again before it is answered | reads |
 //! | a destination without a record sends readers to the source | reads |
 //! | ... and has the record promoted before it judges by it | conditions |
 //! | a copy keeps its version | conditions |
 //! | versions are given once | conditions |
-//! | an open window is not taken back | what was written last |
-//! | a layout is only changed by compare-and-set | what was written last |
-//! | what a mover found out holds for one epoch | what was written last |
+//! | an open window is not taken back | the last write |
+//! | a layout is only changed by compare-and-set | the last write |
+//! | what a mover found out holds for one epoch | the last write |
 //! | a write of unknown outcome is not sent again | no write twice |
 //! | a node takes no layout that it cannot follow | reads |
 //! | nodes restore before a mover or a client takes a step (assumed) | one writer |
@@ -172,7 +172,7 @@ fn consul_loses_everything() {
     holds(scenarios::lost_while_read());
 }
 
-/// What was written there is lost, but no client is told anything wrong.
+/// Records that were written there are lost, but no client is told anything wrong.
 #[test]
 fn a_data_directory_is_put_back() {
     these_hold(scenarios::put_back(), &[READS, JUDGES, CURRENT], usize::MAX);

@@ -116,7 +116,7 @@ impl Model {
             node.is_up && theirs >= installed.layout.epoch && self.role(node.guard, key).holds()
         };
         let others = (0..self.scenario.nodes).filter(|other| *other != number);
-        // What was verified at a node that was given up since is lost with it.
+        // Records that were verified at a node are lost with it where it was given up since.
         let Some(holder) = installed.holder(partition).map(|it| it.uuid) else { return true };
         let mut asked = others.filter(|other| catalogue::uuid(*other) == holder);
         !self.keeps(Rule::ConfirmsBeforeRemoving) || asked.any(|it| confirms(&state.nodes[it]))
@@ -169,7 +169,7 @@ impl Model {
         Some(())
     }
 
-    /// The node is killed: what was not durable is gone.
+    /// The node is killed: changes that were not durable are gone.
     pub(crate) fn crash(&self, state: &mut State, number: usize) -> Option<()> {
         let node = &mut state.nodes[number];
         if !node.is_up || state.budget.crashes == 0 {
@@ -199,7 +199,7 @@ impl Model {
         Some(())
     }
 
-    /// What was written becomes durable; only where it was acknowledged before.
+    /// Written records become durable; only where it was acknowledged before.
     pub(crate) fn flush(&self, state: &mut State, number: usize) -> Option<()> {
         state.nodes[number].undurable.take().map(|_| ())
     }

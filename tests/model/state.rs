@@ -19,10 +19,10 @@ pub(crate) struct State {
     pub(crate) clients: Vec<Client>,
     /// Requests on their way whose senders wait no more.
     pub(crate) late: Vec<Request>,
-    /// What each key is: what was written last, by whichever node took it.
+    /// Each key's last write, by whichever node took it.
     pub(crate) truth: [Option<Value>; KEYS],
     pub(crate) budget: Budget,
-    /// What has gone wrong, a bit for each [`Flaw`].
+    /// Broken promises so far, a bit for each [`Flaw`].
     pub(crate) flaws: u8,
 }
 
@@ -181,12 +181,12 @@ impl Record {
 }
 
 impl State {
-    /// Notes what has gone wrong.
+    /// Notes that this has happened.
     pub(crate) fn blame(&mut self, flaw: Flaw) {
         self.flaws |= 1 << flaw as u8;
     }
 
-    /// Whether that has never gone wrong.
+    /// Whether this has never happened.
     pub(crate) fn is_without(&self, flaw: Flaw) -> bool {
         self.flaws & 1 << flaw as u8 == 0
     }

@@ -240,7 +240,7 @@ fn a_node_that_dies_at_any_step_comes_back_right(backend: Backend) {
     let mut to = ["consistent-hash", "hrw"].iter().cycle();
     for (step, passes) in NODE_STEPS {
         let number = cluster.nodes().len() - 1;
-        // What the step before has left to clear would be cleared by the node that is to die later.
+        // Records that the step before has left to clear would be cleared by the node that is to die later.
         fsck(&cluster);
         cluster.node_mut(number).kill();
         let failpoint = match passes {

@@ -161,9 +161,9 @@ fn what_nothing_refers_to_is_removed(backend: Backend) {
     assert_eq!(unused, 2, "{:?}", parts(&cluster));
     cluster.kvclient(&["migrate", "--to", "consistent-hash"]).output().success();
     assert_eq!(parts(&cluster), named(&cluster));
-    // What the past names is kept, and so it can be explained.
+    // Tables and strategies that past layouts name are kept, and so the past can be explained.
     cluster.kvclient(&["explain", "word", "--epoch", "1"]).output().success();
-    // A change can be begun by what was removed.
+    // A change can go back to the strategy whose parts were removed.
     cluster.kvclient(&["migrate", "--to", "maglev"]).output().success();
     assert_eq!(parts(&cluster), named(&cluster));
     assert_holds(&cluster, &lines);

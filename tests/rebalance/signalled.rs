@@ -1,5 +1,5 @@
 //! Nodes that several commands want to run, or that an operator starts by hand meanwhile: no command takes
-//! another's node for its own, or for what was planned.
+//! another's node for its own, or for the one that it planned.
 
 use std::fs;
 use std::time::Duration;

@@ -93,7 +93,7 @@ impl RealConsul {
         Self::start_for(&real_consul_binary(), Mode::Durable, &[], None)
     }
 
-    /// Starts a server that denies everything to those who do not show `token`, which is a UUID.
+    /// Starts a server that denies everything to clients that do not show `token`, which is a UUID.
     ///
     /// # Panics
     ///

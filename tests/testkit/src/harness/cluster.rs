@@ -20,7 +20,7 @@ pub struct Cluster {
     name: String,
     nodes: Vec<Node>,
     consul: Consul,
-    // Dropped last, after those who write to it.
+    // Dropped last, after the processes that write to it.
     directory: TempDir,
 }
 

@@ -31,7 +31,7 @@ pub struct Running {
     command: String,
     home: PathBuf,
     child: Child,
-    /// Those who read its standard output and error, and write its input.
+    /// The threads that read its standard output and error, and write its input.
     threads: Option<([Reader; 2], JoinHandle<()>)>,
 }
 
