@@ -1,5 +1,5 @@
-//! Desired states to nodes, beside those that have them started: that they are to stop, are not wanted any
-//! more, or are gone.
+//! The desired states of nodes, beside those that have them started: that a node is to stop, is not wanted
+//! any more, or is gone.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ pub struct Launched {
 }
 
 impl Launched {
-    /// Those that are desired to run, whoever gave these.
+    /// The nodes of these ids, whichever command wants them to run.
     #[must_use]
     pub fn of(ids: &[Name]) -> Self {
         Self { ids: Mutex::new(ids.to_vec()) }
@@ -43,9 +43,9 @@ impl Launched {
     }
 }
 
-/// Takes back what `launched` has started: nodes that run are told to stop, and the desired states to start
-/// the others are removed, so that nobody starts them when nobody waits for them any more. Those that
-/// are members of the layout meanwhile stay. `told` is given a word on each.
+/// Takes back what `launched` has started: nodes that run are told to stop, and the desired states of the
+/// others are removed, so that nobody starts them when nobody waits for them any more. Those that are members
+/// of the layout meanwhile stay. `told` is given a word on each.
 pub(crate) async fn take_back(
     discovery: &Discovery,
     launched: &Launched,

@@ -225,7 +225,7 @@ Examples:
         #[command(subcommand)]
         action: RebalanceAction,
     },
-    /// Publish a past layout again, where somebody has put another one in its place
+    /// Publish a past layout again, where another one was put in its place
     #[command(after_help = "\
 Nothing is moved. The nodes follow where they still have what they had in that epoch; one that has not
 refuses, says so in its log, and goes on as it is. `kvclient status` names the epochs to choose from where
