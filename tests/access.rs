@@ -1,5 +1,5 @@
-//! A Consul that lets not everybody do everything: what a token may not do is said, before anything has
-//! changed, and a token that is replaced is taken.
+//! A Consul with access control: a command says what its token may not do before anything has changed, and a
+//! token that is replaced is taken.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -37,7 +37,7 @@ struct Closed {
     directory: TempDir,
 }
 
-/// A token.
+/// A token of Consul, with the one policy that its rules are in.
 struct Token {
     secret: String,
     accessor: String,
@@ -291,7 +291,8 @@ fn a_change_whose_end_a_token_may_not_do_is_not_begun_and_one_that_loses_it_says
     closed.with(&full.secret, &["get", "key"]).success();
 }
 
-/// Removes a node with a token to which something happens once the data has moved, and checks what is said.
+/// Removes a node with a token to which something happens once the data has moved, and checks the command's
+/// words.
 #[track_caller]
 fn remove_while(
     closed: &Closed,

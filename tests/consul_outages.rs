@@ -1,4 +1,4 @@
-//! Consul may be absent, slow, failing, or come back empty: nothing is lost, and everybody says so.
+//! Consul may be absent, slow, failing, or come back empty: nothing is lost, and every program says so.
 
 use std::time::Duration;
 
@@ -169,7 +169,7 @@ fn a_consul_that_is_none_gets_a_clear_error() {
 #[test]
 fn without_any_consul_everybody_says_what_to_do() {
     let cluster = Cluster::empty(Backend::Embedded);
-    // A port that was free a moment ago, and that nobody listens on.
+    // A port that was free a moment ago, where no process listens.
     let address = std::net::TcpListener::bind("127.0.0.1:0")
         .and_then(|listener| listener.local_addr())
         .expect("a port is free")

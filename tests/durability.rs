@@ -29,15 +29,15 @@ const KILLS: usize = 5;
 /// How long the writers may take to get on, however busy the machine is.
 const PROGRESS_WITHIN: Duration = Duration::from_secs(60);
 
-/// What a key may hold: none is that there is no record.
+/// The value that a key may hold; `None` if it may have no record.
 type State = Option<String>;
 
 /// What one key's only writer knows of it.
 #[derive(Debug, Default)]
 struct Known {
-    /// What was acknowledged last.
+    /// The state that was acknowledged last.
     acknowledged: State,
-    /// What was tried since then without an answer.
+    /// The states that were asked for since then without an answer.
     possible: Vec<State>,
 }
 
@@ -86,7 +86,7 @@ fn acknowledged_writes_survive_kills(backend: Backend) {
     println!("{} writes were acknowledged", done.load(Ordering::Relaxed));
     let ledger = ledger.into_inner().expect("no writer panicked");
     verify(&cluster, &ledger);
-    // What was read is not only in the memory of those who answered.
+    // The values that were read are not only in the memory of the nodes that answered.
     for number in 0..NODES {
         cluster.node_mut(number).kill();
     }
@@ -206,7 +206,7 @@ fn a_read_waits_for_no_other_keys_write_and_shows_nothing_of_what_is_not_durable
     let written = parse(&peer.receive()[0]);
     assert_eq!((&written["id"], &written["ok"]), (&json!(1), &json!(true)), "{written}");
     assert_eq!(parse(&peer.receive()[0]), json!({"key": "a", "value": "new", "id": 2}));
-    // What was read meanwhile is not remembered.
+    // Values that were read meanwhile are not remembered.
     let read = peer.ask_frames(&[br#"{"op":"BATCH","operations":2,"id":5}"#, &operations]);
     assert_eq!(read[1], b"\x06\x03\0\0\0new\x06\x03\0\0\0old");
 }

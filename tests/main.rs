@@ -4,23 +4,23 @@
 //!
 //! | module | promise |
 //! |---|---|
-//! | `roundtrip` | what is stored comes back as it went, from the node that the strategy chose |
+//! | `roundtrip` | a record comes back as it went, from the node that the strategy chose |
 //! | `durability` | an acknowledged write survives `kill -9` at any time |
 //! | `crash` | a node that is killed at any instant has all that it acknowledged when it is back |
 //! | `wire` | a plain ZeroMQ client in any language gets exactly the documented replies |
 //! | `sockets` | every kind of ZeroMQ socket gets its own replies, all of them, in their order |
 //! | `membership` | nodes register, leave, and come back as themselves |
 //! | `incarnations` | of all copies of a node's data one is served, the one that ran last |
-//! | `desired states` | nodes are started and stopped by desired states in Consul, each by exactly one |
+//! | `desired_states` | nodes are started and stopped by desired states in Consul, each by exactly one |
 //! | `rebalance` | nodes come and go and strategies change while every key stays where it can be found |
 //! | `strategies` | strategies are judged before they are adopted, and what they chose is explained |
 //! | `access` | what Consul does not let a token do is said, and changes nothing |
-//! | `consul_outages` | a Consul that is absent, failing or empty costs no data and confuses nobody |
+//! | `consul_outages` | a Consul that is absent, failing or empty costs no data and confuses no node and no client |
 //! | `bad_input` | whatever comes in, the answer is a clear error, and everything else goes on |
 //! | `bench_command` | `kvclient bench` measures what it says |
 //! | `lab` | `kvclient lab` compares strategies by figures that are true, and draws them |
 //! | `cli` | the command line teaches, and keeps data, words and exit codes apart |
-//! | `streams` | whatever files, pipes, terminals and desired states do, a command ends as it is documented |
+//! | `streams` | whatever files, pipes, terminals and signals do, a command ends as it is documented |
 //! | `dev` | `kvnode dev` is a whole cluster with one command |
 //! | `documents` | what the pages show is what happens, and what they name is there |
 //! | `library` | a program that has the library in its manifest reads and writes a cluster |

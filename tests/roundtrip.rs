@@ -1,4 +1,4 @@
-//! What is stored comes back as it went, from the node that the strategy chose.
+//! A record comes back as it went, from the node that the strategy chose.
 
 use std::collections::BTreeMap;
 use std::fs;

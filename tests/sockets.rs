@@ -170,7 +170,7 @@ fn a_reply_reaches_nobody_but_the_connection_that_asked() {
         let (_, reply) = claimer.read_frame().expect("the node answers");
         assert_eq!(parse(&reply)["status"]["node"], "node-0", "it is the reply to its own request");
     }
-    // What was sent before the end of a connection is carried out all the same.
+    // Requests that were sent before the end of a connection are carried out all the same.
     let peer = Peer::req(&cluster.node(0).endpoint());
     for round in 0..ROUNDS {
         let key = format!("secret-{round}");

@@ -126,7 +126,7 @@ fn values_that_are_not_text_travel_in_the_body() {
     let read = peer.ask_frames(&[br#"{"op":"GET_ONE","key":"bytes"}"#]);
     assert_eq!(read, [br#"{"key":"bytes","value_bytes":256}"#.to_vec(), bytes.clone()]);
 
-    // Text travels there too for those who ask for it, and nothing does not vanish.
+    // Text travels there too for peers that ask for it, and nothing does not vanish.
     peer.ask(r#"{"op":"PUT","key":"text","value":"plain"}"#);
     peer.ask(r#"{"op":"PUT","key":"empty","value":""}"#);
     let read = peer.ask_frames(&[br#"{"op":"GET_ONE","key":"text","values":"body"}"#]);

@@ -66,7 +66,7 @@ impl Drop for Talker {
     }
 }
 
-/// Fills a pipe, so that the next one who writes to it waits until it is read.
+/// Fills a pipe, so that the next process which writes to it waits until it is read.
 fn fill(pipe: &mut PipeWriter) {
     let flags = fcntl_getfl(&*pipe).expect("a pipe has flags");
     fcntl_setfl(&*pipe, flags | OFlags::NONBLOCK).expect("they can be set");

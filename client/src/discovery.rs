@@ -3,9 +3,10 @@
 use std::time::Instant;
 
 use kv_consul::{BACKOFF, Consul, ConsulError, Indexed, Read, ServiceInstance};
-use kv_core::layout::{Assignments, Layout, LayoutError, Table};
+use kv_core::layout::{Assignments, Layout, Table};
 #[cfg(feature = "strategies")]
 use kv_placement::Strategy;
+use kv_registry::layout::FoundLayout;
 use kv_registry::{Registry, Versioned};
 
 use crate::catalog::{self, Claims};
@@ -113,13 +114,7 @@ impl Discovery {
         deadline: Instant,
     ) -> Result<Indexed<Option<Versioned<Layout>>>, ClientError> {
         let Indexed { index, value } = self.layout_as_found(deadline).await?;
-        let readable = |Versioned { value, index }| match value {
-            Ok(value) => Ok(Versioned { value, index }),
-            Err(source) => {
-                Err(ClientError::LayoutUnreadable { key: self.registry.layout_key(), source })
-            }
-        };
-        Ok(Indexed { index, value: value.map(readable).transpose()? })
+        Ok(Indexed { index, value: value.map(|it| self.registry.readable(it)).transpose()? })
     }
 
     /// What is at the layout's key, whatever it is. A Consul that has no leader just now is given time.
@@ -129,7 +124,7 @@ impl Discovery {
     pub async fn layout_as_found(
         &self,
         deadline: Instant,
-    ) -> Result<Indexed<Option<Versioned<Result<Layout, LayoutError>>>>, ClientError> {
+    ) -> Result<Indexed<Option<FoundLayout>>, ClientError> {
         let mut backoff = BACKOFF;
         loop {
             match self.registry.layout_as_found(Read::consistent()).await {

@@ -138,7 +138,7 @@ mod tests {
     use crate::queue::{QueuedOperation, SendQueue};
     use kv_transport::Endpoint;
 
-    /// A in_flight in which so many operations wait.
+    /// An in-flight window in which so many operations wait.
     fn waiting(count: usize) -> InFlight {
         let queue = SendQueue::new(Endpoint::tcp("127.0.0.1", 2000).unwrap(), Duration::ZERO);
         let now = Instant::now();

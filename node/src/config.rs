@@ -166,7 +166,7 @@ pub struct NodeArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub start_timeout: u64,
 
-    /// The most nodes that run with their data under DIR because they are desired to run.
+    /// The most nodes that run with their data under DIR because a desired state wants them.
     #[arg(long, value_name = "N", default_value_t = HOST_NODES_MAX, value_parser = parse_launch_max)]
     pub launch_max: usize,
 

@@ -1,4 +1,4 @@
-//! How many nodes may be started on a host because they are desired to run: some at a time, and some in all.
+//! How many nodes may be started on a host because desired states want them: some at a time, and some in all.
 //!
 //! Anybody who reaches Consul can write desired states, as many as they like, and every node of a host may
 //! take one up. So the bounds are the host's, for all its nodes together, and lie where these share

@@ -1,7 +1,7 @@
 //! Damage to what a node has on its disk.
 //!
-//! A node never hands out what it did not store, and never takes a loss for "there is none": it says
-//! `corrupt` for what is damaged and serves the rest, or it says why it does not start.
+//! A node never hands out what it did not store, and never takes a loss for "no record": it says `corrupt`
+//! for damaged records and serves the rest, or it says why it does not start.
 
 use std::collections::BTreeMap;
 use std::fs;

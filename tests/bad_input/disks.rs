@@ -57,7 +57,7 @@ fn a_disk_that_others_fill_costs_nothing_that_is_in_the_log_alone() {
     others_fill_the_disk(false);
 }
 
-/// What is stored under the key number `n`.
+/// The value of the key number `n`.
 fn value_of(n: usize) -> Vec<u8> {
     scrambled(n, 20_000)
 }
@@ -98,7 +98,7 @@ fn others_fill_the_disk(once_the_engine_has_all: bool) {
         cluster.node_mut(0).restart();
     }
     let peer = Peer::req(&cluster.node(0).endpoint());
-    // Now somebody else takes all that is left, beside what the node holds in reserve.
+    // Now another program takes all that is left, beside what the node holds in reserve.
     disk.top_up();
     let intact = |peer: &Peer, first: usize| {
         for n in first..acknowledged {
@@ -126,7 +126,7 @@ fn others_fill_the_disk(once_the_engine_has_all: bool) {
         remove(&peer, n);
     }
     intact(&peer, 5);
-    // What was removed comes to the engine, which writes whole leaves for it.
+    // Removals come to the engine, which writes whole leaves for them.
     if once_the_engine_has_all {
         wait_for_taking_over(cluster.node(0).directory());
     }
@@ -213,7 +213,7 @@ fn a_full_disk_without_a_reserve_ends_no_node() {
     drop(disk);
 }
 
-/// A new node on a full disk says so, and takes the directory for nobody else's.
+/// A new node on a full disk says so, and does not take the directory for another node's.
 #[needs(small_disk)]
 #[test]
 fn a_full_disk_is_not_called_anothers() {
@@ -235,7 +235,7 @@ fn a_full_disk_is_not_called_anothers() {
 fn an_engine_that_met_a_full_disk_is_started_anew() {
     let mut cluster = Cluster::start(Backend::Embedded, 1);
     cluster.kvclient(&["put", "kept", "value"]).output().success();
-    // What is in its log when it starts is given to the engine at once.
+    // The records in its log when it starts are given to the engine at once.
     cluster.node_mut(0).kill();
     cluster.node_mut(0).respawn(&[("FAILPOINTS", "node::checkpoint::no-room=return")]);
     let pid = cluster.node(0).pid();
@@ -251,7 +251,7 @@ fn an_engine_that_met_a_full_disk_is_started_anew() {
     assert_eq!(cluster.node_mut(0).terminate().code(), Some(0));
 }
 
-/// Waits until the engine has what was written: then the write-ahead log has a new segment, without anything in
+/// Waits until the engine has all writes: then the write-ahead log has a new segment, without anything in
 /// it, and no other one.
 fn wait_for_taking_over(node: &Path) {
     eventually("the engine takes over what is in the log", WITHIN, || {

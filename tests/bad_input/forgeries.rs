@@ -1,5 +1,6 @@
-//! What somebody who can write to Consul puts there beside the layout: claims, desired states, registrations,
-//! and tables, strategies and layouts that are damaged. No node ends by it, and what can be put right is.
+//! What a process that can write to Consul puts there beside the layout: claims, desired states,
+//! registrations, and tables, strategies and layouts that are damaged. No node ends by it, and all that can
+//! be put right is put right.
 
 use std::time::Duration;
 
@@ -10,11 +11,11 @@ use kv_testkit::harness::{Backend, Cluster, eventually, on_both_backends};
 use serde_json::{Value, json};
 
 on_both_backends!(
-    claims_that_somebody_makes_up_end_no_member_and_are_put_right,
+    claims_that_are_made_up_end_no_member_and_are_put_right,
     claims_that_cannot_be_keep_no_node_from_starting,
     tables_and_strategies_that_are_damaged_alone_are_given_back,
     what_is_no_layout_is_named_and_a_past_one_is_restored_over_it,
-    a_layout_of_an_epoch_that_nobody_comes_to_gives_way_to_a_past_one,
+    a_layout_of_an_epoch_that_no_step_leads_to_gives_way_to_a_past_one,
     layouts_of_another_cluster_or_of_the_same_epoch_give_way,
     a_signal_that_means_another_is_told_once,
     a_registration_begins_no_line_of_what_is_shown,
@@ -40,7 +41,7 @@ fn says(cluster: &Cluster, number: usize, words: &str) {
     });
 }
 
-fn claims_that_somebody_makes_up_end_no_member_and_are_put_right(backend: Backend) {
+fn claims_that_are_made_up_end_no_member_and_are_put_right(backend: Backend) {
     let mut cluster = Cluster::start(backend, 1);
     cluster.kvclient(&["put", "key", "value"]).output().success();
     let claim = claimed(&cluster);
@@ -175,7 +176,7 @@ fn what_is_no_layout_is_named_and_a_past_one_is_restored_over_it(backend: Backen
     assert_served(&cluster);
 }
 
-fn a_layout_of_an_epoch_that_nobody_comes_to_gives_way_to_a_past_one(backend: Backend) {
+fn a_layout_of_an_epoch_that_no_step_leads_to_gives_way_to_a_past_one(backend: Backend) {
     let cluster = cluster_with_a_past(backend);
     let own = layout(&cluster).expect("there is a layout");
     let mut forged = own.clone();
@@ -226,7 +227,7 @@ fn a_signal_that_means_another_is_told_once(backend: Backend) {
     let desired_state = json!({ "wanted": "stopped", "uuid": uuid::Uuid::new_v4() }).to_string();
     write(&cluster, "desired/node-0", desired_state.as_bytes());
     says(&cluster, 0, "serving on");
-    // What is said of these is said after they have come.
+    // The node's words about these follow their arrival.
     for number in 0..5 {
         write(&cluster, &format!("desired/strange-{number}"), b"no signal");
         says(&cluster, 0, &format!("desired/strange-{number} in Consul is passed over"));

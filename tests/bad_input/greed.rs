@@ -17,7 +17,7 @@ use super::witness::{all_is_well, one_node};
 /// What a node may need beyond a budget: its store, a reply while it is made, what the system's allocator
 /// keeps.
 const SLACK_BYTES: u64 = 256 << 20;
-/// How long it may take on a slow machine until a node has cut what is too much.
+/// How long it may take on a slow machine until a node has cut the connections that are too many.
 const PATIENCE: Duration = Duration::from_secs(60);
 const GET_ALL: &[u8] = br#"{"op":"GET_ALL","values":"body"}"#;
 const STORED_MIB: usize = 28;
@@ -54,7 +54,7 @@ fn replies_that_nobody_reads_are_bounded_for_all_peers_together() {
     let before = cluster.node(0).peak_memory_bytes();
     let address = cluster.node(0).address();
     let slow = slow_readers(address, SLOW);
-    // Those who ask for little are served throughout, and those who ask for much once there is room again.
+    // Peers that ask for little are served throughout, and those that ask for much once there is room again.
     eventually("a long reply beside those that nobody reads", PATIENCE, || {
         all_is_well(&good);
         let reply = good.ask_frames(&[GET_ALL]);
@@ -111,7 +111,7 @@ fn a_peer_that_only_asks_is_cut() {
     let value = "v".repeat(2000);
     good.ask(&json!({"op": "PUT", "key": "k", "value": value}).to_string());
     let block = frame(0, br#"{"op":"GET_ONE","key":"k"}"#).repeat(1000);
-    // What is held back for it comes on top of what was answered and fills the way to it.
+    // Requests that are held back for it come on top of the answers that fill the way to it.
     let enough =
         4 * (HELD_REQUESTS_MAX + usize::try_from(UNREAD_BYTES_HOLD).unwrap() / value.len());
     let mut sent = 0;
@@ -207,7 +207,7 @@ fn envelopes_of_what_is_refused_count_too() {
 #[test]
 fn tiny_frames_of_many_peers_are_bounded() {
     const PEERS: usize = 600;
-    /// Below this, nobody looks at a connection more closely. In memory it is 32 times as much.
+    /// Below this, the node does not look at a connection more closely. In memory it is 32 times as much.
     const TINY_BYTES: usize = 62 << 10;
     let (cluster, good) = one_node();
     let address = cluster.node(0).address();

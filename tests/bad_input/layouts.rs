@@ -1,5 +1,5 @@
-//! Layouts that somebody has made up: no record is removed for what a document says alone, and a
-//! documented way leads back.
+//! Layouts that no step led to, from a process that can write to Consul: no record is removed for what a
+//! document says alone, and a documented way leads back.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ fn member(id: &str, uuid: &str) -> Value {
     json!({ "id": id, "uuid": uuid, "weight": 1, "zone": "" })
 }
 
-/// A member that no node is.
+/// A member whose node does not exist.
 fn nobody() -> Value {
     member("nobody", &uuid::Uuid::new_v4().to_string())
 }
@@ -101,7 +101,7 @@ fn a_layout_that_names_others_removes_nothing_and_is_put_right(backend: Backend)
     publish(&cluster, forged, &[all_to(0, &truth)]);
     wait_until_all_keep(&cluster);
     assert_eq!(keys(&cluster), KEYS as u64);
-    // Nothing of it is served, and everybody says so.
+    // Nothing of it is served, and the nodes and the client say so.
     let get = json!({ "op": "GET_ONE", "key": words()[0].0 }).to_string();
     assert_eq!(Peer::req(&cluster.node(0).endpoint()).refusal(&[get.as_bytes()]), "not_owner");
     let shown = cluster.kvclient(&["status"]).output().success();
@@ -110,7 +110,7 @@ fn a_layout_that_names_others_removes_nothing_and_is_put_right(backend: Backend)
         let log = cluster.node(number).log();
         assert!(log.contains("takes partitions from this node"), "{log}");
     }
-    // What is kept, is kept over a restart too.
+    // What a node keeps, it keeps over a restart too.
     cluster.node_mut(0).kill();
     cluster.node_mut(0).restart();
     wait_until_all_keep(&cluster);
@@ -127,7 +127,7 @@ fn a_layout_that_names_others_removes_nothing_and_is_put_right(backend: Backend)
     cluster.kvclient(&["restore-layout", &epoch]).output().code(4).says(&["nothing to do"]);
 }
 
-/// The steps of a move, which nobody makes: the owner is to be a destination first.
+/// The steps of a move, without a mover: the owner is to be a destination first.
 fn a_layout_that_has_an_owner_clear_its_place_removes_nothing(backend: Backend) {
     let (cluster, lines) = cluster_with_data(backend, 1);
     let truth = layout(&cluster).expect("there is a layout");
@@ -312,7 +312,7 @@ fn what_a_node_keeps_is_discarded_only_when_its_operator_says_so(backend: Backen
     let accepted = ["remove-node", "--dead", "node-1", "--accept-data-loss"];
     cluster.kvclient(&accepted).output().success();
     let had = KEYS as u64 - status_of(&cluster, 0)["keys"].as_u64().expect("a number");
-    // It comes back with what nobody took over from it.
+    // It comes back with the records that no node took over from it.
     cluster.node_mut(1).restart();
     eventually("what it has to be kept", WITHIN, || {
         let status = status_of(&cluster, 1);

@@ -27,7 +27,7 @@ fn a_node_with_too_few_descriptors_says_how_many_it_needs() {
         }
     }
     assert!(!cluster.directory().join("xdg-data").exists(), "nothing was begun");
-    // With these, it serves whoever comes.
+    // With these, it serves any peer.
     cluster.add_nodes(1);
     cluster.node_mut(0).restart_with_descriptors(136);
     cluster.create_layout(&[]);

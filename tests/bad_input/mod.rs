@@ -6,10 +6,10 @@
 //! | `older_peers` | peers of an older protocol, and web pages, which look like one |
 //! | `peers` | peers that speak no ZeroMQ, or nothing, or without end |
 //! | `greed` | peers that make a node hold much, each or all together |
-//! | `layouts` | layouts in Consul that somebody has made up |
-//! | `forgeries` | what else somebody has made up in Consul, or damaged |
+//! | `layouts` | layouts in Consul that no step led to |
+//! | `forgeries` | other entries in Consul that are made up or damaged |
 //! | `limits` | a system that gives too few descriptors or threads |
-//! | `registrations` | registrations in Consul that somebody has made in a node's name |
+//! | `registrations` | registrations in Consul that another process has made in a node's name |
 //! | `places` | ports, addresses and directories that cannot be used |
 //! | `disks`, `damage` | disks that are full or damaged |
 //! | `directories` | data directories that others can read, or that vanish; descriptors that run out |

@@ -16,7 +16,7 @@ use super::witness::{all_is_well, one_node};
 const GROWTH_BYTES_MAX: u64 = 256 << 20;
 /// How much a peer that never ends its message sends, in bytes, unless it is stopped before.
 const ENDLESS_BYTES: usize = 768 << 20;
-/// The same for tiny frames, of which each costs the node much more than what is sent.
+/// The same for tiny frames, of which each costs the node much more than its bytes.
 const ENDLESS_TINY_BYTES: usize = 48 << 20;
 
 #[test]
@@ -34,7 +34,7 @@ fn bytes_that_are_no_zeromq_disconnect_their_sender_only() {
         b"{\"op\":\"GET_ALL\"}\n",
         &noise,
         &wrong_mechanism,
-        // A command that there is none of, where READY is due.
+        // A command that does not exist, where READY is due.
         &[&greeting()[..], b"\x04\x04\x03FOO"].concat(),
         // A message where READY is due.
         &[&greeting()[..], &part(b"early")].concat(),
@@ -93,7 +93,8 @@ fn peers_that_say_nothing_are_in_nobodys_way() {
 
 #[test]
 fn peers_that_claim_what_libzmq_gives_out_and_break_off_end_nothing() {
-    // libzmq numbers peers without a routing id from what rand() gives first where nobody seeds it.
+    // libzmq numbers peers without a routing id from what rand() gives first in a process that does not seed
+    // it.
     const FIRST: u32 = 0x6b8b_4567;
     let (cluster, good) = one_node();
     let address = cluster.node(0).address();

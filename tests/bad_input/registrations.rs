@@ -1,5 +1,5 @@
-//! Registrations that somebody has made in a node's name: clients go on to the node itself, nobody advises
-//! to stop it, and what was made up is named as that.
+//! Registrations that a process which can write to Consul has made in a node's name: clients go on to the
+//! node itself, no message advises to stop it, and the forgeries are named as that.
 
 use kv_testkit::harness::catalog::registered;
 use kv_testkit::harness::corpus::{assert_same_lines, ndjson, words};
@@ -35,8 +35,8 @@ fn a_registration_in_a_nodes_name_draws_no_client_away(backend: Backend) {
     let library = Library::connect(&cluster);
     let silent = Impostor::silent();
     let another = registered(&cluster)[&format!("{}.node-1", cluster.name())].port;
-    // A newer run where nobody is; the same run, before it by its id, where another node is, and where
-    // somebody takes connections and says nothing; and one that is said to be down.
+    // A newer run where nothing listens; the same run, before it by its id, where another node is, and where
+    // a listener takes connections and says nothing; and one that is said to be down.
     let newer = [("incarnation", "999-0000000000000001")];
     forge(&cluster, "newer", 1, &newer, &Value::Null);
     forge(&cluster, "0-same", another, &[], &Value::Null);

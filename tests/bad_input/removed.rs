@@ -12,7 +12,7 @@ use serde_json::Value;
 const WITHIN: Duration = Duration::from_secs(60);
 const KEPT: &str = r#"{"op":"PUT","key":"kept","value":"v"}"#;
 
-/// A node whose engine has what is stored, and whose log has some more.
+/// A node with records in its engine, and some more in its log.
 fn node_with_data() -> (Cluster, Peer, PathBuf) {
     let mut cluster = Cluster::start(Backend::Embedded, 1);
     let peer = Peer::req(&cluster.node(0).endpoint());
@@ -50,7 +50,7 @@ fn write_until_refused(peer: &Peer) -> Vec<String> {
     acknowledged
 }
 
-/// The node reads on, all that it has can be exported, and it says what is so.
+/// The node reads on, all that it has can be exported, and it says which directory is missing.
 fn assert_all_can_be_saved(cluster: &mut Cluster, peer: &Peer, later: &[String]) {
     let delete = peer.ask_json(r#"{"op":"DELETE","key":"kept"}"#);
     assert_eq!(delete["error"]["code"], "disk_full", "{delete}");
@@ -120,14 +120,15 @@ fn files_of_the_engine_that_are_removed_are_missed() {
         remove(&store);
         let later = write_until_refused(&peer);
         assert_all_can_be_saved(&mut cluster, &peer, &later);
-        // What was acknowledged was not given to an engine that is gone.
+        // Acknowledged writes were not given to an engine that is gone.
         let log = fs::read_dir(store.join("redo")).expect("it can be read");
         let longest = log.map(|it| it.expect("it can be read").metadata().map_or(0, |it| it.len()));
         assert!(longest.max() > Some(0), "nothing is in the log");
     }
 }
 
-/// A store that is moved away takes along what is acknowledged until that is noticed, and brings it back.
+/// A store that is moved away takes along the writes that are acknowledged until the node notices, and brings
+/// them back.
 #[test]
 fn a_store_that_is_moved_away_and_back_has_all_that_was_acknowledged() {
     for part in ["store", "store/redo", "store/slabs"] {
@@ -135,7 +136,7 @@ fn a_store_that_is_moved_away_and_back_has_all_that_was_acknowledged() {
         let place = store.parent().expect("it has one").join(part);
         let aside = cluster.directory().join("aside");
         fs::rename(&place, &aside).expect("it can be moved");
-        // Another one in its place is none of this node's business.
+        // Another one in its place is not this node's to touch.
         fs::create_dir(&place).expect("it can be made");
         let later = write_until_refused(&peer);
         assert_eq!(peer.ask_json(r#"{"op":"GET_ONE","key":"kept"}"#)["value"], "v");

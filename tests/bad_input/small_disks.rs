@@ -145,7 +145,8 @@ fn a_disk_without_inodes_refuses_writes_and_all_else_goes_on() {
 /// As on a full disk, what would need a longer file is refused, and all else goes on.
 #[test]
 fn files_that_may_not_grow_refuse_writes_and_all_else_goes_on() {
-    // Some 12 or 24 MiB, for shells differ in what they count in. The desired state ends what does not mind it.
+    // Some 12 or 24 MiB, for shells differ in what they count in. The signal ends a program that does not
+    // ignore it.
     const LIMIT: &str = "-f 24000; trap '' XFSZ";
     let mut cluster = Cluster::start(Backend::Embedded, 1);
     cluster.node_mut(0).restart_under(LIMIT);
@@ -247,7 +248,7 @@ fn a_disk_that_becomes_read_only_refuses_writes_and_is_read_on() {
             let text = refusal["message"].as_str().unwrap_or_default();
             assert!(text.contains("read-only") && text.contains("reads go on"), "{text}");
         }
-        // An idle node would have the engine take over what is in the log.
+        // An idle node would have the engine take over the log's records.
         eventually("the node says that this waits", WITHIN, || {
             let log = cluster.node(0).last_words();
             if log.contains("what is in the write-ahead log waits there") {

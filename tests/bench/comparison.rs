@@ -1,4 +1,4 @@
-//! Ours beside another's, and what was to be reached.
+//! Our figures beside another program's, and their goals.
 
 use crate::figures::median;
 use crate::journal::{Journal, Unit};

@@ -22,7 +22,7 @@ impl Curve {
         Self { title, of, columns: columns.to_vec(), points: Vec::new() }
     }
 
-    /// Adds what was measured at a size: a figure for each column.
+    /// Adds the measurements at a size: a figure for each column.
     pub(crate) fn add(
         &mut self,
         journal: &mut Journal,
@@ -59,7 +59,7 @@ impl Curve {
     }
 }
 
-/// The slope of the line that fits the logarithms best; none where they have none.
+/// The slope of the line that fits the logarithms best; `None` if no line does.
 fn exponent(points: &[(f64, f64)]) -> Option<f64> {
     let logarithms = points.iter().map(|(x, y)| (*x > 0.0 && *y > 0.0).then(|| (x.ln(), y.ln())));
     let points = logarithms.collect::<Option<Vec<_>>>()?;

@@ -94,7 +94,6 @@ impl Etcd {
     }
 }
 
-/// A client of etcd.
 #[derive(Clone)]
 pub(crate) struct EtcdClient {
     grpc: Grpc<Channel>,

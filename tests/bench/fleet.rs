@@ -31,7 +31,7 @@ pub(crate) struct Fleet<'a> {
     consul: String,
     // Kept for its process, which serves Consul's API.
     _agent: Server,
-    // Dropped last, after those who write to it.
+    // Dropped last, after the processes that write to it.
     directory: TempDir,
 }
 

@@ -34,7 +34,7 @@ pub(crate) async fn run(settings: &Settings, programs: &Programs) -> anyhow::Res
     let fleet = Fleet::start(programs, NODES, 1).await?;
     fleet.import(keys(KEYS)).await?;
     let client = fleet.client().await?;
-    // Whoever connects, and warms the nodes' caches, is not measured.
+    // Connecting, and warming the nodes' caches, is not measured.
     let warm_up = Duration::from_secs(1);
     measure(&client, rest_for(warm_up)).await?;
     let (idle, ()) = measure(&client, rest_for(settings.measured_for)).await?;

@@ -1,5 +1,5 @@
-//! A move costs what moves, and not what is stored: the same partitions with the same number of keys
-//! move to a new node, out of a small store and out of one that is ten times as large.
+//! A move costs as the moved records do, however many are stored: the same partitions with the same number of
+//! keys move to a new node, out of a small store and out of one that is ten times as large.
 
 use std::collections::BTreeSet;
 

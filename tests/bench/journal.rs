@@ -1,4 +1,4 @@
-//! What was measured, one by one: as progress, and as lines of JSON.
+//! Measurements, one by one: as progress, and as lines of JSON.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -60,7 +60,7 @@ impl Journal {
         Ok(Self { file: path.map(create).transpose()? })
     }
 
-    /// Tells one measurement: what was done, and by whom.
+    /// Tells one measurement: the operations, and the program that carried them out.
     pub(crate) fn tell(
         &mut self,
         work: &str,

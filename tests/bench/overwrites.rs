@@ -1,4 +1,4 @@
-//! What is left on the disk after everything has been overwritten ten times, against the data.
+//! The bytes on the disk after everything has been overwritten ten times, against the data.
 
 use crate::comparison::{Comparison, Goal};
 use crate::figures::grouped;

@@ -53,7 +53,7 @@ fn busy_s(pid: u32) -> anyhow::Result<f64> {
 
 /// The bytes of the disk that the files below `path` take, as `du` counts them.
 pub(crate) fn disk_bytes(path: &Path) -> anyhow::Result<u64> {
-    // What is there now may be gone before it is looked at: a store clears up on its own.
+    // A file that is listed may be gone before it is looked at: a store clears up on its own.
     let Ok(metadata) = path.symlink_metadata() else { return Ok(0) };
     let mut bytes = metadata.blocks() * BLOCK_BYTES;
     if metadata.is_dir() {

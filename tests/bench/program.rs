@@ -45,7 +45,7 @@ fn run_with(
     runtime.block_on(async {
         tokio::select! {
             result = measure(settings, &programs) => result,
-            // What is under way is dropped, and with it end its processes and its directory.
+            // The measurement is dropped, and with it end its processes and its directory.
             _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
         }
     })

@@ -1,4 +1,4 @@
-//! What the machine gives to whoever builds on it: a ZeroMQ round trip, an append that is synced.
+//! What the machine gives to any program: a ZeroMQ round trip, an append that is synced.
 
 use std::fs::File;
 use std::io::Write as _;

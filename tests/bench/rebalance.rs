@@ -1,4 +1,4 @@
-//! How fast data moves, what that costs those who read and write meanwhile, and how it grows.
+//! How fast data moves, what that costs the clients that read and write meanwhile, and how it grows.
 //!
 //! `cargo bench -p kv-tests --bench rebalance` runs everything and prints tables; `-- --help` lists
 //! what can be chosen. What the figures mean is in `README.md` beside this file.
@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `speed` | keys moved per second, against `redis-cli --cluster rebalance` on the same machine |
 //! | `foreground` | what reads and writes take while everything moves, against a cluster at rest |
-//! | `growth` | that a move costs what moves, and not what is stored |
+//! | `growth` | that a move costs as the moved records do, however many are stored |
 //! | `movement` | that nothing moves that need not, and nothing twice |
 //!
 //! `fleet` and `redis` are the clusters under test, `server` and `programs` their processes, `figures`

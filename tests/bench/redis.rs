@@ -22,7 +22,7 @@ const PIPELINE: &str = "100";
 pub(crate) struct Redis {
     /// The masters, by the order in which they were started.
     masters: Vec<(u16, Server)>,
-    // Dropped last, after those who write to it.
+    // Dropped last, after the processes that write to it.
     directory: TempDir,
 }
 
@@ -139,7 +139,7 @@ impl Redis {
         Ok(())
     }
 
-    /// What is compared.
+    /// The version of Redis, and how it persists.
     pub(crate) async fn describe(&self) -> anyhow::Result<Described> {
         let port = self.masters[0].0;
         let info = self.ask(port, &["info", "server"]).await?;

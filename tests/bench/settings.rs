@@ -1,4 +1,4 @@
-//! What is to be measured, as the command line says it.
+//! The sections to measure, and their sizes and times, as the command line gives them.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,10 +16,10 @@ pub(crate) struct Usage {
     pub(crate) defaults: Settings,
 }
 
-/// What is to be measured, and how long. A program heeds those that are among its options.
+/// The sections to measure, and how long. A program heeds those that are among its options.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    /// What is measured.
+    /// The sections to measure, by name.
     pub(crate) sections: Vec<&'static str>,
     /// How many keys there are.
     pub(crate) keys: usize,
@@ -33,15 +33,15 @@ pub(crate) struct Settings {
     pub(crate) large: bool,
     /// Where each measurement is written, as a line of JSON.
     pub(crate) json: Option<PathBuf>,
-    /// Where the programs under test are; none where they are to be built.
+    /// Where the programs under test are; `None` if they are to be built.
     pub(crate) programs: Option<PathBuf>,
 }
 
 impl Settings {
-    /// Reads the command line; none where it asks for help.
+    /// Reads the command line; `None` if it asks for help.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// An option that is not known, or a value that it cannot have.
     pub(crate) fn from_args(
         usage: &Usage,
         mut args: impl Iterator<Item = String>,

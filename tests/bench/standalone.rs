@@ -125,7 +125,7 @@ impl Standalone {
         let pid = i32::try_from(self.pid().await?)?;
         let pid = rustix::process::Pid::from_raw(pid).context("Redis has a process")?;
         rustix::process::kill_process(pid, rustix::process::Signal::KILL)?;
-        // Its directory may be used anew only once whoever watched it has seen it end.
+        // Its directory may be used anew only once its handle, dropped here, has seen it end.
         self.server = None;
         Ok(())
     }

@@ -68,7 +68,7 @@ async fn compare(
     fsync: Fsync,
     works: &[Work],
 ) -> anyhow::Result<Vec<Comparison>> {
-    // Durable is the default, and the default is what is to be compared.
+    // Durable is the default, and the defaults are compared.
     let (options, peer): (&[&str], _) = match fsync {
         Fsync::Always => (&[], "Redis, AOF always"),
         Fsync::EverySecond => (&["--fsync", "everysec"], "Redis, AOF everysec"),

@@ -1,4 +1,4 @@
-//! Those who write and read, each with a connection of its own, many operations at once.
+//! The clients that write and read, each with a connection of its own, many operations at once.
 
 use std::collections::HashMap;
 
@@ -19,7 +19,7 @@ const LARGE_VALUE_BYTES_MAX: usize = 40_000;
 /// A client, over all lives of its node.
 pub(super) struct Client {
     keys: Vec<Key>,
-    /// What is under way, by the id of its request.
+    /// Operations under way, by the ids of their requests.
     pending: HashMap<u64, Pending>,
 }
 
@@ -192,7 +192,7 @@ impl Client {
         (keys, bytes)
     }
 
-    /// Gives up what is under way, since the node has died. Returns how many writes have an unknown
+    /// Gives up the operations under way, since the node has died. Returns how many writes have an unknown
     /// outcome.
     pub(super) fn give_up(&mut self) -> u64 {
         self.pending.clear();

@@ -165,7 +165,7 @@ impl<'a> Lane<'a> {
         let endpoint = self.cluster.node(0).endpoint();
         let connect = |_: &Client| {
             let socket = self.context.socket(zmq::DEALER).expect("a socket can be made");
-            // What was not sent when the node died must not reach it in its next life.
+            // Requests that were not sent when the node died must not reach it in its next life.
             socket.set_linger(0).expect("the socket takes a linger time");
             socket.connect(&endpoint).unwrap_or_else(|error| panic!("{endpoint}: {error}"));
             socket
@@ -225,7 +225,7 @@ impl<'a> Lane<'a> {
         Some(serde_json::from_slice(&reply).unwrap_or_default())
     }
 
-    /// Prints what was found since the last time.
+    /// Prints the findings since the last time.
     fn tell(&mut self, when: &str) {
         let totals = &mut self.shared.totals;
         for fault in self.shared.faults.drain(..) {

@@ -1,7 +1,7 @@
-//! What each key may hold: what was acknowledged or read last, or what was asked for after that.
+//! What each key may hold: the write that was acknowledged or read last, or one that was asked for after it.
 //!
 //! Each key belongs to one client, and a node carries the writes of one connection out in their order.
-//! So no key may hold anything from before what was acknowledged of it.
+//! So no key may hold a write from before its last acknowledged one.
 
 use std::collections::VecDeque;
 
@@ -15,15 +15,15 @@ pub(super) struct Write {
 /// What a read has found: nothing, or a value with its version.
 pub(super) type Found = Option<(String, String)>;
 
-/// What is known of a key.
+/// Which writes a key may hold.
 #[derive(Clone, Debug)]
 pub(super) struct Key {
     pub(super) name: String,
-    /// What was acknowledged or read last.
+    /// The write that was acknowledged or read last.
     pub(super) floor: Write,
     /// Its version, where that is known.
     pub(super) version: Option<String>,
-    /// What was asked for after that, in this order.
+    /// Writes that were asked for after that, in this order.
     pub(super) later: VecDeque<Write>,
     /// The last removal that was asked for.
     last_removal: u64,
@@ -38,13 +38,13 @@ pub(super) enum Fault {
 }
 
 impl Key {
-    /// A key of which nobody has written anything.
+    /// A key that no client has written.
     pub(super) fn new(name: String) -> Self {
         let floor = Write { number: 0, value: None };
         Self { name, floor, version: None, later: VecDeque::new(), last_removal: 0 }
     }
 
-    /// Whether what the key holds is certain, with its version.
+    /// Whether the key's value is certain, with its version.
     pub(super) fn is_certain(&self) -> bool {
         self.later.is_empty() && (self.floor.value.is_none() || self.version.is_some())
     }
@@ -67,8 +67,8 @@ impl Key {
         self.later.retain(|it| it.number != number);
     }
 
-    /// Judges what was read while others wrote: nothing older than what was certain when the read was
-    /// asked for. What was read must not vanish any more.
+    /// Judges a read while others wrote: it may find nothing older than the floor when it was asked for. The
+    /// value that it found must not vanish any more.
     pub(super) fn read(&mut self, floor_then: u64, found: &Found) -> Result<(), Fault> {
         let Some((value, version)) = found else {
             let is_possible = self.last_removal >= floor_then;
@@ -90,7 +90,7 @@ impl Key {
         }
     }
 
-    /// Judges what was found after a crash, and takes it for certain from then on. Returns whether it
+    /// Judges a key's value after a crash, and takes it for certain from then on. Returns whether it
     /// is a write whose outcome was unknown.
     pub(super) fn recover(&mut self, found: &Found) -> Result<bool, Fault> {
         let value = found.as_ref().map(|(value, _)| value.clone());

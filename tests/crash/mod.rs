@@ -2,9 +2,9 @@
 //!
 //! Nodes are killed (SIGKILL) over and over: at random instants while clients write at depth, while
 //! they start and go through their write-ahead log, and at every place in the code that has a name for it
-//! (`FAILPOINTS`, see the node's `failpoints.rs`). Clients write down what they asked for and what was
-//! acknowledged or read. After each start every key is read: it must hold what was last acknowledged,
-//! or something that was asked for after that; its version and the node's counters must fit.
+//! (`FAILPOINTS`, see the node's `failpoints.rs`). Clients write down their requests, and which of them were
+//! acknowledged or read. After each start every key is read: it must hold the write that was acknowledged
+//! last, or one that was asked for after that; its version and the node's counters must fit.
 //!
 //! A run in all tests is short. This is a long one, which ends with its figures:
 //!
@@ -12,7 +12,7 @@
 //! KV_CRASH_KILLS=10000 cargo test --workspace --test e2e crash:: -- --nocapture
 //! ```
 //!
-//! `KV_CRASH_SEED` repeats the choices of what is written and how nodes die (what the machine makes of
+//! `KV_CRASH_SEED` repeats the choices of writes and of how nodes die (what the machine makes of
 //! an instant is up to its schedule).
 //!
 //! A kill leaves what the system has taken and not written to the disk yet. What a power loss leaves
@@ -23,7 +23,7 @@
 //! | `settings`, `totals` | what the environment says of a run, and its figures |
 //! | `lane` | a node's lives, one after the other |
 //! | `death` | how a life ends |
-//! | `clients` | who writes and reads meanwhile |
+//! | `clients` | the clients that write and read meanwhile |
 //! | `ledger` | what each key may hold |
 
 mod clients;

@@ -24,7 +24,7 @@ impl Settings {
     /// What the environment says, and how to repeat it.
     ///
     /// # Panics
-    /// Where it says what is not understood.
+    /// A variable has a value that is not understood.
     pub(super) fn from_environment() -> Self {
         let seed = number(SEED_VARIABLE).unwrap_or_else(rand::random);
         println!("to repeat these kills: {SEED_VARIABLE}={seed}");

@@ -27,9 +27,9 @@ pub(super) struct Totals {
     pub(super) looked_at: u64,
     /// Keys that hold less than was acknowledged.
     pub(super) lost: u64,
-    /// Keys that hold what was removed.
+    /// Keys that hold a value that was removed.
     pub(super) resurrected: u64,
-    /// Whatever else must not be: values and versions that nobody wrote, counters that do not fit,
+    /// Whatever else must not be: values and versions that no client wrote, counters that do not fit,
     /// answers that are not true, nodes that end by themselves.
     pub(super) wrong: u64,
 }

@@ -107,7 +107,7 @@ fn a_node_that_is_not_needed_any_more_leaves(backend: Backend) {
     wait_for_nodes(&cluster, &[("node-0", "passing")]);
     assert_it_left(&cluster, "node-1", uuid);
 
-    // Whoever wants it again gets it, as itself and for good.
+    // A command that wants it again gets it, as itself and for good.
     desired_states.write("node-1", &running(None));
     let back = cluster.wait_until_registered("node-1");
     assert_eq!(back.uuid, uuid.to_string());

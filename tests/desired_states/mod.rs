@@ -39,7 +39,7 @@ fn launches(cluster: &Cluster, id: &str) -> usize {
     cluster.nodes().iter().map(|node| node.log().matches(&line).count()).sum()
 }
 
-/// The launcher that the desired state to the node `id` names.
+/// The launcher that the desired state of the node `id` names.
 #[track_caller]
 fn launcher(desired_states: &DesiredStates, id: &str) -> Launcher {
     match desired_states.read(id) {

@@ -19,7 +19,7 @@ on_both_backends!(
 fn a_launch_that_fails_says_why_and_is_tried_again(backend: Backend) {
     let cluster = launchers(backend, 2);
     let desired_states = DesiredStates::of(&cluster);
-    // What is in the way of its data directory.
+    // A file in the way of its data directory.
     let obstacle = cluster.data_directory().join("node-7");
     fs::write(&obstacle, "").expect("a file can be made");
     desired_states.write("node-7", &running(Some(HOST)));
@@ -97,7 +97,7 @@ fn signals_start_so_many_nodes_and_no_more(backend: Backend) {
     }
     let run =
         |cluster: &Cluster| ids.iter().filter_map(|id| cluster.launched(id)).collect::<Vec<_>>();
-    // Those who wanted more than there may be are told so.
+    // The desired states of nodes that would be too many say so.
     eventually("as many nodes as may be, and a word on the others", HEEDED_WITHIN, || {
         let refused = ids.iter().find(|id| match desired_states.read(id) {
             Some(DesiredState::Running { launcher: Some(launcher), .. }) => {

@@ -1,4 +1,4 @@
-//! The pages say what is so: their sessions are run word for word, and what they name is there.
+//! The pages are true: their sessions are run word for word, and what they name exists.
 //!
 //! A block that is marked `console` is a session. A line that begins with `$ ` is a command, typed into
 //! a shell with the programs on its `PATH`; the lines up to the next one are all that it prints, and a

@@ -10,7 +10,7 @@ use regex_lite::Regex;
 
 use super::page::{Page, root};
 
-/// What is there only once a reader has followed a page.
+/// Files that exist only once a reader has followed a page.
 const MADE_BY_READERS: [&str; 2] = ["strategies/mine", "target/"];
 
 /// Options of other programs that the guides name.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// Folders that hold no pages of this project.
 const NOT_OURS: [&str; 4] = ["target", ".git", "node_modules", ".venv"];
 
-/// A page.
+/// A page of the repository, in Markdown.
 pub(super) struct Page {
     /// Its path from the root.
     pub(super) name: String,
@@ -24,7 +24,6 @@ pub(super) struct Block {
     pub(super) language: String,
     /// The number of its first line, from 1.
     pub(super) line: usize,
-    /// Its lines.
     pub(super) lines: Vec<String>,
 }
 

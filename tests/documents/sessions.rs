@@ -1,4 +1,4 @@
-//! Sessions: what is typed, and what is printed.
+//! Sessions: the commands that are typed, and the output that the page shows.
 
 use std::borrow::Cow;
 use std::fs;
@@ -24,7 +24,7 @@ const PATTERNS: [(&str, &str); 6] = [
     (r"\b(127\.0\.0\.1|localhost):[0-9]+", "HOST:PORT"),
     (r"\bin [0-9]+\.[0-9] s\b", "in SECONDS"),
     (r"\b[0-9,]+ keys/s\b", "KEYS/S"),
-    // What is moved has its versions with it, whose lengths differ.
+    // Records move with their versions, whose lengths differ.
     (r"\bmoved ([0-9,]+) keys \([0-9.]+ [KM]iB\)", "moved $1 keys (BYTES)"),
     (r"\bdata in /\S+/kvnode/", "data in HOME/kvnode/"),
 ];

@@ -23,7 +23,7 @@ const CLIENT: usize = 1000;
 
 /// How the cluster is.
 pub(super) struct Aftermath {
-    /// A client that knows nothing of what was before.
+    /// A client that knows nothing of the rounds before.
     pub(super) client: Client,
     /// What an export found.
     pub(super) found: Found,

@@ -9,7 +9,7 @@ use super::{backtracking, forward};
 pub(super) enum Verdict {
     /// There is an order that explains everything.
     Linearizable,
-    /// There is none; if the checker knows, the record after which there is none.
+    /// There is no such order; if the checker knows, the record after which there is none.
     Violation(Option<usize>),
     /// It was given up, and why.
     Undecided(String),
@@ -20,7 +20,7 @@ pub(super) enum Verdict {
 pub(super) struct Finding {
     /// Whether it is certain.
     pub(super) is_violation: bool,
-    /// What is wrong, with the history.
+    /// The violation in words, with the history.
     pub(super) report: String,
 }
 

@@ -10,11 +10,10 @@ use super::model::{Effect, Need, Rank, Step, Write};
 /// A step, and when it was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Event {
-    /// The step.
     pub(super) step: Step,
     /// Not before this.
     pub(super) call_ns: u64,
-    /// Not after this; none where it may come at any time, or never.
+    /// Not after this; `None` if it may come at any time, or never.
     pub(super) response_ns: Option<u64>,
     /// The place of its record in the history.
     pub(super) record: usize,
@@ -31,7 +30,7 @@ struct Writes {
 /// Reads a history as events.
 ///
 /// # Errors
-/// What in it is wrong in any order: a value that nobody wrote, or a version of two writes.
+/// What in it is wrong in any order: a value that no client wrote, or a version of two writes.
 pub(super) fn events(history: &History) -> Result<Vec<Event>, String> {
     let writes = Writes::of(history)?;
     let mut events: Vec<Event> = (0..)
@@ -47,8 +46,8 @@ pub(super) fn events(history: &History) -> Result<Vec<Event>, String> {
     Ok(events)
 }
 
-/// A write of unknown outcome that somebody saw was carried out, at the latest when the first of
-/// those who saw it had their answer: it is like any other then.
+/// A write of unknown outcome that a read returned was carried out, at the latest when the first such read
+/// had its answer: it is like any other then.
 fn settle_what_was_seen(events: &mut [Event]) {
     let mut seen: HashMap<Write, u64> = HashMap::new();
     for event in events.iter() {
@@ -145,7 +144,7 @@ impl Writes {
         Step { need, effect: Effect::Read, attempt: false }
     }
 
-    /// What was stored where `condition` did not hold and `found` was said to be the reason.
+    /// Which record was stored, if `condition` did not hold because of `found`.
     fn conflict(&self, condition: Condition, found: Option<Version>) -> Need {
         match (condition, found) {
             (Condition::Version(version), Some(found)) if version == found => Need::Impossible,

@@ -1,4 +1,4 @@
-//! The nodes of a run, each behind a proxy, and what is done to their processes.
+//! The nodes of a run, each behind a proxy, and how their processes are killed, frozen and restarted.
 
 use std::ffi::OsString;
 use std::fs;
@@ -25,17 +25,14 @@ pub(super) struct Fleet {
     pub(super) cluster: Cluster,
     runtime: Handle,
     members: Vec<Member>,
-    /// Ends of processes that nobody asked for.
+    /// Ends of processes that the run did not ask for.
     crashes: Vec<String>,
 }
 
-/// One node.
 pub(super) struct Member {
-    /// The node's id.
     id: OsString,
     process: Process,
     proxy: Option<Proxy>,
-    /// How its process is.
     pub(super) state: State,
     /// What becomes of its traffic.
     pub(super) traffic: Traffic,
@@ -51,7 +48,6 @@ enum Process {
 /// How a node's process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// It runs.
     Runs,
     /// It was stopped in its tracks.
     IsFrozen,
@@ -118,7 +114,7 @@ impl Fleet {
         }
     }
 
-    /// The ends of processes that nobody asked for, since this was asked last.
+    /// The ends of processes that the run did not ask for, since the last call.
     pub(super) fn take_crashes(&mut self) -> Vec<String> {
         std::mem::take(&mut self.crashes)
     }
@@ -227,7 +223,7 @@ impl Fleet {
 
 impl Drop for Fleet {
     fn drop(&mut self) {
-        // Nobody else would end them.
+        // No other process would end them.
         for mut launched in launched::find(&self.cluster.data_directory()) {
             launched.kill();
         }
@@ -244,7 +240,7 @@ impl Member {
         (!status.success()).then(|| format!("{id} ended with {status}:\n{}", tail(&node.log())))
     }
 
-    /// The id of its process; none where it has ended.
+    /// The id of its process; `None` if it has ended.
     fn pid(&mut self) -> Option<u32> {
         match &mut self.process {
             Process::Own(node) => {

@@ -34,8 +34,8 @@ struct Search<'a> {
     situations: Vec<Situation>,
 }
 
-/// Looks for an order that explains the events. `Verdict::Violation` names the record after whose
-/// response there is none.
+/// Looks for an order that explains the events. `Verdict::Violation` names the record after whose response
+/// there is no such order.
 pub(super) fn check(events: &[Event]) -> Verdict {
     let calls = events.iter().map(|it| (it.call_ns, false, it));
     let responses = events.iter().filter_map(|it| Some((it.response_ns?, true, it)));

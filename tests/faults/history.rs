@@ -1,15 +1,14 @@
-//! What clients did to one key, and what they were told.
+//! What clients did to one key, and the answers that they got.
 
 use std::fmt::{self, Write as _};
 use std::time::Instant;
 
 use kvclient::{Condition, Version};
 
-/// The name of one write of this run. Its value says it, so that whoever reads a value knows whose
-/// it is.
+/// The name of one write of this run. Its value says it, so that a reader of a value knows whose it is.
 pub(super) type WriteId = u64;
 
-/// What was asked of a key.
+/// An operation on a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Operation {
     /// To read it.
@@ -31,20 +30,18 @@ pub(super) enum Outcome {
     Stored(Version),
     /// A delete did its work. It says whether there was a record.
     Deleted { existed: bool },
-    /// The condition did not hold; what was stored, if anything was.
+    /// The condition did not hold; the version of the record that was stored, if any was.
     Conflict(Option<Version>),
-    /// Nobody knows. It may be carried out at any time after its call, or never.
+    /// It is not known. It may be carried out at any time after its call, or never.
     Unknown,
 }
 
 /// One operation, with the times of its call and its response on the run's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Record {
-    /// Who asked.
+    /// The number of the client.
     pub(super) client: usize,
-    /// What was asked.
     pub(super) operation: Operation,
-    /// What came of it.
     pub(super) outcome: Outcome,
     /// When it was called, in nanoseconds since the run began.
     pub(super) call_ns: u64,
@@ -55,14 +52,13 @@ pub(super) struct Record {
 /// All that was done to one key while it lived.
 #[derive(Clone, Debug, Default)]
 pub(super) struct History {
-    /// The key.
     pub(super) key: String,
     /// The operations, in any order.
     pub(super) records: Vec<Record>,
 }
 
 impl History {
-    /// The writes whose outcome is unknown and whose value nobody has seen: they may come yet.
+    /// The writes whose outcome is unknown and whose value no read has returned: they may come yet.
     pub(super) fn outstanding(&self) -> Vec<WriteId> {
         let seen = |write| {
             self.records.iter().any(|it| matches!(it.outcome, Outcome::Found(it, _) if it == write))
@@ -90,7 +86,7 @@ impl History {
 
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Nobody needs the nanoseconds to read along; they are far below the time of an operation.
+        // Reading along needs no nanoseconds; they are far below the time of an operation.
         let ms = |ns: u64| format!("{}.{:03}", ns / 1_000_000, ns / 1000 % 1000);
         let response = match self.outcome {
             Outcome::Unknown => "never".to_owned(),
@@ -128,7 +124,6 @@ fn text_of(condition: Condition) -> String {
 pub(super) struct Clock(Instant);
 
 impl Clock {
-    /// Starts it.
     pub(super) fn start() -> Self {
         Self(Instant::now())
     }

@@ -1,4 +1,5 @@
-//! Nodes that a node launched: nobody's children, found in `/proc` by their data directory.
+//! Nodes that a node launched: they are no children of this process, and are found in `/proc` by their data
+//! directory.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -15,7 +16,6 @@ const GONE_WITHIN: Duration = Duration::from_secs(10);
 /// A node's process that is no child of this one.
 #[derive(Debug)]
 pub(super) struct Launched {
-    /// Its id.
     pub(super) pid: u32,
     /// The arguments to start it again with.
     pub(super) args: Vec<OsString>,
@@ -31,9 +31,9 @@ pub(super) fn find(data_directory: &Path) -> Vec<Launched> {
         .collect()
 }
 
-/// The arguments of the running node with this process id; none where it is no running node.
+/// The arguments of the running node with this process id; `None` if it is no running node.
 fn arguments(pid: u32) -> Option<Vec<OsString>> {
-    // A process that has ended and that nobody has waited for has no arguments any more.
+    // A process that has ended and whose parent has not waited for it has no arguments any more.
     let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let line = line.strip_suffix(b"\0")?;
     let mut words = line.split(|byte| *byte == 0).map(OsStr::from_bytes);
@@ -59,12 +59,11 @@ impl Launched {
         None
     }
 
-    /// Its node's id.
     pub(super) fn id(&self) -> Option<&OsStr> {
         self.option("--id")
     }
 
-    /// The port that it listens on, as its data directory says; none before it does.
+    /// The port that it listens on, as its data directory says; `None` before it does.
     pub(super) fn port(&self) -> Option<u16> {
         let directory = Path::new(self.option("--data-dir")?).join(self.id()?);
         let identity = fs::read(directory.join("identity.json")).ok()?;
@@ -72,7 +71,7 @@ impl Launched {
         identity["port"].as_u64()?.try_into().ok()
     }
 
-    /// Whether it runs still.
+    /// Whether its process runs still: another one may have its id by now.
     pub(super) fn is_running(&self) -> bool {
         arguments(self.pid).as_ref() == Some(&self.args)
     }

@@ -1,4 +1,4 @@
-//! What must be in the store besides the keys that clients work on: a population that nobody changes,
+//! What must be in the store besides the keys that clients work on: a population that no client changes,
 //! and nothing of earlier rounds.
 
 use std::collections::{HashMap, HashSet};
@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use super::history::{History, WriteId};
 use super::value::{value_of, write_of};
 
-/// How many records nobody changes, so that there is something to move, and to lose.
+/// How many records no client changes, so that there is something to move, and to lose.
 const POPULATION: u64 = 3000;
 
 /// What a scan found, by key.
@@ -20,7 +20,7 @@ pub(super) struct Ledger {
     outstanding: HashMap<String, Vec<WriteId>>,
 }
 
-/// What is wrong with what a scan found.
+/// Where a scan's records are not those that must be there.
 #[derive(Debug, Default)]
 pub(super) struct Discrepancies {
     pub(super) lost: Vec<String>,
@@ -85,7 +85,7 @@ fn key(number: u64) -> String {
 /// Adds a record that a scan gave.
 ///
 /// # Errors
-/// It comes twice, or its value is nobody's.
+/// It comes twice, or no client of these tests writes such a value.
 pub(super) fn add(found: &mut Found, key: String, value: &[u8]) -> Result<(), String> {
     let write = write_of(value).ok_or_else(|| format!("{key} has a value that nobody wrote"))?;
     match found.insert(key.clone(), write) {

@@ -1,7 +1,7 @@
 //! Whatever fails, and at the same time: every key stays linearizable, and the cluster comes back.
 //!
 //! Clients work on a few keys and write down every operation with its call and its response, while a
-//! nemesis kills, stops and cuts off nodes, Consul and those who move data. Work goes on in rounds of
+//! nemesis kills, stops and cuts off nodes, Consul and the movers. Work goes on in rounds of
 //! a few seconds, each with keys of its own. When a round's faults have ended, the cluster must serve
 //! again, every key is read, everything is exported, and the key's whole history is judged by two
 //! checkers.
@@ -21,7 +21,7 @@
 //! | `workload`, `value`, `scanning` | the clients |
 //! | `nemesis`, `fleet`, `launched`, `mover` | what fails, and how |
 //! | `aftermath`, `ledger` | how the cluster is after a round, and what must be in it |
-//! | `history`, `events`, `model` | what was done, as steps of a correct key |
+//! | `history`, `events`, `model` | operations, as steps of a correct key |
 //! | `check`, `forward`, `backtracking` | the two checkers |
 //! | `seeded`, `simulated` | the checkers' own tests |
 

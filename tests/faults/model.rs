@@ -1,7 +1,7 @@
 //! What a correct key is: a register with deletes and conditional writes, one operation at a time.
 //!
-//! A version is the identity of the write that made the record: a condition on a version holds as
-//! long as what is stored is that write's. The versions of a key only grow, also across deletions.
+//! A version is the identity of the write that made the record: a condition on a version holds as long as the
+//! stored record is that write's. The versions of a key only grow, also across deletions.
 
 /// A write of one history: its place among that history's writes.
 pub(super) type Write = u32;
@@ -12,7 +12,7 @@ pub(super) type Rank = u32;
 /// What one key holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct State {
-    /// The record; none where there is none.
+    /// The record; `None` if the key has no record.
     stored: Option<Stored>,
     /// The newest known version so far.
     newest: Rank,
@@ -57,14 +57,13 @@ pub(super) enum Effect {
 pub(super) struct Step {
     /// When it has the effect.
     pub(super) need: Need,
-    /// The effect.
     pub(super) effect: Effect,
     /// Its outcome is unknown: where its need is not met, it did nothing.
     pub(super) attempt: bool,
 }
 
 impl State {
-    /// What is stored after `step`; none where the step cannot be taken here.
+    /// What is stored after `step`; `None` if the step cannot be taken here.
     pub(super) fn after(self, step: &Step) -> Option<Self> {
         let holds = match step.need {
             Need::Anything => true,

@@ -24,7 +24,6 @@ const MOVERS_MAX: usize = 2;
 /// How many of its last actions are shown.
 const ACTIONS_SHOWN: usize = 60;
 
-/// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FaultKind {
     /// Nodes are killed, and start again.
@@ -39,12 +38,11 @@ pub(super) enum FaultKind {
     Amnesia,
     /// Nodes are added and removed, the strategy is changed, and all of it is aborted and resumed.
     Rebalance,
-    /// Those who do this are killed, or stopped in their tracks.
+    /// The commands that do this are killed, or stopped in their tracks.
     Mover,
 }
 
 impl FaultKind {
-    /// All of them.
     pub(super) const ALL: [Self; 7] = [
         Self::Kill,
         Self::Freeze,
@@ -55,7 +53,7 @@ impl FaultKind {
         Self::Mover,
     ];
 
-    /// Those that a run has where nobody says otherwise. A Consul that forgets everything in the very
+    /// Those that a run has unless the environment names others. A Consul that forgets everything in the very
     /// moment in which a layout changes is not one of them: see the limits that the README names.
     pub(super) const DEFAULT: &[Self] =
         &[Self::Kill, Self::Freeze, Self::Traffic, Self::Consul, Self::Rebalance, Self::Mover];

@@ -46,7 +46,7 @@ pub(super) struct Run {
     pub(super) totals: Totals,
     /// The judges of earlier rounds, at work while the next one runs.
     judges: Vec<JoinHandle<Vec<Finding>>>,
-    /// What was found.
+    /// The problems that were found, in words.
     reports: Vec<String>,
 }
 

@@ -70,7 +70,7 @@ fn a_lost_write_is_caught() {
     let second = (12, 18, Put(2, Always), stored(2));
     accepted(&[put, second, (20, 30, Get, found(2))]);
     caught(&[put, second, (20, 30, Get, found(1))]);
-    // What is only unknown may be lost, until somebody has seen it.
+    // A write of unknown outcome may be lost, until a read has returned it.
     let unknown = (12, 18, Put(2, Always), Unknown);
     accepted(&[put, unknown, (20, 30, Get, found(1))]);
     accepted(&[put, unknown, (20, 30, Get, found(1)), (40, 50, Get, found(2))]);

@@ -31,7 +31,7 @@ impl Settings {
     /// What the environment says, and how to repeat it.
     ///
     /// # Panics
-    /// Where it says what is not understood.
+    /// A variable has a value that is not understood.
     pub(super) fn from_environment() -> Self {
         let kinds = match std::env::var(FAULTS_VARIABLE) {
             Ok(names) => names.split(',').map(kind).collect(),

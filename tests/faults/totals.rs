@@ -25,7 +25,7 @@ pub(super) struct Totals {
     pub(super) violations: u64,
     /// Histories that a checker gave up.
     pub(super) undecided: u64,
-    /// Records that nobody removed and that are not there, or not as they were.
+    /// Records that no client removed and that are not there, or not as they were.
     pub(super) lost: u64,
     /// Records that were removed and are there.
     pub(super) resurrected: u64,

@@ -13,7 +13,7 @@ pub(super) fn value_of(write: WriteId) -> Vec<u8> {
     value
 }
 
-/// The write that a value is of; none where it is no write's.
+/// The write that a value is of; `None` if no client of these tests writes such a value.
 pub(super) fn write_of(value: &[u8]) -> Option<WriteId> {
     let digits = value.strip_prefix(b"w")?.split(|byte| *byte == b':').next()?;
     let write = std::str::from_utf8(digits).ok()?.parse().ok()?;

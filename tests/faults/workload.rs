@@ -14,23 +14,21 @@ use tokio::task::JoinSet;
 use super::history::{Clock, History, Operation, Outcome, Record};
 use super::value::{value_of, write_of};
 
-/// Those who work on the same keys.
+/// The workers on the same keys.
 const WORKERS_OF_GROUP: usize = 6;
 /// How many such groups there are.
 const GROUPS: usize = 20;
-/// The keys of one group.
 const KEYS_OF_GROUP: usize = 4;
 /// How long a group keeps to the same two keys, so that they meet there, before it goes to the next.
 const FOCUS: Duration = Duration::from_millis(120);
-/// What is done to one key at most, so that its history can be judged soon.
+/// The most operations on one key, so that its history can be judged soon.
 const OPERATIONS_OF_KEY_MAX: usize = 600;
 /// How long a worker waits after an operation that failed for certain, and that it would repeat.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// What everybody who works shares.
+/// What all workers share.
 #[derive(Clone)]
 pub(super) struct Shared {
-    /// The run's clock.
     pub(super) clock: Clock,
     /// The number of the next write.
     pub(super) next_write: Arc<AtomicU64>,
@@ -38,10 +36,10 @@ pub(super) struct Shared {
     pub(super) stop: Arc<AtomicBool>,
 }
 
-/// What somebody did.
+/// What one worker did.
 #[derive(Default)]
 pub(super) struct Log {
-    /// What is in histories, by the key's place in the round.
+    /// The operations that belong in histories, by the key's place in the round.
     records: Vec<(usize, Record)>,
     /// How many operations were certainly not carried out.
     unavailable: u64,
@@ -49,7 +47,7 @@ pub(super) struct Log {
     problems: Vec<String>,
 }
 
-/// What everybody did in a round.
+/// What all workers did in a round.
 pub(super) struct Work {
     /// The histories of all keys.
     pub(super) histories: Vec<History>,

@@ -1,4 +1,4 @@
-//! Directories that are older than what the node had last.
+//! Directories that are older than the node's last run.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -71,7 +71,8 @@ fn older_data_of_the_same_incarnation_is_found_by_its_last_write(backend: Backen
     cluster.node_mut(0).restart_with(&["--serve-older-copy"]);
     assert_stored(&cluster, "key", Some("old"));
 
-    // While it runs, too, its writes are counted now and then; a crash tells nobody of the last ones.
+    // While it runs, too, Consul is told now and then how many writes it has; a crash leaves the last ones
+    // untold.
     store(&cluster, "key", "newest");
     let written = |cluster: &Cluster| claimed(cluster)["sequence"].as_u64();
     let before = written(&cluster);
@@ -93,7 +94,7 @@ fn older_data_of_the_same_incarnation_is_found_by_its_last_write(backend: Backen
     cluster.kvnode(&args).output().code(4).no_stdout().says(&["older than what node node-0 had"]);
 }
 
-/// The node crashes each time, and nobody counted its last writes.
+/// The node crashes each time, before Consul has the count of its last writes.
 fn a_store_of_an_earlier_run_is_found_however_little_it_misses(backend: Backend) {
     let mut cluster = Cluster::start(backend, 1);
     store(&cluster, "key", "old");

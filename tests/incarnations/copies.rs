@@ -42,8 +42,8 @@ fn every_start_is_a_new_incarnation_wherever_the_directory_is(backend: Backend) 
     assert_eq!(shown["nodes"][0]["incarnation"], claim["incarnation"]);
     assert_eq!((&shown["nodes"][0]["is_twin"], &shown["left_behind"]), (&json!(false), &json!([])));
 
-    // Killed, copied elsewhere, and the first directory removed: it is registered at an address where
-    // nobody listens any more.
+    // Killed, copied elsewhere, and the first directory removed: it is registered at an address where no
+    // process listens any more.
     cluster.node_mut(0).kill();
     let root = copied(&cluster, "elsewhere");
     fs::remove_dir_all(cluster.node(0).directory()).expect("it can be removed");
@@ -122,7 +122,7 @@ fn a_node_whose_copy_was_started_stops_and_answers_nothing_more(backend: Backend
     assert_eq!(cluster.node_mut(0).process().wait().code(), Some(4));
     let log = cluster.node(0).log();
     assert!(log.contains("another copy of this data directory was started"), "{log}");
-    // Its registration was its own, and nobody else's; the claim is the other one's.
+    // Its registration was its own, and is gone; the claim is the other one's.
     assert!(registered(&cluster).is_empty());
     assert_eq!(claimed(&cluster), newer);
 }
@@ -152,7 +152,7 @@ fn a_node_that_stood_still_looks_before_it_answers(backend: Backend) {
     let there: Vec<String> = registered(&cluster).into_values().map(|it| it.address).collect();
     assert_eq!(there, [address], "the one that stopped has not removed the other's registration");
 
-    // One that nobody has replaced goes on.
+    // One that no other copy has replaced goes on.
     cluster.node(copy).freeze();
     wait_for_nodes(&cluster, &[("node-0", "critical")]);
     cluster.node(copy).thaw();

@@ -1,8 +1,8 @@
 //! Of all copies of a node's data directory one is served: the one that was started last.
 //!
-//! A copy is refused while another one runs, and once another one has run. So is what was put back from
-//! a backup. An operator may have an older one served all the same, and then that one counts. What is no
-//! copy, starts as it always did.
+//! A copy is refused while another one runs, and once another one has run. So is a directory that was put
+//! back from a backup. An operator may have an older one served all the same, and then that one counts. A
+//! directory that is no copy starts as it always did.
 //!
 //! | module | where the other copy is |
 //! |---|---|
@@ -39,7 +39,7 @@ fn number(incarnation: &Value) -> u64 {
     number.and_then(|(number, _)| number.parse().ok()).unwrap_or_else(|| panic!("{incarnation}"))
 }
 
-/// Puts `from` in the place of what is in `to`.
+/// Replaces the files in `to` by those in `from`.
 fn put_back(from: &Path, to: &Path) {
     fs::remove_dir_all(to).expect("it can be removed");
     copy_directory(from, to);

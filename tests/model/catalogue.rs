@@ -39,11 +39,11 @@ pub(crate) enum Step {
     TurnBack,
     /// No step of the protocol: takes an open window back.
     RetractOpen,
-    /// No step of the protocol: somebody publishes a layout that is at rest in the placement of this
-    /// number. Or an operator, who puts that right.
+    /// No step of the protocol: a process that can write to Consul publishes a layout that is at rest in the
+    /// placement of this number. Or an operator, who puts that right.
     Forge(u8),
-    /// No step of the protocol: somebody begins a rebalance to the placement of this number, in which
-    /// all members are given out as lost, with a window of everything.
+    /// No step of the protocol: a process that can write to Consul begins a rebalance to the placement of
+    /// this number, in which all members are given out as lost, with a window of everything.
     ForgeLost(u8),
 }
 
@@ -121,7 +121,7 @@ impl Catalogue {
         Arc::clone(&self.lock().layouts[usize::from(id)])
     }
 
-    /// The layout after a step; none where that step cannot be taken.
+    /// The layout after a step; `None` if that step cannot be taken.
     pub(crate) fn step(&self, id: LayoutId, step: Step) -> Option<LayoutId> {
         if let Some(next) = self.lock().steps.get(&(id, step)) {
             return *next;
@@ -162,7 +162,7 @@ impl Catalogue {
         self.lock().installed[usize::from(id)].1
     }
 
-    /// What `node`, which has `previous` installed, makes of a layout; none where it refuses it.
+    /// What `node`, which has `previous` installed, makes of a layout; `None` if it refuses it.
     pub(crate) fn install(
         &self,
         node: usize,

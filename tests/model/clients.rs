@@ -55,7 +55,7 @@ impl Model {
             return Some(());
         }
         let answer = self.serve(state, &waiting.request, waiting.admitted.take())?;
-        // Its own write may have changed what is possible.
+        // Its own write may have changed which values are possible.
         waiting.possible = state.clients[number].waits.as_ref()?.possible;
         self.go_on(state, number, waiting, answer);
         Some(())
@@ -78,7 +78,7 @@ impl Model {
         Some(())
     }
 
-    /// A request arrives for which nobody waits.
+    /// A request arrives whose client waits no more.
     pub(crate) fn arrive_late(&self, state: &mut State, index: usize) -> Option<()> {
         let request = *state.late.get(index)?;
         self.serve(state, &request, None)?;
@@ -93,7 +93,7 @@ impl Model {
             usize::from(client.at) < program.len()
         };
         let anybody = self.scenario.programs.iter().zip(&state.clients).any(waits);
-        if !anybody || !self.keeps(Rule::AnybodyGoesOn) || !self.may_open(state, state.document) {
+        if !anybody || !self.keeps(Rule::AnyMoverGoesOn) || !self.may_open(state, state.document) {
             return None;
         }
         state.document = self.catalogue.step(state.document, catalogue::Step::Open)?;

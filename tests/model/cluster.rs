@@ -18,14 +18,13 @@ pub(crate) const KEPT: &str = "what was written last is what counts";
 pub(crate) const ONE_WRITER: &str = "one node takes the writes of a key";
 pub(crate) const STORED: &str = "what was written last is stored somewhere";
 
-/// All properties.
 pub(crate) const ALL: [&str; 8] = [READS, JUDGES, ONCE, CURRENT, ANSWERS, KEPT, ONE_WRITER, STORED];
 
 /// A scenario, in a world where all rules are kept but perhaps one.
 pub(crate) struct Model {
     pub(crate) scenario: Scenario,
     pub(crate) catalogue: Catalogue,
-    /// The names of the keys.
+    /// For each key of the scenario a name in the partition that it wants.
     pub(crate) names: Vec<String>,
     /// The rule that is left out.
     pub(crate) without: Option<Rule>,
@@ -46,7 +45,7 @@ pub(crate) enum Event {
     Look(usize),
     /// Of a mover whose next window has so many partitions.
     Turn(usize, u32),
-    /// A mover fetches a key.
+    /// A mover fetches a key: their numbers.
     Fetch(usize, usize),
     Deliver(usize),
     Lose(usize),
@@ -62,7 +61,7 @@ pub(crate) enum Event {
     LoseConsul(usize),
     Restore(usize),
     PutBack(usize),
-    /// Somebody publishes a layout that he has made up, of this placement.
+    /// A process that can write to Consul publishes a layout that no step led to, of this placement.
     Forge(usize),
     /// ... or one that gives all members out as lost.
     ForgeLost(usize),

@@ -1,5 +1,5 @@
-//! Copies of a node's data directory, explored: whichever is started when, and whoever dies or stands
-//! still in between, at most one process answers, and what it answers has all that Consul counts.
+//! Copies of a node's data directory, explored: whichever is started when, and whichever process dies or
+//! stands still in between, at most one process answers, and what it answers has all that Consul counts.
 //!
 //! What judges a directory is the code that nodes run (`kv_core::lineage`). The model is what stands around
 //! it: the steps of a start (`kvnode::succession`), each of which others can come between, a process that
@@ -81,7 +81,7 @@ struct State {
     before: Claim,
     index: u8,
     directories: Vec<Directory>,
-    /// What was sent by processes that have died since.
+    /// A claim on its way whose sender has died.
     late: Option<Sent>,
     /// The writes that the claim counts.
     counted: u16,
@@ -136,7 +136,7 @@ impl Model {
         self.without != Some(rule)
     }
 
-    /// What a directory is judged by.
+    /// Whether a start may go on with this directory by the claim that Consul holds.
     fn may_start(&self, directory: &Directory, claim: Claim) -> bool {
         let is_newest = directory.lineage.is_newest(claim.incarnation);
         let has_all = directory.sequence() >= claim.sequence;

@@ -10,7 +10,7 @@ use stateright::{Checker, HasDiscoveries, Model as Checked};
 use crate::cluster::{Event, Model};
 use crate::state::State;
 
-/// What was found.
+/// The result of an exploration.
 pub(crate) struct Explored {
     pub(crate) states: usize,
     /// The property that does not hold, with the events that lead to where it does not.

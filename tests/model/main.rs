@@ -6,7 +6,7 @@
 //! `KV_MODEL_STATES=20000000 cargo test --release --workspace --test model everything -- --nocapture`
 //! goes as far as one likes.
 //!
-//! # What is real
+//! # The real code
 //!
 //! All that decides is the code that nodes and clients run: the steps of a layout and what it assigns
 //! (`kv_core::layout`), how nodes follow it (`Installed::new`, with its rule of what can follow what
@@ -33,20 +33,21 @@
 //! requests judged by it, place wiped, epoch shown) and come back; they clear and purge whenever they
 //! come to it. Clients read under layouts of any age, write whenever they like, and wait no more for an
 //! answer while their request goes on to arrive at any time or never. Two movers do all that there is to
-//! do; any COPY of theirs takes any time or gets lost. Clients open frozen windows. Somebody aborts, or
-//! takes a window back, at any moment. Somebody publishes layouts that nobody has come to. Consul loses what it had and gets an older layout. A data
-//! directory is put back.
+//! do; any COPY of theirs takes any time or gets lost. Clients open frozen windows. A rebalance is aborted,
+//! or a window taken back, at any moment. Layouts are published that no step led to. Consul loses what it had
+//! and gets an older layout. A data directory is put back.
 //!
 //! # What must hold
 //!
 //! A write takes effect at one moment, when it is durable. Every read returns what its key was at some
 //! moment from its begin to its end; DELETE and conditions are judged by what the key is (so histories
-//! are linearizable); no write takes effect twice; what counts by the newest layout is what was written
-//! last; at most one node takes writes of a key; what is done is done under the assignment for which it
-//! was asked. What was written last lies on some disk, also where layouts are made up. And from every state there is a way to where all operations are done, no data moves, and
-//! nothing is left where it should not be, without the first mover doing anything any more.
+//! are linearizable); no write takes effect twice; what counts by the newest layout is the last write; at
+//! most one node takes writes of a key; a request is carried out under the assignment for which it was sent.
+//! The last write of each key lies on some disk, also where layouts are made up. And from every state there
+//! is a way to where all operations are done, no data moves, and nothing is left where it should not be,
+//! without the first mover doing anything any more.
 //!
-//! # What is left out
+//! # Left out
 //!
 //! - A request and its answer are one moment: a later answer would only allow reads more.
 //! - Time between a mover's look and its compare-and-set: had the layout changed, the set would fail.
@@ -57,8 +58,8 @@
 //! - Scans, plain clients without an epoch, nodes that are given up, damaged records, full disks.
 //! - A layout that a node fetched but has not begun to install when a newer one comes.
 //!
-//! Two rules are assumptions, which nothing enforces: when Consul has lost a layout, the nodes give it
-//! back before anybody takes a step, and some node has what was lost. The model shows what happens
+//! Two rules are assumptions, which nothing enforces: when Consul has lost a layout, the nodes give it back
+//! before a mover or a client takes a step, and some node has that layout. The model shows what happens
 //! otherwise (`NodesRestoreBeforeSteps`, `NodesHaveWhatConsulLoses`). That a node is one process, and has
 //! what it acknowledged, is not assumed where its data directory can be copied: `copies` explores that.
 //!
@@ -67,37 +68,37 @@
 //! | without the rule that | breaks |
 //! |---|---|
 //! | a window is opened only after all participants show its epoch | one writer |
-//! | a source takes no writes once it is frozen | what was written last |
+//! | a source takes no writes once it is frozen | the last write |
 //! | a source answers no reads of older layouts | reads |
-//! | a DELETE at a destination leaves a tombstone | what was written last |
-//! | only owners purge tombstones | what was written last |
-//! | a COPY never replaces a record | what was written last |
-//! | only a destination takes a COPY | what was written last |
-//! | while a partition moves the epoch must be the very one | what was written last |
+//! | a DELETE at a destination leaves a tombstone | the last write |
+//! | only owners purge tombstones | the last write |
+//! | a COPY never replaces a record | the last write |
+//! | only a destination takes a COPY | the last write |
+//! | while a partition moves the epoch must be the very one | the last write |
 //! | owners refuse what is older than the partition's assignment | assignment |
 //! | a COPY leaves the source as it is | reads |
 //! | a node that has dropped a partition refuses | reads |
-//! | a window is settled only after it was verified | what was written last |
-//! | a source drops only after it has installed the settled layout | what was written last |
-//! | a node removes only what the holder says, asked, that it has | what is stored |
-//! | a node keeps what it never handed over, whatever others say | what is stored |
-//! | a destination wipes the place of what is to come | what was written last |
-//! | ... before it shows the epoch | what was written last |
-//! | a layout is durable before requests are judged by it | what was written last |
-//! | a write is durable before it is acknowledged | what was written last |
+//! | a window is settled only after it was verified | the last write |
+//! | a source drops only after it has installed the settled layout | the last write |
+//! | a node removes only what the holder says, asked, that it has | the stored records |
+//! | a node keeps what it never handed over, whatever others say | the stored records |
+//! | a destination wipes the place that records will be copied to | the last write |
+//! | ... before it shows the epoch | the last write |
+//! | a layout is durable before requests are judged by it | the last write |
+//! | a write is durable before it is acknowledged | the last write |
 //! | a read looks at the guard again before it is answered | reads |
 //! | a destination without a record sends readers to the source | reads |
 //! | ... and has the record promoted before it judges by it | conditions |
 //! | a copy keeps its version | conditions |
 //! | versions are given once | conditions |
-//! | an open window is not taken back | what was written last |
-//! | a layout is only changed by compare-and-set | what was written last |
-//! | what a mover found out holds for one epoch | what was written last |
+//! | an open window is not taken back | the last write |
+//! | a layout is only changed by compare-and-set | the last write |
+//! | what a mover found out holds for one epoch | the last write |
 //! | a write of unknown outcome is not sent again | no write twice |
 //! | a node takes no layout that it cannot follow | reads |
-//! | nodes restore before anybody takes a step (assumed) | one writer |
+//! | nodes restore before a mover or a client takes a step (assumed) | one writer |
 //! | some node has what Consul loses (assumed) | reads |
-//! | anybody goes on with a rebalance | a way to the end |
+//! | any mover goes on with a rebalance | a way to the end |
 
 #![allow(
     clippy::print_stdout,
@@ -171,13 +172,14 @@ fn consul_loses_everything() {
     holds(scenarios::lost_while_read());
 }
 
-/// What was written there is lost, but nobody is told anything wrong.
+/// Records that were written there are lost, but no client is told anything wrong.
 #[test]
 fn a_data_directory_is_put_back() {
     these_hold(scenarios::put_back(), &[READS, JUDGES, CURRENT], usize::MAX);
 }
 
-/// Somebody who can write to Consul takes everything from everybody; no record is lost by that alone.
+/// A process that can write to Consul publishes layouts that leave no node anything; no record is lost by
+/// that alone.
 #[test]
 fn layouts_are_made_up() {
     these_hold(scenarios::forged(), &[STORED], usize::MAX);
@@ -201,7 +203,7 @@ fn is_not_by_the_first_mover(event: &Event) -> bool {
 }
 
 #[test]
-fn whoever_dies_somebody_brings_it_to_an_end() {
+fn whichever_process_dies_another_brings_it_to_an_end() {
     let model = Model { movers_are_alike: false, ..Model::new(scenarios::ending(), None) };
     let (states, dead) = dead_ends(&model, is_not_by_the_first_mover);
     assert_eq!(dead, 0, "of {states} states");

@@ -23,10 +23,10 @@ impl Model {
         Some(())
     }
 
-    /// A mover does what is to be done next about the layout. To copy takes events of its own.
+    /// A mover takes the layout's next step. To copy takes events of its own.
     /// Its next window has so many partitions.
     pub(crate) fn turn(&self, state: &mut State, number: usize, size: u32) -> Option<()> {
-        if number > 0 && !self.keeps(Rule::AnybodyGoesOn) {
+        if number > 0 && !self.keeps(Rule::AnyMoverGoesOn) {
             return None;
         }
         let mover = &mut state.movers[number];
@@ -111,8 +111,8 @@ impl Model {
         state.movers[number].copy.take().map(|_| ())
     }
 
-    /// Whether the destinations have all that the sources have, of what they know to move; none where
-    /// a node does not say.
+    /// Whether the destinations have all that the sources have, of what they know to move; `None` if a node
+    /// does not say.
     fn compare(&self, state: &State, layout: LayoutId) -> Option<bool> {
         let mut is_same = true;
         for (key, source, destination) in self.moving(layout) {
@@ -145,7 +145,7 @@ impl Model {
         Some(if moves { node.records[key] } else { Record::Absent })
     }
 
-    /// Somebody begins a rebalance to another placement.
+    /// An operator begins a rebalance to another placement.
     pub(crate) fn begin(&self, state: &mut State, placement: usize) -> Option<()> {
         if state.budget.begins == 0 {
             return None;
@@ -155,7 +155,7 @@ impl Model {
         Some(())
     }
 
-    /// Somebody aborts the rebalance.
+    /// An operator aborts the rebalance.
     pub(crate) fn turn_back(&self, state: &mut State) -> Option<()> {
         if state.budget.turns == 0 || !self.may_go_back(state) {
             return None;
@@ -165,7 +165,7 @@ impl Model {
         Some(())
     }
 
-    /// Somebody takes a window back.
+    /// A mover takes a window back.
     pub(crate) fn retract(&self, state: &mut State) -> Option<()> {
         if state.budget.retracts == 0 || !self.may_go_back(state) {
             return None;

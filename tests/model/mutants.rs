@@ -61,7 +61,7 @@ mutants! {
 
 #[test]
 fn nobody_goes_on() {
-    let model = Model::new(ending(), Some(Rule::AnybodyGoesOn));
+    let model = Model::new(ending(), Some(Rule::AnyMoverGoesOn));
     let model = Model { movers_are_alike: false, ..model };
     let (states, dead) = dead_ends(&model, crate::is_not_by_the_first_mover);
     assert!(dead > 0, "nothing gets stuck in {states} states");

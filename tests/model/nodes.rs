@@ -57,7 +57,7 @@ impl Model {
         Some(())
     }
 
-    /// What the node makes of a layout; none where it refuses it.
+    /// What the node makes of a layout; `None` if it refuses it.
     fn install(&self, number: usize, own: InstalledId, layout: LayoutId) -> Option<InstalledId> {
         let found = self.catalogue.install(number, Some(own), layout);
         match found {
@@ -100,9 +100,9 @@ impl Model {
             .filter(comes)
     }
 
-    /// Whether a node may remove what it has of a key that is not its own: somebody else has it.
+    /// Whether a node may remove what it has of a key that is not its own: another node has it.
     ///
-    /// The question, the answer and the removal are one moment. Nobody sees anything of the records
+    /// The question, the answer and the removal are one moment. No client sees anything of the records
     /// meanwhile, so later is the same.
     fn may_remove(&self, state: &State, number: usize, key: usize) -> bool {
         let guard = state.nodes[number].guard;
@@ -116,13 +116,13 @@ impl Model {
             node.is_up && theirs >= installed.layout.epoch && self.role(node.guard, key).holds()
         };
         let others = (0..self.scenario.nodes).filter(|other| *other != number);
-        // What was verified at a node that was given up since is lost with it.
+        // Records that were verified at a node are lost with it where it was given up since.
         let Some(holder) = installed.holder(partition).map(|it| it.uuid) else { return true };
         let mut asked = others.filter(|other| catalogue::uuid(*other) == holder);
         !self.keeps(Rule::ConfirmsBeforeRemoving) || asked.any(|it| confirms(&state.nodes[it]))
     }
 
-    /// Whether a node would serve, by what is `next`, what lies where something was to come.
+    /// Whether a node would serve, under `next`, leftovers in a place that records were to be copied to.
     fn would_serve_unclear(&self, node: &Node, next: InstalledId) -> bool {
         let kept = |key| {
             let installed = self.catalogue.installed(node.guard);
@@ -135,7 +135,7 @@ impl Model {
         })
     }
 
-    /// The node clears the places of what is to come, and then shows the epoch.
+    /// The node clears the places that records will be copied to, and then shows the epoch.
     pub(crate) fn wipe(&self, state: &mut State, number: usize) -> Option<()> {
         let unclear: Vec<usize> = self.unclear(&state.nodes[number]).collect();
         let may_remove = |key: &usize| self.may_remove(state, number, *key);
@@ -169,7 +169,7 @@ impl Model {
         Some(())
     }
 
-    /// The node is killed: what was not durable is gone.
+    /// The node is killed: changes that were not durable are gone.
     pub(crate) fn crash(&self, state: &mut State, number: usize) -> Option<()> {
         let node = &mut state.nodes[number];
         if !node.is_up || state.budget.crashes == 0 {
@@ -185,7 +185,7 @@ impl Model {
         Some(())
     }
 
-    /// The node is started. It shows the epoch once the places of what is to come are clear.
+    /// The node is started. It shows the epoch once the places that records will be copied to are clear.
     pub(crate) fn restart(&self, state: &mut State, number: usize) -> Option<()> {
         let node = &mut state.nodes[number];
         if node.is_up {
@@ -199,7 +199,7 @@ impl Model {
         Some(())
     }
 
-    /// What was written becomes durable; only where it was acknowledged before.
+    /// Written records become durable; only where it was acknowledged before.
     pub(crate) fn flush(&self, state: &mut State, number: usize) -> Option<()> {
         state.nodes[number].undurable.take().map(|_| ())
     }
@@ -230,7 +230,7 @@ impl Model {
         Some(())
     }
 
-    /// Whether somebody may take a step from the layout in Consul.
+    /// Whether a mover or a client may take a step from the layout in Consul.
     pub(crate) fn may_step(&self, state: &State) -> bool {
         let document = state.document;
         let epoch = |layout| self.catalogue.layout(layout).layout.epoch;
@@ -253,7 +253,7 @@ impl Model {
         (!self.scenario.puts_back_in_time || self.is_stored(state)).then_some(())
     }
 
-    /// Somebody publishes a layout that he has made up.
+    /// A process that can write to Consul publishes a layout that no step led to.
     pub(crate) fn forge(&self, state: &mut State, step: Step) -> Option<()> {
         if state.budget.forgeries == 0 {
             return None;

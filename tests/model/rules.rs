@@ -1,6 +1,6 @@
 //! The rules of the protocol, each of which can be left out.
 
-/// A rule, named by what is done. A model without it is a mutant.
+/// A rule, named by what keeps it. A model without it is a mutant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Rule {
     /// A window is opened only after all participants show its epoch.
@@ -34,7 +34,7 @@ pub(crate) enum Rule {
     ConfirmsBeforeRemoving,
     /// A node keeps the records of a partition that it never handed over, whatever others say.
     KeepsWhatIsNotHandedOver,
-    /// A destination clears the place of what is to come.
+    /// A destination clears the place that records will be copied to.
     WipesAtInstall,
     /// A node shows an epoch only after the place is clear.
     WipesBeforeAcknowledging,
@@ -62,10 +62,10 @@ pub(crate) enum Rule {
     GivesNewVersions,
     /// A node takes no layout that could only follow others that it does not know.
     FollowsInOrder,
-    /// Whoever comes goes on with a rebalance.
-    AnybodyGoesOn,
-    /// Where Consul has lost a layout, the nodes give it back before anybody takes a step. The programs
-    /// do not enforce this: they rely on the nodes to be quicker.
+    /// Any mover goes on with a rebalance, whichever began it.
+    AnyMoverGoesOn,
+    /// Where Consul has lost a layout, the nodes give it back before a mover or a client takes a step. The
+    /// programs do not enforce this: they rely on the nodes to be quicker.
     NodesRestoreBeforeSteps,
     /// A layout that Consul loses was installed by some node. Nothing enforces this.
     NodesHaveWhatConsulLoses,

@@ -17,7 +17,7 @@ pub(crate) enum Op {
     Delete(u8),
 }
 
-/// A run.
+/// What there is at the beginning, who wants what, and how much goes wrong.
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,

@@ -138,7 +138,7 @@ pub(crate) fn lost_while_read() -> Scenario {
     }
 }
 
-/// Somebody publishes layouts that he has made up, and an operator puts that right; at any moment, also
+/// Layouts are published that no step led to, and an operator puts that right; at any moment, also
 /// while a rebalance is under way.
 pub(crate) fn forged() -> Scenario {
     Scenario {

@@ -30,7 +30,7 @@ enum RequestKind {
 }
 
 impl Model {
-    /// Carries a request out at the node that it is for; none while that is down. `admitted` is the
+    /// Carries a request out at the node that it is for; `None` while that is down. `admitted` is the
     /// guard by which it was admitted, where that is not the node's own any more.
     pub(crate) fn serve(
         &self,
@@ -116,8 +116,8 @@ impl Model {
         Some(answer(outcome, current))
     }
 
-    /// What the node has of a key that it hands over, for a mover that sees `layout`; none where it
-    /// does not answer that.
+    /// What the node has of a key that it hands over, for a mover that sees `layout`; `None` if it does not
+    /// answer that.
     pub(crate) fn fetch(
         &self,
         state: &State,
@@ -131,7 +131,7 @@ impl Model {
         (right == Right::Source).then_some(node.records[key])
     }
 
-    /// The guard by which a request is judged; none where nobody judges it now.
+    /// The guard by which a request is judged; `None` while its node is down or busy.
     fn admit(
         &self,
         node: &Node,

@@ -5,11 +5,8 @@ use kv_core::version::Version;
 
 use crate::catalogue::{InstalledId, LayoutId};
 
-/// How many nodes there are.
 pub(crate) const NODES: usize = 3;
-/// How many keys there can be.
 pub(crate) const KEYS: usize = 2;
-/// How many movers there are.
 pub(crate) const MOVERS: usize = 2;
 
 /// Everything at one moment.
@@ -22,10 +19,10 @@ pub(crate) struct State {
     pub(crate) clients: Vec<Client>,
     /// Requests on their way whose senders wait no more.
     pub(crate) late: Vec<Request>,
-    /// What each key is: what was written last, by whichever node took it.
+    /// Each key's last write, by whichever node took it.
     pub(crate) truth: [Option<Value>; KEYS],
     pub(crate) budget: Budget,
-    /// What has gone wrong, a bit for each [`Flaw`].
+    /// Broken promises so far, a bit for each [`Flaw`].
     pub(crate) flaws: u8,
 }
 
@@ -53,7 +50,8 @@ pub(crate) struct Node {
     pub(crate) recorded: InstalledId,
     /// In memory: the layout by which requests are judged.
     pub(crate) guard: InstalledId,
-    /// Whether the places of what is to come are clear, so that the status shows the guard's epoch.
+    /// Whether the places that records will be copied to are clear, so that the status shows the guard's
+    /// epoch.
     pub(crate) shows_epoch: bool,
     pub(crate) records: [Record; KEYS],
     /// The sequence number given last, per key.
@@ -81,7 +79,7 @@ pub(crate) struct Copied {
     /// The layout under which it is copied.
     pub(crate) layout: LayoutId,
     pub(crate) version: Version,
-    /// None in a tombstone.
+    /// `None` in a tombstone.
     pub(crate) value: Option<u8>,
 }
 
@@ -92,7 +90,7 @@ pub(crate) struct Client {
     pub(crate) view: LayoutId,
     /// The operation that it is at.
     pub(crate) at: u8,
-    /// What it read last, none where there was nothing, or where it makes no use of it.
+    /// What it read last; `None` if there was no record, or if it makes no use of it.
     pub(crate) read: Option<Value>,
     /// What it waits for.
     pub(crate) waits: Option<Waiting>,
@@ -105,8 +103,8 @@ pub(crate) struct Client {
 pub(crate) struct Waiting {
     pub(crate) attempt: Attempt,
     pub(crate) request: Request,
-    /// The values that a read may return: those that the key has had since, as bits; the lowest is that
-    /// there was none.
+    /// The values that a read may return: those that the key has had since, as bits; the lowest is "no
+    /// record".
     pub(crate) possible: u32,
     /// The guard by which a read was admitted; only where the rule is broken that it looks again.
     pub(crate) admitted: Option<InstalledId>,
@@ -126,7 +124,7 @@ pub(crate) struct Request {
     pub(crate) ask: Ask,
 }
 
-/// What is asked for, in small.
+/// A request's operation, in small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Ask {
     Operation,
@@ -151,7 +149,7 @@ pub(crate) struct Budget {
     pub(crate) losses: u8,
     /// Data directories that are put back to how they were.
     pub(crate) put_backs: u8,
-    /// Layouts that somebody makes up.
+    /// Layouts that are published though no step led to them.
     pub(crate) forgeries: u8,
     /// Layouts that an operator publishes to put that right.
     pub(crate) corrections: u8,
@@ -183,12 +181,12 @@ impl Record {
 }
 
 impl State {
-    /// Notes what has gone wrong.
+    /// Notes that this has happened.
     pub(crate) fn blame(&mut self, flaw: Flaw) {
         self.flaws |= 1 << flaw as u8;
     }
 
-    /// Whether that has never gone wrong.
+    /// Whether this has never happened.
     pub(crate) fn is_without(&self, flaw: Flaw) -> bool {
         self.flaws & 1 << flaw as u8 == 0
     }

@@ -104,7 +104,7 @@ impl Model {
         })
     }
 
-    /// Whether what every key truly is lies on the disk of some node, whoever serves it.
+    /// Whether what every key truly is lies on the disk of some node, whichever node serves it.
     pub(crate) fn is_stored(&self, state: &State) -> bool {
         (0..self.scenario.keys.len()).all(|key| {
             let mut nodes = state.nodes.iter();
@@ -113,7 +113,7 @@ impl Model {
         })
     }
 
-    /// The newest layout that anybody has: a Consul that lost it will get it back.
+    /// The newest layout that Consul or a node has: a Consul that lost it will get it back.
     fn newest(&self, state: &State) -> LayoutId {
         let epoch = |layout: &LayoutId| self.catalogue.layout(*layout).layout.epoch;
         if self.scenario.budget.losses == 0 {

@@ -77,10 +77,10 @@ fn a_dead_node_is_given_up_only_with_consent(backend: Backend) {
     let kept: Vec<&str> = export.stdout_text().lines().collect();
     let share = kept.len() as f64 / lines.lines().count() as f64;
     assert!((0.5..0.8).contains(&share), "two of three nodes' keys are kept, not {share}");
-    // All partitions are served again, by nodes that say truly what is not there.
+    // All partitions are served again, by nodes that say truly which records are gone.
     cluster.kvclient(&["import"]).stdin(lines.clone()).output().success();
     assert_holds(&cluster, &lines);
-    // What comes back is no member, and keeps what it had without serving it, which is said.
+    // A node that comes back is no member, and keeps its records without serving them, which is said.
     cluster.node_mut(2).restart();
     let export = cluster.kvclient(&["export"]).output().success();
     assert_same_lines(export.stdout_text(), &lines, "the export is what was stored");
@@ -90,8 +90,8 @@ fn a_dead_node_is_given_up_only_with_consent(backend: Backend) {
     assert_eq!(members(&cluster), ["node-0", "node-1"]);
 }
 
-/// Those whom it took partitions over from have not removed theirs yet, and nobody confirms any more that
-/// they may.
+/// The nodes that it took partitions over from have not removed theirs yet, and the dead node confirms no
+/// more that they may.
 fn a_node_that_dies_right_after_it_was_added_is_given_up(backend: Backend) {
     let (mut cluster, lines) = cluster_with_data(backend, 2);
     cluster.add_node(&["--id", "late", "--port", "0"]);

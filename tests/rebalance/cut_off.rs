@@ -1,5 +1,5 @@
 //! A member that answers and does not follow the layout, since its way to Consul is cut: nothing is begun
-//! with it, and what is under way waits for it without keeping anybody's keys.
+//! with it, and a rebalance under way waits for it without keeping any client from its keys.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -105,7 +105,7 @@ fn a_member_that_is_cut_off_meanwhile_keeps_nobody_waiting_and_is_given_up_on(ba
     let last = stuck["epoch"].as_u64().expect("it has an epoch");
     assert!(last <= waits_since + LAST_LAYOUTS_MAX, "{waits_since} to {last}");
     assert!(stuck["rebalance"]["window"].is_null(), "nothing is frozen: {stuck}");
-    // What the others have is read and written, also what was moving.
+    // Keys of the other nodes are read and written, also those that were moving.
     let probes: String = (0..60)
         .map(|number| format!("probe-{number}"))
         .filter(|key| {

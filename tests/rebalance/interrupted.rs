@@ -1,4 +1,4 @@
-//! Whoever dies, wherever: the cluster serves on, and anybody can finish or undo the rebalance.
+//! Whichever process dies, wherever: the cluster serves on, and any command can finish or undo the rebalance.
 
 use std::time::Duration;
 
@@ -162,7 +162,7 @@ fn a_rebalance_is_not_restored_over_where_a_node_is_away(backend: Backend) {
     let mover = cluster.kvclient(&["migrate", "--to", "consistent-hash"]);
     let killed = mover.env("FAILPOINTS", "mover::after-open=return").output();
     assert_eq!(killed.status.code(), None, "{killed}");
-    // What is written now is at the new owners alone.
+    // A record that is written now is at the new owners alone.
     assert_serves(&cluster);
     cluster.node_mut(0).kill();
     let refused = cluster.kvclient(&["restore-layout", &epoch]).output().code(4);
@@ -240,7 +240,7 @@ fn a_node_that_dies_at_any_step_comes_back_right(backend: Backend) {
     let mut to = ["consistent-hash", "hrw"].iter().cycle();
     for (step, passes) in NODE_STEPS {
         let number = cluster.nodes().len() - 1;
-        // What the step before has left to clear would be cleared by the node that is to die later.
+        // Records that the step before has left to clear would be cleared by the node that is to die later.
         fsck(&cluster);
         cluster.node_mut(number).kill();
         let failpoint = match passes {
@@ -275,7 +275,7 @@ fn delete_until_it_dies(cluster: &mut Cluster, number: usize, lines: &str) {
         if !cluster.node_mut(number).process().is_running() {
             return;
         }
-        // Whatever comes of it: what is deleted is stored again later.
+        // Whatever comes of it: deleted keys are stored again later.
         let _ = library.wait_for(library.client.delete(key));
     }
 }

@@ -88,7 +88,7 @@ fn line((key, value): (&String, &String)) -> String {
     format!("{}\n", json!({ "key": key, "value": value }))
 }
 
-/// Works on keys that nobody else touches, so that every answer is known beforehand.
+/// Works on keys that no other client touches, so that every answer is known beforehand.
 async fn work(
     client: Client,
     mut record: Record,

@@ -1,5 +1,5 @@
-//! What becomes of a change while others pause it, undo it, or finish it: nobody takes the end of the
-//! moving for success, and what is left to do is done by anybody.
+//! What becomes of a change while others pause it, undo it, or finish it: no command takes the end of the
+//! moving for success, and any command does what another has left to do.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use super::{assert_holds, cluster_with_data, members, status, wait_until_moving}
 on_both_backends!(
     a_change_that_is_undone_by_others_says_so,
     a_mover_at_work_undoes_what_another_command_aborts,
-    a_removal_that_is_paused_by_others_is_finished_by_anybody,
-    what_a_removal_leaves_to_do_is_done_by_anybody,
+    a_removal_that_is_paused_by_others_is_finished_by_any_command,
+    what_a_removal_leaves_to_do_is_done_by_any_command,
     nodes_that_were_started_for_nothing_are_stopped,
 );
 
@@ -60,7 +60,7 @@ fn a_change_that_is_undone_by_others_says_so(backend: Backend) {
         assert_eq!(after["strategy_sha256"], before["strategy_sha256"], "{command:?}");
         assert_eq!(members(&cluster), ["node-0", "node-1"], "{command:?}");
     }
-    // Nobody was told to stop: neither the node that stays, nor the one that was started by hand.
+    // No node was told to stop: neither the node that stays, nor the one that was started by hand.
     assert_eq!((desired_states.read("node-1"), desired_states.read("spare")), (None, None));
     assert!(cluster.node_mut(1).process().is_running());
     assert!(cluster.node_mut(2).process().is_running());
@@ -88,7 +88,7 @@ fn a_mover_at_work_undoes_what_another_command_aborts(backend: Backend) {
     cluster.kvclient(&["rebalance", "abort"]).output().code(4).says(&["no rebalance is under way"]);
 }
 
-fn a_removal_that_is_paused_by_others_is_finished_by_anybody(backend: Backend) {
+fn a_removal_that_is_paused_by_others_is_finished_by_any_command(backend: Backend) {
     let (mut cluster, lines) = cluster_with_data(backend, 2);
     let desired_states = DesiredStates::of(&cluster);
     let running = begun(&cluster, &["remove-node", "node-1"]);
@@ -108,7 +108,7 @@ fn a_removal_that_is_paused_by_others_is_finished_by_anybody(backend: Backend) {
     assert_holds(&cluster, &lines);
 }
 
-fn what_a_removal_leaves_to_do_is_done_by_anybody(backend: Backend) {
+fn what_a_removal_leaves_to_do_is_done_by_any_command(backend: Backend) {
     let (mut cluster, lines) = cluster_with_data(backend, 4);
     let steps = ["mover::after-note", "mover::after-settle", "mover::after-telling"];
     for (step, number) in steps.into_iter().zip((1..4).rev()) {
@@ -143,7 +143,7 @@ fn nodes_that_were_started_for_nothing_are_stopped(backend: Backend) {
     desired_states.wait_until_gone("node-3");
     std::fs::remove_file(&obstacle).expect("the file can be removed");
 
-    // Somebody presses Ctrl-C while a node starts.
+    // The operator presses Ctrl-C while a node starts.
     let running = cluster.kvclient(&["add-node", "--id", "node-7"]).spawn();
     eventually("the signal", Duration::from_secs(60), || match desired_states.read("node-7") {
         Some(DesiredState::Running { .. }) => Ok(()),

@@ -1,4 +1,4 @@
-//! What is planned can be looked at first, and is what then happens.
+//! A plan can be looked at first, and is what then happens.
 
 use std::fs;
 

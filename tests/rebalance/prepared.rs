@@ -1,4 +1,4 @@
-//! A rebalance is begun only when what it needs is there, and leaves nothing behind that nobody needs.
+//! A rebalance is begun only when what it needs is there, and leaves nothing behind that is not needed.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -150,7 +150,7 @@ fn named(cluster: &Cluster) -> BTreeSet<String> {
 
 fn what_nothing_refers_to_is_removed(backend: Backend) {
     let (cluster, lines) = cluster_with_data(backend, 2);
-    // What is begun and undone leaves a table and a strategy that nothing names.
+    // A rebalance that is begun and undone leaves a table and a strategy that nothing names.
     for to in ["maglev", "bounded-hrw"] {
         let mover = cluster.kvclient(&["migrate", "--to", to]);
         mover.env("FAILPOINTS", "mover::after-begin=return").output();
@@ -161,9 +161,9 @@ fn what_nothing_refers_to_is_removed(backend: Backend) {
     assert_eq!(unused, 2, "{:?}", parts(&cluster));
     cluster.kvclient(&["migrate", "--to", "consistent-hash"]).output().success();
     assert_eq!(parts(&cluster), named(&cluster));
-    // What the past names is kept, and so it can be explained.
+    // Tables and strategies that past layouts name are kept, and so the past can be explained.
     cluster.kvclient(&["explain", "word", "--epoch", "1"]).output().success();
-    // A change can be begun by what was removed.
+    // A change can go back to the strategy whose parts were removed.
     cluster.kvclient(&["migrate", "--to", "maglev"]).output().success();
     assert_eq!(parts(&cluster), named(&cluster));
     assert_holds(&cluster, &lines);

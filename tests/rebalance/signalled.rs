@@ -1,5 +1,5 @@
-//! Nodes that are desired to run to run by several commands, or started by hand meanwhile: none takes another's
-//! for its own, or for what was planned.
+//! Nodes that several commands want to run, or that an operator starts by hand meanwhile: no command takes
+//! another's node for its own, or for the one that it planned.
 
 use std::fs;
 use std::time::Duration;
@@ -13,15 +13,15 @@ use super::{assert_holds, cluster_with_data, epoch, members};
 
 on_both_backends!(
     additions_at_the_same_time_take_ids_of_their_own,
-    a_signal_that_another_command_gave_is_left_alone_and_can_be_taken_back,
+    a_desired_state_of_another_command_is_left_alone_and_can_be_taken_back,
     a_node_that_is_started_by_hand_joins_as_planned_or_not_at_all,
     a_command_that_is_interrupted_at_the_end_says_so,
 );
 
 fn additions_at_the_same_time_take_ids_of_their_own(backend: Backend) {
     let (cluster, lines) = cluster_with_data(backend, 2);
-    // One has chosen an id and rests, if it gets so far, while another one desired states, and others race.
-    // However they meet, each joins a node of its own or says why not.
+    // One has chosen an id and rests, if it gets so far, while another one writes its desired state, and
+    // others race. However they meet, each joins a node of its own or says why not.
     let slow = cluster.kvclient(&["add-node"]);
     let slow = slow.env("FAILPOINTS", "launch::before-signal=1*sleep(10000)->off").spawn();
     let mut racing: Vec<_> = (0..3).map(|_| cluster.kvclient(&["add-node"]).spawn()).collect();
@@ -43,10 +43,10 @@ fn additions_at_the_same_time_take_ids_of_their_own(backend: Backend) {
     assert_holds(&cluster, &lines);
 }
 
-fn a_signal_that_another_command_gave_is_left_alone_and_can_be_taken_back(backend: Backend) {
+fn a_desired_state_of_another_command_is_left_alone_and_can_be_taken_back(backend: Backend) {
     let (cluster, lines) = cluster_with_data(backend, 2);
     let desired_states = DesiredStates::of(&cluster);
-    // Nobody is there who could obey it.
+    // No node of that host could obey it.
     let theirs = running(Some("nowhere"));
     desired_states.write("node-2", &theirs);
     let refused = cluster.kvclient(&["add-node", "--id", "node-2"]).output().code(4);

@@ -49,12 +49,12 @@ fn an_existing_cluster_adopts_only_what_passes(backend: Backend) {
     let plan = ["plan", "migrate", "--to", &guest, "--accept", LACKED, "--output", "json"];
     let plan = cluster.kvclient(&plan).output().success();
     std::fs::write(cluster.directory().join("plan.json"), &plan.stdout).expect("it can be written");
-    // A plan says what its maker accepted, so that whoever carries it out need not.
+    // A plan says what its maker accepted, so that the command that carries it out need not.
     cluster.kvclient(&["migrate", "--apply", "plan.json"]).output().success();
     assert_ne!(layout(&cluster), before);
     let got = cluster.kvclient(&["get", "key"]).output().success();
     assert_eq!(got.stdout, b"value");
-    // What is adopted once needs no admission for what comes later.
+    // A strategy that is adopted once needs no admission for later changes.
     cluster.kvclient(&["remove-node", "node-1"]).output().success();
     assert_eq!(cluster.kvclient(&["get", "key"]).output().success().stdout, b"value");
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::write_guest;
 
-/// Where no Consul is and none is asked for.
+/// Nothing listens there, and these commands ask no Consul.
 const NOWHERE: [&str; 2] = ["--consul", "127.0.0.1:1"];
 
 fn finding<'a>(report: &'a Value, property: &str) -> &'a Value {
@@ -30,7 +30,7 @@ fn a_strategy_is_shown_for_what_it_is() {
     assert!(reference["fuel"].as_u64() < reference["fuel_max"].as_u64(), "{shown}");
     let ring = cluster.kvclient(&["strategy", "inspect", "consistent-hash"]).output().success();
     assert!(ring.stdout_text().contains("settings  points=N: "), "{ring}");
-    // What is refused is still shown as far as it goes.
+    // A component that is refused is still shown as far as it goes.
     let clock = write_guest(&cluster, "imports");
     let output = cluster.kvclient(&["strategy", "inspect", &clock]).output().code(4);
     assert!(output.stdout_text().contains("imports   test:clock/time@1.0.0"), "{output}");
@@ -49,7 +49,7 @@ fn a_strategy_is_judged_property_by_property() {
     let balanced = finding(&good, "balanced");
     let (value, limit) = (&balanced["figure"]["value"], &balanced["figure"]["limit"]);
     assert!(value.as_f64() > Some(1.0) && value.as_f64() < limit.as_f64(), "{balanced}");
-    // It does not look at zones, which nobody needs as long as there is one replica.
+    // It does not look at zones, which no table needs as long as there is one replica.
     let zones = finding(&good, "zones-distinct");
     assert_eq!((&zones["verdict"], &zones["required"]), (&json!("fail"), &json!(false)));
 

@@ -103,7 +103,7 @@ fn what_is_no_file_is_written_to() {
     assert_eq!(text, EXPORTED);
     export(&cluster, Path::new("/dev/null"));
     cluster.kvclient(&["export", "/"]).output().code(2).says(&["/ cannot be written"]);
-    // Where it says what is standard output already, that goes on where it is.
+    // A name of standard output stands for the open stream, which goes on where it is.
     for name in ["/dev/stdout", "/dev/fd/1", "-"] {
         let output = cluster.kvclient(&["export", name]).output().success();
         assert_eq!(output.stdout_text(), EXPORTED, "{name}");

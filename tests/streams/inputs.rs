@@ -1,4 +1,4 @@
-//! What is read is empty, endless, or something else.
+//! An input is empty, endless, or something else.
 
 use std::fs;
 

@@ -26,7 +26,7 @@ fn lines() -> Vec<u8> {
     ndjson(&lines).into()
 }
 
-/// Starts a command that nobody answers, and signals it so often.
+/// Starts a command that gets no answers, and signals it so often.
 #[track_caller]
 fn signalled(run: Run, signal: Signal, times: usize) -> Output {
     let running = run.spawn();
@@ -108,7 +108,7 @@ fn a_command_that_waits_for_its_input_ends_too() {
 fn a_command_that_is_stuck_in_its_output_ends_too() {
     let cluster = Cluster::start(Backend::Embedded, 1);
     cluster.kvclient(&["import"]).stdin(lines()).output().success();
-    // Nobody reads the pipe, and it does not hold all.
+    // The pipe has no reader yet, and does not hold all.
     let (reader, writer) = std::io::pipe().expect("there are pipes");
     let run = cluster.kvclient(&["export"]).stdout_to(writer);
     signalled(run, Signal::INT, 2).code(130);

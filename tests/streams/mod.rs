@@ -2,11 +2,11 @@
 //!
 //! | module | what goes wrong |
 //! |---|---|
-//! | `words` | what is said, or printed, cannot be written |
+//! | `words` | messages or output cannot be written |
 //! | `interrupted` | a command is asked to end while a node is silent |
 //! | `exports` | where an export goes is no ordinary file |
-//! | `inputs` | what is read is empty, endless, or something else |
-//! | `terminals` | what is stored would act on a terminal |
+//! | `inputs` | an input is empty, endless, or something else |
+//! | `terminals` | a stored key or value would act on a terminal |
 //! | `scarcity` | the system gives too few descriptors, threads or memory |
 
 mod exports;

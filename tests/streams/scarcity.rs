@@ -53,7 +53,7 @@ fn a_limit_on_the_size_of_files_is_an_error_and_no_end() {
         output.says(&[what, "cannot be written", "ulimit -f"]);
     }
     assert!(!cluster.directory().join("all.ndjson").exists());
-    // What is no data is done without: compiled strategies, and the log.
+    // The command does without what is not data: compiled strategies, and the log.
     std::fs::remove_dir_all(cluster.directory().join("cache")).expect("it was made");
     assert_eq!(limited("get key").success().stdout_text(), value);
     limited("--verbose get key 2>log").success();

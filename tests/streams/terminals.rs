@@ -1,4 +1,4 @@
-//! What is stored would act on a terminal.
+//! A stored key or value would act on a terminal.
 
 use std::path::Path;
 
@@ -81,7 +81,7 @@ fn no_words_act_on_a_terminal_wherever_they_go() {
         does_nothing(&output.stderr_text());
         does_nothing(output.stdout_text());
     }
-    // What was given is shown, and not left out.
+    // The user's words are shown, and not left out.
     cluster
         .kvclient_anywhere(&[HOSTILE])
         .output()

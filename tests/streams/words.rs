@@ -1,4 +1,4 @@
-//! What is said, or printed, cannot be written.
+//! Messages or output cannot be written.
 
 use std::fs::{self, File};
 use std::process::Stdio;
@@ -117,7 +117,7 @@ fn what_is_printed_where_there_is_no_standard_output_is_an_error() {
             with(&cluster, redirection, args).code(2).says(&words);
         }
     }
-    // Errors that nobody is told have their codes.
+    // Errors whose message cannot be written have their codes.
     with(&cluster, "2>&-", &["get", "no such key"]).code(1);
     assert_eq!(with(&cluster, "2>&-", &["get", "key"]).success().stdout_text(), "other");
 }

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use crate::exit::INTERRUPTED;
 
-/// How long a command may go on after the first signal to finish what is under way.
+/// How long a command may go on after the first signal to finish its operations.
 pub(crate) const FINISH_WITHIN: Duration = Duration::from_secs(1);
 /// How long after the first signal the process ends in any case, in milliseconds, unless a command has
 /// [asked for more](allow).
@@ -39,7 +39,7 @@ static ASKED: LazyLock<watch::Sender<Asked>> = LazyLock::new(watch::Sender::defa
 /// The file that is to go away with the process.
 static TEMPORARY: Mutex<Option<PathBuf>> = Mutex::new(None);
 
-/// What is open while something is being changed.
+/// Words on how to find out whether a change took effect, while it is being made.
 static OPEN: Mutex<Option<String>> = Mutex::new(None);
 
 /// Starts to listen.
@@ -67,7 +67,7 @@ pub(crate) async fn asked() {
     asked_times(1).await;
 }
 
-/// Waits until it is time to give up what is under way: a moment after the first signal, or at the
+/// Waits until it is time to give up the operations under way: a moment after the first signal, or at the
 /// second.
 pub(crate) async fn pressed() {
     asked().await;
@@ -97,7 +97,7 @@ pub(crate) fn exit_code() -> i32 {
     }
 }
 
-/// Has a temporary file removed when the process is ended from here. With none, nothing is removed.
+/// Has a temporary file removed when the process is ended from here. With `None`, no file is removed.
 pub(crate) fn remove_at_end(path: Option<PathBuf>) {
     *lock(&TEMPORARY) = path;
 }
@@ -110,7 +110,7 @@ pub(crate) async fn changing<T>(open: String, change: impl Future<Output = T>) -
     done
 }
 
-/// What there is to say of what a command was changing when it was given up.
+/// How to find out whether the change took effect that a command was making when it was given up.
 pub(crate) fn what_is_open() -> Option<String> {
     lock(&OPEN).take()
 }
@@ -148,7 +148,7 @@ fn heed(runtime: &Runtime, mut signals: Vec<(SignalKind, Signal)>) {
     });
     let temporary = lock(&TEMPORARY).take();
     if let Some(path) = temporary {
-        // Where it cannot be removed, there is nobody left to tell.
+        // Where it cannot be removed, there is no way left to say so.
         let _ = std::fs::remove_file(path);
     }
     std::process::exit(exit_code());

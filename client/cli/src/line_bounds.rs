@@ -96,7 +96,7 @@ enum LineError {
 const UTF_16: &str = "it is UTF-16, as some programs write it, and expected is UTF-8: convert it first, such as \
                       with `iconv -f UTF-16 -t UTF-8`";
 
-/// What is wrong with a line that begins with `bytes`.
+/// Says why a line that begins with `bytes` is no record.
 fn no_object(bytes: &[u8]) -> String {
     if matches!(bytes, [0xff, 0xfe, ..] | [0xfe, 0xff, ..]) {
         return UTF_16.into();

@@ -17,7 +17,7 @@ pub(crate) const CHUNK_BYTES_TARGET: usize = 1 << 20;
 /// The chunks that wait to be stored.
 const CHUNKS_WAITING_MAX: usize = 2;
 
-/// What is read from a file at once, in bytes.
+/// How much is read from a file at once, in bytes.
 pub(crate) const BUFFER_BYTES: usize = 256 << 10;
 
 /// What some programs put before UTF-8. It says nothing, so it is passed over at the beginning of a line.
@@ -60,7 +60,7 @@ pub(crate) fn read(
                 let (chunk, end) = lines.chunk();
                 let sent = chunk.records.is_empty() || chunks.blocking_send(Ok(chunk)).is_ok();
                 match end {
-                    // Nobody wants more once the import has ended.
+                    // The import has ended, and takes no more.
                     _ if !sent => return,
                     Some(Err(bad)) => return drop(chunks.blocking_send(Err(bad))),
                     Some(Ok(())) => return,
@@ -133,7 +133,8 @@ impl<R: BufRead + Buffered> Lines<R> {
         }
     }
 
-    /// Reads the next line, no further than it may be a record's. Returns its length; none has 0 bytes.
+    /// Reads the next line, no further than it may be a record's. Returns its length with its end, which is 0
+    /// only at the end of the input.
     fn line(&mut self) -> Result<usize, String> {
         let mut bounds = LineBounds::default();
         self.line.clear();

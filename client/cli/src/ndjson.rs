@@ -44,7 +44,7 @@ pub(crate) fn write_line(out: &mut Vec<u8>, key: &str, value: &[u8], shown: bool
 /// Reads a record from its line.
 ///
 /// # Errors
-/// What is wrong with the line, for a person.
+/// Why the line is no record, for people.
 pub(crate) fn parse_line(line: &[u8]) -> Result<(String, Vec<u8>), String> {
     let line: Line<'_> = serde_json::from_slice(line)
         .map_err(|error| format!("expected {EXPECTED} with text in both: {error}"))?;

@@ -1,7 +1,7 @@
 //! Where words go: data to standard output, everything else to standard error.
 //!
-//! What goes to a person has been made [`visible`] here, whoever wrote it. Words that cannot be written
-//! never end the program: nothing here panics, and what is no data is not worth a failure.
+//! Text for people has been made [`visible`] here, wherever it comes from. Words that cannot be written never
+//! end the program: nothing here panics, and only data is worth a failure.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, StdoutLock, Write};
@@ -61,7 +61,7 @@ pub(crate) fn raw(bytes: &[u8]) -> Result<(), Failure> {
 /// Standard output, for data that is written in parts.
 ///
 /// # Errors
-/// The process was started without one, so that what is written would be lost without a word.
+/// The process was started without one, so that its data would be lost without a word.
 pub(crate) fn stdout() -> Result<StdoutLock<'static>, Failure> {
     match streams::can_write_stdout() {
         true => Ok(io::stdout().lock()),
@@ -81,12 +81,12 @@ pub(crate) fn json(object: &impl Serialize) -> Result<(), Failure> {
     raw(&line)
 }
 
-/// Says something that is not data, in one line: a line of its own could be imitated by what a node or
-/// somebody who can write to Consul has put into an id, an address or a message.
+/// Says something that is not data, in one line: a line of its own could be imitated by what a node or any
+/// process that can write to Consul has put into an id, an address or a message.
 pub(crate) fn note(text: &str) {
     let text = visible::line(text);
-    // In one go, so that lines of several programs do not mix. A closed standard error is nobody's
-    // problem.
+    // In one go, so that lines of several programs do not mix. With standard error closed, there is no place
+    // to say so.
     let _ = io::stderr().lock().write_all(format!("{text}\n").as_bytes());
 }
 

@@ -21,7 +21,7 @@ pub(crate) fn ticking(template: &str, total: Option<u64>) -> ProgressBar {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     };
-    // It takes a thread, and panics where there is none; the bar can do without.
+    // It takes a thread, and panics if the system gives none; the bar can do without.
     if !bar.is_hidden() && resources::threads(1).is_ok() {
         bar.enable_steady_tick(TICK);
     }

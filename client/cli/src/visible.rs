@@ -1,8 +1,8 @@
 //! Text from elsewhere made safe to show. Pure.
 //!
 //! Keys, values, and what nodes, Consul and strategies say may hold anything, also what a terminal takes
-//! for a command: to change its title, to move the cursor over what was said before, to type. So what is
-//! for people shows such characters as Rust writes them, `\u{1b}`, and JSON on a terminal as JSON does,
+//! for a command: to change its title, to move the cursor over earlier words, to type. So text for people
+//! shows such characters as Rust writes them, `\u{1b}`, and JSON on a terminal as JSON does,
 //! `\u001b`.
 
 use std::borrow::Cow;

@@ -1,4 +1,4 @@
-//! All candidates: first what is timed, each alone; what is not timed runs in parallel.
+//! All candidates: first they are timed, each alone; the rest runs in parallel.
 
 use std::num::NonZero;
 use std::sync::Mutex;
@@ -23,7 +23,7 @@ pub struct Experiment {
     current: Option<Vec<u32>>,
 }
 
-/// A table after a change; none where there is no such change.
+/// A table after a change; `None` if the scenario has no such change.
 type Changed = Result<Option<Vec<u32>>, StrategyError>;
 
 /// The tables after the join and after the leave.
@@ -53,7 +53,7 @@ impl Experiment {
         Self { current: Some(owners), ..self }
     }
 
-    /// What is asked.
+    /// The nodes and changes for which the candidates are asked for tables.
     #[must_use]
     pub fn scenario(&self) -> &Scenario {
         &self.scenario
@@ -69,8 +69,7 @@ impl Experiment {
     /// partitions. Compiled strategies are kept in `cache`.
     ///
     /// # Errors
-    /// The WebAssembly engine does not support this machine. What is wrong with a candidate is its
-    /// outcome.
+    /// The WebAssembly engine does not support this machine. A candidate's faults are its outcome.
     pub fn run(
         &self,
         candidates: &[Candidate],

@@ -32,7 +32,7 @@ pub enum KeysError {
     BadLine {
         /// Counted from 1.
         line: u64,
-        /// What was wrong, and what was expected.
+        /// The line's fault, and what was expected.
         problem: String,
     },
     /// There is nothing in it.
@@ -59,7 +59,7 @@ impl Keys {
     /// that stands twice counts twice.
     ///
     /// # Errors
-    /// A line is no key and no record, is longer than one can be, or there is none.
+    /// A line is no key and no record, is longer than one can be, or the file has no line.
     pub fn read(mut reader: impl BufRead, partitions: PartitionCount) -> Result<Self, KeysError> {
         let mut by_partition = vec![0; partitions.get() as usize];
         let (mut line, mut number, mut kind) = (Vec::new(), 0, None);

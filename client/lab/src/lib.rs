@@ -6,8 +6,8 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `scenario` | what is asked, checked |
-//! | `candidate` | who is asked |
+//! | `scenario` | the nodes and changes of an experiment, checked |
+//! | `candidate` | the strategies of an experiment |
 //! | `keys` | the keys of a file, counted by partition |
 //! | `native` | the strategies that are linked into this program too |
 //! | `trial` | what a strategy answered, measured |

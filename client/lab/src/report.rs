@@ -15,7 +15,7 @@ use super::{Experiment, Scenario};
 #[derive(Debug, Serialize)]
 #[non_exhaustive]
 pub struct Report {
-    /// What was asked.
+    /// The scenario of all strategies.
     pub scenario: Asked,
     /// What each strategy answered, in the order in which they were named.
     pub strategies: Vec<Row>,
@@ -43,7 +43,7 @@ pub struct Asked {
     pub optimized: bool,
 }
 
-/// A node.
+/// A node of the scenario.
 #[derive(Debug, Serialize)]
 #[non_exhaustive]
 pub struct Node {
@@ -58,7 +58,7 @@ pub struct Node {
 /// A cluster as it was found.
 #[derive(Debug, Serialize)]
 pub struct Cluster {
-    /// Its name.
+    /// The name that `--cluster` gives.
     pub name: String,
     /// Its identity.
     pub uuid: Uuid,
@@ -90,9 +90,9 @@ pub struct Row {
     pub keys: Option<Load>,
     /// In how many zones replicas are; null where there is an error.
     pub zones: Option<Zones>,
-    /// What the join moves; null where nobody joins.
+    /// What the join moves; null where no node joins.
     pub join: Option<MembershipChange>,
-    /// What the leave moves; null where nobody leaves.
+    /// What the leave moves; null where no node leaves.
     pub leave: Option<MembershipChange>,
     /// What adopting this strategy would move in the cluster; null where there is no cluster.
     pub migrate: Option<Moved>,
@@ -100,7 +100,7 @@ pub struct Row {
     pub cost: Option<Price>,
 }
 
-/// What was wrong with a strategy.
+/// Why a strategy has no figures.
 #[derive(Debug, Serialize)]
 #[non_exhaustive]
 pub struct Fault {
@@ -110,7 +110,7 @@ pub struct Fault {
     pub message: String,
 }
 
-/// How evenly load is spread. A ratio is a node's load over what is due to its weight.
+/// How evenly load is spread. A ratio is a node's load over the due of its weight.
 #[derive(Debug, Serialize)]
 #[non_exhaustive]
 pub struct Load {

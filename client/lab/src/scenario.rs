@@ -24,7 +24,7 @@ pub struct ScenarioError(String);
 
 impl Scenario {
     /// A scenario that starts with `nodes`. In its join, `joining` come to them; in its leave, those
-    /// whose ids are `leaving` go. Neither has to have anybody.
+    /// whose ids are `leaving` go. Both may be empty.
     ///
     /// # Errors
     /// A limit is not kept, an id stands twice, a node that is to leave is not there, or too few
@@ -110,13 +110,13 @@ impl Scenario {
         self.replicas
     }
 
-    /// The nodes after the join; none where nobody joins.
+    /// The nodes after the join; `None` if no node joins.
     #[must_use]
     pub fn after_join(&self) -> Option<Vec<StrategyNode>> {
         (!self.joining.is_empty()).then(|| [&self.nodes[..], &self.joining].concat())
     }
 
-    /// The nodes after the leave; none where nobody leaves.
+    /// The nodes after the leave; `None` if no node leaves.
     #[must_use]
     pub fn after_leave(&self) -> Option<Vec<StrategyNode>> {
         let stays = |node: &&StrategyNode| !self.leaving.contains(&node.id);

@@ -20,7 +20,7 @@ const ROUNDS_TIME: Duration = Duration::from_millis(1500);
 pub struct Cost {
     /// To compile its component and ask what it is, once.
     pub compile: Duration,
-    /// To load it compiled from the cache instead; none where there is no cache.
+    /// To load it compiled from the cache instead; `None` without a cache.
     pub load: Option<Duration>,
     /// One table of the scenario's nodes by the component in a fresh instance, checked: the median.
     pub wasm: Duration,

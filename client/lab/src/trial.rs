@@ -19,7 +19,7 @@ pub struct Trial {
     pub name: String,
     /// The candidate's own settings.
     pub config: String,
-    /// What the strategy is; none where it could not even be loaded.
+    /// What the strategy says of itself; `None` if it could not even be loaded.
     pub described: Option<Described>,
     /// Its figures, or why there are none.
     pub outcome: Result<Figures, Problem>,
@@ -45,9 +45,9 @@ pub struct Described {
 pub struct Figures {
     /// The table of the scenario's nodes: the owners of each partition in turn.
     pub owners: Vec<u32>,
-    /// The table after the join; none where nobody joins.
+    /// The table after the join; `None` if no node joins.
     pub owners_after_join: Option<Vec<u32>>,
-    /// The table after the leave; none where nobody leaves.
+    /// The table after the leave; `None` if no node leaves.
     pub owners_after_leave: Option<Vec<u32>>,
     /// The load of nodes in partitions.
     pub partitions: Balance,
@@ -93,7 +93,7 @@ pub enum Problem {
 }
 
 impl Problem {
-    /// What was wrong, as a stable word for programs.
+    /// The problem, as a stable word for programs.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {

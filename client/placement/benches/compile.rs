@@ -1,5 +1,5 @@
 //! What the most that a component may be takes to compile: the figures behind the weights in
-//! `src/strategy/complexity.rs`.
+//! `src/complexity.rs`.
 //!
 //! For each of the compiler's weak spots, it finds the largest component that is let through, and prints
 //! how long that takes and how much memory:
@@ -21,7 +21,7 @@ use std::{env, fs};
 use kv_placement::{Cache, StrategyFault, StrategyHost};
 use kv_testkit::bombs;
 
-/// The program's own, which keeps more of what is freed.
+/// The program's own, which keeps more of the memory that is freed.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -56,7 +56,7 @@ fn main() {
 
 fn is_let_through(host: &StrategyHost, bomb: bombs::Bomb, size: usize) -> bool {
     let Some(bytes) = component(bomb, size) else { return false };
-    // What exports nothing is nobody's strategy, which is found out when it is compiled.
+    // A component that exports nothing is no strategy, which is found out when it is compiled.
     let fault = host.load_bytes("bomb", &bytes).expect_err("it exports nothing");
     matches!(fault.fault(), StrategyFault::WrongWorld { .. })
 }
@@ -74,7 +74,7 @@ fn measure(kind: &str, file: &str) {
     println!("{kind:24} {:>8} {took:>8.2} {more:>8.1}", bytes.len() >> 10);
 }
 
-/// None where it would be larger than a component may be.
+/// `None` if it would be larger than a component may be.
 fn component(bomb: bombs::Bomb, size: usize) -> Option<Vec<u8>> {
     let bytes = wat::parse_str(bomb(size)).expect("it is valid");
     (bytes.len() <= kv_core::limits::COMPONENT_BYTES_MAX).then_some(bytes)

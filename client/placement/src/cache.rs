@@ -55,7 +55,7 @@ impl fmt::Display for CacheKey {
 
 impl Cache {
     /// The user's cache: `$KV_CACHE_DIR/strategies`, else `$XDG_CACHE_HOME/kvclient/strategies`,
-    /// else `~/.cache/kvclient/strategies`; none where no such variable is set.
+    /// else `~/.cache/kvclient/strategies`. Nothing is cached if no such variable is set.
     #[must_use]
     pub fn from_env() -> Self {
         Self { directory: directory(|variable| env::var_os(variable)) }

@@ -95,7 +95,7 @@ pub(super) fn info(said: &Description) -> Result<StrategyInfo, StrategyFault> {
     })
 }
 
-/// What is wrong with a component that exports no version of the contract that this client speaks.
+/// The fault of a component that exports no version of the contract that this client speaks.
 pub(super) fn wrong_exports(exports: &[&str]) -> StrategyFault {
     let expected = Version::ALL.map(Version::interface).join(" or ");
     if let Some(found) = exports.iter().find(|name| Version::is_of_some(name)) {
@@ -108,7 +108,7 @@ pub(super) fn wrong_exports(exports: &[&str]) -> StrategyFault {
     StrategyFault::WrongWorld { expected, found }
 }
 
-/// What is wrong with a component whose export has the contract's name, and other functions or types.
+/// The fault of a component whose export has the contract's name, and other functions or types.
 pub(super) fn wrong_interface(version: Version, detail: String) -> StrategyFault {
     StrategyFault::WrongInterface { expected: version.interface(), detail }
 }
@@ -176,7 +176,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is answered is refused, or is owners that are there and distinct.
+        /// Any answer is refused, or is distinct owners that exist.
         #[test]
         fn arbitrary_answers_are_refused_or_are_tables(
             replicas in 1..4_u32,

@@ -13,7 +13,7 @@ use super::limits::{COMPILE_WORK_MAX, FUNCTION_WORK_MAX, PARTS_MAX, TYPES_BYTES_
 // memory; the others are what they were measured to be beside them, and more where the compiler is worse
 // than linear. See `benches/compile.rs`.
 
-/// A byte of what is neither code nor data: of names, constants and component types.
+/// A byte that is neither code nor data: of names, constants and component types.
 const WORK_OF_BYTE: u64 = 4;
 /// A byte of the types of functions, for each of which there is code that calls them.
 const WORK_OF_TYPE_BYTE: u64 = 40;
@@ -36,7 +36,7 @@ const PAIRS_PER_WORK: u64 = 8;
 /// How many blocks have a variable that is not among the local ones.
 const BLOCKS_PER_VARIABLE: u64 = 32;
 
-/// What is known of a component before it is compiled. Names are safe to show.
+/// A component's imports, exports and compile work, read before it is compiled. Names are safe to show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Complexity {
     /// What it wants; a strategy wants nothing.
@@ -51,7 +51,7 @@ pub struct Complexity {
 /// Reads a component from its beginning to its end.
 ///
 /// # Errors
-/// Refuses what is no component, and what would be too much work to compile.
+/// The bytes are no component, or would be too much work to compile.
 pub(super) fn read(bytes: &[u8]) -> Result<Complexity, StrategyFault> {
     let malformed =
         |error: BinaryReaderError| StrategyFault::Compile { reason: printable(&error.to_string()) };

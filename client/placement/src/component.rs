@@ -90,7 +90,8 @@ impl StrategyHost {
         self.try_load(label, bytes).map_err(|fault| StrategyError::new(label, fault))
     }
 
-    /// What is known of a component before it is compiled, also of one that is no strategy.
+    /// Reads imports, exports and compile work of a component before it is compiled, also of one that is no
+    /// strategy.
     ///
     /// # Errors
     /// Fails where it is no component, and where it is too much to compile.
@@ -124,8 +125,8 @@ impl StrategyHost {
     fn load_cached(&self, key: &CacheKey) -> Option<Program> {
         let compiled = self.cache.load(key)?;
         // SAFETY: the cache gives only bytes that were stored under this key, whole and unchanged,
-        // in a directory that nobody but this user can write; and what is stored under a key is what
-        // a host of the same compatibility compiled.
+        // in a directory that only this user can write; and the bytes under a key are machine code that a
+        // host of the same compatibility compiled.
         unsafe { self.host.load_compiled(&compiled) }
             .inspect_err(|error| {
                 tracing::warn!(%error, "the strategy cache had an unusable file");

@@ -1,4 +1,4 @@
-//! The CPU time.
+//! The CPU time of a thread, by which strategies are judged also on a busy machine.
 
 use std::time::Duration;
 

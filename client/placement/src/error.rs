@@ -24,20 +24,20 @@ impl StrategyError {
         &self.strategy
     }
 
-    /// What was wrong.
+    /// The fault itself, with its figures.
     #[must_use]
     pub fn fault(&self) -> &StrategyFault {
         &self.fault
     }
 
-    /// What was wrong, as a stable word for programs.
+    /// The fault as a stable word for programs.
     #[must_use]
     pub fn code(&self) -> &'static str {
         self.fault.code()
     }
 }
 
-/// What was wrong with a strategy, or with what was asked of it.
+/// A fault of a strategy, or of the question that it was asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StrategyFault {
@@ -59,7 +59,7 @@ pub enum StrategyFault {
     /// A path to something that is not a regular file.
     #[error("it is {what}; give the path of a regular file that holds a WebAssembly component")]
     NotAFile {
-        /// What is there, such as `a directory`.
+        /// The kind of the entry, such as `a directory`.
         what: &'static str,
     },
     /// A file that cannot be read.
@@ -141,7 +141,7 @@ pub enum StrategyFault {
         /// The names of all imports, for people.
         names: String,
     },
-    /// WebAssembly that is damaged or uses what is not allowed here.
+    /// WebAssembly that is damaged or uses a feature that is not allowed here.
     #[error("it does not compile: {reason}; if the file is damaged, copy or build it again")]
     Compile {
         /// The compiler's words.
@@ -221,7 +221,7 @@ pub enum StrategyFault {
     /// The strategy handed over something that is not a value of the contract's types.
     #[error("its answer is not a valid value: {reason}; this is an error in the strategy")]
     Malformed {
-        /// What is wrong with the value.
+        /// Why it is no such value, for people.
         reason: String,
     },
     /// The strategy says that there are too few nodes.
@@ -252,7 +252,7 @@ pub enum StrategyFault {
     /// An owner that is not a node.
     #[error("it gave partition {partition} to node number {index}, and there are {nodes} nodes")]
     OutOfRange {
-        /// The partition.
+        /// The number of the first such partition.
         partition: usize,
         /// The index that was answered.
         index: u32,
@@ -262,7 +262,7 @@ pub enum StrategyFault {
     /// A partition with the same owner twice.
     #[error("it named node {node} twice for partition {partition}; replicas must be distinct")]
     DuplicateReplica {
-        /// The partition.
+        /// The number of the first such partition.
         partition: usize,
         /// The node's id.
         node: String,

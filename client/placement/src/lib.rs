@@ -20,7 +20,7 @@
 //! | `watchdog`, `cpu_time` | time limits on what runs and what compiles |
 //! | `limits` | every limit |
 //! | [`measure`] | what a table is worth |
-//! | [`admission`] | what is found out about a strategy before a cluster adopts it |
+//! | [`admission`] | the examination of a strategy before a cluster adopts it |
 //!
 //! These are blocking calls, on the stack of their caller: an asynchronous caller makes them where
 //! blocking is allowed.

@@ -66,8 +66,8 @@ pub const VERIFIED_TIME_BASE: Duration = Duration::from_secs(3);
 /// What a question adds to that for every unit of fuel that its size adds. Strategies need a twentieth.
 pub const VERIFIED_TIME_PER_FUEL: Duration = Duration::from_nanos(4);
 
-/// The longest that compiling a component may take. An ordinary strategy takes 0.1 to 0.2 s, and what is
-/// as much work as it may be takes a second; the rest is for slow and busy machines.
+/// The longest that compiling a component may take. An ordinary strategy takes 0.1 to 0.2 s, and one of the
+/// most work that is allowed a second; the rest is for slow and busy machines.
 pub const COMPILE_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// The most work that a component may be to the compiler, in units of about one ordinary instruction.

@@ -1,7 +1,7 @@
-//! A directory that nobody else can write to, and its files.
+//! A directory that only its owner can write to, and its files.
 //!
-//! What is read from it is run as machine code, so it must be our own work. The directory is opened
-//! once and its files are reached through that handle: a path that someone swaps between the check
+//! Its files are run as machine code, so they must be our own work. The directory is opened
+//! once and its files are reached through that handle: a path that another process swaps between the check
 //! and the use changes nothing.
 
 use std::fs::{DirBuilder, File, Metadata};
@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 
-/// Permission bits that let anyone but the owner write.
+/// Permission bits that let users other than the owner write.
 const OTHERS_WRITE: u32 = 0o022;
 
 /// How the names of half-written files start.

@@ -118,8 +118,8 @@ fn read_file(path: &Path) -> Result<Vec<u8>, StrategyFault> {
     Ok(bytes)
 }
 
-/// Refuses what is not a WebAssembly component by its first bytes, so that the user is told what it
-/// is instead of the compiler's view of it.
+/// Refuses bytes whose beginning is not that of a WebAssembly component, so that the user is told what they
+/// are instead of the compiler's view of them.
 pub(super) fn check_kind(bytes: &[u8]) -> Result<(), StrategyFault> {
     const MAGIC: &[u8] = b"\0asm";
     const MODULE: &[u8] = b"\0asm\x01\0\0\0";

@@ -61,7 +61,7 @@ pub(super) fn run_or_abandon<T: Send + 'static>(
         .name("strategy-compiler".to_owned())
         .stack_size(stack_bytes)
         .spawn(move || {
-            // Nobody listens once the time is over, and then nobody needs the result.
+            // The caller has gone once the time is over, and needs no result then.
             let _ = done.send(work());
         })
         .map_err(Failure::NoThread)?;

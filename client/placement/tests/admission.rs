@@ -1,4 +1,4 @@
-//! What is found out about strategies before they are adopted: each that lacks something is caught, by
+//! The examination of strategies before they are adopted: each that lacks something is caught, by
 //! name and with a counterexample, and those of this program lack nothing that clusters need.
 #![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
 

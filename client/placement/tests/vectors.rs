@@ -45,7 +45,7 @@ fn components_give_the_recorded_tables() {
     }
 }
 
-/// Whoever pins a strategy can go on with it, whatever becomes of the contract.
+/// A cluster that has pinned a strategy can go on with it, whatever becomes of the contract.
 #[test]
 fn components_of_every_released_contract_give_the_recorded_tables() {
     let host = StrategyHost::new(Cache::disabled()).unwrap();
@@ -93,7 +93,7 @@ fn contract(version: &str) -> PathBuf {
     if earlier.is_dir() { earlier } else { wit }
 }
 
-/// The contract's interface, without what is said about it.
+/// The contract's interface, without its comments.
 fn interface(resolve: &Resolve, version: &str) -> String {
     let name = format!("kv:placement@{version}");
     let package = resolve.package_names.iter().find(|(package, _)| package.to_string() == name);

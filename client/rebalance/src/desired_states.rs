@@ -1,7 +1,7 @@
-//! Desired states to nodes, beside those that have them started: that they are to stop, are not wanted any
-//! more, or are gone.
+//! The desired states of nodes, beside those that have them started: that a node is to stop, is not wanted
+//! any more, or is gone.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use kv_consul::CheckStatus;
@@ -10,6 +10,7 @@ use kv_core::name::Name;
 use kv_registry::Versioned;
 use kv_registry::desired_state::DesiredState;
 use kv_registry::members::Registered;
+use kv_system::lock::lock;
 use kvclient::admin::Discovery;
 use uuid::Uuid;
 
@@ -23,28 +24,28 @@ pub struct Launched {
 }
 
 impl Launched {
-    /// Those that are desired to run, whoever gave these.
+    /// The nodes of these ids, whichever command wants them to run.
     #[must_use]
     pub fn of(ids: &[Name]) -> Self {
         Self { ids: Mutex::new(ids.to_vec()) }
     }
 
     pub(super) fn add(&self, id: &Name) {
-        self.ids.lock().unwrap_or_else(PoisonError::into_inner).push(id.clone());
+        lock(&self.ids).push(id.clone());
     }
 
     pub(super) fn remove(&self, id: &Name) {
-        self.ids.lock().unwrap_or_else(PoisonError::into_inner).retain(|it| it != id);
+        lock(&self.ids).retain(|it| it != id);
     }
 
     fn all(&self) -> Vec<Name> {
-        self.ids.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.ids).clone()
     }
 }
 
-/// Takes back what `launched` has started: nodes that run are told to stop, and the desired states to start
-/// the others are removed, so that nobody starts them when nobody waits for them any more. Those that
-/// are members of the layout meanwhile stay. `told` is given a word on each.
+/// Takes back what `launched` has started: nodes that run are told to stop, and the desired states of the
+/// others are removed, so that nobody starts them when nobody waits for them any more. Those that are members
+/// of the layout meanwhile stay. `told` is given a word on each.
 pub(crate) async fn take_back(
     discovery: &Discovery,
     launched: &Launched,

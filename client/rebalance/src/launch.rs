@@ -24,7 +24,7 @@ pub(crate) struct Launch<'a> {
     pub(crate) host: Option<&'a str>,
     /// Whether another id does as well, where another command takes one at the same time.
     pub(crate) renames: bool,
-    /// Those that are desired to run are added to it, so that the desired states can be
+    /// The nodes whose desired state was written are added to it, so that the desired states can be
     /// [taken back](crate::desired_states::take_back).
     pub(crate) launched: &'a Launched,
     /// Is given a word on every node that is waited for.
@@ -73,8 +73,8 @@ pub(crate) async fn launch(
     Ok(())
 }
 
-/// Writes that a node is to run. Returns whether it was: not where another command's desired state stands, and
-/// may have the node started at any time. One by which no node came to run is replaced.
+/// Writes that a node is to run. Returns whether that was written: not where another command's desired state
+/// stands, and may have the node started at any time. One by which no node came to run is replaced.
 async fn desire_running(
     discovery: &Discovery,
     node: &Addition,

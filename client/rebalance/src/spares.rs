@@ -84,7 +84,7 @@ pub(crate) async fn choose(
     Ok(chosen)
 }
 
-/// Ids that nobody has: no member, no node that has claimed one or runs, and none that is desired to run.
+/// Ids that nobody has: no member, no node that has claimed one or runs, and none that a desired state wants.
 pub(crate) async fn free_ids(
     discovery: &Discovery,
     layout: &Layout,

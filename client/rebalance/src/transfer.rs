@@ -16,6 +16,7 @@ use kv_protocol::record_stream::fingerprint;
 use kv_protocol::reply::{Content, MoveDigest, PartitionDigest, Records};
 use kv_protocol::request::{Command, Digest, Fetch};
 use kv_system::failpoints;
+use kv_system::lock::lock;
 use kvclient::ClientError;
 use tokio::sync::Mutex;
 use uuid::Uuid;
@@ -311,11 +312,11 @@ pub(crate) struct Tally(Arc<std::sync::Mutex<Size>>);
 
 impl Tally {
     pub(crate) fn add(&self, size: Size) {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).add(size);
+        lock(&self.0).add(size);
     }
 
     pub(crate) fn sum(&self) -> Size {
-        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        *lock(&self.0)
     }
 }
 

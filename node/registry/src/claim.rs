@@ -39,7 +39,7 @@ impl Claim {
         serde_json::to_vec(self).expect("a claim holds only what JSON can say")
     }
 
-    /// Reads a claim; none where that is none.
+    /// Reads a claim; `None` where the bytes are none.
     #[must_use]
     pub fn parse(json: &[u8]) -> Option<Self> {
         serde_json::from_slice(json).ok()

@@ -1,8 +1,8 @@
 //! What a client writes to Consul to have a node started or stopped.
 //!
-//! Every node is pushed all desired states. One to start a node is taken up by a node (or by `kvnode dev`) on
-//! the wanted host, which starts the process; one to stop a node is obeyed by the node itself, once it
-//! owns and stores nothing any more.
+//! Every node is pushed all desired states. One that wants a node to run is taken up by a node (or by
+//! `kvnode dev`) on the wanted host, which starts the process; one that wants it stopped is obeyed by the
+//! node itself, once it owns and stores nothing any more.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;

@@ -77,7 +77,7 @@ pub(crate) fn desired_states(cluster: &Name) -> String {
     format!("kv/{cluster}/desired/")
 }
 
-/// The key of the desired state to a node, and to those who may start it.
+/// The key of a node's desired state, which the node reads, and so do the processes that may start it.
 pub(crate) fn desired_state(cluster: &Name, node: &Name) -> String {
     format!("kv/{cluster}/desired/{node}")
 }

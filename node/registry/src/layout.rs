@@ -15,6 +15,9 @@ use crate::error::{ReadLayoutError, StepLayoutError, check_length};
 use crate::keys;
 use crate::registry::{Registry, Versioned};
 
+/// What stands at the key of a layout: the layout, or why it is none.
+pub type FoundLayout = Versioned<Result<Layout, LayoutError>>;
+
 /// Tells of changes of the layout's key for as long as a process lives.
 #[derive(Debug)]
 pub struct LayoutChanges(Watch<Option<KvEntry>>);
@@ -49,7 +52,7 @@ impl Registry {
     pub async fn layout_as_found(
         &self,
         read: Read,
-    ) -> Result<Indexed<Option<Versioned<Result<Layout, LayoutError>>>>, ConsulError> {
+    ) -> Result<Indexed<Option<FoundLayout>>, ConsulError> {
         let Indexed { index, value } = self.consul().kv_get(&self.layout_key(), read).await?;
         let value = value.map(|entry| found(&entry));
         Ok(Indexed { index, value })
@@ -64,11 +67,19 @@ impl Registry {
         read: Read,
     ) -> Result<Indexed<Option<Versioned<Layout>>>, ReadLayoutError> {
         let Indexed { index, value } = self.layout_as_found(read).await?;
-        let readable = |Versioned { value, index }| match value {
+        Ok(Indexed { index, value: value.map(|it| self.readable(it)).transpose()? })
+    }
+
+    /// What was found at the layout's key, where it is a layout.
+    ///
+    /// # Errors
+    /// [`ReadLayoutError::Unreadable`].
+    pub fn readable(&self, found: FoundLayout) -> Result<Versioned<Layout>, ReadLayoutError> {
+        let Versioned { value, index } = found;
+        match value {
             Ok(value) => Ok(Versioned { value, index }),
             Err(source) => Err(ReadLayoutError::Unreadable { key: self.layout_key(), source }),
-        };
-        Ok(Indexed { index, value: value.map(readable).transpose()? })
+        }
     }
 
     /// The layout as it is now, as the leader says after it has made sure that it leads.
@@ -149,7 +160,7 @@ impl Registry {
 }
 
 /// The layout that an entry holds, or why it is none.
-pub(crate) fn found(entry: &KvEntry) -> Versioned<Result<Layout, LayoutError>> {
+pub(crate) fn found(entry: &KvEntry) -> FoundLayout {
     let value = check_length(&entry.value).and_then(|()| Layout::parse(&entry.value));
     Versioned { value, index: entry.modify_index }
 }

@@ -20,7 +20,7 @@
 //! and checked; what does not pass is an error, or no value, and never a panic. Nothing above
 //! [`VALUE_BYTES_MAX`](kv_consul::VALUE_BYTES_MAX) is written.
 //!
-//! Whoever changes something names the index of what it has read: that is [`Versioned`].
+//! A program that changes something names the index of what it has read: that is [`Versioned`].
 
 pub mod claim;
 pub mod claims;

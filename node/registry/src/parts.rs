@@ -18,7 +18,7 @@ use crate::registry::Registry;
 pub enum Part {
     /// The bytes of this digest.
     Whole(Vec<u8>),
-    /// Other bytes, which whoever can write to Consul has put there.
+    /// Other bytes. Any program that may write to Consul can put them there.
     Damaged(Vec<u8>),
     /// Nothing.
     Missing {

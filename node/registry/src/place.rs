@@ -13,7 +13,7 @@ pub enum Place {
     Layout,
     /// That of the list of nodes that have left the layout.
     Leavers,
-    /// That of the desired state to this node.
+    /// That of the desired state of this node.
     Desired(Name),
     /// That of the claim on this node's id.
     Claim(Name),

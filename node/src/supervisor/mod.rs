@@ -102,7 +102,7 @@ struct Wanted {
 }
 
 impl Supervisor {
-    /// Starts what is wanted, by `start`, until this future is dropped or `desired states` end.
+    /// Starts what is wanted, by `start`, until this future is dropped or `desired_states` ends.
     pub async fn run(&self, desired_states: watch::Receiver<DesiredStates>, start: &impl Start) {
         let (is_wanted, wanted) = watch::channel(false);
         let (news, nodes) = watch::channel(None);

@@ -15,7 +15,7 @@ pub struct Draws {
     dealt: Permutation,
     /// Where in a draw the dealt number is.
     shift: u32,
-    /// What is below it, the same for all partitions. It tells apart two nodes that have dealt
+    /// The digits below it, the same for all partitions. It tells apart two nodes that have dealt
     /// themselves the same number.
     offset: u64,
 }

@@ -4,7 +4,7 @@
 //! more. Every partition prefers nodes in the order of their scores, as in rendezvous hashing. In each
 //! round, the partitions that still lack owners ask the best nodes that have room; a node with more
 //! requests than room takes those that score highest with it, for good, and is full. Rounds go on until
-//! nobody lacks an owner. (Bounded loads: Mirrokni, Thorup and Zadimoghaddam, "Consistent hashing with
+//! no partition lacks an owner. (Bounded loads: Mirrokni, Thorup and Zadimoghaddam, "Consistent hashing with
 //! bounded loads", SODA 2018. Preferences: Thaler and Ravishankar, "Using name-based mappings to
 //! increase hit rates", IEEE/ACM Transactions on Networking 6(1), 1998, with the weights of
 //! [`kv_strategy::score`]. Rounds whose acceptances are final: the immediate acceptance mechanism of
@@ -26,8 +26,8 @@
 //! # Movement
 //!
 //! Bounded loads cannot move as little as rendezvous hashing does: where a newcomer takes from a
-//! full node, one that the node had refused comes back, and the newcomer lowers everybody's
-//! capacity. How much that is depends on the number of partitions per node, since the shares of
+//! full node, one that the node had refused comes back, and the newcomer lowers all nodes'
+//! capacities. How much that is depends on the number of partitions per node, since the shares of
 //! plain hashing stray from the mean by one over its root. So draws are made *without replacement*,
 //! see [`draws`], which halves the variance, and with it the refusals.
 //!

@@ -33,7 +33,7 @@ struct Class<'b> {
 type Request = (u64, u32);
 
 impl<'b> Rounds<'b> {
-    /// Nobody owns anything. The bidders' capacities together are at least `partitions` times
+    /// No node owns anything. The bidders' capacities together are at least `partitions` times
     /// `replicas`, and none exceeds `partitions`.
     #[must_use]
     pub fn new(bidders: &'b [Bidder], partitions: u32, replicas: usize) -> Self {
@@ -47,8 +47,8 @@ impl<'b> Rounds<'b> {
 
     /// The ranks of the owners of all partitions, the best of each first.
     ///
-    /// Nobody sorts them: what a partition asks for in one round scores below what it asked for in the
-    /// rounds before, since those who had room then were more.
+    /// They need no sorting: what a partition asks for in one round scores below what it asked for in the
+    /// rounds before, since more nodes had room then.
     #[must_use]
     pub fn table(mut self) -> Vec<u32> {
         let mut lacking: Vec<u32> = (0..).take(self.owners.len() / self.replicas).collect();
@@ -147,7 +147,7 @@ impl<'b> Rounds<'b> {
     }
 }
 
-/// Divides a row into its owners and the seats that nobody has.
+/// Divides a row into its owners and the seats that no node has.
 fn split_at_nobody(row: &mut [u32]) -> (&[u32], &mut [u32]) {
     let owners = row.iter().position(|&owner| owner == NOBODY).unwrap_or(row.len());
     let (owners, seats) = row.split_at_mut(owners);

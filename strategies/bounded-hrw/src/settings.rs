@@ -45,7 +45,7 @@ impl FromStr for Settings {
     }
 }
 
-/// A decimal number in thousandths, none where it is not one with at most three decimals.
+/// A decimal number in thousandths; `None` if it is not one with at most three decimals.
 fn thousandths(text: &str) -> Option<u32> {
     let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());

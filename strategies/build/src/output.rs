@@ -15,8 +15,8 @@ pub(crate) enum Written {
     Same,
 }
 
-/// Makes `content` the content of the file at `path`, in one step: whoever reads it meanwhile finds
-/// the old content or the new one. The folder is created where it is missing.
+/// Makes `content` the content of the file at `path`, in one step: a reader finds the old
+/// content or the new one. The folder is created where it is missing.
 pub(crate) fn write(path: &Path, content: &[u8]) -> Result<Written> {
     if fs::read(path).is_ok_and(|old| old == content) {
         return Ok(Written::Same);

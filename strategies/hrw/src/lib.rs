@@ -143,7 +143,7 @@ impl Highest {
     }
 }
 
-/// The score that another one must exceed to be kept; none where there is still room.
+/// The score that another one must exceed to be kept; `None` while there is room.
 fn worst(best: &[(f64, u32)], limit: usize) -> Option<f64> {
     best.get(limit - 1).map(|&(score, _)| score)
 }

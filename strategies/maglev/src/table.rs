@@ -3,7 +3,7 @@
 use crate::turns::Turns;
 use crate::walk::Walk;
 
-/// What stands for an owner that nobody is yet.
+/// Stands for an owner that is not chosen yet.
 const NOBODY: u32 = u32::MAX;
 
 /// The owners of all partitions, by rank.
@@ -14,7 +14,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table in which nobody owns anything.
+    /// A table in which no node owns anything.
     #[must_use]
     pub fn new(partitions: u32, replicas: usize) -> Self {
         Self { entries: vec![NOBODY; partitions as usize * replicas], replicas }
@@ -48,7 +48,7 @@ impl Table {
         }
     }
 
-    /// Whether nobody is the owner number `replica` of `partition` and the node of `rank` none before.
+    /// Whether the owner number `replica` of `partition` is free and the node of `rank` is none before.
     fn is_wanted(&self, partition: u32, replica: usize, rank: u32) -> bool {
         let row = partition as usize * self.replicas;
         self.entries[row + replica] == NOBODY && !self.entries[row..row + replica].contains(&rank)

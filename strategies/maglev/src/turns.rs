@@ -35,7 +35,7 @@ impl Turns {
         else {
             return;
         };
-        // A weight is at most the price, so nobody takes two turns in a round.
+        // A weight is at most the price, so no node takes two turns in a round.
         for (weight, earned) in &mut self.accounts {
             *earned = (*earned + rounds * *weight) % self.price;
         }

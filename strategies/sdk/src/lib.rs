@@ -43,7 +43,7 @@
 //! - `guest`: the component's side, only on `wasm32`.
 //! - `testing`: a strategy's promises as test functions, only with the feature `testing`.
 //!
-//! What is not here: hosting. Whoever runs a component must distrust its answers.
+//! Hosting is not here: a program that runs a component must distrust its answers.
 
 // Generated code names this crate from the strategy's crate and from here alike.
 #[cfg(target_arch = "wasm32")]

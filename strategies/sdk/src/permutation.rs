@@ -14,8 +14,8 @@ pub struct Permutation {
     summands: [u32; 2],
     /// The bits of a number.
     mask: u32,
-    /// How far upper bits are folded down: at least half of the bits of a number, so that what is
-    /// folded on does not change.
+    /// How far upper bits are folded down: at least half of the bits of a number, so that the bits that are
+    /// folded on do not change.
     fold: u32,
 }
 

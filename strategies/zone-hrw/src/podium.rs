@@ -34,7 +34,7 @@ impl<T: PartialOrd + Copy> Podium<T> {
         self.places.clear();
     }
 
-    /// The value that a new one must exceed to have any chance, none while there is a place.
+    /// The value that a new one must exceed to have any chance; `None` while there is a place.
     #[must_use]
     pub fn bar(&self) -> Option<T> {
         (self.places.len() == self.limit).then(|| self.places.last().map(|last| last.value))?
@@ -77,7 +77,7 @@ impl<T: PartialOrd + Copy> Podium<T> {
     pub fn dealt(&mut self, count: usize) -> impl Iterator<Item = u32> {
         self.dealt.clear();
         for (at, place) in self.places.iter().enumerate() {
-            // With one place a zone everybody is the best of its zone.
+            // With one place a zone every node is the best of its zone.
             let before = if self.per_zone == 1 { &[] } else { &self.places[..at] };
             let turn = before.iter().filter(|other| other.zone == place.zone).count();
             self.dealt.push((turn, place.rank));

@@ -74,7 +74,7 @@ const NEEDS: [Need; 10] = [
 ];
 
 fn main() {
-    // What is on the PATH, or may be mounted, changes with every shell: to look again then would have
+    // The PATH, and the right to mount, change with every shell: to look again then would have
     // the tests compiled anew again and again. One of these variables has it looked for.
     for variable in ["CONSUL_BIN", "KV_BUILD_TEMPLATES", "KV_SLIM_EXAMPLE", "KV_STRATEGIES_REBUILT"]
     {
@@ -127,7 +127,7 @@ fn mounts(script: &str, paths: &[&Path]) -> bool {
     succeeds("unshare", &arguments)
 }
 
-/// A directory where the tests make theirs, that is made such that nobody can write to it.
+/// A directory where the tests make theirs, that is made such that no user can write to it.
 fn read_only_directory() -> bool {
     let place = env::temp_dir().join(format!("kv-testkit-needs-{}", std::process::id()));
     fs::create_dir_all(&place).expect("there is room for a directory");

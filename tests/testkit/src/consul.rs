@@ -23,7 +23,7 @@ const START_ATTEMPTS: usize = 3;
 ///
 /// # Panics
 ///
-/// Fails the test where there is none.
+/// Neither the variable nor the PATH leads to a file.
 #[must_use]
 pub fn real_consul_binary() -> PathBuf {
     let named = std::env::var_os(BINARY_VARIABLE).map(PathBuf::from);
@@ -93,7 +93,7 @@ impl RealConsul {
         Self::start_for(&real_consul_binary(), Mode::Durable, &[], None)
     }
 
-    /// Starts a server that denies everything to those who do not show `token`, which is a UUID.
+    /// Starts a server that denies everything to clients that do not show `token`, which is a UUID.
     ///
     /// # Panics
     ///

@@ -1,4 +1,4 @@
-//! Disks that come to their end, and directories that nobody can write to.
+//! Disks that come to their end, and directories that no user can write to.
 //!
 //! Each needs a user who may make it: a case that uses one is marked so.
 
@@ -131,7 +131,7 @@ fn unmount(place: &Path) {
     let _ = Command::new("umount").arg("--lazy").arg(place).output();
 }
 
-/// A directory that nobody can write to until this is dropped. Cases that make one are marked
+/// A directory that no user can write to until this is dropped. Cases that make one are marked
 /// `#[needs(read_only_directory)]`.
 #[derive(Debug)]
 pub struct ReadOnly(PathBuf);
@@ -145,7 +145,7 @@ impl ReadOnly {
     pub fn protect(directory: &Path) -> Self {
         let protected = Self(directory.to_owned());
         protected.set(0o555, "+i");
-        // What is there must not be changed either: a lock file is opened for writing.
+        // Its files must not be changed either: a lock file is opened for writing.
         let files = ["probe", "lock"].map(|name| directory.join(name));
         for file in files {
             assert!(File::create(&file).is_err(), "{} can be written to", file.display());

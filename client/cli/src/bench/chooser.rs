@@ -51,7 +51,7 @@ impl Chooser {
             Self::Uniform { keys } => dice.random_range(0..*keys),
             Self::Scrambled { keys, ranks } => fnv1a(rank(dice, ranks)) % *keys,
             Self::Latest { keys, ages } => {
-                // Only what is there is read.
+                // Only records that exist are read.
                 let present = insertions.present();
                 if present != *keys {
                     (*keys, *ages) = (present, zipf(present));

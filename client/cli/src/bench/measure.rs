@@ -38,8 +38,8 @@ enum Turn {
     Over,
 }
 
-/// Carries out the plan's workload until it ends, or until `stop` does. What is under way then is finished,
-/// unless `give_up` ends before. Says also whether it was stopped.
+/// Carries out the plan's workload until it ends, or until `stop` does. Operations under way then are
+/// finished, unless `give_up` ends before. Says also whether it was stopped.
 pub(crate) async fn measure(
     client: &Client,
     plan: &Plan,
@@ -58,7 +58,7 @@ pub(crate) async fn measure(
         stopped: AtomicBool::new(false),
     });
     let workers = (0..plan.threads).map(|worker| {
-        // Shared, so that what was measured is there where a worker is given up.
+        // Shared, so that its figures are there when a worker is given up.
         let tally = Arc::new(Mutex::new(Tally::from(began)));
         let running = tokio::spawn(run_worker(Arc::clone(&work), worker, Arc::clone(&tally)));
         (running, tally)

@@ -6,11 +6,11 @@
 //! | file | what |
 //! |---|---|
 //! | `arguments` | what can be asked for on the command line |
-//! | `plan` | what was asked for, checked |
+//! | `plan` | the command's options, checked |
 //! | `workload` | which operations in which shares |
 //! | `chooser` | which key comes next: uniform, zipfian or the latest |
 //! | `records` | the keys and values, and those that a workload adds |
-//! | `tally` | what was measured, by kind of operation |
+//! | `tally` | counts and latencies, by kind of operation |
 //! | `load`, `measure` | the two phases |
 //! | `report` | the result, as JSON and as text |
 

@@ -1,4 +1,4 @@
-//! What was asked for, checked.
+//! The command's options, checked.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub(crate) enum Extent {
     Duration(Duration),
 }
 
-/// A benchmark.
+/// A benchmark whose parts fit together.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) workload: Workload,

@@ -50,7 +50,7 @@ impl Values {
         Self { bytes, length }
     }
 
-    /// A value.
+    /// A value of that length, which differs from most others.
     pub(crate) fn draw(&self, dice: &mut impl Rng) -> Vec<u8> {
         let start = dice.random_range(0..VARIETY_BYTES);
         self.bytes[start..start + self.length].to_vec()
@@ -60,7 +60,7 @@ impl Values {
 /// The records that a workload adds to those that were loaded.
 #[derive(Debug)]
 pub(crate) struct Insertions {
-    /// The number of the next record that nobody inserts yet.
+    /// The number of the next record that no worker inserts yet.
     next: AtomicU64,
     /// All records below this number are there.
     present: AtomicU64,

@@ -11,7 +11,7 @@ use super::tally::{Latency, Tally};
 use super::workload::{OperationKind, Workload};
 use crate::output;
 
-/// What was asked for, and what was measured.
+/// The workload that was asked for, and its figures.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     workload: Workload,

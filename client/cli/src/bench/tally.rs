@@ -1,4 +1,4 @@
-//! What was measured.
+//! Counts and latencies, by kind of operation.
 
 use std::time::{Duration, Instant};
 
@@ -21,12 +21,12 @@ pub(crate) enum Ending {
     Failed(ClientError),
 }
 
-/// What was measured of some operations.
+/// Counts, failures and latencies of some operations.
 pub(crate) struct Tally {
     began: Instant,
     /// When the last operation ended.
     ended: Instant,
-    /// Latencies in nanoseconds, by kind of operation; none of kinds that did not come.
+    /// Latencies in nanoseconds, by kind of operation; `None` for a kind that did not come.
     latencies: [Option<Histogram<u64>>; OperationKind::ALL.len()],
     /// How many operations ended in each second.
     by_second: Vec<u64>,
@@ -122,7 +122,7 @@ impl Tally {
         &self.by_second
     }
 
-    /// The number and latencies of the operations of one kind; none where there were none.
+    /// The number and latencies of the operations of one kind; `None` if no such operation ended.
     pub(crate) fn of(&self, kind: OperationKind) -> Option<(u64, Latency)> {
         let latencies = self.latencies[kind as usize].as_ref()?;
         Some((latencies.len(), Latency::of(latencies)))

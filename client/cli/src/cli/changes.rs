@@ -188,7 +188,7 @@ pub(crate) struct PlannedMigration {
 pub(crate) enum RebalanceAction {
     /// Begin no further part of it; everything is served meanwhile
     Pause,
-    /// Go on with it, also where whoever ran it is gone
+    /// Go on with it, also where the command that ran it is gone
     Resume {
         /// Move at most this many megabytes per second
         #[arg(long, value_name = "MB/S", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]

@@ -177,7 +177,7 @@ Examples:
     Status,
     /// Add nodes: start them where they do not run, and move to them what becomes theirs
     #[command(after_help = "\
-A signal in Consul has the new node started by a node that runs on its host; nodes that were started by
+A desired_state in Consul has the new node started by a node that runs on its host; nodes that were started by
 hand and are no members yet are taken first. Reading and writing go on meanwhile.
 
 Examples:
@@ -225,7 +225,7 @@ Examples:
         #[command(subcommand)]
         action: RebalanceAction,
     },
-    /// Publish a past layout again, where somebody has put another one in its place
+    /// Publish a past layout again, where another one was put in its place
     #[command(after_help = "\
 Nothing is moved. The nodes follow where they still have what they had in that epoch; one that has not
 refuses, says so in its log, and goes on as it is. `kvclient status` names the epochs to choose from where

@@ -64,7 +64,7 @@ async fn write_all(
 /// Where an export goes.
 enum Destination {
     Stdout,
-    /// What is there already and is no regular file, such as a named pipe.
+    /// An entry that exists and is no regular file, such as a named pipe.
     Special(PathBuf, File),
     /// A file that takes its place once it is whole.
     Replacement(PathBuf, Replacement),
@@ -87,7 +87,7 @@ impl Destination {
 
     /// Writes and empties the buffer.
     fn write(&mut self, buffer: &mut Vec<u8>) -> Result<(), Failure> {
-        // Writing may block for long, such as to a pipe that nobody reads.
+        // Writing may block for long, such as to a pipe whose reader rests.
         tokio::task::block_in_place(|| match self {
             Self::Stdout => output::stdout()?.write_all(buffer).map_err(output::not_written),
             Self::Special(path, file) => {
@@ -101,7 +101,7 @@ impl Destination {
         Ok(())
     }
 
-    /// Makes what was written last, and visible under its name.
+    /// Makes the written lines durable, and visible under their name.
     fn finish(self) -> Result<(), Failure> {
         tokio::task::block_in_place(|| match self {
             Self::Stdout => output::stdout()?.flush().map_err(output::not_written),
@@ -117,7 +117,7 @@ impl Destination {
 /// on where it is, and is not replaced.
 fn is_stdout(path: &Path) -> bool {
     if !streams::can_write_stdout() {
-        // What is in its place is not what was meant by another name.
+        // Another file may have its descriptor by now, so that only these names mean it.
         return STDOUT_NAMES.iter().any(|name| path == Path::new(name));
     }
     let stdout = rustix::fs::fstat(io::stdout());
@@ -127,7 +127,7 @@ fn is_stdout(path: &Path) -> bool {
     path.metadata().ok().zip(stdout.ok()).is_some_and(same)
 }
 
-/// Also where the reader of a pipe has gone: the one who named it is to know.
+/// Also where the reader of a pipe has gone: the user who named it is to know.
 fn unwritable(path: &Path, error: &io::Error) -> Failure {
     Failure::Usage(format!("{} cannot be written: {}", path.display(), explained(error)))
 }

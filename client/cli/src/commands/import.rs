@@ -110,8 +110,8 @@ impl Importer {
         Self { client, progress, keys_in_flight, records_in_flight, worst }
     }
 
-    /// Stores chunks until they end, one fails, or the process is asked to end; then finishes what is
-    /// under way, or gives it up where that takes long. Returns whether it was asked to end.
+    /// Stores chunks until they end, one fails, or the process is asked to end; then finishes the chunks
+    /// under way, or gives them up where that takes long. Returns whether it was asked to end.
     async fn store_all(&mut self, mut chunks: Chunks) -> bool {
         let mut in_flight = FuturesUnordered::new();
         let mut asked = std::pin::pin!(interrupt::asked());

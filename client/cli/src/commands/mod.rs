@@ -41,7 +41,7 @@ pub(crate) struct Session {
 
 /// Runs the command that was typed, until it ends or the process is asked to end.
 pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
-    // These finish what is under way, and say what they have done.
+    // These finish the operations under way, and say what they have done.
     let finishes = match &cli.command {
         Command::Import(_) | Command::Bench(_) | Command::AddNode(_) => true,
         Command::Put(put) => put.key.is_none(),

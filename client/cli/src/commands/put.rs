@@ -47,8 +47,8 @@ pub(super) async fn run(session: &Session, put: Put) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Refuses an empty value that nobody asked for, as it comes from a script without an input, and from a
-/// program in a pipe that failed.
+/// Refuses an empty value that the user did not ask for, as it comes from a script without an input, and from
+/// a program in a pipe that failed.
 fn given(key: &str, value: Vec<u8>) -> Result<Vec<u8>, Failure> {
     if value.is_empty() {
         return Err(Failure::Usage(format!(
@@ -59,7 +59,7 @@ fn given(key: &str, value: Vec<u8>) -> Result<Vec<u8>, Failure> {
     Ok(value)
 }
 
-/// Reads no more than can be stored, and one byte, so that what is too large is refused as such.
+/// Reads no more than can be stored, and one byte, so that a value which is too large is refused as such.
 fn read_stdin() -> Result<Vec<u8>, Failure> {
     let mut value = Vec::new();
     let limit = VALUE_BYTES_MAX_CEILING as u64 + 1;

@@ -49,11 +49,11 @@ pub(super) async fn begin(
     Ok(rebalancer.begin(prepared).await?)
 }
 
-/// Makes sure that what was wanted has come about: others can pause a rebalance, turn it back, or end
+/// Makes sure that the change has come about: others can pause a rebalance, turn it back, or end
 /// it, while this command runs.
 ///
 /// # Errors
-/// What has become of it instead. `what` is what was wanted.
+/// What has become of it instead. `what` names the change.
 pub(super) fn reached(end: &End, what: &str) -> Result<(), Failure> {
     let what = what.to_owned();
     match *end {

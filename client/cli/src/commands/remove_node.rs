@@ -96,7 +96,7 @@ async fn give_up(
     Ok(rebalancer.layout().await?)
 }
 
-/// Has nodes stop that own nothing any more, and waits for it unless somebody presses Ctrl-C.
+/// Has nodes stop that own nothing any more, and waits for it unless the user presses Ctrl-C.
 async fn stop(rebalancer: &Rebalancer, nodes: &[(Name, Uuid)]) -> Result<(), Failure> {
     for (id, uuid) in nodes {
         rebalancer.tell_to_stop(id, *uuid).await?;

@@ -130,7 +130,7 @@ fn rebalance_text(layout: &Layout, rebalance: &Rebalance, progress: Option<&Prog
     let mover = match (progress, rebalance.paused) {
         (_, true) => "paused: kvclient rebalance resume".to_owned(),
         (Some(progress), _) => {
-            // Whoever can write to Consul can have written it.
+            // Any process that can write to Consul can have written it.
             let words = format!("{}: {}", progress.mover, rebalancing::in_words(progress));
             visible::line(&words).into_owned()
         }

@@ -39,7 +39,7 @@ pub(crate) enum Failure {
         "{strays} keys lie where they do not belong: they are listed above; please report this"
     )]
     Strays { strays: u64 },
-    /// Nodes have records that nobody is served.
+    /// Nodes have records that no client is served.
     #[error(
         "records are kept and not served by {nodes}: `kvclient status` says of which partitions, why, and what to do"
     )]
@@ -60,7 +60,7 @@ pub(crate) enum Failure {
     /// There is no such record.
     #[error("there is no value of the key {key:?}")]
     NotFound { key: String },
-    /// What was given cannot be used, such as a file that cannot be read.
+    /// An argument or input cannot be used, such as a file that cannot be read.
     #[error("{0}")]
     Usage(String),
     /// An import ended early.
@@ -85,7 +85,7 @@ pub(crate) enum Failure {
     /// This machine does not give what a program needs to run.
     #[error("cannot start: {0}")]
     Scarce(io::Error),
-    /// Nobody reads standard output any more, so there is nobody to tell.
+    /// The reader of standard output has gone, so that there is nothing to tell it.
     #[error("standard output is closed")]
     OutputClosed,
 }

@@ -1,6 +1,6 @@
-//! How a command ends: what is said about a failure, and the process's exit code.
+//! How a command ends: its words about a failure, and the process's exit code.
 //!
-//! - here: what is said; `failure`: why a command did not do what was asked; `codes`: the exit codes.
+//! - here: the words; `failure`: why a command did not do what was asked; `codes`: the exit codes.
 
 mod codes;
 mod failure;

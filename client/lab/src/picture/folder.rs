@@ -1,4 +1,4 @@
-//! The folder that pictures go to. Nobody sees half a file: each is written under another name, and
+//! The folder that pictures go to. No reader sees half a file: each is written under another name, and
 //! then takes the place of the one before it.
 
 use std::io::{self, Write};
@@ -33,7 +33,7 @@ impl Folder {
     /// Writes both files of a picture, in place of those that are there.
     ///
     /// # Errors
-    /// The folder cannot be written to, or the disk is full. What was there stays then.
+    /// The folder cannot be written to, or the disk is full. An older file stays then.
     pub fn write(&self, picture: &Rendered) -> io::Result<()> {
         self.replace(&format!("{}.svg", picture.name), picture.svg.as_bytes())?;
         self.replace(&format!("{}.png", picture.name), &picture.png)

@@ -1,4 +1,4 @@
-//! The load of nodes: bars against what is due to them, or, of many nodes, a curve.
+//! The load of nodes: bars against their dues, or, of many nodes, a curve.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use super::{Picture, Subject, TOLERANCE, heading, picture};
 
 /// The most nodes that have bars with their names.
 const BARS_MAX: usize = 40;
-/// The most that an axis shows; what is beyond is cut off, with its value written there.
+/// The most that an axis shows; a higher bar is cut off, with its value written there.
 const RATIO_SHOWN_MAX: f64 = 3.0;
 const SIZE: (f64, f64) = (1200.0, 680.0);
 
@@ -41,7 +41,7 @@ pub(super) fn axis_top<'a>(subjects: impl Iterator<Item = &'a Subject<'a>>) -> f
     (most * 1.08).clamp(1.3, RATIO_SHOWN_MAX)
 }
 
-/// The axes and what is between them, without a heading. `is_small` leaves out what only a large
+/// The axes and the plot between them, without a heading. `is_small` leaves out what only a large
 /// picture has room for.
 pub(super) fn plot(svg: &mut Svg, area: Area, subject: &Subject<'_>, top: f64, is_small: bool) {
     let axis = Axis { area, top };

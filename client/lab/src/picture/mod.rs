@@ -29,10 +29,10 @@ use self::palette::GREY;
 use self::svg::{Style, Svg, fitted};
 use super::{Experiment, Figures, Scenario, Trial};
 
-/// How far from what is due a load is still as it should be.
+/// How far from its due a load is still as it should be.
 const TOLERANCE: f64 = 0.1;
 
-/// A picture.
+/// A picture of figures, which is drawn but not yet rendered as PNG.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Picture {
@@ -124,7 +124,7 @@ fn named(name: String, svg: Svg) -> Picture {
     Picture { name, svg: svg.finish(), width, height }
 }
 
-/// The title of a strategy's picture, what was asked, and the picture's own facts.
+/// The title of a strategy's picture, the scenario, and the picture's own facts.
 fn heading(svg: &mut Svg, subject: &Subject<'_>, what: &str, facts: &str) {
     let (width, _) = svg.size();
     let title = fitted(&format!("{}: {what}", subject.name), 26.0, width - 60.0);
@@ -195,7 +195,7 @@ mod tests {
             names.sort_unstable();
             names.dedup();
             assert_eq!(names.len(), 7, "{names:?}");
-            // One size shows that the renderer takes what is drawn.
+            // One size shows that the renderer takes these pictures.
             for picture in pictures.iter().filter(|_| partitions == 16) {
                 let png = picture.render().unwrap().png;
                 let pixels = Pixmap::decode_png(&png).unwrap();

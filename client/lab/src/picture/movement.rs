@@ -50,7 +50,7 @@ pub(super) fn changes<'a>(subject: &Subject<'a>) -> Vec<Panel<'a>> {
     changes
 }
 
-/// A strategy's own picture; none where nothing changes.
+/// A strategy's own picture; `None` if nothing changes.
 pub(super) fn draw(subject: &Subject<'_>) -> Option<Picture> {
     let changes = changes(subject);
     if changes.is_empty() {

@@ -68,7 +68,7 @@ pub(super) fn scale(part: f64) -> Colour {
     mixed(VIRIDIS[stop], VIRIDIS[stop + 1], at - stop as f64)
 }
 
-/// The colour of a node's load over what is due to it.
+/// The colour of a node's load over its due.
 pub(super) fn heat(ratio: f64) -> Colour {
     match ratio {
         above if above > 1.0 + super::TOLERANCE => BAD,

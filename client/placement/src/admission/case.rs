@@ -38,7 +38,7 @@ const RANDOM: u64 = 24;
 /// A question, which obeys the contract.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExamCase {
-    /// The nodes.
+    /// The nodes to choose among, in the order in which the strategy gets them.
     pub nodes: Vec<StrategyNode>,
     /// The number of partitions.
     pub partitions: u32,

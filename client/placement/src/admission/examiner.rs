@@ -11,7 +11,7 @@ use crate::{
     Cache, Cost, Strategy, StrategyError, StrategyFault, StrategyHost, StrategyNode, thread_time,
 };
 
-/// The most load that a node may have, over what is due to it. With the questions' partitions, chance
+/// The most load that a node may have, over its due. With the questions' partitions, chance
 /// alone gives the most loaded of 16 nodes 1.1 to 1.15 times its due.
 const LOAD_RATIO_MAX: f64 = 1.25;
 /// The most that a change may move, over what has to move.
@@ -49,7 +49,7 @@ pub fn examine(strategy: &Strategy, config: &str, thoroughness: Thoroughness) ->
     examiner.report()
 }
 
-/// What is known about a property so far.
+/// The findings about a property so far.
 #[derive(Default)]
 struct Known {
     figure: Option<Figure>,
@@ -63,7 +63,7 @@ struct Examiner<'a> {
     config: &'a str,
     /// The CPU time that the questions may take that are being asked.
     time_max: Duration,
-    /// What is left of it.
+    /// The part of it that is left.
     time_left: Duration,
     /// The fuel that is left for the questions that are being asked.
     fuel_left: u64,
@@ -232,7 +232,7 @@ impl Examiner<'_> {
         Ok(())
     }
 
-    /// The owners, after proving that everybody gets the same; none where the strategy declines.
+    /// The owners, after proving that every client gets the same; `None` if the strategy declines.
     fn ask_verified(&mut self, question: &ExamCase) -> Result<Option<Vec<u32>>, Broken> {
         let Some(owners) = self.ask(question)? else { return Ok(None) };
         let ExamCase { nodes, partitions, replicas } = question;
@@ -247,7 +247,7 @@ impl Examiner<'_> {
         Ok(Some(owners))
     }
 
-    /// The owners; none where the strategy says that it does not answer such questions.
+    /// The owners; `None` if the strategy says that it does not answer such questions.
     fn ask(&mut self, question: &ExamCase) -> Result<Option<Vec<u32>>, Broken> {
         self.questions += 1;
         let ExamCase { nodes, partitions, replicas } = question;
@@ -284,7 +284,7 @@ impl Examiner<'_> {
         Ok(())
     }
 
-    /// Compiles the strategy anew and asks what was asked before.
+    /// Compiles the strategy anew and repeats a question.
     fn compile_anew(&mut self) -> Result<(), Broken> {
         let question = ExamCase::equal(3);
         let ExamCase { nodes, partitions, replicas } = &question;

@@ -1,11 +1,11 @@
-//! The admission of strategies: what is found out about one before a cluster adopts it.
+//! The admission of strategies: the examination of one before a cluster adopts it.
 //!
 //! A strategy that has once been adopted decides where all data lies. So before its digest is pinned it
 //! is asked for the tables of clusters of many kinds, and its answers are judged; what it lacks it is
 //! refused for, unless the operator accepts that by name.
 //!
-//! - [`Property`]: what is looked at.
-//! - [`ExamCase`]: what is asked, from small to large.
+//! - [`Property`]: what a strategy is examined for.
+//! - [`ExamCase`]: the questions, from small to large.
 //! - [`examine`]: asking and judging; [`Report`]: what came out.
 
 mod case;
@@ -64,7 +64,7 @@ pub fn admit(
     }
     let report = examine(strategy, config, Thoroughness::Gate);
     let lacking: Vec<&Finding> = report.lacking(accepted).collect();
-    // What was not found out any more follows from what ended the questions.
+    // Properties that were not examined any more follow from the fault that ended the questions.
     let failed = lacking.iter().find(|it| matches!(it.verdict, Judgement::Fail(_)));
     let Some(first) = failed.or(lacking.first()) else { return Ok(()) };
     let label = strategy.label().to_owned();

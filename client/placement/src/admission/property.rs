@@ -72,7 +72,7 @@ impl Property {
     }
 
     /// Whether a cluster can be without it where its operator wants that. Without the others a strategy
-    /// gives no table, or not everybody the same one, and no operator can want that.
+    /// gives no table, or not every client the same one, and no operator can want that.
     #[must_use]
     pub fn is_optional(self) -> bool {
         matches!(

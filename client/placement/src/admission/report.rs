@@ -1,4 +1,4 @@
-//! What was found out about a strategy.
+//! The findings of an examination.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -41,7 +41,7 @@ pub enum Judgement {
     Unknown(String),
 }
 
-/// What was found out about one property.
+/// The finding about one property.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
     /// The property.
@@ -54,7 +54,7 @@ pub struct Finding {
     pub is_required: bool,
 }
 
-/// What was found out about a strategy.
+/// The findings about a strategy, and the course of its examination.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
     /// A finding for every property, in the order of [`Property::ALL`].

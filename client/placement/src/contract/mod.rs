@@ -1,4 +1,4 @@
-//! The versions of the contract that were released, each in a file that nobody has to edit again.
+//! The versions of the contract that were released, each in a file that never has to be edited again.
 //!
 //! Which one a component was built for, the name of its export says. Above here there is one contract,
 //! whatever the version: a [`Description`], and an answer or a [`Refusal`].

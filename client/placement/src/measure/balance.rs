@@ -2,12 +2,12 @@
 
 use super::{Placed, dues};
 
-/// The load of nodes against what is due to their weights.
+/// The load of nodes against the due of their weights.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Balance {
-    /// The load of each node, in partitions (each replica counts) or in what was counted of them.
+    /// The load of each node, in partitions (each replica counts) or in the loads that were given for them.
     pub loads: Vec<u64>,
-    /// The load of each node, over what is due to it: 1 where it is exactly that.
+    /// The load of each node, over its due: 1 where it is exactly that.
     pub ratios: Vec<f64>,
     /// The highest of the ratios: with equal weights, the largest load over the mean.
     pub max: f64,
@@ -24,8 +24,8 @@ impl Balance {
         Self::of(placed, |_| 1)
     }
 
-    /// A partition is as much load as `loads` says, such as its number of keys; one that is not there
-    /// is none.
+    /// A partition is as much load as `loads` says, such as its number of keys; a partition beyond their end
+    /// is no load.
     #[must_use]
     pub fn of_loads(placed: Placed<'_>, loads: &[u64]) -> Self {
         Self::of(placed, |partition| loads.get(partition).copied().unwrap_or_default())

@@ -1,5 +1,5 @@
 //! What a table is worth: how evenly it spreads load, how much a change moves, and how far apart a
-//! partition's replicas are. Pure functions of nodes and owners, for whoever judges strategies.
+//! partition's replicas are. Pure functions of nodes and owners, for programs that judge strategies.
 //!
 //! - [`Placed`]: a table beside the nodes that it speaks of.
 //! - [`Balance`]: load against weight; [`Movement`]: from one table to another; [`Spread`]: zones.
@@ -24,7 +24,7 @@ pub struct Placed<'a> {
 
 impl<'a> Placed<'a> {
     /// The table `owners`, `replicas` entries for each partition, as [`crate::Strategy::assign`]
-    /// gives it for `nodes`; none where it is no such table.
+    /// gives it for `nodes`; `None` if it is no such table.
     #[must_use]
     pub fn new(nodes: &'a [StrategyNode], owners: &'a [u32], replicas: u32) -> Option<Self> {
         let replicas = replicas as usize;
@@ -34,7 +34,7 @@ impl<'a> Placed<'a> {
         is_table.then_some(Self { nodes, owners, replicas })
     }
 
-    /// The nodes.
+    /// The nodes, each at the index that the owners name.
     #[must_use]
     pub fn nodes(self) -> &'a [StrategyNode] {
         self.nodes

@@ -25,16 +25,15 @@ pub struct Movement {
     /// How many of these come from a node that stays and go to one that was there before, neither of
     /// them with another weight: no change asks for that.
     pub needless: u64,
-    /// The part of everything that has to move whatever the strategy, where all nodes have before and
-    /// after what is due to them.
+    /// The part of everything that has to move whatever the strategy, where all nodes have their due before
+    /// and after.
     pub minimum: f64,
     /// What goes from where to where, by the nodes' ids.
     pub flows: Vec<Flow>,
 }
 
 impl Movement {
-    /// What moves where `before` becomes `after`; none where their numbers of partitions or replicas
-    /// differ.
+    /// What moves where `before` becomes `after`; `None` if their numbers of partitions or replicas differ.
     #[must_use]
     pub fn between(before: Placed<'_>, after: Placed<'_>) -> Option<Self> {
         if before.owners.len() != after.owners.len() || before.replicas != after.replicas {
@@ -89,7 +88,7 @@ impl Movement {
         self.moved as f64 / self.total.max(1) as f64
     }
 
-    /// How many times the minimum moves; none where nothing has to.
+    /// How many times the minimum moves; `None` if nothing has to.
     #[must_use]
     pub fn ratio(&self) -> Option<f64> {
         (self.minimum > 0.0).then(|| self.share() / self.minimum)

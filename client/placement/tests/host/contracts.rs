@@ -107,7 +107,7 @@ fn other_contracts_are_refused_with_both_names() {
     assert_fault!(refused("wrong-types"), StrategyFault::WrongInterface { .. });
 }
 
-/// Whoever breaks a rule is told the same, whichever version of the contract it was built for.
+/// A strategy that breaks a rule is told the same, whichever version of the contract it was built for.
 #[test]
 fn every_guest_fares_alike_under_every_contract() {
     let outcome = |name: &str, contract: &str| {
@@ -118,7 +118,7 @@ fn every_guest_fares_alike_under_every_contract() {
         asked.map_err(|error| error.code())
     };
     for name in guests::names() {
-        // In 0.1.0 there is no such text, so nobody reads it; one guest is of both versions; and how far
+        // In 0.1.0 there is no such text to read; one guest is of both versions; and how far
         // the slow one comes is a matter of time.
         if !["long-settings", "two-contracts", "slow"].contains(&&*name) {
             assert_eq!(outcome(&name, "0.1.0"), outcome(&name, "0.2.0"), "{name}");

@@ -65,7 +65,7 @@ fn ask(strategy: &Strategy, replicas: u32) -> Result<Vec<u32>, StrategyError> {
     strategy.assign(&nodes(), PARTITIONS, replicas, "")
 }
 
-/// Loads a guest and asks it, and expects to be told what is wrong with it within [`PATIENCE`].
+/// Loads a guest and asks it, and expects to be told its fault within [`PATIENCE`].
 /// Afterwards the same host must answer as if nothing had been.
 fn refused(guest: &str) -> StrategyError {
     refused_bytes(guest, &guests::component(guest))

@@ -3,7 +3,7 @@
 /// The fair shares of nodes of the given weights, in replicas: what a node's weight says of all of
 /// them, but never more than one of each partition. What the heaviest cannot own the others share.
 ///
-/// They are found by setting aside, again and again, whoever would get too much.
+/// They are found by setting aside, again and again, the nodes that would get too much.
 #[must_use]
 pub fn fair_shares(weights: &[u32], partitions: u32, replicas: u32) -> Vec<f64> {
     let partitions = f64::from(partitions);

@@ -22,7 +22,7 @@ const FIRST_ENTRIES: usize = 16;
 /// A question to a strategy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Case {
-    /// What is special about it, in kebab-case.
+    /// The reason why it is in the corpus, in kebab-case.
     pub name: String,
     /// The strategy's configuration text.
     pub config: String,

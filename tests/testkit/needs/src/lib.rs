@@ -18,7 +18,7 @@ use proc_macro::{Delimiter, TokenStream, TokenTree};
 
 include!(concat!(env!("OUT_DIR"), "/needs.rs"));
 
-/// Has the case ignored where what is named here was not there when the tests were built.
+/// Has the case ignored if the need that it names was missing when the tests were built.
 ///
 /// It stands before `#[test]`, or `#[tokio::test]`, which would otherwise not see that the case is ignored.
 #[proc_macro_attribute]

@@ -3,7 +3,7 @@
 /// The port of a host and port.
 ///
 /// # Panics
-/// Where it has none.
+/// It does not end in a port.
 #[track_caller]
 pub fn port_of(address: &str) -> u16 {
     let port = address.rsplit(':').next().and_then(|port| port.parse().ok());

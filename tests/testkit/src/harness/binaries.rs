@@ -25,16 +25,16 @@ struct Programs {
     greetings: PathBuf,
 }
 
-/// A test that depends on nothing that is built for these suites: what is built here is never the
-/// program that runs.
+/// A test that depends on nothing that is built for these suites: the build never replaces the program that
+/// runs.
 const ANY_TEST: &str = "partition";
 
 /// Cargo tells a test where the binaries of its own package are, and no others: so they are built
 /// here, into the directory and with the profile that this test was built with.
 ///
-/// The whole workspace and a test of it are selected, since the features of shared libraries follow
-/// from what is built: like this they are those of a plain `cargo test`, which has built everything
-/// then. Work on these suites alone goes fastest with `cargo test --workspace --test e2e`.
+/// The whole workspace and a test of it are selected, since the features of shared libraries follow from the
+/// crates that are built: like this they are those of a plain `cargo test`, which has built everything then.
+/// Work on these suites alone goes fastest with `cargo test --workspace --test e2e`.
 fn programs() -> &'static Programs {
     static PROGRAMS: OnceLock<Programs> = OnceLock::new();
     PROGRAMS.get_or_init(|| {
@@ -47,8 +47,8 @@ fn programs() -> &'static Programs {
             Some(profile) => profile,
         };
         let mut command = Command::new(env!("CARGO"));
-        // What cargo told this test of its package is not true of what is built now; build scripts
-        // that look at it would run again, here and then in the next `cargo test`, for minutes.
+        // What cargo told this test of its package is not true of the crates that are built now; build
+        // scripts that look at it would run again, here and then in the next `cargo test`, for minutes.
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
             if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|prefix| text.starts_with(prefix)) {

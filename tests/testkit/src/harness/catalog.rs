@@ -18,9 +18,9 @@ const FOLLOW_WITHIN: Duration = Duration::from_secs(60);
 /// How one node stands in the catalog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Its port.
+    /// The port alone, which is also that of `address`.
     pub port: u16,
-    /// Its host and port.
+    /// Host and port, where clients connect.
     pub address: String,
     /// The uuid that it registered.
     pub uuid: String,
@@ -74,7 +74,7 @@ pub fn wait_for_nodes(cluster: &Cluster, expected: &[(&str, &str)]) {
     });
 }
 
-/// How the node `id` of `cluster` is registered; none where it is not.
+/// How the node `id` of `cluster` is registered; `None` if it is not.
 pub fn entry(cluster: &Cluster, id: &str) -> Option<Entry> {
     registered(cluster).remove(&format!("{}.{id}", cluster.name()))
 }
@@ -93,7 +93,7 @@ pub fn stored(cluster: &Cluster) -> BTreeMap<String, Vec<u8>> {
     ours.collect()
 }
 
-/// The layout document of `cluster`; none where there is none.
+/// The layout document of `cluster`; `None` if Consul has no layout.
 pub fn layout(cluster: &Cluster) -> Option<Value> {
     let document = stored(cluster).remove("layout")?;
     Some(serde_json::from_slice(&document).expect("the layout is JSON"))

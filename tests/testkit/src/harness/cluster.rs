@@ -20,7 +20,7 @@ pub struct Cluster {
     name: String,
     nodes: Vec<Node>,
     consul: Consul,
-    // Dropped last, after those who write to it.
+    // Dropped last, after the processes that write to it.
     directory: TempDir,
 }
 
@@ -216,7 +216,7 @@ impl Cluster {
         }
     }
 
-    /// The process that holds the data directory of the node `id`, whoever started it; none where no
+    /// The process that holds the data directory of the node `id`, however it was started; `None` if no
     /// process does.
     pub fn launched(&self, id: &str) -> Option<Launched> {
         Launched::find(&self.data_directory(), id)

@@ -13,7 +13,7 @@ use crate::wait::eventually;
 /// How long a desired state may take to have its effect: a start, with the time that an attempt is given.
 pub const HEEDED_WITHIN: Duration = Duration::from_secs(60);
 
-/// A desired state to run a node with the default weight, on the host `host` or, where there is none, on any.
+/// A desired state to run a node with the default weight, on the host `host` or, if that is `None`, on any.
 pub fn running(host: Option<&str>) -> DesiredState {
     DesiredState::Running {
         host: host.map(ToOwned::to_owned),
@@ -40,7 +40,7 @@ impl DesiredStates {
         Self { consul: consul.to_owned(), name: "default".to_owned() }
     }
 
-    /// Writes a desired state to the node `id`, whatever was there.
+    /// Writes the desired state of the node `id`, whatever was there.
     ///
     /// # Panics
     /// Where Consul does not take it.
@@ -49,7 +49,7 @@ impl DesiredStates {
         self.write_raw(id, &desired_state.to_json());
     }
 
-    /// Writes what may be no desired state where the desired state to the node `id` lies.
+    /// Writes what may be no desired state where the desired state of the node `id` lies.
     ///
     /// # Panics
     /// Where Consul does not take it.
@@ -58,7 +58,7 @@ impl DesiredStates {
         put(&self.consul, &self.path(id), value);
     }
 
-    /// Takes the desired state to the node `id` back.
+    /// Takes the desired state of the node `id` back.
     ///
     /// # Panics
     /// Where Consul does not do it.
@@ -67,7 +67,7 @@ impl DesiredStates {
         delete(&self.consul, &self.path(id));
     }
 
-    /// The desired state to the node `id`; none where there is none.
+    /// The desired state of the node `id`; `None` if Consul has no such key.
     #[track_caller]
     pub fn read(&self, id: &str) -> Option<DesiredState> {
         let entries = get_json(&self.consul, &self.path(id))?;
@@ -76,7 +76,7 @@ impl DesiredStates {
         Some(DesiredState::parse(&value).expect("it is a signal"))
     }
 
-    /// Waits until the desired state to the node `id` says why the node could not be started.
+    /// Waits until the desired state of the node `id` says why the node could not be started.
     ///
     /// # Panics
     /// Where that does not come to be.
@@ -92,7 +92,7 @@ impl DesiredStates {
         })
     }
 
-    /// Waits until there is no desired state to the node `id`.
+    /// Waits until Consul has no desired state of the node `id`.
     ///
     /// # Panics
     /// Where that does not come to be.

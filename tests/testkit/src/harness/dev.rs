@@ -11,7 +11,7 @@ use super::process::Process;
 /// A running `kvnode dev`.
 #[derive(Debug)]
 pub struct Dev {
-    /// The process.
+    /// Its own process, whose nodes are processes beside it.
     pub process: Process,
     /// Where it keeps everything.
     pub directory: PathBuf,

@@ -14,7 +14,7 @@ use super::address::port_of;
 /// How long an answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
-/// The JSON at `path`; none where there is nothing.
+/// The JSON at `path`; `None` if the answer is 404.
 ///
 /// # Panics
 /// Where it is not answered with JSON.
@@ -40,7 +40,7 @@ pub fn put(address: &str, path: &str, body: &[u8]) {
     change(address, "PUT", path, body);
 }
 
-/// Deletes what is at `path`.
+/// Deletes the entry at `path`.
 ///
 /// # Panics
 /// Where the answer is not that it was done.

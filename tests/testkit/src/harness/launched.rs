@@ -1,4 +1,4 @@
-//! Nodes that other nodes have started: they are nobody's children, and are found by their data.
+//! Nodes that other nodes have started: they are no children of this process, and are found by their data.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -18,16 +18,16 @@ const GONE_WITHIN: Duration = Duration::from_secs(10);
 /// A node that another node has started.
 #[derive(Clone, Debug)]
 pub struct Launched {
-    /// Its process.
+    /// The id of its process, which may have ended since.
     pub pid: i32,
     /// Its data directory.
     pub directory: PathBuf,
-    /// Its log.
+    /// Where the node that launched it had its output written.
     pub log: PathBuf,
 }
 
 impl Launched {
-    /// The node `id` with its data under `root`; none where no process holds its data directory.
+    /// The node `id` with its data under `root`; `None` if no process holds its data directory.
     pub fn find(root: &Path, id: &str) -> Option<Self> {
         let directory = root.join(id);
         let pid = fs::read_to_string(directory.join("lock")).ok()?.trim().parse().ok()?;

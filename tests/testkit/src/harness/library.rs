@@ -21,7 +21,7 @@ pub async fn connect(cluster: &Cluster) -> Client {
 
 /// A client with a runtime of its own, for tests that are not asynchronous.
 pub struct Library {
-    /// The client.
+    /// The client, whose futures [`wait_for`](Self::wait_for) runs.
     pub client: Client,
     runtime: Runtime,
 }

@@ -52,13 +52,13 @@ impl Peer {
     /// Receives one message.
     ///
     /// # Panics
-    /// Where none comes.
+    /// No message comes in time.
     #[track_caller]
     pub fn receive(&self) -> Vec<Vec<u8>> {
         self.receive_within(REPLY_WITHIN).expect("the node answers")
     }
 
-    /// Receives one message; none where none comes in time.
+    /// Receives one message; `None` if no message comes in time.
     #[track_caller]
     pub fn receive_within(&self, time: Duration) -> Option<Vec<Vec<u8>>> {
         let timeout_ms = i64::try_from(time.as_millis()).expect("it is short");
@@ -69,7 +69,7 @@ impl Peer {
     /// Sends a message and receives the reply.
     ///
     /// # Panics
-    /// Where there is none.
+    /// No reply comes in time.
     #[track_caller]
     pub fn ask_frames(&self, frames: &[&[u8]]) -> Vec<Vec<u8>> {
         self.send(frames);

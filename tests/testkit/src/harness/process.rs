@@ -192,7 +192,7 @@ impl Drop for Process {
     }
 }
 
-/// What is in a log, as text.
+/// A log's content as text, or why it cannot be read.
 pub fn read_log(log: &Path) -> String {
     let bytes = fs::read(log).unwrap_or_else(|error| error.to_string().into_bytes());
     String::from_utf8_lossy(&bytes).into_owned()

@@ -23,7 +23,7 @@ pub enum Traffic {
     Flows,
     /// It passes, each piece this much later.
     IsLate(Duration),
-    /// Nothing passes in either direction, and nobody is told; later all of it does.
+    /// Nothing passes in either direction, and neither side is told; later all of it does.
     Stalls,
     /// What the client sends arrives, and no answer comes back: the connection is open on one side.
     IsOneWay,
@@ -47,7 +47,7 @@ struct Rule {
 }
 
 impl Proxy {
-    /// Listens at `listen` and connects everybody to `target`.
+    /// Listens at `listen` and connects each client to `target`.
     ///
     /// # Panics
     /// Where another program has the port, and does not give it back.
@@ -98,12 +98,12 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        // Those who carry end when nobody can change their rule any more.
+        // The tasks that carry bytes end when no owner can change their rule any more.
         self.serving.abort();
     }
 }
 
-/// What is replaced in what clients send, and by what.
+/// Bytes to replace in what clients send, and their replacement.
 type Name = Option<[Vec<u8>; 2]>;
 
 async fn serve(

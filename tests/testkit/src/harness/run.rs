@@ -31,7 +31,7 @@ pub struct Running {
     command: String,
     home: PathBuf,
     child: Child,
-    /// Those who read its standard output and error, and write its input.
+    /// The threads that read its standard output and error, and write its input.
     threads: Option<([Reader; 2], JoinHandle<()>)>,
 }
 
@@ -208,7 +208,7 @@ impl Running {
     /// Waits until it has a connection to a port of this machine.
     ///
     /// # Panics
-    /// Where it gets none.
+    /// It gets no connection in time.
     #[track_caller]
     pub fn wait_until_connected(&self, port: u16) {
         let process = format!("/proc/{}", self.child.id());

@@ -78,7 +78,7 @@ pub fn head_of_long_frame(length: u64) -> Vec<u8> {
     head
 }
 
-/// Reads a frame: its flags, and what is in it.
+/// Reads a frame: its flags and its body.
 pub(crate) fn read_frame(stream: &mut impl Read) -> io::Result<(u8, Vec<u8>)> {
     let mut flags = [0];
     stream.read_exact(&mut flags)?;

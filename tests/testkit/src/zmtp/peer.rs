@@ -37,8 +37,8 @@ impl RawPeer {
         Self::dealer_of(address, 0, b"")
     }
 
-    /// Connects and shakes hands as a DEALER of version 3.`minor` that claims `routing_id`; an empty
-    /// one is none.
+    /// Connects and shakes hands as a DEALER of version 3.`minor` that claims `routing_id`, or none if that
+    /// is empty.
     ///
     /// # Panics
     /// Where the node does not shake hands.
@@ -88,7 +88,7 @@ impl RawPeer {
         self.write(&frame(0, bytes))
     }
 
-    /// Reads a frame: its flags, and what is in it.
+    /// Reads a frame: its flags and its body.
     ///
     /// # Errors
     /// The node has closed the connection, or sends nothing in time.

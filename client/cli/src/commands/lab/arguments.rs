@@ -15,7 +15,7 @@ use kv_rebalance::LiveCluster;
 use super::pattern::{Pattern, parse_pattern};
 use crate::cli::partitions;
 
-/// How many nodes join or leave where nobody says, if the limits allow it.
+/// How many nodes join or leave unless an option says it, if the limits allow it.
 const CHANGE_DEFAULT: usize = 1;
 
 #[derive(Clone, Debug, Args)]
@@ -133,7 +133,7 @@ impl Arguments {
         let mut configs: Vec<Vec<&str>> = vec![Vec::new(); sources.len()];
         for config in &self.config {
             let of = sources.iter().zip(&mut configs);
-            // A path may contain an equals sign, so a strategy's name is not just what is before one.
+            // A path may contain an equals sign, so a strategy's name may go on after one.
             let mut fits = of.filter_map(|(source, texts)| {
                 let text = names(source).find_map(|it| config.strip_prefix(&it)?.strip_prefix('='));
                 Some((text?, texts))

@@ -24,7 +24,7 @@ use crate::exit::Failure;
 use crate::lines::BUFFER_BYTES;
 use crate::output;
 
-/// What is shown after the help.
+/// The end of the help.
 pub(crate) const EXAMPLES: &str = "\
 Every strategy is asked for its table of the nodes, of the nodes when --add join, and of the nodes when
 --remove have left. What fails has its error in place of its figures, the others go on, and the exit code

@@ -14,7 +14,7 @@ use crate::output;
 /// The ids that are listed before it is said how many more there are.
 const IDS_SHOWN: usize = 3;
 
-/// All trials as tables, and then what was wrong with those that failed.
+/// All trials as tables, and then the problems of those that failed.
 pub(super) fn write(
     experiment: &Experiment,
     live: Option<&LiveCluster>,

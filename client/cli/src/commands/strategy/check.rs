@@ -1,4 +1,4 @@
-//! `kvclient strategy check`: what is found out about a strategy before it is adopted.
+//! `kvclient strategy check`: the examination of a strategy before it is adopted.
 
 use kv_placement::admission::{Finding, Judgement, NotAdmitted, Report, Thoroughness, examine};
 use kv_placement::{Strategy, StrategyHost};
@@ -22,7 +22,7 @@ pub(super) fn run(host: &StrategyHost, checked: &Checked, format: Format) -> Res
     }
     let label = strategy.label().to_owned();
     let required = report.findings.iter().filter(|it| it.is_required);
-    // What is unknown because the clock ended the questions is not lacking.
+    // A property that is unknown because the clock ended the questions is not lacking.
     let failed = required.filter(|it| match it.verdict {
         Judgement::Pass => false,
         Judgement::Fail(_) => true,

@@ -20,7 +20,7 @@ pub(super) fn run(
 ) -> Result<(), Failure> {
     let source = &inspected.strategy;
     let complexity = host.complexity(source)?;
-    // What is no strategy is shown as far as it goes, and then refused.
+    // A component that is no strategy is shown as far as it goes, and then refused.
     let strategy = match host.load(source) {
         Ok(strategy) => strategy,
         Err(error) => {

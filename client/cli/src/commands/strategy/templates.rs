@@ -2,7 +2,7 @@
 
 use super::new::Language;
 
-/// A file's path within the project, and what is in it.
+/// A file's path within the project, and its content.
 type File = (&'static str, &'static str);
 
 /// The files of a template of this folder.
@@ -80,7 +80,7 @@ mod tests {
 
     use super::*;
 
-    /// What a build may leave in a template's folder, where somebody tried it there.
+    /// What a build may leave in a template's folder, where a developer tried it there.
     const BUILT: [&str; 4] = ["node_modules", ".venv", "target", "my-strategy.wasm"];
 
     fn files(folder: &Path, found: &mut BTreeSet<PathBuf>) {
