@@ -6,7 +6,7 @@ use kv_core::layout::Layout;
 use kv_core::name::Name;
 use uuid::Uuid;
 
-/// What was created, for those who tell people.
+/// What was created, for programs that tell people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Creation {

@@ -31,7 +31,7 @@ impl Aim {
         Self { from, to, goal: Goal::Finish }
     }
 
-    /// What the rebalance that is under way in `layout` is to bring about; none where none is.
+    /// What the rebalance that is under way in `layout` is to bring about; `None` at rest.
     pub(crate) fn of(layout: &Layout) -> Option<Self> {
         let Rebalance { to, goal, .. } = layout.rebalance.as_ref()?;
         Some(Self { from: layout.placement.clone(), to: to.clone(), goal: *goal })

@@ -168,7 +168,7 @@ impl Asker<'_> {
             Ok(Content::Refused(refusal)) => Err(match refusal.code {
                 ErrorCode::StaleEpoch | ErrorCode::NotOwner => Trouble::Changed,
                 code if code.is_retryable() => later(refusal.message),
-                // The node has failed, and is started again where somebody sees to it.
+                // The node has failed, and is started again where an operator or a supervisor sees to it.
                 ErrorCode::Storage => later(refusal.message),
                 _ => Trouble::Never(ClientError::Refused { node: self.name(node), refusal }),
             }),

@@ -1,4 +1,4 @@
-//! What somebody wants changed, and the placement that follows from it. Pure.
+//! What a command wants changed, and the placement that follows from it. Pure.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -62,7 +62,7 @@ pub struct Addition {
     pub weight: u32,
     /// The node's zone.
     pub zone: String,
-    /// The node's data directory; none where the node does not run yet.
+    /// The node's data directory, `None` while the node does not run yet.
     pub uuid: Option<Uuid>,
 }
 

@@ -65,7 +65,7 @@ pub(crate) async fn give_up(
     }
 }
 
-/// Makes sure that those who are given up do not live.
+/// Makes sure that the nodes which are given up do not live.
 async fn check_gone(
     discovery: &Discovery,
     asker: Asker<'_>,

@@ -22,7 +22,7 @@ use crate::spares::{Spare, free_ids, spares};
 pub(crate) struct Launch<'a> {
     /// The host that they are to run on; any where there is none.
     pub(crate) host: Option<&'a str>,
-    /// Whether another id does as well, where somebody else takes one at the same time.
+    /// Whether another id does as well, where another command takes one at the same time.
     pub(crate) renames: bool,
     /// The nodes whose desired state was written are added to it, so that the desired states can be
     /// [taken back](crate::desired_states::take_back).
@@ -162,7 +162,7 @@ async fn await_node(
     }
 }
 
-/// Checks that somebody on the wanted host can start a node there.
+/// Checks that a node on the wanted host can start a node there.
 async fn check_host(discovery: &Discovery, host: Option<&str>) -> Result<(), RebalanceError> {
     let Some(host) = host else { return Ok(()) };
     let instances = discovery.instances().await?;

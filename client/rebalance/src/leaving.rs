@@ -2,12 +2,12 @@
 //! are forgotten where they were given up.
 //!
 //! Who brings a rebalance to its end may die right after, and may not be the one who began it. So
-//! before the step that leaves nodes without a place in the layout, whoever takes it writes them into
+//! before the step that leaves nodes without a place in the layout, the mover that takes it writes them into
 //! a list in Consul, with the epoch of that step; afterwards anybody carries the list out:
 //!
 //! | the layout in Consul | an entry is |
 //! |---|---|
-//! | has not come to the entry's epoch | not due: the step was not taken yet, or somebody else's was |
+//! | has not come to the entry's epoch | not due: the step was not taken yet, or another mover's was |
 //! | has come there, and the node is a member | void: the step was another one |
 //! | has come there, and the node is no member | due: carried out, and taken off the list |
 //!
@@ -16,7 +16,7 @@
 //! obeys only once it owns and stores nothing, by its own knowledge of the newest layout.
 //!
 //! A rebalance that is turned back has the nodes stopped that were started for it: those that a
-//! desired state wants to run. A node that somebody started by hand stays, as the spare node that it was.
+//! desired state wants to run. A node that was started by hand stays, as the spare node that it was.
 
 use kv_core::layout::{Layout, Member};
 use kv_registry::Versioned;
@@ -221,7 +221,7 @@ mod tests {
         let entry = leaver(&three.placement.members[2], &three, done.epoch);
         assert_eq!(standing(&entry, &open), Standing::NotDue);
         assert_eq!(standing(&entry, &done), Standing::Due);
-        // Somebody else was faster, and turned the rebalance back.
+        // Another mover was faster, and turned the rebalance back.
         assert_eq!(standing(&entry, &open.turn_back().unwrap()), Standing::Void);
         let elsewhere = Layout { cluster: Uuid::from_u128(1234), ..done };
         assert_eq!(standing(&entry, &elsewhere), Standing::Void);

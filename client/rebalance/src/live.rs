@@ -1,4 +1,4 @@
-//! A cluster as it is, for those who look for a better strategy for it.
+//! A cluster as it is, for programs that look for a better strategy for it.
 
 use kv_core::layout::Member;
 use kv_core::partition::PartitionCount;

@@ -13,7 +13,7 @@ use crate::progress::Progress;
 
 /// How long the session outlives its mover, at least.
 const SESSION_TTL: Duration = Duration::from_secs(10);
-/// How often the holder's progress is looked at by who wants to take over.
+/// How often the holder's progress is looked at by a mover that wants to take over.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The lock, held.
@@ -24,7 +24,7 @@ pub(crate) struct MoverLock {
 }
 
 impl MoverLock {
-    /// Makes sure that Consul lets this client take the lock, whoever holds it: what is set on its way
+    /// Makes sure that Consul lets this client take the lock, also while another mover holds it: what is set on its way
     /// must not be left to others.
     ///
     /// # Errors
@@ -118,7 +118,7 @@ impl MoverLock {
     }
 }
 
-/// What the mover at work tells of itself; none where there is none.
+/// What the mover at work tells of itself, `None` where no mover is at work.
 pub(crate) async fn progress_of_mover(
     registry: &Registry,
 ) -> Result<Option<Progress>, ConsulError> {

@@ -1,4 +1,4 @@
-//! Publishing a past layout again, where somebody has put another one in its place.
+//! Publishing a past layout again, where another one was put in its place.
 //!
 //! It is a step that no rebalance takes: nothing is moved, and the nodes judge whether they can follow.
 //! Those that kept what they had under that layout serve it again; one whose partitions were moved on
@@ -146,7 +146,7 @@ struct Step {
 }
 
 /// The last step of a cluster whose Consul has the `current` layout, or none that can be read, and whose
-/// nodes say what they have `installed`; none where that cannot be told.
+/// nodes say what they have `installed`; `None` where that cannot be told.
 fn last_step(current: Option<&Layout>, installed: &[InstalledLayout]) -> Option<Step> {
     let of = |cluster: Uuid| installed.iter().filter(move |it| it.cluster == cluster);
     if let Some(Layout { cluster, epoch, .. }) = current {

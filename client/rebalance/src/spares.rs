@@ -24,7 +24,7 @@ use crate::leaving;
 pub struct Wanted {
     /// How many.
     pub count: u32,
-    /// The id of the only one, where somebody chose it.
+    /// The id of the only one, where the user chose it.
     pub id: Option<Name>,
     /// The host that new ones are to run on, as nodes register it; any where there is none.
     pub host: Option<String>,

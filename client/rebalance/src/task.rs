@@ -31,7 +31,7 @@ pub struct Task {
 }
 
 impl Rebalancer {
-    /// Begins what was planned: from now on the cluster is being rebalanced, by whoever runs
+    /// Begins what was planned: from now on the cluster is being rebalanced, by a client that runs
     /// [`Rebalancer::run`]. What an earlier change has left to be done is done first.
     ///
     /// # Errors
@@ -82,7 +82,7 @@ impl Rebalancer {
         Ok(())
     }
 
-    /// The rebalance that is under way, to go on with; none where none is.
+    /// The rebalance that is under way, to go on with; `None` where the layout is at rest.
     ///
     /// # Errors
     /// Consul cannot be asked.
@@ -199,7 +199,7 @@ impl Rebalancer {
     }
 
     /// Turns the rebalance back, where it is not on its way back already. What it moved is moved back by
-    /// whoever runs [`Rebalancer::run`], or by the mover that is at work.
+    /// a client that runs [`Rebalancer::run`], or by the mover that is at work.
     ///
     /// # Errors
     /// No rebalance is under way, or it cannot be turned back.

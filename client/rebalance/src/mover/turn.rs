@@ -147,7 +147,7 @@ impl Mover<'_> {
         Ok(())
     }
 
-    /// Sets the layout to the next one, unless somebody else has changed it. What is there then, the
+    /// Sets the layout to the next one, unless another client has changed it. What is there then, the
     /// next look tells, also where the answer got lost.
     async fn set(&self, seen: &Seen, next: Layout) -> Result<(), Stop> {
         set(self.discovery, seen, &next).await.map_err(Stop::from).map(|_| ())
