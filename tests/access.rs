@@ -9,11 +9,11 @@ use std::process::Command;
 
 use kv_testkit::consul::RealConsul;
 use kv_testkit::harness::binaries::{kvclient, kvnode};
+use kv_testkit::harness::desired_states::HEEDED_WITHIN;
 use kv_testkit::harness::environment::isolate;
 use kv_testkit::harness::eventually;
 use kv_testkit::harness::process::Process;
 use kv_testkit::harness::run::{Output, Run};
-use kv_testkit::harness::signals::HEEDED_WITHIN;
 use kv_testkit::needs;
 use rustix::process::Signal;
 use serde_json::{Value, json};

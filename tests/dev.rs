@@ -4,14 +4,15 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use kv_registry::signal;
+use kv_registry::desired_state;
+use kv_testkit::harness::address::port_of;
 use kv_testkit::harness::binaries::{kvclient, kvnode};
 use kv_testkit::harness::corpus::{self, assert_same_lines, ndjson};
+use kv_testkit::harness::desired_states::{DesiredStates, running};
 use kv_testkit::harness::dev::Dev;
 use kv_testkit::harness::http::Impostor;
 use kv_testkit::harness::run::Run;
-use kv_testkit::harness::signals::{Signals, running};
-use kv_testkit::harness::{Backend, eventually, port_of};
+use kv_testkit::harness::{Backend, eventually};
 use kv_testkit::needs;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -84,7 +85,7 @@ fn no_node_outlives_its_supervisor() {
 fn nodes_that_are_wanted_are_its_own_until_they_are_removed() {
     let directory = tempfile::tempdir().expect("a temporary directory can be made");
     let mut dev = Dev::start(directory.path(), 2);
-    Signals::at(dev.address()).write("extra", &running(Some("of-whatever-name")));
+    DesiredStates::at(dev.address()).write("extra", &running(Some("of-whatever-name")));
     wait_for_children(&dev, 3);
     let identity = dev.directory.join("nodes/extra/identity.json");
     eventually("its data", BACK_WITHIN, || fs::metadata(&identity).map_err(|it| it.to_string()));
@@ -106,9 +107,9 @@ fn nodes_that_are_wanted_are_its_own_until_they_are_removed() {
             serde_json::from_slice(&identity.expect("it has data")).expect("it is JSON");
         let uuid = identity["uuid"].as_str().and_then(|uuid| uuid.parse().ok());
         let uuid = uuid.expect("it has a uuid");
-        let signals = Signals::at(dev.address());
-        signals.write(id, &signal::Signal::Stopped { uuid });
-        signals.wait_until_gone(id);
+        let desired_states = DesiredStates::at(dev.address());
+        desired_states.write(id, &desired_state::DesiredState::Stopped { uuid });
+        desired_states.wait_until_gone(id);
     }
     wait_for_children(&dev, 1);
     assert_eq!(dev.process.terminate().code(), Some(0));
@@ -116,7 +117,7 @@ fn nodes_that_are_wanted_are_its_own_until_they_are_removed() {
     let (dev, ready) = Dev::start_any(directory.path(), 2, 0);
     assert_eq!((ready, children(&dev).len()), (1, 1));
     // Wanted again, it is back.
-    Signals::at(dev.address()).write("extra", &running(None));
+    DesiredStates::at(dev.address()).write("extra", &running(None));
     wait_for_children(&dev, 2);
 }
 

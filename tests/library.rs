@@ -59,10 +59,14 @@ fn without_strategies_a_table_that_is_missing_is_named() {
     let said = ["the layout of epoch 1 is missing in Consul", "without strategies", "try again"];
     run(&cluster, &slim()).code(1).no_stdout().says(&said);
     cluster.node_mut(0).restart();
-    kv_testkit::wait::eventually("the table", kv_testkit::harness::signals::HEEDED_WITHIN, || {
-        let output = run(&cluster, &slim());
-        if output.status.success() { Ok(()) } else { Err(output.stderr_text()) }
-    });
+    kv_testkit::wait::eventually(
+        "the table",
+        kv_testkit::harness::desired_states::HEEDED_WITHIN,
+        || {
+            let output = run(&cluster, &slim());
+            if output.status.success() { Ok(()) } else { Err(output.stderr_text()) }
+        },
+    );
 }
 
 /// Runs the example, which must find what it stores.

@@ -11,7 +11,7 @@
 //! | `sockets` | every kind of ZeroMQ socket gets its own replies, all of them, in their order |
 //! | `membership` | nodes register, leave, and come back as themselves |
 //! | `incarnations` | of all copies of a node's data one is served, the one that ran last |
-//! | `signals` | nodes are started and stopped by signals in Consul, each by exactly one |
+//! | `desired states` | nodes are started and stopped by desired states in Consul, each by exactly one |
 //! | `rebalance` | nodes come and go and strategies change while every key stays where it can be found |
 //! | `strategies` | strategies are judged before they are adopted, and what they chose is explained |
 //! | `access` | what Consul does not let a token do is said, and changes nothing |
@@ -20,7 +20,7 @@
 //! | `bench_command` | `kvclient bench` measures what it says |
 //! | `lab` | `kvclient lab` compares strategies by figures that are true, and draws them |
 //! | `cli` | the command line teaches, and keeps data, words and exit codes apart |
-//! | `streams` | whatever files, pipes, terminals and signals do, a command ends as it is documented |
+//! | `streams` | whatever files, pipes, terminals and desired states do, a command ends as it is documented |
 //! | `dev` | `kvnode dev` is a whole cluster with one command |
 //! | `documents` | what the pages show is what happens, and what they name is there |
 //! | `library` | a program that has the library in its manifest reads and writes a cluster |
@@ -44,6 +44,7 @@ mod bench_command;
 mod cli;
 mod consul_outages;
 mod crash;
+mod desired_states;
 mod dev;
 mod documents;
 mod durability;
@@ -54,7 +55,6 @@ mod library;
 mod membership;
 mod rebalance;
 mod roundtrip;
-mod signals;
 mod sockets;
 mod strategies;
 mod streams;

@@ -6,8 +6,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use kv_testkit::harness::binaries::kvnode;
+use kv_testkit::harness::desired_states::HEEDED_WITHIN;
 use kv_testkit::harness::environment::isolate;
-use kv_testkit::harness::signals::HEEDED_WITHIN;
 use kv_testkit::harness::{Backend, Cluster, eventually};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, Signal, kill_process};

@@ -1,7 +1,7 @@
 //! When a node that is wanted and does not run may be started: pure rules over what one observer
 //! has seen.
 //!
-//! Whoever starts a node first writes an attempt into its signal. An attempt may fail, and its author
+//! Whoever starts a node first writes an attempt into its desired state. An attempt may fail, and its author
 //! may die before it starts anything, so each observer gives an attempt some time on its own clock,
 //! and then another one may be made: by whoever comes first. One that brings nothing doubles the time
 //! that the next one is given, up to a limit, and a node that was up for however short a time starts
@@ -56,7 +56,7 @@ impl Attempts {
         Self { within, seen: BTreeMap::new() }
     }
 
-    /// Says what is to be done about the node `id`, whose signal names `attempt` now.
+    /// Says what is to be done about the node `id`, whose desired state names `attempt` now.
     pub fn judge(&mut self, id: &Name, attempt: Option<Uuid>, is_up: bool, now: Instant) -> Next {
         let changed = self.seen.get(id).is_none_or(|seen| seen.attempt != attempt);
         if changed {

@@ -50,7 +50,7 @@ RUST_LOG=debug makes the log on standard error more talkative.
 /// layout gives it. It stops cleanly on SIGTERM, SIGINT and SIGHUP (except where it was started to
 /// ignore that, as by nohup).
 ///
-/// Signals in Consul, which kvclient's add-node and remove-node write, start and stop nodes: a running
+/// Desired states in Consul, which kvclient's add-node and remove-node write, start and stop nodes: a running
 /// node starts those that are wanted on its host, with their logs in DIR/ID.log, and again where they
 /// die; a node that is removed stops once it stores nothing. SIGTERM takes such a wish back.
 #[derive(Debug, Parser)]
@@ -166,7 +166,7 @@ pub struct NodeArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub start_timeout: u64,
 
-    /// The most nodes that run with their data under DIR because signals want them.
+    /// The most nodes that run with their data under DIR because they are desired to run.
     #[arg(long, value_name = "N", default_value_t = HOST_NODES_MAX, value_parser = parse_launch_max)]
     pub launch_max: usize,
 

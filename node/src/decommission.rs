@@ -1,4 +1,4 @@
-//! How a node leaves: told to by a signal, once nothing is its own and nothing is stored any more.
+//! How a node leaves: told to by a desired state, once nothing is its own and nothing is stored any more.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -8,16 +8,16 @@ use arc_swap::ArcSwap;
 use kv_consul::{BACKOFF, ConsulError};
 use kv_core::guard::Guard;
 use kv_registry::Registry;
-use kv_registry::signal::Signal;
+use kv_registry::desired_state::DesiredState;
 use kv_system::lock::lock;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use crate::claim::unclaim;
 use crate::data_directory::DataDirectory;
+use crate::desired_states::DesiredStates;
 use crate::identity::{DataDirectoryError, Identity};
 use crate::layouts::LayoutsError;
-use crate::signals::Signals;
 use crate::writer::{Published, Statistics};
 
 /// How often a node that is told to stop looks whether it may.
@@ -40,7 +40,7 @@ pub enum DecommissionError {
 /// One node's way out of its cluster.
 #[derive(Debug)]
 pub struct Decommission {
-    /// Where the cluster's layout and signals are.
+    /// Where the cluster's layout and desired states are.
     pub registry: Registry,
     /// The node.
     pub identity: Identity,
@@ -52,42 +52,42 @@ pub struct Decommission {
 
 impl Decommission {
     /// Waits until the node is told to stop and may. Until then it goes on serving.
-    pub async fn due(&self, mut signals: watch::Receiver<Signals>) {
+    pub async fn due(&self, mut desired_states: watch::Receiver<DesiredStates>) {
         let mut told = None;
         let mut kept_by = None;
         loop {
-            let own = signals.borrow_and_update().get(&self.identity.id).cloned();
+            let own = desired_states.borrow_and_update().get(&self.identity.id).cloned();
             let own = own.map(|own| own.value);
             let is_meant = own.as_ref().is_some_and(|own| self.is_meant(own));
-            // Every change of any signal leads here.
+            // Every change of any desired state leads here.
             if told != own {
                 self.tell(own.as_ref());
                 told = own;
             }
             tokio::select! {
                 () = self.until_free(&mut kept_by), if is_meant => return,
-                Ok(()) = signals.changed() => {}
-                // Nobody reports signals any more, and the last one does not let the node go.
+                Ok(()) = desired_states.changed() => {}
+                // Nobody reports desired states any more, and the last one does not let the node go.
                 else => std::future::pending().await,
             }
         }
     }
 
-    fn is_meant(&self, signal: &Signal) -> bool {
-        *signal == Signal::Stopped { uuid: self.identity.uuid }
+    fn is_meant(&self, desired_state: &DesiredState) -> bool {
+        *desired_state == DesiredState::Stopped { uuid: self.identity.uuid }
     }
 
-    /// Says what a signal about this node asks of it.
-    fn tell(&self, signal: Option<&Signal>) {
-        match signal {
-            Some(Signal::Stopped { uuid }) if *uuid == self.identity.uuid => {
+    /// Says what a desired state about this node asks of it.
+    fn tell(&self, desired_state: Option<&DesiredState>) {
+        match desired_state {
+            Some(DesiredState::Stopped { uuid }) if *uuid == self.identity.uuid => {
                 info!("a signal tells this node to stop: it does once it owns and stores nothing");
             }
-            Some(Signal::Stopped { uuid }) => warn!(
+            Some(DesiredState::Stopped { uuid }) => warn!(
                 "a signal tells {} to stop, but means the data directory {uuid}, and this is {}: serving on",
                 self.identity.id, self.identity.uuid
             ),
-            Some(Signal::Running { .. }) | None => {}
+            Some(DesiredState::Running { .. }) | None => {}
         }
     }
 
@@ -135,10 +135,10 @@ impl Decommission {
     }
 
     /// Leaves, after the node has stopped serving: its data directory is marked, and Consul forgets
-    /// the registration, the claim on the id and, last, the signal.
+    /// the registration, the claim on the id and, last, the desired state.
     ///
     /// # Errors
-    /// [`DecommissionError`]; the signal stays then.
+    /// [`DecommissionError`]; the desired state stays then.
     pub async fn complete(
         &self,
         directory: &Mutex<DataDirectory>,
@@ -163,7 +163,7 @@ impl Decommission {
         self.registry.consul().deregister(&self.registry.service_id(id)).await?;
         unclaim(&self.registry, &self.identity).await?;
         let desired = self.registry.desired(id).await?;
-        if desired.value == Some(Signal::Stopped { uuid: *uuid }) {
+        if desired.value == Some(DesiredState::Stopped { uuid: *uuid }) {
             // One that has changed since means something else.
             self.registry.remove_desired(id, desired.index).await?;
         }

@@ -1,6 +1,6 @@
-//! How many nodes may be started on a host because signals want them: some at a time, and some in all.
+//! How many nodes may be started on a host because they are desired to run: some at a time, and some in all.
 //!
-//! Anybody who reaches Consul can write signals, as many as they like, and every node of a host may
+//! Anybody who reaches Consul can write desired states, as many as they like, and every node of a host may
 //! take one up. So the bounds are the host's, for all its nodes together, and lie where these share
 //! something that nobody else can write: beside the nodes' data. A launch that is under way holds the
 //! lock of one of a few files there, which the system lets go when its holder dies, and which names the

@@ -25,7 +25,7 @@
 //! - [`succession`]: how a start follows the one before, by `kv_core::lineage` (is the data directory the newest
 //!   copy of itself?) and [`twins`] (does another one run?); [`tenure`] is whether a process may still
 //!   speak for its node;
-//! - [`signals`]: what is written to Consul to have nodes started and stopped. [`lifecycle`] is how a
+//! - [`desired_states`]: what is written to Consul to have nodes started and stopped. [`lifecycle`] is how a
 //!   node takes part: [`supervisor`] sees which nodes are wanted and do not run, [`attempts`] when
 //!   one may be started, [`launch_room`] how many, [`launcher`] starts its process, and [`decommission`] is
 //!   how a node leaves;
@@ -50,6 +50,7 @@ pub mod config;
 pub mod confirmation;
 pub mod data_directory;
 pub mod decommission;
+pub mod desired_states;
 #[cfg(feature = "dev")]
 pub mod dev;
 pub mod handler;
@@ -69,7 +70,6 @@ pub mod panics;
 pub mod place;
 pub mod reader;
 pub mod refusals;
-pub mod signals;
 pub mod start;
 pub mod stopping;
 pub mod succession;

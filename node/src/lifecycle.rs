@@ -1,8 +1,8 @@
-//! How a node takes part in the signals of its cluster: it starts others, and leaves when told to.
+//! How a node takes part in the desired states of its cluster: it starts others, and leaves when told to.
 //!
 //! A signal is the truth about whether a node is wanted. The one exception is SIGTERM, by which an
 //! operator says more plainly than by any document that a node is not to run: a node that gets it
-//! takes its own signal to run back, so that nobody starts it again. Started by hand, it is back.
+//! takes its own desired state to run back, so that nobody starts it again. Started by hand, it is back.
 
 use std::io;
 use std::path::Path;
@@ -14,23 +14,23 @@ use kv_consul::ConsulError;
 use kv_core::guard::Guard;
 use kv_core::name::Name;
 use kv_registry::Registry;
-use kv_registry::signal::Signal;
+use kv_registry::desired_state::DesiredState;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::config::NodeArgs;
 use crate::data_directory::DataDirectory;
 use crate::decommission::{Decommission, DecommissionError};
+use crate::desired_states::{self, DesiredStates};
 use crate::identity::Identity;
 use crate::launcher::NodeLauncher;
-use crate::signals::{self, Signals};
 use crate::supervisor::Supervisor;
 use crate::writer::Published;
 
-/// How long a stopping node tries to take its signal back.
+/// How long a stopping node tries to take its desired state back.
 const WITHDRAW_WITHIN: Duration = Duration::from_secs(3);
 
-/// A node's part in the signals of its cluster.
+/// A node's part in the desired states of its cluster.
 #[derive(Debug)]
 pub struct Lifecycle {
     decommission: Decommission,
@@ -73,22 +73,22 @@ impl Lifecycle {
         Ok(Self { decommission, launching })
     }
 
-    /// Follows the signals. Returns when this node is to leave; [`complete`](Self::complete) follows
+    /// Follows the desired states. Returns when this node is to leave; [`complete`](Self::complete) follows
     /// when it has stopped serving.
     ///
     /// # Errors
-    /// Where the signals' prefix is not one that Consul takes.
+    /// Where the desired states' prefix is not one that Consul takes.
     pub async fn until_decommission(&self) -> Result<(), ConsulError> {
-        let (news, signals) = watch::channel(Signals::new());
+        let (news, desired_states) = watch::channel(DesiredStates::new());
         let launching = async {
             if let Some((supervisor, launcher)) = &self.launching {
-                supervisor.run(signals.clone(), launcher).await;
+                supervisor.run(desired_states.clone(), launcher).await;
             }
             std::future::pending().await
         };
         tokio::select! {
-            result = signals::follow(&self.decommission.registry, news) => result,
-            () = self.decommission.due(signals.clone()) => Ok(()),
+            result = desired_states::follow(&self.decommission.registry, news) => result,
+            () = self.decommission.due(desired_states.clone()) => Ok(()),
             result = launching => result,
         }
     }
@@ -104,14 +104,14 @@ impl Lifecycle {
         self.decommission.complete(directory).await
     }
 
-    /// Takes back the signal that this node is to run, since its operator stops it.
+    /// Takes back the desired state that this node is to run, since its operator stops it.
     pub async fn withdraw(&self) {
         let Decommission { registry, identity: Identity { id, .. }, .. } = &self.decommission;
         withdraw(registry, id).await;
     }
 }
 
-/// Takes back the signal that the node `id` is to run, since its operator stops it, perhaps before it
+/// Takes back the desired state that the node `id` is to run, since its operator stops it, perhaps before it
 /// has started.
 pub async fn withdraw(registry: &Registry, id: &Name) {
     match tokio::time::timeout(WITHDRAW_WITHIN, try_to_withdraw(registry, id)).await {
@@ -125,7 +125,7 @@ pub async fn withdraw(registry: &Registry, id: &Name) {
 async fn try_to_withdraw(registry: &Registry, id: &Name) -> Result<bool, ConsulError> {
     loop {
         let own = registry.desired(id).await?;
-        if !matches!(own.value, Some(Signal::Running { .. })) {
+        if !matches!(own.value, Some(DesiredState::Running { .. })) {
             return Ok(false);
         }
         // One that has changed meanwhile is looked at again.

@@ -265,7 +265,7 @@ impl Running {
         }
     }
 
-    /// The node's part in the signals of its cluster. It is known as `host`, with its data in
+    /// The node's part in the desired states of its cluster. It is known as `host`, with its data in
     /// `directory`.
     fn lifecycle(
         &self,

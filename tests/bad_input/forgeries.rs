@@ -1,4 +1,4 @@
-//! What somebody who can write to Consul puts there beside the layout: claims, signals, registrations,
+//! What somebody who can write to Consul puts there beside the layout: claims, desired states, registrations,
 //! and tables, strategies and layouts that are damaged. No node ends by it, and what can be put right is.
 
 use std::time::Duration;
@@ -223,8 +223,8 @@ fn layouts_of_another_cluster_or_of_the_same_epoch_give_way(backend: Backend) {
 
 fn a_signal_that_means_another_is_told_once(backend: Backend) {
     let cluster = Cluster::start(backend, 1);
-    let signal = json!({ "wanted": "stopped", "uuid": uuid::Uuid::new_v4() }).to_string();
-    write(&cluster, "desired/node-0", signal.as_bytes());
+    let desired_state = json!({ "wanted": "stopped", "uuid": uuid::Uuid::new_v4() }).to_string();
+    write(&cluster, "desired/node-0", desired_state.as_bytes());
     says(&cluster, 0, "serving on");
     // What is said of these is said after they have come.
     for number in 0..5 {

@@ -145,7 +145,7 @@ fn a_disk_without_inodes_refuses_writes_and_all_else_goes_on() {
 /// As on a full disk, what would need a longer file is refused, and all else goes on.
 #[test]
 fn files_that_may_not_grow_refuse_writes_and_all_else_goes_on() {
-    // Some 12 or 24 MiB, for shells differ in what they count in. The signal ends what does not mind it.
+    // Some 12 or 24 MiB, for shells differ in what they count in. The desired state ends what does not mind it.
     const LIMIT: &str = "-f 24000; trap '' XFSZ";
     let mut cluster = Cluster::start(Backend::Embedded, 1);
     cluster.node_mut(0).restart_under(LIMIT);

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use kv_registry::signal::Signal;
+use kv_registry::desired_state::DesiredState;
 use kv_testkit::harness::catalog::stored;
+use kv_testkit::harness::desired_states::DesiredStates;
 use kv_testkit::harness::peer::parse;
 use kv_testkit::harness::run::Running;
-use kv_testkit::harness::signals::Signals;
 use kv_testkit::harness::{Backend, Cluster, eventually, on_both_backends};
 
 use super::{assert_holds, cluster_with_data, members, status, wait_until_moving};
@@ -45,7 +45,7 @@ fn assert_ends(running: Running, exit_code: i32, code: &str) {
 fn a_change_that_is_undone_by_others_says_so(backend: Backend) {
     let (mut cluster, lines) = cluster_with_data(backend, 2);
     cluster.add_node(&["--id", "spare", "--port", "0"]);
-    let signals = Signals::of(&cluster);
+    let desired_states = DesiredStates::of(&cluster);
     for command in [
         &["remove-node", "node-1"][..],
         &["migrate", "--to", "consistent-hash"],
@@ -61,7 +61,7 @@ fn a_change_that_is_undone_by_others_says_so(backend: Backend) {
         assert_eq!(members(&cluster), ["node-0", "node-1"], "{command:?}");
     }
     // Nobody was told to stop: neither the node that stays, nor the one that was started by hand.
-    assert_eq!((signals.read("node-1"), signals.read("spare")), (None, None));
+    assert_eq!((desired_states.read("node-1"), desired_states.read("spare")), (None, None));
     assert!(cluster.node_mut(1).process().is_running());
     assert!(cluster.node_mut(2).process().is_running());
     assert_holds(&cluster, &lines);
@@ -90,12 +90,12 @@ fn a_mover_at_work_undoes_what_another_command_aborts(backend: Backend) {
 
 fn a_removal_that_is_paused_by_others_is_finished_by_anybody(backend: Backend) {
     let (mut cluster, lines) = cluster_with_data(backend, 2);
-    let signals = Signals::of(&cluster);
+    let desired_states = DesiredStates::of(&cluster);
     let running = begun(&cluster, &["remove-node", "node-1"]);
     cluster.kvclient(&["rebalance", "pause"]).output().success();
     assert_ends(running, 5, "paused");
     assert_eq!(members(&cluster), ["node-0", "node-1"]);
-    assert_eq!(signals.read("node-1"), None, "it owns its data still");
+    assert_eq!(desired_states.read("node-1"), None, "it owns its data still");
 
     cluster.kvclient(&["rebalance", "resume"]).output().success();
     assert_eq!(members(&cluster), ["node-0"]);
@@ -131,7 +131,7 @@ fn what_a_removal_leaves_to_do_is_done_by_anybody(backend: Backend) {
 
 fn nodes_that_were_started_for_nothing_are_stopped(backend: Backend) {
     let (cluster, lines) = cluster_with_data(backend, 2);
-    let signals = Signals::of(&cluster);
+    let desired_states = DesiredStates::of(&cluster);
     // The second of two cannot be started.
     let obstacle = cluster.data_directory().join("node-3");
     std::fs::write(&obstacle, "").expect("a file can be made");
@@ -139,27 +139,27 @@ fn nodes_that_were_started_for_nothing_are_stopped(backend: Backend) {
     failed
         .says(&["node node-3 is needed and does not answer", "node node-2 was told to stop again"]);
     cluster.wait_until_gone("node-2");
-    signals.wait_until_gone("node-2");
-    signals.wait_until_gone("node-3");
+    desired_states.wait_until_gone("node-2");
+    desired_states.wait_until_gone("node-3");
     std::fs::remove_file(&obstacle).expect("the file can be removed");
 
     // Somebody presses Ctrl-C while a node starts.
     let running = cluster.kvclient(&["add-node", "--id", "node-7"]).spawn();
-    eventually("the signal", Duration::from_secs(60), || match signals.read("node-7") {
-        Some(Signal::Running { .. }) => Ok(()),
-        signal => Err(format!("{signal:?}")),
+    eventually("the signal", Duration::from_secs(60), || match desired_states.read("node-7") {
+        Some(DesiredState::Running { .. }) => Ok(()),
+        desired_state => Err(format!("{desired_state:?}")),
     });
     running.interrupt();
     running.output().code(130);
     cluster.wait_until_gone("node-7");
-    signals.wait_until_gone("node-7");
+    desired_states.wait_until_gone("node-7");
 
     // An addition is undone after its node was started.
     let running = begun(&cluster, &["add-node", "--id", "node-8"]);
     cluster.kvclient(&["rebalance", "abort"]).output().success();
     assert_ends(running, 6, "undone");
     cluster.wait_until_gone("node-8");
-    signals.wait_until_gone("node-8");
+    desired_states.wait_until_gone("node-8");
     assert_eq!(members(&cluster), ["node-0", "node-1"]);
     assert_holds(&cluster, &lines);
 }

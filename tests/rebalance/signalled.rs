@@ -1,12 +1,12 @@
-//! Nodes that are signalled to run by several commands, or started by hand meanwhile: none takes another's
+//! Nodes that are desired to run to run by several commands, or started by hand meanwhile: none takes another's
 //! for its own, or for what was planned.
 
 use std::fs;
 use std::time::Duration;
 
-use kv_registry::signal::Signal;
+use kv_registry::desired_state::DesiredState;
+use kv_testkit::harness::desired_states::{DesiredStates, running};
 use kv_testkit::harness::run::Running;
-use kv_testkit::harness::signals::{Signals, running};
 use kv_testkit::harness::{Backend, Cluster, eventually, on_both_backends};
 
 use super::{assert_holds, cluster_with_data, epoch, members};
@@ -20,7 +20,7 @@ on_both_backends!(
 
 fn additions_at_the_same_time_take_ids_of_their_own(backend: Backend) {
     let (cluster, lines) = cluster_with_data(backend, 2);
-    // One has chosen an id and rests, if it gets so far, while another one signals, and others race.
+    // One has chosen an id and rests, if it gets so far, while another one desired states, and others race.
     // However they meet, each joins a node of its own or says why not.
     let slow = cluster.kvclient(&["add-node"]);
     let slow = slow.env("FAILPOINTS", "launch::before-signal=1*sleep(10000)->off").spawn();
@@ -35,26 +35,29 @@ fn additions_at_the_same_time_take_ids_of_their_own(backend: Backend) {
     let members = members(&cluster);
     assert_eq!(members.len(), 2 + joined, "{members:?}");
     for id in &members[2..] {
-        assert!(matches!(Signals::of(&cluster).read(id), Some(Signal::Running { .. })), "{id}");
+        assert!(
+            matches!(DesiredStates::of(&cluster).read(id), Some(DesiredState::Running { .. })),
+            "{id}"
+        );
     }
     assert_holds(&cluster, &lines);
 }
 
 fn a_signal_that_another_command_gave_is_left_alone_and_can_be_taken_back(backend: Backend) {
     let (cluster, lines) = cluster_with_data(backend, 2);
-    let signals = Signals::of(&cluster);
+    let desired_states = DesiredStates::of(&cluster);
     // Nobody is there who could obey it.
     let theirs = running(Some("nowhere"));
-    signals.write("node-2", &theirs);
+    desired_states.write("node-2", &theirs);
     let refused = cluster.kvclient(&["add-node", "--id", "node-2"]).output().code(4);
     refused.says(&["another command has signalled", "kvclient remove-node node-2"]);
-    assert_eq!(signals.read("node-2"), Some(theirs.clone()));
+    assert_eq!(desired_states.read("node-2"), Some(theirs.clone()));
     cluster.kvclient(&["add-node"]).output().success().says(&["node node-3 is running"]);
-    assert_eq!(signals.read("node-2"), Some(theirs));
+    assert_eq!(desired_states.read("node-2"), Some(theirs));
 
     let back = cluster.kvclient(&["remove-node", "node-2"]).output().success();
     back.says(&["the signal to start node node-2 was taken back"]);
-    assert_eq!(signals.read("node-2"), None);
+    assert_eq!(desired_states.read("node-2"), None);
     cluster.kvclient(&["remove-node", "node-2"]).output().code(2).says(&["no node node-2"]);
     cluster.kvclient(&["add-node", "--id", "node-2"]).output().success();
     assert_eq!(members(&cluster), ["node-0", "node-1", "node-2", "node-3"]);
@@ -69,7 +72,7 @@ fn a_node_that_is_started_by_hand_joins_as_planned_or_not_at_all(backend: Backen
     let heavy = cluster.add_node(&["--id", "node-2", "--port", "0", "--weight", "5"]);
     let refused = cluster.kvclient(&["add-node", "--apply", "plan.json"]).output().code(4);
     refused.says(&["runs with weight 5", "was to join with weight 1", "nothing has moved"]);
-    assert_eq!((epoch(&cluster), Signals::of(&cluster).read("node-2")), (before, None));
+    assert_eq!((epoch(&cluster), DesiredStates::of(&cluster).read("node-2")), (before, None));
     assert!(cluster.node_mut(heavy).process().is_running(), "it is somebody's");
 
     cluster.node_mut(heavy).terminate();
@@ -84,13 +87,15 @@ fn a_command_that_is_interrupted_at_the_end_says_so(backend: Backend) {
     let cluster = Cluster::start(backend, 2);
     let removing = cluster.kvclient(&["remove-node", "node-1"]);
     let removing = removing.env("FAILPOINTS", "mover::after-telling=sleep(800)").spawn();
-    let signals = Signals::of(&cluster);
-    eventually("the node to be told", Duration::from_secs(60), || match signals.read("node-1") {
-        Some(Signal::Stopped { .. }) => Ok(()),
-        signal => Err(format!("{signal:?}")),
+    let desired_states = DesiredStates::of(&cluster);
+    eventually("the node to be told", Duration::from_secs(60), || {
+        match desired_states.read("node-1") {
+            Some(DesiredState::Stopped { .. }) => Ok(()),
+            desired_state => Err(format!("{desired_state:?}")),
+        }
     });
     removing.interrupt();
-    // Where it was faster than the signal, it is done.
+    // Where it was faster than the desired state, it is done.
     let ended = removing.output();
     assert!(matches!(ended.status.code(), Some(0 | 130)), "{ended}");
     assert!(!ended.stderr_text().contains("is under way"), "{ended}");

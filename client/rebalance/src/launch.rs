@@ -1,4 +1,4 @@
-//! Starting nodes that are to join, by signals that other nodes follow.
+//! Starting nodes that are to join, by a desired state that other nodes follow.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -6,16 +6,16 @@ use std::time::Instant;
 use kv_consul::ConsulError;
 use kv_core::layout::Layout;
 use kv_core::name::Name;
+use kv_registry::desired_state::DesiredState;
 use kv_registry::members::Registered as _;
-use kv_registry::signal::Signal;
 use kv_system::failpoints;
 use kvclient::admin::Discovery;
 use uuid::Uuid;
 
 use crate::change::Addition;
+use crate::desired_states::Launched;
 use crate::error::RebalanceError;
 use crate::limits::{LAUNCH_LOOK_INTERVAL, LAUNCH_WAIT, LIST_TRIES_MAX};
-use crate::signalling::Launched;
 use crate::spares::{Spare, free_ids, spares};
 
 /// How nodes that are to join are started.
@@ -24,8 +24,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) host: Option<&'a str>,
     /// Whether another id does as well, where somebody else takes one at the same time.
     pub(crate) renames: bool,
-    /// Those that are signalled are added to it, so that the signals can be
-    /// [taken back](crate::signalling::take_back).
+    /// Those that are desired to run are added to it, so that the desired states can be
+    /// [taken back](crate::desired_states::take_back).
     pub(crate) launched: &'a Launched,
     /// Is given a word on every node that is waited for.
     pub(crate) told: &'a (dyn Fn(&str) + Sync),
@@ -53,7 +53,7 @@ pub(crate) async fn launch(
         }
         failpoints::pass("launch::before-signal");
         let mut tried = 0;
-        while !signal(discovery, &nodes[index], launch).await? {
+        while !desire_running(discovery, &nodes[index], launch).await? {
             let taken: Vec<Name> = nodes.iter().map(|it| it.id.clone()).collect();
             let mut free = free_ids(discovery, layout, &instances).await?;
             let other =
@@ -73,25 +73,25 @@ pub(crate) async fn launch(
     Ok(())
 }
 
-/// Signals that a node is to run. Returns whether it was: not where another command's signal stands, and
+/// Writes that a node is to run. Returns whether it was: not where another command's desired state stands, and
 /// may have the node started at any time. One by which no node came to run is replaced.
-async fn signal(
+async fn desire_running(
     discovery: &Discovery,
     node: &Addition,
     launch: &Launch<'_>,
 ) -> Result<bool, RebalanceError> {
-    let signal = Signal::Running {
+    let desired_state = DesiredState::Running {
         host: launch.host.map(str::to_owned),
         weight: node.weight,
         zone: node.zone.clone(),
         launcher: None,
     };
     let before = discovery.registry.desired(&node.id).await?;
-    let has_failed = |signal: &Signal| match signal {
-        Signal::Running { launcher, .. } => {
+    let has_failed = |desired_state: &DesiredState| match desired_state {
+        DesiredState::Running { launcher, .. } => {
             launcher.as_ref().is_some_and(|launcher| launcher.failure.is_some())
         }
-        Signal::Stopped { .. } => true,
+        DesiredState::Stopped { .. } => true,
     };
     let is_there = before.index > 0;
     if is_there && (launch.renames || before.value.as_ref().is_some_and(|it| !has_failed(it))) {
@@ -99,7 +99,7 @@ async fn signal(
     }
     // Before, since this may end at any time.
     launch.launched.add(&node.id);
-    let written = discovery.registry.set_desired(&node.id, &signal, before.index).await;
+    let written = discovery.registry.set_desired(&node.id, &desired_state, before.index).await;
     if matches!(written, Ok(false) | Err(ConsulError::PermissionDenied { .. })) {
         launch.launched.remove(&node.id);
     }
@@ -136,7 +136,7 @@ async fn await_node(
             return as_wanted(spare, node);
         }
         let launcher = match discovery.registry.desired(&node.id).await?.value {
-            Some(Signal::Running { launcher, .. }) => launcher,
+            Some(DesiredState::Running { launcher, .. }) => launcher,
             _ => {
                 let problem = format!("the signal to start node {} was taken back", node.id);
                 return Err(RebalanceError::Refused(problem));

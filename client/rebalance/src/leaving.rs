@@ -16,7 +16,7 @@
 //! obeys only once it owns and stores nothing, by its own knowledge of the newest layout.
 //!
 //! A rebalance that is turned back has the nodes stopped that were started for it: those that a
-//! signal wants to run. A node that somebody started by hand stays, as the spare node that it was.
+//! desired state wants to run. A node that somebody started by hand stays, as the spare node that it was.
 
 use kv_core::layout::{Layout, Member};
 use kv_registry::Versioned;
@@ -24,9 +24,9 @@ use kv_registry::leavers::Leaver;
 use kv_system::failpoints;
 use kvclient::admin::Discovery;
 
+use crate::desired_states;
 use crate::error::RebalanceError;
 use crate::limits::{LEAVERS_MAX, LIST_TRIES_MAX};
-use crate::signalling;
 
 /// What an entry is, seen from a layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +69,7 @@ pub(crate) async fn note(
     let mut noted = Vec::new();
     for (member, dead) in leavers(before, after) {
         let was_member = before.placement.members.iter().any(|it| it.uuid == member.uuid);
-        if dead || was_member || signalling::is_wanted(discovery, &member.id).await? {
+        if dead || was_member || desired_states::is_wanted(discovery, &member.id).await? {
             noted.push(Leaver {
                 id: member.id.clone(),
                 uuid: member.uuid,
@@ -117,8 +117,10 @@ pub(crate) async fn carry_out(discovery: &Discovery) -> Result<Vec<Leaver>, Reba
                 Standing::Void => {}
                 Standing::Due => {
                     match node.dead {
-                        true => signalling::forget(discovery, &node.id, node.uuid).await?,
-                        false => signalling::signal_stop(discovery, &node.id, node.uuid).await?,
+                        true => desired_states::forget(discovery, &node.id, node.uuid).await?,
+                        false => {
+                            desired_states::desire_stop(discovery, &node.id, node.uuid).await?
+                        }
                     }
                     failpoints::pass("mover::after-telling");
                     if !done.contains(&node) {

@@ -18,7 +18,7 @@
 //! | copy | `transfer`, `throttle` | copying, comparing, and not too fast |
 //! | wait | `mover/patience` | nodes and a Consul that are away, and for how long |
 //! | end | `aim` | what a rebalance is for, and whether that has come about |
-//! | clean | `leaving`, `signalling` | nodes that are members no more; [`kv_registry`] removes tables and strategies of no more use |
+//! | clean | `leaving`, `desired_states` | nodes that are members no more; [`kv_registry`] removes tables and strategies of no more use |
 //! | give up | `give_up` | an end where nodes are gone for good |
 //!
 //! Beside it: `restore`, a past layout in the place of another; `fsck`, whether every key is where it
@@ -28,6 +28,7 @@
 mod aim;
 mod ask;
 mod change;
+mod desired_states;
 mod error;
 mod fsck;
 mod give_up;
@@ -42,7 +43,6 @@ mod progress;
 mod rebalancer;
 mod restore;
 mod seen;
-mod signalling;
 mod sizes;
 mod spares;
 mod task;
@@ -51,12 +51,12 @@ mod transfer;
 
 pub use aim::End;
 pub use change::{Addition, Change};
+pub use desired_states::Launched;
 pub use error::RebalanceError;
 pub use fsck::{Finding, FsckReport};
 pub use live::LiveCluster;
 pub use plan::{Load, NodePlan, Plan, Prepared};
 pub use progress::Progress;
 pub use rebalancer::Rebalancer;
-pub use signalling::Launched;
 pub use spares::Wanted;
 pub use task::Task;

@@ -30,7 +30,7 @@ pub const MOVER_TURN_PAUSE: Duration = Duration::from_millis(5);
 /// See [`MOVER_TURN_PAUSE`].
 pub const MOVER_TURN_PAUSE_MAX: Duration = Duration::from_millis(100);
 
-/// How long a node may take to start after the signal.
+/// How long a node may take to start after the desired state.
 pub const LAUNCH_WAIT: Duration = Duration::from_secs(60);
 
 /// How long is waited for a node that is being started, to learn whom to tell that it is not wanted any

@@ -11,13 +11,13 @@ use uuid::Uuid;
 
 use crate::ask::Asker;
 use crate::change::Addition;
+use crate::desired_states::{self, Launched};
 use crate::error::RebalanceError;
 use crate::fsck::{self, FsckReport};
 use crate::launch::{self, Launch};
 use crate::limits::RESTORE_WAIT;
 use crate::progress::Progress;
 use crate::seen::look;
-use crate::signalling::{self, Launched};
 use crate::spares::{self, Wanted};
 use crate::{give_up, lock};
 
@@ -59,7 +59,7 @@ impl Rebalancer {
 
     /// Has those of the `nodes` started that do not run, on `wanted`'s host or anywhere, and waits until
     /// all of them do. Where `wanted` has no id, another one is taken where others take one at the same
-    /// time. `told` is given a word on what happens. Those that are signalled are noted in `launched`:
+    /// time. `told` is given a word on what happens. Those that are to run are noted in `launched`:
     /// where they are not wanted after all, [take them back](Self::take_back).
     ///
     /// # Errors
@@ -87,7 +87,7 @@ impl Rebalancer {
         launched: &Launched,
         told: &(dyn Fn(&str) + Sync),
     ) -> Result<(), RebalanceError> {
-        signalling::take_back(&self.discovery, launched, told).await
+        desired_states::take_back(&self.discovery, launched, told).await
     }
 
     pub(crate) async fn layout_at_rest(&self) -> Result<Layout, RebalanceError> {
@@ -111,7 +111,7 @@ impl Rebalancer {
     /// # Errors
     /// Consul cannot be asked.
     pub async fn tell_to_stop(&self, id: &Name, uuid: Uuid) -> Result<(), RebalanceError> {
-        signalling::signal_stop(&self.discovery, id, uuid).await
+        desired_states::desire_stop(&self.discovery, id, uuid).await
     }
 
     /// Waits until a node that was told to stop has. Returns whether it was so within `within`.
@@ -124,7 +124,7 @@ impl Rebalancer {
         uuid: Uuid,
         within: Duration,
     ) -> Result<bool, RebalanceError> {
-        signalling::await_stop(&self.discovery, id, uuid, within).await
+        desired_states::await_stop(&self.discovery, id, uuid, within).await
     }
 
     /// The registered nodes with these ids, where all of them are and none is a member.
@@ -136,7 +136,7 @@ impl Rebalancer {
         spares::spares_with(&self.discovery, &layout, ids).await
     }
 
-    /// Whether all these ids are of nodes that are no members and do not run, and that signals want to.
+    /// Whether all these ids are of nodes that are no members and do not run, and that are desired to.
     ///
     /// # Errors
     /// Consul cannot be asked.
@@ -144,7 +144,7 @@ impl Rebalancer {
         let layout = self.layout().await?;
         for id in ids {
             let is_member = layout.members().iter().any(|it| it.id == *id);
-            if is_member || !signalling::is_wanted(&self.discovery, id).await? {
+            if is_member || !desired_states::is_wanted(&self.discovery, id).await? {
                 return Ok(false);
             }
         }

@@ -7,8 +7,8 @@ use kv_consul::{CheckStatus, ServiceInstance};
 use kv_core::layout::Layout;
 use kv_core::limits::MEMBERS_MAX;
 use kv_core::name::Name;
+use kv_registry::desired_state::DesiredState;
 use kv_registry::members::{Registered as _, id_of_service};
-use kv_registry::signal::Signal;
 use kvclient::admin::{Connections, Discovery, ask_instance};
 use kvclient::limits::STATUS_TIMEOUT;
 use uuid::Uuid;
@@ -84,7 +84,7 @@ pub(crate) async fn choose(
     Ok(chosen)
 }
 
-/// Ids that nobody has: no member, no node that has claimed one or runs, and none that is signalled to.
+/// Ids that nobody has: no member, no node that has claimed one or runs, and none that is desired to run.
 pub(crate) async fn free_ids(
     discovery: &Discovery,
     layout: &Layout,
@@ -140,10 +140,10 @@ async fn stopping(
     discovery: &Discovery,
     layout: &Layout,
 ) -> Result<BTreeSet<Uuid>, RebalanceError> {
-    let desired = discovery.registry.all_desired().await?.signals;
+    let desired = discovery.registry.all_desired().await?.states;
     let told = desired.into_values().filter_map(|desired| match desired.value {
-        Signal::Stopped { uuid } => Some(uuid),
-        Signal::Running { .. } => None,
+        DesiredState::Stopped { uuid } => Some(uuid),
+        DesiredState::Running { .. } => None,
     });
     let mut stopping: BTreeSet<Uuid> = told.collect();
     stopping.extend(leaving::due(discovery, layout).await?.iter().map(|it| it.uuid));

@@ -18,7 +18,7 @@ use crate::plan::Prepared;
 use crate::progress::Progress;
 use crate::rebalancer::Rebalancer;
 use crate::seen::{look, set};
-use crate::{leaving, signalling};
+use crate::{desired_states, leaving};
 
 /// A rebalance that is under way, or was a moment ago, for [`Rebalancer::run`].
 pub struct Task {
@@ -166,7 +166,7 @@ impl Rebalancer {
 
     async fn confirm_members(&self) -> Result<(), RebalanceError> {
         let layout = self.layout().await?;
-        signalling::confirm_members(&self.discovery, &layout.placement.members).await
+        desired_states::confirm_members(&self.discovery, &layout.placement.members).await
     }
 
     /// Does what an earlier change, whose layout is at rest, has left to be done: nodes that are members

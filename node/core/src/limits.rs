@@ -87,14 +87,14 @@ pub const ZONE_BYTES_MAX: usize = 64;
 /// The longest name of a host, in bytes: the longest that the DNS knows.
 pub const HOST_BYTES_MAX: usize = 253;
 
-/// The longest signal, in bytes of its JSON.
-pub const SIGNAL_BYTES_MAX: usize = 16 << 10;
+/// The longest desired state, in bytes of its JSON.
+pub const DESIRED_STATE_BYTES_MAX: usize = 16 << 10;
 
-/// The most nodes that run on one host, with their data under one directory, because signals want them.
+/// The most nodes that run on one host, with their data under one directory, because they are desired to run.
 /// The operator of a host may choose another number.
 pub const HOST_NODES_MAX: usize = 64;
 
-/// The most nodes that are being started at a time on one host because signals want them.
+/// The most nodes that are being started at a time on one host because they are desired to run.
 pub const LAUNCHES_AT_ONCE_MAX: usize = 4;
 
 /// The most partitions of a cluster.

@@ -32,7 +32,7 @@ pub struct Request<'a> {
 pub enum RequestId {
     /// A number.
     Number(u64),
-    /// A text of at most [`REQUEST_ID_BYTES_MAX`](kv_core::limits::REQUEST_ID_BYTES_MAX) bytes.
+    /// A text of at most [`REQUEST_ID_BYTES_MAX`] bytes.
     Text(String),
 }
 

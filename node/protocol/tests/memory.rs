@@ -9,7 +9,7 @@ use kv_core::layout;
 use kv_core::limits::VALUE_BYTES_MAX_DEFAULT;
 use kv_protocol::reply::Reply;
 use kv_protocol::request::Request;
-use kv_registry::signal;
+use kv_registry::desired_state;
 
 /// How long the messages are, in bytes: as much as shows the multiple, and no more.
 const LENGTH: usize = 1 << 20;
@@ -237,7 +237,7 @@ fn documents_in_consul_take_a_small_multiple_of_their_length() {
     }
     for document in heavy_messages("\"wanted\":\"running\",", &["host"]) {
         assert_small("a signal", &document, |document| {
-            let _ = signal::Signal::parse(document);
+            let _ = desired_state::DesiredState::parse(document);
         });
     }
 }

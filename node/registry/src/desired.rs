@@ -1,27 +1,27 @@
 //! The state that is desired of nodes: whether they are to run, or to stop.
 //!
-//! Keys `desired/<id>`; JSON of a [`Signal`], at most
-//! [`SIGNAL_BYTES_MAX`](kv_core::limits::SIGNAL_BYTES_MAX) bytes. It changes by compare-and-set alone.
+//! Keys `desired/<id>`; JSON of a [`DesiredState`], at most
+//! [`DESIRED_STATE_BYTES_MAX`](kv_core::limits::DESIRED_STATE_BYTES_MAX) bytes. It changes by compare-and-set alone.
 
 use std::collections::BTreeMap;
 
 use kv_consul::{ConsulError, KvEntry, Read, Watch};
 use kv_core::name::Name;
 
+use crate::desired_state::DesiredState;
 use crate::keys;
 use crate::registry::{Registry, Versioned, versioned};
-use crate::signal::Signal;
 
 /// All that is desired of the nodes of a cluster.
 #[derive(Debug, Default)]
 pub struct Desired {
     /// What is desired of each node.
-    pub signals: BTreeMap<Name, Versioned<Signal>>,
-    /// What lies where signals lie, and is none.
+    pub states: BTreeMap<Name, Versioned<DesiredState>>,
+    /// What lies where desired states lie, and is none.
     pub strange: Vec<Strange>,
 }
 
-/// What lies where signals lie, and is none.
+/// What lies where desired states lie, and is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Strange {
     /// The key.
@@ -60,12 +60,13 @@ impl Desired {
         let mut desired = Self::default();
         for entry in entries {
             let Some(id) = entry.key.strip_prefix(prefix) else { continue };
-            let signal = Signal::parse(&entry.value).map_err(|error| error.to_string());
+            let desired_state =
+                DesiredState::parse(&entry.value).map_err(|error| error.to_string());
             let named = id.parse::<Name>().map_err(|error| error.to_string());
             let index = entry.modify_index;
-            match named.and_then(|id| Ok((id, signal?))) {
+            match named.and_then(|id| Ok((id, desired_state?))) {
                 Ok((id, value)) => {
-                    desired.signals.insert(id, Versioned { value, index });
+                    desired.states.insert(id, Versioned { value, index });
                 }
                 Err(problem) => {
                     desired.strange.push(Strange { key: entry.key.clone(), index, problem });
@@ -81,9 +82,9 @@ impl Registry {
     ///
     /// # Errors
     /// Consul cannot be asked.
-    pub async fn desired(&self, id: &Name) -> Result<Versioned<Option<Signal>>, ConsulError> {
-        let entry = self.get(&keys::signal(self.cluster(), id)).await?;
-        Ok(versioned(entry, |bytes| Signal::parse(bytes).ok()))
+    pub async fn desired(&self, id: &Name) -> Result<Versioned<Option<DesiredState>>, ConsulError> {
+        let entry = self.get(&keys::desired_state(self.cluster(), id)).await?;
+        Ok(versioned(entry, |bytes| DesiredState::parse(bytes).ok()))
     }
 
     /// What is desired of all nodes.
@@ -91,7 +92,7 @@ impl Registry {
     /// # Errors
     /// Consul cannot be asked.
     pub async fn all_desired(&self) -> Result<Desired, ConsulError> {
-        let prefix = keys::signals(self.cluster());
+        let prefix = keys::desired_states(self.cluster());
         let entries = self.consul().kv_list(&prefix, Read::consistent()).await?.value;
         Ok(Desired::of(&prefix, &entries))
     }
@@ -101,7 +102,7 @@ impl Registry {
     /// # Errors
     /// Consul cannot be asked.
     pub async fn desired_ids(&self) -> Result<Vec<String>, ConsulError> {
-        self.names(&keys::signals(self.cluster())).await
+        self.names(&keys::desired_states(self.cluster())).await
     }
 
     /// Follows what is desired of all nodes.
@@ -109,7 +110,7 @@ impl Registry {
     /// # Errors
     /// The cluster's name makes a prefix that Consul does not take.
     pub fn desired_changes(&self) -> Result<DesiredChanges, ConsulError> {
-        let prefix = keys::signals(self.cluster());
+        let prefix = keys::desired_states(self.cluster());
         Ok(DesiredChanges { watch: self.consul().watch_prefix(&prefix)?, prefix })
     }
 
@@ -121,11 +122,11 @@ impl Registry {
     pub async fn set_desired(
         &self,
         id: &Name,
-        signal: &Signal,
+        desired_state: &DesiredState,
         index: u64,
     ) -> Result<bool, ConsulError> {
-        let key = keys::signal(self.cluster(), id);
-        self.consul().kv_put_cas(&key, &signal.to_json(), index).await
+        let key = keys::desired_state(self.cluster(), id);
+        self.consul().kv_put_cas(&key, &desired_state.to_json(), index).await
     }
 
     /// Takes back what is desired of a node, if it still has this `index`. Returns whether it is gone.
@@ -133,7 +134,7 @@ impl Registry {
     /// # Errors
     /// As [`Registry::set_desired`].
     pub async fn remove_desired(&self, id: &Name, index: u64) -> Result<bool, ConsulError> {
-        self.consul().kv_delete_cas(&keys::signal(self.cluster(), id), index).await
+        self.consul().kv_delete_cas(&keys::desired_state(self.cluster(), id), index).await
     }
 }
 
@@ -159,9 +160,9 @@ mod tests {
             entry("a/b", GOOD),
             entry("node-3", br#"{"wanted":"running","weight":0}"#),
         ];
-        let Desired { signals, strange } = Desired::of("kv/default/desired/", &entries);
-        assert_eq!(signals.keys().map(Name::as_str).collect::<Vec<_>>(), ["node-1"]);
-        assert_eq!(signals.values().next().unwrap().index, 7);
+        let Desired { states, strange } = Desired::of("kv/default/desired/", &entries);
+        assert_eq!(states.keys().map(Name::as_str).collect::<Vec<_>>(), ["node-1"]);
+        assert_eq!(states.values().next().unwrap().index, 7);
         let keys: Vec<&str> = strange.iter().map(|it| it.key.rsplit('/').next().unwrap()).collect();
         assert_eq!(keys, ["node-2", "", "b", "node-3"]);
     }

@@ -21,7 +21,7 @@ pub(crate) mod meta {
     pub(crate) const WEIGHT: &str = "weight";
     /// The node's zone.
     pub(crate) const ZONE: &str = "zone";
-    /// The host that the node is on, as signals name it: the address by which others reach it.
+    /// The host that the node is on, as desired states name it: the address by which others reach it.
     pub(crate) const HOST: &str = "host";
     /// Which run of the node has registered: an [`Incarnation`](kv_core::incarnation::Incarnation).
     pub(crate) const INCARNATION: &str = "incarnation";
@@ -72,13 +72,13 @@ pub(crate) fn claim(cluster: &Name, node: &Name) -> String {
     format!("kv/{cluster}/nodes/{node}")
 }
 
-/// The keys of all signals of `cluster` start with this.
-pub(crate) fn signals(cluster: &Name) -> String {
+/// The keys of all desired states of `cluster` start with this.
+pub(crate) fn desired_states(cluster: &Name) -> String {
     format!("kv/{cluster}/desired/")
 }
 
-/// The key of the signal to a node, and to those who may start it.
-pub(crate) fn signal(cluster: &Name, node: &Name) -> String {
+/// The key of the desired state to a node, and to those who may start it.
+pub(crate) fn desired_state(cluster: &Name, node: &Name) -> String {
     format!("kv/{cluster}/desired/{node}")
 }
 

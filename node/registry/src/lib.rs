@@ -9,7 +9,7 @@
 //! | `history/<epoch>` | layouts of the past | the same | who begins a rebalance, and nodes | [`history`] |
 //! | `tables/<digest>`, `strategies/<digest>` | what layouts name | bytes of that digest | nobody: they are put there, and removed | [`parts`], [`gc`] |
 //! | `nodes/<id>` | the claim on a node's id | JSON of a [`Claim`](claim::Claim) | compare-and-set | [`claims`] |
-//! | `desired/<id>` | whether a node is to run | JSON of a [`Signal`](signal::Signal) | compare-and-set | [`desired`] |
+//! | `desired/<id>` | whether a node is to run | JSON of a [`DesiredState`](desired_state::DesiredState) | compare-and-set | [`desired`] |
 //! | `leaving` | nodes that have left the layout | JSON of a list of [`Leaver`](leavers::Leaver) | compare-and-set | [`leavers`] |
 //! | `mover` | the mover's lock | JSON of the mover | who holds the lock | [`mover`] |
 //!
@@ -25,6 +25,7 @@
 pub mod claim;
 pub mod claims;
 pub mod desired;
+pub mod desired_state;
 mod error;
 pub mod gc;
 pub mod history;
@@ -36,7 +37,6 @@ pub mod mover;
 pub mod parts;
 mod place;
 mod registry;
-pub mod signal;
 
 pub use error::{ReadLayoutError, ReadLeaversError, StepLayoutError};
 pub use keys::CLUSTER_DEFAULT;

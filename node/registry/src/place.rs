@@ -13,7 +13,7 @@ pub enum Place {
     Layout,
     /// That of the list of nodes that have left the layout.
     Leavers,
-    /// That of the signal to this node.
+    /// That of the desired state to this node.
     Desired(Name),
     /// That of the claim on this node's id.
     Claim(Name),
@@ -26,7 +26,7 @@ impl Registry {
         match place {
             Place::Layout => keys::layout(self.cluster()),
             Place::Leavers => keys::leaving(self.cluster()),
-            Place::Desired(id) => keys::signal(self.cluster(), id),
+            Place::Desired(id) => keys::desired_state(self.cluster(), id),
             Place::Claim(id) => keys::claim(self.cluster(), id),
         }
     }

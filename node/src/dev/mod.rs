@@ -1,7 +1,7 @@
 //! `kvnode dev`: a cluster on one machine, for trying things out.
 //!
 //! It starts a Consul agent of its own, unless a Consul answers already, and each node as a process
-//! of its own, exactly as an operator would. Nodes that signals in Consul want are started beside
+//! of its own, exactly as an operator would. Nodes that desired states in Consul want are started beside
 //! them, and stop with them; started again, it starts every node that has data here, except those
 //! that were removed from the cluster.
 
@@ -17,7 +17,7 @@ use kv_consul::ConsulError;
 use kv_consul_agent::AgentError;
 use kv_core::limits::HOST_NODES_MAX;
 use kv_core::name::Name;
-use kv_registry::signal::Signal;
+use kv_registry::desired_state::DesiredState;
 use kv_registry::{CLUSTER_DEFAULT, Registry};
 use kv_system::private;
 use kv_system::transient::passes;
@@ -25,17 +25,17 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::config::{DevArgs, LAUNCH_WITHIN_DEFAULT, default_data_dir};
+use crate::desired_states::{self, DesiredStates};
 use crate::dev::consul::{CONSUL_DIRECTORY, ChosenConsul};
 use crate::dev::nodes::{Nodes, NodesError, Orders};
 use crate::limits::{DESCRIPTORS_MIN, DEV_DESCRIPTORS_MIN, DEV_DESCRIPTORS_PER_NODE};
 use crate::node_error::code_of_consul;
-use crate::signals::{self, Signals};
 use crate::stopping::stop_signal;
 use crate::supervisor::{Described, Order, Supervisor};
 use crate::words;
 
 const NODES_DIRECTORY: &str = "nodes";
-/// What it is called in the signals that it takes up.
+/// What it is called in the desired states that it takes up.
 const NAME: &str = "dev";
 
 /// Why a cluster on one machine does not run.
@@ -88,7 +88,7 @@ pub fn descriptors_needed(args: &DevArgs) -> usize {
 /// # Errors
 /// [`DevError`] where none of its nodes starts.
 pub async fn run(args: DevArgs) -> Result<(), DevError> {
-    let signal = stop_signal()?;
+    let desired_state = stop_signal()?;
     let directory = match args.data_dir {
         Some(directory) => directory,
         None => default_data_dir("dev").map_err(|error| DevError::Usage(error.to_string()))?,
@@ -103,7 +103,7 @@ pub async fn run(args: DevArgs) -> Result<(), DevError> {
     let root = directory.join(NODES_DIRECTORY);
     let mut nodes = Nodes::new(root.clone(), &consul, args.serve_older_copy)?;
     let wanted = Wanted::new(&consul, root)?;
-    tokio::pin!(signal);
+    tokio::pin!(desired_state);
     let starting = async {
         let described = wanted.described().await.unwrap_or_else(|error| {
             warn!("cannot read how nodes are to be started: {error}");
@@ -113,7 +113,7 @@ pub async fn run(args: DevArgs) -> Result<(), DevError> {
     };
     let result: Result<(), DevError> = tokio::select! {
         result = starting => result,
-        reason = &mut signal => {
+        reason = &mut desired_state => {
             info!("{reason}: stopping");
             nodes.stop().await;
             consul.shut_down().await;
@@ -129,7 +129,7 @@ pub async fn run(args: DevArgs) -> Result<(), DevError> {
     tell_next_steps(&consul.address);
     let (orders, mut placed) = nodes::orders();
     tokio::select! {
-        reason = &mut signal => info!("{reason}: stopping"),
+        reason = &mut desired_state => info!("{reason}: stopping"),
         () = nodes.supervise(&mut placed) => {}
         result = wanted.start(&orders) => result?,
     }
@@ -138,7 +138,7 @@ pub async fn run(args: DevArgs) -> Result<(), DevError> {
     Ok(())
 }
 
-/// The nodes that signals in Consul want here.
+/// The nodes that desired states in Consul want here.
 struct Wanted {
     supervisor: Supervisor,
 }
@@ -162,23 +162,23 @@ impl Wanted {
 
     /// How the nodes are to be started that are wanted now.
     async fn described(&self) -> Result<BTreeMap<Name, Order>, ConsulError> {
-        let signals = self.supervisor.registry.all_desired().await?.signals;
-        let orders = signals.into_iter().filter_map(|(id, desired)| match desired.value {
-            Signal::Running { weight, zone, .. } => {
+        let desired_states = self.supervisor.registry.all_desired().await?.states;
+        let orders = desired_states.into_iter().filter_map(|(id, desired)| match desired.value {
+            DesiredState::Running { weight, zone, .. } => {
                 let described = Some(Described { weight, zone });
                 Some((id.clone(), Order { id, described }))
             }
-            Signal::Stopped { .. } => None,
+            DesiredState::Stopped { .. } => None,
         });
         Ok(orders.collect())
     }
 
     /// Orders the nodes that are wanted and do not run.
     async fn start(&self, orders: &Orders) -> Result<(), ConsulError> {
-        let (news, signals) = watch::channel(Signals::new());
+        let (news, desired_states) = watch::channel(DesiredStates::new());
         tokio::select! {
-            result = signals::follow(&self.supervisor.registry, news) => result,
-            () = self.supervisor.run(signals, orders) => Ok(()),
+            result = desired_states::follow(&self.supervisor.registry, news) => result,
+            () = self.supervisor.run(desired_states, orders) => Ok(()),
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Seeing to it that the nodes which are wanted run: who is to start which one, and when.
 //!
-//! A node whose signal says `running` is to run for as long as the signal is there. One that is not
+//! A node whose desired state says `running` is to run for as long as the desired state is there. One that is not
 //! up, which is that it is not registered, or critical, and that no process here has its data
-//! directory, is taken up by a supervisor on its host: it writes itself into the signal by
-//! compare-and-set, so that of several only one does, and then starts the process. The signal is the
+//! directory, is taken up by a supervisor on its host: it writes itself into the desired state by
+//! compare-and-set, so that of several only one does, and then starts the process. The desired state is the
 //! lock and the order in one, and nothing is left to clean up after a supervisor that dies: when its
 //! attempt has brought nothing for a while, another makes a new one (see [`crate::attempts`]).
 //!
@@ -23,7 +23,7 @@ use std::time::Duration;
 use kv_consul::{CheckStatus, Read, ServiceInstance};
 use kv_core::name::Name;
 use kv_registry::Registry;
-use kv_registry::signal::{Launcher, Signal};
+use kv_registry::desired_state::{DesiredState, Launcher};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -33,10 +33,10 @@ use uuid::Uuid;
 pub use self::order::{Described, Order, Start};
 use crate::attempts::{Attempts, Next};
 use crate::data_directory::is_held;
+use crate::desired_states::DesiredStates;
 use crate::identity::Identity;
 use crate::launch_room::{self, Launch, Room};
 use crate::layouts::LayoutsError;
-use crate::signals::Signals;
 
 /// How long a node that was started counts as being started, where it neither comes up nor ends. It
 /// holds its data directory by then, and so counts among those that run.
@@ -47,9 +47,9 @@ const ROOM_AGAIN: Duration = Duration::from_secs(1);
 /// Starts the nodes of one cluster that are wanted here.
 #[derive(Clone, Debug)]
 pub struct Supervisor {
-    /// Where the cluster's signals and nodes are.
+    /// Where the cluster's desired states and nodes are.
     pub registry: Registry,
-    /// What it is called in the signals that it takes up.
+    /// What it is called in the desired states that it takes up.
     pub name: String,
     /// The host whose nodes it starts; those of every host where there is none.
     pub host: Option<String>,
@@ -95,20 +95,20 @@ enum Turn {
 struct Wanted {
     id: Name,
     described: Described,
-    /// The host, as the signal names it.
+    /// The host, as the desired state names it.
     host: Option<String>,
     launcher: Option<Launcher>,
     index: u64,
 }
 
 impl Supervisor {
-    /// Starts what is wanted, by `start`, until this future is dropped or `signals` end.
-    pub async fn run(&self, signals: watch::Receiver<Signals>, start: &impl Start) {
+    /// Starts what is wanted, by `start`, until this future is dropped or `desired states` end.
+    pub async fn run(&self, desired_states: watch::Receiver<DesiredStates>, start: &impl Start) {
         let (is_wanted, wanted) = watch::channel(false);
         let (news, nodes) = watch::channel(None);
         tokio::select! {
             () = self.follow_nodes(wanted, news) => {}
-            () = self.act(signals, nodes, is_wanted, start) => {}
+            () = self.act(desired_states, nodes, is_wanted, start) => {}
         }
     }
 
@@ -131,7 +131,7 @@ impl Supervisor {
 
     async fn act(
         &self,
-        mut signals: watch::Receiver<Signals>,
+        mut desired_states: watch::Receiver<DesiredStates>,
         mut nodes: watch::Receiver<Option<Vec<ServiceInstance>>>,
         is_wanted: watch::Sender<bool>,
         start: &impl Start,
@@ -139,7 +139,7 @@ impl Supervisor {
         let mut memory =
             Memory { attempts: Attempts::new(self.within), under_way: BTreeMap::new(), told: None };
         loop {
-            let wanted = self.wanted(&signals.borrow_and_update());
+            let wanted = self.wanted(&desired_states.borrow_and_update());
             memory.attempts.retain(|id| wanted.contains_key(id));
             let any = !wanted.is_empty();
             is_wanted.send_if_modified(|is| std::mem::replace(is, any) != any);
@@ -155,7 +155,7 @@ impl Supervisor {
                 }
             };
             tokio::select! {
-                changed = signals.changed() => if changed.is_err() { return },
+                changed = desired_states.changed() => if changed.is_err() { return },
                 changed = nodes.changed() => if changed.is_err() { return },
                 () = time => {}
             }
@@ -240,9 +240,9 @@ impl Supervisor {
     }
 
     /// The nodes that are wanted here.
-    fn wanted(&self, signals: &Signals) -> BTreeMap<Name, Wanted> {
-        let wanted = signals.iter().filter_map(|(id, signalled)| {
-            let Signal::Running { host, weight, zone, launcher } = &signalled.value else {
+    fn wanted(&self, desired_states: &DesiredStates) -> BTreeMap<Name, Wanted> {
+        let wanted = desired_states.iter().filter_map(|(id, signalled)| {
+            let DesiredState::Running { host, weight, zone, launcher } = &signalled.value else {
                 return None;
             };
             let elsewhere = host.is_some() && self.host.is_some() && *host != self.host;

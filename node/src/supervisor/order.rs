@@ -11,7 +11,7 @@ pub struct Order {
     pub described: Option<Described>,
 }
 
-/// The weight and zone of a node, as a signal has them.
+/// The weight and zone of a node, as a desired state has them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Described {
     /// Its weight.

@@ -1,9 +1,9 @@
-//! What a supervisor writes into signals: that it takes one up, and why a node does not run.
+//! What a supervisor writes into desired states: that it takes one up, and why a node does not run.
 
 use kv_consul::{BACKOFF, ConsulError};
 use kv_core::name::Name;
 use kv_registry::Versioned;
-use kv_registry::signal::{Launcher, Signal};
+use kv_registry::desired_state::{DesiredState, Launcher};
 use tracing::{debug, warn};
 use uuid::Uuid;
 
@@ -22,7 +22,7 @@ impl Supervisor {
         )
     }
 
-    /// Says why a wanted node is not started here, once for each reason, and writes it into a signal that
+    /// Says why a wanted node is not started here, once for each reason, and writes it into a desired state that
     /// nobody has taken up, so that the one that wrote it need not wait. A supervisor of another host may
     /// take it up all the same.
     pub(super) async fn tell_waiting(&self, wanted: &Wanted, memory: &mut Memory, reason: String) {
@@ -46,16 +46,16 @@ impl Supervisor {
         wanted: &Wanted,
         launcher: Launcher,
     ) -> Result<bool, ConsulError> {
-        let signal = Signal::Running {
+        let desired_state = DesiredState::Running {
             host: wanted.host.clone(),
             weight: wanted.described.weight,
             zone: wanted.described.zone.clone(),
             launcher: Some(launcher),
         };
-        self.registry.set_desired(&wanted.id, &signal, wanted.index).await
+        self.registry.set_desired(&wanted.id, &desired_state, wanted.index).await
     }
 
-    /// Writes into the signal why the attempt failed, as long as it is the last one.
+    /// Writes into the desired state why the attempt failed, as long as it is the last one.
     pub(super) async fn tell_failure(&self, id: &Name, attempt: Uuid, failure: String) {
         let mut backoff = BACKOFF;
         for _ in 0..TELL_TRIES {
@@ -77,16 +77,16 @@ impl Supervisor {
         attempt: Uuid,
         failure: &str,
     ) -> Result<bool, ConsulError> {
-        let Versioned { value: mut signal, index } = self.registry.desired(id).await?;
-        match &mut signal {
-            Some(Signal::Running { launcher: Some(launcher), .. })
+        let Versioned { value: mut desired_state, index } = self.registry.desired(id).await?;
+        match &mut desired_state {
+            Some(DesiredState::Running { launcher: Some(launcher), .. })
                 if launcher.attempt == attempt =>
             {
                 launcher.failure = Some(failure.to_owned());
             }
             _ => return Ok(true),
         }
-        let Some(signal) = signal else { return Ok(true) };
-        self.registry.set_desired(id, &signal, index).await
+        let Some(desired_state) = desired_state else { return Ok(true) };
+        self.registry.set_desired(id, &desired_state, index).await
     }
 }

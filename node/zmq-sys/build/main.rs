@@ -6,9 +6,6 @@
 
 #![allow(clippy::print_stdout, reason = "Cargo reads what a build script prints")]
 
-#[allow(unreachable_pub, reason = "the library, which shares this file, makes it public")]
-#[path = "../src/bounds.rs"]
-mod bounds;
 mod mends;
 mod units;
 
@@ -16,9 +13,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-use bounds::MESSAGE_FRAMES_MAX;
 use mends::MENDS;
 use units::units_of;
+
+/// The most frames of a message that this libzmq takes in: the library has it from here.
+const MESSAGE_FRAMES_MAX: usize = 16;
 
 /// What a configuration step would find out about Linux, and `zeromq-src` does not say: threads are
 /// woken through an eventfd, which costs a third of a pair of sockets; descriptors are never
@@ -38,7 +37,7 @@ const LINUX: &[&str] = &[
 
 fn main() {
     println!("cargo:rerun-if-changed=build");
-    println!("cargo:rerun-if-changed=src/bounds.rs");
+    println!("cargo:rustc-env=MESSAGE_FRAMES_MAX={MESSAGE_FRAMES_MAX}");
     let out = PathBuf::from(variable("OUT_DIR"));
     // Where the crate that builds libsodium says that it is.
     let sodium =

@@ -14,12 +14,18 @@ use std::ffi::{c_char, c_int, c_long, c_short, c_void};
 // Linked for libzmq's sake.
 use libsodium_sys as _;
 
-mod bounds;
 mod constants;
 pub mod errno;
 
-pub use bounds::MESSAGE_FRAMES_MAX;
 pub use constants::*;
+
+/// The most frames of a message that this libzmq takes in. The peer that sends one more is cut at once: ZeroMQ
+/// keeps all frames of a message until the last one has come, and a frame of no bytes takes two on the wire and
+/// 64 here.
+pub const MESSAGE_FRAMES_MAX: usize = match usize::from_str_radix(env!("MESSAGE_FRAMES_MAX"), 10) {
+    Ok(frames) => frames,
+    Err(_) => panic!("the build script gives a number"),
+};
 
 /// A socket of the operating system, as [`zmq_poll`] takes it.
 pub type RawFd = c_int;

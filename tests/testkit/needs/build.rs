@@ -78,17 +78,17 @@ fn main() {
     // the tests compiled anew again and again. One of these variables has it looked for.
     for variable in ["CONSUL_BIN", "KV_BUILD_TEMPLATES", "KV_SLIM_EXAMPLE", "KV_STRATEGIES_REBUILT"]
     {
-        println!("cargo:rerun-if-env-changed={variable}");
+        println!("cargo::rerun-if-env-changed={variable}");
     }
-    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=build.rs");
     let mut needs = String::from("const NEEDS: &[(&str, Option<&str>)] = &[\n");
     for Need { name, missing, is_there } in NEEDS {
         let required_by = format!("KV_REQUIRE_{}", name.to_uppercase());
-        println!("cargo:rerun-if-env-changed={required_by}");
+        println!("cargo::rerun-if-env-changed={required_by}");
         let missing = (!is_there()).then_some(missing);
         let is_required = env::var_os(&required_by).is_some_and(|value| value == "1");
         if let (Some(missing), true) = (missing, is_required) {
-            panic!("{required_by}=1, but this machine has it not: a case {missing}");
+            fails(&format!("{required_by}=1, and this machine does not have it: a case {missing}"));
         }
         writeln!(needs, "    ({name:?}, {missing:?}),").expect("text can be longer");
     }
@@ -101,7 +101,7 @@ fn consul() -> bool {
     let named = env::var_os("CONSUL_BIN");
     let answers = succeeds(named.as_deref().unwrap_or(OsStr::new("consul")), &["version"]);
     if let (Some(named), false) = (&named, answers) {
-        panic!("CONSUL_BIN names {}, which is no Consul that answers", named.display());
+        fails(&format!("CONSUL_BIN names {}, which is no Consul that answers", named.display()));
     }
     answers
 }
@@ -139,6 +139,11 @@ fn read_only_directory() -> bool {
     chattr("-i");
     set(0o755).and_then(|()| fs::remove_dir_all(&place)).expect("it can be removed again");
     is_protected
+}
+
+/// Has Cargo end the build with these words.
+fn fails(words: &str) {
+    println!("cargo::error={words}");
 }
 
 fn is_root() -> bool {

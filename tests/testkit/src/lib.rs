@@ -9,19 +9,15 @@
 //! | [`files`] | copies directories | |
 //! | [`zmtp`] | peers that speak ZeroMQ's protocol byte by byte | |
 //! | [`bombs`] | components that are much work to compile | |
-//! | [`guests`] | hostile strategies, as components | `guests` |
-//! | [`scripted_node`], [`raw_node`] | nodes that answer as a test tells them to | `nodes` |
-//! | [`harness`] | the real programs, as processes, and all that a test asks of them | `harness` |
+//! | `guests` | hostile strategies, as components | `guests` |
+//! | `scripted_node`, `raw_node` | nodes that answer as a test tells them to | `nodes` |
+//! | `harness` | the real programs, as processes, and all that a test asks of them | `harness` |
 //!
 //! A package asks for what it uses, so that the tests of one that needs no more than a Consul compile
 //! neither an engine for strategies nor a client. What fails here panics: a test fails, and says why.
 
 #![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "what a test prints is for people, and ends nothing"
-)]
+#![allow(clippy::print_stderr, reason = "what a test prints is for people, and ends nothing")]
 
 pub use kv_testkit_needs::needs;
 

@@ -27,8 +27,8 @@ pub(crate) async fn check(registry: &Registry, begun: &Layout) -> Result<(), Reb
     Ok(())
 }
 
-/// What is written at the end, or may be: the layout, the list of what is left to do, the signals of
-/// members that come or go or are `signalled` to, and the claims of those that are given up.
+/// What is written at the end, or may be: the layout, the list of what is left to do, the desired states of
+/// members that come or go or are to run, and the claims of those that are given up.
 fn needed(begun: &Layout, signalled: &BTreeSet<String>) -> Vec<Place> {
     let mut places = vec![Place::Layout, Place::Leavers];
     let rebalance = begun.rebalance.as_ref();

@@ -6,12 +6,7 @@
 //!
 //! The tests of one kind of server share it, so each uses keys and names of its own.
 
-#![allow(clippy::unwrap_used)]
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "what a test prints is for people, and ends nothing"
-)]
+#![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
 
 mod agent;
 mod blocking;

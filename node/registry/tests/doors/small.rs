@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use kv_core::name::Name;
 use kv_registry::claim::Claim;
+use kv_registry::desired_state::DesiredState;
 use kv_registry::leavers::Leaver;
-use kv_registry::signal::Signal;
 use kv_registry::{Place, ReadLeaversError, Versioned};
 use uuid::Uuid;
 
@@ -40,21 +40,21 @@ async fn a_claim_is_taken_only_from_the_one_that_was_seen() {
 async fn what_is_desired_is_followed_and_changed_by_compare_and_set() {
     let it = open().await;
     let mut changes = it.registry.desired_changes().unwrap();
-    assert!(changes.next().await.unwrap().signals.is_empty());
-    let stop = Signal::Stopped { uuid: UUID };
+    assert!(changes.next().await.unwrap().states.is_empty());
+    let stop = DesiredState::Stopped { uuid: UUID };
     assert!(it.registry.set_desired(&node(), &stop, 0).await.unwrap());
     let desired = changes.next().await.unwrap();
-    let seen = desired.signals[&node()].clone();
+    let seen = desired.states[&node()].clone();
     assert_eq!(seen.value, stop);
     assert!(!it.registry.set_desired(&node(), &stop, 0).await.unwrap());
     it.consul.kv_put("kv/c/desired/node-1", b"{}").await.unwrap();
     let desired = changes.next().await.unwrap();
-    assert!(desired.signals.is_empty() && desired.strange.len() == 1, "{desired:?}");
+    assert!(desired.states.is_empty() && desired.strange.len() == 1, "{desired:?}");
     assert!(!it.registry.remove_desired(&node(), seen.index).await.unwrap(), "it has changed");
     let strange = it.registry.desired(&node()).await.unwrap();
     assert!(strange.value.is_none() && strange.index > seen.index);
     assert_eq!(it.registry.desired_ids().await.unwrap(), ["node-1"]);
-    assert!(it.registry.all_desired().await.unwrap().signals.is_empty());
+    assert!(it.registry.all_desired().await.unwrap().states.is_empty());
     assert!(it.registry.remove_desired(&node(), strange.index).await.unwrap());
 }
 

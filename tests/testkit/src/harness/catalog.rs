@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::cluster::Cluster;
+use super::desired_states::HEEDED_WITHIN;
 use super::http::get_json;
 use crate::wait::eventually;
 
@@ -96,4 +97,32 @@ pub fn stored(cluster: &Cluster) -> BTreeMap<String, Vec<u8>> {
 pub fn layout(cluster: &Cluster) -> Option<Value> {
     let document = stored(cluster).remove("layout")?;
     Some(serde_json::from_slice(&document).expect("the layout is JSON"))
+}
+
+impl Cluster {
+    /// Waits until the node `id` is registered and passing.
+    ///
+    /// # Panics
+    /// Where it does not come.
+    #[track_caller]
+    pub fn wait_until_registered(&self, id: &str) -> Entry {
+        eventually(&format!("{id} in Consul's catalog"), HEEDED_WITHIN, || match entry(self, id) {
+            Some(entry) if entry.status == "passing" => Ok(entry),
+            entry => Err(format!("{entry:?}")),
+        })
+    }
+
+    /// Waits until the node `id` is not registered and its process has ended.
+    ///
+    /// # Panics
+    /// Where it stays.
+    #[track_caller]
+    pub fn wait_until_gone(&self, id: &str) {
+        eventually(&format!("the end of {id}"), HEEDED_WITHIN, || {
+            match (entry(self, id), self.launched(id)) {
+                (None, None) => Ok(()),
+                left => Err(format!("{left:?}")),
+            }
+        });
+    }
 }

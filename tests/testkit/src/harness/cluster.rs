@@ -9,11 +9,9 @@ use tempfile::TempDir;
 
 use super::backend::{Backend, ConsulServer};
 use super::binaries::{kvclient, kvnode};
-use super::catalog::{Entry, entry};
 use super::launched::{self, Launched};
 use super::node::Node;
 use super::run::{Output, Run};
-use super::signals::HEEDED_WITHIN;
 use crate::wait::eventually;
 
 /// Nodes of a cluster that no other test uses. Everything ends when this is dropped; after a failure
@@ -222,32 +220,6 @@ impl Cluster {
     /// process does.
     pub fn launched(&self, id: &str) -> Option<Launched> {
         Launched::find(&self.data_directory(), id)
-    }
-
-    /// Waits until the node `id` is registered and passing.
-    ///
-    /// # Panics
-    /// Where it does not come.
-    #[track_caller]
-    pub fn wait_until_registered(&self, id: &str) -> Entry {
-        eventually(&format!("{id} in Consul's catalog"), HEEDED_WITHIN, || match entry(self, id) {
-            Some(entry) if entry.status == "passing" => Ok(entry),
-            entry => Err(format!("{entry:?}")),
-        })
-    }
-
-    /// Waits until the node `id` is not registered and its process has ended.
-    ///
-    /// # Panics
-    /// Where it stays.
-    #[track_caller]
-    pub fn wait_until_gone(&self, id: &str) {
-        eventually(&format!("the end of {id}"), HEEDED_WITHIN, || {
-            match (entry(self, id), self.launched(id)) {
-                (None, None) => Ok(()),
-                left => Err(format!("{left:?}")),
-            }
-        });
     }
 
     /// The node with this number.

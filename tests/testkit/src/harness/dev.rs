@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::address::port_of;
 use super::binaries::kvnode;
 use super::environment::isolate;
-use super::port_of;
 use super::process::Process;
 
 /// A running `kvnode dev`.

@@ -6,9 +6,9 @@ use std::process::{Command, ExitStatus};
 
 use rustix::process::Signal;
 
+use super::address::port_of;
 use super::binaries::kvnode;
 use super::environment::isolate;
-use super::port_of;
 use super::process::Process;
 
 /// A node. Its process is killed when this is dropped.

@@ -1,4 +1,4 @@
-//! The signals of one cluster, as Consul pushes them.
+//! The desired states of one cluster, as Consul pushes them.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -6,35 +6,38 @@ use std::time::Duration;
 use kv_consul::ConsulError;
 use kv_core::name::Name;
 use kv_registry::desired::{Desired, Strange};
-use kv_registry::signal::Signal;
+use kv_registry::desired_state::DesiredState;
 use kv_registry::{Registry, Versioned};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-/// How many lines of the log at most tell of what is no signal, in each [`MINUTE`].
+/// How many lines of the log at most tell of what is no desired state, in each [`MINUTE`].
 const LINES_A_MINUTE_MAX: usize = 10;
 const MINUTE: Duration = Duration::from_secs(60);
-/// How much is quoted of what is wrong with a signal, in characters.
+/// How much is quoted of what is wrong with a desired state, in characters.
 const PROBLEM_CHARS_MAX: usize = 200;
 
-/// All signals of a cluster, by the id of the node that they are about.
-pub type Signals = BTreeMap<Name, Versioned<Signal>>;
+/// All desired states of a cluster, by the id of the node that they are about.
+pub type DesiredStates = BTreeMap<Name, Versioned<DesiredState>>;
 
-/// Reports the signals of the cluster, now and whenever they change, until this future is dropped.
+/// Reports the desired states of the cluster, now and whenever they change, until this future is dropped.
 ///
 /// # Errors
 /// Where the prefix is not one that Consul takes.
-pub async fn follow(registry: &Registry, news: watch::Sender<Signals>) -> Result<(), ConsulError> {
+pub async fn follow(
+    registry: &Registry,
+    news: watch::Sender<DesiredStates>,
+) -> Result<(), ConsulError> {
     let mut changes = registry.desired_changes()?;
     let mut complaints = Complaints::default();
     loop {
         match changes.next().await {
-            Ok(Desired { signals, strange }) => {
+            Ok(Desired { states, strange }) => {
                 if let Some(line) = complaints.about(strange, Instant::now()) {
                     warn!("{line}");
                 }
-                news.send_replace(signals);
+                news.send_replace(states);
             }
             Err(error) => debug!("cannot follow {}: {error}; trying on", changes.prefix()),
         }

@@ -1,4 +1,4 @@
-//! Nodes are started and stopped by signals in Consul, each by exactly one.
+//! Nodes are started and stopped by desired states in Consul, each by exactly one.
 //!
 //! | module | what happens |
 //! |---|---|
@@ -6,16 +6,16 @@
 //! | `refused` | what cannot be started, or only so many times |
 //! | `ended` | a launched node hangs, dies, or is told to stop |
 //!
-//! `kvnode dev` starts nodes by signals too; that is in `dev`.
+//! `kvnode dev` starts nodes by desired states too; that is in `dev`.
 
 mod ended;
 mod refused;
 mod started;
 
-use kv_registry::signal::{Launcher, Signal};
+use kv_registry::desired_state::{DesiredState, Launcher};
+use kv_testkit::harness::desired_states::DesiredStates;
 use kv_testkit::harness::launched::Launched;
 use kv_testkit::harness::peer::REPLY_WITHIN;
-use kv_testkit::harness::signals::Signals;
 use kv_testkit::harness::{Backend, Cluster, eventually};
 
 /// How long nodes wait here for each other's launches.
@@ -39,12 +39,12 @@ fn launches(cluster: &Cluster, id: &str) -> usize {
     cluster.nodes().iter().map(|node| node.log().matches(&line).count()).sum()
 }
 
-/// The launcher that the signal to the node `id` names.
+/// The launcher that the desired state to the node `id` names.
 #[track_caller]
-fn launcher(signals: &Signals, id: &str) -> Launcher {
-    match signals.read(id) {
-        Some(Signal::Running { launcher: Some(launcher), .. }) => launcher,
-        signal => panic!("nobody has taken it up: {signal:?}"),
+fn launcher(desired_states: &DesiredStates, id: &str) -> Launcher {
+    match desired_states.read(id) {
+        Some(DesiredState::Running { launcher: Some(launcher), .. }) => launcher,
+        desired_state => panic!("nobody has taken it up: {desired_state:?}"),
     }
 }
 

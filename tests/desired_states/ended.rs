@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use kv_registry::signal::Signal;
+use kv_registry::desired_state::DesiredState;
 use kv_testkit::harness::catalog::{entry, stored, wait_for_nodes};
+use kv_testkit::harness::desired_states::{DesiredStates, HEEDED_WITHIN, running};
 use kv_testkit::harness::peer::{Peer, REPLY_WITHIN};
-use kv_testkit::harness::signals::{HEEDED_WITHIN, Signals, running};
 use kv_testkit::harness::{Backend, Cluster, eventually, on_both_backends};
 use rustix::process::Signal as OsSignal;
 use serde_json::Value;
@@ -23,11 +23,11 @@ on_both_backends!(
 
 fn a_node_that_hangs_is_left_and_one_that_dies_is_started_again(backend: Backend) {
     let cluster = launchers(backend, 1);
-    let signals = Signals::of(&cluster);
-    signals.write("node-7", &running(Some(HOST)));
+    let desired_states = DesiredStates::of(&cluster);
+    desired_states.write("node-7", &running(Some(HOST)));
     let before = cluster.wait_until_registered("node-7");
     let launched = cluster.launched("node-7").expect("it runs");
-    let attempt = launcher(&signals, "node-7").attempt;
+    let attempt = launcher(&desired_states, "node-7").attempt;
     // One that stands still before it is ready could give up what it asked when it goes on.
     wait_until_ready(&launched);
 
@@ -36,7 +36,7 @@ fn a_node_that_hangs_is_left_and_one_that_dies_is_started_again(backend: Backend
     launched.signal(OsSignal::CONT);
     wait_for_nodes(&cluster, &[("node-0", "passing"), ("node-7", "passing")]);
     assert_eq!(cluster.launched("node-7").expect("it runs").pid, launched.pid);
-    assert_eq!(launcher(&signals, "node-7").attempt, attempt);
+    assert_eq!(launcher(&desired_states, "node-7").attempt, attempt);
 
     launched.signal(OsSignal::KILL);
     eventually("another process in its place", HEEDED_WITHIN, || {
@@ -47,17 +47,17 @@ fn a_node_that_hangs_is_left_and_one_that_dies_is_started_again(backend: Backend
     });
     let after = cluster.wait_until_registered("node-7");
     assert_eq!(after.uuid, before.uuid);
-    assert_ne!(launcher(&signals, "node-7").attempt, attempt);
+    assert_ne!(launcher(&desired_states, "node-7").attempt, attempt);
     assert_eq!(launches(&cluster, "node-7"), 2);
 }
 
 fn a_node_that_its_operator_stops_stays_stopped(backend: Backend) {
     let cluster = launchers(backend, 2);
-    let signals = Signals::of(&cluster);
-    signals.write("node-7", &running(None));
+    let desired_states = DesiredStates::of(&cluster);
+    desired_states.write("node-7", &running(None));
     cluster.wait_until_registered("node-7");
     cluster.launched("node-7").expect("it runs").signal(OsSignal::TERM);
-    signals.wait_until_gone("node-7");
+    desired_states.wait_until_gone("node-7");
     cluster.wait_until_gone("node-7");
     // It has not been told to leave its cluster: its claim stays, and by hand it is back.
     assert!(stored(&cluster).contains_key("nodes/node-7"));
@@ -95,32 +95,32 @@ fn assert_it_left(cluster: &Cluster, id: &str, uuid: Uuid) {
 
 fn a_node_that_is_not_needed_any_more_leaves(backend: Backend) {
     let (mut cluster, uuid) = member_and_guest(backend);
-    let signals = Signals::of(&cluster);
+    let desired_states = DesiredStates::of(&cluster);
     // Another data directory of this id is not this node.
-    signals.write("node-1", &Signal::Stopped { uuid: Uuid::new_v4() });
+    desired_states.write("node-1", &DesiredState::Stopped { uuid: Uuid::new_v4() });
     eventually("a word on the signal", REPLY_WITHIN, || {
         let log = cluster.node(1).log();
         if log.contains("means the data directory") { Ok(()) } else { Err(log) }
     });
-    signals.write("node-1", &Signal::Stopped { uuid });
+    desired_states.write("node-1", &DesiredState::Stopped { uuid });
     assert_eq!(cluster.node_mut(1).process().wait().code(), Some(0));
     wait_for_nodes(&cluster, &[("node-0", "passing")]);
     assert_it_left(&cluster, "node-1", uuid);
 
     // Whoever wants it again gets it, as itself and for good.
-    signals.write("node-1", &running(None));
+    desired_states.write("node-1", &running(None));
     let back = cluster.wait_until_registered("node-1");
     assert_eq!(back.uuid, uuid.to_string());
-    signals.write("node-1", &Signal::Stopped { uuid });
+    desired_states.write("node-1", &DesiredState::Stopped { uuid });
     cluster.wait_until_gone("node-1");
     assert_it_left(&cluster, "node-1", uuid);
 }
 
 fn a_member_that_is_told_to_stop_stays(backend: Backend) {
     let cluster = Cluster::start(backend, 2);
-    let signals = Signals::of(&cluster);
-    let signal = Signal::Stopped { uuid: uuid(&cluster, 1) };
-    signals.write("node-1", &signal);
+    let desired_states = DesiredStates::of(&cluster);
+    let desired_state = DesiredState::Stopped { uuid: uuid(&cluster, 1) };
+    desired_states.write("node-1", &desired_state);
     eventually("a word on the signal", REPLY_WITHIN, || {
         let log = cluster.node(1).log();
         let word = log.contains("serving on: this node is a member of the layout");
@@ -129,18 +129,18 @@ fn a_member_that_is_told_to_stop_stays(backend: Backend) {
     cluster.kvclient(&["put", "key", "value"]).output().success();
     let status = Peer::req(&cluster.node(1).endpoint()).ask_json(r#"{"op":"STATUS"}"#);
     assert_ne!(status["status"]["layout"]["partitions_owned"], 0);
-    assert_eq!(signals.read("node-1"), Some(signal));
+    assert_eq!(desired_states.read("node-1"), Some(desired_state));
     wait_for_nodes(&cluster, &[("node-0", "passing"), ("node-1", "passing")]);
-    // A signal that is taken back is as if it had never been.
-    signals.delete("node-1");
-    signals.wait_until_gone("node-1");
+    // A desired state that is taken back is as if it had never been.
+    desired_states.delete("node-1");
+    desired_states.wait_until_gone("node-1");
     wait_for_nodes(&cluster, &[("node-0", "passing"), ("node-1", "passing")]);
 }
 
 fn a_node_that_was_away_when_it_was_told_to_stop_leaves_when_it_is_back(backend: Backend) {
     let (mut cluster, uuid) = member_and_guest(backend);
     cluster.node_mut(1).kill();
-    Signals::of(&cluster).write("node-1", &Signal::Stopped { uuid });
+    DesiredStates::of(&cluster).write("node-1", &DesiredState::Stopped { uuid });
     cluster.node_mut(1).restart();
     assert_eq!(cluster.node_mut(1).process().wait().code(), Some(0));
     wait_for_nodes(&cluster, &[("node-0", "passing")]);

@@ -1,20 +1,20 @@
 //! What a client writes to Consul to have a node started or stopped.
 //!
-//! Every node is pushed all signals. One to start a node is taken up by a node (or by `kvnode dev`) on
+//! Every node is pushed all desired states. One to start a node is taken up by a node (or by `kvnode dev`) on
 //! the wanted host, which starts the process; one to stop a node is obeyed by the node itself, once it
 //! owns and stores nothing any more.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use kv_core::limits::{HOST_BYTES_MAX, NAME_BYTES_MAX, SIGNAL_BYTES_MAX, WEIGHT_MAX};
+use kv_core::limits::{DESIRED_STATE_BYTES_MAX, HOST_BYTES_MAX, NAME_BYTES_MAX, WEIGHT_MAX};
 use kv_core::name::parse_zone;
 use kv_core::printable::is_plain;
 
-/// A signal about one node. The node's id is in the key.
+/// A desired state about one node. The node's id is in the key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "wanted", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Signal {
+pub enum DesiredState {
     /// The node is to be started, and to stay.
     Running {
         /// The host that it is to run on, as nodes register it; any where there is none.
@@ -49,14 +49,14 @@ pub struct Launcher {
     pub failure: Option<String>,
 }
 
-/// What is no signal that any node could obey.
+/// What is no desired state that any node could obey.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum InvalidSignal {
-    /// It is longer than any signal.
-    #[error("it has {0} bytes, and signals have at most {SIGNAL_BYTES_MAX}")]
+pub enum InvalidDesiredState {
+    /// It is longer than any desired state.
+    #[error("it has {0} bytes, and signals have at most {DESIRED_STATE_BYTES_MAX}")]
     TooLong(usize),
-    /// It is not the JSON of a signal.
+    /// It is not the JSON of a desired state.
     #[error("it is not the JSON of a signal: {0}")]
     Json(#[from] serde_json::Error),
     /// No node has this weight.
@@ -75,34 +75,34 @@ pub enum InvalidSignal {
     Launcher,
 }
 
-impl Signal {
-    /// Reads a signal. Anybody who reaches Consul may have written it, so what it says is checked here
+impl DesiredState {
+    /// Reads a desired state. Anybody who reaches Consul may have written it, so what it says is checked here
     /// and nowhere else.
     ///
     /// # Errors
-    /// [`InvalidSignal`] where no node could obey it.
-    pub fn parse(json: &[u8]) -> Result<Self, InvalidSignal> {
+    /// [`InvalidDesiredState`] where no node could obey it.
+    pub fn parse(json: &[u8]) -> Result<Self, InvalidDesiredState> {
         // What reads an enum with a tag builds everything first, in many times the memory.
-        if json.len() > SIGNAL_BYTES_MAX {
-            return Err(InvalidSignal::TooLong(json.len()));
+        if json.len() > DESIRED_STATE_BYTES_MAX {
+            return Err(InvalidDesiredState::TooLong(json.len()));
         }
-        let signal: Self = serde_json::from_slice(json)?;
-        if let Self::Running { host, weight, zone, launcher } = &signal {
+        let desired_state: Self = serde_json::from_slice(json)?;
+        if let Self::Running { host, weight, zone, launcher } = &desired_state {
             if !(1..=WEIGHT_MAX).contains(weight) {
-                return Err(InvalidSignal::Weight(*weight));
+                return Err(InvalidDesiredState::Weight(*weight));
             }
-            parse_zone(zone).map_err(InvalidSignal::Zone)?;
+            parse_zone(zone).map_err(InvalidDesiredState::Zone)?;
             if host.as_ref().is_some_and(|host| !is_word(host, HOST_BYTES_MAX)) {
-                return Err(InvalidSignal::Host);
+                return Err(InvalidDesiredState::Host);
             }
             if launcher.as_ref().is_some_and(|it| !is_word(&it.name, NAME_BYTES_MAX)) {
-                return Err(InvalidSignal::Launcher);
+                return Err(InvalidDesiredState::Launcher);
             }
         }
-        Ok(signal)
+        Ok(desired_state)
     }
 
-    /// The signal's bytes.
+    /// The desired state's bytes.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec_pretty(self).expect("a signal holds only what JSON can say")
@@ -121,55 +121,58 @@ mod tests {
     #[test]
     fn signals_round_trip() {
         let launcher = Launcher { name: "node-0".into(), attempt: Uuid::nil(), failure: None };
-        for signal in [
-            Signal::Running { host: None, weight: 1, zone: String::new(), launcher: None },
-            Signal::Running {
+        for desired_state in [
+            DesiredState::Running { host: None, weight: 1, zone: String::new(), launcher: None },
+            DesiredState::Running {
                 host: Some("10.0.0.1".into()),
                 weight: 3,
                 zone: "rack".into(),
                 launcher: Some(launcher),
             },
-            Signal::Stopped { uuid: Uuid::nil() },
+            DesiredState::Stopped { uuid: Uuid::nil() },
         ] {
-            assert_eq!(Signal::parse(&signal.to_json()).unwrap(), signal);
+            assert_eq!(DesiredState::parse(&desired_state.to_json()).unwrap(), desired_state);
         }
-        assert!(Signal::parse(br#"{"wanted":"running","weight":1,"x":1}"#).is_err());
-        assert!(Signal::parse(br#"{"wanted":"gone"}"#).is_err());
+        assert!(DesiredState::parse(br#"{"wanted":"running","weight":1,"x":1}"#).is_err());
+        assert!(DesiredState::parse(br#"{"wanted":"gone"}"#).is_err());
     }
 
     #[test]
     fn what_no_node_could_obey_is_no_signal() {
-        let signal = |weight: u32, zone: &str, host: &str, launcher: &str| {
+        let desired_state = |weight: u32, zone: &str, host: &str, launcher: &str| {
             let launcher = Launcher { name: launcher.into(), attempt: Uuid::nil(), failure: None };
-            let signal = Signal::Running {
+            let desired_state = DesiredState::Running {
                 host: Some(host.into()),
                 weight,
                 zone: zone.into(),
                 launcher: Some(launcher),
             };
-            Signal::parse(&signal.to_json())
+            DesiredState::parse(&desired_state.to_json())
         };
         let (longest_zone, longest_host) = ("z".repeat(64), "h".repeat(253));
-        assert!(signal(1, "", "h", "l").is_ok());
-        assert!(signal(256, &longest_zone, &longest_host, &longest_zone).is_ok());
+        assert!(desired_state(1, "", "h", "l").is_ok());
+        assert!(desired_state(256, &longest_zone, &longest_host, &longest_zone).is_ok());
         for weight in [0, 257, u32::MAX] {
-            let error = signal(weight, "", "h", "l").unwrap_err();
-            assert!(matches!(error, InvalidSignal::Weight(_)), "{error}");
+            let error = desired_state(weight, "", "h", "l").unwrap_err();
+            assert!(matches!(error, InvalidDesiredState::Weight(_)), "{error}");
         }
         for zone in ["\u{7}", "a\nb", &format!("{longest_zone}z")] {
-            let error = signal(1, zone, "h", "l").unwrap_err();
-            assert!(matches!(error, InvalidSignal::Zone(_)), "{error}");
+            let error = desired_state(1, zone, "h", "l").unwrap_err();
+            assert!(matches!(error, InvalidDesiredState::Zone(_)), "{error}");
         }
         for host in ["", "a\nb", &format!("{longest_host}h")] {
-            let error = signal(1, "", host, "l").unwrap_err();
-            assert!(matches!(error, InvalidSignal::Host), "{error}");
+            let error = desired_state(1, "", host, "l").unwrap_err();
+            assert!(matches!(error, InvalidDesiredState::Host), "{error}");
         }
         for launcher in ["", "\u{1b}[2J", &format!("{longest_zone}z")] {
-            let error = signal(1, "", "h", launcher).unwrap_err();
-            assert!(matches!(error, InvalidSignal::Launcher), "{error}");
+            let error = desired_state(1, "", "h", launcher).unwrap_err();
+            assert!(matches!(error, InvalidDesiredState::Launcher), "{error}");
         }
-        let blanks = " ".repeat(SIGNAL_BYTES_MAX);
+        let blanks = " ".repeat(DESIRED_STATE_BYTES_MAX);
         let long = format!("{blanks}{{}}");
-        assert!(matches!(Signal::parse(long.as_bytes()), Err(InvalidSignal::TooLong(_))));
+        assert!(matches!(
+            DesiredState::parse(long.as_bytes()),
+            Err(InvalidDesiredState::TooLong(_))
+        ));
     }
 }

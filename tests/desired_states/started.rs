@@ -5,12 +5,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use kv_registry::signal::{Launcher, Signal};
+use kv_registry::desired_state::{DesiredState, Launcher};
 use kv_testkit::harness::binaries::kvnode;
+use kv_testkit::harness::desired_states::{DesiredStates, running};
 use kv_testkit::harness::environment::isolate;
 use kv_testkit::harness::peer::Peer;
 use kv_testkit::harness::process::Process;
-use kv_testkit::harness::signals::{Signals, running};
 use kv_testkit::harness::{Backend, Cluster, on_both_backends};
 use uuid::Uuid;
 
@@ -25,14 +25,14 @@ on_both_backends!(
 
 fn a_signal_starts_a_node_by_exactly_one_launcher(backend: Backend) {
     let cluster = launchers(backend, 3);
-    let signals = Signals::of(&cluster);
-    let signal = Signal::Running {
+    let desired_states = DesiredStates::of(&cluster);
+    let desired_state = DesiredState::Running {
         host: Some(HOST.to_owned()),
         weight: 3,
         zone: "-rack 7".to_owned(),
         launcher: None,
     };
-    signals.write("node-7", &signal);
+    desired_states.write("node-7", &desired_state);
     let entry = cluster.wait_until_registered("node-7");
     assert_eq!(entry.described, [HOST, "3", "-rack 7"]);
     let peer = Peer::req(&format!("tcp://{}", entry.address));
@@ -43,7 +43,7 @@ fn a_signal_starts_a_node_by_exactly_one_launcher(backend: Backend) {
     assert!(launched.directory.join("identity.json").is_file());
     // It answers before it says so.
     wait_until_ready(&launched);
-    let launcher = launcher(&signals, "node-7");
+    let launcher = launcher(&desired_states, "node-7");
     assert!(launcher.name.starts_with("node-") && launcher.failure.is_none(), "{launcher:?}");
     assert_eq!(launches(&cluster, "node-7"), 1);
     // It outlives those that may have started it, in a group of its own.
@@ -59,30 +59,30 @@ fn a_signal_starts_a_node_by_exactly_one_launcher(backend: Backend) {
 
 fn a_node_is_started_on_its_host_or_nowhere(backend: Backend) {
     let cluster = launchers(backend, 2);
-    let signals = Signals::of(&cluster);
+    let desired_states = DesiredStates::of(&cluster);
     let elsewhere = running(Some("203.0.113.1"));
-    signals.write("node-7", &elsewhere);
-    signals.write("node-8", &running(None));
+    desired_states.write("node-7", &elsewhere);
+    desired_states.write("node-8", &running(None));
     // The nodes are pushed both, in this order.
     cluster.wait_until_registered("node-8");
-    assert_eq!(signals.read("node-7"), Some(elsewhere));
+    assert_eq!(desired_states.read("node-7"), Some(elsewhere));
     assert!(cluster.launched("node-7").is_none());
     assert!(!cluster.data_directory().join("node-7").exists());
 }
 
 fn a_launch_that_its_author_never_made_is_made_by_another(backend: Backend) {
     let cluster = launchers(backend, 2);
-    let signals = Signals::of(&cluster);
+    let desired_states = DesiredStates::of(&cluster);
     let lost = Launcher { name: "node-99".to_owned(), attempt: Uuid::new_v4(), failure: None };
-    let signal = Signal::Running {
+    let desired_state = DesiredState::Running {
         host: None,
         weight: 1,
         zone: String::new(),
         launcher: Some(lost.clone()),
     };
-    signals.write("node-7", &signal);
+    desired_states.write("node-7", &desired_state);
     cluster.wait_until_registered("node-7");
-    let launcher = launcher(&signals, "node-7");
+    let launcher = launcher(&desired_states, "node-7");
     assert_ne!((&launcher.name, launcher.attempt), (&lost.name, lost.attempt));
     assert_eq!(launches(&cluster, "node-7"), 1);
 }
@@ -108,7 +108,7 @@ fn a_launched_node_holds_nothing_of_its_starter_and_its_log_is_its_operators(bac
     };
     assert!(open(starter.pid()).contains(&marker), "the test is none");
 
-    Signals::of(&cluster).write("node-7", &running(None));
+    DesiredStates::of(&cluster).write("node-7", &running(None));
     cluster.wait_until_registered("node-7");
     let launched = cluster.launched("node-7").expect("it runs");
     let pid = u32::try_from(launched.pid).expect("a process has an id");

@@ -1,4 +1,4 @@
-//! Signals to nodes, beside those that have them started: that they are to stop, are not wanted any
+//! Desired states to nodes, beside those that have them started: that they are to stop, are not wanted any
 //! more, or are gone.
 
 use std::sync::Mutex;
@@ -8,8 +8,8 @@ use kv_consul::CheckStatus;
 use kv_core::layout::Member;
 use kv_core::name::Name;
 use kv_registry::Versioned;
+use kv_registry::desired_state::DesiredState;
 use kv_registry::members::Registered;
-use kv_registry::signal::Signal;
 use kv_system::lock::lock;
 use kvclient::admin::Discovery;
 use uuid::Uuid;
@@ -24,7 +24,7 @@ pub struct Launched {
 }
 
 impl Launched {
-    /// Those that signals want to run, whoever gave these.
+    /// Those that are desired to run, whoever gave these.
     #[must_use]
     pub fn of(ids: &[Name]) -> Self {
         Self { ids: Mutex::new(ids.to_vec()) }
@@ -43,7 +43,7 @@ impl Launched {
     }
 }
 
-/// Takes back what `launched` has started: nodes that run are told to stop, and the signals to start
+/// Takes back what `launched` has started: nodes that run are told to stop, and the desired states to start
 /// the others are removed, so that nobody starts them when nobody waits for them any more. Those that
 /// are members of the layout meanwhile stay. `told` is given a word on each.
 pub(crate) async fn take_back(
@@ -77,8 +77,8 @@ async fn take_one_back(
     may_wait: bool,
 ) -> Result<Option<String>, RebalanceError> {
     let registry = &discovery.registry;
-    let Versioned { value: signal, index } = registry.desired(id).await?;
-    let Some(Signal::Running { launcher, .. }) = signal else {
+    let Versioned { value: desired_state, index } = registry.desired(id).await?;
+    let Some(DesiredState::Running { launcher, .. }) = desired_state else {
         return Ok(Some(format!("node {id} is not signalled to run any more")));
     };
     let claim = registry.claim_now(id).await?.value;
@@ -91,7 +91,7 @@ async fn take_one_back(
     }
     let done = match registered.or(claim.map(|claim| claim.uuid)) {
         Some(uuid) => {
-            let told = registry.set_desired(id, &Signal::Stopped { uuid }, index).await?;
+            let told = registry.set_desired(id, &DesiredState::Stopped { uuid }, index).await?;
             told.then(|| format!("node {id} was told to stop again"))
         }
         // It is being started, and is known once it has claimed its id.
@@ -104,13 +104,13 @@ async fn take_one_back(
     Ok(done)
 }
 
-/// Whether a signal wants the node to run.
+/// Whether a desired state wants the node to run.
 pub(crate) async fn is_wanted(discovery: &Discovery, id: &Name) -> Result<bool, RebalanceError> {
-    let signal = discovery.registry.desired(id).await?.value;
-    Ok(matches!(signal, Some(Signal::Running { .. })))
+    let desired_state = discovery.registry.desired(id).await?.value;
+    Ok(matches!(desired_state, Some(DesiredState::Running { .. })))
 }
 
-/// Brings the signals to nodes that are members by now into line with that: one that tells a member to
+/// Brings the desired states of nodes that are members by now into line with that: one that tells a member to
 /// stop, which another command gave before, is removed, and one that has it run says with which weight
 /// and zone.
 pub(crate) async fn confirm_members(
@@ -120,17 +120,17 @@ pub(crate) async fn confirm_members(
     for member in members {
         let registry = &discovery.registry;
         for _ in 0..LIST_TRIES_MAX {
-            let Versioned { value: signal, index } = registry.desired(&member.id).await?;
-            let done = match signal {
-                Some(Signal::Stopped { uuid }) if uuid == member.uuid => {
+            let Versioned { value: desired_state, index } = registry.desired(&member.id).await?;
+            let done = match desired_state {
+                Some(DesiredState::Stopped { uuid }) if uuid == member.uuid => {
                     registry.remove_desired(&member.id, index).await?
                 }
-                Some(Signal::Running { host, weight, zone, launcher })
+                Some(DesiredState::Running { host, weight, zone, launcher })
                     if weight != member.weight || zone != member.zone =>
                 {
                     let (weight, zone) = (member.weight, member.zone.clone());
-                    let signal = Signal::Running { host, weight, zone, launcher };
-                    registry.set_desired(&member.id, &signal, index).await?
+                    let desired_state = DesiredState::Running { host, weight, zone, launcher };
+                    registry.set_desired(&member.id, &desired_state, index).await?
                 }
                 _ => true,
             };
@@ -144,13 +144,13 @@ pub(crate) async fn confirm_members(
 
 /// Tells a node to stop once it owns and stores nothing. One that has left already, so that its id is
 /// free or another's, is told nothing.
-pub(crate) async fn signal_stop(
+pub(crate) async fn desire_stop(
     discovery: &Discovery,
     id: &Name,
     uuid: Uuid,
 ) -> Result<(), RebalanceError> {
     let registry = &discovery.registry;
-    let stop = Signal::Stopped { uuid };
+    let stop = DesiredState::Stopped { uuid };
     for _ in 0..LIST_TRIES_MAX {
         let has_left = match registry.claim_now(id).await?.value {
             Some(claim) => claim.uuid != uuid,
@@ -159,15 +159,15 @@ pub(crate) async fn signal_stop(
         if has_left {
             return Ok(());
         }
-        let Versioned { value: signal, index } = registry.desired(id).await?;
-        if signal.as_ref() == Some(&stop) || registry.set_desired(id, &stop, index).await? {
+        let Versioned { value: desired_state, index } = registry.desired(id).await?;
+        if desired_state.as_ref() == Some(&stop) || registry.set_desired(id, &stop, index).await? {
             return Ok(());
         }
     }
     Err(RebalanceError::Refused(format!("others signal node {id} all the time: try again")))
 }
 
-/// Frees the id of a node that will not come back: its signal, its registration, and last its claim,
+/// Frees the id of a node that will not come back: its desired state, its registration, and last its claim,
 /// by which the others are known to be its own.
 pub(crate) async fn forget(
     discovery: &Discovery,
@@ -177,11 +177,11 @@ pub(crate) async fn forget(
     let registry = &discovery.registry;
     let claim = registry.claim_now(id).await?;
     let is_ours = claim.value.is_some_and(|claim| claim.uuid == uuid);
-    let signal = registry.desired(id).await?;
-    let is_stopped = signal.value == Some(Signal::Stopped { uuid });
-    if signal.index > 0 && (is_ours || is_stopped) {
+    let desired_state = registry.desired(id).await?;
+    let is_stopped = desired_state.value == Some(DesiredState::Stopped { uuid });
+    if desired_state.index > 0 && (is_ours || is_stopped) {
         // One that has changed meanwhile means another node of this id.
-        registry.remove_desired(id, signal.index).await?;
+        registry.remove_desired(id, desired_state.index).await?;
     }
     for instance in discovery.all_instances().await? {
         if instance.uuid() == Some(uuid) {
