@@ -210,6 +210,7 @@ fn a_node_that_comes_later_owns_nothing_and_says_so(backend: Backend) {
 fn several_nodes_that_start_together_share_the_ids() {
     let mut cluster = Cluster::empty(Backend::Embedded);
     cluster.add_nodes_without_ids(4);
-    let ids: BTreeSet<&str> = cluster.nodes().iter().map(|node| node.id()).collect();
+    let ids: BTreeSet<&str> =
+        cluster.nodes().iter().map(kv_testkit::harness::node::Node::id).collect();
     assert_eq!(ids, BTreeSet::from(["node-0", "node-1", "node-2", "node-3"]));
 }

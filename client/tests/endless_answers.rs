@@ -159,7 +159,7 @@ async fn answers_of_many_nodes_are_bounded_together() {
     const {
         assert!(
             HELD < UNFINISHED_BYTES_MAX && (NODES as u64 - 1) * HELD < UNFINISHED_BYTES_TOTAL_MAX
-        )
+        );
     };
     const { assert!(NODES as u64 * HELD > UNFINISHED_BYTES_TOTAL_MAX) };
     let script = |stream: &mut TcpStream, request: &Request<'_>, connection: usize| {

@@ -50,9 +50,9 @@ fn print(error: &clap::Error, mut stream: impl Write) -> io::Result<()> {
     let text = plain.as_ref().err().unwrap_or(error).render().ansi().to_string();
     let shown = printable_lines(&text);
     if shown == text {
-        error.print()?
+        error.print()?;
     } else {
-        stream.write_all(shown.as_bytes())?
+        stream.write_all(shown.as_bytes())?;
     }
     stream.flush()
 }

@@ -145,7 +145,7 @@ impl Tenure {
 
     fn wait_for_a_look(&self) {
         let doubt = lock(&self.doubt);
-        let undecided = |_: &mut ()| {
+        let undecided = |(): &mut ()| {
             self.in_doubt.load(Ordering::Acquire) && !self.is_lost.load(Ordering::Acquire)
         };
         let waited = self.decided.wait_timeout_while(doubt, LOOK_WITHIN, undecided);

@@ -110,7 +110,7 @@ pub fn say_panic(panic: &PanicHookInfo<'_>) {
     let reason = panic.payload_as_str().unwrap_or("for no reason that it gives");
     match panic.location() {
         Some(place) => {
-            say(format_args!("kvnode: the thread {thread} panicked at {place}: {reason}"))
+            say(format_args!("kvnode: the thread {thread} panicked at {place}: {reason}"));
         }
         None => say(format_args!("kvnode: the thread {thread} panicked: {reason}")),
     }

@@ -68,7 +68,7 @@ fn nothing_is_removed_before_another_node_has_confirmed_it() {
     assert_eq!(source.unconfirmed(), PARTITIONS as usize / 2);
     assert_eq!(source.keys(), KEYS as u64);
     // One that the node owns itself is no matter of others.
-    confirm(scene.epoch(), &partitions[..PARTITIONS as usize / 2 + 1]);
+    confirm(scene.epoch(), &partitions[..=(PARTITIONS as usize / 2)]);
     assert_eq!(source.unconfirmed(), PARTITIONS as usize / 2 - 1);
     source.wait_until_clear();
     assert_eq!(source.keys(), (KEYS - moving().count()) as u64);

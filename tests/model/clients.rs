@@ -135,7 +135,7 @@ impl Model {
             Step::StartOver { .. } => {}
             Step::Refused(_) => self.next_operation(state, number),
             Step::Unknown if self.keeps(Rule::SendsWritesOnce) => {
-                self.next_operation(state, number)
+                self.next_operation(state, number);
             }
             Step::Unknown => {}
             Step::NotUnderstood => state.blame(Flaw::Answer),

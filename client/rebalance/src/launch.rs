@@ -135,12 +135,10 @@ async fn await_node(
         if let Some(spare) = spares.iter().find(|it| it.id == node.id) {
             return as_wanted(spare, node);
         }
-        let launcher = match discovery.registry.desired(&node.id).await?.value {
-            Some(DesiredState::Running { launcher, .. }) => launcher,
-            _ => {
-                let problem = format!("the signal to start node {} was taken back", node.id);
-                return Err(RebalanceError::Refused(problem));
-            }
+        let desired = discovery.registry.desired(&node.id).await?.value;
+        let Some(DesiredState::Running { launcher, .. }) = desired else {
+            let problem = format!("the signal to start node {} was taken back", node.id);
+            return Err(RebalanceError::Refused(problem));
         };
         let failure = launcher.as_ref().and_then(|it| it.failure.clone());
         if failure.is_some() || began.elapsed() > LAUNCH_WAIT {

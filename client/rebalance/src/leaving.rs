@@ -119,7 +119,7 @@ pub(crate) async fn carry_out(discovery: &Discovery) -> Result<Vec<Leaver>, Reba
                     match node.dead {
                         true => desired_states::forget(discovery, &node.id, node.uuid).await?,
                         false => {
-                            desired_states::desire_stop(discovery, &node.id, node.uuid).await?
+                            desired_states::desire_stop(discovery, &node.id, node.uuid).await?;
                         }
                     }
                     failpoints::pass("mover::after-telling");

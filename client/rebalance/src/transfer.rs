@@ -178,7 +178,8 @@ impl Transfer<'_> {
     ) -> Result<MoveDigest, Trouble> {
         let (peer, side) = (self.uuid(pair.destination)?, Side::Source);
         let from = after.clone().map(Into::into);
-        self.digest(pair.source, Digest { peer, side, after: from, until: None }, &after).await
+        self.digest(pair.source, Digest { peer, side, after: from, until: None }, after.as_ref())
+            .await
     }
 
     /// What the destination has copied of that stretch, and what the source has of the keys that
@@ -194,7 +195,7 @@ impl Transfer<'_> {
         loop {
             let (from, to) = (after.clone().map(Into::into), until.clone().map(Into::into));
             let digest = Digest { peer, side, after: from, until: to };
-            let part = self.digest(pair.destination, digest, &after).await?;
+            let part = self.digest(pair.destination, digest, after.as_ref()).await?;
             copies.extend(part.partitions);
             replaced.extend(self.replaced(pair.source, &part.written).await?);
             match part.next {
@@ -208,10 +209,10 @@ impl Transfer<'_> {
         &self,
         node: u16,
         digest: Digest<'_>,
-        after: &Option<String>,
+        after: Option<&String>,
     ) -> Result<MoveDigest, Trouble> {
         match self.asker.ask(node, Command::Digest(digest)).await? {
-            Content::Digest(part) if part.next.is_none() || part.next != *after => Ok(part),
+            Content::Digest(part) if part.next.is_none() || part.next.as_ref() != after => Ok(part),
             _ => Err(self.asker.nonsense(node, "it is not the answer to DIGEST")),
         }
     }

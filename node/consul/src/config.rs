@@ -44,7 +44,7 @@ impl fmt::Debug for ConsulConfig {
             .field("basic_auth", &self.basic_auth.as_ref().map(|_| "(hidden)"))
             .field("tls", &self.tls)
             .field("request_timeout", &self.request_timeout)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

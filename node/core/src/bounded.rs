@@ -73,6 +73,9 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for List<T, MA
 }
 
 /// Reads the elements of a list up to `MAX`, and passes over the others.
+///
+/// # Errors
+/// It is no list, or an element is not what was expected.
 pub fn first<'de, T, D, const MAX: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     T: Deserialize<'de>,
@@ -82,6 +85,9 @@ where
 }
 
 /// Reads a text for a person, cut off where it is longer than [`REPLY_TEXT_BYTES_MAX`].
+///
+/// # Errors
+/// It is no text.
 pub fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     struct Text;
 

@@ -158,7 +158,10 @@ fn archiver(build: &cc::Build, operation: &str, library: &Path) -> Command {
 fn ar(build: &cc::Build, operation: &str, library: &Path, members: &[&Path]) {
     let mut command = archiver(build, operation, library);
     let status = command.args(members).status();
-    assert!(status.as_ref().is_ok_and(|it| it.success()), "{command:?} failed: {status:?}");
+    assert!(
+        status.as_ref().is_ok_and(std::process::ExitStatus::success),
+        "{command:?} failed: {status:?}"
+    );
 }
 
 fn ar_output(build: &cc::Build, operation: &str, library: &Path) -> String {

@@ -135,7 +135,7 @@ fn number(svg: &mut Svg, axis: &Axis, bar: Area, ratio: f64, load: u64, is_small
     match bar.height {
         ..24.0 => svg.text((middle, bar.y - 8.0), style, &count),
         _ => {
-            svg.text((middle, axis.area.bottom() - 9.0), style.colour(ink_on(heat(ratio))), &count)
+            svg.text((middle, axis.area.bottom() - 9.0), style.colour(ink_on(heat(ratio))), &count);
         }
     }
 }

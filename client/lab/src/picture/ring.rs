@@ -225,7 +225,7 @@ fn sector(
 
 /// A plain band.
 fn ring(svg: &mut Svg, centre: (f64, f64), (outer, inner): (f64, f64), colour: Colour) {
-    let radius = (outer + inner) / 2.0;
+    let radius = f64::midpoint(outer, inner);
     let (left, right) = (centre.0 - radius, centre.0 + radius);
     let data = format!(
         "M{left:.1} {y:.1}A{radius:.1} {radius:.1} 0 1 1 {right:.1} {y:.1}A{radius:.1} {radius:.1} 0 1 1 {left:.1} {y:.1}Z",

@@ -119,8 +119,6 @@ pub(crate) async fn eventually<T>(what: &str, check: impl AsyncFn() -> Option<T>
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    match tokio::time::timeout(PATIENCE, polled).await {
-        Ok(found) => found,
-        Err(_) => panic!("not within {PATIENCE:?}: {what}"),
-    }
+    let found = tokio::time::timeout(PATIENCE, polled).await;
+    found.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"))
 }
