@@ -97,7 +97,7 @@ pub enum RebalanceError {
 
     /// Another command is having a node of that id started.
     #[error(
-        "another command has signalled that node {id} is to run: wait until it does, and try again. Where that          command is gone, `kvclient remove-node {id}` takes its signal back"
+        "another command has signalled that node {id} is to run: wait until it does, and try again. Where that command is gone, `kvclient remove-node {id}` takes its signal back"
     )]
     Signalled {
         /// The node's id.

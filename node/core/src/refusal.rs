@@ -100,12 +100,12 @@ impl Refusal {
     }
 }
 
-/// A [`ErrorCode::BadRequest`] refusal.
+/// An [`ErrorCode::BadRequest`] refusal.
 pub fn bad_request(message: impl Into<String>) -> Refusal {
     Refusal::new(ErrorCode::BadRequest, message)
 }
 
-/// A [`ErrorCode::TooLarge`] refusal of `what`, in bytes unless `what` says otherwise.
+/// An [`ErrorCode::TooLarge`] refusal of `what`, in bytes unless `what` says otherwise.
 #[must_use]
 pub fn too_large(what: &str, size: usize, size_max: usize) -> Refusal {
     Refusal::new(ErrorCode::TooLarge, format!("{what} is {size}, the limit is {size_max}"))
