@@ -15,6 +15,7 @@ use kv_system::transient::is_read_only;
 use kv_system::{descriptors, failpoints};
 use tracing::{error, warn};
 
+use crate::engine::Engine;
 use crate::limits::{DESCRIPTORS_PER_CHECKPOINT, SMALL_FILES_BYTES};
 use crate::memtable::{Memtable, Memtables};
 use crate::shared::{CHECKPOINTER, Shared};
@@ -108,7 +109,7 @@ impl Shared {
                         );
                     }
                 }
-                // Where a reader has met damage, the engine is started anew, and then this is tried again.
+                // Where there is damage, the next try starts the engine anew and has it for itself.
                 Err(StoreError::PageCorrupt(_) | StoreError::Broken) if failures < FAILURES_MAX => {
                     failures += 1;
                 }
@@ -142,6 +143,15 @@ impl Shared {
             "what is in the write-ahead log could not be given to the engine: {error}; {lost}, and {then}"
         );
         self.fail(failure);
+    }
+
+    /// A reader has met damage while the engine had changes that were not flushed. It neither flushes them
+    /// nor ends without that, but the log has them, and a new process gives them to a new engine.
+    fn start_anew_by(&self, error: &StoreError) {
+        warn!(
+            "a read met damage while the engine took over what is in the write-ahead log: {error}; nothing is lost, and the node starts anew"
+        );
+        self.fail(Failure::Passing);
     }
 
     fn keep_syncing(&self, ended: &flume::Receiver<()>) {
@@ -249,7 +259,10 @@ impl Shared {
         failpoints::pass("node::checkpoint::before-flush");
         // Not the log's: the writer may hold that, and wait for this.
         let counters = frozen.counters().unwrap_or_default();
-        self.with_engine(CHECKPOINTER, |engine| {
+        // A reader that meets damage has the engine refuse to flush, so that one with unflushed changes is
+        // lost. Once damage is known readers wait; until then it is not worth having them wait.
+        let is_alone = self.has_met_damage();
+        let take = |engine: &Engine| {
             let taking = Taking {
                 engine,
                 memtable: frozen,
@@ -269,11 +282,18 @@ impl Shared {
                 Err(Untaken::Waits(error) | Untaken::Failed(error)) => Err(error),
                 Err(Untaken::Spoiled(error)) => {
                     // Known before anybody else can use the engine, and start it anew.
-                    self.fail_by(&error);
+                    match error {
+                        StoreError::PageCorrupt(_) if !is_alone => self.start_anew_by(&error),
+                        _ => self.fail_by(&error),
+                    }
                     Err(error)
                 }
             }
-        })
+        };
+        match is_alone {
+            true => self.with_engine_alone(take),
+            false => self.with_engine(CHECKPOINTER, take),
+        }
     }
 }
 

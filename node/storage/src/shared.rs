@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -43,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) memtables: ArcSwap<Memtables>,
     /// Whether the engine has failed or met damage and so refuses further work.
     pub(crate) stopped: AtomicBool,
+    /// Whether the engine has met damage since this process started.
+    has_met_damage: AtomicBool,
     /// Whether something failed in the background after which nothing more may be written: see
     /// [`Failure`].
     pub(crate) failed: AtomicU8,
@@ -84,6 +86,7 @@ impl Shared {
             log: Mutex::new(log),
             memtables: ArcSwap::from_pointee(memtables),
             stopped: AtomicBool::new(false),
+            has_met_damage: AtomicBool::new(false),
             failed: AtomicU8::new(NO_FAILURE),
             is_absent: AtomicBool::new(false),
             waits: AtomicBool::new(false),
@@ -111,7 +114,10 @@ impl Shared {
     }
 
     pub(crate) fn reopen(&self) -> Result<(), StoreError> {
-        let mut slots = self.slots.each_ref().map(lock);
+        self.reopen_in(&mut self.slots.each_ref().map(lock))
+    }
+
+    fn reopen_in(&self, slots: &mut [MutexGuard<'_, Option<Engine>>; 3]) -> Result<(), StoreError> {
         if self.failure().is_some() {
             // An engine that could not write waits for ever for its flush when it is dropped.
             return Err(StoreError::Broken);
@@ -158,9 +164,44 @@ impl Shared {
         if self.stopped.load(Ordering::Acquire) {
             return Err(StoreError::Broken);
         }
-        let result = use_engine(engine);
+        self.note(use_engine(engine))
+    }
+
+    /// Whether the engine has met damage since this process started.
+    pub(crate) fn has_met_damage(&self) -> bool {
+        self.has_met_damage.load(Ordering::Acquire)
+    }
+
+    /// Uses the engine while no other thread does, and starts it anew before where it has stopped.
+    pub(crate) fn with_engine_alone<T>(
+        &self,
+        use_engine: impl FnOnce(&Engine) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        if self.failure() == Some(Failure::Passing) {
+            return Err(StoreError::StartsAnew);
+        }
+        let mut slots = self.slots.each_ref().map(lock);
+        if self.stopped.load(Ordering::Acquire) || slots[CHECKPOINTER].is_none() {
+            self.reopen_in(&mut slots).map_err(|error| match error {
+                error if error.is_undone() => error,
+                error if error.passes() => StoreError::Waits(error.to_string()),
+                error => {
+                    warn!("the storage engine does not start: {error}");
+                    StoreError::Broken
+                }
+            })?;
+        }
+        let engine = slots[CHECKPOINTER].as_ref().ok_or(StoreError::Broken)?;
+        self.note(use_engine(engine))
+    }
+
+    /// Takes note of what befell the engine.
+    fn note<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         if matches!(&result, Err(StoreError::PageCorrupt(_) | StoreError::Engine(_))) {
             self.stopped.store(true, Ordering::Release);
+        }
+        if matches!(&result, Err(StoreError::PageCorrupt(_))) {
+            self.has_met_damage.store(true, Ordering::Release);
         }
         result
     }

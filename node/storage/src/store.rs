@@ -276,9 +276,15 @@ impl Store {
             self.abandon();
             return Err(StoreError::Broken);
         }
-        self.shared.checkpoint()?;
-        self.shared.freeze(&mut lock(&self.shared.log).log)?;
-        self.shared.checkpoint()
+        let shared = Arc::clone(&self.shared);
+        let closed = shared
+            .checkpoint()
+            .and_then(|()| shared.freeze(&mut lock(&shared.log).log))
+            .and_then(|()| shared.checkpoint());
+        if shared.failure().is_some() {
+            self.abandon();
+        }
+        closed
     }
 
     /// Gives the store up without closing it, after a commit that failed.

@@ -39,7 +39,8 @@ pub(crate) enum Untaken {
     Waits(StoreError),
     /// It could not read what it needs.
     Failed(StoreError),
-    /// It failed to write, and must neither be used nor dropped.
+    /// It has changes that it could not flush, or will not since it has met damage, and must neither be used
+    /// nor dropped.
     Spoiled(StoreError),
 }
 
@@ -138,19 +139,30 @@ impl Taking<'_> {
     }
 
     fn at_once(&self) -> Result<(), Untaken> {
+        self.read_all().map_err(Untaken::Failed)?;
         let mut start = Bound::Unbounded;
         loop {
             let changes = self.memtable.range(start.as_ref(), CHANGES_PER_BATCH);
-            self.engine.change(&changes).map_err(given)?;
+            self.engine.change(&changes).map_err(Untaken::Spoiled)?;
             match changes.into_iter().next_back() {
                 Some((last, _)) => start = Bound::Excluded(last),
                 None => break,
             }
         }
         if let Some(layout) = self.memtable.layout() {
-            self.engine.change_layout(&layout).map_err(given)?;
+            self.engine.change_layout(&layout).map_err(Untaken::Spoiled)?;
         }
         self.engine.complete(self.memtable.counters(), self.segment).map_err(Untaken::Spoiled)
+    }
+
+    /// Reads what will be changed: damage is met here, while the engine has nothing that is not flushed and
+    /// can be started anew.
+    fn read_all(&self) -> Result<(), StoreError> {
+        self.engine.checkpointed()?;
+        if self.memtable.layout().is_some() {
+            self.engine.layout()?;
+        }
+        self.for_each_change(|key, _| self.engine.get(key).map(drop))
     }
 
     fn in_pieces(&self, metadata_bytes: u64) -> Result<(), Untaken> {
@@ -179,7 +191,7 @@ impl Taking<'_> {
         let layout_bytes = layout.as_ref().map_or(0, |it| it.len() as u64 + LEAF_OVERHEAD_BYTES);
         self.make_room(leaves.bytes + placed(layout_bytes) + metadata_bytes)?;
         if let Some(layout) = layout {
-            self.engine.change_layout(&layout).map_err(given)?;
+            self.engine.change_layout(&layout).map_err(Untaken::Spoiled)?;
         }
         self.engine.complete(self.memtable.counters(), self.segment).map_err(Untaken::Spoiled)
     }
@@ -193,7 +205,7 @@ impl Taking<'_> {
     ) -> Result<(), Untaken> {
         self.make_room(leaves.bytes + metadata_bytes)?;
         for changes in piece.chunks(CHANGES_PER_BATCH) {
-            self.engine.change(changes).map_err(given)?;
+            self.engine.change(changes).map_err(Untaken::Spoiled)?;
         }
         self.engine.flush().map_err(Untaken::Spoiled)?;
         piece.clear();
@@ -234,13 +246,4 @@ impl Taking<'_> {
 
 fn waits(why: String) -> Untaken {
     Untaken::Waits(StoreError::Waits(why))
-}
-
-/// What became of changes that were given to the engine and not flushed yet: it has kept what it has of
-/// them, and a flush is still possible.
-fn given(error: StoreError) -> Untaken {
-    match error {
-        StoreError::Engine(_) => Untaken::Spoiled(error),
-        error => Untaken::Failed(error),
-    }
 }
