@@ -28,7 +28,7 @@ fn the_place_is_clear_before_the_epoch_is_shown() {
     let stranger = source.restart_with(0, Some(other.install(0, None)), 0);
     stranger.install(&frozen);
     assert_eq!((stranger.epoch(), stranger.keys()), (1, KEYS as u64));
-    // Who opens the window without waiting for this node, has it serve what is not there.
+    // A mover that opens the window without waiting for this node has it serve records that it lacks.
     let refused = stranger.send_install(&frozen.open()).blocking_recv().unwrap();
     assert!(matches!(refused, Err(NotInstalled::Unclear { epoch: 4, .. })), "{refused:?}");
     stranger.confirm();
@@ -134,7 +134,7 @@ fn clearing_goes_on_under_constant_load_and_after_a_restart() {
     }
     assert_eq!(scene.source.keys(), (KEYS - moving().count()) as u64);
 
-    // What is left when a node stops, it finds when it starts.
+    // A node that starts finds its leftovers from before.
     let Scene { source, .. } = Scene::new();
     let other = Cluster::new(1, 2, |it| u32::from(it >= PARTITIONS / 2));
     let node = source.restart_with(0, Some(other.install(0, None)), 0);

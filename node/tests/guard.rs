@@ -230,7 +230,7 @@ fn held_is_what_a_node_has_as_a_whole() {
     let settled = held(&[&rest, &frozen, &frozen.open(), &frozen.open().settle(None)], &asked);
     let settled = settled.unwrap();
     assert!(settled.contains(&Partition(1)) && !settled.contains(&Partition(0)), "{settled:?}");
-    // Not by who is behind, is another, or does not know whom he asks.
+    // Not by a node that is behind, is another, or does not know which one it asks.
     assert_eq!(held(&[&rest], &asked), Err(ErrorCode::Retry));
     let other = Context { node: Some(uuid(1)), ..asked };
     assert_eq!(held(&[&rest, &frozen], &other), Err(ErrorCode::WrongNode));

@@ -120,7 +120,7 @@ fn what_is_written_while_it_moves_is_what_counts() {
     let counters = scene.destination.stop().unwrap();
     assert_eq!(counters.keys, keys);
     let mut destination = scene.destination.restart_with(1, None, 0);
-    // The purge comes before the answer to what is asked after it was due.
+    // The purge comes before the answer to a request that was sent after it was due.
     for _ in 0..200 {
         assert!(destination.get(written).is_some());
     }
@@ -186,7 +186,7 @@ fn sizes_and_pages_cover_what_is_owned() {
     assert_eq!(sizes.iter().map(|it| it.bytes).sum::<u64>(), bytes as u64);
     let refused = scene.destination.call_under(epoch, Command::Count(Count { partitions }));
     assert_eq!(code(refused), ErrorCode::NotOwner);
-    // A scan of the node as a whole leaves out what is moving.
+    // A scan of the node as a whole leaves out the partitions that are moving.
     let mut seen = 0;
     let mut after = None;
     loop {
