@@ -1,16 +1,13 @@
 //! Which layouts a node installs, and what it makes of them.
-#![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
 
-mod support;
-
+use crate::support::guards::{at_rest, guard_after, install_all, swap};
+use crate::support::{Cluster, uuid};
 use kv_core::guard::{InstallError, LayoutVerdict};
 use kv_core::incarnation::Incarnation;
 use kv_core::layout::Layout;
 use kv_core::ownership::Role;
 use kv_core::partition::Partition;
 use kvnode::installed_record;
-use support::guards::{at_rest, guard_after, install_all, swap};
-use support::{Cluster, uuid};
 use uuid::Uuid;
 
 #[test]

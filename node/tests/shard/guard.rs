@@ -1,15 +1,12 @@
 //! The rules by which a node refuses what it does not own.
-#![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
 
-mod support;
-
+use crate::support::guards::{at_rest, guard_after, swap};
+use crate::support::{CLUSTER, Cluster, PARTITIONS, uuid};
 use kv_core::guard::{Context, Guard, LayoutVerdict};
 use kv_core::layout::Side;
 use kv_core::ownership::Right;
 use kv_core::partition::Partition;
 use kv_core::refusal::{ErrorCode, Refusal};
-use support::guards::{at_rest, guard_after, swap};
-use support::{CLUSTER, Cluster, PARTITIONS, uuid};
 
 const STALE: Result<Right, ErrorCode> = Err(ErrorCode::StaleEpoch);
 const RETRY: Result<Right, ErrorCode> = Err(ErrorCode::Retry);

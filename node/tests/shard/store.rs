@@ -1,7 +1,4 @@
 //! The shard on disk: what it keeps, what damage does, and carrying out operations on it.
-#![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
-
-mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -145,7 +142,7 @@ fn a_damaged_page_takes_only_its_own_records_along() {
     let store = Store::open(directory.path(), Fsync::Always).unwrap();
     fill(&store);
     store.close().unwrap();
-    support::damage(directory.path());
+    crate::support::damage(directory.path());
 
     let store = Store::open(directory.path(), Fsync::Always).unwrap();
     let reader = store.reader();

@@ -1,8 +1,8 @@
 //! A move between two nodes, as their writers see it.
-#![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
 
-mod support;
-
+use crate::support::PARTITIONS;
+use crate::support::harness::{delete, get, put};
+use crate::support::scene::{KEYS, Scene, code, key, moves, moving, stream};
 use kv_core::limits::STREAM_RECORDS_MAX;
 use kv_core::operation::{Condition, Done};
 use kv_core::partition::{Partition, PartitionCount};
@@ -11,9 +11,6 @@ use kv_core::version::Version;
 use kv_protocol::record_stream::StreamRecord;
 use kv_protocol::reply::{Content, Counted, Keys, MoveDigest, Page};
 use kv_protocol::request::{Command, Count, Scan};
-use support::PARTITIONS;
-use support::harness::{delete, get, put};
-use support::scene::{KEYS, Scene, code, key, moves, moving, stream};
 
 #[test]
 fn a_move_ends_with_every_record_at_one_place() {
