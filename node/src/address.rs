@@ -29,22 +29,22 @@ pub enum InvalidHost {
         "cannot listen on {host}: {problem}; expected an address of this machine, or a name that resolves to one"
     )]
     Listen {
-        /// What was given.
+        /// The argument, as the operator gave it.
         host: String,
-        /// What is wrong with it.
+        /// Why the node cannot listen there.
         problem: String,
     },
     /// It is every address, and nobody can connect to that.
     #[error("--host {0} is no address that others can reach: name one with --advertise")]
     NoneToAdvertise(String),
-    /// Nobody could connect to it.
+    /// No peer could connect to it.
     #[error(
         "others cannot connect to --advertise {host}: {problem}; expected a host name or an address, without a port"
     )]
     Advertise {
-        /// What was given.
+        /// The argument, as the operator gave it.
         host: String,
-        /// What is wrong with it.
+        /// Why it leads nowhere.
         problem: String,
     },
 }
@@ -53,7 +53,7 @@ impl Addresses {
     /// Understands `--host` and `--advertise`. Names are resolved once, at the start.
     ///
     /// # Errors
-    /// [`InvalidHost`] where the node cannot listen there, or nobody can connect to it.
+    /// [`InvalidHost`] where the node cannot listen there, or no peer can connect to it.
     pub async fn resolve(host: &str, advertise: Option<&str>) -> Result<Self, InvalidHost> {
         let listen = own_address(host).await?;
         let advertised = match advertise {
@@ -81,7 +81,7 @@ async fn own_address(host: &str) -> Result<IpAddr, InvalidHost> {
         return Ok(Ipv4Addr::UNSPECIFIED.into());
     }
     let invalid = |problem: String| InvalidHost::Listen { host: host.to_owned(), problem };
-    // All addresses can be listened on, though nobody can connect to them.
+    // All addresses can be listened on, though no peer can connect to them.
     let usable = |address: IpAddr| address.is_unspecified() || !leads_nowhere(address);
     if let Some(address) = parse(host) {
         return if usable(address) { Ok(address) } else { Err(invalid(no_machines(address))) };
@@ -112,7 +112,7 @@ async fn reachable(host: &str) -> Result<String, InvalidHost> {
     Ok(parse(host).map_or_else(|| host.to_owned(), |address| address.to_string()))
 }
 
-/// Whether an address is no machine's own, so that nobody can connect to it: all addresses, many machines,
+/// Whether an address is no machine's own, so that no peer can connect to it: all addresses, many machines,
 /// what IPv4 has set aside as "this network" and for later, and what means nothing without an interface.
 fn leads_nowhere(address: IpAddr) -> bool {
     match address.to_canonical() {
@@ -168,7 +168,7 @@ async fn lookup(name: &str) -> Result<Vec<IpAddr>, String> {
 mod tests {
     use super::*;
 
-    /// What is written as an address, and is never a machine's.
+    /// Texts that are addresses, and never a machine's.
     const NO_MACHINES: [&str; 12] = [
         "255.255.255.255",
         "224.0.0.1",

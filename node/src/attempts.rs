@@ -1,9 +1,9 @@
 //! When a node that is wanted and does not run may be started: pure rules over what one observer
 //! has seen.
 //!
-//! Whoever starts a node first writes an attempt into its desired state. An attempt may fail, and its author
-//! may die before it starts anything, so each observer gives an attempt some time on its own clock,
-//! and then another one may be made: by whoever comes first. One that brings nothing doubles the time
+//! A supervisor that starts a node first writes an attempt into its desired state. An attempt may fail, and its
+//! supervisor may die before it starts anything, so each observer gives an attempt some time on its own clock.
+//! Then the first supervisor that comes by may make another one. One that brings nothing doubles the time
 //! that the next one is given, up to a limit, and a node that was up for however short a time starts
 //! over. So a node that crashes is back soon, and one that cannot start is tried again for as long as
 //! it is wanted, without haste.
@@ -38,7 +38,7 @@ struct Seen {
     came_up: bool,
 }
 
-/// What is to be done about a node that is wanted.
+/// What a supervisor does about a node that is wanted.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next {
     /// Nothing: it is up.
@@ -56,7 +56,7 @@ impl Attempts {
         Self { within, seen: BTreeMap::new() }
     }
 
-    /// Says what is to be done about the node `id`, whose desired state names `attempt` now.
+    /// Judges the node `id`, whose desired state names `attempt` now.
     pub fn judge(&mut self, id: &Name, attempt: Option<Uuid>, is_up: bool, now: Instant) -> Next {
         let changed = self.seen.get(id).is_none_or(|seen| seen.attempt != attempt);
         if changed {

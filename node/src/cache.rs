@@ -2,8 +2,8 @@
 //!
 //! It belongs to the serving loop's thread. That thread hands all writes of clients on, forgets their
 //! keys then, and remembers none of them before they are answered; and what a layout's installing takes
-//! away or brings is forgotten with everything else, since the cache is of one guard only. So nothing in
-//! it can be older than what is stored.
+//! away or brings is forgotten with everything else, since the cache is of one guard only. So no record
+//! in it is older than the stored one.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ type Records = Cache<u64, Cached, Bytes, BuildNoHashHasher<u64>>;
 
 /// A key and its record, side by side.
 struct Cached {
-    /// The key, and the value after it where there is one.
+    /// The key, and after it the value, unless the record is a tombstone.
     bytes: Box<[u8]>,
     key_bytes: u16,
     is_tombstone: bool,
@@ -50,7 +50,7 @@ impl Weighter<u64, Cached> for Bytes {
 }
 
 impl RecordCache {
-    /// An empty one, for what `guard` allows to be read.
+    /// An empty cache, for reads that `guard` admits.
     #[must_use]
     pub fn new(guard: Arc<Guard>) -> Self {
         Self { records: empty(), guard }

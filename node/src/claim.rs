@@ -152,7 +152,7 @@ pub const CLAIM_TRIES: usize = 5;
 /// Claims the node's id in Consul for its data directory.
 ///
 /// An id that a member of the layout or a running node has is never taken from it, and a member takes its
-/// own from anybody. The claim of a data directory that was thrown away is taken, where an operator asks for
+/// own from any claimant. The claim of a data directory that was thrown away is taken, where an operator asks for
 /// the id by name; an `automatic` choice leaves it alone, since the other node may be just about to register.
 ///
 /// # Errors

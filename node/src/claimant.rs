@@ -1,7 +1,7 @@
 //! Keeping the claim on a node's id while the node runs: it must stay this process's, and it counts what
 //! the node writes.
 //!
-//! Whoever can write to Consul can write claims, so not every one is believed. A member of the layout
+//! Any process that can write to Consul can write claims, so not every one is believed. A member of the layout
 //! has its id from there, and no claim takes it away. No node is started so often that its number leaps,
 //! and what this very process has written only this process can count.
 
@@ -27,8 +27,8 @@ use crate::identity::Identity;
 use crate::tenure::Tenure;
 use crate::writer::Published;
 
-/// How often a node that takes writes has them counted in its claim. What is counted is what it had at
-/// the time before, which is on the disk by now, also with `--fsync everysec`.
+/// How often a node that takes writes has them counted in its claim. It counts those that it had at the
+/// time before, which are on the disk by now, also with `--fsync everysec`.
 const COUNT_EVERY: Duration = Duration::from_secs(10);
 
 /// What a node's claim rests on.
@@ -61,7 +61,7 @@ pub struct Claimant {
     identity: Identity,
     standing: Standing,
     counted: Mutex<Counted>,
-    /// Whether it was said that somebody makes claims up.
+    /// Whether the log has said that claims are made up.
     has_warned: AtomicBool,
 }
 
@@ -129,7 +129,7 @@ impl Claimant {
         Err(ClaimError::Contended { id })
     }
 
-    /// Checks that nobody else has or uses the id, which is that of no member.
+    /// Checks that no other node has or uses the id, which is that of no member.
     async fn check_free(&self, found: Option<Claim>) -> Result<(), ClaimError> {
         let id = self.identity.id.to_string();
         if found.is_some_and(|claim| claim.uuid != self.identity.uuid) {
@@ -149,7 +149,7 @@ impl Claimant {
         let knows = |layout: &Layout| layout.member_by_uuid(*uuid).is_some_and(|it| it.id == *id);
         match self.standing.registry.layout_now().await {
             Ok(Some(layout)) => knows(&layout.value),
-            // Where Consul has none that can be read, the node goes by its own.
+            // Where Consul has no layout that can be read, the node goes by its own.
             Ok(None) | Err(_) => {
                 self.standing.guard.load().installed().is_some_and(|it| knows(&it.layout))
             }
@@ -173,7 +173,7 @@ impl Claimant {
         }
     }
 
-    /// Says that somebody makes claims up, once: who does so, can do it again and again.
+    /// Says that claims are made up, once: their author can do it again and again.
     fn warn(&self, what: fmt::Arguments<'_>) {
         if self.has_warned.swap(true, Ordering::Relaxed) {
             return debug!("{what}");
@@ -186,7 +186,7 @@ impl Claimant {
     async fn count(&self, claim: Claim, index: u64) -> Result<(), ClaimError> {
         let written = self.standing.published.statistics.sequence.load(Ordering::Relaxed);
         let before = self.counted();
-        // Nobody else counts what this process writes.
+        // Only this process counts what it writes.
         let is_made_up = claim.sequence.is_some_and(|known| known > written);
         if before.at.elapsed() >= COUNT_EVERY {
             *lock(&self.counted) = Counted { sequence: written, at: Instant::now() };

@@ -25,7 +25,7 @@ pub fn understand() -> Result<Cli, ExitCode> {
     };
     let code = ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(u8::MAX));
     if error.use_stderr() {
-        // Where they cannot be written, there is nobody to tell.
+        // Where standard error fails, no reader is left to tell.
         let _ = print(&error, io::stderr());
         return Err(code);
     }

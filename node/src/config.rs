@@ -15,9 +15,9 @@ use kv_storage::{Fsync, SEGMENT_BYTES_DEFAULT};
 /// The environment variable that names the directory of all nodes' data.
 pub const DATA_DIR_VARIABLE: &str = "KVNODE_DATA_DIR";
 
-/// A node that is wanted, and that has not registered this long after somebody has taken it on to
-/// start it, may be taken on by another. Most stores open faster; one that takes longer is not
-/// disturbed, since its data directory shows that it runs.
+/// A node that is wanted, and that has not registered this long after a supervisor has taken it on, may
+/// be taken on by another. Most stores open faster; one that takes longer is not disturbed, since its
+/// data directory shows that it runs.
 pub const LAUNCH_WITHIN_DEFAULT: Duration = Duration::from_secs(15);
 
 /// What the end of a run tells its caller.
@@ -214,7 +214,7 @@ pub struct DevArgs {
     pub data_dir: Option<PathBuf>,
 }
 
-/// Where data lies when nobody says otherwise.
+/// Where data lies without `--data-dir` and its variable.
 ///
 /// # Errors
 /// Where neither `XDG_DATA_HOME` nor `HOME` is set.

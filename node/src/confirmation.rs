@@ -1,9 +1,9 @@
-//! Asking other nodes whether they hold what this one is to remove.
+//! Asking other nodes whether they hold the records that this one is to remove.
 //!
 //! That a layout gives a partition to another node is no proof that this node has its records: the
 //! document may be forged, or be put back to what it was. So before anything is removed, the node that
 //! holds the partition by the layout is asked over the wire. Until it says so, the records are kept,
-//! nothing of them is served, and the node's log and status tell it. Where that node was given up, nobody is
+//! nothing of them is served, and the node's log and status tell it. Where that node was given up, no node is
 //! left to be asked, and what lies here goes as the rest of its partitions has gone.
 
 use std::cmp::Reverse;
@@ -40,9 +40,9 @@ const ASKED_AT_ONCE: usize = 8;
 const PAUSES: Backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(5));
 /// Where nodes are is looked up at most this often.
 const LOOK_SPACING: Duration = Duration::from_millis(500);
-/// What is kept is said again after this time.
+/// How often the log names the partitions that are kept.
 const SAY_EVERY: Duration = Duration::from_secs(60);
-/// What is waited for without a word.
+/// How long answers are waited for before the log says so.
 const SAY_AFTER: Duration = Duration::from_secs(3);
 
 /// Asks, for one node.
@@ -51,11 +51,11 @@ pub struct Confirmation {
     pub registry: Registry,
     /// What the node has installed.
     pub guard: Arc<ArcSwap<Guard>>,
-    /// What is to be asked, and what is kept.
+    /// The writer's questions, and the partitions that it keeps.
     pub published: Arc<Published>,
     /// The writer's queue.
     pub work: flume::Sender<Work>,
-    /// Why the last question was in vain; none where it was not.
+    /// Why the last question was in vain; `None` where it was not.
     pub in_vain: Arc<ArcSwapOption<String>>,
 }
 
@@ -74,7 +74,7 @@ struct Addresses {
 }
 
 impl Confirmation {
-    /// Asks what is to be asked, until this future is dropped.
+    /// Asks the writer's questions until this future is dropped.
     pub async fn run(&self) {
         let asker = Asker::default();
         let mut questions = self.published.questions.subscribe();
@@ -117,8 +117,7 @@ impl Confirmation {
         let _ = self.work.send(Work::Confirmed { epoch, partitions });
     }
 
-    /// Asks all who are to be asked, and hands on what they confirm. Returns why something is not
-    /// confirmed.
+    /// Asks all holders, and hands the writer what they confirm. Returns why something is not confirmed.
     async fn ask(
         &self,
         asker: &Asker,
@@ -129,8 +128,8 @@ impl Confirmation {
         let installed = guard.installed().filter(|it| it.layout.epoch == questions.epoch)?;
         let (by_holder, given_up) = by_holder(installed, &questions.partitions);
         if !given_up.is_empty() {
-            // They were verified at a node that was given up since, so there is nobody to be asked, and who
-            // gave it up accepted that they are lost. What lies here is from before, and would bring back
+            // They were verified at a node that was given up since. So no node can be asked, and the operator
+            // who gave it up accepted that they are lost. The records here are older, and would bring back
             // what was deleted there.
             self.confirm(questions.epoch, given_up);
         }
@@ -171,7 +170,7 @@ impl Confirmation {
 }
 
 /// Waits for questions of another epoch, or for the first ones or the end of them, or for as long as
-/// given. Returns whether they came. What is left of those that were asked is no reason to hurry.
+/// given. Returns whether they came. Questions that were asked in vain are no reason to hurry.
 async fn await_others(
     questions: &mut watch::Receiver<Arc<Questions>>,
     asked: &Questions,
@@ -275,7 +274,7 @@ impl Addresses {
         self.known.get(&uuid).map_or(&[], Vec::as_slice)
     }
 
-    /// Looks in Consul for those of `wanted` of which it is not known where they are, now and then.
+    /// Looks in Consul, now and then, for those of `wanted` whose addresses are not known.
     async fn look_up(&mut self, asked: &Confirmation, mut wanted: impl Iterator<Item = Uuid>) {
         let recently = self.looked.is_some_and(|at| at.elapsed() < LOOK_SPACING);
         if recently || wanted.all(|uuid| self.known.contains_key(&uuid)) {
@@ -302,7 +301,7 @@ impl Addresses {
     }
 }
 
-/// What the node keeps, for its status; none where it keeps nothing. `in_vain` is why the last
+/// The partitions that the node keeps, for its status; `None` where it keeps none. `in_vain` is why the last
 /// question was.
 #[must_use]
 pub fn kept(published: &Published, in_vain: &ArcSwapOption<String>) -> Option<Kept> {

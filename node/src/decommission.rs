@@ -22,7 +22,7 @@ use crate::writer::{Published, Statistics};
 
 /// How often a node that is told to stop looks whether it may.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// How often it is tried to tell Consul that the node has left.
+/// How often the node tries to tell Consul that it has left.
 const TELL_TRIES: usize = 6;
 
 /// Why a node could not leave in order. Started again, it goes on leaving.
@@ -67,7 +67,7 @@ impl Decommission {
             tokio::select! {
                 () = self.until_free(&mut kept_by), if is_meant => return,
                 Ok(()) = desired_states.changed() => {}
-                // Nobody reports desired states any more, and the last one does not let the node go.
+                // Desired states are not reported any more, and the last one does not let the node go.
                 else => std::future::pending().await,
             }
         }
@@ -103,7 +103,7 @@ impl Decommission {
         }
     }
 
-    /// Why the node must stay; none where it may leave.
+    /// Why the node must stay; `None` where it may leave.
     async fn kept_by(&self) -> Option<&'static str> {
         let uuid = self.identity.uuid;
         if self.guard.load().installed().is_some_and(|it| it.layout.member_by_uuid(uuid).is_some())

@@ -12,10 +12,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-/// How many lines of the log at most tell of what is no desired state, in each [`MINUTE`].
+/// How many lines of the log at most tell of entries that are no desired states, in each [`MINUTE`].
 const LINES_A_MINUTE_MAX: usize = 10;
 const MINUTE: Duration = Duration::from_secs(60);
-/// How much is quoted of what is wrong with a desired state, in characters.
+/// How much of an entry's problem is quoted, in characters.
 const PROBLEM_CHARS_MAX: usize = 200;
 
 /// All desired states of a cluster, by the id of the node that they are about.
@@ -44,8 +44,8 @@ pub async fn follow(
     }
 }
 
-/// What has been said of strange entries. Each is spoken of once, and not too often: who can write one
-/// can write thousands.
+/// What has been said of strange entries. Each is spoken of once, and not too often: a process that can
+/// write one can write thousands.
 #[derive(Default)]
 struct Complaints {
     known: HashSet<(String, u64)>,
@@ -55,7 +55,7 @@ struct Complaints {
 }
 
 impl Complaints {
-    /// What is to be said of `strange`, all that is strange now: a line, where some of it is new.
+    /// A line about `strange`, all entries that are strange now; `None` where none of them is new.
     fn about(&mut self, strange: Vec<Strange>, now: Instant) -> Option<String> {
         let name = |it: &Strange| (it.key.clone(), it.index);
         let is_new = |it: &&Strange| !self.known.contains(&name(it));

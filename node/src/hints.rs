@@ -20,7 +20,7 @@ pub struct Hints {
     raised: Notify,
 }
 
-/// What is to be looked for.
+/// What a look at Consul's layout is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hint {
     /// A newer layout than the installed one.

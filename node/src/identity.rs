@@ -42,14 +42,14 @@ pub struct Identity {
     pub port: Option<u16>,
     /// The layout that the store had when this was written: it has it, or a later one.
     pub layout: Option<InstalledEpoch>,
-    /// What the store's counters were when the node stopped cleanly; none while it runs.
+    /// What the store's counters were when the node stopped cleanly; `None` while it runs.
     pub stopped_with: Option<Counters>,
-    /// Whether the node has left the cluster because it was told to, storing nothing. Who starts it
-    /// again by its id means it; nobody does who starts whatever has data here.
+    /// Whether the node has left the cluster because it was told to, storing nothing. An operator who starts
+    /// it by its id means it; `kvnode dev`, which starts all nodes that have data, passes it over.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub removed: bool,
-    /// The runs of the node on this directory, and on those that it is a copy of. None in one that only
-    /// older programs have used.
+    /// The runs of the node on this directory, and on those that it is a copy of. Empty where only older
+    /// programs have used it.
     #[serde(default)]
     pub incarnations: Lineage,
     /// Where the directory was when the last of them began.
@@ -57,7 +57,7 @@ pub struct Identity {
     pub place: Option<Place>,
 }
 
-/// Which file a directory's lock is. A copy's is another one, wherever it lies; and whoever holds the
+/// Which file a directory's lock is. A copy's is another one, wherever it lies; and a process that holds the
 /// very same one knows that the process which held it before has ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -105,7 +105,7 @@ pub enum DataDirectoryError {
     Damaged {
         /// The identity file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// How it is damaged.
         reason: String,
     },
     /// The store is not the one that belongs to the identity.
@@ -159,7 +159,7 @@ impl Identity {
         }
     }
 
-    /// Reads whose data directory `path` is; none where it is nobody's yet.
+    /// Reads whose data directory `path` is; `None` where it is no node's yet.
     ///
     /// # Errors
     /// [`DataDirectoryError`] where it cannot be read or is damaged.
@@ -206,7 +206,7 @@ pub(crate) fn write_durably(directory: &Path, identity: &Identity) -> io::Result
     // The one that counted stays as the other one, with its room.
     match renameat_with(CWD, &other, CWD, &current, RenameFlags::EXCHANGE) {
         Ok(()) => {}
-        // There is none yet, or the file system cannot exchange files.
+        // There is no identity yet, or the file system cannot exchange files.
         Err(_) => fs::rename(&other, &current)?,
     }
     File::open(directory)?.sync_all()

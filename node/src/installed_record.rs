@@ -4,11 +4,11 @@
 //! After eight bytes that say what it is, it is a sequence of parts, each with its length (32 bits,
 //! little-endian) before it: the layout document; the epochs since which each partition has been
 //! assigned as it is (64 bits each, little-endian); the partitions that the node keeps, each (32 bits)
-//! with a byte that says as what it held it; the data directories to which it has handed over what is to
+//! with a byte that says as what it held it; the data directories to which it has handed over partitions, to
 //! be verified (128 bits each); the text of the node's last run, by which a store is found out that was put
 //! back without the rest of its data directory; the tables of the document's placements; the strategies
 //! that it names, each once. Records of the forms before are read: one had no run, and the one before it
-//! neither what is kept nor what was handed over.
+//! neither the kept partitions nor those that were handed over.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ const HELD_AS: [Role; 5] = [
     Role::FrozenSource,
     Role::Destination { has_source: true },
     Role::Destination { has_source: false },
-    // Where nobody has verified what it handed over.
+    // Where no mover has verified what it handed over.
     Role::Source,
 ];
 

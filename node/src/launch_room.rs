@@ -1,8 +1,8 @@
 //! How many nodes may be started on a host because desired states want them: some at a time, and some in all.
 //!
-//! Anybody who reaches Consul can write desired states, as many as they like, and every node of a host may
+//! Any process that can write to Consul can write any number of desired states, and every node of a host may
 //! take one up. So the bounds are the host's, for all its nodes together, and lie where these share
-//! something that nobody else can write: beside the nodes' data. A launch that is under way holds the
+//! something that no other user can write: beside the nodes' data. A launch that is under way holds the
 //! lock of one of a few files there, which the system lets go when its holder dies, and which names the
 //! node; the nodes that run are those that hold their data directories.
 

@@ -76,7 +76,7 @@ impl NodeLauncher {
         let log = self.log(order.id.as_str());
         let failed = |error| format!("its log {} cannot be written: {error}", log.display());
         fs::create_dir_all(&self.root).map_err(failed)?;
-        // What a node logs is its operator's to read, and nobody else's.
+        // A node's log is for its operator alone to read.
         let mut options = OpenOptions::new();
         let options = options.create(true).append(true).mode(LOG_MODE);
         let file = options.open(&log).map_err(failed)?;
@@ -121,7 +121,7 @@ fn option(name: &str, value: OsString) -> OsString {
     OsString::from_vec(word)
 }
 
-/// The last lines of what is in `log` from `start` on.
+/// The last lines of `log` from the byte `start` on.
 fn last_words(log: &Path, start: u64) -> io::Result<String> {
     let mut file = File::open(log)?;
     let from = file.metadata()?.len().saturating_sub(LAST_WORDS_BYTES_MAX).max(start);

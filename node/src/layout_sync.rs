@@ -31,7 +31,7 @@ const OLDER_SPACING: (Duration, Duration) = (Duration::from_millis(100), Duratio
 /// How often the nodes look whether Consul has the tables and strategies of their layout: with few of
 /// them, each does so this often; with many, one a second.
 const LOOK_AT_PARTS_EVERY: Duration = Duration::from_secs(10);
-/// How much is shown of why a layout is not installed, in characters. What is quoted there may be of any
+/// How much is shown of why a layout is not installed, in characters. Quotations in it may be of any
 /// length.
 const REFUSAL_CHARS_MAX: usize = 2000;
 
@@ -196,7 +196,7 @@ impl LayoutSync {
 
     /// Puts the layout `previous` among the past ones in Consul where it may be the one that is to be
     /// published again: the `next` one has the node keep what it held, or begins to move partitions.
-    /// Before a move the mover has done that, unless somebody has made the move up.
+    /// Before a move the mover has done that, unless another process has made the move up.
     async fn keep_previous(
         &self,
         previous: Option<&Installed>,
@@ -218,7 +218,7 @@ impl LayoutSync {
         Ok(())
     }
 
-    /// Gives Consul back the node's own layout in place of what has this `index`. Returns whether it was
+    /// Gives Consul back the node's own layout in place of the document with this `index`. Returns whether it was
     /// this node that did it.
     async fn restore(&self, own: &Installed, index: u64) -> Result<bool, LayoutSyncError> {
         Ok(self.registry.restore_layout(own, index).await.map_err(LayoutsError::from)?)
@@ -367,7 +367,7 @@ impl LayoutSync {
         }
     }
 
-    /// The epoch that is installed; 0 where none is.
+    /// The epoch that is installed; 0 without a layout.
     fn epoch(&self) -> u64 {
         self.guard.load().installed().map_or(0, |installed| installed.layout.epoch)
     }

@@ -21,7 +21,7 @@ pub enum LayoutsError {
     Layout {
         /// The key.
         key: String,
-        /// What is wrong.
+        /// How it is invalid.
         source: LayoutError,
     },
     /// The layout must not be installed here.

@@ -8,7 +8,7 @@
 //! What a request passes, from the socket to the disk and back:
 //!
 //! - `kv_transport`'s `server`: the ROUTER socket and the serving loop;
-//! - [`handler`]: what is answered at once, and what goes through the writer; [`cache`] has what was
+//! - [`handler`]: requests answered at once, or sent through the writer; [`cache`] has the records that were
 //!   read lately;
 //! - `kv_core`'s `guard`: who may do what under which layout, by the pure rules beside it;
 //! - [`writer`]: the one thread that changes anything, in groups that share a flush;
@@ -25,14 +25,14 @@
 //! - [`succession`]: how a start follows the one before, by `kv_core::lineage` (is the data directory the newest
 //!   copy of itself?) and [`twins`] (does another one run?); [`tenure`] is whether a process may still
 //!   speak for its node;
-//! - [`desired_states`]: what is written to Consul to have nodes started and stopped. [`lifecycle`] is how a
+//! - [`desired_states`]: the documents in Consul that have nodes started and stopped. [`lifecycle`] is how a
 //!   node takes part: [`supervisor`] sees which nodes are wanted and do not run, [`attempts`] when
 //!   one may be started, [`launch_room`] how many, [`launcher`] starts its process, and [`decommission`] is
 //!   how a node leaves;
 //! - [`layout_sync`] and [`layouts`]: how it is pushed the layout, installs it, and gives it back to a
 //!   Consul that lost it, [`hints`] what makes it look there; [`installed_record`] is how an
 //!   installed one lies on disk;
-//! - [`confirmation`]: how it asks others whether they hold what it is to remove;
+//! - [`confirmation`]: how it asks other nodes whether they hold the records that it is to remove;
 //! - [`dev`]: `kvnode dev`, a cluster on one machine with an embedded Consul agent;
 //! - [`words`]: all that the process says, and why that never ends it; [`panics`]: what happens where a
 //!   thread panics; [`limits`] and [`address_space`]: what it needs

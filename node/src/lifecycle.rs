@@ -2,7 +2,7 @@
 //!
 //! A signal is the truth about whether a node is wanted. The one exception is SIGTERM, by which an
 //! operator says more plainly than by any document that a node is not to run: a node that gets it
-//! takes its own desired state to run back, so that nobody starts it again. Started by hand, it is back.
+//! takes its own desired state to run back, so that no supervisor starts it again. Started by hand, it is back.
 
 use std::io;
 use std::path::Path;
@@ -34,7 +34,7 @@ const WITHDRAW_WITHIN: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub struct Lifecycle {
     decommission: Decommission,
-    /// None where a supervisor starts the nodes.
+    /// `None` where a supervisor starts the nodes.
     launching: Option<(Supervisor, NodeLauncher)>,
 }
 

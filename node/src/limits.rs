@@ -1,4 +1,4 @@
-//! What a node's process takes of the system. What is kept for its peers is in [`kv_transport::server::limits`].
+//! What a node's process takes of the system. Bounds for its peers are in [`kv_transport::server::limits`].
 
 use kv_system::descriptors::DESCRIPTORS_OF_A_NODE;
 
@@ -19,7 +19,7 @@ pub const THREADS_BESIDE: usize = 16;
 /// How much stack the main thread needs, in bytes: mostly for a command line to be understood.
 pub const STACK_BYTES_MIN: u64 = 1 << 20;
 
-/// How much address space a node needs at least, in bytes: it takes some 200 MiB when nobody uses it, and what
+/// How much address space a node needs at least, in bytes: it takes some 200 MiB when it is idle, and what
 /// it holds for its clients, and for its engine, comes to some hundreds more.
 pub const ADDRESS_SPACE_BYTES_MIN: u64 = 1 << 30;
 

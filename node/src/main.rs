@@ -82,7 +82,7 @@ fn start(command: Option<&Command>) -> io::Result<Runtime> {
     Runtime::new()
 }
 
-/// Begins this program from the start in the same process, so that whoever watches it sees none of this.
+/// Begins this program from the start in the same process, so that its supervisor sees none of this.
 /// Returns only where that fails.
 fn start_anew() -> ExitCode {
     tracing::warn!("the node starts anew");

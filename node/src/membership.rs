@@ -37,7 +37,7 @@ pub struct Registration {
     claimant: Claimant,
     /// Which of the tokens, counted from 0, the node was registered with last.
     token: AtomicU64,
-    /// Whether it was said that somebody registers others in the node's place.
+    /// Whether the log has said that other services are registered in the node's place.
     has_warned: AtomicBool,
 }
 
@@ -169,7 +169,7 @@ impl Registration {
         loop {
             tries_left -= 1;
             let looked = self.claimant.check(Look::Confirm);
-            // Nobody waits longer.
+            // Requests wait no longer.
             let Ok(looked) = tokio::time::timeout(LOOK_WITHIN, looked).await else { return Ok(()) };
             match looked {
                 // Connections that stood still with the process may be broken.

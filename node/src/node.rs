@@ -331,7 +331,7 @@ impl Running {
     fn close(mut self) -> Option<Counters> {
         let writer = self.writer.take();
         let directory = Arc::clone(&self.layout_sync.directory);
-        // The writer ends when nobody can give it work any more.
+        // The writer ends when every sender of work is gone.
         drop(self);
         let counters = writer.and_then(|writer| writer.join().unwrap_or_default());
         if let Some(counters) = counters {

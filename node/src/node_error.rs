@@ -56,7 +56,7 @@ pub enum NodeError {
     Store {
         /// The store's directory.
         path: PathBuf,
-        /// What is wrong.
+        /// Why it does not open.
         source: StoreError,
     },
     /// The stored layout cannot be read.
@@ -71,14 +71,14 @@ pub enum NodeError {
     /// The store could not go on for want of something that passes. A new process can.
     #[error("the store lacked something that the system will have again; a new process goes on")]
     StartsAnew,
-    /// What is kept is to be discarded under a layout that is not the installed one.
+    /// Kept records are to be discarded under a layout that is not the installed one.
     #[error(
         "--discard-kept names epoch {named}, and this node has epoch {installed} installed: see with `kvclient status` what it keeps, and why; nothing was removed"
     )]
     DiscardedEpoch {
         /// The epoch that was named.
         named: u64,
-        /// The epoch that is installed; 0 where none is.
+        /// The epoch that is installed; 0 without a layout.
         installed: u64,
     },
     /// The operating system refused something.

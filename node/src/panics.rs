@@ -2,7 +2,7 @@
 //!
 //! A node that goes on without its writer, or with an engine that stopped in the middle, would be a riddle;
 //! one that ends is started again. Its libraries panic where the system gives them no memory, thread or
-//! descriptor, and the engine on some damage. Which of these it was decides what somebody has to do, so it
+//! descriptor, and the engine on some damage. Which of these it was decides what the operator has to do, so it
 //! is told apart. Where memory is lacking, whatever is done to end may fail as well, or wait for ever for
 //! what another thread holds: an alarm of the system's ends the process then.
 #![allow(unsafe_code, reason = "an alarm's handler may call nothing but what C allows")]
@@ -65,7 +65,7 @@ fn say(panic: &PanicHookInfo<'_>) {
     }
 }
 
-/// What to do where a thread panics since it lacked something; none where that was not why.
+/// What to do where a thread panics since it lacked something; `None` where that was not why.
 fn lacking(reason: &str) -> Option<&'static str> {
     let told = LACKING.iter().find(|(words, _)| reason.contains(words)).map(|(_, advice)| *advice);
     told.or_else(|| match transient::number_in(reason)? {

@@ -1,4 +1,4 @@
-//! Whether what the node has on its disk stays in its place.
+//! Whether the files that the node has on its disk stay in their places.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};

@@ -92,7 +92,7 @@ pub fn from_refused(
     }
 }
 
-/// The refusal of whatever was in hand when a commit failed.
+/// The refusal of all requests in hand when a commit failed.
 #[must_use]
 pub fn from_commit(error: &StoreError) -> Refusal {
     match error {

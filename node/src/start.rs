@@ -155,7 +155,7 @@ async fn open(
 /// Has the store keep nothing any more that it keeps under the layout of the epoch `named`.
 ///
 /// # Errors
-/// The epoch that is installed, 0 where none is; or what befell the store.
+/// The epoch that is installed, 0 without a layout; or what befell the store.
 fn discard_kept(
     store: &Store,
     installed: Option<Installed>,

@@ -10,9 +10,9 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Why a process stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopReason {
-    /// SIGTERM: somebody wants it to stop.
+    /// SIGTERM: an operator or a service manager wants it to stop.
     Terminated,
-    /// SIGINT: somebody at a terminal wants it to stop.
+    /// SIGINT: a user at a terminal wants it to stop.
     Interrupted,
     /// SIGHUP: the terminal that it was started from is closed.
     HungUp,

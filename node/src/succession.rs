@@ -5,10 +5,10 @@
 //! 2. The store is opened. One that lacks a write which the claim counts is older, too, and is refused.
 //!    Up to here nothing has been changed.
 //! 3. A new incarnation is written into the directory, durably, then into the store, which may be put back
-//!    alone, and then into the claim, by compare-and-set. From here on every other copy is older. A start that dies in between leaves a
-//!    directory that knows both incarnations, so whichever is in the claim, the next start goes on.
-//!    A twin that stood still, and was silent for that, confirms its claim before it answers again
-//!    ([`crate::membership`]): either it sees the new one, or the new one's compare-and-set fails.
+//!    alone, and then into the claim, by compare-and-set. From here on every other copy is older. A start that
+//!    dies in between leaves a directory that knows both incarnations, so whichever is in the claim, the next
+//!    start goes on. A twin that stood still, and was silent for that, confirms its claim before it answers
+//!    again ([`crate::membership`]): either it sees the new one, or the new one's compare-and-set fails.
 //!
 //! An operator may have an older copy served all the same; then it is the newest from here on.
 
@@ -51,7 +51,7 @@ impl SuccessionError {
     }
 }
 
-/// How many numbers of writes an older copy leaves out, so that it gives none twice. Nobody knows how
+/// How many numbers of writes an older copy leaves out, so that it gives none twice. It is not known how
 /// many were given since the last one that the claim counts.
 const SEQUENCES_LEFT_OUT: u64 = 1 << 32;
 /// The most writes that a claim can count above those that the store has. At a million a second it is
@@ -64,8 +64,8 @@ const SEQUENCE_LEAP_MAX: u64 = 1 << 48;
 pub struct Succession {
     registry: Registry,
     older_too: bool,
-    /// The claim as it was before it was asked who runs, with the index that a compare-and-set needs:
-    /// who has stood still until after that changes it before it answers anything.
+    /// The claim as it was before it was asked which processes run, with the index that a compare-and-set
+    /// needs: a twin that has stood still until after that changes it before it answers anything.
     claim: Versioned<Option<Claim>>,
 }
 
@@ -197,7 +197,7 @@ impl Succession {
         Err(DataDirectoryError::StoreReplaced { path, reason }.into())
     }
 
-    /// How many writes the claim counts of the node, whose store has `found`; none where it does not say,
+    /// How many writes the claim counts of the node, whose store has `found`; `None` where it does not say,
     /// or where that cannot be.
     fn known_sequence(&self, directory: &DataDirectory, found: u64) -> Option<u64> {
         let known = self.claim.value.and_then(|it| it.sequence)?;

@@ -75,7 +75,7 @@ impl Tenure {
     fn note_at(&self, now_ms: u64) {
         let seen_ms = self.seen_ms.load(Ordering::Acquire);
         if Duration::from_millis(now_ms.saturating_sub(seen_ms)) > STANDSTILL_MAX {
-            // Before the note, so that nobody sees the one without the other.
+            // Before the note, so that no thread sees the one without the other.
             self.in_doubt.store(true, Ordering::Release);
             self.look_wanted.notify_one();
         }
@@ -85,12 +85,12 @@ impl Tenure {
         }
     }
 
-    /// Waits until somebody is to look at the claim.
+    /// Waits until a doubt begins, so that the claim is to be looked at.
     pub async fn look_wanted(&self) {
         self.look_wanted.notified().await;
     }
 
-    /// Ends a doubt: the claim was looked at and is this process's, or nobody can say.
+    /// Ends a doubt: the claim was looked at and is this process's, or Consul cannot say.
     pub fn confirm(&self) {
         self.decide(&self.in_doubt, false);
     }
@@ -126,7 +126,7 @@ impl Tenure {
     }
 
     /// Checks that a request which names a run of the node does not mean another one that came after
-    /// this. Who names an earlier one has only not heard of this one yet.
+    /// this. A client that names an earlier one has only not heard of this one yet.
     ///
     /// # Errors
     /// `wrong_node`.

@@ -3,7 +3,7 @@
 //!
 //! Consul shows who has registered as the node. A registration outlives its process for some seconds, so
 //! the process is asked itself. It is known to have ended where it held the very lock that this process
-//! holds, and where nobody listens at its address any more. Where it is silent, it may hang, or not be
+//! holds, and where no process listens at its address any more. Where it is silent, it may hang, or not be
 //! reachable from here: then its sign of life decides, which Consul misses soon where there is none.
 
 use std::time::Duration;
@@ -28,10 +28,10 @@ const ASK_EVERY: Duration = Duration::from_millis(500);
 /// One that is silent and still shown as well after this time gives signs of life to Consul.
 const SILENCE_MAX: Duration = Duration::from_secs(CHECK_TTL.as_secs() + 5);
 
-/// Checks that nobody serves as the node of this `directory`, and waits where that is not certain.
+/// Checks that no process serves as the node of this `directory`, and waits where that is not certain.
 ///
 /// # Errors
-/// [`ClaimError::TwinRuns`] where somebody does, or where Consul cannot be asked.
+/// [`ClaimError::TwinRuns`] where one does, or where Consul cannot be asked.
 pub async fn check(registry: &Registry, directory: &DataDirectory) -> Result<(), ClaimError> {
     let (began, asker) = (Instant::now(), Asker::default());
     loop {

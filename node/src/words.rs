@@ -1,9 +1,9 @@
 //! What a process says: its log and its last words on standard error, and its lines for the user.
 //!
 //! Words may fail. Their reader ends or stops reading, their disk is full or hangs, their terminal is
-//! closed. None of that is a reason to serve nobody. So nothing here fails or panics, and no reader is
-//! waited for: a thread of its own writes what is said, in turn, and what it cannot write is lost and
-//! counted. Who says something waits until it is written, as long as that works, so that what a process
+//! closed. None of that is a reason to stop serving. So nothing here fails or panics, and no reader is
+//! waited for: a thread of its own writes the lines, in turn, and those that it cannot write are lost and
+//! counted. A thread that says something waits until it is written, as long as that works, so that what a process
 //! said before it did something is there to read. The printing macros of the standard library panic,
 //! and are used nowhere.
 //!
@@ -27,15 +27,15 @@ use tracing_subscriber::fmt::format::{Writer, debug_fn};
 
 /// How many lines may wait for a standard error that takes none just then.
 const LINES_WAITING_MAX: usize = 1024;
-/// The longest line, in bytes; what is longer is cut.
+/// The longest line, in bytes; the rest of a longer one is cut.
 const LINE_BYTES_MAX: usize = 16 << 10;
-/// How long who says something waits until it is written. Where that is too short, nobody waits any
-/// more until all lines have been written.
+/// How long a thread that says something waits until it is written. Where that is too short, no thread waits
+/// any more until all lines have been written.
 const WRITTEN_WITHIN: Duration = Duration::from_millis(100);
 /// How long the end of the process waits for the lines that have not been written.
 const FINISH_WITHIN: Duration = Duration::from_secs(1);
 
-/// What is logged unless `RUST_LOG` says otherwise.
+/// The log's levels without `RUST_LOG`.
 const LEVELS_DEFAULT: &str = "info,sled=error";
 
 /// Where lines wait, once there is a thread that writes them.
@@ -87,9 +87,8 @@ pub fn say(text: impl fmt::Display) {
     enqueue(format!("{}\n", printable(text)).into_bytes());
 }
 
-/// Prints lines on standard output, for the user or the program that started this one. Nobody may be
-/// reading, and that is no reason not to serve: where they cannot be written at once, a thread that nobody
-/// waits for tries on.
+/// Prints lines on standard output, for the user or the program that started this one. Where no reader
+/// takes them at once, which is no reason not to serve, a thread that no other waits for tries on.
 pub fn tell(lines: impl fmt::Display) {
     let lines = printable_lines(&format!("{lines}\n"));
     let (unwritten, written) = flume::bounded::<()>(0);

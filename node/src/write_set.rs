@@ -23,7 +23,7 @@ use crate::refusals::{from_refused, from_store, no_room};
 
 /// What a group of operations has changed so far.
 pub struct WriteSet {
-    /// The new record of each key that was changed; none where it was removed.
+    /// The new record of each key that was changed; `None` where it was removed.
     changes: Changes,
     counters: Counters,
     /// What the disk has room for; removals go on when it is full.
@@ -33,7 +33,7 @@ pub struct WriteSet {
 type Changes = HashMap<StorageKey, Option<Stored<Vec<u8>>>, BuildNoHashHasher<StorageKey>>;
 
 impl WriteSet {
-    /// Starts a group on top of what is stored, on a disk that has room.
+    /// Starts a group on top of the stored records, on a disk that has room.
     #[must_use]
     pub fn new(counters: Counters) -> Self {
         Self { changes: Changes::default(), counters, room: Room::Free }
@@ -290,7 +290,7 @@ fn step_of(operation: &Operation<'_>) -> (RecordOperation, Condition) {
 /// What the node has of a key.
 struct Known {
     current: Current,
-    /// The length of the value; none where the record is a tombstone.
+    /// The length of the value, in bytes; `None` where the record is a tombstone.
     value_bytes: Option<u64>,
     /// The record, where it was wanted.
     record: Option<Stored<Vec<u8>>>,

@@ -14,8 +14,8 @@ pub(super) const LOCK_FILE: &str = "lock";
 /// The locks of all processes, as the kernel lists them.
 const SYSTEM_LOCKS: &str = "/proc/locks";
 
-/// Whether a process of this machine holds the data directory `path`. Unlike an attempt to take it,
-/// looking is in nobody's way.
+/// Whether a process of this machine holds the data directory `path`. To look keeps no process from taking
+/// it, as to try the lock would.
 #[must_use]
 pub fn is_held(path: &Path) -> bool {
     let file = path.join(LOCK_FILE);
@@ -45,7 +45,7 @@ pub(super) fn lock(path: &Path) -> Result<File, DataDirectoryError> {
         TryLockError::WouldBlock => DataDirectoryError::Held { path: path.to_owned() },
         TryLockError::Error(source) => unusable(source),
     })?;
-    // A disk that is full is no reason not to serve what is on it. Over what stood there before, it
+    // A full disk is no reason not to serve the data on it. Over what stood there before, the line
     // takes no room.
     let holder = format!("{}\n", std::process::id());
     let _ = lock.write_all(holder.as_bytes()).and_then(|()| lock.set_len(holder.len() as u64));

@@ -43,7 +43,7 @@ pub struct DataDirectory {
 }
 
 impl DataDirectory {
-    /// Takes the data directory `path` for node `id` of `cluster`, making it where there is none.
+    /// Takes the data directory `path` for node `id` of `cluster`, and makes it if need be.
     ///
     /// # Errors
     /// [`DataDirectoryError`] where it is held, unusable, damaged or another node's.
@@ -162,7 +162,7 @@ impl DataDirectory {
     }
 
     /// The run of the node whose process has certainly ended: it held the lock that this one holds now.
-    /// None where the directory is a copy, or the machine has been started anew since.
+    /// `None` where the directory is a copy, or the machine has been started anew since.
     #[must_use]
     pub fn ended(&self) -> Option<Incarnation> {
         let is_here = self.identity.place.is_some() && self.identity.place == self.place();
@@ -176,7 +176,7 @@ impl DataDirectory {
         Some(Place { boot, device: lock.dev(), inode: lock.ino() })
     }
 
-    /// Writes the identity anew where somebody has removed its file: the node knows it, and the next start
+    /// Writes the identity anew where its file was removed: the node knows it, and the next start
     /// needs it. Returns whether that was so.
     ///
     /// # Errors
@@ -212,7 +212,7 @@ impl DataDirectory {
     /// Gives a directory up that was made for nothing: it holds no identity and no data.
     pub fn abandon(self) {
         if self.is_new {
-            // What cannot be removed is in nobody's way: the next node that comes by takes it.
+            // A file that cannot be removed does no harm: the next node that comes by takes it.
             let _ = fs::remove_file(self.path.join(RESERVE_FILE));
             let _ = fs::remove_file(self.path.join(LOCK_FILE));
             let _ = fs::remove_dir(&self.path);

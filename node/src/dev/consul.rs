@@ -1,8 +1,8 @@
 //! The Consul of the cluster: the one that answers at the port, otherwise an embedded agent.
 //!
 //! The user's environment may hold credentials, and they belong to the Consul that it names. An
-//! embedded agent needs none and gets none. Neither does whatever answers at the port: anybody may
-//! have taken it. Only where the environment names that very address are they meant for it.
+//! embedded agent needs none and gets none. Nor does the process that answers at the port, which any program
+//! may have taken. Only where the environment names that very address are they meant for it.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;

@@ -93,7 +93,7 @@ pub async fn run(args: DevArgs) -> Result<(), DevError> {
         Some(directory) => directory,
         None => default_data_dir("dev").map_err(|error| DevError::Usage(error.to_string()))?,
     };
-    // What lies beside these is somebody else's.
+    // Files beside these are not this program's.
     for part in [CONSUL_DIRECTORY, NODES_DIRECTORY].map(|it| directory.join(it)) {
         if part.exists() {
             private::tighten(&part);

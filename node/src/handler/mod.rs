@@ -1,13 +1,13 @@
-//! From a request to its reply: what is answered at once, and what goes through the writer.
+//! From a request to its reply: answered at once, or sent through the writer.
 //!
 //! The handler lives on the serving loop's thread and knows no socket. Reads are answered at once from
 //! the store, which shows nothing that is not as durable as it will be, unless they read something that
-//! is being written at that moment: then they follow the write through the writer, so that whoever sends
+//! is being written at that moment: then they follow the write through the writer, so that a client that sends
 //! a read after a write, without waiting for its answer, is shown what was written. A batch that comes as
 //! a stream asks for no such order, and its reads wait for nothing.
 //!
-//! - here: what is answered at once; `status`: what a node says of itself;
-//! - `pending`: what the writer has.
+//! - here: taking requests, and answering reads at once; `status`: what a node says of itself;
+//! - `pending`: the requests that the writer has.
 
 mod pending;
 mod status;
@@ -138,7 +138,7 @@ impl<P> Handler<P> {
             let hints = &self.resources.hints;
             if let Some(epoch) = request.context.epoch.filter(|_| guard.is_behind(&request.context))
             {
-                // Nobody is made to look for what there cannot be.
+                // The node is not made to look for an epoch that there cannot be.
                 if guard.is_within_reach(epoch) {
                     hints.want(epoch);
                 }
@@ -155,7 +155,7 @@ impl<P> Handler<P> {
             // What was read may have been removed meanwhile, because another layout was installed:
             // then its absence says nothing.
             if Arc::ptr_eq(&guard, &self.resources.guard.load()) {
-                // What is answered at once was only read, so it can be read again.
+                // A reply at once comes of reads alone, which can be done again.
                 let frames = if room == ReplyRoom::Short && is_long(&content) {
                     refuse(request.id, replies_unread())
                 } else {
@@ -166,7 +166,7 @@ impl<P> Handler<P> {
         }
     }
 
-    /// Answers a read of what is durable; none where the writer has to be asked.
+    /// Answers a read of durable records; `None` where the writer has to be asked.
     fn answer_at_once(
         &mut self,
         admitted: Admitted<'_>,
@@ -210,14 +210,13 @@ impl<P> Handler<P> {
         Some(content)
     }
 
-    /// Reads a key.
     fn read(&mut self, admitted: Admitted<'_>, key: &str) -> Outcome {
         write_set::read(admitted, key, || {
             if let Some(record) = self.cache.get(key) {
                 return Ok(Some(record));
             }
             let record = self.resources.store.get(&StorageKey::new(key))?;
-            // What is being written changes without the cache's being told.
+            // A key that is being written changes without the cache's being told.
             if let Some(record) = &record
                 && !self.is_being_written(key)
             {
@@ -230,7 +229,7 @@ impl<P> Handler<P> {
     /// Whether `command` reads many keys of which none is being written.
     fn can_be_read(&self, command: &Command<'_>) -> bool {
         match command {
-            // What moves away is frozen, and was durable before the layout was installed.
+            // Partitions that move away are frozen, and were durable before the layout was installed.
             Command::Fetch(_) | Command::Digest(Digest { side: Side::Source, .. }) => true,
             // This one reads no keys.
             Command::Holds { .. } => true,

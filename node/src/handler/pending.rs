@@ -1,4 +1,4 @@
-//! Requests that the writer has: what they take meanwhile, and who waits for them.
+//! Requests that the writer has: what they take meanwhile, and which peers wait for them.
 
 use std::time::{Duration, Instant};
 

@@ -38,7 +38,7 @@ impl<P> Handler<P> {
             bytes: published.statistics.bytes.load(Ordering::Relaxed),
             value_bytes_max: *value_bytes_max as u64,
             disk_free_bytes: disk.free_bytes().unwrap_or_default(),
-            // What is in the log takes room in the engine as well.
+            // Records in the log take room in the engine as well.
             disk_room_bytes: disk.room_bytes().unwrap_or_default().saturating_sub(
                 store.headroom_bytes(published.statistics.bytes.load(Ordering::Relaxed)),
             ),

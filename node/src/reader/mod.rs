@@ -102,8 +102,8 @@ pub fn answer(
     }
 }
 
-/// The data directory to which this node hands over what it has now been asked for the whole digest of,
-/// where `content` is what it answers; none where that is noted already.
+/// The data directory to which this node hands over the partitions whose whole digest it has now been asked
+/// for, where `content` is its answer; `None` where that is noted already.
 #[must_use]
 pub fn verified_peer(
     admitted: Admitted<'_>,

@@ -13,7 +13,7 @@ use kv_storage::{ScanStart, Store, Visit};
 use super::walk;
 use crate::refusals::from_store;
 
-/// Counts what is in partitions that the node owns or hands over. The first one that is not empty is
+/// Counts the records of partitions that the node owns or hands over. The first one that is not empty is
 /// counted whatever its size, so that every request gets further.
 ///
 /// # Errors

@@ -7,7 +7,7 @@
 //! lock and the order in one, and nothing is left to clean up after a supervisor that dies: when its
 //! attempt has brought nothing for a while, another makes a new one (see [`crate::attempts`]).
 //!
-//! Anybody who reaches Consul can want nodes. How many run and are started at a time is bounded (see
+//! Any process that can write to Consul can want nodes. How many run and are started at a time is bounded (see
 //! [`crate::launch_room`]); those beyond wait.
 //!
 //! That two processes never serve as one node does not depend on any of this: the lock of the data
@@ -51,7 +51,7 @@ pub struct Supervisor {
     pub registry: Registry,
     /// What it is called in the desired states that it takes up.
     pub name: String,
-    /// The host whose nodes it starts; those of every host where there is none.
+    /// The host whose nodes it starts; `None` for those of every host.
     pub host: Option<String>,
     /// The directory under which its nodes have their data.
     pub root: PathBuf,
@@ -102,7 +102,7 @@ struct Wanted {
 }
 
 impl Supervisor {
-    /// Starts what is wanted, by `start`, until this future is dropped or `desired_states` ends.
+    /// Starts the wanted nodes, by `start`, until this future is dropped or `desired_states` ends.
     pub async fn run(&self, desired_states: watch::Receiver<DesiredStates>, start: &impl Start) {
         let (is_wanted, wanted) = watch::channel(false);
         let (news, nodes) = watch::channel(None);
@@ -260,7 +260,7 @@ impl Supervisor {
         nodes.iter().any(|it| it.id == service_id && it.status != CheckStatus::Critical)
     }
 
-    /// Starts a node, unless it runs, is somebody else's to start, or somebody else was faster. Where it
+    /// Starts a node, unless it runs, is another supervisor's to start, or another one was faster. Where it
     /// does, the task that starts it is returned.
     async fn take_up(
         &self,

@@ -7,7 +7,7 @@ use kv_core::name::Name;
 pub struct Order {
     /// Its id.
     pub id: Name,
-    /// How it is to be; without it, the node is what it was, or what nodes are by default.
+    /// How it is to be; with `None`, the node is what it was, or what nodes are by default.
     pub described: Option<Described>,
 }
 

@@ -23,8 +23,8 @@ impl Supervisor {
     }
 
     /// Says why a wanted node is not started here, once for each reason, and writes it into a desired state that
-    /// nobody has taken up, so that the one that wrote it need not wait. A supervisor of another host may
-    /// take it up all the same.
+    /// no supervisor has taken up, so that the client that wrote it need not wait. A supervisor of another host
+    /// may take it up all the same.
     pub(super) async fn tell_waiting(&self, wanted: &Wanted, memory: &mut Memory, reason: String) {
         let id = &wanted.id;
         if memory.told.as_ref() != Some(&reason) {

@@ -1,5 +1,5 @@
-//! What the writer does when nobody waits for it, or else now and then: removing records that the
-//! node may not have any more, and tombstones that nobody needs any more.
+//! What the writer does when no request waits for it, or else now and then: removing records that the
+//! node may not have any more, and tombstones that no node needs any more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -19,10 +19,10 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// A partition that could not be cleared this often is left for the next start.
 const STRIKES_MAX: u8 = 2;
 
-/// What is left to be removed, and what is kept.
+/// The partitions that are left to be removed, and those that are kept.
 #[derive(Default)]
 pub(super) struct Background {
-    /// Partitions that are to come here, whose places are not clear. Until they are, nobody is told
+    /// Partitions that are to come here, whose places are not clear. Until they are, no peer is told
     /// that the layout is installed.
     wipe: BTreeSet<Partition>,
     /// Partitions of which the node may have no records any more, and others have them.
@@ -30,7 +30,7 @@ pub(super) struct Background {
     /// Partitions of both kinds of which it is not known yet that another node holds them, with the
     /// epoch since which that is asked. Nothing of them is removed.
     unconfirmed: BTreeMap<Partition, u64>,
-    /// Partitions of both kinds that this node never handed over ([`Installed::kept`]): nobody can
+    /// Partitions of both kinds that this node never handed over ([`Installed::kept`]): no node can
     /// confirm that.
     kept: BTreeSet<Partition>,
     /// Whether a place that is to be clear is one of the last two kinds.
@@ -82,7 +82,7 @@ impl Background {
     }
 
     /// The partitions that the node does not hold by `installed` and of which there are records, or may
-    /// be: what it held under `previous`, and what is left from before.
+    /// be: those that it held under `previous`, and leftovers from before.
     fn left_behind(
         &self,
         store: &Store,
@@ -152,7 +152,7 @@ impl Background {
         would_serve.next()
     }
 
-    /// What is to be asked of others.
+    /// The partitions whose new holders are to be asked.
     pub(super) fn questions(&self, epoch: u64) -> Questions {
         Questions { epoch, partitions: self.unconfirmed.keys().copied().collect() }
     }
@@ -168,7 +168,7 @@ impl Background {
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 
-    /// When there is something to do; none where there is nothing.
+    /// When there is something to do; `None` while there is nothing.
     pub(super) fn due(&self) -> Option<Instant> {
         let has_work = !(self.wipe.is_empty() && self.clear.is_empty() && self.purge.is_empty());
         has_work.then(|| self.resume_at.unwrap_or_else(Instant::now))
@@ -188,7 +188,7 @@ impl Background {
 }
 
 impl Writer {
-    /// Does one piece of what is to be done in the background.
+    /// Does one piece of the work, so that requests need not wait for all of it.
     pub(super) fn work_in_background(&mut self) {
         self.background.resume_at = None;
         let guard = self.guard.load_full();

@@ -50,7 +50,7 @@ pub(super) struct Group {
     /// The bytes for which the disk was asked for room.
     room_bytes: usize,
     staged: Vec<(u64, Staged)>,
-    /// The bytes of values that were read for those who asked.
+    /// The bytes of values that were read for clients.
     read_bytes: u64,
     /// What reads many keys, once the group is durable.
     reads: Vec<Job>,
@@ -64,7 +64,7 @@ impl Group {
 }
 
 impl Writer {
-    /// Begins a group, on top of what is stored.
+    /// A group without requests, on top of the stored records.
     pub(super) fn begin_group(&self) -> Group {
         Group {
             guard: self.guard.load_full(),

@@ -1,9 +1,9 @@
 //! How long a group waits for company.
 //!
-//! Whoever was answered by the last group is about to ask again, in several messages that do not come
+//! The clients that the last group answered are about to ask again, in several messages that do not come
 //! at once. A group that set off with the first of them would keep the others waiting for a whole sync
 //! of the disk. So a group that is clearly smaller than the one before waits a little, a fraction of
-//! what a sync takes; where there is one client only, nobody waits.
+//! what a sync takes; a client that is alone never waits.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ impl GroupCommitDelay {
         *self = Self { operations: size.operations, sync_took };
     }
 
-    /// The next piece of work for a group that was begun at `started` and has this size by now; none
+    /// The next piece of work for a group that was begun at `started` and has this size by now; `None`
     /// where it shall wait no longer.
     pub(super) fn next(
         &self,

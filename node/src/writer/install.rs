@@ -33,7 +33,7 @@ impl Writer {
         let _ = self.disk.make_room(record.len() as u64 + SMALL_FILES_BYTES, 0);
         if let Err(error) = self.store.put_layout(&record) {
             if error.is_undone() {
-                // The node goes on under the layout that it has, and whoever brought this one tries again.
+                // The node goes on under the layout that it has, and the task that brought this one tries again.
                 return Err(error.into());
             }
             error!("the layout of epoch {epoch} could not be stored: {error}; the node ends");
@@ -42,7 +42,7 @@ impl Writer {
         }
         failpoints::pass("node::install::after-record");
         self.background.plan(&self.store, self.counters, previous.installed(), &installed);
-        // Whoever sees that the node does not own something any more sees what is left of it, too.
+        // A peer that sees that the node does not own a partition any more sees its leftovers, too.
         self.publish_counters();
         let owned = installed.summary().partitions_owned;
         self.guard.store(Arc::new(Guard::new(self.uuid, Some(installed))));
@@ -63,7 +63,7 @@ impl Writer {
         self.publish_what_is_kept();
     }
 
-    /// Has others asked for what is not confirmed, and says what is kept.
+    /// Has other nodes asked for the partitions that are not confirmed, and says which are kept.
     pub(super) fn publish_what_is_kept(&self) {
         let guard = self.guard.load();
         let Some(installed) = guard.installed() else { return };

@@ -10,7 +10,7 @@
 //!   waits for company;
 //! - `published`: what other threads are told;
 //! - `replies`: how much is read for clients that do not read on;
-//! - `install`: installing a layout; `background`: what is removed when nobody waits.
+//! - `install`: installing a layout; `background`: removals when no request waits.
 
 mod background;
 mod group;
@@ -46,7 +46,7 @@ use kv_system::wake::Wake;
 
 /// However much work there is, something is done in the background after this many pieces of it.
 const WORK_PER_BACKGROUND: u32 = 16;
-/// How often a writer that nobody asks for anything sees whether the store works.
+/// How often an idle writer sees whether the store works.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// An engine that does not start is tried again at most this often.
 const REPAIR_SPACING: Duration = Duration::from_secs(1);
@@ -75,7 +75,7 @@ pub enum NotInstalled {
     /// It could not be stored.
     #[error("the layout could not be stored: {0}")]
     Store(#[from] StoreError),
-    /// Somebody has gone on without waiting for this node.
+    /// The layout has moved on without waiting for this node.
     #[error(
         "in epoch {epoch} this node is to serve partition {partition}, and what lies here of it is not removed yet, since no other node has confirmed that it holds it: the layout is not installed"
     )]
@@ -93,7 +93,7 @@ pub struct Job {
     pub request_number: u64,
     /// What its client believes.
     pub context: Context,
-    /// What is asked.
+    /// The command that it sent.
     pub command: Command<'static>,
 }
 
@@ -199,7 +199,7 @@ impl Writer {
                         group = self.begin_group();
                     }
                     Work::Confirmed { epoch, partitions } => {
-                        // What is removed is counted on top of what the group has come to.
+                        // Removals are counted on top of what the group has come to.
                         self.complete(group);
                         self.confirm(epoch, &partitions);
                         group = self.begin_group();
@@ -242,7 +242,7 @@ impl Writer {
     /// Waits for something to do. Where nothing is asked for, or much has been, something is done in
     /// the background instead.
     fn next_work(&mut self, work: &flume::Receiver<Work>) -> Next {
-        // Whoever writes one thing after another asks again as soon as the last one is answered.
+        // A client that writes one thing after another asks again as soon as the last one is answered.
         self.spin_wait.wait(|| !work.is_empty() || work.is_disconnected());
         let Some(due) = self.background.due() else {
             return match work.recv_timeout(LOOK_INTERVAL) {
@@ -329,7 +329,7 @@ impl Writer {
 
     fn finish(&self, request_number: u64, content: Content) {
         self.published.replies.finish(&content);
-        // The serving loop outlives the writer's work; where it is gone, nobody waits for this.
+        // The serving loop outlives the writer's work; where it is gone, no client waits for this.
         let _ = self.finished.send(Finished { request_number, content });
     }
 }

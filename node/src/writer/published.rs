@@ -20,7 +20,7 @@ pub struct Published {
     pub acknowledged: AcknowledgedEpoch,
     /// The partitions of which there are records that the node keeps, since it never handed them over.
     pub kept: ArcSwap<BTreeSet<Partition>>,
-    /// What is to be asked of others before anything of it is removed.
+    /// The partitions whose holders are to be asked before anything of them is removed.
     pub questions: watch::Sender<Arc<Questions>>,
     /// What was read for clients and waits for them.
     pub replies: ReplyBytes,
@@ -50,7 +50,7 @@ impl Statistics {
     }
 }
 
-/// The epoch of the installed layout, once all is done that others rely on who see it: a mover goes on when
+/// The epoch of the installed layout, once all is done that its readers rely on: a mover goes on when
 /// every node shows it.
 #[derive(Debug, Default)]
 pub struct AcknowledgedEpoch(AtomicU64);

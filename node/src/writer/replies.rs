@@ -52,7 +52,7 @@ impl ReplyBytes {
         waiting + staged + bytes <= max
     }
 
-    /// What a read has found, where there is room for it beside what is `staged`, to which it is added.
+    /// The outcome of a read, where there is room for it beside the `staged` bytes, to which it is added.
     ///
     /// # Errors
     /// `overloaded` where there is no room; otherwise what the outcome says.

@@ -5,7 +5,7 @@ use kv_core::operation::Operation;
 use kv_protocol::request::Command;
 
 /// A group takes in no more work once it has this many operations. A flush syncs several files however
-/// little it writes, so a group has room for a full batch or page from each of a few clients: nobody
+/// little it writes, so a group has room for a full batch or page from each of a few clients: no client
 /// waits longer for one flush of four pages than for the last of four flushes.
 const GROUP_OPERATIONS_MAX: usize = 4 * BATCH_OPERATIONS_MAX;
 /// A group takes in no more work once its values have this many bytes.

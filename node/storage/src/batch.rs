@@ -43,7 +43,7 @@ impl Default for Batch {
 }
 
 impl Batch {
-    /// Adds the storing of a value or, where there is none, of a tombstone.
+    /// Adds the storing of a value or, for `None`, of a tombstone.
     pub fn put(&mut self, key: StorageKey, version: Version, value: Option<&[u8]>) {
         let record = |frame: &mut Vec<u8>| record::append(frame, key.parts(), version, value);
         let range = self.append(KIND_PUT, key.text(), record);

@@ -1,6 +1,6 @@
 //! What a node has on its disk, and must find where it was.
 //!
-//! A file that is open stays open when somebody removes it, or moves it away: it can be read and written
+//! A file that is open stays open when another process removes it, or moves it away: it can be read and written
 //! as before, and is gone when the process ends. So what must outlive the process is remembered by its
 //! path and by which file that was, and looked for: before anything rests on it, and now and then.
 
@@ -19,11 +19,11 @@ pub struct Belongings {
     series: Mutex<BTreeMap<Series, Option<(u64, FileId)>>>,
 }
 
-/// What is known of a path.
+/// Which file a path led to.
 #[derive(Clone, Debug)]
 struct Known {
     id: FileId,
-    /// Open, where nobody else has it open: another could be given its number when it is gone.
+    /// Held open, unless the node has it open anyway: another could be given its number when it is gone.
     _held: Option<Arc<File>>,
 }
 
@@ -63,7 +63,7 @@ impl Belongings {
         Ok(())
     }
 
-    /// Takes note of a directory, and of all that is in it now, which somebody has open.
+    /// Takes note of a directory, and of all that is in it now, which must be open elsewhere in the process.
     ///
     /// # Errors
     /// What the operating system says.
@@ -94,7 +94,7 @@ impl Belongings {
         Ok(())
     }
 
-    /// What is at `path` is not missed any more.
+    /// Does not miss the file or directory at `path` any more.
     pub fn forget(&self, path: &Path) {
         lock(&self.places).remove(path);
     }
@@ -110,7 +110,7 @@ impl Belongings {
     /// # Errors
     /// What the operating system says where that cannot be found out.
     pub fn missing(&self) -> io::Result<Option<PathBuf>> {
-        // Not while it is locked: whoever begins a file must not wait for a disk that is slow to answer.
+        // Not while it is locked: a thread that begins a file must not wait for a disk that is slow to answer.
         let places = lock(&self.places).clone();
         for (path, Known { id, .. }) in places {
             if found(fs::metadata(&path).map(|it| FileId::of(&it)))? != Some(id)
@@ -154,7 +154,7 @@ impl FileId {
 }
 
 impl Series {
-    /// The number of the last file, and which one that is; none where there is no file.
+    /// The number of the last file, and which one that is; `None` where there is no file.
     fn last(&self) -> io::Result<Option<(u64, FileId)>> {
         let mut last: Option<(u64, FileId)> = None;
         for entry in fs::read_dir(&self.directory)? {
@@ -174,7 +174,7 @@ impl Series {
     }
 }
 
-/// None of what is not there.
+/// `None` for a file that is not there.
 fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(found) => Ok(Some(found)),

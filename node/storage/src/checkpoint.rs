@@ -1,6 +1,6 @@
-//! Giving the engine what is in the write-ahead log, in the background.
+//! Giving the engine the changes in the write-ahead log, in the background.
 //!
-//! When the log's segment is long enough, or nobody has written for a while, the active memtable is
+//! When the log's segment is long enough, or no write has come for a while, the active memtable is
 //! frozen and the log goes on with another segment. A thread then has the engine take the frozen
 //! memtable over, with one flush for all of it, and removes the segment. The thread also syncs what
 //! writes did not wait for.
@@ -23,7 +23,7 @@ use crate::take_over::{Taking, Untaken};
 use crate::wal::{self, WriteAheadLog};
 use crate::{Failure, Fsync, StoreError, unfinished};
 
-/// The engine takes over what there is when nobody has written for this long.
+/// The engine takes over all changes that there are when no write has come for this long.
 const IDLE_MIN: Duration = Duration::from_secs(3);
 /// An idle engine that was given so many bytes is started anew.
 const ENGINE_WRITTEN_MAX: u64 = 16 << 20;
@@ -31,7 +31,7 @@ const ENGINE_WRITTEN_MAX: u64 = 16 << 20;
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// A checkpoint that met damage so often in succession is not tried again.
 const FAILURES_MAX: u32 = 8;
-/// While something is waited for, that is said at most this often.
+/// While the engine waits for something, the log says so at most this often.
 const SAYING_SPACING: Duration = Duration::from_secs(60);
 /// How often writes that do not wait for the disk are synced to it.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
@@ -77,7 +77,7 @@ impl Drop for Background {
     fn drop(&mut self) {
         self.channels = None;
         for thread in self.threads.drain(..) {
-            // Its panic has been printed, and there is nobody else to tell.
+            // Its panic has been printed, and no caller is left to tell.
             let _ = thread.join();
         }
     }
@@ -99,7 +99,7 @@ impl Shared {
             self.waits.store(waits, Ordering::Release);
             match result {
                 Ok(()) => failures = 0,
-                // What is missing is said by those who look for it.
+                // A missing file is reported where files are looked for.
                 Err(_) if waits && self.disk.is_lost() => {}
                 Err(error) if waits => {
                     if said_at.is_none_or(|at| at.elapsed() >= SAYING_SPACING) {
@@ -183,7 +183,7 @@ impl Shared {
         self.freeze(&mut log.log)
     }
 
-    /// Starts the engine anew where it keeps much in memory and nobody has used it since the last look,
+    /// Starts the engine anew where it keeps much in memory and no reader has used it since the last look,
     /// at `reads_before`: it keeps what was written to it for as long as it runs.
     fn renew_idle_engine(&self, reads_before: &mut u64) {
         let reads = self.engine_reads.load(Ordering::Relaxed);
@@ -191,7 +191,7 @@ impl Shared {
             && self.log.try_lock().is_ok_and(|log| log.written_at.elapsed() >= IDLE_MIN)
             && self.memtables.load().frozen.is_none();
         let is_grown = self.engine_written.load(Ordering::Relaxed) >= ENGINE_WRITTEN_MAX;
-        // An engine that does not open for a time is tried again, whoever needs it.
+        // An engine that does not open for a time is tried again, though no reader may need it.
         if self.is_absent() || is_quiet && is_grown && self.can_be_renewed() {
             match self.reopen() {
                 Ok(()) => give_memory_back(),
@@ -231,7 +231,7 @@ impl Shared {
     /// Has the engine take over the frozen memtable, where there is one.
     pub(crate) fn checkpoint(&self) -> Result<(), StoreError> {
         let Some((segment, frozen)) = self.memtables.load().frozen.clone() else { return Ok(()) };
-        // Into files that nobody finds any more, nothing is given.
+        // Files that no later start would find are given nothing.
         if self.failure().is_some() || self.disk.has_lost() {
             return Ok(());
         }
@@ -281,7 +281,7 @@ impl Shared {
                 Ok(()) => Ok(()),
                 Err(Untaken::Waits(error) | Untaken::Failed(error)) => Err(error),
                 Err(Untaken::Spoiled(error)) => {
-                    // Known before anybody else can use the engine, and start it anew.
+                    // Known before another thread can use the engine, and start it anew.
                     match error {
                         StoreError::PageCorrupt(_) if !is_alone => self.start_anew_by(&error),
                         _ => self.fail_by(&error),

@@ -22,7 +22,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Counts a record that is there now: its key's length and its value's, none for a tombstone.
+    /// Counts a record that is there now: its key's length and its value's, `None` for a tombstone.
     pub fn add(&mut self, key_bytes: usize, value_bytes: Option<u64>) {
         match value_bytes {
             Some(value_bytes) => {

@@ -97,7 +97,7 @@ impl Engine {
         };
         let db = config.open::<LEAF_FANOUT>().map_err(classify)?;
         let layout = db.open_tree(LAYOUT_TREE).map_err(classify)?;
-        // Dropped, it would do so, and tell nobody of a failure.
+        // Dropped, it would do so, and keep a failure to itself.
         if let Err(error) = db.flush() {
             std::mem::forget((db, layout));
             return Err(StoreError::Spoiled(error));

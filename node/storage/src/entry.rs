@@ -4,7 +4,7 @@ use crate::record::{self, Stored};
 use crate::{StorageKey, StoreError};
 
 /// A record that a scan has come across. It is verified when it is decoded, so that a damaged one
-/// does no harm to who does not want it.
+/// does no harm to a scan that passes it over.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
     /// The hash of the key.
@@ -32,7 +32,7 @@ impl<'a> Entry<'a> {
             .map_err(|damage| StoreError::RecordCorrupt(format!("{:?}: {damage}", self.key)))
     }
 
-    /// The length of the value, none for a tombstone, as in [`record::value_bytes`].
+    /// The length of the value, `None` for a tombstone, as in [`record::value_bytes`].
     #[must_use]
     pub fn value_bytes(&self) -> Option<u64> {
         record::value_bytes(self.bytes)

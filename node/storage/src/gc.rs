@@ -1,5 +1,5 @@
-//! Finding what is to be removed: records of partitions that the node may not have any more, and
-//! tombstones that nobody needs any more. It is removed in chunks, between other work.
+//! Finding the records to be removed: those of partitions that the node may not have any more, and
+//! tombstones that no node needs any more. They are removed in chunks, between other work.
 
 use std::collections::BTreeSet;
 
@@ -32,7 +32,7 @@ pub struct Stuck {
 }
 
 impl Removal {
-    /// Nothing, on top of what is stored.
+    /// No removals yet, on top of the stored records.
     #[must_use]
     pub fn new(counters: Counters) -> Self {
         Self { batch: Batch::default(), counters, records: 0 }
@@ -72,7 +72,7 @@ pub fn occupied(
 }
 
 /// Adds the next records of the `unwanted` partitions to `removal`. Returns the partition that the
-/// next chunk begins with: all before it are clear then; none where all of them are.
+/// next chunk begins with: all before it are clear then; `None` where all of them are.
 ///
 /// # Errors
 /// [`Stuck`]; what was added before can be removed all the same.
@@ -96,7 +96,7 @@ pub fn clear(
 }
 
 /// Adds the next tombstones of `partitions_owned` to `removal`, beginning after the key `after`.
-/// Returns the key after which the next chunk begins; none where there are no more.
+/// Returns the key after which the next chunk begins; `None` after the last one.
 ///
 /// # Errors
 /// [`Stuck`]; what was added before can be removed all the same.

@@ -10,9 +10,9 @@
 //! - `engine`: sled, with data records under their [`StorageKey`], a few bookkeeping records beside
 //!   them, and the installed layout in a tree of its own;
 //! - `shared`: what the handles and the background thread share; `strikes`: the keys that are not read
-//!   again; `scan`: all of this as one ordered whole; [`gc`] finds in it what is to be removed;
-//! - [`disk`]: the room that all this has, the [`reserve`], and whether it
-//!   fits ([`fitness`]); [`belongings`]: whether all is still in its place; [`limits`]: what is kept of it.
+//!   again; `scan`: all of this as one ordered whole; [`gc`] finds in it the records to be removed;
+//! - [`disk`]: the room that all this has, the [`reserve`], and whether it fits ([`fitness`]);
+//!   [`belongings`]: whether all is still in its place; [`limits`]: what must be free, and what is held in reserve.
 //!
 //! sled answers damage on its disk by refusing all further work. So that one damaged page does not
 //! take the whole node down, [`Store::reopen`] starts the engine anew; the keys that led to the

@@ -5,8 +5,7 @@
 /// reads some of them, in the middle of a flush that must not fail.
 pub const DESCRIPTORS_PER_CHECKPOINT: usize = 16;
 
-/// How much of the disk is held in reserve unless somebody says otherwise, in bytes; of a small one a
-/// quarter.
+/// How much of the disk is held in reserve by default, in bytes; of a small one a quarter.
 pub const RESERVE_BYTES_DEFAULT: u64 = 64 << 20;
 
 /// The smallest disk on which a node can work, in bytes.

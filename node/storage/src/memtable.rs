@@ -1,6 +1,6 @@
 //! Changes that are durable in the write-ahead log and not yet in the engine.
 //!
-//! Keys are found by their hashes. They are put in order only when somebody wants to go through them,
+//! Keys are found by their hashes. They are put in order only when a scan or the engine goes through them,
 //! which most memtables see once, when the engine gets them.
 
 use std::collections::hash_map::Entry;
@@ -21,7 +21,7 @@ const CHANGES_PER_LOCK: usize = 64;
 /// How many keys are put in order while readers and the writer wait.
 const KEYS_PER_LOCK: usize = 1024;
 
-/// The newest record of each key that was changed since it was begun; none where it was removed.
+/// The newest record of each key that was changed since it was begun; `None` where it was removed.
 #[derive(Default)]
 pub(crate) struct Memtable {
     content: RwLock<Content>,
@@ -84,7 +84,7 @@ impl Memtable {
         content.counters = Some(counters);
     }
 
-    /// The record of a key; none where it has not been changed, and none in that where it was removed.
+    /// The record of a key: `None` where it has not been changed, `Some(None)` where it was removed.
     pub(crate) fn get(&self, key: &StorageKey) -> Option<Option<Bytes>> {
         self.read().records.get(key).cloned()
     }
@@ -93,7 +93,7 @@ impl Memtable {
         self.read().layout.clone()
     }
 
-    /// The counters after its last change; none where there was no change.
+    /// The counters after its last change; `None` before the first one.
     pub(crate) fn counters(&self) -> Option<Counters> {
         self.read().counters
     }
@@ -146,7 +146,7 @@ impl Memtable {
     }
 }
 
-/// The memtables at one moment: what is in neither is in the engine.
+/// The memtables at one moment: a record that is in neither is in the engine.
 #[derive(Clone, Default)]
 pub(crate) struct Memtables {
     /// The one that takes changes in.
@@ -157,7 +157,7 @@ pub(crate) struct Memtables {
 }
 
 impl Memtables {
-    /// What is known of a key, as [`Memtable::get`] gives it.
+    /// The newest change of a key, as [`Memtable::get`] gives it.
     pub(crate) fn get(&self, key: &StorageKey) -> Option<Option<Bytes>> {
         self.newest_first().find_map(|memtable| memtable.get(key))
     }

@@ -2,7 +2,7 @@
 
 use crate::Fsync;
 
-/// How long a segment of the write-ahead log is unless somebody says otherwise, in bytes. More would save
+/// How long a segment of the write-ahead log is by default, in bytes. More would save
 /// work where keys are written again and again, and cost memory and time at the start.
 pub const SEGMENT_BYTES_DEFAULT: u64 = 64 << 20;
 
@@ -14,7 +14,7 @@ const SEGMENTS_MAX: u64 = 4;
 pub struct StoreOptions {
     /// When a write counts as durable.
     pub fsync: Fsync,
-    /// The engine takes over what is in a segment of the write-ahead log when the segment has this many bytes.
+    /// The engine takes over the changes in a segment of the write-ahead log when it has this many bytes.
     pub segment_bytes: u64,
 }
 

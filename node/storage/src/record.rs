@@ -22,12 +22,12 @@ const FLAGS_TOMBSTONE: u8 = 1;
 const CHECKED_BYTES: usize = 18;
 const HEADER_BYTES: usize = CHECKED_BYTES + 4;
 
-/// What is stored of a key; `V` owns or borrows the value's bytes.
+/// A key's record; `V` owns or borrows the value's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stored<V> {
     /// The record's version.
     pub version: Version,
-    /// The value; none where the record is a tombstone: there is no value of the key, for certain.
+    /// The value; `None` where the record is a tombstone: there is no value of the key, for certain.
     pub value: Option<V>,
 }
 
@@ -51,7 +51,7 @@ impl Stored<Vec<u8>> {
         Stored { version: self.version, value: self.value.as_deref() }
     }
 
-    /// The record as it is told to clients; none where it is a tombstone.
+    /// The record as it is told to clients; `None` where it is a tombstone.
     #[must_use]
     pub fn into_record(self) -> Option<Record> {
         let version = Some(self.version);
@@ -106,7 +106,7 @@ pub fn decode<'a>(key: (u64, &str), bytes: &'a [u8]) -> Result<Stored<&'a [u8]>,
     Ok(Stored { version: Version { epoch: number(2), sequence: number(10) }, value })
 }
 
-/// How long a record's value is, in bytes, and none for a tombstone; without verifying anything, so
+/// How long a record's value is, in bytes, and `None` for a tombstone; without verifying anything, so
 /// that a damaged record can be counted as what it most likely was.
 #[must_use]
 pub fn value_bytes(bytes: &[u8]) -> Option<u64> {

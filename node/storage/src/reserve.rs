@@ -1,7 +1,7 @@
-//! What is held in reserve on a disk: bytes, as a file whose blocks are allocated, so that nobody else can
+//! The reserve on a disk: bytes, as a file whose blocks are allocated, so that no other process can
 //! take them, and inodes, as empty files, each of which is one.
 //!
-//! Whoever uses this says how much there is to be; see [`crate::disk`] for when it is given up.
+//! [`crate::disk`] says how much there is to be, and when it is given up.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
@@ -28,7 +28,7 @@ const STAT_BLOCK_BYTES: u64 = 512;
 #[derive(Debug, Default)]
 pub(crate) struct Reserve {
     /// The directory, and the file in it. They stay open: by their paths, another directory's could be
-    /// reached. None where there are none yet, or they cannot be used.
+    /// reached. `None` where they are not there yet, or cannot be used.
     directory: Option<File>,
     file: Option<File>,
     held_bytes: u64,
@@ -151,7 +151,7 @@ impl Reserve {
     pub(crate) fn dissolve(&mut self, is_in_place: bool) {
         let directory = self.directory.take();
         if let Some(directory) = directory.filter(|_| is_in_place) {
-            // What cannot be removed is in nobody's way but the disk's.
+            // A file that cannot be removed only keeps its room.
             let _ = unlinkat(&directory, RESERVE_FILE, AtFlags::empty());
             for number in &self.spares {
                 let _ = unlinkat(&directory, spare(*number), AtFlags::empty());
@@ -181,7 +181,7 @@ mod tests {
         assert_eq!((reserve.inodes(), spares()), (5, 5));
         assert_eq!(reserve.give_inodes(2), 2);
         assert_eq!((reserve.inodes(), spares()), (3, 3));
-        // Somebody else has removed one.
+        // Another process has removed one.
         fs::remove_file(directory.path().join(spare(2))).unwrap();
         assert_eq!(reserve.give_inodes(3), 2, "one had been given up");
         assert_eq!((reserve.inodes(), spares()), (0, 0));

@@ -61,7 +61,7 @@ impl Store {
     }
 }
 
-/// Visits records from `start` on. Returns the hash to which the scan jumps; none where it ends.
+/// Visits records from `start` on. Returns the hash to which the scan jumps; `None` where it ends.
 fn run(
     engine: &Engine,
     memtables: &Memtables,
@@ -111,7 +111,7 @@ fn run(
     }
 }
 
-/// Visits a record. A jump that does not lead further is none.
+/// Visits a record. A jump that does not lead further counts as no jump.
 fn look_at(
     entry: Entry<'_>,
     visit: &mut impl FnMut(Entry<'_>) -> Result<Visit, StoreError>,
@@ -141,7 +141,7 @@ fn next_change(overlays: &mut [Overlay]) -> Option<(StorageKey, Option<Bytes>)> 
 struct Overlay {
     memtable: Arc<Memtable>,
     ahead: VecDeque<(StorageKey, Option<Bytes>)>,
-    /// Where the next chunk begins; none where there are no more.
+    /// Where the next chunk begins; `None` after the last one.
     rest: Option<Bound<StorageKey>>,
     chunk: usize,
 }

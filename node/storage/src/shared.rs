@@ -35,9 +35,9 @@ pub(crate) struct Shared {
     pub(crate) disk: Disk,
     /// The write-ahead log's directory.
     pub(crate) wal_names: Arc<File>,
-    /// The engine's handles of each thread; none where the engine failed and could not be started
-    /// anew. A slot is locked while its thread uses it, so that [`Store::reopen`] knows when nobody
-    /// uses the old engine any more; otherwise nobody contends for it.
+    /// The engine's handles of each thread; `None` where the engine failed and could not be started
+    /// anew. A slot is locked while its thread uses it, so that [`Store::reopen`] knows when no thread
+    /// uses the old engine any more; otherwise no thread contends for it.
     pub(crate) slots: [Mutex<Option<Engine>>; 3],
     pub(crate) log: Mutex<WrittenLog>,
     pub(crate) memtables: ArcSwap<Memtables>,
@@ -60,7 +60,7 @@ pub(crate) struct Shared {
     pub(crate) strikes: Strikes,
 }
 
-/// The log, and what is to be known when it is appended to.
+/// The log, and the state that an append to it needs.
 pub(crate) struct WrittenLog {
     pub(crate) log: WriteAheadLog,
     pub(crate) counters: Counters,
@@ -68,7 +68,7 @@ pub(crate) struct WrittenLog {
 }
 
 impl Shared {
-    /// What is shared by the handles of the store in `directory`, which `engine` and `log` have.
+    /// The shared part of the store in `directory`, which has this `engine` and `log`.
     pub(crate) fn new(
         directory: &Path,
         options: StoreOptions,

@@ -31,7 +31,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store in `directory`, creating it where there is none.
+    /// Opens the store in `directory`, and makes it if need be.
     ///
     /// # Errors
     /// Where the directory cannot be used or its files are damaged.
@@ -151,11 +151,11 @@ impl Store {
         self.shared.failure()
     }
 
-    /// Whether there is a record of a key, and how long its value is: none for a tombstone. Nothing is
+    /// Whether there is a record of a key, and how long its value is: `Some(None)` for a tombstone. Nothing is
     /// verified.
     ///
     /// # Errors
-    /// As [`Store::get`], except that a damaged record is none.
+    /// As [`Store::get`], except that a damaged record is no error.
     pub fn measure(&self, key: &StorageKey) -> Result<Option<Option<u64>>, StoreError> {
         if let Some(changed) = self.shared.memtables.load().get(key) {
             return Ok(changed.map(|bytes| record::value_bytes(&bytes)));
@@ -184,8 +184,8 @@ impl Store {
         self.append(batch, counters, Keeping { is_synced: true, can_be_found: true })
     }
 
-    /// As [`Store::commit`], of removals of what other nodes have. Where the log was removed, they need
-    /// not outlive this process: whoever moves the node's records away waits for them.
+    /// As [`Store::commit`], of removals of records that other nodes have. Where the log was removed, they need
+    /// not outlive this process: the mover that takes the node's records away waits for them.
     ///
     /// # Errors
     /// As [`Store::commit`].
@@ -200,8 +200,8 @@ impl Store {
         lock(&self.shared.log).counters
     }
 
-    /// The disk room that the engine needs to take over what is only in the log, in bytes: what is new
-    /// there, and what it writes anew, of the `stored_bytes`, before it gives up the old, a piece at a time.
+    /// The disk room that the engine needs to take over the changes that are only in the log, in bytes: for
+    /// those, and for what it writes anew, of the `stored_bytes`, before it gives up the old, a piece at a time.
     #[must_use]
     pub fn headroom_bytes(&self, stored_bytes: u64) -> u64 {
         let pending: u64 =
@@ -209,7 +209,7 @@ impl Store {
         take_over::placed(pending).saturating_add(stored_bytes.min(PIECE_BYTES))
     }
 
-    /// Has the engine take over soon what is only in the log.
+    /// Has the engine take over soon the changes that are only in the log.
     ///
     /// # Errors
     /// As [`Store::commit`].
@@ -255,7 +255,7 @@ impl Store {
         }
     }
 
-    /// Starts the engine anew from what is durable, after a read has met damage. It must not be called
+    /// Starts the engine anew from its durable state, after a read has met damage. It must not be called
     /// after a commit that failed.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 //! logs and the snapshot from which it had read them, and begins a log with the next number. Where it
 //! dies in between, the next start finds a snapshot and no log. It writes that snapshot anew, under the
 //! same name, and then removes what it takes for the one before: the very same file. All works on from
-//! memory; but whoever starts after that finds only what has been written since, and everything else
+//! memory; but the start after that finds only what has been written since, and everything else
 //! is lost. With an empty log beside the snapshot, the engine does the right thing.
 
 use std::fs::{self, File};

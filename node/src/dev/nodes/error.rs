@@ -14,16 +14,10 @@ pub(super) const READY_WITHIN: Duration = Duration::from_secs(60);
 pub enum NodesError {
     /// A process cannot be started.
     #[error("{id} cannot be started: {source}")]
-    Start {
-        /// The node.
-        id: String,
-        /// What the operating system says.
-        source: io::Error,
-    },
+    Start { id: String, source: io::Error },
     /// A node ended instead of becoming ready.
     #[error("{id} ended before it was ready ({status}); its last words are above")]
     Ended {
-        /// The node.
         id: String,
         /// How it ended.
         status: ExitStatus,
@@ -32,16 +26,8 @@ pub enum NodesError {
     },
     /// A node did not become ready.
     #[error("{id} was not ready within {READY_WITHIN:?}")]
-    Late {
-        /// The node.
-        id: String,
-    },
+    Late { id: String },
     /// The data directory cannot be read.
     #[error("{path} cannot be used: {source}")]
-    Directory {
-        /// The directory.
-        path: PathBuf,
-        /// What the operating system says.
-        source: io::Error,
-    },
+    Directory { path: PathBuf, source: io::Error },
 }

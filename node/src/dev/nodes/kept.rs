@@ -25,7 +25,7 @@ pub(super) fn kept_nodes(directory: &Path) -> Result<Kept, NodesError> {
         let entry = entry.map_err(unusable)?;
         let id = entry.file_name().to_str().and_then(|name| name.parse().ok());
         let Some(id) = id.filter(|_| entry.path().join(IDENTITY_FILE).is_file()) else { continue };
-        // What is wrong with a directory that is damaged, its node tells best.
+        // How a directory is damaged, its node tells best.
         let removed = Identity::read(&entry.path()).ok().flatten().is_some_and(|it| it.removed);
         if removed { kept.removed.push(id) } else { kept.ids.push(id) }
     }

@@ -207,7 +207,7 @@ impl Nodes {
         }
     }
 
-    /// Starts a node that is ordered. One that ends at once is not started again, since whoever
+    /// Starts a node that is ordered. One that ends at once is not started again, since the supervisor that
     /// ordered it decides about that.
     async fn fill(&mut self, Placed { order, outcome }: Placed) {
         let id = order.id.clone();
@@ -222,7 +222,7 @@ impl Nodes {
             }
             error => error.to_string(),
         });
-        // Who ordered it may have gone meanwhile.
+        // The supervisor that ordered it may have gone meanwhile.
         let _ = outcome.send(result);
     }
 
@@ -255,7 +255,7 @@ impl Nodes {
         let mut node = self.spawn(order)?;
         let result = node.wait_until_ready().await;
         if result.is_ok() {
-            // From here on its directory is the newest one, unless somebody puts it back again.
+            // From here on its directory is the newest one, unless its operator puts an older one back again.
             self.older_copies.retain(|it| *it != id);
         }
         if !matches!(result, Err(NodesError::Ended { .. })) {

@@ -1,4 +1,4 @@
-//! Orders for nodes, from those who want them to the one that starts them.
+//! Orders for nodes, from the supervisor that wants them to the task that starts them.
 
 use tokio::sync::{mpsc, oneshot};
 

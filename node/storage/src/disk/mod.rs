@@ -1,15 +1,15 @@
-//! The disk that the node's data is on: how much room it has, and what is held in reserve.
+//! The disk that the node's data is on: how much room it has, and the reserve that is held there.
 //!
-//! Removing records, giving the engine what is in the log, starting and stopping need a little room on a
-//! disk that is full: bytes, and inodes for new files. Both are held in a [reserve](crate::reserve), which is given up in
-//! steps, and filled up again when there is room. Nothing else is stored before it is full again, so that
-//! one reserve lasts for as long as the disk is full.
+//! Removing records, giving the engine the changes in the log, starting and stopping need a little room on a
+//! disk that is full: bytes, and inodes for new files. Both are held in a [reserve](crate::reserve), which is
+//! given up in steps, and filled up again when there is room. Nothing else is stored before it is full again,
+//! so that one reserve lasts for as long as the disk is full.
 //!
 //! On a file system that cannot allocate blocks for a file (ZFS, some network file systems), as much is
 //! only left free, and what others take of it is gone. One that copies on every write or compresses may
 //! need more than the file gave back; then removals are refused as well, and wait for room.
 //!
-//! - here: what is known of the disk, and taken note of; `room`: how much room there is;
+//! - here: the disk as it was seen, and what befell writes there; `room`: how much room there is;
 //! - `upkeep`: the reserve, given up and filled up again.
 
 mod room;
@@ -59,7 +59,7 @@ struct Space {
     total_bytes: u64,
     /// The bytes that are free for this process.
     bytes: u64,
-    /// The inodes that are free; none where it makes as many as it is asked for, or does not say.
+    /// The inodes that are free; `None` where it makes as many as it is asked for, or does not say.
     inodes: Option<u64>,
     total_inodes: u64,
     is_read_only: bool,
@@ -129,13 +129,13 @@ impl Disk {
     }
 
     /// Whether something was not in its place when that was last looked at: it was removed or moved, or
-    /// another is there. What is written then may be lost with the process.
+    /// another is there. A write to it may be lost with the process.
     #[must_use]
     pub fn is_lost(&self) -> bool {
         self.0.is_lost.load(Ordering::Acquire)
     }
 
-    /// Looks whether everything is in its place. Returns what is not, where something is missing. Where
+    /// Looks whether everything is in its place. Returns a path that is not, where something is missing. Where
     /// that cannot be found out, nothing changes.
     ///
     /// # Errors
@@ -160,7 +160,7 @@ impl Disk {
         let stat = statvfs(&self.0.directory)?;
         let mut bytes = stat.f_bavail.saturating_mul(stat.f_frsize);
         if failpoints::is_on("node::disk::full") {
-            // Somebody else has taken all that is not in the reserve.
+            // Other processes have taken all that is not in the reserve.
             bytes = self.0.reserve_bytes.saturating_sub(reserve.bytes());
         }
         Ok(Space {

@@ -114,7 +114,7 @@ impl Disk {
         }
     }
 
-    /// Whether so many bytes are free, and inodes for what is written with them, without giving up anything.
+    /// Whether so many bytes are free, and inodes for the files that take them, without giving up anything.
     #[must_use]
     pub fn has(&self, bytes: u64) -> bool {
         let reserve = self.reserve();
@@ -157,7 +157,7 @@ impl Disk {
         (free < needed).then_some(shortage)
     }
 
-    /// The inodes that are free; none where there is no end of them, or nobody says.
+    /// The inodes that are free; `None` where the file system has no end of them, or does not say.
     pub(super) fn free_inodes(&self, reserve: &Reserve) -> Option<u64> {
         self.space(reserve).ok()?.inodes
     }

@@ -11,7 +11,7 @@ use crate::limits::{INODES_PER_STEP, RESERVE_INODES, RESERVE_MARGIN_BYTES, RESER
 use crate::reserve::Reserve;
 
 impl Disk {
-    /// Has so many bytes free, and inodes for what is written with them, giving up what that takes of the
+    /// Has so many bytes free, and inodes for the files that take them, giving up as much as needed of the
     /// reserve, but not below `floor_bytes`. Returns whether they are free now.
     #[must_use]
     pub fn make_room(&self, bytes: u64, floor_bytes: u64) -> bool {
@@ -19,7 +19,7 @@ impl Disk {
             && self.make_bytes(&mut self.reserve(), bytes, floor_bytes)
     }
 
-    /// Has so many inodes free, giving up what that takes of the reserve, but leaving `floor` there. Returns
+    /// Has so many inodes free, giving up as many as needed of the reserve, but leaving `floor` there. Returns
     /// whether they are free now.
     #[must_use]
     pub fn make_inodes(&self, count: u64, floor: u64) -> bool {
@@ -133,7 +133,7 @@ impl Disk {
         if is_meant { wanted.min(space.total_bytes / 2).min(file_bytes_max()) } else { 0 }
     }
 
-    /// How many inodes are to be held in reserve: none where there is no end of them.
+    /// How many inodes are to be held in reserve: 0 where the file system has no end of them.
     pub(super) fn reserve_inodes(&self, space: &Space) -> u64 {
         if self.0.reserve_bytes == 0 { 0 } else { RESERVE_INODES.min(space.total_inodes / 8) }
     }

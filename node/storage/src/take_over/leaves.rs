@@ -3,18 +3,18 @@
 use crate::engine::{Engine, LEAF_FANOUT, classify};
 use crate::{StorageKey, StoreError};
 
-/// What a leaf takes beside what is in it, in bytes: the ends of the blocks that it lies in, and its keys'
+/// What a leaf takes beside its records, in bytes: the ends of the blocks that it lies in, and its keys'
 /// and records' lengths.
 pub(super) const LEAF_OVERHEAD_BYTES: u64 = 10 << 10;
 
-/// What is stored takes so many bytes at most: a leaf lies in a place that has up to half as much again as
-/// it needs.
+/// The room that `bytes` of records take at most, in bytes: a leaf lies in a place that has up to half as
+/// much again as it needs.
 pub(crate) const fn placed(bytes: u64) -> u64 {
     bytes.saturating_mul(3) / 2
 }
 
-/// What the leaves that have changed keys take, at most: nobody says where a leaf begins and ends, so it
-/// is what lies around each key, as far as a leaf can reach.
+/// What the leaves that have changed keys take, at most: the engine does not say where a leaf begins and
+/// ends, so it is what lies around each key, as far as a leaf can reach.
 #[derive(Default)]
 pub(super) struct Leaves {
     pub(super) bytes: u64,

@@ -35,7 +35,7 @@ const PIECES_FACTOR: u64 = 2;
 /// Why the engine has not got everything.
 #[derive(Debug)]
 pub(crate) enum Untaken {
-    /// It has none of what is left, which can be tried again.
+    /// It has none of the changes that are left, which can be tried again.
     Waits(StoreError),
     /// It could not read what it needs.
     Failed(StoreError),
@@ -44,7 +44,7 @@ pub(crate) enum Untaken {
     Spoiled(StoreError),
 }
 
-/// What the engine is to get, and what is known of the store.
+/// The changes that the engine is to get, and where and how large the store is.
 pub(crate) struct Taking<'a> {
     pub(crate) engine: &'a Engine,
     pub(crate) memtable: &'a Memtable,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WalError {
-    /// What was acknowledged cannot be read.
+    /// Acknowledged changes cannot be read.
     #[error(
         "the write-ahead log is damaged: {path} has no valid frame at byte {offset}, and what stood there had been acknowledged ({reason}); a copy of the whole data directory from before can be served with --serve-older-copy, without what was written since; or remove the node as dead and start it with an empty data directory"
     )]
@@ -24,7 +24,7 @@ pub enum WalError {
         "the write-ahead log is incomplete: {0} is missing; put this very file back, or serve a copy of the whole data directory from before with --serve-older-copy, without what was written since; or remove the node as dead and start it with an empty data directory"
     )]
     Missing(PathBuf),
-    /// It failed before, and what is at its end is unknown.
+    /// It failed before, and the content of its end is unknown.
     #[error(
         "the write-ahead log failed before, and nothing was written: start the node again, which finds out what is in it"
     )]
@@ -37,7 +37,7 @@ pub enum WalError {
         /// What the operating system says.
         source: io::Error,
     },
-    /// Somebody has removed the file, and what is in it is gone when this process ends.
+    /// Another process has removed the file, whose content is gone when this one ends.
     #[error("{0} was removed while it was written to: nothing counts that is written there now")]
     Removed(PathBuf),
     /// A file cannot be used.

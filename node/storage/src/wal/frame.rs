@@ -10,7 +10,7 @@
 //! | rest | the content |
 //!
 //! So a frame is valid in its own place only, and each frame tells up to where the ones before it
-//! had been synced: what is invalid before that was damaged later, and is no torn write.
+//! had been synced: invalid bytes before that were damaged later, and are no torn write.
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -78,7 +78,7 @@ pub(super) fn find_of_any(bytes: &[u8], offset: usize) -> Option<(u64, Found)> {
     (number(0) == checksum).then_some((number(16), Found { bytes: length, durable: number(24) }))
 }
 
-/// The first valid frame after `offset` that says that what is at `offset` was durable.
+/// The first valid frame after `offset` that says that the bytes at `offset` were durable.
 pub(super) fn find_witness(bytes: &[u8], segment: u64, offset: usize) -> Option<usize> {
     let from = offset + 1 + CHECKSUM_BYTES;
     let magic_at = bytes.get(from..)?.windows(MAGIC.len()).enumerate();

@@ -1,4 +1,4 @@
-//! The write-ahead log: what has been acknowledged and is not yet in the engine.
+//! The write-ahead log: changes that have been acknowledged and are not yet in the engine.
 //!
 //! The engine takes milliseconds and many writes to make a group of changes durable. So a group is
 //! appended to this log, as one frame, and synced; the engine gets it later, with many others. What
@@ -8,11 +8,11 @@
 //! The log consists of segments, files with ascending numbers. All but the last one end with a seal.
 //! Once the engine has all of a segment, it remembers the segment's number, and the file is removed.
 //!
-//! A crash can tear the last frame that was being written, which nobody was told of; it is cut off.
+//! A crash can tear the last frame that was being written, of which no client was told; it is cut off.
 //! Whatever else is wrong with a segment is damage, which is reported and not passed over:
 //! [`WalError`].
 //!
-//! - here: writing it; `frame`: what is written; `replay`: reading it when the node starts;
+//! - here: writing it; `frame`: how one group lies in it; `replay`: reading it when the node starts;
 //! - `segments`: its files.
 
 mod error;
@@ -82,7 +82,7 @@ pub(super) struct WriteAheadLog {
     /// Whether the segment has its seal, and the next one could not be begun yet.
     is_sealed: bool,
     /// Whether something failed, after which nothing may be appended: it could stand behind a seal, or
-    /// behind something that is torn, where nobody would find it.
+    /// behind a torn frame, where no start would find it.
     has_failed: bool,
 }
 
@@ -213,7 +213,7 @@ impl WriteAheadLog {
 
     /// Appends a frame, whose head is still blank, and keeps it as well as `keeping` says. After any error
     /// but [`WalError::NotWritten`] and [`WalError::Removed`] the log must not be used any more: what it
-    /// contains is unknown. What is refused as removed is in a file that nobody will ever read.
+    /// contains is unknown. What is refused as removed is in a file that no start will ever read.
     pub(crate) fn append(&mut self, frame: Vec<u8>, keeping: Keeping) -> Result<Bytes, WalError> {
         self.check()?;
         if self.is_sealed {
@@ -261,7 +261,7 @@ impl WriteAheadLog {
         Ok(frame.into())
     }
 
-    /// Cuts off what is left of a frame that could not be written.
+    /// Cuts off the rest of a frame that could not be written.
     fn cut(&mut self) -> io::Result<()> {
         if self.has_rest {
             self.file.set_len(self.length)?;
@@ -318,7 +318,7 @@ impl WriteAheadLog {
                 let path = path_of(&self.directory, self.number + 1);
                 return Err(WalError::NotWritten { path, source });
             }
-            // Only what is durable may be sealed: the seal says that nothing is missing before it.
+            // Only durable frames may be sealed: the seal says that nothing is missing before it.
             if self.durable < self.length {
                 self.sync_or_fail()?;
             }

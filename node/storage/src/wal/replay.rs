@@ -16,8 +16,8 @@ use super::segments::path_of;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
-/// Hands over the frames of a segment. Where the node died while it wrote the segment, what is torn is
-/// cut off and the segment is sealed, so that everybody who reads it later finds the same.
+/// Hands over the frames of a segment. Where the node died while it wrote the segment, a torn frame is
+/// cut off and the segment is sealed, so that every later start finds the same.
 pub(super) fn segment(
     directory: &Path,
     number: u64,

@@ -49,7 +49,7 @@ pub(super) fn make(directory: &Path) -> io::Result<()> {
 pub(crate) fn remove_through(names: &File, directory: &Path, number: u64) -> Result<(), WalError> {
     for number in numbers(directory)?.into_iter().filter(|it| *it <= number) {
         match unlinkat(names, name_of(number), AtFlags::empty()) {
-            // Somebody was faster, or another directory is in the place of this one.
+            // It was removed before, or another directory is in the place of this one.
             Ok(()) | Err(Errno::NOENT) => {}
             Err(error) => return Err(file_error(&path_of(directory, number), error.into())),
         }

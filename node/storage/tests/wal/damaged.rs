@@ -13,7 +13,7 @@ enum Harm {
     Zero(prop::sample::Index, usize),
     Remove(prop::sample::Index, usize),
     Insert(prop::sample::Index, Vec<u8>),
-    /// What is at one place is also at another.
+    /// The bytes of one place are also at another.
     Copy(prop::sample::Index, prop::sample::Index, usize),
 }
 

@@ -65,7 +65,7 @@ fn ends(segment: &[u8]) -> Vec<usize> {
     files::frames(segment).iter().map(Frame::end).collect()
 }
 
-/// What is done to a store.
+/// A thing that a test does to a store.
 #[derive(Clone, Debug)]
 enum Step {
     Commit(Group),

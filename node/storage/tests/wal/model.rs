@@ -1,4 +1,4 @@
-//! What is committed, and what a store must contain then.
+//! Groups of changes, and what a store must contain after them.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub(crate) enum Mutation {
     Remove,
 }
 
-/// What is committed at once.
+/// Changes that are committed at once.
 #[derive(Clone, Debug)]
 pub(crate) enum Group {
     Changes(Vec<(u8, Mutation)>),
@@ -49,7 +49,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// What is in a store.
+    /// The state that a store shows.
     pub(crate) fn of(store: &Store) -> Self {
         let mut records = BTreeMap::new();
         store

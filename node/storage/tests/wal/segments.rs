@@ -88,8 +88,8 @@ fn a_segment_that_is_missing_after_those_that_the_engine_has_is_reported() {
     assert!(matches!(error, Some(StoreError::Wal(WalError::Missing(_)))), "{error:?}");
 }
 
-/// Where the last segment is taken away, what is left is what a crash between the end of one segment
-/// and the beginning of the next leaves.
+/// Without the last segment, the others are as a crash between the end of one segment and the beginning
+/// of the next leaves them.
 #[test]
 fn a_log_without_its_last_segment_ends_with_the_one_before() {
     let mut store = Segmented::new();

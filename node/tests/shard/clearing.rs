@@ -1,16 +1,13 @@
 //! What a node removes, and what it keeps, after partitions have moved.
-#![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
 
-mod support;
-
+use crate::support::harness::{Harness, get, put};
+use crate::support::scene::{KEYS, Scene, key, moves, moving};
+use crate::support::{Cluster, PARTITIONS};
 use kv_core::operation::Condition;
 use kv_core::partition::Partition;
 use kv_core::refusal::ErrorCode;
 use kv_protocol::request::Command;
 use kvnode::writer::{NotInstalled, Work};
-use support::harness::{Harness, get, put};
-use support::scene::{KEYS, Scene, key, moves, moving};
-use support::{Cluster, PARTITIONS};
 
 #[test]
 fn the_place_is_clear_before_the_epoch_is_shown() {
@@ -28,7 +25,7 @@ fn the_place_is_clear_before_the_epoch_is_shown() {
     let stranger = source.restart_with(0, Some(other.install(0, None)), 0);
     stranger.install(&frozen);
     assert_eq!((stranger.epoch(), stranger.keys()), (1, KEYS as u64));
-    // Who opens the window without waiting for this node, has it serve what is not there.
+    // A mover that opens the window without waiting for this node has it serve records that it lacks.
     let refused = stranger.send_install(&frozen.open()).blocking_recv().unwrap();
     assert!(matches!(refused, Err(NotInstalled::Unclear { epoch: 4, .. })), "{refused:?}");
     stranger.confirm();
@@ -134,7 +131,7 @@ fn clearing_goes_on_under_constant_load_and_after_a_restart() {
     }
     assert_eq!(scene.source.keys(), (KEYS - moving().count()) as u64);
 
-    // What is left when a node stops, it finds when it starts.
+    // A node that starts finds its leftovers from before.
     let Scene { source, .. } = Scene::new();
     let other = Cluster::new(1, 2, |it| u32::from(it >= PARTITIONS / 2));
     let node = source.restart_with(0, Some(other.install(0, None)), 0);
@@ -146,7 +143,7 @@ fn clearing_goes_on_under_constant_load_and_after_a_restart() {
 fn a_damaged_page_does_not_keep_the_rest_from_being_cleared() {
     let Scene { mut source, .. } = Scene::new();
     source.stop();
-    support::damage(&source.directory.path().join("store"));
+    crate::support::damage(&source.directory.path().join("store"));
     let other = Cluster::new(1, 2, |_| 1);
     let node = source.restart_with(0, Some(other.install(0, None)), 0);
     node.wait_until_clear();

@@ -1,5 +1,4 @@
 //! Layouts for tests: made by hand, and taken through the steps of a rebalance.
-#![allow(dead_code, reason = "each suite uses some of it")]
 
 pub(crate) mod guards;
 pub(crate) mod harness;

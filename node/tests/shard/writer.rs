@@ -1,17 +1,14 @@
 //! The writer on a real store: order, conditions, versions, room, installs.
-#![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
-
-mod support;
 
 use std::sync::atomic::Ordering;
 
+use crate::support::Cluster;
+use crate::support::harness::{Harness, delete, put};
 use kv_core::limits::REPLY_BYTES_MAX;
 use kv_core::operation::{Condition, Done, Operation, Record};
 use kv_core::refusal::ErrorCode;
 use kv_protocol::reply::Content;
 use kv_protocol::request::{Command, Scan};
-use support::Cluster;
-use support::harness::{Harness, delete, put};
 
 #[test]
 fn conditions_are_judged_by_what_is_stored() {

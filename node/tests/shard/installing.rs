@@ -1,16 +1,13 @@
 //! Which layouts a node installs, and what it makes of them.
-#![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
 
-mod support;
-
+use crate::support::guards::{at_rest, guard_after, install_all, swap};
+use crate::support::{Cluster, uuid};
 use kv_core::guard::{InstallError, LayoutVerdict};
 use kv_core::incarnation::Incarnation;
 use kv_core::layout::Layout;
 use kv_core::ownership::Role;
 use kv_core::partition::Partition;
 use kvnode::installed_record;
-use support::guards::{at_rest, guard_after, install_all, swap};
-use support::{Cluster, uuid};
 use uuid::Uuid;
 
 #[test]
@@ -78,7 +75,7 @@ fn what_a_node_never_handed_over_it_keeps_and_may_own_again() {
     let source = install_all(0, &[&rest, &frozen, &forged, &further]);
     assert_eq!(source.kept().get(&Partition(0)), Some(&Role::FrozenSource));
     assert!(at_rest(2001).try_install(0, Some(&source)).is_ok());
-    // A source keeps what nobody has verified to be elsewhere, and nothing else.
+    // A source keeps the partitions that no mover has verified to be elsewhere, and nothing else.
     let open = install_all(0, &[&rest, &frozen, &frozen.open()]);
     let source = forged.install(0, Some(&open));
     assert_eq!(source.kept().get(&Partition(0)), Some(&Role::Source));
@@ -97,7 +94,7 @@ fn what_a_node_never_handed_over_it_keeps_and_may_own_again() {
     let destination = install_all(0, &[&rest, &frozen, &frozen.open(), &forged]);
     let held = Role::Destination { has_source: true };
     assert_eq!(destination.kept().get(&Partition(1)), Some(&held), "it took writes");
-    // Whoever never had a partition cannot own it all at once.
+    // A node that never had a partition cannot own it all at once.
     let refused = forged.try_install(2, Some(&rest.install(2, None)));
     assert!(matches!(refused, Err(InstallError::Unreachable { .. })), "{refused:?}");
 }

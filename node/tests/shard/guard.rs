@@ -1,15 +1,12 @@
 //! The rules by which a node refuses what it does not own.
-#![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
 
-mod support;
-
+use crate::support::guards::{at_rest, guard_after, swap};
+use crate::support::{CLUSTER, Cluster, PARTITIONS, uuid};
 use kv_core::guard::{Context, Guard, LayoutVerdict};
 use kv_core::layout::Side;
 use kv_core::ownership::Right;
 use kv_core::partition::Partition;
 use kv_core::refusal::{ErrorCode, Refusal};
-use support::guards::{at_rest, guard_after, swap};
-use support::{CLUSTER, Cluster, PARTITIONS, uuid};
 
 const STALE: Result<Right, ErrorCode> = Err(ErrorCode::StaleEpoch);
 const RETRY: Result<Right, ErrorCode> = Err(ErrorCode::Retry);
@@ -230,7 +227,7 @@ fn held_is_what_a_node_has_as_a_whole() {
     let settled = held(&[&rest, &frozen, &frozen.open(), &frozen.open().settle(None)], &asked);
     let settled = settled.unwrap();
     assert!(settled.contains(&Partition(1)) && !settled.contains(&Partition(0)), "{settled:?}");
-    // Not by who is behind, is another, or does not know whom he asks.
+    // Not by a node that is behind, is another, or does not know which one it asks.
     assert_eq!(held(&[&rest], &asked), Err(ErrorCode::Retry));
     let other = Context { node: Some(uuid(1)), ..asked };
     assert_eq!(held(&[&rest, &frozen], &other), Err(ErrorCode::WrongNode));

@@ -1,7 +1,4 @@
-//! The shard on disk: what is kept, what damage does, and carrying out operations on it.
-#![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
-
-mod support;
+//! The shard on disk: what it keeps, what damage does, and carrying out operations on it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -145,7 +142,7 @@ fn a_damaged_page_takes_only_its_own_records_along() {
     let store = Store::open(directory.path(), Fsync::Always).unwrap();
     fill(&store);
     store.close().unwrap();
-    support::damage(directory.path());
+    crate::support::damage(directory.path());
 
     let store = Store::open(directory.path(), Fsync::Always).unwrap();
     let reader = store.reader();
@@ -173,7 +170,7 @@ fn a_damaged_page_takes_only_its_own_records_along() {
     assert_eq!(sound + damaged, all);
     assert!((1..all / 2).contains(&damaged), "{damaged} of {all} records are damaged");
 
-    // What is sound can still be written.
+    // A key on a sound page can still be written.
     let number = (0..KEYS).find(|number| get(&store, *number).is_ok()).unwrap();
     let mut batch = Batch::default();
     batch.put(StorageKey::new(&key(number)), version(KEYS), Some(b"new"));

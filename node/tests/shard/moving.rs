@@ -1,8 +1,8 @@
 //! A move between two nodes, as their writers see it.
-#![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
 
-mod support;
-
+use crate::support::PARTITIONS;
+use crate::support::harness::{delete, get, put};
+use crate::support::scene::{KEYS, Scene, code, key, moves, moving, stream};
 use kv_core::limits::STREAM_RECORDS_MAX;
 use kv_core::operation::{Condition, Done};
 use kv_core::partition::{Partition, PartitionCount};
@@ -11,9 +11,6 @@ use kv_core::version::Version;
 use kv_protocol::record_stream::StreamRecord;
 use kv_protocol::reply::{Content, Counted, Keys, MoveDigest, Page};
 use kv_protocol::request::{Command, Count, Scan};
-use support::PARTITIONS;
-use support::harness::{delete, get, put};
-use support::scene::{KEYS, Scene, code, key, moves, moving, stream};
 
 #[test]
 fn a_move_ends_with_every_record_at_one_place() {
@@ -120,7 +117,7 @@ fn what_is_written_while_it_moves_is_what_counts() {
     let counters = scene.destination.stop().unwrap();
     assert_eq!(counters.keys, keys);
     let mut destination = scene.destination.restart_with(1, None, 0);
-    // The purge comes before the answer to what is asked after it was due.
+    // The purge comes before the answer to a request that was sent after it was due.
     for _ in 0..200 {
         assert!(destination.get(written).is_some());
     }
@@ -186,7 +183,7 @@ fn sizes_and_pages_cover_what_is_owned() {
     assert_eq!(sizes.iter().map(|it| it.bytes).sum::<u64>(), bytes as u64);
     let refused = scene.destination.call_under(epoch, Command::Count(Count { partitions }));
     assert_eq!(code(refused), ErrorCode::NotOwner);
-    // A scan of the node as a whole leaves out what is moving.
+    // A scan of the node as a whole leaves out the partitions that are moving.
     let mut seen = 0;
     let mut after = None;
     loop {

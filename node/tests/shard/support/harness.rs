@@ -86,7 +86,6 @@ impl Harness {
         self.call_under(None, command)
     }
 
-    /// Asks under an epoch.
     pub(crate) fn call_under(
         &self,
         epoch: impl Into<Option<u64>>,
@@ -163,7 +162,7 @@ impl Harness {
         let questions = Arc::clone(&self.published.questions.borrow());
         let (epoch, partitions) = (questions.epoch, questions.partitions.clone());
         self.work.as_ref().unwrap().send(Work::Confirmed { epoch, partitions }).unwrap();
-        // What is asked for after it is answered after it.
+        // The writer answers this request after it has taken the confirmation in.
         self.call(Command::Batch(Vec::new()));
     }
 
