@@ -1,4 +1,4 @@
-//! Every attempt, to its end, whatever the nodes answer.
+//! Every attempt, to its end, under every sequence of answers.
 
 use super::*;
 
