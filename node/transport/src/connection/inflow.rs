@@ -46,7 +46,7 @@ impl Inflow {
         self.unfinished
     }
 
-    /// What is wrong, where something is.
+    /// Why the connection is to be given up, for a person, where an answer is beyond the limit.
     pub(super) fn excess(&self) -> Option<String> {
         (self.unfinished > UNFINISHED_BYTES_MAX).then(|| {
             format!(
@@ -66,7 +66,7 @@ pub(super) fn is_too_much(in_total: u64) -> bool {
 mod tests {
     use super::*;
 
-    /// What is wrong after looks at so many bytes read, with messages of so many bytes taken before each.
+    /// The excess after looks at so many bytes read, with messages of so many bytes taken before each.
     fn after(looks: impl IntoIterator<Item = (u64, usize)>) -> Option<String> {
         let mut inflow = Inflow::default();
         looks.into_iter().find_map(|(read, taken)| {
