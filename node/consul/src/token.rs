@@ -172,7 +172,7 @@ mod tests {
         Token::new(&ConsulConfig::resolve_with(None, variable).unwrap()).unwrap()
     }
 
-    /// What is sent once it was time to look.
+    /// The token that is sent once it was time to look at the file.
     fn later(token: &Token) -> Option<String> {
         let long_ago = Instant::now().checked_sub(2 * LOOK_INTERVAL).unwrap();
         token.state().looked = long_ago;
