@@ -1,6 +1,6 @@
 //! What a client writes to Consul to have a node started or stopped.
 //!
-//! Consul tells every node all desired states. One that wants a node to run is taken up by a node (or by
+//! Every node follows all desired states. One that wants a node to run is taken up by a node (or by
 //! `kvnode dev`) on the wanted host, which starts the process; one that wants it stopped is obeyed by the
 //! node itself, once it owns and stores nothing any more.
 
