@@ -1,5 +1,5 @@
 //! What a client is made of, and how it carries out an operation on a key: it takes the steps that
-//! `attempt` decides on.
+//! `kv_core::attempt` decides on.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -78,7 +78,7 @@ impl Executor {
 }
 
 impl RoutedAttempt<'_> {
-    /// Takes the steps of one attempt.
+    /// Asks one node after the other, until a step ends the attempt.
     async fn run(&self) -> Routed<Done> {
         let (partition, assignment) = match self.view.assignment(self.operation.key()) {
             Ok(assigned) => assigned,

@@ -1,4 +1,4 @@
-//! What is on its way from this client to one node: batches of reads and of writes.
+//! The batches on their way from this client to one node: those of reads and those of writes.
 
 use std::sync::Arc;
 use std::time::Instant;
