@@ -46,7 +46,7 @@ impl Lineage {
     pub fn is_newest(&self, claimed: Option<Incarnation>) -> bool {
         let Some(claimed) = claimed else { return true };
         // Later ones of its own died before they claimed anything, or Consul was put back to an older
-        // state. That may be older than what is still kept here, too.
+        // state, which may be older than all incarnations that are kept here.
         self.0.contains(&claimed)
             || (self.0.len() == INCARNATIONS_KEPT_MAX && claimed.number < self.0[0].number)
     }
