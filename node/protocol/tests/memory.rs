@@ -193,7 +193,7 @@ fn replies_take_a_small_multiple_of_their_length() {
             let _ = Reply::decode(header, None);
         });
     }
-    // What stands inside of others.
+    // Members that have members of their own.
     let members = ["value", "message", "kept"];
     for inner in heavy_messages("", &members) {
         for (start, end) in
