@@ -34,8 +34,8 @@ impl Inflow {
         let news = read.saturating_sub(self.read);
         let mut unfinished = (self.unfinished + news).saturating_sub(self.taken);
         if self.taken > 0 {
-            // The message that is not whole began after one that was taken, so after the last look. What is
-            // no message, such as ZeroMQ's own signs of life, adds up to nothing so.
+            // The message that is not whole began after one that was taken, so after the last look.
+            // Bytes of no message, such as ZeroMQ's own signs of life, do not add up so.
             unfinished = unfinished.min(news);
         }
         (self.read, self.taken, self.unfinished) = (read, 0, unfinished);

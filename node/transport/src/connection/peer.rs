@@ -90,8 +90,9 @@ impl<O: Outbox> Peer<O> {
         self.outbox.take_in(source, now);
     }
 
-    /// Takes in what has come, and gives up what is late. Where there is a `look` at the answers that are not
-    /// whole, the line's inflow knows of them then. Returns why the line is to be given up, where it is.
+    /// Takes in the answers that have come, and gives up requests that are late. Where there is a `look` at
+    /// the answers that are not whole, the line's inflow knows of them then. Returns why the line is to be given
+    /// up, where it is.
     pub(super) fn service(
         &mut self,
         ready: Ready,

@@ -159,7 +159,7 @@ impl Server {
                 Ok(payload) => refuse(service.id_of(&payload), requests_held()),
                 Err(refusal) => refuse(None, refusal),
             };
-            // What goes is counted as taken now, and what stays, the envelope, in its turn.
+            // The frames that are dropped count as taken now, and the envelope, which stays, in its turn.
             let bytes = envelope.iter().map(|frame| wire_bytes(frame)).sum();
             self.connections.took(id, message.bytes - bytes);
             message = Incoming { frames: envelope, bytes, refused: Some(refused), ..message };
