@@ -82,7 +82,7 @@ impl DesiredState {
     /// # Errors
     /// [`InvalidDesiredState`] where no node could obey it.
     pub fn parse(json: &[u8]) -> Result<Self, InvalidDesiredState> {
-        // What reads an enum with a tag builds everything first, in many times the memory.
+        // Serde's code for an enum with a tag builds all values first, in many times the memory.
         if json.len() > DESIRED_STATE_BYTES_MAX {
             return Err(InvalidDesiredState::TooLong(json.len()));
         }

@@ -99,7 +99,7 @@ impl Registry {
     }
 
     async fn restore_part(&self, key: &str, bytes: &[u8]) -> Result<(), ConsulError> {
-        // What any server says will do: a compare-and-set finds out where it was wrong.
+        // Any server's answer will do: a compare-and-set finds out where it was wrong.
         let (index, problem) = match self.consul().kv_get(key, Read::stale()).await?.value {
             Some(entry) if entry.value == bytes => return Ok(()),
             Some(entry) => (entry.modify_index, "had something else in its place"),
