@@ -21,10 +21,10 @@ use crate::routing::View;
 #[cfg(feature = "strategies")]
 use crate::tables::Tables;
 
-/// What it takes to find out about a cluster: the door to what lies in Consul, strategies that compute its
+/// What it takes to find out about a cluster: the door to its keys in Consul, strategies that compute its
 /// tables, and connections to its nodes.
 pub struct Discovery {
-    /// What lies in Consul.
+    /// The cluster's keys and instances in Consul.
     pub registry: Registry,
     /// Loads strategies.
     #[cfg(feature = "strategies")]

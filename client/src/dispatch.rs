@@ -1,4 +1,4 @@
-//! Hands the operations of many tasks to the connections, which pack them into batches by themselves.
+//! Hands the operations of many tasks to the connections, which put them into batches by themselves.
 //!
 //! While a few batches are under way to a node, the operations that come gather in its [`SendQueue`] and become
 //! the next batch, so that batches grow with the load and a lone operation waits for no other.

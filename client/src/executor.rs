@@ -93,7 +93,7 @@ impl RoutedAttempt<'_> {
             };
             let target = match self.view.node(node) {
                 Ok(target) => target,
-                // What was asked before leaves nothing behind that harms.
+                // The requests before this one leave nothing behind that harms.
                 Err(problem) => return Routed::Retry(Retry::elsewhere(problem)),
             };
             let answer = self.ask(target, request).await;
@@ -108,8 +108,8 @@ impl RoutedAttempt<'_> {
         }
     }
 
-    /// What the last step means for the operation. `last` is who was asked, and what was wrong with
-    /// the answer.
+    /// What the last step means for the operation. `last` is the node that was asked, and why its answer
+    /// was no success.
     fn end(
         &self,
         step: Step,

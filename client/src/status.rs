@@ -156,7 +156,7 @@ fn reports(
         // A node that has left gave its claim back, and that of a later run is another one.
         let has_claim = claims.is_none_or(|claims| claims.have(instance));
         let is_gone = instance.status == CheckStatus::Critical && member.is_none() && !has_claim;
-        // What has the claim is the node itself, registered once more.
+        // The run that has the claim is the node itself, registered once more.
         let is_twin = is_outranked && lives && !known.have(instance);
         if (is_outranked && !is_twin) || (!lives && is_gone && incarnation.is_some()) {
             let (service, agent) = (instance.id.clone(), instance.node.clone());

@@ -76,8 +76,8 @@ impl PageRequest<'_> {
 
 /// The records of a moving partition, and the key up to which they are complete (`None` at the end).
 ///
-/// What the destination has counts, also where it is that there is nothing; the rest is as the source
-/// has it. Where one of the pages ends earlier, the other one counts only as far.
+/// The destination's records count, its tombstones too; for all other keys the source's do. Where one of
+/// the pages ends earlier, the other one counts only as far.
 pub(super) fn merge(destination: Page, source: Page) -> (Vec<(String, Record)>, Option<String>) {
     let end = match (destination.next, source.next) {
         (Some(ours), Some(theirs)) => {
