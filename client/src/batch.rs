@@ -11,8 +11,7 @@ use crate::queue::{Entry, OperationResult};
 /// How replies are to be written to this client.
 pub(crate) const STYLE: Style = Style { values: Values::Body, versions: true, streams: true };
 
-/// The frames of the request that carries `entries`, which have one context; none where there are no
-/// entries.
+/// The frames of the request that carries `entries`, which have one context; `None` without entries.
 pub(crate) fn encode(id: u64, entries: &[Entry]) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
     let context = entries.first()?.queued.context;
     let mut operations = entries.iter().map(|entry| entry.queued.operation.borrowed());
@@ -51,7 +50,8 @@ fn outcomes<'a>(
     }
 }
 
-/// A refusal of a whole batch. One that is about what is in it says nothing about the others in it.
+/// The outcome of each operation in a batch that was refused as a whole. Where one operation of several may
+/// be to blame, it says nothing about the others.
 fn refused(refusal: Refusal, count: usize) -> Result<Outcome, ExchangeError> {
     match refusal.code {
         ErrorCode::BadRequest | ErrorCode::UnknownOp | ErrorCode::TooLarge if count > 1 => {

@@ -9,7 +9,7 @@ use kv_core::operation::Operation;
 
 use crate::limits::{BATCH_BYTES_TARGET, READ_BYTES_ASSUMED};
 
-/// What packing needs to know of a waiting operation.
+/// What the batcher needs to know of a waiting operation.
 pub(crate) trait Batchable {
     /// The bytes that it adds to a batch or to its reply.
     fn bytes(&self) -> usize;

@@ -34,7 +34,7 @@ const PUBLISHING_TIME: Duration = Duration::from_millis(100);
 
 /// How a cluster came to have a layout.
 pub(crate) enum Bootstrap {
-    /// This client created it.
+    /// This client created it, by the strategy that it has examined.
     Created(Layout, Creation),
     /// Another client was faster, or the nodes restored it.
     Found(Layout),
@@ -59,7 +59,7 @@ pub(crate) async fn create(
     let reply_by = deadline.min(Instant::now() + STATUS_TIMEOUT);
     let ask = |instance| ask_instance(connections, instance, reply_by);
     let answers: Vec<_> = join_all(instances.iter().map(ask)).await;
-    // Any node that belongs to a layout settles the question, whatever the others say.
+    // Any node that belongs to a layout settles the question, even if no other one does.
     let installed = answers.iter().flatten().find_map(|status| {
         status.layout.as_ref().map(|layout| (status.node.to_string(), layout.clone()))
     });
@@ -185,13 +185,13 @@ async fn publish(
         },
         rebalance: None,
     };
-    // Read back as everybody will read it, so that nothing is published which nobody can use.
+    // Read back as nodes and clients will read it, so that nothing is published which they cannot use.
     let layout = Layout::parse(&layout.to_json())?;
     // There is no layout yet whose epoch they could name.
     registry.put_strategy(strategy.bytes(), 0).await?;
     registry.put_table(table, 0).await?;
     let written = registry.create_layout(&layout).await;
-    // What is there now decides: also a write whose answer got lost may have succeeded.
+    // The layout that is there now decides: also a write whose answer got lost may have succeeded.
     match discovery.layout(deadline).await?.value {
         Some(found) if found == layout => {
             let creation = Creation::of(registry.cluster().clone(), &layout);

@@ -72,7 +72,7 @@ impl FromIterator<(Uuid, Option<Incarnation>)> for Claims {
 /// How little a registration of a node counts, beside others of the same one.
 ///
 /// A node that was killed, and is started again at another Consul agent, leaves a registration behind
-/// that nobody can remove but the first agent; and anybody who may write to Consul can make one up. The
+/// that only the first agent can remove; and any process that can write to Consul can make one up. The
 /// run that has claimed the node's id counts, and the newest one where that is not known. Of those, the
 /// one in better health does; and where that is no difference either, all clients choose the same one.
 fn rank<'a>(instance: &'a ServiceInstance, claims: &Claims) -> impl Ord + use<'a> {
@@ -114,7 +114,7 @@ pub(crate) fn have_rivals(instances: &[ServiceInstance]) -> bool {
 }
 
 /// One instance of each data directory: of several, the first by their ranks that answers as what it
-/// registered, and where none does, the first. Instances that name no data directory stay.
+/// registered, and where no instance does, the first. Instances that name no data directory stay.
 pub(crate) async fn that_count(
     connections: Option<&Connections>,
     instances: Vec<ServiceInstance>,
@@ -227,7 +227,7 @@ mod tests {
         assert_eq!((&*target.node, &*target.endpoint.to_string()), ("node-1", "127.0.0.1:2001"));
     }
 
-    /// The instances that count where none is asked.
+    /// The instances that count if no node is asked.
     fn count(instances: &[&ServiceInstance], claims: &Claims) -> Vec<ServiceInstance> {
         let instances = instances.iter().map(|it| (*it).clone()).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -256,7 +256,7 @@ mod tests {
         assert_eq!(count(&[&forged, &real], &claims), std::slice::from_ref(&real));
         let all = [forged, real];
         assert_eq!(outranked(&all, &claims, &[false, false]), [true, false]);
-        // Whoever answers as what it registered counts most.
+        // The instance that answers as what it registered counts most.
         assert_eq!(outranked(&all, &claims, &[true, false]), [false, true]);
     }
 

@@ -162,7 +162,7 @@ impl Client {
         }
     }
 
-    /// Reads a value; none where there is none.
+    /// Reads a value with its version; `None` where the key has no value.
     ///
     /// # Errors
     /// The owner cannot be reached, or refuses.
@@ -231,7 +231,7 @@ impl Client {
     }
 
     /// All records whose keys start with `prefix`, in no particular order. Every record that is there
-    /// all the time comes exactly once; it is no snapshot, so that what is written meanwhile may be
+    /// all the time comes exactly once; it is no snapshot, so that a record that is written meanwhile may be
     /// there or not. After an error nothing more comes.
     pub fn get_all(
         &self,
@@ -264,7 +264,7 @@ impl Client {
     /// What Consul and the nodes say of the cluster now.
     ///
     /// # Errors
-    /// Consul cannot be asked, or this client has none to ask.
+    /// Consul cannot be asked, or this client was given its layout and has no Consul.
     pub async fn status(&self) -> Result<ClusterStatus, ClientError> {
         let Executor { cluster, connections, timeout, .. } = &*self.executor;
         let Some(discovery) = cluster.discovery() else {

@@ -25,11 +25,11 @@ use crate::routing::View;
 /// A cluster's current layout and addresses.
 pub(crate) struct Cluster {
     view: ArcSwap<View>,
-    /// Where to look again; none for a client that was given everything.
+    /// Where to look again; `None` for a client that was given everything.
     discovery: Option<Discovery>,
-    /// When was last looked. Held while somebody looks, so that many operations look once.
+    /// When an operation looked last. Held while one looks, so that many operations look once.
     looked: Mutex<Option<Instant>>,
-    /// Held while somebody waits for the layout to change, for the same reason.
+    /// Held while an operation waits for the layout to change, for the same reason.
     awaited: Mutex<()>,
     /// Consul's index of the layout that was looked at last.
     layout_index: AtomicU64,
@@ -91,7 +91,6 @@ impl Cluster {
         Err(ClientError::AlreadyCreated { cluster: found.cluster, epoch: found.epoch })
     }
 
-    /// What is known now.
     pub(crate) fn view(&self) -> Arc<View> {
         self.view.load_full()
     }
@@ -107,8 +106,8 @@ impl Cluster {
         NEWER_SPACING.after(self.fruitless.load(Ordering::Relaxed))
     }
 
-    /// Looks whether Consul knows something newer than `seen`, unless somebody else did within the
-    /// last `spacing`. Where Consul cannot be asked, what is known stays.
+    /// Looks whether Consul knows something newer than `seen`, unless another operation did within the
+    /// last `spacing`. Where Consul cannot be asked, the view stays.
     ///
     /// # Errors
     /// The newer layout cannot be used, so that to go on would be wrong.
@@ -188,7 +187,7 @@ impl Cluster {
     }
 }
 
-/// Creates a layout of a cluster for which nobody has said how it is to be.
+/// Creates a cluster's layout as it is when a client just connects: with all defaults.
 #[cfg(feature = "strategies")]
 async fn create(
     discovery: &Discovery,

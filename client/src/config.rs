@@ -27,8 +27,8 @@ pub struct ClientConfig {
     pub consul: ConsulConfig,
     /// The cluster's name.
     pub cluster: Name,
-    /// The placement strategy. Where there is none, it is the one that the cluster has adopted, and
-    /// the built-in default for a cluster that has none yet.
+    /// The placement strategy. `None` is the one that the cluster has adopted, and the built-in default
+    /// for a cluster that has adopted no strategy yet.
     #[cfg(feature = "strategies")]
     pub strategy: Option<StrategySource>,
     /// How long an operation may take, retries included.
@@ -66,7 +66,7 @@ impl ClientConfig {
     }
 }
 
-/// What is decided when a cluster's layout is created, besides the strategy.
+/// The decisions at the creation of a cluster's layout, besides the strategy.
 #[cfg(feature = "strategies")]
 #[derive(Clone, Debug)]
 pub struct NewCluster {

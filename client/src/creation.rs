@@ -1,4 +1,4 @@
-//! What is told of a layout that a client has created.
+//! What a client tells of a layout that it has created.
 
 use kv_core::digest::Digest;
 #[cfg(feature = "strategies")]

@@ -21,10 +21,10 @@ use crate::routing::View;
 #[cfg(feature = "strategies")]
 use crate::tables::Tables;
 
-/// What it takes to find out about a cluster: the door to what lies in Consul, strategies that compute its
+/// What it takes to find out about a cluster: the door to its keys in Consul, strategies that compute its
 /// tables, and connections to its nodes.
 pub struct Discovery {
-    /// What lies in Consul.
+    /// The cluster's keys and instances in Consul.
     pub registry: Registry,
     /// Loads strategies.
     #[cfg(feature = "strategies")]
@@ -98,7 +98,7 @@ impl Discovery {
     /// The layout, where there is one. A Consul that has no leader just now is given time.
     ///
     /// # Errors
-    /// Consul cannot be asked, or what is there is no layout.
+    /// Consul cannot be asked, or the value there is no layout.
     pub async fn layout(&self, deadline: Instant) -> Result<Indexed<Option<Layout>>, ClientError> {
         let Indexed { index, value } = self.versioned_layout(deadline).await?;
         Ok(Indexed { index, value: value.map(|layout| layout.value) })
@@ -117,7 +117,7 @@ impl Discovery {
         Ok(Indexed { index, value: value.map(|it| self.registry.readable(it)).transpose()? })
     }
 
-    /// What is at the layout's key, whatever it is. A Consul that has no leader just now is given time.
+    /// The value at the layout's key, layout or not. A Consul that has no leader just now is given time.
     ///
     /// # Errors
     /// Consul cannot be asked.
@@ -171,7 +171,7 @@ impl Discovery {
     }
 
     /// Makes sure that a node which is not seen is not registered either, rather than hidden from this
-    /// client: who is not seen must not be taken for dead then.
+    /// client: a node that is not seen must not be taken for dead then.
     ///
     /// # Errors
     /// [`ClientError::NodesHidden`].

@@ -1,7 +1,7 @@
-//! Hands the operations of many tasks to the connections, which pack them into batches by themselves.
+//! Hands the operations of many tasks to the connections, which put them into batches by themselves.
 //!
-//! While a few batches are under way to a node, whatever comes gathers in its [`SendQueue`] and becomes the
-//! next batch, so that batches grow with the load and a lone operation waits for nobody.
+//! While a few batches are under way to a node, the operations that come gather in its [`SendQueue`] and become
+//! the next batch, so that batches grow with the load and a lone operation waits for no other.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -55,8 +55,8 @@ impl Dispatcher {
         if let Some(queue) = queues.get(endpoint) {
             return Arc::clone(queue);
         }
-        // Nodes move, and the queues to where they were are forgotten. One that somebody else still
-        // knows is kept, so that a node never has two.
+        // Nodes move, and the queues to where they were are forgotten. One that an operation or the
+        // connections' thread still knows is kept, so that a node never has two.
         queues.retain(|_, queue| Arc::strong_count(queue) > 1 || !queue.is_idle());
         let queue = Arc::new(SendQueue::new(endpoint.clone(), self.spread));
         queues.insert(endpoint.clone(), Arc::clone(&queue));
@@ -65,7 +65,7 @@ impl Dispatcher {
 }
 
 /// The promise to announce a queue that is not empty any more, however the future ends that put
-/// something there: nobody else will.
+/// something there: no other task will.
 struct Announcement<'a> {
     connections: &'a Connections,
     queue: &'a Arc<SendQueue>,

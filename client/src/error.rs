@@ -59,7 +59,7 @@ pub enum ClientError {
         name: String,
         /// The strategy's digest.
         digest: Digest,
-        /// What is wrong with it.
+        /// That it is missing or damaged, for a person.
         problem: &'static str,
     },
 
@@ -67,7 +67,7 @@ pub enum ClientError {
     #[error(transparent)]
     Layout(#[from] LayoutError),
 
-    /// What is at the layout's key is no layout that this program reads.
+    /// The value at the layout's key is no layout that this program reads.
     #[error(
         "{key} in Consul: {source}. Where somebody has damaged it or made it up, `kvclient restore-layout EPOCH` \
          publishes a past one in its place; or delete the key while the nodes run, and they put theirs back"
@@ -75,7 +75,7 @@ pub enum ClientError {
     LayoutUnreadable {
         /// The layout's key.
         key: String,
-        /// What is wrong.
+        /// Why it cannot be read as a layout.
         source: LayoutError,
     },
 
@@ -111,7 +111,7 @@ pub enum ClientError {
         epoch: u64,
         /// The digest that the layout names.
         digest: Digest,
-        /// What is wrong with it.
+        /// That it is missing or damaged, for a person.
         problem: &'static str,
     },
 
@@ -180,7 +180,7 @@ pub enum ClientError {
     NodeNotReady {
         /// The node's id as registered.
         node: String,
-        /// What is wrong with it.
+        /// Why it is not ready, for a person.
         problem: String,
     },
 
@@ -275,11 +275,11 @@ pub enum ClientError {
     InvalidReply {
         /// The node's id or address.
         node: String,
-        /// What is wrong with the answer.
+        /// In what it differs from an answer, for a person.
         problem: String,
     },
 
-    /// This machine did not give what is needed to talk to nodes, such as threads or sockets.
+    /// This machine did not give the means to talk to nodes, such as threads or sockets.
     #[error("cannot talk to nodes: {0}")]
     Local(String),
 }

@@ -1,5 +1,5 @@
 //! What a client is made of, and how it carries out an operation on a key: it takes the steps that
-//! `attempt` decides on.
+//! `kv_core::attempt` decides on.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -78,7 +78,7 @@ impl Executor {
 }
 
 impl RoutedAttempt<'_> {
-    /// Takes the steps of one attempt.
+    /// Asks one node after the other, until a step ends the attempt.
     async fn run(&self) -> Routed<Done> {
         let (partition, assignment) = match self.view.assignment(self.operation.key()) {
             Ok(assigned) => assigned,
@@ -93,7 +93,7 @@ impl RoutedAttempt<'_> {
             };
             let target = match self.view.node(node) {
                 Ok(target) => target,
-                // What was asked before leaves nothing behind that harms.
+                // The requests before this one leave nothing behind that harms.
                 Err(problem) => return Routed::Retry(Retry::elsewhere(problem)),
             };
             let answer = self.ask(target, request).await;
@@ -108,8 +108,8 @@ impl RoutedAttempt<'_> {
         }
     }
 
-    /// What the last step means for the operation. `last` is who was asked, and what was wrong with
-    /// the answer.
+    /// What the last step means for the operation. `last` is the node that was asked, and why its answer
+    /// was no success.
     fn end(
         &self,
         step: Step,

@@ -27,7 +27,7 @@ pub struct Explanation {
     pub now: Choice,
     /// Where it is to be once the rebalance that is under way is done, where one is.
     pub next: Option<(Choice, Cause)>,
-    /// Where it was in the epoch that was asked for or, where none was, before it moved last; with the
+    /// Where it was in the epoch that was asked for or, without one, before it moved last; with the
     /// reason why it is where it is now.
     pub before: Option<(Choice, Cause)>,
     /// The first epoch that anything is known of.
@@ -53,7 +53,7 @@ pub struct Choice {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cause {
-    /// It is not.
+    /// The owner is the same.
     Same,
     /// Another strategy was adopted.
     Strategy,
@@ -69,8 +69,8 @@ pub enum Cause {
     Rearranged,
 }
 
-/// Explains where `key` is, compared with where it was in `epoch` or, where there is none, with where it
-/// was before it moved last. Nothing is changed, and no node is asked.
+/// Explains where `key` is, compared with where it was in `epoch` or, without one, with where it was before
+/// it moved last. Nothing is changed, and no node is asked.
 ///
 /// # Errors
 /// Consul cannot be asked, there is no layout, or nothing is kept of that epoch.

@@ -1,4 +1,4 @@
-//! Opening the window of a rebalance. Whoever prepared it is to do it; where that one is gone, any
+//! Opening the window of a rebalance. The mover that prepared it is to do it; where that is gone, any
 //! client that waits for a key in it does.
 
 use std::time::Instant;
@@ -24,8 +24,8 @@ pub(crate) enum HandOff {
     Opened(Box<Layout>),
     /// Some nodes that take part in it have not confirmed that they have frozen; why, for a person.
     Unconfirmed(Vec<String>),
-    /// There is nothing to open any more: somebody else changed the layout, or it has no window that
-    /// waits for that.
+    /// There is nothing to open any more: a mover or another client changed the layout, or it has no
+    /// window that waits for that.
     Overtaken,
 }
 
@@ -139,13 +139,13 @@ pub fn has_installed(layout: &Layout, installed: Option<&InstalledLayout>) -> Re
 /// The help of one client, whose operations do not all help at once.
 #[derive(Debug, Default)]
 pub(crate) struct HandOffHelp {
-    /// When was helped last. Held while somebody helps.
+    /// When an operation helped last. Held while one does.
     last: Mutex<Option<Instant>>,
 }
 
 impl HandOffHelp {
     /// Tries to open the window, unless another operation does that or just did. That it does not
-    /// succeed is only logged: whoever waits goes on waiting.
+    /// succeed is only logged: the operations that wait go on waiting.
     pub(crate) async fn help(
         &self,
         discovery: &Discovery,

@@ -1,4 +1,4 @@
-//! The operations of one kind on their way to one node: what waits, and how much is in flight.
+//! The operations of one kind on their way to one node: those that wait, and how many are in flight.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -9,8 +9,8 @@ use crate::batcher::take_batch;
 use crate::limits::{BATCH_BESIDE_MIN, BATCH_SHARE_MIN, BATCHES_IN_FLIGHT_MAX};
 use crate::queue::Entry;
 
-/// Errands that wait for their turn, in the order in which they came, when they are given up, and how
-/// many others are under way.
+/// Operations that wait for their turn, in the order in which they came, when they are given up, and how
+/// many others are in flight.
 #[derive(Default)]
 pub(crate) struct InFlight {
     entries: VecDeque<Entry>,
@@ -75,7 +75,7 @@ impl InFlight {
         self.blocked_since.get_or_insert(now);
     }
 
-    /// Takes out what is to be sent next, over a connection that is there.
+    /// Takes out the next batch, for a connection that takes it.
     pub(crate) fn next_batch(&mut self, spread: Duration) -> Vec<Entry> {
         let batch = take_batch(&mut self.entries, spread);
         self.blocked_since = None;

@@ -20,7 +20,7 @@
 //! | `routing` | whom to ask for a key |
 //! | `dispatch`, `queue`, `batcher`, `batch` | operations of many tasks as batches for nodes |
 //! | `outbox`, `in_flight` | the batches that are on their way to one node |
-//! | `deadline`, `retry_policy`, `hand_off` | what is done before an operation is tried again |
+//! | `deadline`, `retry_policy`, `hand_off` | how a client waits and helps before it tries an operation again |
 //! | `scan`, `status` | everything in the store, and how it is |
 //! | `explain` | why a key is where it is, and was in the past |
 //! | [`admin`] | what programs build on that run a cluster, such as the rebalancer |

@@ -18,7 +18,7 @@ pub const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// A batch ends once its keys and values exceed this many bytes (it always has an operation).
 pub const BATCH_BYTES_TARGET: usize = 1 << 20;
 
-/// The bytes that a read counts for in a batch, in place of its value's, which nobody knows yet.
+/// The bytes that a read counts for in a batch, in place of its value's, which only the node knows.
 pub const READ_BYTES_ASSUMED: usize = 4 << 10;
 
 /// The most batches of reads, and of writes, that wait for one node's answers at a time. While they
@@ -47,7 +47,7 @@ pub const RETRY_PAUSES: Backoff =
 pub const REFRESH_SPACING: Duration = Duration::from_millis(100);
 
 /// The shortest times between two looks at Consul where a node has said that there is a newer layout, by
-/// how many looks in a row have brought none. During a rebalance there are several layouts in a second.
+/// how many looks in a row have brought no newer one. During a rebalance there are several layouts in a second.
 pub const NEWER_SPACING: Backoff =
     Backoff::new(Duration::from_millis(10), Duration::from_millis(500));
 

@@ -1,4 +1,4 @@
-//! What is on its way from this client to one node: batches of reads and of writes.
+//! The batches on their way from this client to one node: those of reads and those of writes.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -50,7 +50,7 @@ pub(crate) struct Outbox {
     queue: Option<Arc<SendQueue>>,
     /// Of each [`Traffic`].
     in_flight: [InFlight; 2],
-    /// What the queue's entries are swapped with, so that neither list is allocated anew.
+    /// Empty: the queue's entries are swapped with it, so that neither list is allocated anew.
     entries: Vec<Entry>,
 }
 
@@ -60,7 +60,7 @@ pub(crate) struct Batch {
     entries: Vec<Entry>,
 }
 
-/// What travels together. Reads and writes do not, so that no read waits for the disk with a write.
+/// The kinds of operations. Reads and writes do not travel together, so that no read waits for the disk with a write.
 #[derive(Clone, Copy)]
 enum Traffic {
     Read,

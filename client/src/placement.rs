@@ -87,7 +87,6 @@ impl StrategyRunner {
     }
 }
 
-/// Computes a table.
 pub(crate) async fn table(
     strategy: &Strategy,
     question: TableRequest,
@@ -95,7 +94,7 @@ pub(crate) async fn table(
     ask(strategy, question, Strategy::assign).await
 }
 
-/// Computes a table that is to be published: it is proved first that everybody will get the same.
+/// Computes a table that is to be published: it is proved first that all nodes and clients will get the same.
 ///
 /// # Errors
 /// The strategy fails, or answers differently when it is asked again.

@@ -1,4 +1,4 @@
-//! Tables as they lie in Consul, for a program that computes none. A table is published under its digest
+//! Tables as they lie in Consul, for a program that does not compute them. A table is published under its digest
 //! before a layout names it.
 
 use kv_core::layout::{Layout, Placement, Table};

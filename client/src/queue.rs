@@ -1,7 +1,7 @@
 //! The way of operations from the tasks that ask for them to the thread that sends them.
 //!
 //! Every node has a send queue, into which any task may put an operation, and which the connections'
-//! thread empties. Queues are bounded in number and bytes: who has more waits with it.
+//! thread empties. Queues are bounded in number and bytes: a task with more waits with it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -19,7 +19,7 @@ use crate::limits::{QUEUE_BYTES_MAX, QUEUE_OPERATIONS_MAX};
 /// One operation to be carried to a node.
 #[derive(Clone)]
 pub(crate) struct QueuedOperation {
-    /// Shared with whoever sends it again where that is due.
+    /// Shared with the executor, which sends it again where that is due.
     pub(crate) operation: Arc<Operation<'static>>,
     pub(crate) context: Context,
     /// When there must be an answer.
@@ -40,12 +40,12 @@ pub(crate) struct Entry {
     bytes: usize,
 }
 
-/// The queue of what is to be sent to the node at one address.
+/// The operations that wait to be sent to the node at one address.
 pub(crate) struct SendQueue {
     pub(crate) endpoint: Endpoint,
     /// How far apart the deadlines in one batch may be.
     pub(crate) spread: Duration,
-    /// What is left of [`QUEUE_BYTES_MAX`].
+    /// The bytes that are left of [`QUEUE_BYTES_MAX`].
     room: Semaphore,
     entries: Mutex<Vec<Entry>>,
     /// Whether there was more than one entry in the queue when it was emptied last.
@@ -122,7 +122,7 @@ impl SendQueue {
         let mut room = 0;
         for (entry, answer) in entries.into_iter().zip(answers) {
             room += room_for(entry.bytes);
-            // The caller may have gone away, and then nobody needs the answer.
+            // The caller may have gone away, and then does not need the answer.
             let _ = entry.answer.send(answer);
         }
         self.room.add_permits(room as usize);
@@ -134,7 +134,7 @@ impl SendQueue {
         self.answer(entries, std::iter::from_fn(refusal));
     }
 
-    /// Takes away those of `entries` for whose answer nobody waits any more.
+    /// Takes away those of `entries` whose callers have gone away.
     pub(crate) fn forget_unwanted(&self, entries: &mut Vec<Entry>) {
         let unwanted = entries.extract_if(.., |entry| entry.answer.is_closed());
         let room: u32 = unwanted.map(|entry| room_for(entry.bytes)).sum();

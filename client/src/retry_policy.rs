@@ -1,4 +1,4 @@
-//! What is done before an operation is tried again: waiting, looking for a newer layout, and helping
+//! Before an operation is tried again: waiting, looking for a newer layout, and helping
 //! where a move has come to a stop.
 
 use std::sync::Arc;
@@ -28,7 +28,7 @@ impl Executor {
             return self.await_thaw(deadline, problem, seen).await;
         }
         deadline.thawed();
-        // Somebody else may have brought the news while this operation was under way.
+        // Another operation may have brought the news while this one was under way.
         if *retry_after != RetryAfter::Pause && self.has_changed(seen) {
             return deadline.go_on(problem);
         }
@@ -61,8 +61,8 @@ impl Executor {
         looked.unwrap_or_else(|_| Err(deadline.over(problem)))
     }
 
-    /// Waits for the layout that follows `seen`, by which somebody serves the partition again. Where
-    /// it does not come, the one who is to write it may have died: then this client writes it.
+    /// Waits for the layout that follows `seen`, by which a node serves the partition again. Where
+    /// it does not come, the mover that is to write it may have died: then this client writes it.
     async fn await_thaw(
         &self,
         deadline: &mut Deadline,

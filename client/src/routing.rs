@@ -77,10 +77,10 @@ impl View {
         Ok(Self { layout, assignments, reach })
     }
 
-    /// The partition of `key`, and who serves it.
+    /// The partition of `key`, and which nodes serve it.
     ///
     /// # Errors
-    /// What is wrong with the layout, which cannot happen with one that fits its tables.
+    /// The layout gives the partition no owner, which cannot happen with one that fits its tables.
     pub(crate) fn assignment(&self, key: &str) -> Result<(Partition, Assignment), String> {
         let partition = self.layout.partitions.partition_of(key);
         let assignment = self.assignments.get(partition);
@@ -143,7 +143,6 @@ impl View {
 /// What to do after an answer, or after the lack of one.
 #[derive(Debug)]
 pub(crate) enum Routed<T> {
-    /// It is done.
     Done(T),
     /// It will not be done.
     Fail(ClientError),
@@ -163,7 +162,7 @@ pub(crate) struct Retry {
 }
 
 impl Retry {
-    /// A new attempt that may find the node elsewhere.
+    /// A retry under newer addresses, by which the node may be found elsewhere.
     pub(crate) fn elsewhere(problem: String) -> Self {
         Self { problem, retry_after: RetryAfter::Refresh, alone: false }
     }

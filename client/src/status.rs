@@ -29,11 +29,11 @@ pub struct ClusterStatus {
     pub name: Name,
     /// Consul's address.
     pub consul: String,
-    /// The layout, with the rebalance that is under way; none where none has been created.
+    /// The layout, with the rebalance that is under way; `None` before its creation.
     pub layout: Option<Layout>,
     /// Members of the layout (of both placements during a rebalance) and registered nodes, by id.
     pub nodes: Vec<NodeReport>,
-    /// Registrations that nobody goes by.
+    /// Registrations that clients do not go by.
     pub left_behind: Vec<LeftBehind>,
 }
 
@@ -50,11 +50,11 @@ pub struct LeftBehind {
     pub agent: String,
     /// Where the run listened.
     pub address: String,
-    /// Whether no run of the node is known that could have made it: somebody else has.
+    /// Whether no run of the node is known that could have made it, so that another process has.
     pub is_foreign: bool,
 }
 
-/// What is known of one node.
+/// One node, as the layout, Consul and the node itself tell of it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct NodeReport {
@@ -62,9 +62,9 @@ pub struct NodeReport {
     pub id: String,
     /// The identity of its data directory, where it registered one.
     pub uuid: Option<Uuid>,
-    /// Where it is registered, none where it is not.
+    /// Where it is registered; `None` for a node that is not.
     pub address: Option<String>,
-    /// What Consul says of its health, none where it is not registered.
+    /// What Consul says of its health; `None` for a node that is not registered.
     pub health: Option<CheckStatus>,
     /// Whether the layout knows it.
     pub member: bool,
@@ -156,7 +156,7 @@ fn reports(
         // A node that has left gave its claim back, and that of a later run is another one.
         let has_claim = claims.is_none_or(|claims| claims.have(instance));
         let is_gone = instance.status == CheckStatus::Critical && member.is_none() && !has_claim;
-        // What has the claim is the node itself, registered once more.
+        // The run that has the claim is the node itself, registered once more.
         let is_twin = is_outranked && lives && !known.have(instance);
         if (is_outranked && !is_twin) || (!lives && is_gone && incarnation.is_some()) {
             let (service, agent) = (instance.id.clone(), instance.node.clone());
@@ -205,7 +205,7 @@ fn reports(
 /// The weight and zone that a node registered.
 fn registered(instance: &ServiceInstance) -> Option<(u32, String)> {
     let weight = instance.weight()?;
-    // Anybody who may write to Consul may have written it.
+    // Any process that can write to Consul may have written it.
     let zone = instance.zone().chars().filter(|c| !c.is_control()).take(ZONE_BYTES_MAX).collect();
     Some((weight, zone))
 }
@@ -327,7 +327,7 @@ mod tests {
         let twins: Vec<_> = nodes.iter().map(|it| (it.incarnation, it.is_twin)).collect();
         assert_eq!((twins, left), (vec![(Some(run(7)), false), (Some(run(5)), true)], Vec::new()));
 
-        // What others have registered in its name is no twin, and the real one none either.
+        // An instance that another process registered in its name is no twin, nor is the real one then.
         let forged = run_of("node-1", 1, 99, CheckStatus::Passing);
         let copied = ServiceInstance { port: 1, id: "0".into(), ..new.clone() };
         for (forged, answer) in [(&forged, silent()), (&forged, says(1, 7)), (&copied, says(2, 1))]

@@ -2,7 +2,7 @@
 //!
 //! A scan goes in rounds. In each it reads what one layout says: the partitions that a node owns in
 //! one go, a partition that is moving at both of its nodes. A few of these *parts* are read at the
-//! same time, each one page ahead, so that memory is bounded whatever the store holds. Where a newer
+//! same time, each one page ahead, so that memory is bounded, however large the store is. Where a newer
 //! layout interrupts a round, the next one goes on where it ended, partition by partition.
 //!
 //! Per key the result is correct; as a whole it is no snapshot: a write during the scan may be in it
@@ -50,7 +50,7 @@ pub(crate) fn scan(
     let progress = Mutex::new(Progress::new(partitions));
     let scanner = Arc::new(Scanner { executor, prefix, progress });
     stream::try_unfold((scanner, None), |(scanner, rounds)| async move {
-        // The time begins when somebody asks for the first record.
+        // The time begins when the caller asks for the first record.
         let mut rounds = rounds.unwrap_or_else(|| Rounds::begin(&scanner));
         let Some((view, parts)) = rounds.next(&scanner).await? else { return Ok(None) };
         Ok::<_, ClientError>(Some((round(&scanner, &view, parts), (scanner, Some(rounds)))))
@@ -65,7 +65,6 @@ pub(crate) fn scan(
     })
 }
 
-/// A scan.
 struct Scanner {
     executor: Arc<Executor>,
     prefix: String,
@@ -73,7 +72,7 @@ struct Scanner {
     progress: Mutex<Progress>,
 }
 
-/// What is known between two rounds.
+/// The state of a scan between two rounds.
 struct Rounds {
     /// The time for the next page.
     deadline: Deadline,
@@ -86,7 +85,7 @@ impl Rounds {
         Self { deadline: scanner.executor.deadline(), pages: scanner.progress().pages() }
     }
 
-    /// The view and the parts of the next round; none where everything was read.
+    /// The view and the parts of the next round; `None` where everything was read.
     async fn next(
         &mut self,
         scanner: &Scanner,
@@ -141,7 +140,7 @@ impl Scanner {
         lock(&self.progress)
     }
 
-    /// The next page of a part; none where it was read to its end, or the layout is another one.
+    /// The next page of a part; `None` where it was read to its end, or the layout is another one.
     async fn next_page(&self, epoch: u64, part: &Part) -> Result<Option<Items>, ClientError> {
         match part {
             Part::Node { node, partitions } => self.page_of_node(epoch, *node, partitions).await,
@@ -184,7 +183,7 @@ impl Scanner {
         Ok(Some(items))
     }
 
-    /// What `node` answers; none where the layout is not that of `epoch` any more.
+    /// What `node` answers; `None` where the layout is not that of `epoch` any more.
     async fn ask(
         &self,
         epoch: u64,

@@ -26,7 +26,7 @@ impl PageRequest<'_> {
     /// Checks that a page of `node` gets the scan on, and holds only what was asked for.
     ///
     /// # Errors
-    /// What is wrong with the page.
+    /// What the page has that it must not have.
     pub(super) fn check(&self, page: &Page, view: &View, node: u16) -> Result<(), String> {
         if let Some((key, _)) = page.items.iter().find(|(key, _)| !key.starts_with(self.prefix)) {
             return Err(format!("its key {key:?} does not start with {:?}", self.prefix));
@@ -74,10 +74,10 @@ impl PageRequest<'_> {
     }
 }
 
-/// The records of a moving partition, and the key up to which they are complete (none at the end).
+/// The records of a moving partition, and the key up to which they are complete (`None` at the end).
 ///
-/// What the destination has counts, also where it is that there is nothing; the rest is as the source
-/// has it. Where one of the pages ends earlier, the other one counts only as far.
+/// The destination's records count, its tombstones too; for all other keys the source's do. Where one of
+/// the pages ends earlier, the other one counts only as far.
 pub(super) fn merge(destination: Page, source: Page) -> (Vec<(String, Record)>, Option<String>) {
     let end = match (destination.next, source.next) {
         (Some(ours), Some(theirs)) => {

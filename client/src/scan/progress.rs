@@ -7,7 +7,7 @@ use kv_core::operation::Record;
 use kv_core::partition::{Partition, PartitionCount, key_hash};
 use kv_protocol::reply::Page;
 
-/// How far a scan is. It knows nothing of nodes, so it stays right whoever owns what.
+/// How far a scan is. It knows nothing of nodes, so it stays right when partitions move.
 #[derive(Debug)]
 pub(super) struct Progress {
     count: PartitionCount,
@@ -18,11 +18,11 @@ pub(super) struct Progress {
     pages: u64,
 }
 
-/// What is left to read under one layout.
+/// The parts that are left to read under one layout.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Plan {
     pub(super) parts: Vec<Part>,
-    /// A partition that nobody serves yet, where there is one.
+    /// A partition that no node serves yet, where there is one.
     pub(super) frozen: Option<Partition>,
 }
 
@@ -57,7 +57,7 @@ impl Progress {
         self.pages
     }
 
-    /// What is left to read. Whole nodes come first, since what moves may have arrived until then.
+    /// The parts that are left to read. Whole nodes come first, since what moves may have arrived until then.
     pub(super) fn plan(&self, assignments: &Assignments) -> Plan {
         let mut of_nodes: BTreeMap<u16, Vec<Partition>> = BTreeMap::new();
         let (mut moving, mut frozen) = (Vec::new(), None);
@@ -78,9 +78,9 @@ impl Progress {
         Some((first, self.passed.get(&first).cloned()))
     }
 
-    /// Notes a page of what a node owns, read from `first` on, and gives what is new in it. Of
+    /// Notes a page of what a node owns, read from `first` on, and gives the records that are new in it. Of
     /// `partitions`, which the node owns, some may have been read before; of others that it owns, all
-    /// was.
+    /// were.
     pub(super) fn note_of_node(
         &mut self,
         partitions: &[Partition],

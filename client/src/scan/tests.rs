@@ -34,7 +34,7 @@ fn ordered(count: usize) -> Vec<String> {
     keys
 }
 
-/// What is wrong with a page of a node that owns everything.
+/// Checks a page of a node that owns everything.
 fn check(page: &Page, after: Option<&str>, prefix: &str) -> Result<(), String> {
     let (layout, table) = sample::layout(&[0], 1);
     let after = after.map(Into::into);
@@ -119,7 +119,7 @@ fn the_destination_overrides_the_source_as_far_as_both_pages_go() {
     assert_eq!((items.len(), end), (2, None));
 }
 
-/// A cluster without nodes: what is stored where, by node and place.
+/// A cluster without nodes: its records, by node and place.
 struct Stores {
     by_node: Vec<BTreeMap<(u64, String), Option<String>>>,
     count: PartitionCount,

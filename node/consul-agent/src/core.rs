@@ -1,4 +1,4 @@
-//! The one place where the state is changed and read: changes in turn, durable before anybody
+//! The one place where the state is changed and read: changes in turn, durable before a reader
 //! learns of them; readers at any time, on a state that does not change under them.
 
 use std::sync::{Arc, Mutex};
@@ -37,11 +37,12 @@ pub(super) struct Wait {
 #[derive(Debug)]
 pub(super) struct Core {
     node_id: String,
-    /// Who makes a change holds this, and what is needed to make it durable. Empty after the end.
+    /// A task that makes a change holds this, and with it the disk that makes the change durable. Empty
+    /// after the end.
     writer: Mutex<Option<Disk>>,
     /// The state that readers see. Each change wakes all who wait.
     current: watch::Sender<Arc<State>>,
-    /// Becomes true at the end, which nobody waits beyond.
+    /// Becomes true at the end, which no reader waits beyond.
     closed: watch::Sender<bool>,
 }
 
@@ -90,7 +91,6 @@ impl Core {
         Ok(outcome)
     }
 
-    /// The present state.
     pub(super) fn state(&self) -> Arc<State> {
         self.current.borrow().clone()
     }

@@ -156,7 +156,7 @@ fn encode(node_id: &str, state: &State) -> Vec<u8> {
     content
 }
 
-/// The identity and the state in a file, or what is wrong with the file.
+/// The identity and the state in a file, or how it is damaged.
 fn decode(content: &[u8]) -> Result<(String, State), String> {
     if content.len() as u64 > STATE_FILE_BYTES_MAX {
         return Err(format!("it is larger than {STATE_FILE_BYTES_MAX} bytes"));

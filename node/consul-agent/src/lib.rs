@@ -1,6 +1,6 @@
 //! An embedded Consul agent: the part of Consul's HTTP API that the store uses, for one machine.
 //!
-//! It lets the store run where no Consul is at hand. Whoever talks to it cannot tell it from Consul
+//! It lets the store run where no Consul is at hand. A program that talks to it cannot tell it from Consul
 //! 1.8: one contract suite runs against both. It is no replacement for Consul: it has no peers, no
 //! access control and no TLS, and should listen on the loopback interface only. It answers no web pages,
 //! and to no names but its own.
@@ -61,7 +61,7 @@ pub struct AgentConfig {
     pub listen: SocketAddr,
     /// The directory for the keys, which no other process may use meanwhile. It is made if missing.
     pub data_dir: PathBuf,
-    /// What it gives to those who connect.
+    /// How much it gives to peers that connect.
     pub limits: AgentLimits,
 }
 
@@ -113,7 +113,7 @@ impl Agent {
                 "a peer of the embedded Consul agent did not finish its request in time"
             );
         }
-        // What is left of the tasks ends as this is dropped.
+        // The tasks that are left end as this is dropped.
     }
 }
 

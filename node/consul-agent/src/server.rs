@@ -17,7 +17,7 @@ use super::core::Core;
 /// How long to leave the system alone after it could not hand out a connection.
 const ACCEPT_RETRY: Duration = Duration::from_secs(1);
 
-/// What the agent gives to those who connect. A peer that is slow, stuck or mean holds no more than
+/// How much the agent gives to peers that connect. A peer that is slow, stuck or mean holds no more than
 /// this, and none of it for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AgentLimits {
@@ -93,7 +93,6 @@ async fn accept(
     }
 }
 
-/// One connection.
 struct Connection {
     stream: TcpStream,
     router: Router,

@@ -14,7 +14,7 @@ pub enum ConsulError {
     InvalidConfig {
         /// The argument or variable at fault.
         setting: String,
-        /// What is wrong with it and what was expected.
+        /// What was expected of it, and how it differs, for a person.
         problem: String,
     },
 
@@ -110,7 +110,7 @@ pub enum ConsulError {
         role: &'static str,
         /// The offending text.
         name: String,
-        /// What is wrong with it and what was expected.
+        /// What was expected of it, and how it differs, for a person.
         problem: String,
     },
 
@@ -127,7 +127,7 @@ pub enum ConsulError {
 }
 
 impl ConsulError {
-    /// Whether the same request may succeed later without anybody changing a setting: Consul is
+    /// Whether the same request may succeed later without an operator changing a setting: Consul is
     /// away, slow, or electing a leader.
     #[must_use]
     pub fn is_transient(&self) -> bool {

@@ -63,7 +63,7 @@ impl From<Entry> for ServiceInstance {
 }
 
 impl Consul {
-    /// All instances of a service, whatever their state, sorted by id.
+    /// All instances of a service, healthy or not, sorted by id.
     ///
     /// # Errors
     ///
@@ -81,9 +81,9 @@ impl Consul {
         Ok(Indexed { index: answer.index()?, value: instances })
     }
 
-    /// Whether this client may see all instances of a service, on whichever machine they are. Lists come
-    /// back without those that it may not see, and without a word on that; what is about one service, or
-    /// one machine, is denied. So it is asked for the coordinates of a machine that does not exist, which
+    /// Whether this client may see all instances of a service, on all machines. Lists come back without
+    /// those that it may not see, and without a word on that; a request about one service, or one machine,
+    /// is denied. So it is asked for the coordinates of a machine that does not exist, which
     /// only a rule about all machines allows.
     ///
     /// # Errors
@@ -94,7 +94,7 @@ impl Consul {
             &["agent", "health", "service", "name", service][..],
             &["coordinate", "node", "no-machine-has-this-name"],
         ] {
-            // Whatever else the answer is, such as that there is none, it was allowed to ask.
+            // With any other answer, such as that there is no such machine, it was allowed to ask.
             match self.http.send(self.http.get(path)).await?.success() {
                 Err(ConsulError::PermissionDenied { .. }) => return Ok(false),
                 Err(error)

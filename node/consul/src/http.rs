@@ -143,7 +143,7 @@ impl Http {
         Request { method, url, body: Vec::new(), timeout: self.timeout }
     }
 
-    /// Sends `request` and reads the whole answer, whatever its status. A request that is refused under
+    /// Sends `request` and reads the whole answer, of any status. A request that is refused under
     /// a token which was replaced since is sent once more, under the new one: it was not carried out.
     pub(super) async fn send(&self, request: Request) -> Result<Response, ConsulError> {
         let token = self.token.current();
@@ -193,7 +193,7 @@ impl Http {
 
     fn failure(&self, error: &reqwest::Error, request: &str, timeout: Duration) -> ConsulError {
         let address = self.address.clone();
-        // A connection that could not be made in time is both; what matters is that nobody is there.
+        // A connection that could not be made in time is both; what matters is that no process is there.
         if error.is_connect() {
             return ConsulError::Unreachable { address, cause: causes(error) };
         }
@@ -218,7 +218,7 @@ fn with_tls(
 ) -> Result<(ClientBuilder, Url), ConsulError> {
     let mut base = config.endpoint.clone();
     if base.scheme() != "https" {
-        // Without this the system's certificates are loaded, which fails where there are none.
+        // Without this the system's certificates are loaded, which fails on a machine that has none.
         return Ok((builder.tls_certs_only([]), base));
     }
     let tls = &config.tls;

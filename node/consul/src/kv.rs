@@ -109,7 +109,7 @@ impl Consul {
         Ok(Indexed { index: answer.index()?, value: entries })
     }
 
-    /// Writes `value`, whatever was there.
+    /// Writes `value`, over any value that was there.
     ///
     /// # Errors
     ///
@@ -122,8 +122,8 @@ impl Consul {
         Err(answer.unexpected("an unconditional write was not carried out"))
     }
 
-    /// Writes `value`, whatever was there, with `flags` beside it, a number that Consul keeps with the
-    /// value and that means what its writer says. Where the value is there already with other flags, its
+    /// Writes `value`, over any value that was there, with `flags` beside it, a number that Consul keeps
+    /// with the value and that means what its writer says. Where the value is there already with other flags, its
     /// modify index becomes a new one.
     ///
     /// # Errors
@@ -182,7 +182,7 @@ impl Consul {
         self.http.send(request).await?.success()?.json()
     }
 
-    /// Deletes the key, whatever is there.
+    /// Deletes the key with any value that it has. That it has none is no error.
     ///
     /// # Errors
     ///

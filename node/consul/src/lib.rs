@@ -87,7 +87,7 @@ impl Consul {
         self.http.token_changes()
     }
 
-    /// The address of the cluster's leader, or `None` while there is none.
+    /// The address of the cluster's leader, or `None` while it has no leader.
     ///
     /// It is the cheapest way to learn whether Consul answers and can serve requests.
     ///

@@ -172,7 +172,7 @@ mod tests {
         Token::new(&ConsulConfig::resolve_with(None, variable).unwrap()).unwrap()
     }
 
-    /// What is sent once it was time to look.
+    /// The token that is sent once it was time to look at the file.
     fn later(token: &Token) -> Option<String> {
         let long_ago = Instant::now().checked_sub(2 * LOOK_INTERVAL).unwrap();
         token.state().looked = long_ago;
@@ -188,12 +188,12 @@ mod tests {
         assert_eq!((later(&token).as_deref(), token.changes()), (Some("one"), 0));
         std::fs::write(&file, "second\n").unwrap();
         assert_eq!((later(&token).as_deref(), token.changes()), (Some("second"), 1));
-        // Replaced by another file, as those do who want no half-written one to be seen.
+        // Replaced by another file, as programs do that let no half-written one be seen.
         let next = directory.path().join("next");
         std::fs::write(&next, "third").unwrap();
         std::fs::rename(&next, &file).unwrap();
         assert_eq!((later(&token).as_deref(), token.changes()), (Some("third"), 2));
-        // What holds no token changes nothing, however often is looked.
+        // A file without a usable token changes nothing, however often the client looks.
         let too_long = "x".repeat(usize::try_from(FILE_BYTES_MAX).unwrap() + 1);
         for useless in ["", " \n", "se\ncret", &too_long] {
             std::fs::write(&file, useless).unwrap();

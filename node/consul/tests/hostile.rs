@@ -264,7 +264,7 @@ async fn a_read_without_an_index_is_an_unexpected_answer() {
 
 #[tokio::test]
 async fn what_consul_would_refuse_is_not_sent() {
-    // Nobody listens there: an error other than Unreachable proves that nothing was sent.
+    // No process listens there: an error other than Unreachable proves that nothing was sent.
     let consul = consul("127.0.0.1:1", TIMEOUT);
     let long = "k".repeat(KEY_BYTES_MAX + 1);
     for key in ["", "/a", "a//b", "a b", "A", "a.b", "../a", "a%2fb", "\u{e9}", long.as_str()] {

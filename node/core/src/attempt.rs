@@ -1,17 +1,17 @@
 //! The decisions of a client about one operation on a key: whom to ask for what, and what follows
-//! from the answer. It does no I/O and knows no clock, so that every attempt can be explored.
+//! from the answer. It does no I/O and knows no clock, so that a test can explore all ways through it.
 //!
-//! An [`Attempt`] is one attempt under one layout. It begins with [`Attempt::start`], which says what to
+//! An [`Attempt`] tries an operation once, under one layout. It begins with [`Attempt::start`], which says what to
 //! ask first; each [`SubReply`] is handed to [`Attempt::after`], until a step ends it. Where a step says
 //! [`Step::StartOver`], nothing was done, and a new attempt under the newest layout may succeed.
 //!
-//! | partition | operation | attempt |
+//! | partition | operation | who is asked |
 //! |---|---|---|
-//! | owned | any | the operation at the owner |
-//! | being handed over | any | nobody serves it: start over under the next layout |
-//! | moving | PUT without a condition | the operation at the destination |
-//! | moving | GET | at the destination, which may say `not_copied`; then at the source, whose answer is the answer |
-//! | moving | DELETE, conditional PUT | at the destination, which may say `not_copied`; then the record is *promoted* (read at the source, copied to the destination, all in one epoch), and the destination asked again |
+//! | owned | any | the owner |
+//! | being handed over | any | no node, since none serves it: start over under the next layout |
+//! | moving | PUT without a condition | the destination |
+//! | moving | GET | the destination, which may say `not_copied`; then the source, whose answer is the answer |
+//! | moving | DELETE, conditional PUT | the destination, which may say `not_copied`; then the record is *promoted* (read at the source, copied to the destination, all in one epoch), and the destination asked again |
 //!
 //! A write of which it is not certain that it was not carried out ends as [`Step::Unknown`] and is
 //! never sent again.
@@ -21,8 +21,8 @@ use crate::operation::{Condition, Done, Operation, Outcome, Record};
 use crate::refusal::{ErrorCode, Refusal};
 use crate::version::Version;
 
-/// The version of a tombstone that is promoted: lower than any that a node gives, since nobody wrote
-/// it. It only says that the source has no record.
+/// The version of a tombstone that is promoted: lower than any that a node gives, since no client
+/// wrote it. It only says that the source has no record.
 pub const ABSENT_VERSION: Version = Version { epoch: 0, sequence: 0 };
 
 /// One attempt to carry out an operation under one layout.
@@ -36,11 +36,10 @@ pub struct Attempt {
 /// What matters of an operation for its attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Access {
-    /// A GET.
     Read,
-    /// A write that is the same whatever was there.
+    /// A write that does not depend on the record before it.
     Overwrite,
-    /// A write that depends on what was there: a DELETE (which says whether there was a record), or
+    /// A write that depends on the record before it: a DELETE (which says whether there was a record), or
     /// one with a condition.
     Judged,
 }
@@ -103,7 +102,7 @@ pub enum SubRequest {
 pub struct Promoted {
     /// The record's version, or [`ABSENT_VERSION`].
     pub version: Version,
-    /// The value, none where there is no record.
+    /// The value, `None` where the source has no record.
     pub value: Option<Vec<u8>>,
 }
 
@@ -116,7 +115,7 @@ pub enum RetryAfter {
     Refresh,
     /// A newer layout, which exists.
     NewerLayout,
-    /// The layout that follows this one, which may not exist yet: nobody serves the partition now.
+    /// The layout that follows this one, which may not exist yet: no node serves the partition now.
     NextLayout,
 }
 
@@ -195,7 +194,7 @@ impl Attempt {
         }
     }
 
-    /// The node that has what the destination says it has not: none where the destination cannot
+    /// The node that has what the destination says it has not: `None` where the destination cannot
     /// mean it, since there is no source, or it was promoted already, or the write asks for nothing.
     fn source_to_ask(&self) -> Option<u16> {
         match (self.assignment, self.stage) {
@@ -269,7 +268,7 @@ fn refused(refusal: Refusal) -> Step {
     }
 }
 
-/// What may help against a refusal, none where the same request would be refused again.
+/// What may help against a refusal, `None` where the same request would be refused again.
 #[must_use]
 pub fn retry_after(code: ErrorCode) -> Option<RetryAfter> {
     match code {
@@ -280,7 +279,7 @@ pub fn retry_after(code: ErrorCode) -> Option<RetryAfter> {
     }
 }
 
-/// What follows where a request has no answer that could have changed nothing for anybody.
+/// What follows where a request has no answer, and could not have changed a record.
 fn harmless(failure: TransportFailure) -> Step {
     match failure {
         TransportFailure::NotSent => start_over(RetryAfter::Refresh),

@@ -40,13 +40,13 @@ pub struct Guard {
 #[derive(Clone, Copy, Debug)]
 pub struct Admitted<'a> {
     installed: &'a Installed,
-    /// The epoch under which the request was made; none where it does not say.
+    /// The epoch under which the request was made; `None` where it does not say.
     epoch: Option<u64>,
     /// Whether the request says which cluster and which node it is for.
     is_addressed: bool,
 }
 
-/// What is to be done with a layout that Consul offers.
+/// What a node does with a layout that Consul offers.
 #[derive(Debug, PartialEq, Eq)]
 pub enum LayoutVerdict {
     /// It is newer: install it.
@@ -57,7 +57,7 @@ pub enum LayoutVerdict {
     Restore,
     /// It is another cluster's. It must not be installed, and Consul is not this node's.
     Refuse(String),
-    /// No step leads to it: somebody has made it up. It must not be installed, and the node goes on as it is.
+    /// No step leads to it: it is made up. It must not be installed, and the node goes on as it is.
     MadeUp(String),
 }
 
@@ -75,7 +75,7 @@ impl Guard {
     }
 
     /// Whether there can be a layout of this epoch: it is not so far ahead of what the node has that
-    /// somebody must have made it up.
+    /// it must be made up.
     #[must_use]
     pub fn is_within_reach(&self, epoch: u64) -> bool {
         let installed = self.installed.as_ref().map_or(0, |it| it.layout.epoch);
@@ -268,7 +268,7 @@ impl<'a> Admitted<'a> {
     /// of a move; `op` is what it asks for.
     ///
     /// # Errors
-    /// `stale_epoch`, or `bad_request` where it names none.
+    /// `stale_epoch`, or `bad_request` where the request names no epoch.
     pub fn check_exact(&self, op: &str) -> Result<(), Refusal> {
         match self.epoch {
             None => Err(bad_request(format!("\"epoch\" is missing in {op}"))),

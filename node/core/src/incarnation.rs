@@ -33,7 +33,7 @@ pub struct InvalidIncarnation(String);
 const NONCE_DIGITS: usize = 16;
 
 impl Incarnation {
-    /// An incarnation of this number that nobody else draws.
+    /// An incarnation of this number that no other run draws: its nonce is random.
     #[must_use]
     pub fn draw(number: u64) -> Self {
         let (high, low) = Uuid::new_v4().as_u64_pair();

@@ -74,9 +74,9 @@ pub struct Installed {
     assignments: Assignments,
     roles: Vec<Role>,
     since: Vec<u64>,
-    /// As what the node last held the partitions that it keeps.
+    /// The role in which the node last held each partition that it keeps.
     kept: BTreeMap<Partition, Role>,
-    /// The last run of the node that had it; none where an older program did.
+    /// The last run of the node that had it; `None` where an older program did.
     begun: Option<Incarnation>,
     /// The data directories that records are moved to from here, and for which this node was asked for
     /// the digest of all of these.
@@ -227,7 +227,7 @@ impl Installed {
             };
             Some(Move { source, destination: now(it.destination)? })
         };
-        // The earlier assignment in today's indexes; none where a node of it is no member any more.
+        // The earlier assignment in today's indexes; `None` where a node of it is no member any more.
         let translated = |it: Assignment| match it {
             Assignment::Owned(owner) => Some(Assignment::Owned(now(owner)?)),
             Assignment::Frozen(it) => Some(Assignment::Frozen(now_move(it)?)),
@@ -262,13 +262,13 @@ impl Installed {
     }
 
     /// The partitions that are not the node's by this layout, and that it held under an earlier one
-    /// and never handed over; as what it held them last. Whatever is stored of them is kept.
+    /// and never handed over; each with its last role. All records of them are kept.
     #[must_use]
     pub fn kept(&self) -> &BTreeMap<Partition, Role> {
         &self.kept
     }
 
-    /// The last run of the node that had the layout; none where that is not known.
+    /// The last run of the node that had the layout; `None` where an older program did.
     #[must_use]
     pub fn begun(&self) -> Option<Incarnation> {
         self.begun
@@ -307,8 +307,8 @@ impl Installed {
         Self { kept: BTreeMap::new(), ..self }
     }
 
-    /// The data directory of the node that holds all records of `partition`; none where it was given
-    /// up.
+    /// The data directory of the node that holds all records of `partition`; `None` where it was
+    /// given up.
     #[must_use]
     pub fn holder(&self, partition: Partition) -> Option<&Member> {
         let holder = match self.assignments.get(partition)? {
@@ -361,7 +361,7 @@ impl Installed {
     }
 
     /// At which end of the open move of `partition` this node is, and the data directory at the
-    /// other one; none where it is not part of one that has two ends.
+    /// other one; `None` where it is not part of a move that has two ends.
     #[must_use]
     pub fn open_move(&self, partition: Partition) -> Option<(Side, Uuid)> {
         let Assignment::Moving(it) = self.assignments.get(partition)? else { return None };

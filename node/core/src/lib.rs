@@ -7,7 +7,7 @@
 //! The words of the whole:
 //!
 //! - [`name`], [`digest`], [`partition`], [`version`], [`incarnation`]: small values that all share;
-//!   [`limits`]: how large what is shared may be; [`backoff`]: how long to wait after a failure;
+//!   [`limits`]: how large shared data may be; [`backoff`]: how long to wait after a failure;
 //!   [`bounded`]: reading JSON that strangers wrote; [`printable`]: what others wrote, made safe to print.
 //! - [`layout`]: the cluster's source of truth: who owns what, and the steps by which that changes.
 //! - [`operation`]: an operation on one key and what may become of it; [`refusal`]: why a node refuses.
@@ -21,12 +21,12 @@
 //!
 //! A client's and a mover's:
 //!
-//! - [`attempt`]: one attempt to carry out an operation under one layout, as a state machine;
+//! - [`attempt`]: an operation, tried once under one layout, as a state machine;
 //! - [`mover`]: what a mover does next; [`window`]: which partitions it takes next.
 //!
 //! # Why the promises hold
 //!
-//! What is promised to users is on the client's page. These are the reasons, each a property of the model.
+//! The promises to users are on the client's page. These are the reasons, each a property of the model.
 //!
 //! - **A key has one owner at a time.** A layout changes by compare-and-set alone, and each change is an epoch.
 //!   A window is opened to the new owners only once every participant has durably installed the layout that

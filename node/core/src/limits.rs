@@ -74,8 +74,8 @@ pub const EPOCH_LEAP_MAX: u64 = 1 << 32;
 /// The longest `id` of a request that is text, in bytes.
 pub const REQUEST_ID_BYTES_MAX: usize = 64;
 
-/// The longest text of a reply that is for a person, in bytes. A reader cuts off what is longer, since there is
-/// nothing that such a text has to say at more length, and somebody has to read it.
+/// The longest text of a reply that is for a person, in bytes. A program that reads a longer one cuts it off:
+/// no such text has more to say, and a person has to read it.
 pub const REPLY_TEXT_BYTES_MAX: usize = 4 << 10;
 
 /// The longest name of a node or cluster, in bytes.

@@ -16,7 +16,7 @@ pub const INCARNATIONS_KEPT_MAX: usize = 32;
 /// last: no copy of it has been started so often. One that leaps further is made up, and nothing is gone by it.
 pub const INCARNATION_LEAP_MAX: u64 = 1 << 32;
 
-/// Whether `claimed` can have come after an incarnation of the number `last`, or is none that did.
+/// Whether `claimed` can have come after an incarnation of the number `last`, rather than being made up.
 #[must_use]
 pub fn is_within_reach(last: u64, claimed: Incarnation) -> bool {
     claimed.number.saturating_sub(last) <= INCARNATION_LEAP_MAX
@@ -28,7 +28,7 @@ pub fn is_within_reach(last: u64, claimed: Incarnation) -> bool {
 pub struct Lineage(Vec<Incarnation>);
 
 impl Lineage {
-    /// The last incarnation; none where there has not been any.
+    /// The last incarnation; `None` before the first one.
     #[must_use]
     pub fn last(&self) -> Option<Incarnation> {
         self.0.last().copied()
@@ -41,12 +41,12 @@ impl Lineage {
     }
 
     /// Whether the directory is the newest copy of itself where `claimed` is the incarnation in the
-    /// claim; none where the claim has none, and nothing is known of another copy.
+    /// claim; `None` where the claim names no run, and nothing is known of another copy.
     #[must_use]
     pub fn is_newest(&self, claimed: Option<Incarnation>) -> bool {
         let Some(claimed) = claimed else { return true };
         // Later ones of its own died before they claimed anything, or Consul was put back to an older
-        // state. That may be older than what is still kept here, too.
+        // state, which may be older than all incarnations that are kept here.
         self.0.contains(&claimed)
             || (self.0.len() == INCARNATIONS_KEPT_MAX && claimed.number < self.0[0].number)
     }

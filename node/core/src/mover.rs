@@ -20,7 +20,7 @@ pub struct Facts {
 pub enum Action {
     /// Nothing: the layout is at rest.
     Rest,
-    /// Nothing, since somebody has paused the rebalance between two windows.
+    /// Nothing, since an operator has paused the rebalance between two windows.
     Pause,
     /// Begin the window that ends here: [`Layout::prepare`].
     Prepare {
@@ -51,7 +51,7 @@ pub fn decide(layout: &Layout, facts: Facts, window: impl FnOnce(u32, Goal) -> u
         return Action::Prepare { until: window(rebalance.settled, rebalance.goal) };
     };
     match current.phase {
-        // A frozen window is opened even where the rebalance is paused: nobody serves it until then.
+        // A frozen window is opened even where the rebalance is paused: no node serves it until then.
         Phase::Preparing if facts.acknowledged => Action::Open,
         Phase::Preparing => Action::Await,
         Phase::Migrating if !facts.verified => Action::Transfer,

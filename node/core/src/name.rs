@@ -25,7 +25,7 @@ pub struct InvalidName(String);
 /// Checks the name of a zone: any text of at most [`ZONE_BYTES_MAX`] bytes that can be printed.
 ///
 /// # Errors
-/// What is expected.
+/// What a zone must look like, for a person.
 pub fn parse_zone(text: &str) -> Result<String, String> {
     let plain = text.chars().all(is_plain);
     if text.len() <= ZONE_BYTES_MAX && plain {

@@ -34,7 +34,7 @@ pub enum Operation<'a> {
 /// What must hold for a write to happen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Condition {
-    /// Nothing.
+    /// The operation is carried out in any case.
     #[default]
     None,
     /// There is no record of the key.
@@ -59,7 +59,7 @@ pub enum Done {
         /// Whether there was one.
         existed: bool,
     },
-    /// The record, or none where there is none.
+    /// The record that a GET found, `None` where the key has no value.
     Read(Option<Record>),
 }
 

@@ -20,7 +20,7 @@ pub enum Role {
     /// It serves the partition, whose records are being copied to it.
     Destination {
         /// Whether there is a node that has the records; where that was given up, there is nothing
-        /// to copy, and what is absent here is absent.
+        /// to copy, and a key without a record here has no value.
         has_source: bool,
     },
 }
@@ -28,11 +28,11 @@ pub enum Role {
 /// How a node may deal with a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Right {
-    /// What is stored here is all there is.
+    /// The records here are all there are.
     Owner,
-    /// What is stored here is what the key was before the move; nothing may change.
+    /// The record here is the key's from before the move; nothing may change.
     Source,
-    /// What is stored here counts. Where nothing is, the source has it.
+    /// A record here counts. Where there is none yet, the source has it.
     Destination {
         /// As in [`Role::Destination`].
         has_source: bool,
@@ -47,7 +47,7 @@ pub enum Denied {
     /// The request was made under a layout in which the partition was another node's, or in another
     /// state.
     Stale,
-    /// The partition is being handed over and nobody serves it at this moment.
+    /// The partition is being handed over and no node serves it at this moment.
     Frozen,
     /// The partition is moving away, and the request does not say that its sender knows.
     Moving,
@@ -56,7 +56,7 @@ pub enum Denied {
 }
 
 impl Role {
-    /// What `node` is to a partition that is assigned like this; none is a node that the layout does
+    /// What `node` is to a partition that is assigned like this; `None` is a node that the layout does
     /// not know.
     #[must_use]
     pub fn of(node: Option<u16>, assignment: Assignment) -> Self {
@@ -80,7 +80,7 @@ impl Role {
     }
 
     /// Whether a node can come to this role when the layout that it had installed before gave it
-    /// `previous`; none where it had none installed.
+    /// `previous`; `None` where it had no layout installed.
     ///
     /// No window is opened before its participants have installed the layout that froze it. A node
     /// that finds itself further than that has lost what it had stored: its data directory has been
@@ -98,12 +98,12 @@ impl Role {
         }
     }
 
-    /// As what a node keeps its records that comes to this role, after it held them as `held`; none
-    /// where it does not keep them. `is_verified` says whether it was asked, as their source, for the
+    /// The role in which a node keeps its records when it comes to this role, after it held them as `held`;
+    /// `None` where it does not keep them. `is_verified` says whether it was asked, as their source, for the
     /// digest of all of them, by which its sum is compared with the destination's.
     ///
-    /// Nobody copies from an owner, and nobody settles a move that was not verified. So a node that
-    /// does not hold a partition any more, without this, has records that nobody else need have: the
+    /// No mover copies from an owner, and none settles a move that was not verified. So a node that
+    /// does not hold a partition any more, without this, has records that no other node need have: the
     /// layout was forged, or Consul was put back, or the node was given up.
     #[must_use]
     pub fn keeps(self, held: Self, is_verified: bool) -> Option<Self> {
@@ -122,12 +122,12 @@ impl Role {
         matches!(self, Self::Owner | Self::FrozenSource | Self::Source)
     }
 
-    /// The right that the role gives to a request that was made under `epoch`; none is a plain
-    /// client that does not know of layouts. `installed` is the epoch that the node has installed,
+    /// The right that the role gives to a request that was made under `epoch`; `None` is that of a plain
+    /// client, which does not know of layouts. `installed` is the epoch that the node has installed,
     /// `since` the one in which the partition came to be assigned as it is.
     ///
     /// # Errors
-    /// Why there is none.
+    /// Why the role gives no right.
     pub fn right(self, installed: u64, since: u64, epoch: Option<u64>) -> Result<Right, Denied> {
         if epoch.is_some_and(|epoch| epoch > installed) {
             return Err(Denied::Newer);

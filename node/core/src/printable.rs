@@ -1,7 +1,7 @@
 //! Text of others, made safe to print.
 //!
-//! An id, a zone, an address or an answer's body may have been written by anybody who reaches Consul,
-//! a node or a file. Printed as it came, a line feed in it forges a line of a log, and an escape
+//! An id, a zone, an address or an answer's body may come from any process that can write to Consul, to
+//! a node or to a file. Printed as it came, a line feed in it forges a line of a log, and an escape
 //! sequence moves a terminal's cursor. Where text leaves a program for people, it passes through here.
 
 use std::fmt::{self, Write};

@@ -1,6 +1,6 @@
 //! What an operation does to one key: the state machine of a record, without values or I/O.
 //!
-//! Everything that decides is here: the node's right, what is stored, and the operation. Values do
+//! Everything that decides is here: the node's right, the stored record, and the operation. Values do
 //! not matter for it, so that a model checker can explore these very rules.
 
 use crate::operation::Condition;
@@ -8,7 +8,7 @@ use crate::version::Version;
 
 use crate::ownership::Right;
 
-/// What is stored of a key.
+/// The stored record of a key, as far as it decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Current {
     /// Nothing.
@@ -37,10 +37,10 @@ pub enum RecordOperation {
     },
 }
 
-/// What is to be told.
+/// The answer to the client or, after a copy, to the mover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordReply {
-    /// The value is the stored one; none where there is none.
+    /// The version of the value that is stored, `None` where the key has no value.
     Read(Option<Version>),
     /// The value is stored, under this version.
     Stored(Version),
@@ -56,7 +56,7 @@ pub enum RecordReply {
     },
 }
 
-/// What is to be done.
+/// What the store must do for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordChange {
     /// Nothing.
@@ -122,7 +122,7 @@ pub fn transition(
     }
 }
 
-/// What a removal does to a record that is damaged, so that nobody can tell what it was. A condition
+/// What a removal does to a record that is damaged, so that its version and value are unknown. A condition
 /// cannot be judged then.
 ///
 /// # Errors
@@ -168,7 +168,7 @@ fn copy(
         (Right::Destination { .. }, Current::Absent) => {
             Ok((RecordReply::Copied { is_new: true }, RecordChange::Store(version)))
         }
-        // Whatever is here is newer, or is this record.
+        // The record that is here is newer, or is this one.
         (Right::Destination { .. }, _) => {
             Ok((RecordReply::Copied { is_new: false }, RecordChange::Keep))
         }

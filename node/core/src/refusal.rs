@@ -23,7 +23,7 @@ pub enum ErrorCode {
     /// or the partition is being handed over to another node just now.
     Retry,
     /// The partition is moving to this node, which has no record of the key yet: the node that it
-    /// comes from has it, if anybody.
+    /// comes from has it, if any node has.
     NotCopied,
     /// The request is for another cluster than the one that this node belongs to.
     WrongCluster,
@@ -32,7 +32,7 @@ pub enum ErrorCode {
     WrongNode,
     /// The node is not part of a layout yet, so it owns nothing.
     NoLayout,
-    /// The condition of a conditional write does not hold. `version` says what is stored now.
+    /// The condition of a conditional write does not hold. `version` is that of the record now.
     Conflict,
     /// The stored record is damaged. Its value is not returned, and it is not overwritten silently.
     Corrupt,

@@ -13,7 +13,7 @@ pub const CLUSTER: Uuid = Uuid::from_u128(7);
 /// `node-n` and the uuid n.
 ///
 /// # Panics
-/// There is no number of partitions like that of the `owners`, or one of them is none of the nodes.
+/// A cluster cannot have as many partitions as there are `owners`, or an owner is not below `nodes`.
 #[must_use]
 pub fn placement(owners: &[u32], nodes: u128) -> (Placement, Table) {
     let member = |number: u128| Member {

@@ -59,7 +59,7 @@ pub fn moving(layout: &Layout, tables: &[Table]) -> Vec<Moving> {
 }
 
 /// Where the window ends that begins at `settled`: after as many of the `moving` partitions as are
-/// worth a window, and at the end where none are left after them. A partition without a size is
+/// worth a window, and at the end where they are the last. A partition without a size is
 /// taken to be empty.
 #[must_use]
 pub fn next_window(
@@ -78,7 +78,7 @@ pub fn next_window(
     }
 }
 
-/// The last partition that is taken; none where all are.
+/// The last partition that is taken; `None` where all are.
 fn fill(mut ahead: impl Iterator<Item = (u32, Size)>) -> Option<u32> {
     let mut taken = Size::default();
     let mut last = None;

@@ -200,7 +200,7 @@ fn documents_that_break_the_rules_are_refused() {
     assert!(Assignments::new(&begun, &[tables[1].clone(), tables[1].clone()]).is_err());
 }
 
-/// Anything that anybody may do to a layout.
+/// Any step that a mover or an operator may take from a layout.
 fn step(layout: &Layout, choice: u32, until: u32) -> Option<Layout> {
     match choice {
         0 => layout.prepare(until).ok(),
@@ -213,7 +213,7 @@ fn step(layout: &Layout, choice: u32, until: u32) -> Option<Layout> {
 }
 
 proptest! {
-    /// Whatever is done in whatever order, a partition changes its owner only by being frozen and
+    /// After any steps in any order, a partition changes its owner only by being frozen and
     /// then moved, and each step raises the epoch by one.
     #[test]
     fn a_partition_never_jumps(

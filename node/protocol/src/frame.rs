@@ -47,7 +47,7 @@ pub fn is_probe<B: Deref<Target = [u8]>>(frames: &[B]) -> bool {
 
 /// Splits a message into its envelope, with the delimiter, and its other frames.
 ///
-/// An envelope above [`ENVELOPE_FRAMES_MAX`] or [`ENVELOPE_BYTES_MAX`] is taken for none; then there are
+/// An envelope above [`ENVELOPE_FRAMES_MAX`] or [`ENVELOPE_BYTES_MAX`] does not count as one; then there are
 /// more other frames than [`Payload::open`] allows.
 #[must_use]
 pub fn split_envelope<B: Deref<Target = [u8]>>(mut frames: Vec<B>) -> (Vec<B>, Vec<B>) {
@@ -67,7 +67,7 @@ impl<B: Deref<Target = [u8]>> Payload<B> {
     /// Takes the frames after the envelope apart, and checks their number and lengths.
     ///
     /// # Errors
-    /// A refusal that says what is wrong with the frames.
+    /// A refusal, where the number of frames or the length of one is not allowed.
     pub fn open(frames: Vec<B>) -> Result<Self, Refusal> {
         let count = frames.len();
         let mut frames = frames.into_iter();

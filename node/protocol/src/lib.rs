@@ -3,7 +3,7 @@
 //! This crate is the contract between `kvnode` and `kvclient`: the messages they exchange, as bytes on
 //! the wire. It opens no socket, stores nothing and decides nothing; what they mean, `kv_core` says.
 //!
-//! - [`request`], [`reply`]: what is asked and answered, as types; their
+//! - [`request`], [`reply`]: questions and answers, as types; their
 //!   forms on the wire are in `request_wire` and `reply_wire`, those of our own client's batches in
 //!   `operation_stream`, the frames around them in [`frame`].
 //! - [`record_stream`]: records on their way from one node to another.

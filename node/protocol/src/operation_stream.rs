@@ -10,7 +10,7 @@
 //! |---|---|
 //! | 1 | kind: 1 PUT, 2 GET_ONE, 3 DELETE; plus 16 where there must be no record, plus 32 where the record must have a version |
 //! | 2 | length of the key |
-//! | 4 | length of the value; 0 for what is no PUT |
+//! | 4 | length of the value; 0 for a GET_ONE and a DELETE |
 //! | 16 | epoch and sequence number of that version, where there must be one |
 //! | | the key, then the value |
 //!
@@ -50,7 +50,7 @@ const OPERATION_HEAD_BYTES: usize = 7;
 const VERSION_BYTES: usize = 16;
 const OUTCOME_HEAD_BYTES: usize = 1 + VERSION_BYTES + 4;
 
-/// Writes operations. Their keys must be within the limits of what is stored.
+/// Writes operations. Their keys must be within the store's limits, as callers have checked.
 pub(crate) fn write_operations(operations: &[Operation<'_>]) -> Vec<u8> {
     let bytes = |it: &Operation<'_>| {
         let value = if let Operation::Put { value, .. } = it { value.len() } else { 0 };
@@ -87,7 +87,7 @@ pub(crate) fn write_operations(operations: &[Operation<'_>]) -> Vec<u8> {
 /// Reads a stream of so many operations, with values of at most so many bytes.
 ///
 /// # Errors
-/// What is wrong with it, and with which operation.
+/// What breaks the format, and in which operation.
 pub(crate) fn read_operations(
     stream: &[u8],
     count: u32,
@@ -191,7 +191,7 @@ pub(crate) fn write_outcomes(outcomes: &[Outcome], versions: bool) -> Vec<u8> {
 /// Reads a stream of so many outcomes.
 ///
 /// # Errors
-/// What is wrong with it.
+/// What breaks the format.
 pub(crate) fn read_outcomes(stream: &[u8], count: u32) -> Result<Vec<Outcome>, String> {
     let count = count as usize;
     if count > BATCH_OPERATIONS_MAX {
@@ -239,7 +239,7 @@ fn push_bytes(stream: &mut Vec<u8>, bytes: &[u8]) {
     stream.extend_from_slice(bytes);
 }
 
-/// Hands out a stream's bytes in order; none where there are too few.
+/// Hands out a stream's bytes in order; `None` where too few are left.
 struct Reader<'a> {
     rest: &'a [u8],
 }

@@ -1,5 +1,6 @@
 //! How moving records travel: as one stream of bytes in the body frame, written by the node that has
-//! them, passed on as it is by whoever moves them, and read by the node that gets them.
+//! them, passed on as it is by the mover, and read by the node that gets them. A client that promotes a
+//! record writes a stream of that one.
 //!
 //! Each record is, with all numbers little-endian:
 //!
@@ -29,7 +30,7 @@ pub struct StreamRecord<'a> {
     pub key: &'a str,
     /// The record's version.
     pub version: Version,
-    /// The value; none where the record is a tombstone: there is no value of the key, for certain.
+    /// The value; `None` where the record is a tombstone: the key has no value, for certain.
     pub value: Option<&'a [u8]>,
 }
 
@@ -54,7 +55,7 @@ pub fn fingerprint(key: &str, version: Version, value: Option<&[u8]>) -> u64 {
     }
 }
 
-/// Appends a record to a stream. Key and value must be within the limits of what is stored.
+/// Appends a record to a stream. Key and value must be within the store's limits.
 pub fn push(stream: &mut Vec<u8>, record: &StreamRecord<'_>) {
     let StreamRecord { key, version, value } = *record;
     let bytes = value.unwrap_or_default();

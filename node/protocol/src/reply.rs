@@ -18,11 +18,11 @@ use crate::request::RequestId;
 pub struct Reply {
     /// The request's id.
     pub id: Option<RequestId>,
-    /// What is answered.
+    /// The answer, or the refusal.
     pub content: Content,
 }
 
-/// What is answered.
+/// The content of a reply, which depends on the request's command.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Content {
     /// To `PUT`, `GET_ONE` and `DELETE`: the key and what was done.
@@ -64,7 +64,7 @@ pub struct Records {
     pub records: u32,
     /// The records, as a [`record_stream`](crate::record_stream).
     pub stream: Vec<u8>,
-    /// Where the next page starts (the `after` of its request); none where this was the last.
+    /// Where the next page starts (the `after` of its request), `None` where this was the last.
     pub next: Option<String>,
 }
 
@@ -77,7 +77,7 @@ pub struct MoveDigest {
     /// At the destination: the keys that were written there since the window was opened. The copied
     /// record of such a key, if there was one, is not counted any more.
     pub written: Vec<String>,
-    /// The last key that was looked at, where there are more; none where this was the last stretch.
+    /// The last key that was looked at; `None` where this was the last stretch.
     pub next: Option<String>,
 }
 
@@ -120,7 +120,7 @@ pub struct PartitionSize {
 pub struct Keys {
     /// The keys. Tombstones are left out.
     pub keys: Vec<String>,
-    /// Where the next page starts (the `after` of its request); none where this was the last.
+    /// Where the next page starts (the `after` of its request), `None` where this was the last.
     pub next: Option<String>,
 }
 
@@ -132,7 +132,7 @@ pub struct Page {
     /// In a partition that is moving to the node: the keys that were deleted there, so that what the
     /// other node has of them does not count any more.
     pub deleted: Vec<String>,
-    /// Where the next page starts (the `after` of its request); none where this was the last.
+    /// Where the next page starts (the `after` of its request), `None` where this was the last.
     pub next: Option<String>,
 }
 
@@ -143,12 +143,12 @@ pub struct NodeStatus {
     pub node: Name,
     /// The identity of its data directory.
     pub uuid: Uuid,
-    /// Which run of the node this is; none where the program knows of none.
+    /// Which run of the node this is; `None` from an older program, which does not count them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<Incarnation>,
     /// The name of the cluster that it joins.
     pub cluster_name: Name,
-    /// The layout that it has installed, none where it belongs to none yet.
+    /// The layout that it has installed, `None` before its first one.
     pub layout: Option<InstalledLayout>,
     /// How many records it stores.
     pub keys: u64,
@@ -167,11 +167,11 @@ pub struct NodeStatus {
     pub version: String,
     /// How many partitions' data, which the node does not own any more, it has yet to remove.
     pub partitions_to_clear: u32,
-    /// What it keeps although it is not its own; none where there is nothing of that kind.
+    /// The records that it keeps although it does not own them; `None` where it owns all that it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<Kept>,
-    /// Why it has not installed the layout that Consul has, for a person; none where it has, or knows of
-    /// no other.
+    /// Why it has not installed the layout that Consul has, for a person; `None` where it has, or
+    /// knows of no other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_followed: Option<String>,
 }

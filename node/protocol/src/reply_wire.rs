@@ -35,8 +35,8 @@ const PARTITIONS: usize = PARTITIONS_MAX as usize;
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Header {
-    // The members of an `Item`. They are named here because serde's way to take them in builds every
-    // member first that is none of the others.
+    // The members of an `Item`. They are named here because serde's `flatten` first builds a value of
+    // every member that the header does not name.
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -183,7 +183,7 @@ impl Reply {
     }
 }
 
-/// Turns what is answered into wire items, collecting the values of the body.
+/// Turns an answer into wire items, collecting the values of the body.
 struct Writer {
     style: Style,
     body: Option<Vec<u8>>,

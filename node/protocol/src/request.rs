@@ -13,7 +13,7 @@ use kv_core::limits::REQUEST_ID_BYTES_MAX;
 use kv_core::operation::Operation;
 use kv_core::partition::Partition;
 
-/// A request: what is asked, and the circumstances under which the client asks it.
+/// A request: a command, and the circumstances under which the client sends it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request<'a> {
     /// Echoed in the reply.
@@ -22,7 +22,7 @@ pub struct Request<'a> {
     pub context: Context,
     /// How the reply shall be written.
     pub style: Style,
-    /// What is asked.
+    /// The command that the node is to carry out.
     pub command: Command<'a>,
 }
 
@@ -44,7 +44,7 @@ impl RequestId {
 }
 
 impl<'de> Deserialize<'de> for RequestId {
-    // By hand: what derives it for an enum without tags builds first whatever stands there.
+    // By hand: the derived code for an enum without tags builds any value first, however large.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct NumberOrText;
 
@@ -91,7 +91,7 @@ pub enum Values {
     Body,
 }
 
-/// What is asked of a node.
+/// A command to a node, by its `op` on the wire.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command<'a> {
     /// One operation: `PUT`, `GET_ONE` or `DELETE`.
@@ -153,10 +153,10 @@ pub struct Digest<'a> {
     pub peer: Uuid,
     /// At which end the asked node is. Two nodes can be moving partitions to each other.
     pub side: Side,
-    /// The stretch begins after this key; with the first one where there is none.
+    /// The stretch begins after this key; `None` begins it with the first one.
     pub after: Option<Cow<'a, str>>,
-    /// The stretch ends with this key; with the last one where there is none. Only a destination
-    /// may be asked for it.
+    /// The stretch ends with this key; `None` ends it with the last one. Only a destination may be
+    /// asked for it.
     pub until: Option<Cow<'a, str>>,
 }
 
@@ -170,7 +170,7 @@ pub struct Count {
 /// One page of a scan, in the order of the keys' hashes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scan<'a> {
-    /// The partition to read; all that the node owns, except what is moving, where there is none.
+    /// The partition to read; `None` for all that the node owns, except those that are moving.
     pub partition: Option<Partition>,
     /// Where there is no `partition`, the first one that is read.
     pub from: Option<Partition>,
@@ -178,7 +178,7 @@ pub struct Scan<'a> {
     pub after: Option<Cow<'a, str>>,
     /// Only keys that start with this.
     pub prefix: Cow<'a, str>,
-    /// The most items in the page; the node's own limit where there is none.
+    /// The most items in the page; `None` for the node's own limit.
     pub limit: Option<u32>,
 }
 

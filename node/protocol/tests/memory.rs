@@ -1,5 +1,5 @@
-//! What a stranger's message makes a reader take of memory: a small multiple of its length, whatever
-//! is in it. The allocator of this process counts what each thread has.
+//! What a stranger's message makes a reader take of memory: a small multiple of its length, for any
+//! content. The allocator of this process counts what each thread has.
 #![allow(unsafe_code, reason = "an allocator that counts is written like this")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -100,8 +100,8 @@ fn heavy_values() -> Vec<Vec<u8>> {
     values
 }
 
-/// Messages that have a heavy value as each of `members`, as a member that there is none of, and as
-/// all there is.
+/// Messages that have a heavy value as each of `members`, as a member that the format does not have, and
+/// as the whole message.
 fn heavy_messages<'a>(prefix: &'a str, members: &'a [&str]) -> impl Iterator<Item = Vec<u8>> + 'a {
     let values = heavy_values();
     let named = values.clone().into_iter().flat_map(move |value| {
@@ -193,7 +193,7 @@ fn replies_take_a_small_multiple_of_their_length() {
             let _ = Reply::decode(header, None);
         });
     }
-    // What stands inside of others.
+    // Members that have members of their own.
     let members = ["value", "message", "kept"];
     for inner in heavy_messages("", &members) {
         for (start, end) in

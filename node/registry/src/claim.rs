@@ -4,12 +4,12 @@ use kv_core::incarnation::Incarnation;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// A claim on a node's id, and what is known of the newest copy of the data directory that has it.
+/// A claim on a node's id, and the mark of the newest copy of the data directory that has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
     /// The data directory that the id belongs to.
     pub uuid: Uuid,
-    /// The newest run of the node; none before its first one, or where an older program ran last.
+    /// The newest run of the node; `None` before its first one, or where an older program ran last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<Incarnation>,
     /// The number of a write that the newest copy of the directory has for certain. The node raises

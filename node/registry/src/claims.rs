@@ -1,7 +1,7 @@
 //! The claims on the ids of nodes: which data directory an id belongs to, and which run of it is the newest.
 //!
-//! Keys `nodes/<id>`; JSON of a [`Claim`]. They change by compare-and-set alone. What is no claim counts
-//! as none, and the next one that is made replaces it.
+//! Keys `nodes/<id>`; JSON of a [`Claim`]. They change by compare-and-set alone. A value that is no
+//! claim counts as no claim, and the next one that is made replaces it.
 
 use kv_consul::{ConsulError, Read};
 use kv_core::name::Name;
@@ -11,8 +11,8 @@ use crate::keys;
 use crate::registry::{Registry, Versioned, versioned};
 
 impl Registry {
-    /// The claim on a node's id, as `read` asks for it; `None` where there is none, or where what is there
-    /// is none.
+    /// The claim on a node's id, as `read` asks for it; `None` where no value is there, or one that is no
+    /// claim.
     ///
     /// # Errors
     /// Consul cannot be asked.
@@ -34,7 +34,7 @@ impl Registry {
         self.claim(id, Read::consistent()).await
     }
 
-    /// All claims of the cluster, by the ids of their nodes. What is no claim is left out.
+    /// All claims of the cluster, by the ids of their nodes. Values that are no claims are left out.
     ///
     /// # Errors
     /// Consul cannot be asked.

@@ -12,27 +12,27 @@ use crate::desired_state::DesiredState;
 use crate::keys;
 use crate::registry::{Registry, Versioned, versioned};
 
-/// All that is desired of the nodes of a cluster.
+/// The desired states of a cluster's nodes, and what else lies with them.
 #[derive(Debug, Default)]
 pub struct Desired {
-    /// What is desired of each node.
+    /// The desired states, by the ids of their nodes.
     pub states: BTreeMap<Name, Versioned<DesiredState>>,
-    /// What lies where desired states lie, and is none.
+    /// The values among them that no node can obey.
     pub strange: Vec<Strange>,
 }
 
-/// What lies where desired states lie, and is none.
+/// A value that lies where desired states lie, and that no node can obey.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Strange {
     /// The key.
     pub key: String,
     /// Consul's index of its last change.
     pub index: u64,
-    /// Why it is none.
+    /// Why no node can obey it.
     pub problem: String,
 }
 
-/// Tells what is desired for as long as a process lives.
+/// Tells of changes of the desired states for as long as a process lives.
 #[derive(Debug)]
 pub struct DesiredChanges {
     prefix: String,
@@ -46,7 +46,7 @@ impl DesiredChanges {
         &self.prefix
     }
 
-    /// Waits until something else is desired; the first call returns at once.
+    /// Waits until a desired state has changed; the first call returns at once.
     ///
     /// # Errors
     /// As [`Watch::next`]: an outage is reported once, and the next call waits on.
@@ -78,7 +78,7 @@ impl Desired {
 }
 
 impl Registry {
-    /// What is desired of one node; `None` where nothing is, or where what is there is not understood.
+    /// The desired state of one node; `None` where no value is there, or one that is not understood.
     ///
     /// # Errors
     /// Consul cannot be asked.
@@ -87,7 +87,7 @@ impl Registry {
         Ok(versioned(entry, |bytes| DesiredState::parse(bytes).ok()))
     }
 
-    /// What is desired of all nodes.
+    /// The desired states of all nodes.
     ///
     /// # Errors
     /// Consul cannot be asked.
@@ -97,7 +97,7 @@ impl Registry {
         Ok(Desired::of(&prefix, &entries))
     }
 
-    /// The ids of the nodes of which something is desired, as their keys say.
+    /// The ids of the nodes that have a desired state, as its key says.
     ///
     /// # Errors
     /// Consul cannot be asked.
@@ -105,7 +105,7 @@ impl Registry {
         self.names(&keys::desired_states(self.cluster())).await
     }
 
-    /// Follows what is desired of all nodes.
+    /// Follows the desired states of all nodes.
     ///
     /// # Errors
     /// The cluster's name makes a prefix that Consul does not take.
@@ -114,7 +114,7 @@ impl Registry {
         Ok(DesiredChanges { watch: self.consul().watch_prefix(&prefix)?, prefix })
     }
 
-    /// Says what is desired of a node, in place of what has this `index` there. Returns whether it was
+    /// Writes a node's desired state, in place of the value of this `index`. Returns whether it was
     /// written.
     ///
     /// # Errors
@@ -129,7 +129,7 @@ impl Registry {
         self.consul().kv_put_cas(&key, &desired_state.to_json(), index).await
     }
 
-    /// Takes back what is desired of a node, if it still has this `index`. Returns whether it is gone.
+    /// Takes back a node's desired state, if it still has this `index`. Returns whether it is gone.
     ///
     /// # Errors
     /// As [`Registry::set_desired`].

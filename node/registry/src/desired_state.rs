@@ -1,6 +1,6 @@
 //! What a client writes to Consul to have a node started or stopped.
 //!
-//! Every node is pushed all desired states. One that wants a node to run is taken up by a node (or by
+//! Every node follows all desired states. One that wants a node to run is taken up by a node (or by
 //! `kvnode dev`) on the wanted host, which starts the process; one that wants it stopped is obeyed by the
 //! node itself, once it owns and stores nothing any more.
 
@@ -11,13 +11,13 @@ use kv_core::limits::{DESIRED_STATE_BYTES_MAX, HOST_BYTES_MAX, NAME_BYTES_MAX, W
 use kv_core::name::parse_zone;
 use kv_core::printable::is_plain;
 
-/// A desired state about one node. The node's id is in the key.
+/// The desired state of one node. The node's id is in the key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "wanted", rename_all = "snake_case", deny_unknown_fields)]
 pub enum DesiredState {
     /// The node is to be started, and to stay.
     Running {
-        /// The host that it is to run on, as nodes register it; any where there is none.
+        /// The host that it is to run on, as nodes register it; `None` for any host.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         host: Option<String>,
         /// The node's weight.
@@ -25,7 +25,7 @@ pub enum DesiredState {
         /// The node's zone.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         zone: String,
-        /// Who has taken it on to start the process; none as long as nobody has.
+        /// The process that has taken it on to start the node; `None` until one does.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         launcher: Option<Launcher>,
     },
@@ -49,7 +49,7 @@ pub struct Launcher {
     pub failure: Option<String>,
 }
 
-/// What is no desired state that any node could obey.
+/// Why a node cannot obey what stands at the key of a desired state.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidDesiredState {
@@ -76,13 +76,13 @@ pub enum InvalidDesiredState {
 }
 
 impl DesiredState {
-    /// Reads a desired state. Anybody who reaches Consul may have written it, so what it says is checked here
-    /// and nowhere else.
+    /// Reads a desired state. Any process that can write to Consul may have written it, so what it says is
+    /// checked here and nowhere else.
     ///
     /// # Errors
     /// [`InvalidDesiredState`] where no node could obey it.
     pub fn parse(json: &[u8]) -> Result<Self, InvalidDesiredState> {
-        // What reads an enum with a tag builds everything first, in many times the memory.
+        // Serde's code for an enum with a tag builds all values first, in many times the memory.
         if json.len() > DESIRED_STATE_BYTES_MAX {
             return Err(InvalidDesiredState::TooLong(json.len()));
         }

@@ -10,12 +10,12 @@ pub enum ReadLayoutError {
     /// Consul could not be asked.
     #[error(transparent)]
     Consul(#[from] ConsulError),
-    /// What stands there is no layout that this program reads.
+    /// The value there is no layout that this program reads.
     #[error("{key} in Consul: {source}")]
     Unreadable {
         /// The key.
         key: String,
-        /// What is wrong.
+        /// Why it cannot be read as a layout.
         source: LayoutError,
     },
 }
@@ -45,7 +45,7 @@ pub enum ReadLeaversError {
     /// Consul could not be asked.
     #[error(transparent)]
     Consul(#[from] ConsulError),
-    /// What stands there is no such list, or one of another version.
+    /// The value there is no such list, or one of another version.
     #[error(
         "{key} in Consul, the list of nodes that are to be told to stop, is not understood ({problem}): \
          use programs of one version, or delete the key and stop those nodes by hand"
@@ -53,7 +53,7 @@ pub enum ReadLeaversError {
     NotUnderstood {
         /// The key.
         key: String,
-        /// What is wrong.
+        /// Why it is not understood, for a person.
         problem: String,
     },
 }

@@ -23,7 +23,7 @@ pub const PAST_LAYOUTS_MAX: usize = 64;
 pub struct PastLayout {
     /// The key, for messages to people.
     pub key: String,
-    /// The layout, or why it is none.
+    /// The layout, or why the value there cannot be read as one.
     pub layout: Result<Layout, LayoutError>,
 }
 
@@ -35,7 +35,7 @@ impl Registry {
     pub async fn keep_past_layout(&self, layout: &Layout) -> Result<(), ConsulError> {
         let (consul, cluster) = (self.consul(), self.cluster());
         consul.kv_put(&keys::past_layout(cluster, layout.epoch), &layout.to_json()).await?;
-        // Only their keys, since all of them together may be larger than what is read at once.
+        // Only their keys, since all of them together may be larger than one read may be.
         let kept = consul.kv_keys(&keys::past_layouts(cluster), Read::consistent()).await?.value;
         let excess = kept.len().saturating_sub(PAST_LAYOUTS_MAX);
         for key in &kept[..excess] {
@@ -54,7 +54,8 @@ impl Registry {
         let key = keys::past_layout(self.cluster(), installed.layout.epoch);
         let there = self.consul().kv_get(&key, Read::default()).await?.value;
         let there = there.as_ref().map(found);
-        // The mover, or another node, has mostly put it there; and anybody may have put something else.
+        // Mostly the mover, or another node, has put it there; but any process that can write to Consul may
+        // have put something else.
         let is_it = |it: &Result<Layout, _>| it.as_ref().is_ok_and(|it| *it == installed.layout);
         if there.as_ref().is_some_and(|it| is_it(&it.value)) {
             return Ok(());

@@ -6,7 +6,7 @@ use kv_core::name::Name;
 /// The service under which every node of every cluster registers.
 pub(crate) const SERVICE: &str = "kv";
 
-/// The name of a cluster whose operator gives none.
+/// The name of a cluster whose operator gives it no name.
 pub const CLUSTER_DEFAULT: &str = "default";
 
 /// The members of a registered service's metadata. Nodes write them and clients read them.

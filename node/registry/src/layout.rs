@@ -15,7 +15,7 @@ use crate::error::{ReadLayoutError, StepLayoutError, check_length};
 use crate::keys;
 use crate::registry::{Registry, Versioned};
 
-/// What stands at the key of a layout: the layout, or why it is none.
+/// What stands at the key of a layout: the layout, or why the value cannot be read as one.
 pub type FoundLayout = Versioned<Result<Layout, LayoutError>>;
 
 /// Tells of changes of the layout's key for as long as a process lives.
@@ -45,7 +45,7 @@ impl Registry {
         keys::layout(self.cluster())
     }
 
-    /// What stands at the layout's key, whatever it is: the layout, or why it is none.
+    /// What stands at the layout's key: the layout, or why the value cannot be read as one.
     ///
     /// # Errors
     /// Consul cannot be asked.
@@ -58,7 +58,7 @@ impl Registry {
         Ok(Indexed { index, value })
     }
 
-    /// The layout; `None` where there is none.
+    /// The layout; `None` before the first one is created.
     ///
     /// # Errors
     /// Consul cannot be asked, or [`ReadLayoutError::Unreadable`].
@@ -134,8 +134,8 @@ impl Registry {
         Ok(self.replace_layout(next, index).await?)
     }
 
-    /// Publishes a `past` layout again as that of `epoch`, in place of what has this `index`, whatever that
-    /// is. Returns the layout if it was published. No step leads to it: the nodes judge whether they can
+    /// Publishes a `past` layout again as that of `epoch`, in place of the value of this `index`, layout or
+    /// not. Returns the layout if it was published. No step leads to it: the nodes judge whether they can
     /// follow.
     ///
     /// # Errors
@@ -159,7 +159,7 @@ impl Registry {
     }
 }
 
-/// The layout that an entry holds, or why it is none.
+/// The layout that an entry holds, or why its value cannot be read as one.
 pub(crate) fn found(entry: &KvEntry) -> FoundLayout {
     let value = check_length(&entry.value).and_then(|()| Layout::parse(&entry.value));
     Versioned { value, index: entry.modify_index }

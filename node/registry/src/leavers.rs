@@ -38,7 +38,7 @@ struct List {
 }
 
 impl Registry {
-    /// The list; empty where there is none.
+    /// The list; empty where no key is there.
     ///
     /// # Errors
     /// Consul cannot be asked, or [`ReadLeaversError::NotUnderstood`].

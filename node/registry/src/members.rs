@@ -1,6 +1,6 @@
 //! Membership: every node is an instance of one service, `kv`, and tells of itself in its metadata.
 //!
-//! Anybody who reaches Consul can register an instance. So what one says of itself is a hint: the node is
+//! Any process that can write to Consul can register an instance. So what one says of itself is a hint: the node is
 //! asked, and the claim on its id decides.
 
 use std::collections::BTreeMap;
@@ -24,17 +24,18 @@ pub const PROTOCOL_VERSION: &str = "1";
 pub struct Description {
     /// The identity of its data directory.
     pub uuid: Uuid,
-    /// Which run of the node it is; `None` for one that was written before there were any.
+    /// Which run of the node it is; `None` for a program that is older than these.
     pub incarnation: Option<Incarnation>,
     /// Its weight.
     pub weight: u32,
-    /// Its zone, empty where none is named.
+    /// Its zone, empty for a node without one.
     pub zone: String,
     /// The host that it is on: the address by which others reach it.
     pub host: String,
 }
 
-/// What a registration says of its node. It is text that anybody may have written.
+/// What a registration says of its node. It is text that any process that can write to
+/// Consul may have written.
 pub trait Registered {
     /// The metadata.
     fn meta(&self) -> &BTreeMap<String, String>;
@@ -64,7 +65,7 @@ pub trait Registered {
         self.weight_text().parse().ok()
     }
 
-    /// The node's zone, empty where none is named.
+    /// The node's zone, empty for a node without one.
     fn zone(&self) -> &str {
         self.meta().get(meta::ZONE).map_or("", String::as_str)
     }
@@ -151,7 +152,7 @@ impl Registry {
         }
     }
 
-    /// The instances of all clusters that register with this Consul, whatever their state, as `read` asks
+    /// The instances of all clusters that register with this Consul, in any state, as `read` asks
     /// for them. Those that this client may not see are left out ([`Registry::sees_all_instances`]).
     ///
     /// # Errors

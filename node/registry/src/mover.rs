@@ -15,7 +15,7 @@ use crate::registry::Registry;
 pub struct HeldMover {
     /// What the holder told last.
     pub progress: Vec<u8>,
-    /// The holder's session; `None` where nobody holds the lock just now.
+    /// The holder's session; `None` where no mover holds the lock just now.
     pub session: Option<String>,
 }
 
@@ -44,7 +44,7 @@ impl Registry {
         self.consul().kv_acquire(&keys::mover(self.cluster()), progress, session).await
     }
 
-    /// What the mover at work tells; `None` where none is at work.
+    /// What the mover at work tells; `None` without a mover at work.
     ///
     /// # Errors
     /// Consul cannot be asked.

@@ -20,7 +20,7 @@ pub enum Part {
     Whole(Vec<u8>),
     /// Other bytes. Any program that may write to Consul can put them there.
     Damaged(Vec<u8>),
-    /// Nothing.
+    /// Nothing is stored under the digest.
     Missing {
         /// The key, for messages to people.
         key: String,
@@ -44,8 +44,8 @@ impl Registry {
         self.part(keys::strategy(self.cluster(), digest), digest).await
     }
 
-    /// Puts a table there for a layout that is to follow the one of the epoch `seen`: 0 where there is none
-    /// yet. Returns its digest. The epoch makes the key's index a new one also where the table is there
+    /// Puts a table there for a layout that is to follow the one of the epoch `seen`: 0 for a cluster's
+    /// first. Returns its digest. The epoch makes the key's index a new one also where the table is there
     /// already, by which [`gc`](crate::gc) knows that it is needed.
     ///
     /// # Errors
@@ -99,7 +99,7 @@ impl Registry {
     }
 
     async fn restore_part(&self, key: &str, bytes: &[u8]) -> Result<(), ConsulError> {
-        // What any server says will do: a compare-and-set finds out where it was wrong.
+        // Any server's answer will do: a compare-and-set finds out where it was wrong.
         let (index, problem) = match self.consul().kv_get(key, Read::stale()).await?.value {
             Some(entry) if entry.value == bytes => return Ok(()),
             Some(entry) => (entry.modify_index, "had something else in its place"),

@@ -1,4 +1,4 @@
-//! The keys that a change writes, for those who ask beforehand whether they may.
+//! The keys that a change writes, for a command that asks Consul beforehand whether it may.
 
 use kv_consul::ConsulError;
 use kv_core::name::Name;

@@ -1,7 +1,7 @@
-//! How many file descriptors the process may have, and who gets them.
+//! How many file descriptors the process may have, and how many of them connections get.
 //!
-//! Connections come as others please, and files are what acknowledged data lies in. So connections get
-//! what is left once files have their part.
+//! Connections come as peers please, and acknowledged data lies in files. So connections get the rest once
+//! files have their part.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// How many file descriptors are kept from connections, so that whatever needs a file finds one: the
+/// How many file descriptors are kept from connections, so that every part that opens a file finds one: the
 /// engine has some eighty files, and opens some more while it begins a log or starts anew; the write-ahead log,
 /// the identity, Consul's connections, a node that is started, and what the runtime waits on take a
 /// hundred; and some are for connections that are accepted before the serving loop looks again. See
@@ -19,7 +19,7 @@ pub const DESCRIPTORS_KEPT_FOR_FILES: u64 = 256;
 /// A process needs no more descriptors than this, and a kernel keeps a table of as many as are allowed.
 pub const DESCRIPTORS_MAX: u64 = 1 << 20;
 
-/// How many descriptors a node of its own needs: it has 107 when nobody uses it, and some for the
+/// How many descriptors a node of its own needs: it has 107 without a peer, and some for the
 /// engine's logs. Connections get those beyond.
 pub const DESCRIPTORS_OF_A_NODE: u64 = 124;
 

@@ -12,7 +12,7 @@
 //! | `node::install::after-swap` | requests are judged by it |
 //! | `node::install::after-wipe` | the places of partitions that are to come are clear, which is not told yet |
 //! | `node::commit::before` | before a group of writes is given to the store |
-//! | `node::commit::after` | it is durable, nobody was told yet |
+//! | `node::commit::after` | it is durable, and no client was told yet |
 //! | `node::wal::before-write` | before a group is appended to the write-ahead log |
 //! | `node::wal::torn-write` | half of it has been appended |
 //! | `node::wal::before-sync` | it is in the log, and perhaps not on the disk |
@@ -27,11 +27,11 @@
 //! | `node::copy::after-commit` | as `node::commit::after`, where the group has copied records |
 //! | `node::clear::chunk` | before some records are removed that the node may not have any more |
 //! | `node::holds` | before another node is told which of its partitions this one holds |
-//! | `node::purge::chunk` | before some tombstones are removed that nobody needs any more |
+//! | `node::purge::chunk` | before some tombstones are removed that no node needs any more |
 //! | `mover::after-begin`, `mover::after-prepare`, `mover::before-open`, `mover::after-open`, `mover::copy::page`, `mover::after-copy`, `mover::after-verify`, `mover::after-settle` | around each step of a mover |
-//! | `mover::after-note` | what is left to do is noted, and the last step has not been taken |
+//! | `mover::after-note` | the nodes that leave are noted, and the last step has not been taken |
 //! | `mover::after-telling` | a node has been told to stop |
-//! | `launch::before-signal` | before `add-node` writes a signal |
+//! | `launch::before-signal` | before `add-node` writes a desired state |
 //! | `client::before-examination` | before a client examines a strategy that it is to adopt |
 
 /// While this lives, what the environment's `FAILPOINTS` names is in force.

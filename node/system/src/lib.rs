@@ -1,8 +1,7 @@
 //! What the programs need of the operating system, beyond what the standard library has.
 //!
-//! - [`private`]: who may read what is stored; [`inherited`]: what a process was given by the one that
-//!   started it; [`streams`]:
-//!   whether it was given its standard streams; [`descriptors`] and [`resources`]:
+//! - [`private`]: who may read the store's files; [`inherited`]: what a process was given by the one that
+//!   started it; [`streams`]: whether it was given its standard streams; [`descriptors`] and [`resources`]:
 //!   how many files, connections and threads it may have;
 //! - [`replacement`]: a file that is written as a whole; [`transient`]: which failures pass;
 //! - [`wake`]: a flag that a poll waits for; [`lock`](lock::lock): a mutex that no panic has spoiled;

@@ -1,4 +1,4 @@
-//! Who may read what is stored: the user whose process it is, and nobody else.
+//! Who may read the store's files: the user whose process it is, and no other.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
@@ -24,7 +24,7 @@ pub fn keep() {
     umask(Mode::from_bits_truncate(OTHERS));
 }
 
-/// Makes a directory, with those that it is to lie in, where there is none.
+/// Makes a directory, with those that it is to lie in, unless it is there.
 ///
 /// # Errors
 /// What the operating system says.

@@ -1,8 +1,8 @@
 //! Files that are written whole or not at all.
 //!
-//! What is written gathers in a file without a name, which is gone with the process however that ends. Once
-//! it is whole, it takes its name, in place of the file that had it: nobody sees half of it, and what was
-//! there stays until then. A file that is there keeps its owner and mode, and a link leads where it did.
+//! The bytes gather in a file without a name, which is gone with the process however that ends. Once
+//! it is whole, it takes its name, in place of the file that had it: no program sees half of it, and the
+//! file before stays until then. A file that is there keeps its owner and mode, and a link leads where it did.
 //!
 //! Some files cannot be replaced so without a change of what they are: those with several names or an access
 //! list, those whose owner or directory is another's, and those that are mounted. They are written over, and
@@ -18,7 +18,7 @@ use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use tempfile::TempPath;
 
-/// How the names of files begin that are not whole yet, where the system has none without a name.
+/// How the names of files begin that are not whole yet, where the system has no files without a name.
 const TEMPORARY: &str = ".kvclient-";
 
 /// The most links that are followed, as the system has it.
@@ -87,7 +87,7 @@ impl Replacement {
         Ok(Self { target, file: tempfile::tempfile()?, place: Place::Elsewhere, replaces: true })
     }
 
-    /// Where the file is, if it has a name that somebody must remove when the process is killed.
+    /// Where the file is, if it has a name that is left behind when the process is killed.
     #[must_use]
     pub fn temporary(&self) -> Option<&Path> {
         match &self.place {

@@ -2,8 +2,8 @@
 //!
 //! A shell can start a program without them (`>&-`), or with one that is not open for what it is for. The
 //! standard library opens `/dev/null` in the place of those that are missing before `main` runs, so that no
-//! file takes their numbers, and passes over the errors of the others. What is printed there is lost, and what
-//! is read is empty, without a word. Where that matters, the stream that was asked for is looked up here.
+//! file takes their numbers, and passes over the errors of the others. Output to it is lost and input from
+//! it is empty, without a word. Where that matters, the stream that was asked for is looked up here.
 #![allow(unsafe_code, reason = "what happens before `main` is told to the loader")]
 
 use std::ffi::c_int;
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 static CAN_READ_STDIN: AtomicBool = AtomicBool::new(true);
 static CAN_WRITE_STDOUT: AtomicBool = AtomicBool::new(true);
 
-/// Looks while nobody has opened anything yet: the system's loader calls it before the standard library.
+/// Looks while this process has opened nothing yet: the system's loader calls it before the standard library.
 #[used]
 // SAFETY: the section is a list of functions of this kind, which the loader calls one after the other.
 #[cfg_attr(target_os = "linux", unsafe(link_section = ".init_array"))]

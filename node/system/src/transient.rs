@@ -1,7 +1,7 @@
-//! What passes: the system lacks something now that it will have again.
+//! Failures that pass: the system lacks something now that it will have again.
 //!
-//! Descriptors, memory, threads and room on a disk are given back by whoever has them. What failed for
-//! want of one of them is tried again, and is never taken for damage.
+//! Other processes, and this one, give descriptors, memory, threads and room on a disk back. A call that
+//! failed for want of one of them is tried again, and is never taken for damage.
 
 use std::io;
 
@@ -57,7 +57,7 @@ pub fn file_bytes_max() -> u64 {
     getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX)
 }
 
-/// What somebody who sees to the node's machine can do about a write that failed this way.
+/// What the operator of a node's machine can do about a write that failed this way, where there is something.
 #[must_use]
 pub fn write_advice(error: &io::Error) -> Option<&'static str> {
     if is_full(error) {

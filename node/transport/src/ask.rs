@@ -1,7 +1,7 @@
 //! Asking another node one thing: one request, one reply, and no more time and memory than that takes.
 //!
-//! Where a node listens, Consul says, and whoever can write there can name any address. So what
-//! comes back is bounded: our libzmq bounds the frames of a message and the length of each, and all of
+//! Where a node listens, Consul says, and any process that can write to Consul can name any address. So
+//! the answer is bounded: our libzmq bounds the frames of a message and the length of each, and all of
 //! them together are still far more than an answer; what the kernel has received on the connection is
 //! looked at too.
 
@@ -53,7 +53,7 @@ pub enum AskError {
     /// The connection ended before an answer, cut by the node or for what it brought.
     #[error("its connection ends before an answer")]
     HungUp,
-    /// Nobody waits for the answer any more, or this process ends.
+    /// The caller does not wait for the answer any more, or this process ends.
     #[error("the question was given up")]
     GivenUp,
 }
@@ -96,7 +96,7 @@ impl Asker {
 
 impl Asker {
     /// ZeroMQ, with the threads that it takes. It starts them with its first socket, and ends the process where
-    /// it gets none.
+    /// the system gives it no thread.
     fn context(&self) -> Result<zmq::Context, AskError> {
         let mut context = lock(&self.context);
         if let Some(started) = &*context {
@@ -110,7 +110,7 @@ impl Asker {
     }
 }
 
-/// Tells the thread that waits for an answer that nobody does any more.
+/// Tells the thread that waits for an answer that the caller has gone.
 struct GivingUp(Arc<AtomicBool>);
 
 impl Drop for GivingUp {
@@ -247,7 +247,7 @@ mod tests {
             let request = router.recv_multipart(0).unwrap();
             let reply = std::iter::once(request[0].clone()).chain(frames);
             router.send_multipart(reply, 0).unwrap();
-            // What is under way leaves before the socket is closed.
+            // The frames under way leave before the socket is closed.
             router.set_linger(-1).unwrap();
         });
         let content = ask(port, Duration::from_secs(20)).await;

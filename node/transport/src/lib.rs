@@ -1,4 +1,4 @@
-//! Messages between nodes and those who ask them: the only crate that names ZeroMQ.
+//! Messages between nodes and the clients, movers and nodes that ask them: the only crate that names ZeroMQ.
 //!
 //! - [`connection`]: to nodes, from clients and from other nodes; [`endpoint`]: where a node listens;
 //! - [`server`]: a node's end, and the [`Service`] that answers; [`ask`]: asking one thing of a node whose

@@ -27,7 +27,7 @@ pub const RECONNECT_INTERVAL: Duration = Duration::from_millis(50);
 /// See [`RECONNECT_INTERVAL`].
 pub const RECONNECT_INTERVAL_MAX: Duration = Duration::from_secs(1);
 
-/// How long a connection that nobody uses is kept.
+/// How long a connection without requests is kept.
 pub const CONNECTION_IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// The most replies that are read from one connection before the others have their turn.
@@ -42,7 +42,7 @@ pub const MESSAGE_FRAMES_MAX: usize = zmq_sys::MESSAGE_FRAMES_MAX;
 pub const UNFINISHED_BYTES_MAX: u64 = (HEADER_BYTES_MAX + FRAME_BYTES_MAX + (1 << 20)) as u64;
 
 /// The most bytes of answers that are not whole, from all nodes together. Where there are more, the connection
-/// that has the most is given up, and what is read over it is read again.
+/// that has the most is given up, and the reads on it are sent again.
 pub const UNFINISHED_BYTES_TOTAL_MAX: u64 = 512 << 20;
 
 /// How often connections are looked at for answers that are not whole.

@@ -1,8 +1,8 @@
-//! Asking what answers at a node's address.
+//! Asking which process answers at a node's address.
 //!
 //! A node that starts asks whether another process serves as the same node. Only a process that answers
-//! is certain to live, and only an address where nobody listens, or somebody else does, is certain not to
-//! be the node's.
+//! is certain to live, and only an address where no process listens, or one that is no node, is certain not
+//! to be the node's.
 
 use std::io::{self, ErrorKind, Read};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -19,18 +19,18 @@ const STEP_MAX: Duration = Duration::from_secs(2);
 /// What every ZeroMQ peer sends first.
 const GREETING: u8 = 0xff;
 
-/// What is at an address.
+/// What was found at an address.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Found {
     /// A node, which says this of itself.
     Node(Box<NodeStatus>),
-    /// Nobody, or something that is no node.
+    /// No process, or one that is no node.
     Nobody,
     /// Something that does not answer, or that cannot be reached from here: it may be a node that hangs.
     Silence,
 }
 
-/// Asks what is at `host` and `port`. It takes some seconds at most, and longer where the system is slow to
+/// Asks which process is at `host` and `port`. It takes some seconds at most, and longer where the system is slow to
 /// look a name up.
 pub async fn probe(asker: &Asker, host: &str, port: u16) -> Found {
     let bare =
@@ -56,7 +56,7 @@ struct Greeted {
 
 fn greeted(host: &str, port: u16) -> Greeted {
     let (mut by, mut is_silent) = (Vec::new(), false);
-    // A name that nobody knows here may be known elsewhere.
+    // A name that this machine does not know may be known elsewhere.
     let Ok(addresses) = (host, port).to_socket_addrs() else {
         return Greeted { by, is_silent: true };
     };
@@ -72,7 +72,7 @@ fn greeted(host: &str, port: u16) -> Greeted {
     Greeted { by, is_silent }
 }
 
-/// Whether the error says that nobody is there, or that nobody is behind it.
+/// Whether the error says that no process is there, or none behind the one that takes connections.
 fn is_refusal(error: &io::Error) -> bool {
     use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionRefused | ConnectionReset | ConnectionAborted | BrokenPipe)
@@ -87,8 +87,8 @@ fn is_greeted(address: SocketAddr) -> io::Result<bool> {
     Ok(stream.read(&mut first)? == 1 && first[0] == GREETING)
 }
 
-/// Asks the node at `address` for its status; none where there is no answer in time, or none that is
-/// understood.
+/// Asks the node at `address` for its status; `None` where it does not answer in time, or not in a way
+/// that is understood.
 async fn ask(asker: &Asker, address: SocketAddr) -> Option<NodeStatus> {
     let (context, style) = (Context::default(), Style::default());
     let request = Request { id: None, context, style, command: Command::Status };

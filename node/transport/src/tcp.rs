@@ -53,8 +53,8 @@ pub fn passed(fd: RawFd) -> io::Result<Passed> {
     Ok(Passed { received: counter(BYTES_RECEIVED_AT), acked: counter(BYTES_ACKED_AT) })
 }
 
-/// How many bytes were read from the connection with this descriptor, so far; none where the system does not
-/// tell.
+/// How many bytes were read from the connection with this descriptor, so far; `None` where the system does
+/// not tell.
 #[must_use]
 pub fn bytes_read(fd: RawFd) -> Option<u64> {
     let received = passed(fd).ok()?.received;

@@ -77,7 +77,7 @@ fn add_flags() {
     unsafe { env::set_var(name, flags) };
 }
 
-/// Mends the source, compiles what is mended, and puts it into the library.
+/// Mends the source, compiles the files that are mended, and puts them into the library.
 fn mend(out: &Path, sodium: &zeromq_src::LibLocation) {
     let source = out.join("source/src");
     for mend in MENDS {
@@ -94,7 +94,7 @@ fn mend(out: &Path, sodium: &zeromq_src::LibLocation) {
         members.lines().filter(|member| member.ends_with(&object)).collect()
     };
     let mut units = units_of(&source, &mended);
-    // Some are compiled nowhere, or for what is not built here only.
+    // Some are not part of this library at all, or only where it is built with other features.
     units.retain(|unit| mended.contains(&unit.as_str()) || !objects_of(unit).is_empty());
 
     build.files(units.iter().map(|unit| source.join(unit)));

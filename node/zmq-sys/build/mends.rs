@@ -1,4 +1,4 @@
-//! What is wrong in libzmq 4.3.5, and is made right before it is compiled.
+//! The faults of libzmq 4.3.5, and what is put in their place before it is compiled.
 //!
 //! All of it can be reached by any peer that connects.
 
@@ -37,8 +37,8 @@ pub(crate) const MENDS: &[Mend] = &[
     // A ROUTER gives peers without a routing id one that begins with 0, which the protocol keeps for
     // it. It took such ids from peers too; one that claimed an id that was to be given next ended
     // the process, and one that claimed an id that had been given got another's replies. An id longer
-    // than the protocol's 255 bytes, of which one is put before every message, counts as none too.
-    // So does every id where the ROUTER is told of messages that reach nobody (ZMQ_ROUTER_MANDATORY) and
+    // than the protocol's 255 bytes, of which one is put before every message, is not taken either.
+    // Nor is any id where the ROUTER is told of messages that reach no peer (ZMQ_ROUTER_MANDATORY) and
     // hands no ids over (ZMQ_ROUTER_HANDOVER): there the second peer of an id was never served, and one
     // that came after the first was gone got what was meant for that.
     Mend {
@@ -192,7 +192,7 @@ pub(crate) const MENDS: &[Mend] = &[
     // alone had that for itself.
     Mend { file: "ctx.cpp", wrong: "    _zero_copy (true)\n", right: "    _zero_copy (false)\n" },
     // Where the system's library has this function too, as glibc has from 2.38 on, the name is taken there.
-    // `zeromq-src` finds out whether it is; what is compiled again always has its own.
+    // `zeromq-src` finds out whether it is; the files that are compiled again always have their own.
     Mend {
         file: "compat.hpp",
         wrong: "static inline size_t\nstrlcpy (",

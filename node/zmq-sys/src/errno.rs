@@ -48,8 +48,8 @@ pub const ENOCOMPATPROTO: c_int = OWN + 52;
 pub const ETERM: c_int = OWN + 53;
 pub const EMTHREAD: c_int = OWN + 54;
 
-/// `code`, or the nearest to it that the crate `zmq` has a name for. It panics at those that it has
-/// none for, and a system may well say them: where it has no IPv6, or no descriptors left at all.
+/// `code`, or the nearest to it that the crate `zmq` has a name for. That crate panics at all others,
+/// and a system may well say them: where it has no IPv6, or no descriptors left at all.
 pub(crate) fn known(code: c_int) -> c_int {
     match code {
         libc::EPERM => EACCES,

@@ -33,7 +33,7 @@ pub type RawFd = c_int;
 /// Releases what [`zmq_msg_init_data`] was given: the data, and its `hint`.
 pub type zmq_free_fn = unsafe extern "C" fn(data: *mut c_void, hint: *mut c_void);
 
-/// Room for a message, of which only libzmq knows what is in it.
+/// Room for a message, whose layout only libzmq knows.
 #[repr(C)]
 #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
 #[cfg_attr(target_pointer_width = "32", repr(align(4)))]

@@ -1,6 +1,6 @@
 //! Which requests are heard at all.
 //!
-//! The agent has no access control: whoever runs a program on this machine may use it. A web page in
+//! The agent has no access control: any program on this machine may use it. A web page in
 //! a browser on this machine may not, though it can send requests here. One that sends them from its
 //! own origin gives itself away by an `Origin` header. One whose name was made to point to this
 //! machine is of the same origin, and gives itself away by that name, which the browser puts into

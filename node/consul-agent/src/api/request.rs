@@ -50,7 +50,7 @@ impl Params {
             Some(text) => duration::parse(text).ok_or_else(|| bad("Invalid wait time"))?,
             None => WAIT_DEFAULT,
         };
-        // Consul takes a wait of 0 for none given.
+        // Consul takes a wait of 0 like a request without a wait.
         let patience = if patience.is_zero() { WAIT_DEFAULT } else { patience.min(WAIT_MAX) };
         let index = match given("index") {
             Some(text) => text.parse().map_err(|_| bad("Invalid index"))?,

@@ -22,7 +22,7 @@ pub(crate) enum Status {
     Critical,
 }
 
-/// A service to register.
+/// A service that an agent's client registers, with its checks.
 #[derive(Clone, Debug)]
 pub(crate) struct Registration {
     pub(crate) service: ServiceDefinition,
@@ -51,7 +51,6 @@ pub(crate) struct CheckDefinition {
     pub(crate) initial_status: Status,
 }
 
-/// A registered service.
 #[derive(Clone, Debug)]
 pub(crate) struct Service {
     pub(crate) definition: ServiceDefinition,
@@ -59,7 +58,6 @@ pub(crate) struct Service {
     pub(crate) modify_index: u64,
 }
 
-/// A registered check.
 #[derive(Clone, Debug)]
 pub(crate) struct Check {
     pub(crate) definition: CheckDefinition,

@@ -31,7 +31,6 @@ pub(crate) struct Entry {
     pub(crate) session: Option<String>,
 }
 
-/// A write.
 #[derive(Clone, Debug)]
 pub(crate) struct Put {
     pub(crate) key: String,
@@ -43,17 +42,15 @@ pub(crate) struct Put {
 /// What must hold for a write to take place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Condition {
-    /// Nothing.
     Always,
     /// The key was last modified at this index; 0 means that it does not exist.
     ModifiedAt(u64),
     /// The session, which exists, holds the lock or can have it. It holds it afterwards.
     Acquire(String),
-    /// The session holds the lock. Nobody holds it afterwards.
+    /// The session holds the lock. No session holds it afterwards.
     Release(String),
 }
 
-/// What to delete.
 #[derive(Clone, Debug)]
 pub(crate) enum DeleteTarget {
     /// One key; with an index, only if it was last modified at that index.
@@ -86,7 +83,6 @@ pub(crate) struct Restored {
     pub(crate) held: Option<Behavior>,
 }
 
-/// All keys.
 #[derive(Clone, Debug)]
 pub(crate) struct Kv {
     entries: BTreeMap<String, Arc<Entry>>,
@@ -128,7 +124,7 @@ impl Kv {
         self.entries.values()
     }
 
-    /// A number that differs after every change to what is kept on disk.
+    /// A number that differs after every change to the part that is kept on disk.
     pub(super) fn revision(&self) -> u64 {
         self.index
     }

@@ -1,7 +1,7 @@
 //! What the agent knows, and the rules by which it changes: no HTTP, no files, no clock.
 //!
 //! Every change is a method that takes the present time where time matters. A change that takes
-//! effect gives out the next index; one that changes nothing gives out none, so that nobody who
+//! effect gives out the next index; one that changes nothing gives out none, so that no reader that
 //! waits for news is woken without need.
 
 mod catalog;
@@ -76,7 +76,7 @@ impl State {
         self.reserved_index
     }
 
-    /// Whether this state must be on disk before anybody may learn of it, given that `before` was.
+    /// Whether this state must be on disk before a reader may learn of it, given that `before` was.
     /// If so, it also renews the reserve of indexes.
     pub(super) fn must_persist(&mut self, before: &Self) -> bool {
         let due = self.kv.revision() != before.kv.revision() || self.index > self.reserved_index;
@@ -105,7 +105,7 @@ impl State {
         deleted.held
     }
 
-    /// Creates a session under `id`, which the caller made up and nobody else has.
+    /// Creates a session under `id`, which the caller made up and no other session has.
     pub(super) fn create_session(
         &mut self,
         id: String,

@@ -25,7 +25,6 @@ pub(crate) enum Behavior {
     Delete,
 }
 
-/// A session to create.
 #[derive(Clone, Debug)]
 pub(crate) struct NewSession {
     pub(crate) name: String,
@@ -37,7 +36,6 @@ pub(crate) struct NewSession {
     pub(crate) behavior: Behavior,
 }
 
-/// A session.
 #[derive(Clone, Debug)]
 pub(crate) struct Session {
     pub(crate) id: String,
@@ -50,7 +48,6 @@ pub(crate) struct Session {
     deadline: Option<Instant>,
 }
 
-/// All sessions.
 #[derive(Clone, Debug)]
 pub(crate) struct Sessions {
     sessions: BTreeMap<String, Session>,

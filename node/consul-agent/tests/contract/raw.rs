@@ -8,7 +8,6 @@ use tokio::net::TcpStream;
 
 use crate::server::Server;
 
-/// An answer.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,

@@ -62,7 +62,7 @@ async fn tls_is_spoken_with_the_usual_variables() {
     let ca = text(file("consul-agent-ca.pem"));
     let (cert, key) =
         (text(file("dc1-server-consul-0.pem")), text(file("dc1-server-consul-0-key.pem")));
-    // The port is free once the listener is gone; if somebody takes it, Consul does not start.
+    // The port is free once the listener is gone; if another process takes it, Consul does not start.
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
     let _server = RealConsul::start(&[
         &format!("-hcl=ports {{ https = {port} }}"),

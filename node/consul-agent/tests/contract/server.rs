@@ -19,7 +19,7 @@ pub(crate) struct Server {
     _running: Arc<Running>,
 }
 
-/// What is dropped to end the server.
+/// Dropped to end the server.
 enum Running {
     Embedded { _agent: AgentThread },
     Real { _consul: RealConsul },

@@ -20,7 +20,7 @@ async fn start(limits: AgentLimits) -> (Agent, TempDir) {
     (Agent::start(config).await.unwrap(), directory)
 }
 
-/// The status that the agent answers with; none where it hangs up without a word.
+/// The status that the agent answers with; `None` where it hangs up without a word.
 async fn status(address: SocketAddr, request: &str) -> Option<u16> {
     let mut stream = TcpStream::connect(address).await.unwrap();
     // It may hang up before it has read everything.
@@ -67,7 +67,7 @@ async fn a_web_page_is_not_heard_under_whatever_name_it_comes() {
         let answered = status(address, &put(&target, &headers)).await;
         assert_eq!(answered, Some(expected), "{target} {headers}");
     }
-    // Not even what is nowhere, nor what a browser asks before it sends such a request.
+    // Not even about a path that is nowhere, nor to what a browser asks before it sends such a request.
     for line in ["GET /v1/kv/key?raw", "GET /nowhere", "DELETE /v1/kv/key", "OPTIONS /v1/kv/key"] {
         let request = format!("{line} HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n");
         assert_eq!(status(address, &request).await, Some(421), "{line}");

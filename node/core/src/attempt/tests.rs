@@ -1,4 +1,4 @@
-//! Every attempt, to its end, whatever the nodes answer.
+//! Every attempt, to its end, under every sequence of answers.
 
 use super::*;
 
@@ -139,7 +139,7 @@ fn explore_all(mut end: impl FnMut(&Operation<'_>, Assignment, &Past, &Step)) {
 fn a_write_that_may_have_been_carried_out_is_never_started_over() {
     explore_all(|operation, _, past, step| {
         let Some((_, SubRequest::Operation, answer)) = past.last() else {
-            // What was asked last could not carry the operation out.
+            // The last request could not carry the operation out.
             assert!(!matches!(step, Step::Unknown), "{operation:?} {past:?}");
             return;
         };

@@ -11,7 +11,7 @@ use crate::partition::Partition;
 pub enum Assignment {
     /// One node owns it.
     Owned(u16),
-    /// It is being handed over, and nobody serves it: its source freezes, its destination clears
+    /// It is being handed over, and no node serves it: its source freezes, its destination clears
     /// the place.
     Frozen(Move),
     /// Its destination serves it, and its source answers for keys that were not copied yet.
@@ -21,7 +21,7 @@ pub enum Assignment {
 /// The move of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Move {
-    /// Where it comes from; none where that node was given up, so that there is nothing to copy.
+    /// Where it comes from; `None` where that node was given up, so that there is nothing to copy.
     pub source: Option<u16>,
     /// Where it goes.
     pub destination: u16,

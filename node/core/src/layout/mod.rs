@@ -49,7 +49,7 @@ pub struct Layout {
     pub replicas: u32,
     /// Where the data is or, during a rebalance, where it comes from.
     pub placement: Placement,
-    /// The rebalance that is under way; none where every partition is where `placement` says.
+    /// The rebalance that is under way; `None` where every partition is where `placement` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rebalance: Option<Rebalance>,
 }
@@ -74,7 +74,7 @@ pub struct Placement {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
-    /// The strategy computed it, and anybody can compute it again.
+    /// The strategy computed it, and any process that has the strategy can compute it again.
     #[default]
     Strategy,
     /// It is what there was when nodes were given up in the middle of a rebalance. It has to be
@@ -98,7 +98,7 @@ pub struct Member {
     pub uuid: Uuid,
     /// The node's relative capacity, from 1.
     pub weight: u32,
-    /// The node's failure domain, empty where none is named.
+    /// The node's failure domain, empty for a node without a zone.
     pub zone: String,
 }
 
@@ -164,8 +164,8 @@ impl Layout {
     }
 
     /// The digest of what the document says, by which nodes and clients make sure that they mean the
-    /// same one. It is that of the document in a canonical form, indented by two spaces, whatever form
-    /// it was read in: programs that write documents like that have the same digest.
+    /// same one. It is that of the document in a canonical form, indented by two spaces, and not of the
+    /// bytes that were read: programs that write documents like that have the same digest.
     #[must_use]
     pub fn digest(&self) -> Digest {
         let canonical = serde_json::to_vec_pretty(self);
@@ -188,7 +188,7 @@ impl Layout {
         members
     }
 
-    /// The member whose data directory is `uuid`, in whichever placement.
+    /// The member whose data directory is `uuid`, in either placement.
     #[must_use]
     pub fn member_by_uuid(&self, uuid: Uuid) -> Option<&Member> {
         self.placements().flat_map(|it| &it.members).find(|member| member.uuid == uuid)

@@ -37,10 +37,10 @@ pub struct Rebalance {
     /// The partitions that are being moved now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<Window>,
-    /// Whether somebody asked that no further window be begun.
+    /// Whether an operator asked that no further window be begun.
     #[serde(default)]
     pub paused: bool,
-    /// The data directories that were given up: nobody waits for them, and what only they stored is
+    /// The data directories that were given up: no mover waits for them, and what only they stored is
     /// lost.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<Uuid>,
@@ -71,7 +71,7 @@ pub struct Window {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// The sources freeze: nobody serves the moving partitions.
+    /// The sources freeze: no node serves the moving partitions.
     Preparing,
     /// The destinations serve, and the sources answer for what was not copied yet.
     Migrating,
@@ -203,7 +203,7 @@ impl Layout {
     }
 
     fn with(&self, rebalance: Option<Rebalance>) -> Result<Self, StepError> {
-        // Only one that somebody has made up comes there.
+        // Only a layout that was made up comes there: each step adds 1.
         let last = "has the last epoch that there is, so that none can follow";
         let epoch = self.epoch.checked_add(1).ok_or_else(|| self.cannot(last))?;
         Ok(Self { epoch, rebalance, ..self.clone() })

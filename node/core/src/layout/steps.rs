@@ -4,7 +4,7 @@ use super::Layout;
 
 impl Layout {
     /// Whether one of the steps of a rebalance leads from this layout to `next`. They are those of
-    /// `rebalance` beside this, with whatever of `next` they are to be called with; a past layout that is
+    /// `rebalance` beside this, called with the arguments that `next` shows; a past layout that is
     /// published again is none of them.
     #[must_use]
     pub fn leads_to(&self, next: &Self) -> bool {

@@ -95,8 +95,8 @@ impl Table {
         self.owners(partition).first().copied()
     }
 
-    /// The indexes of the members that own `partition`, the best first; none where there is no such
-    /// partition.
+    /// The indexes of the members that own `partition`, the best first; empty where the
+    /// partition is beyond the table.
     #[must_use]
     pub fn owners(&self, partition: Partition) -> &[u16] {
         let first = partition.0 as usize * self.replicas;

@@ -22,7 +22,7 @@ use crate::request::{Command, Count, Digest, Fetch, Request, RequestId, Scan, St
 pub struct DecodeError {
     /// The request's id, to be echoed.
     pub id: Option<RequestId>,
-    /// What is wrong with the request.
+    /// Why it is refused.
     pub refusal: Refusal,
 }
 
@@ -30,7 +30,7 @@ impl<'a> Request<'a> {
     /// Reads a request from its frames. Values longer than `value_bytes_max` are refused.
     ///
     /// # Errors
-    /// What is wrong with the request, ready to be sent back.
+    /// The refusal, ready to be sent back.
     pub fn decode(
         header: &'a [u8],
         body: Option<&'a [u8]>,

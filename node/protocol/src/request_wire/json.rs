@@ -25,7 +25,7 @@ pub(super) fn not_null<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     T::deserialize(deserializer).map(Some)
 }
 
-/// What is a JSON object and nothing else. Serde would take a list of the members' values too.
+/// A JSON object and nothing else. Serde would take a list of the members' values too.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
 pub(super) struct Object<T>(pub(super) T);

@@ -51,7 +51,7 @@ proptest! {
         prop_assert!(read(&body[..cut]).is_err());
         prop_assert!(read(&[&body[..], &[byte]].concat()).is_err());
         body[cut] = byte;
-        // What is still a stream has as many operations.
+        // Bytes that are still a stream hold as many operations.
         if let Ok(Command::Batch(read)) = read(&body) {
             prop_assert_eq!(read.len(), count);
         }

@@ -42,7 +42,7 @@ async fn what_nothing_names_goes_once_a_layout_was_published_after_it() {
     assert!(there(STRATEGY).await && there(b"just written").await && !there(b"of no use").await);
     let tables = it.consul.kv_keys("kv/c/tables/", Read::default()).await.unwrap().value;
     assert_eq!(tables.len(), 2, "one of them is spared");
-    // Written again for a rebalance that is about to begin, it is young whatever it was before.
+    // Written again for a rebalance that is about to begin, it is young, however old it was before.
     it.registry.put_table(&table(1), 1).await.unwrap();
     it.registry.collect_garbage([&first.placement; 2]).await.unwrap();
     let tables = it.consul.kv_keys("kv/c/tables/", Read::default()).await.unwrap().value;

@@ -1,4 +1,4 @@
-//! The small documents: claims, what is desired, the nodes that have left, the mover's lock.
+//! The small documents: claims, desired states, the nodes that have left, the mover's lock.
 
 use std::time::Duration;
 

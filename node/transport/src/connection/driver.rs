@@ -18,7 +18,6 @@ use crate::limits::{
 
 /// What tasks hand over.
 pub(super) enum Message<O: Outbox> {
-    /// A request.
     Exchange(Box<Exchange>),
     /// A source whose queue is not empty any more.
     Source(Arc<O::Source>),
@@ -48,7 +47,7 @@ impl<O: Outbox> Driver<O> {
     pub(super) fn run(mut self) {
         while !self.sockets.closed() {
             if let Err(error) = self.turn() {
-                // Whoever waits for an answer learns from its dropped channel that there is none.
+                // A task that waits for an answer learns from its dropped channel that none comes.
                 tracing::error!(%error, "the connections to all nodes are given up");
                 return;
             }
@@ -133,7 +132,7 @@ impl<O: Outbox> Driver<O> {
         }
     }
 
-    /// The node at `endpoint`, to which a connection is made where there is none.
+    /// The node at `endpoint`, to which the first call makes a connection.
     fn peer(&mut self, endpoint: &Endpoint) -> Result<&mut Peer<O>, String> {
         if !self.peers.contains_key(endpoint) {
             let line = self.sockets.connect(endpoint);
@@ -146,7 +145,7 @@ impl<O: Outbox> Driver<O> {
 }
 
 impl<O: Outbox> Drop for Driver<O> {
-    /// Nobody empties the sources any more.
+    /// The sources are not emptied any more.
     fn drop(&mut self) {
         self.sockets.end();
         for message in self.inbox.drain() {

@@ -34,8 +34,8 @@ impl Inflow {
         let news = read.saturating_sub(self.read);
         let mut unfinished = (self.unfinished + news).saturating_sub(self.taken);
         if self.taken > 0 {
-            // The message that is not whole began after one that was taken, so after the last look. What is
-            // no message, such as ZeroMQ's own signs of life, adds up to nothing so.
+            // The message that is not whole began after one that was taken, so after the last look.
+            // Bytes of no message, such as ZeroMQ's own signs of life, do not add up so.
             unfinished = unfinished.min(news);
         }
         (self.read, self.taken, self.unfinished) = (read, 0, unfinished);
@@ -46,7 +46,7 @@ impl Inflow {
         self.unfinished
     }
 
-    /// What is wrong, where something is.
+    /// Why the connection is to be given up, for a person, where an answer is beyond the limit.
     pub(super) fn excess(&self) -> Option<String> {
         (self.unfinished > UNFINISHED_BYTES_MAX).then(|| {
             format!(
@@ -66,7 +66,7 @@ pub(super) fn is_too_much(in_total: u64) -> bool {
 mod tests {
     use super::*;
 
-    /// What is wrong after looks at so many bytes read, with messages of so many bytes taken before each.
+    /// The excess after looks at so many bytes read, with messages of so many bytes taken before each.
     fn after(looks: impl IntoIterator<Item = (u64, usize)>) -> Option<String> {
         let mut inflow = Inflow::default();
         looks.into_iter().find_map(|(read, taken)| {

@@ -7,10 +7,10 @@
 //! | file | what |
 //! |---|---|
 //! | `driver` | the thread: waits for sockets and deadlines, and for what tasks hand over |
-//! | `peer` | what is unsent and unanswered at one node, and when it is given up |
-//! | `outbox` | what those ask of it and are told who have much to send |
+//! | `peer` | the requests that are unsent or unanswered at one node, and when they are given up |
+//! | `outbox` | what it asks of a sender with much for one node, and tells it |
 //! | `inflow` | how much of an answer that is not whole ZeroMQ holds |
-//! | `socket` | ZeroMQ, narrowed to what is needed here |
+//! | `socket` | ZeroMQ, narrowed to the calls that are needed here |
 
 mod driver;
 mod inflow;

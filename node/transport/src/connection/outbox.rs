@@ -1,7 +1,7 @@
-//! What the connections' thread asks of those who have much to send to one node.
+//! What the connections' thread asks of a sender with much for one node, such as a client's queue.
 //!
-//! A single request goes through [`Connections::exchange`](super::Connections::exchange). Who has a stream
-//! of them keeps them in a queue of its own, a [`Source`], and tells the thread when that is not empty any
+//! A single request goes through [`Connections::exchange`](super::Connections::exchange). A sender of many
+//! keeps them in a queue of its own, a [`Source`], and tells the thread when that is not empty any
 //! more. The thread then has an [`Outbox`] for the node: it asks it what to send next, and tells it what was
 //! answered and what failed. So batches, their sizes and their order are the business of the outbox, and the
 //! thread knows of connections and deadlines alone.
@@ -14,7 +14,7 @@ use kv_protocol::reply::Content;
 use super::ExchangeError;
 use crate::endpoint::Endpoint;
 
-/// A queue of what is to be sent to one node, which any task may fill.
+/// A queue of work for one node, which any task may fill.
 pub trait Source: Send + Sync + 'static {
     /// Where the node listens.
     fn endpoint(&self) -> &Endpoint;
@@ -26,12 +26,12 @@ pub trait Source: Send + Sync + 'static {
     fn refuse(&self, problem: &str);
 }
 
-/// What is on its way to one node, as the thread sees it.
+/// The messages on their way to one node, as the thread sees them.
 pub trait Outbox: Default + Send + 'static {
     /// Where it comes from.
     type Source: Source;
 
-    /// What is kept of a message until its answer has come.
+    /// The part of a message that the thread keeps until its answer has come.
     type Sent: Send;
 
     /// Takes in all that waits in `source`.
@@ -46,16 +46,16 @@ pub trait Outbox: Default + Send + 'static {
     /// Whether there is a message that is to be sent now, as soon as a connection takes it.
     fn is_due(&self) -> bool;
 
-    /// Takes note that no connection takes what is due.
+    /// Takes note that no connection takes the message that is due.
     fn block(&mut self, now: Instant);
 
-    /// Whether what is due only waits for a connection.
+    /// Whether a message that is due waits for a connection alone.
     fn is_blocked(&self) -> bool;
 
-    /// The message that is due, under the request's number `id`; none where nobody wants it any more.
+    /// The message that is due, under the request's number `id`; `None` where no task waits for it any more.
     fn next(&mut self, id: u64, now: Instant) -> Option<Outgoing<Self::Sent>>;
 
-    /// What was sent has this answer, or none and why.
+    /// What was `sent` has this answer, or will have none, and why.
     fn answered(&mut self, sent: Self::Sent, answer: Result<Content, &ExchangeError>);
 
     /// Gives up what has waited for too long.
@@ -79,6 +79,6 @@ pub struct Outgoing<S> {
     pub body: Option<Vec<u8>>,
     /// When there must be an answer.
     pub reply_by: Instant,
-    /// What is kept until then.
+    /// The part that is kept until then.
     pub sent: S,
 }

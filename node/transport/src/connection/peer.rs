@@ -1,4 +1,4 @@
-//! What is unsent and unanswered at one node, and when it is given up.
+//! The requests that are unsent or unanswered at one node, and when they are given up.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -31,7 +31,7 @@ pub(super) struct Exchange {
     pub(super) answer: ReplySender,
 }
 
-/// Where an answer goes. Its receiver may be gone, and then nobody needs the answer.
+/// Where an answer goes. Its receiver may be gone: then the task that asked does not need it any more.
 pub(super) type ReplySender = oneshot::Sender<Result<Content, ExchangeError>>;
 
 /// A node as the thread knows it.
@@ -40,7 +40,7 @@ pub(super) struct Peer<O: Outbox> {
     /// Requests that are not sent yet, in order.
     unsent: VecDeque<Exchange>,
     outbox: O,
-    /// What is sent and not answered, by id.
+    /// The requests that were sent and not answered, by id.
     unanswered: HashMap<u64, Unanswered<O::Sent>>,
     used: Instant,
     /// Whether there is no line any more.
@@ -52,7 +52,7 @@ struct Unanswered<S> {
     whose: Whose<S>,
 }
 
-/// Who waits for an answer.
+/// The task, or the outbox, that waits for an answer.
 enum Whose<S> {
     Exchange(ReplySender),
     Outbox(S),
@@ -90,8 +90,9 @@ impl<O: Outbox> Peer<O> {
         self.outbox.take_in(source, now);
     }
 
-    /// Takes in what has come, and gives up what is late. Where there is a `look` at what is not whole, the
-    /// line's inflow knows of it then. Returns why the line is to be given up, where it is.
+    /// Takes in the answers that have come, and gives up requests that are late. Where there is a `look` at
+    /// the answers that are not whole, the line's inflow knows of them then. Returns why the line is to be given
+    /// up, where it is.
     pub(super) fn service(
         &mut self,
         ready: Ready,
@@ -99,7 +100,7 @@ impl<O: Outbox> Peer<O> {
         now: Instant,
     ) -> Result<(), ExchangeError> {
         let broken = ready.events && self.line.has_broken();
-        // Before what is whole is taken in, so that only what is not is left of it.
+        // Before the whole answers are taken in, so that only the bytes of the others are left of it.
         let read = if look { self.line.bytes_read() } else { None };
         if ready.receive || read.is_some() {
             let is_all = self.receive_all(now).map_err(ExchangeError::InvalidReply)?;
@@ -116,8 +117,8 @@ impl<O: Outbox> Peer<O> {
         self.expire(now)
     }
 
-    /// Tells all who wait for an answer that there will be none, and goes on with another line, or
-    /// tells the others too where there is none.
+    /// Tells all who wait for an answer that there will be none, and goes on with another `line`;
+    /// where that could not be made, tells the unsent ones too.
     pub(super) fn renew(&mut self, line: io::Result<Line>, trouble: &ExchangeError) {
         tracing::debug!(%trouble, requests = self.unanswered.len(), "a connection is given up");
         for (_, unanswered) in self.unanswered.drain() {
@@ -236,13 +237,13 @@ impl<O: Outbox> Peer<O> {
         deadlines.min().unwrap_or(self.used + CONNECTION_IDLE_MAX)
     }
 
-    /// Whether nobody has used the line for [`CONNECTION_IDLE_MAX`], or it cannot be used.
+    /// Whether the line has carried nothing for [`CONNECTION_IDLE_MAX`], or cannot be used.
     pub(super) fn is_spent(&self, now: Instant) -> bool {
         let unused = self.unsent.is_empty() && self.outbox.is_empty() && self.unanswered.is_empty();
         self.closed || (unused && now.duration_since(self.used) >= CONNECTION_IDLE_MAX)
     }
 
-    /// Nobody sends anything any more.
+    /// Nothing is sent any more.
     pub(super) fn close(&self) {
         self.outbox.close();
     }

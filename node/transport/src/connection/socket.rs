@@ -33,7 +33,7 @@ pub(super) struct Waker {
     shared: Arc<Alarm>,
 }
 
-/// What the sleeper shares with those who wake it.
+/// What the sleeper shares with the threads that wake it.
 struct Alarm {
     wake: Wake,
     /// Whether the sleeper sleeps, or is about to.
@@ -49,7 +49,7 @@ impl Waker {
         // that it sleeps.
         fence(Ordering::SeqCst);
         let sleeping = &self.shared.sleeping;
-        // One wake-up serves all that comes before the sleeper is awake, and who is awake needs none.
+        // One wake-up serves all that comes before the sleeper is awake; awake, it needs no other.
         if sleeping.load(Ordering::Relaxed) && sleeping.swap(false, Ordering::AcqRel) {
             self.shared.wake.raise();
         }
@@ -103,14 +103,14 @@ impl Sockets {
         self.alarm.closed.load(Ordering::SeqCst)
     }
 
-    /// Takes note that nobody waits here any more.
+    /// Takes note that the thread does not wait here any more.
     pub(super) fn end(&self) {
         self.alarm.ended.store(true, Ordering::SeqCst);
     }
 
     /// Waits until a line is ready, until it is woken, or for `time`; not at all where there `is_news`
     /// already. Where it `may_spin`, it stays awake for a moment. A line is waited for to take a message
-    /// only where it comes with `true`. Gives what is ready, in the order of the lines.
+    /// only where it comes with `true`. Gives what each line is ready for, in their order.
     pub(super) fn wait<'a>(
         &mut self,
         lines: impl Iterator<Item = (&'a Line, bool)> + Clone,

@@ -1,4 +1,4 @@
-//! Who has to be cut where peers hold too much: those that hold most, and nobody else.
+//! Which connections are cut where peers hold too much: those that hold most, and no others.
 
 use super::connection::ConnectionId;
 use super::limits::{
@@ -6,7 +6,7 @@ use super::limits::{
     UNREAD_BYTES_MAX,
 };
 
-/// What is held for a connection.
+/// How much memory one connection costs, and for how long it has.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Holding {
     pub(super) id: ConnectionId,
@@ -76,8 +76,8 @@ pub(super) fn excess(mut open: Vec<Holding>, room_was_short: bool) -> Vec<Excess
     excess
 }
 
-/// The connections with the greatest `amount`, as many as it takes until what is left is no longer
-/// `too_much`.
+/// The connections with the greatest `amount`, as many as it takes until the others together are no
+/// longer `too_much`.
 fn greediest(
     open: &[Holding],
     amount: impl Fn(&Holding) -> u64,

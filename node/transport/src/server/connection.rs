@@ -1,4 +1,4 @@
-//! One connection: who its peer is, what is under way on it, and what waits for the peer to read.
+//! One connection: its peer's name, its requests under way, and the replies that wait for the peer to read.
 
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
@@ -17,18 +17,17 @@ const PAUSE_MAX: Duration = Duration::from_millis(50);
 /// A connection whose requests wait for the writer is looked at when so many are left.
 const RESUMED_AT: u32 = PENDING_REQUESTS_MAX / 2;
 
-/// A connection's number. None is ever given twice, as descriptors are.
+/// A connection's number. Unlike a descriptor, it is never given twice.
 pub(super) type ConnectionId = u64;
 
-/// A message that was received.
 pub(super) struct Incoming {
-    /// The connection that it came on; none where that is gone, and nobody waits for the answer.
+    /// The connection that it came on; `None` where that is gone, and no peer waits for the answer.
     pub(super) connection: Option<ConnectionId>,
     /// Its frames, after the routing id; of one that is refused, the envelope.
     pub(super) frames: Vec<zmq::Message>,
     /// What these had on the wire, in bytes.
     pub(super) bytes: u64,
-    /// What is answered in its turn, where it is not carried out.
+    /// The refusal that is sent in its turn, where it is not carried out.
     pub(super) refused: Option<Frames>,
 }
 
@@ -52,15 +51,13 @@ impl Outgoing {
 /// Whether a connection is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// It is.
     Open,
     /// This node has cut it. What still comes from it is dropped.
     Cut,
-    /// It has ended. What came before is carried out, and answered to nobody.
+    /// It has ended. What came before is carried out, and not answered.
     Gone,
 }
 
-/// One connection.
 pub(super) struct Connection {
     /// Its descriptor, while it is not gone.
     pub(super) fd: RawFd,

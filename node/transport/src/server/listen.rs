@@ -105,8 +105,8 @@ impl Server {
         }
         let context = zmq::Context::new();
         let router = context.socket(zmq::ROUTER)?;
-        // With this, our libzmq gives each connection an id that no other ever has, whatever its peer calls
-        // itself: peers of one name are all served, and none gets another's replies.
+        // With this, our libzmq gives each connection an id that no other ever has, under any name that
+        // its peer gives itself: peers of one name are all served, and none gets another's replies.
         router.set_router_mandatory(true)?;
         router.set_ipv6(host.contains(':'))?;
         router.set_linger(LINGER_MS)?;
@@ -150,7 +150,7 @@ fn bind(router: &zmq::Socket, host: &str, choice: PortChoice) -> Result<u16, Lis
     }
 }
 
-/// Binds to `port` and returns the port that was bound; none where it is taken.
+/// Binds to `port` and returns the port that was bound; `None` where it is taken.
 fn bind_one(router: &zmq::Socket, host: &str, port: u16) -> Result<Option<u16>, ListenError> {
     let bracketed = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
     let wanted = if port == 0 { "*".to_owned() } else { port.to_string() };

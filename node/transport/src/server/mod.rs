@@ -3,10 +3,10 @@
 //! - here: the loop. A request is carried out as it comes, unless its peer has much to read,
 //!   or much at the writer: then it is held back, with all that follow it, so that no reply is ever dropped
 //!   for want of room, and replies stay in their order;
-//! - `connections`: who asked, who reads, and who has to be cut; `connection`: what waits for one peer;
-//!   `traffic`: the bytes of one connection; `bounds`: who has too much; [`limits`]: how much that is;
+//! - `connections`: which peer asked, which reads, and which has to be cut; `connection`: what waits for one
+//!   peer; `traffic`: the bytes of one connection; `bounds`: which has too much; [`limits`]: how much that is;
 //! - `listen`: the socket; `replies`: sending them;
-//! - [`service`]: what the loop asks of those who answer; `monitor`: what ZeroMQ tells of connections.
+//! - [`service`]: what the loop asks of the node that answers; `monitor`: what ZeroMQ tells of connections.
 
 mod bounds;
 mod connection;
@@ -55,7 +55,7 @@ const FRAMES_USUAL: usize = 3;
 
 /// Where a reply goes to.
 pub struct Peer {
-    /// The connection that asked; none where it is gone.
+    /// The connection that asked; `None` where it is gone.
     connection: Option<ConnectionId>,
     /// What its socket put before the request, and wants back.
     envelope: Vec<zmq::Message>,
@@ -159,7 +159,7 @@ impl Server {
                 Ok(payload) => refuse(service.id_of(&payload), requests_held()),
                 Err(refusal) => refuse(None, refusal),
             };
-            // What goes is counted as taken now, and what stays, the envelope, in its turn.
+            // The frames that are dropped count as taken now, and the envelope, which stays, in its turn.
             let bytes = envelope.iter().map(|frame| wire_bytes(frame)).sum();
             self.connections.took(id, message.bytes - bytes);
             message = Incoming { frames: envelope, bytes, refused: Some(refused), ..message };

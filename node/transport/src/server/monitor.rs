@@ -29,7 +29,7 @@ impl Monitor {
         let wanted = SocketEvent::ACCEPTED as i32 | SocketEvent::DISCONNECTED as i32;
         socket.monitor(ENDPOINT, wanted)?;
         let events = context.socket(zmq::PAIR)?;
-        // ZeroMQ's thread would wait for room, and everybody for it. There are no more events than two for
+        // ZeroMQ's thread would wait for room, and all connections for it. There are no more events than two for
         // each descriptor and turn of the loop.
         events.set_rcvhwm(0)?;
         events.connect(ENDPOINT)?;

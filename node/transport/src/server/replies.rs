@@ -22,7 +22,7 @@ impl Server {
     }
 
     /// Sends a reply to the connection that asked, or has it wait until there is room. Where the connection
-    /// is gone, it is dropped: nobody else may read it.
+    /// is gone, it is dropped: no other peer may read it.
     pub(super) fn send(&mut self, peer: Peer, frames: Frames) {
         let Peer { connection, envelope } = peer;
         let reply = Outgoing { envelope, frames };

@@ -1,7 +1,7 @@
-//! What the serving loop asks of those who answer.
+//! What the serving loop asks of the node that answers.
 //!
 //! The loop knows connections and frames; a service knows what requests mean. It answers at once, or says
-//! that the answer comes later and hands what is finished to the loop's channel.
+//! that the answer comes later, and hands the finished request to the loop's channel.
 
 use kv_core::refusal::Refusal;
 use kv_protocol::frame::Payload;
@@ -39,22 +39,22 @@ pub enum Disposition<P> {
     Pending,
 }
 
-/// Those who answer requests.
+/// Answers requests.
 pub trait Service {
-    /// What comes back from those who work on a request.
+    /// A finished request, as the threads that work on it hand it back.
     type Finished;
 
     /// Takes a request from `peer`. While there is no `room` for long replies, reads that have one are
     /// refused.
     fn take(&mut self, peer: Peer, payload: &Payload<Frame>, room: ReplyRoom) -> Disposition<Peer>;
 
-    /// Takes back what is finished, and gives the reply, where somebody waits for one.
+    /// Takes back a finished request, and gives the reply, where a peer waits for one.
     fn finish(&mut self, finished: Self::Finished) -> Option<(Peer, Frames)>;
 
     /// The id of a request that will not be carried out.
     fn id_of(&self, payload: &Payload<Frame>) -> Option<RequestId>;
 
-    /// Takes note how many bytes of replies have not arrived at those who asked.
+    /// Takes note how many bytes of replies have not arrived at the peers that asked.
     fn note_unread(&self, bytes: u64);
 
     /// How many requests are pending.

@@ -1,4 +1,4 @@
-//! The bytes of one connection: what is under way on it, and whether its peer reads on.
+//! The bytes of one connection: how many are under way on it, and whether its peer reads on.
 
 use std::time::{Duration, Instant};
 

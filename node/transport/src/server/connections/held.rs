@@ -13,7 +13,7 @@ pub(in crate::server) enum Standing {
     Ready,
     /// It is held back: its peer has much to read, or requests before it are held back.
     Waits,
-    /// It is dropped.
+    /// It is dropped, since its connection is.
     Cut,
 }
 

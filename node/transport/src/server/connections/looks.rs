@@ -1,4 +1,4 @@
-//! Looking now and then at what is held for all connections, and which of them have to be cut for it.
+//! Looking now and then at the bytes that are held for all connections, and which of them have to be cut for it.
 
 use std::time::{Duration, Instant};
 
@@ -54,7 +54,6 @@ impl Connections {
         }
     }
 
-    /// What is held for each connection.
     fn holdings(&self, now: Instant) -> Vec<Holding> {
         let open = self.by_id.iter().filter(|(_, it)| it.state == State::Open);
         let holding = |(id, it): (&ConnectionId, &Connection)| Holding {

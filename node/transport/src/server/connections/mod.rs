@@ -6,11 +6,11 @@
 //! and how many of them came out as messages, or went in as replies.
 //!
 //! A connection is told from others by a number of its own: descriptors and names of peers are used again,
-//! and a reply must reach nobody but the connection that asked.
+//! and a reply must reach no connection but the one that asked.
 //!
 //! - here: which connections there are, and who asks and reads on them;
 //! - `held`: requests that are held back; `waiting`: when those are looked at again;
-//! - `looks`: what is held for all of them, and which have to be cut for it.
+//! - `looks`: the bytes that are held for all of them, and which have to be cut for it.
 
 mod held;
 mod looks;
@@ -94,7 +94,7 @@ impl Connections {
         })
     }
 
-    /// The connection on which a message with this routing id and first `frame` came; none where it is gone
+    /// The connection on which a message with this routing id and first `frame` came; `None` where it is gone
     /// and forgotten.
     pub(super) fn of_message(
         &mut self,
@@ -139,8 +139,8 @@ impl Connections {
         }
     }
 
-    /// The connection that a reply of `bytes` goes out on, now or later, which is counted for it; none
-    /// where nobody is there to read it.
+    /// The connection that a reply of `bytes` goes out on, now or later, which is counted for it; `None`
+    /// where its peer is gone or cut.
     pub(super) fn reader(&mut self, id: ConnectionId, bytes: u64) -> Option<&mut Connection> {
         let connection = self.by_id.get_mut(&id).filter(|it| it.state == State::Open)?;
         connection.traffic.gave(bytes);
@@ -179,7 +179,7 @@ impl Connections {
         self.drop_replies(id);
     }
 
-    /// Drops what nobody reads any more.
+    /// Drops what no peer reads any more.
     fn drop_replies(&mut self, id: ConnectionId) {
         let Some(connection) = self.by_id.get_mut(&id) else { return };
         connection.outbox.clear();

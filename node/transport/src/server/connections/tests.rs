@@ -6,7 +6,7 @@ use crate::server::traffic::wire_bytes;
 /// More than what sockets say to each other beside messages.
 const OTHER_BYTES_MAX: u64 = 4096;
 
-/// A ROUTER, what is known of its connections, and where it listens.
+/// A ROUTER, its connections as the loop knows them, and where it listens.
 fn listening(context: &zmq::Context) -> (zmq::Socket, Connections, String) {
     let router = context.socket(zmq::ROUTER).unwrap();
     router.set_router_mandatory(true).unwrap();
@@ -39,7 +39,7 @@ fn a_connection_is_counted_from_its_first_message_on() {
     let mut listening = listening(&context);
     let (frame, id, _dealer) = first_message(&context, &mut listening, 1 << 20);
     let connections = &mut listening.1;
-    // Nobody has looked at the connections in between.
+    // The loop has not looked at the connections in between.
     let id = id.expect("the connection is known");
     let inward = |connections: &mut Connections| {
         let now = Instant::now();
