@@ -35,7 +35,7 @@ pub async fn watch(directory: &Mutex<DataDirectory>, disk: &Disk) {
             _ => {}
         }
         let mended = lock(directory).mend();
-        // What keeps it from being written is said by those who must write it.
+        // An error that keeps it from being written is reported where it must be written.
         if matches!(mended, Ok(true)) {
             warn!("this node's identity was removed: wrote it anew");
         }

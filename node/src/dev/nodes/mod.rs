@@ -1,7 +1,7 @@
 //! The nodes of `kvnode dev`: starting, watching and stopping their processes.
 //!
 //! - here: which nodes run, and when one is started again; `process`: one of them;
-//! - `kept`: which nodes have data here; `orders`: those who want further ones.
+//! - `kept`: which nodes have data here; `orders`: how further ones are asked for.
 
 mod error;
 mod kept;
