@@ -34,7 +34,7 @@ pub enum InvalidHost {
         /// Why the node cannot listen there.
         problem: String,
     },
-    /// It is every address, and nobody can connect to that.
+    /// It is every address, and no peer can connect to that.
     #[error("--host {0} is no address that others can reach: name one with --advertise")]
     NoneToAdvertise(String),
     /// No peer could connect to it.

@@ -199,7 +199,6 @@ fn by_holder(installed: &Installed, partitions: &[Partition]) -> (ByHolder, Vec<
     (by_holder, given_up)
 }
 
-/// Why a node has not answered.
 struct Unanswered {
     problem: String,
     /// Whether it may be somewhere else.

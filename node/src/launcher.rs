@@ -16,7 +16,7 @@ use tracing::info;
 use crate::config::NodeArgs;
 use crate::supervisor::{Order, Start};
 
-/// Who may read and write the log of a node.
+/// The mode of a node's log, which only its owner may read and write.
 const LOG_MODE: u32 = 0o600;
 /// How much of a failed node's log is told to others, in bytes.
 const LAST_WORDS_BYTES_MAX: u64 = 500;

@@ -9,9 +9,9 @@ use tracing::{error, warn};
 
 use crate::data_directory::DataDirectory;
 
-/// How often that is looked at, beside when anything rests on it.
+/// How often the node looks, beside when anything rests on it.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// How often it is said that something is lost.
+/// How often the log says that something is lost.
 const LOST_SAYING_SPACING: Duration = Duration::from_secs(60);
 
 /// Looks whether the node's files and directories are in their places, for as long as the node runs. What is
@@ -35,7 +35,7 @@ pub async fn watch(directory: &Mutex<DataDirectory>, disk: &Disk) {
             _ => {}
         }
         let mended = lock(directory).mend();
-        // What keeps it from being written is said by those who must write it.
+        // An error that keeps it from being written is reported where it must be written.
         if matches!(mended, Ok(true)) {
             warn!("this node's identity was removed: wrote it anew");
         }

@@ -86,7 +86,7 @@ impl Succession {
         Ok(succession)
     }
 
-    /// Reads the claim, and judges the directory by it and by who runs, in this order.
+    /// Reads the claim, and judges the directory by it and by the processes that run, in this order.
     async fn look(&mut self, directory: &DataDirectory) -> Result<(), ClaimError> {
         let identity = directory.identity();
         self.claim = self.registry.claim_now(&identity.id).await?;

@@ -4,7 +4,7 @@
 //! Consul shows who has registered as the node. A registration outlives its process for some seconds, so
 //! the process is asked itself. It is known to have ended where it held the very lock that this process
 //! holds, and where no process listens at its address any more. Where it is silent, it may hang, or not be
-//! reachable from here: then its sign of life decides, which Consul misses soon where there is none.
+//! reachable from here: then its sign of life decides, which Consul soon misses when it is gone.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! A node's data directory: held by one process at a time, and checked to be what it was.
 //!
-//! - here: what it holds, and is written there; `lock`: who holds it; `check`: whether its store is the one
-//!   that it had.
+//! - here: what it holds, and is written there; `lock`: which process holds it; `check`: whether its store is the
+//!   one that it had.
 
 mod check;
 mod lock;

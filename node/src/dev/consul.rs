@@ -37,7 +37,7 @@ impl ChosenConsul {
     pub(super) async fn at(port: u16, directory: &Path) -> Result<Self, DevError> {
         if port != 0 {
             let address = format!("http://127.0.0.1:{port}");
-            // Asked as a stranger: who leads is no secret of any Consul's.
+            // Asked without credentials: which server leads is no secret of any Consul's.
             if client(&address, false)?.leader().await.is_ok() {
                 let with_credentials = is_named(port, |name| std::env::var(name).ok());
                 words::say(format_args!("a Consul answers at {address}: using it"));

@@ -1,4 +1,4 @@
-//! Seeing to it that the nodes which are wanted run: who is to start which one, and when.
+//! Seeing to it that the nodes which are wanted run: which supervisor is to start which one, and when.
 //!
 //! A node whose desired state says `running` is to run for as long as the desired state is there. One that is not
 //! up, which is that it is not registered, or critical, and that no process here has its data

@@ -14,9 +14,9 @@ pub struct Order {
 /// The weight and zone of a node, as a desired state has them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Described {
-    /// Its weight.
+    /// Its capacity relative to other nodes.
     pub weight: u32,
-    /// Its zone.
+    /// Its failure domain, such as a rack.
     pub zone: String,
 }
 

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{Memory, Supervisor, Wanted};
 
-/// How often it is tried to tell others why a node could not be started.
+/// How often a supervisor tries to write down why a node could not be started.
 const TELL_TRIES: usize = 5;
 
 impl Supervisor {

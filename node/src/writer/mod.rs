@@ -346,7 +346,6 @@ fn say_lost(disk: &Disk) -> bool {
 
 /// What the writer does next.
 enum Next {
-    /// This.
     Work(Work),
     /// It has done something, and looks again.
     Again,

@@ -12,7 +12,7 @@ use kv_transport::server::limits::{SHORT_REPLY_BYTES_MAX, UNREAD_BYTES_FULL, UNR
 
 use crate::refusals::replies_unread;
 
-/// The bytes of values that wait to be read by those who asked.
+/// The bytes of values that wait to be read by clients.
 #[derive(Debug, Default)]
 pub struct ReplyBytes {
     /// In replies that the serving loop has.

@@ -27,7 +27,7 @@ use crate::{Failure, Fsync, StoreError, unfinished};
 const IDLE_MIN: Duration = Duration::from_secs(3);
 /// An idle engine that was given so many bytes is started anew.
 const ENGINE_WRITTEN_MAX: u64 = 16 << 20;
-/// How often that is looked at.
+/// How often an idle store is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// A checkpoint that met damage so often in succession is not tried again.
 const FAILURES_MAX: u32 = 8;

@@ -20,7 +20,7 @@ pub(crate) const LEAF_FANOUT: usize = 32;
 const CACHE_BYTES: usize = 128 << 20;
 /// Pages are lightly compressed when they are written.
 const COMPRESSION_LEVEL: i32 = 1;
-/// How long a directory may be held by an engine that was just dropped, and how often it is tried.
+/// How long a directory may be held by an engine that was just dropped, and how often the next one tries to get it.
 const HELD_FOR_MAX: Duration = Duration::from_millis(500);
 const HELD_LOOK_INTERVAL: Duration = Duration::from_millis(10);
 /// Where its data lies, in files that are made when it is opened for the first time.

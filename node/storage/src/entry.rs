@@ -23,7 +23,7 @@ impl<'a> Entry<'a> {
         StorageKey::of_parts((self.hash, self.key))
     }
 
-    /// The record.
+    /// Verifies the record and reads it.
     ///
     /// # Errors
     /// [`StoreError::RecordCorrupt`] where it is damaged.

@@ -153,7 +153,7 @@ fn visit_all(
         Ok(Visit::Jump(partitions.hash_range(at).0))
     });
     match (outcome, swept.range(at..).next()) {
-        // Where the rest is not to be swept, it does not matter that it is damaged.
+        // Where the rest is not to be removed, it does not matter that it is damaged.
         (Ok(()), _) | (Err(_), None) => Ok(()),
         (Err(error), Some(partition)) => Err(Stuck { partition: *partition, error }),
     }

@@ -19,7 +19,6 @@ pub enum NodesError {
     #[error("{id} ended before it was ready ({status}); its last words are above")]
     Ended {
         id: String,
-        /// How it ended.
         status: ExitStatus,
         /// Its exit code, where it has one.
         code: Option<u8>,

@@ -1,7 +1,7 @@
 //! The nodes of `kvnode dev`: starting, watching and stopping their processes.
 //!
 //! - here: which nodes run, and when one is started again; `process`: one of them;
-//! - `kept`: which nodes have data here; `orders`: those who want further ones.
+//! - `kept`: which nodes have data here; `orders`: how further ones are asked for.
 
 mod error;
 mod kept;
@@ -33,7 +33,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(20);
 /// How long a node of an earlier run, whose supervisor was killed, is waited for: as long as it may take
 /// to stop, and some more.
 const END_OF_EARLIER_WITHIN: Duration = Duration::from_secs(30);
-/// How often it is looked whether it has ended.
+/// How often the end of such a node is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long to wait before a node that ended is started again, by how often it did not become ready.
 const AGAIN: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(60));

@@ -14,7 +14,6 @@ use crate::supervisor::Order;
 /// What the line of a node that serves begins with.
 const READY: &str = "ready: ";
 
-/// The process of one node.
 pub(super) struct NodeProcess {
     pub(super) order: Order,
     pub(super) child: Child,

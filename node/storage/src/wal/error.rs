@@ -12,7 +12,7 @@ pub enum WalError {
         "the write-ahead log is damaged: {path} has no valid frame at byte {offset}, and what stood there had been acknowledged ({reason}); a copy of the whole data directory from before can be served with --serve-older-copy, without what was written since; or remove the node as dead and start it with an empty data directory"
     )]
     Damaged {
-        /// The segment.
+        /// The segment's file.
         path: PathBuf,
         /// Where the first damaged frame begins.
         offset: u64,

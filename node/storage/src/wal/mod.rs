@@ -94,7 +94,7 @@ pub(super) struct Unsynced {
 }
 
 impl WriteAheadLog {
-    /// Opens the log in `directory`, making it where there is none. The engine has all segments up
+    /// Opens the log in `directory`, which it makes if need be. The engine has all segments up
     /// to the one with the number `checkpointed`. Hands over the frames of the others, in order.
     pub(super) fn open(
         directory: &Path,
@@ -213,7 +213,7 @@ impl WriteAheadLog {
 
     /// Appends a frame, whose head is still blank, and keeps it as well as `keeping` says. After any error
     /// but [`WalError::NotWritten`] and [`WalError::Removed`] the log must not be used any more: what it
-    /// contains is unknown. What is refused as removed is in a file that no start will ever read.
+    /// contains is unknown. A frame that is refused as removed is in a file that no start will ever read.
     pub(crate) fn append(&mut self, frame: Vec<u8>, keeping: Keeping) -> Result<Bytes, WalError> {
         self.check()?;
         if self.is_sealed {

@@ -35,7 +35,7 @@ pub(super) fn numbers(directory: &Path) -> Result<Vec<u64>, WalError> {
     read().map_err(|source| file_error(directory, source))
 }
 
-/// Makes the log's directory where there is none, durably.
+/// Makes the log's directory if need be, durably.
 pub(super) fn make(directory: &Path) -> io::Result<()> {
     match fs::create_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),

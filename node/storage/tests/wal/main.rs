@@ -1,5 +1,5 @@
 //! The write-ahead log under attack: its files are cut, damaged, mixed up and made by hand. What was committed
-//! is there afterwards, or the store says what is wrong.
+//! is there afterwards, or the store reports the damage.
 //!
 //! A store that is dropped has not been closed, so that the next one finds what a crash would leave.
 #![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
