@@ -9,7 +9,7 @@ mod records;
 
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use kv_core::name::Name;
 use kv_core::partition::PartitionCount;
@@ -23,6 +23,7 @@ pub(crate) use self::changes::{
 pub(crate) use self::records::{Delete, Explain, Export, Import, Key, Prefix, Put};
 use crate::bench;
 use crate::commands::{lab, strategy};
+use crate::output::Format;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -100,15 +101,6 @@ pub(crate) struct Globals {
     /// Say what is going on, on standard error (RUST_LOG is honoured too)
     #[arg(long, short, global = true)]
     pub(crate) verbose: bool,
-}
-
-/// How results are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// For people.
-    Text,
-    /// For programs: JSON objects, errors too.
-    Json,
 }
 
 /// A time that is typed in seconds.

@@ -5,7 +5,7 @@ use kv_rebalance::{Addition, Change, Launched, Plan, Rebalancer, Task, Wanted};
 
 use super::{Session, rebalancing};
 use crate::cli::{AddNode, NewNodes};
-use crate::exit::Failure;
+use crate::failure::Failure;
 use crate::{interrupt, output};
 
 pub(super) async fn run(session: &Session, add: AddNode) -> Result<(), Failure> {

@@ -2,7 +2,7 @@
 
 use super::Session;
 use crate::bench::{Arguments, Plan, Report, load, measure};
-use crate::exit::Failure;
+use crate::failure::Failure;
 use crate::{interrupt, output};
 
 pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<(), Failure> {

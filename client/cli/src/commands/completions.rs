@@ -4,7 +4,7 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 
 use crate::cli::Cli;
-use crate::exit::Failure;
+use crate::failure::Failure;
 use crate::output;
 
 pub(super) fn run(shell: Shell) -> Result<(), Failure> {

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{Session, open_write};
 use crate::cli::Delete;
-use crate::exit::Failure;
+use crate::failure::Failure;
 use crate::{interrupt, output};
 
 #[derive(Serialize)]

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::Session;
 use crate::cli::Explain;
-use crate::exit::Failure;
+use crate::failure::Failure;
 use crate::{output, visible};
 
 pub(super) async fn run(session: &Session, asked: Explain) -> Result<(), Failure> {

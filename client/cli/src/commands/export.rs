@@ -11,7 +11,7 @@ use kv_system::streams;
 
 use super::{Session, blocking};
 use crate::cli::{Export, Prefix};
-use crate::exit::{Failure, explained};
+use crate::failure::{Failure, explained};
 use crate::progress::{Progress, Summary};
 use crate::{interrupt, ndjson, output};
 

@@ -4,7 +4,7 @@ use kv_rebalance::Rebalancer;
 use kvclient::inspect;
 
 use super::Session;
-use crate::exit::Failure;
+use crate::failure::Failure;
 use crate::output;
 
 pub(super) async fn run(session: &Session) -> Result<(), Failure> {

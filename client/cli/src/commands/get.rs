@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::Session;
 use crate::cli::Key;
-use crate::exit::Failure;
+use crate::failure::Failure;
 use crate::{output, visible};
 
 #[derive(Serialize)]

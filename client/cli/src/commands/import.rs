@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::{Session, blocking, stdin};
 use crate::cli::Import;
-use crate::exit::Failure;
+use crate::failure::Failure;
 use crate::lines::{self, BUFFER_BYTES, BadLine, Chunk, Record};
 use crate::ndjson::EXPECTED;
 use crate::progress::Progress;

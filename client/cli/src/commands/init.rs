@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{Session, describe};
 use crate::cli::Init;
-use crate::exit::Failure;
+use crate::failure::Failure;
 use crate::{interrupt, output};
 
 pub(super) async fn run(session: &Session, init: Init) -> Result<(), Failure> {

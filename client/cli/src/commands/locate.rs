@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::Session;
 use crate::cli::Key;
-use crate::exit::Failure;
+use crate::failure::Failure;
 use crate::{output, visible};
 
 pub(super) async fn run(session: &Session, Key { key }: Key) -> Result<(), Failure> {

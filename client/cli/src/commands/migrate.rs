@@ -4,7 +4,7 @@ use kv_rebalance::{Change, Rebalancer};
 
 use super::{Session, rebalancing};
 use crate::cli::Migrate;
-use crate::exit::Failure;
+use crate::failure::Failure;
 
 pub(super) async fn run(session: &Session, migrate: Migrate) -> Result<(), Failure> {
     let Migrate { strategy, carrying } = migrate;

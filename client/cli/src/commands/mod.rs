@@ -29,8 +29,9 @@ use kv_consul::ConsulConfig;
 use kv_system::streams;
 use kvclient::{Client, ClientConfig, ClientError, Creation};
 
-use crate::cli::{Cli, Command, Format, Globals};
-use crate::exit::Failure;
+use crate::cli::{Cli, Command, Globals};
+use crate::failure::Failure;
+use crate::output::Format;
 use crate::{interrupt, output};
 
 /// What every command is told.

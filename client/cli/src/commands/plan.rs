@@ -4,7 +4,7 @@ use kv_rebalance::{Change, Rebalancer};
 
 use super::{Session, add_node, rebalancing};
 use crate::cli::PlannedChange;
-use crate::exit::Failure;
+use crate::failure::Failure;
 
 pub(super) async fn run(session: &Session, change: PlannedChange) -> Result<(), Failure> {
     let rebalancer = Rebalancer::connect(&session.config).await?;

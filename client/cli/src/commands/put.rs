@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{Session, blocking, import, open_write, stdin};
 use crate::cli::Put;
-use crate::exit::Failure;
+use crate::failure::Failure;
 use crate::{interrupt, output};
 
 #[derive(Serialize)]

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{Session, rebalancing};
 use crate::cli::RebalanceAction;
-use crate::exit::Failure;
+use crate::failure::Failure;
 use crate::output;
 
 pub(super) async fn run(session: &Session, action: RebalanceAction) -> Result<(), Failure> {

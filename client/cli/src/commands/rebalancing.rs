@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::Session;
 use crate::cli::Carrying;
-use crate::exit::Failure;
+use crate::failure::Failure;
 use crate::{interrupt, output, visible};
 
 const BYTES_PER_MB: u64 = 1_000_000;

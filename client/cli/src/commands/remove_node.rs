@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{Session, rebalancing};
 use crate::cli::RemoveNode;
-use crate::exit::Failure;
+use crate::failure::Failure;
 use crate::{interrupt, output};
 
 /// How long a node may take to remove its old data and stop.

@@ -4,7 +4,7 @@ use kv_rebalance::Rebalancer;
 use serde_json::json;
 
 use super::Session;
-use crate::exit::Failure;
+use crate::failure::Failure;
 use crate::{interrupt, output};
 
 pub(super) async fn run(session: &Session, epoch: u64) -> Result<(), Failure> {

@@ -4,7 +4,7 @@ use kv_rebalance::{Change, Rebalancer};
 
 use super::{Session, rebalancing};
 use crate::cli::SetNode;
-use crate::exit::Failure;
+use crate::failure::Failure;
 
 pub(super) async fn run(session: &Session, set: SetNode) -> Result<(), Failure> {
     let SetNode { id, settings, carrying } = set;

@@ -9,7 +9,7 @@ use kvclient::{ClusterStatus, LeftBehind, NodeReport, inspect};
 use serde_json::{Value, json};
 
 use super::{Session, rebalancing};
-use crate::exit::Failure;
+use crate::failure::Failure;
 use crate::{output, visible};
 
 pub(super) async fn run(session: &Session) -> Result<(), Failure> {

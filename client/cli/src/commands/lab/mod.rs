@@ -20,7 +20,7 @@ use kvclient::ClientError;
 
 pub(crate) use self::arguments::Arguments;
 use super::{Session, blocking, stdin};
-use crate::exit::Failure;
+use crate::failure::Failure;
 use crate::lines::BUFFER_BYTES;
 use crate::output;
 

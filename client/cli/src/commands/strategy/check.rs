@@ -6,9 +6,9 @@ use kvclient::ClientError;
 use serde_json::{Value, json};
 
 use super::Checked;
-use crate::cli::Format;
-use crate::exit::Failure;
+use crate::failure::Failure;
 use crate::output;
+use crate::output::Format;
 
 pub(super) fn run(host: &StrategyHost, checked: &Checked, format: Format) -> Result<(), Failure> {
     let strategy = host.load(&checked.strategy)?;

@@ -6,9 +6,9 @@ use kv_placement::{Complexity, Cost, Strategy, StrategyHost, StrategyNode};
 use serde_json::json;
 
 use super::Inspected;
-use crate::cli::Format;
-use crate::exit::Failure;
+use crate::failure::Failure;
 use crate::output;
+use crate::output::Format;
 
 /// What the cost of an answer is told for: so many equal nodes, with the default number of partitions.
 const REFERENCE_NODES: usize = 10;

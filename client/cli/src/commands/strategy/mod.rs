@@ -9,8 +9,8 @@ use clap::{Args, Subcommand};
 use kv_placement::{Cache, StrategyHost, StrategySource};
 
 use super::blocking;
-use crate::cli::Format;
-use crate::exit::Failure;
+use crate::failure::Failure;
+use crate::output::Format;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Action {

@@ -9,9 +9,9 @@ use kv_placement::limits::INFO_NAME_BYTES_MAX;
 use serde_json::json;
 
 use super::templates;
-use crate::cli::Format;
-use crate::exit::Failure;
+use crate::failure::Failure;
 use crate::output;
+use crate::output::Format;
 
 /// What stands for the strategy's name in the templates.
 const PLACEHOLDER: &str = "my-strategy";
