@@ -1,16 +1,19 @@
-//! `kvclient`, the command line of the store. It parses, logs, runs and exits; `commands` decide.
+//! `kvclient`, the command line of the store. It parses, logs, runs and exits; the `commands` do.
 
-mod bench;
+mod blocking;
 mod cli;
 mod commands;
 mod exit;
 mod failure;
+mod input;
 mod interrupt;
 mod line_bounds;
 mod lines;
 mod ndjson;
+mod option_value;
 mod output;
 mod progress;
+mod session;
 mod visible;
 
 use std::io;
@@ -55,7 +58,7 @@ fn run() -> ! {
     output::log(cli.globals.verbose);
     let result = start(&cli.command).map_err(Failure::Scarce);
     let result = result.and_then(|runtime| {
-        let result = runtime.block_on(commands::run(cli));
+        let result = runtime.block_on(cli.run());
         // Nothing waits for a thread that reads from a terminal.
         runtime.shutdown_background();
         result

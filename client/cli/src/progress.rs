@@ -7,8 +7,7 @@ use kv_system::resources;
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::output;
-use crate::output::Format;
+use crate::output::{self, Format};
 
 /// How often the bar is drawn while nothing comes.
 const TICK: Duration = Duration::from_millis(200);
