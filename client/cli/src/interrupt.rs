@@ -16,8 +16,6 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::exit::INTERRUPTED;
-
 /// How long a command may go on after the first signal to finish its operations.
 pub(crate) const FINISH_WITHIN: Duration = Duration::from_secs(1);
 /// How long after the first signal the process ends in any case, in milliseconds, unless a command has
@@ -91,10 +89,11 @@ pub(crate) fn allow(time: Duration) {
 
 /// The exit code of a process that was asked to end: 128 and the signal's number, as shells have it.
 pub(crate) fn exit_code() -> i32 {
-    match ASKED.borrow().signal {
-        0 => INTERRUPTED,
-        signal => 128 + signal,
-    }
+    let signal = match ASKED.borrow().signal {
+        0 => SignalKind::interrupt().as_raw_value(),
+        signal => signal,
+    };
+    128 + signal
 }
 
 /// Has a temporary file removed when the process is ended from here. With `None`, no file is removed.

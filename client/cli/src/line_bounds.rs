@@ -6,8 +6,10 @@
 
 use kv_core::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX_CEILING};
 
-use crate::lines::BOM;
 use crate::ndjson::EXPECTED;
+
+/// What some programs put before UTF-8. It says nothing, so it is passed over at the beginning of a line.
+pub(crate) const BOM: &[u8] = "\u{feff}".as_bytes();
 
 /// The longest texts of a line, together, in bytes without JSON's escapes: the largest value as base64, the
 /// longest key, and the members' names with `PUT`.

@@ -4,8 +4,8 @@ use std::io::{self, BufRead, Read};
 
 use tokio::sync::mpsc;
 
-use crate::exit::Failure;
-use crate::line_bounds::LineBounds;
+use crate::failure::Failure;
+use crate::line_bounds::{BOM, LineBounds};
 use crate::ndjson;
 
 /// The most records in one chunk.
@@ -19,9 +19,6 @@ const CHUNKS_WAITING_MAX: usize = 2;
 
 /// How much is read from a file at once, in bytes.
 pub(crate) const BUFFER_BYTES: usize = 256 << 10;
-
-/// What some programs put before UTF-8. It says nothing, so it is passed over at the beginning of a line.
-pub(crate) const BOM: &[u8] = "\u{feff}".as_bytes();
 
 /// Some consecutive lines.
 #[derive(Debug, Default)]

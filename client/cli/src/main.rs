@@ -1,23 +1,30 @@
-//! `kvclient`, the command line of the store. It parses, logs, runs and exits; `commands` decide.
+//! `kvclient`, the command line of the store. It parses, logs, runs and exits; the `commands` do.
 
-mod bench;
+mod blocking;
 mod cli;
 mod commands;
 mod exit;
+mod failure;
+mod input;
 mod interrupt;
 mod line_bounds;
 mod lines;
 mod ndjson;
+mod option_value;
 mod output;
 mod progress;
+mod session;
 mod visible;
 
 use std::io;
 use std::num::NonZero;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use kv_system::resources;
 use tokio::runtime::{Builder, Runtime};
+
+use crate::failure::Failure;
+use crate::output::Format;
 
 /// How many files and connections any command opens, and some to spare.
 const DESCRIPTORS_MIN: usize = 24;
@@ -37,20 +44,21 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() {
     // Before anything that needs much of it.
     if let Err(error) = resources::stack(STACK_BYTES_MIN) {
-        std::process::exit(exit::report(Err(exit::Failure::Scarce(error)), cli::Format::Text));
+        std::process::exit(exit::report(Err(Failure::Scarce(error)), Format::Text));
     }
     run()
 }
 
 fn run() -> ! {
     resources::mind_the_size_of_files();
-    let cli = cli::Cli::try_parse().unwrap_or_else(|error| exit::not_understood(&error));
+    let cli = cli::Cli::try_parse()
+        .unwrap_or_else(|error| exit::not_understood(&error, cli::Cli::command()));
     let format = cli.globals.output;
     let _failpoints = kv_system::failpoints::listen();
     output::log(cli.globals.verbose);
-    let result = start(&cli.command).map_err(exit::Failure::Scarce);
+    let result = start(&cli.command).map_err(Failure::Scarce);
     let result = result.and_then(|runtime| {
-        let result = runtime.block_on(commands::run(cli));
+        let result = runtime.block_on(cli.run());
         // Nothing waits for a thread that reads from a terminal.
         runtime.shutdown_background();
         result

@@ -6,12 +6,22 @@
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, StdoutLock, Write};
 
+use clap::ValueEnum;
 use kv_system::streams;
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
-use crate::exit::Failure;
+use crate::failure::Failure;
 use crate::visible;
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Text,
+    /// For programs: JSON objects, errors too.
+    Json,
+}
 
 /// Logs to standard error: what `RUST_LOG` asks for, or else warnings, and more where it is verbose.
 pub(crate) fn log(verbose: bool) {

@@ -6,9 +6,8 @@ use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use kv_system::resources;
 use serde::Serialize;
 
-use crate::cli::Format;
-use crate::exit::Failure;
-use crate::output;
+use crate::failure::Failure;
+use crate::output::{self, Format};
 
 /// How often the bar is drawn while nothing comes.
 const TICK: Duration = Duration::from_millis(200);

@@ -48,8 +48,7 @@ pub use candidate::Candidate;
 pub use experiment::Experiment;
 pub use keys::{Keys, KeysError};
 pub use scenario::{Scenario, ScenarioError, nodes};
-pub use timing::Cost;
-pub use trial::{Described, Figures, Problem, Trial};
+pub use trial::{Cost, Described, Figures, Problem, Trial};
 
 /// The most strategies that are compared at once.
 pub const CANDIDATES_MAX: usize = 32;

@@ -7,8 +7,7 @@ use kv_placement::{StrategyNode, measure};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::timing::Cost;
-use super::trial::{Figures, Trial};
+use super::trial::{Cost, Figures, Trial};
 use super::{Experiment, Scenario};
 
 /// The document.

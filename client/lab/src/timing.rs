@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::native;
 use super::scenario::Scenario;
-use super::trial::{Loaded, Problem};
+use super::trial::{Cost, Loaded, Problem};
 
 /// The fewest rounds that a median is taken of.
 const ROUNDS_MIN: usize = 3;
@@ -13,40 +13,6 @@ const ROUNDS_MIN: usize = 3;
 const ROUNDS_MAX: usize = 15;
 /// Further rounds begin until one strategy has taken this long.
 const ROUNDS_TIME: Duration = Duration::from_millis(1500);
-
-/// What a strategy costs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Cost {
-    /// To compile its component and ask what it is, once.
-    pub compile: Duration,
-    /// To load it compiled from the cache instead; `None` without a cache.
-    pub load: Option<Duration>,
-    /// One table of the scenario's nodes by the component in a fresh instance, checked: the median.
-    pub wasm: Duration,
-    /// The same by the same function compiled natively, where it is known: the median.
-    pub native: Option<Duration>,
-    /// How many times each was timed.
-    pub rounds: usize,
-    /// The fuel that the table took.
-    pub fuel: u64,
-    /// The fuel that it may take.
-    pub fuel_limit: u64,
-}
-
-impl Cost {
-    /// How many times the native time the component takes.
-    #[must_use]
-    pub fn ratio(&self) -> Option<f64> {
-        Some(self.wasm.as_secs_f64() / self.native?.as_secs_f64())
-    }
-
-    /// The part of the fuel that it may take.
-    #[must_use]
-    pub fn fuel_share(&self) -> f64 {
-        self.fuel as f64 / self.fuel_limit as f64
-    }
-}
 
 /// The loaded strategy's table of the scenario's nodes, and what it costs. Nothing else may run
 /// meanwhile.

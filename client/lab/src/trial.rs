@@ -9,7 +9,6 @@ use kv_strategy::Assign;
 
 use super::candidate::Candidate;
 use super::native;
-use super::timing::Cost;
 
 /// A candidate's turn in the lab.
 #[derive(Debug)]
@@ -63,6 +62,40 @@ pub struct Figures {
     pub migrate: Option<Movement>,
     /// What the table takes.
     pub cost: Cost,
+}
+
+/// What a strategy costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Cost {
+    /// To compile its component and ask what it is, once.
+    pub compile: Duration,
+    /// To load it compiled from the cache instead; `None` without a cache.
+    pub load: Option<Duration>,
+    /// One table of the scenario's nodes by the component in a fresh instance, checked: the median.
+    pub wasm: Duration,
+    /// The same by the same function compiled natively, where it is known: the median.
+    pub native: Option<Duration>,
+    /// How many times each was timed.
+    pub rounds: usize,
+    /// The fuel that the table took.
+    pub fuel: u64,
+    /// The fuel that it may take.
+    pub fuel_limit: u64,
+}
+
+impl Cost {
+    /// How many times the native time the component takes.
+    #[must_use]
+    pub fn ratio(&self) -> Option<f64> {
+        Some(self.wasm.as_secs_f64() / self.native?.as_secs_f64())
+    }
+
+    /// The part of the fuel that it may take.
+    #[must_use]
+    pub fn fuel_share(&self) -> f64 {
+        self.fuel as f64 / self.fuel_limit as f64
+    }
 }
 
 /// Why there are no figures.

@@ -12,7 +12,7 @@ use super::check::{self, StrategyInfo};
 use super::complexity::{self, Complexity};
 use super::cpu_time::thread_time;
 use super::error::{StrategyError, StrategyFault};
-use super::host::{CheckedTable, Host, Program};
+use super::host::{CheckedTable, Cost, Host, Program};
 use super::limits::TimeLimits;
 use super::source::{self, StrategySource};
 
@@ -33,19 +33,6 @@ pub struct Strategy {
     info: Arc<StrategyInfo>,
     program: Program,
     cache_outcome: CacheOutcome,
-}
-
-/// What it took a strategy to answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cost {
-    /// The fuel, of which a unit is about one WebAssembly instruction. It is the same on every machine.
-    pub fuel: u64,
-    /// The most that it could have been, [`fuel_for`](super::limits::fuel_for) the question.
-    pub fuel_max: u64,
-    /// The linear memory at the end, in bytes; it never shrinks.
-    pub memory_bytes: usize,
-    /// The time of the call alone.
-    pub took: Duration,
 }
 
 impl fmt::Debug for Strategy {

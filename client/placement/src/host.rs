@@ -12,7 +12,6 @@ use wasmtime::{Config, Engine, Store, Trap, UpdateDeadline, WasmFeatures};
 
 use super::call::{Order, StrategyCall};
 use super::check::{self, StrategyInfo};
-use super::component::Cost;
 use super::contract::{Guest, Instance, Refusal, Said, Version};
 use super::cpu_time::thread_time;
 use super::error::StrategyFault;
@@ -36,6 +35,19 @@ pub(super) struct Program {
     call_time_max: Duration,
     /// The time of the calling thread by which it has to be done, whatever it is asked.
     until: Option<Duration>,
+}
+
+/// What it took a strategy to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cost {
+    /// The fuel, of which a unit is about one WebAssembly instruction. It is the same on every machine.
+    pub fuel: u64,
+    /// The most that it could have been, [`fuel_for`](super::limits::fuel_for) the question.
+    pub fuel_max: u64,
+    /// The linear memory at the end, in bytes; it never shrinks.
+    pub memory_bytes: usize,
+    /// The time of the call alone.
+    pub took: Duration,
 }
 
 /// What a strategy answered, checked, by the question's own indexes.

@@ -7,10 +7,13 @@ use std::time::Duration;
 use reqwest::{Certificate, Identity, Url};
 
 use super::error::ConsulError;
-use super::http::REQUEST_TIMEOUT;
 
 /// Where a Consul agent listens unless told otherwise.
 pub const ADDRESS_DEFAULT: &str = "127.0.0.1:8500";
+
+/// How long an exchange may take, beyond the time that a blocking query asks for, unless
+/// [`ConsulConfig::with_request_timeout`] says otherwise.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The variable that names Consul's address.
 pub const HTTP_ADDR_VARIABLE: &str = "CONSUL_HTTP_ADDR";

@@ -20,10 +20,6 @@ use super::token::Token;
 /// How long to wait for a connection, TLS included.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long an exchange may take, beyond the time that a blocking query asks for, unless
-/// [`ConsulConfig::with_request_timeout`] says otherwise.
-pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// The largest answer that is read: room for a listing of more than forty values of the largest size.
 pub const RESPONSE_BYTES_MAX: usize = 32 * 1024 * 1024;
 

@@ -46,10 +46,10 @@ use std::time::Duration;
 use kv_core::backoff::Backoff;
 
 pub use agent::{AgentService, CheckStatus, ServiceRegistration, service_check_id};
-pub use config::{ADDRESS_DEFAULT, ConsulConfig, HTTP_ADDR_VARIABLE};
+pub use config::{ADDRESS_DEFAULT, ConsulConfig, HTTP_ADDR_VARIABLE, REQUEST_TIMEOUT};
 pub use error::ConsulError;
 pub use health::ServiceInstance;
-pub use http::{CONNECT_TIMEOUT, REQUEST_TIMEOUT, RESPONSE_BYTES_MAX};
+pub use http::{CONNECT_TIMEOUT, RESPONSE_BYTES_MAX};
 pub use kv::{KEY_BYTES_MAX, KvEntry, VALUE_BYTES_MAX};
 pub use read::{Indexed, Read, WAIT_MAX};
 pub use session::{SessionBehavior, SessionRequest};

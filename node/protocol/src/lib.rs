@@ -17,6 +17,7 @@
 //! ```
 
 pub mod frame;
+mod key;
 mod operation_stream;
 pub mod record_stream;
 pub mod reply;

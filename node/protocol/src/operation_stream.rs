@@ -30,7 +30,7 @@ use kv_core::operation::{Condition, Done, Operation, Outcome, Record};
 use kv_core::refusal::{Refusal, bad_request, too_large};
 use kv_core::version::Version;
 
-use crate::request_wire::check_key;
+use crate::key::check_key;
 
 const PUT: u8 = 1;
 const GET: u8 = 2;

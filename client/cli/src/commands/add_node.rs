@@ -1,53 +1,98 @@
 //! `kvclient add-node`: starts nodes and moves to them what becomes theirs.
 
+use clap::Args;
+use kv_core::limits::WEIGHT_MAX;
+use kv_core::name::{Name, parse_zone};
 use kv_rebalance::limits::TAKE_BACK_WAIT;
 use kv_rebalance::{Addition, Change, Launched, Plan, Rebalancer, Task, Wanted};
 
-use super::{Session, rebalancing};
-use crate::cli::{AddNode, NewNodes};
-use crate::exit::Failure;
+use super::rebalancing::{self, Carrying};
+use crate::failure::Failure;
+use crate::session::Session;
 use crate::{interrupt, output};
 
-pub(super) async fn run(session: &Session, add: AddNode) -> Result<(), Failure> {
-    let AddNode { nodes, carrying } = add;
-    let rebalancer = Rebalancer::connect(&session.config).await?;
-    let applied = match &carrying.apply {
-        Some(path) => Some(rebalancing::read_plan(&rebalancer, path).await?),
-        None => None,
-    };
-    let mut chosen = match applied.as_ref().map(|plan| &plan.change) {
-        Some(Change::Add { nodes }) => nodes.clone(),
-        Some(other) => {
-            return Err(Failure::Usage(format!("the plan is to {other}, not to add nodes")));
+/// Add nodes: start them where they do not run, and move to them what becomes theirs
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A desired_state in Consul has the new node started by a node that runs on its host; nodes that were started by
+hand and are no members yet are taken first. Reading and writing go on meanwhile.
+
+Examples:
+  kvclient add-node                        one more node
+  kvclient add-node --count 3              three, moving each key at most once
+  kvclient add-node --id node-9 --weight 2 --zone rack-3 --host 10.0.0.9
+  kvclient add-node --dry-run              what would move
+  kvclient add-node --dry-run --output json > plan.json && kvclient add-node --apply plan.json")]
+pub(crate) struct AddNode {
+    #[command(flatten)]
+    nodes: NewNodes,
+    #[command(flatten)]
+    carrying: Carrying,
+}
+
+/// Which nodes are to join.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct NewNodes {
+    /// The node's id [default: nodes that run already, then the first free ones of node-0, node-1, ...]
+    #[arg(long, value_name = "ID", conflicts_with = "count")]
+    id: Option<Name>,
+    /// How many nodes to add
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    count: u32,
+    /// The host on which to start what does not run yet: the address by which a node there is reached
+    /// [default: any]
+    #[arg(long, value_name = "HOST")]
+    host: Option<String>,
+    /// The capacity relative to other nodes [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(WEIGHT_MAX)))]
+    weight: Option<u32>,
+    /// The failure domain, such as a rack [default: none]
+    #[arg(long, value_name = "NAME", value_parser = parse_zone)]
+    zone: Option<String>,
+}
+
+impl AddNode {
+    pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
+        let Self { nodes, carrying } = self;
+        let rebalancer = Rebalancer::connect(&session.config).await?;
+        let applied = match &carrying.apply {
+            Some(path) => Some(rebalancing::read_plan(&rebalancer, path).await?),
+            None => None,
+        };
+        let mut chosen = match applied.as_ref().map(|plan| &plan.change) {
+            Some(Change::Add { nodes }) => nodes.clone(),
+            Some(other) => {
+                return Err(Failure::Usage(format!("the plan is to {other}, not to add nodes")));
+            }
+            None => choose(&rebalancer, &nodes).await?,
+        };
+        if carrying.dry_run {
+            let prepared = rebalancer.plan(Change::Add { nodes: chosen }).await?;
+            return rebalancing::print(session, &prepared.plan);
         }
-        None => choose(&rebalancer, &nodes).await?,
-    };
-    if carrying.dry_run {
-        let prepared = rebalancer.plan(Change::Add { nodes: chosen }).await?;
-        return rebalancing::print(session, &prepared.plan);
-    }
-    let mut wanted = wanted(&nodes);
-    if applied.is_some() {
-        // Its ids are those that the plan was made for.
-        wanted.id = chosen.first().map(|node| node.id.clone());
-    }
-    let launched = Launched::default();
-    // What has been started is stopped again first.
-    interrupt::allow(2 * TAKE_BACK_WAIT);
-    let beginning = begin(&rebalancer, &mut chosen, &wanted, applied.as_ref(), &launched);
-    let begun = tokio::select! {
-        begun = beginning => begun,
-        () = interrupt::asked() => Err(Failure::Interrupted),
-    };
-    let task = match begun {
-        Ok(task) => task,
-        Err(failure) => {
-            take_back(&rebalancer, &launched).await;
-            return Err(failure);
+        let mut wanted = wanted(&nodes);
+        if applied.is_some() {
+            // Its ids are those that the plan was made for.
+            wanted.id = chosen.first().map(|node| node.id.clone());
         }
-    };
-    let end = rebalancing::run(session, &rebalancer, task, carrying.throttle).await?;
-    rebalancing::reached(&end, &Change::Add { nodes: chosen }.to_string())
+        let launched = Launched::default();
+        // What has been started is stopped again first.
+        interrupt::allow(2 * TAKE_BACK_WAIT);
+        let beginning = begin(&rebalancer, &mut chosen, &wanted, applied.as_ref(), &launched);
+        let begun = tokio::select! {
+            begun = beginning => begun,
+            () = interrupt::asked() => Err(Failure::Interrupted),
+        };
+        let task = match begun {
+            Ok(task) => task,
+            Err(failure) => {
+                take_back(&rebalancer, &launched).await;
+                return Err(failure);
+            }
+        };
+        let end = rebalancing::run(session, &rebalancer, task, carrying.throttle).await?;
+        rebalancing::reached(&end, &Change::Add { nodes: chosen }.to_string())
+    }
 }
 
 /// Has those nodes started that do not run, and begins to move to all of them what becomes theirs.

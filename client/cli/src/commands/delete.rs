@@ -1,12 +1,24 @@
 //! `kvclient delete`: removes a record.
 
+use clap::Args;
+use kv_core::version::Version;
 use kvclient::Condition;
 use serde::Serialize;
 
-use super::{Session, open_write};
-use crate::cli::Delete;
-use crate::exit::Failure;
+use super::put::open_write;
+use crate::failure::Failure;
+use crate::session::Session;
 use crate::{interrupt, output};
+
+/// Remove a record
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    /// The key
+    key: String,
+    /// Only if the record has this version
+    #[arg(long, value_name = "VERSION")]
+    if_version: Option<Version>,
+}
 
 #[derive(Serialize)]
 struct Deleted<'a> {
@@ -14,16 +26,18 @@ struct Deleted<'a> {
     existed: bool,
 }
 
-pub(super) async fn run(session: &Session, delete: Delete) -> Result<(), Failure> {
-    let condition = delete.if_version.map_or(Condition::None, Condition::Version);
-    let client = session.connect().await?;
-    let write = client.delete_if(delete.key.as_str(), condition);
-    let existed = interrupt::changing(open_write(&delete.key), write).await?;
-    if !existed {
-        return Err(Failure::NotFound { key: delete.key });
+impl Delete {
+    pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
+        let condition = self.if_version.map_or(Condition::None, Condition::Version);
+        let client = session.connect().await?;
+        let write = client.delete_if(self.key.as_str(), condition);
+        let existed = interrupt::changing(open_write(&self.key), write).await?;
+        if !existed {
+            return Err(Failure::NotFound { key: self.key });
+        }
+        if session.is_json() {
+            output::json(&Deleted { key: &self.key, existed })?;
+        }
+        Ok(())
     }
-    if session.is_json() {
-        output::json(&Deleted { key: &delete.key, existed })?;
-    }
-    Ok(())
 }

@@ -1,19 +1,35 @@
 //! `kvclient explain`: why a key is where it is.
 
+use clap::Args;
 use kvclient::{Cause, Choice, Explanation, explain};
 use serde_json::{Value, json};
 
-use super::Session;
-use crate::cli::Explain;
-use crate::exit::Failure;
+use crate::failure::Failure;
+use crate::session::Session;
 use crate::{output, visible};
 
-pub(super) async fn run(session: &Session, asked: Explain) -> Result<(), Failure> {
-    let explanation = explain(&session.config, &asked.key, asked.epoch).await?;
-    if session.is_json() {
-        return output::json(&in_json(&asked.key, &explanation));
+/// Say why a key is where it is: the strategy's candidates, and what moved it
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kvclient explain greeting               why it is where it is
+  kvclient explain greeting --epoch 7     compared with where it was then")]
+pub(crate) struct Explain {
+    /// The key: 1 to 1024 bytes of text
+    key: String,
+    /// Compare with where it was in this epoch [default: before it moved last]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    epoch: Option<u64>,
+}
+
+impl Explain {
+    pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
+        let explanation = explain(&session.config, &self.key, self.epoch).await?;
+        if session.is_json() {
+            return output::json(&in_json(&self.key, &explanation));
+        }
+        output::data(text(&explanation).as_bytes())
     }
-    output::data(text(&explanation).as_bytes())
 }
 
 fn text(explanation: &Explanation) -> String {

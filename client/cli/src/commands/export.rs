@@ -1,19 +1,39 @@
-//! `kvclient export` and `get-all`: everything, as lines of JSON.
+//! `kvclient export`: writes everything as lines of JSON.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use clap::Args;
 use futures::TryStreamExt;
 use kv_system::replacement::{Fresh, Replacement};
 use kv_system::streams;
 
-use super::{Session, blocking};
-use crate::cli::{Export, Prefix};
-use crate::exit::{Failure, explained};
+use crate::blocking::blocking;
+use crate::failure::{Failure, explained};
 use crate::progress::{Progress, Summary};
+use crate::session::Session;
 use crate::{interrupt, ndjson, output};
+
+/// Write everything as lines of JSON
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A FILE is replaced only when everything has been read; until then it stays as it was. A link is followed. A
+new FILE is for its owner only, since it may hold everything that is stored; one that is there keeps its
+owner and mode.
+
+Examples:
+  kvclient export backup.ndjson
+  kvclient export --prefix user/ | wc -l")]
+pub(crate) struct Export {
+    /// The file; standard output where it is - or missing. A new one is for its owner only (mode 600);
+    /// one that is there keeps its owner and mode
+    file: Option<PathBuf>,
+    /// Only keys that start with this
+    #[arg(long, default_value = "")]
+    prefix: String,
+}
 
 /// What the system calls standard output.
 const STDOUT_NAMES: [&str; 3] = ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
@@ -21,30 +41,28 @@ const STDOUT_NAMES: [&str; 3] = ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
 /// How much is gathered before it is written, in bytes.
 const BUFFER_BYTES_TARGET: usize = 256 << 10;
 
-pub(super) async fn run(session: &Session, export: Export) -> Result<(), Failure> {
-    let file = export.file.filter(|path| path != Path::new("-"));
-    let destination = match file {
-        // To open a named pipe is to wait for its reader.
-        Some(path) => blocking(move || Destination::file(path)).await?,
-        None => Destination::Stdout,
-    };
-    let data_is_out = matches!(destination, Destination::Stdout);
-    let summary = write_all(session, &export.only, destination).await?;
-    summary.tell("wrote", session.format, data_is_out)
+impl Export {
+    pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
+        let file = self.file.filter(|path| path != Path::new("-"));
+        let destination = match file {
+            // To open a named pipe is to wait for its reader.
+            Some(path) => blocking(move || Destination::file(path)).await?,
+            None => Destination::Stdout,
+        };
+        let data_is_out = matches!(destination, Destination::Stdout);
+        let summary = write_all(session, &self.prefix, destination).await?;
+        summary.tell("wrote", session.format, data_is_out)
+    }
 }
 
-/// Prints everything: an export without a word about it.
-pub(super) async fn print(session: &Session, only: &Prefix) -> Result<(), Failure> {
-    write_all(session, only, Destination::Stdout).await.map(drop)
-}
-
-async fn write_all(
+/// Writes every record whose key starts with `prefix`.
+pub(super) async fn write_all(
     session: &Session,
-    only: &Prefix,
+    prefix: &str,
     mut destination: Destination,
 ) -> Result<Summary, Failure> {
     let client = session.connect().await?;
-    let mut everything = std::pin::pin!(client.get_all(&only.prefix));
+    let mut everything = std::pin::pin!(client.get_all(prefix));
     let mut progress = Progress::begin(None);
     let shown = matches!(destination, Destination::Stdout) && output::is_terminal();
     let mut buffer = Vec::with_capacity(BUFFER_BYTES_TARGET);
@@ -62,7 +80,7 @@ async fn write_all(
 }
 
 /// Where an export goes.
-enum Destination {
+pub(super) enum Destination {
     Stdout,
     /// An entry that exists and is no regular file, such as a named pipe.
     Special(PathBuf, File),

@@ -2,13 +2,20 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use clap::Args;
 use kvclient::{Record, Version};
 use serde::Serialize;
 
-use super::Session;
-use crate::cli::Key;
-use crate::exit::Failure;
+use crate::failure::Failure;
+use crate::session::Session;
 use crate::{output, visible};
+
+/// Print a value: exactly its bytes (on a terminal, control characters are shown escaped)
+#[derive(Debug, Args)]
+pub(crate) struct Get {
+    /// The key: 1 to 1024 bytes of text
+    key: String,
+}
 
 #[derive(Serialize)]
 struct Found<'a> {
@@ -21,28 +28,31 @@ struct Found<'a> {
     version: Option<Version>,
 }
 
-pub(super) async fn run(session: &Session, Key { key }: Key) -> Result<(), Failure> {
-    let client = session.connect().await?;
-    let Some(record) = client.get(key.as_str()).await? else {
-        return Err(Failure::NotFound { key });
-    };
-    if session.is_json() {
-        return output::json(&found(&key, &record));
+impl Get {
+    pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
+        let Self { key } = self;
+        let client = session.connect().await?;
+        let Some(record) = client.get(key.as_str()).await? else {
+            return Err(Failure::NotFound { key });
+        };
+        if session.is_json() {
+            return output::json(&found(&key, &record));
+        }
+        if !output::is_terminal() {
+            // A file should hold nothing but the value.
+            return output::raw(&record.value);
+        }
+        let shown = visible::bytes(&record.value);
+        // A prompt should not stand behind the value.
+        output::raw(format!("{shown}\n").as_bytes())?;
+        if shown.as_bytes() != record.value {
+            output::note(
+                "the value has characters that a terminal would act on, which are shown escaped: redirect the \
+                 output to have its bytes",
+            );
+        }
+        Ok(())
     }
-    if !output::is_terminal() {
-        // A file should hold nothing but the value.
-        return output::raw(&record.value);
-    }
-    let shown = visible::bytes(&record.value);
-    // A prompt should not stand behind the value.
-    output::raw(format!("{shown}\n").as_bytes())?;
-    if shown.as_bytes() != record.value {
-        output::note(
-            "the value has characters that a terminal would act on, which are shown escaped: redirect the \
-             output to have its bytes",
-        );
-    }
-    Ok(())
 }
 
 fn found<'a>(key: &'a str, record: &'a Record) -> Found<'a> {

@@ -6,31 +6,51 @@ use std::fs::File;
 use std::io::{self, BufReader, IsTerminal};
 use std::path::{Path, PathBuf};
 
+use clap::Args;
 use futures::stream::{FuturesUnordered, StreamExt};
 use kv_core::partition::key_hash;
 use kvclient::{Client, ClientError, Condition, Operation};
 use tokio::sync::mpsc;
 
-use super::{Session, blocking, stdin};
-use crate::cli::Import;
-use crate::exit::Failure;
+use crate::blocking::blocking;
+use crate::failure::Failure;
+use crate::input::stdin;
 use crate::lines::{self, BUFFER_BYTES, BadLine, Chunk, Record};
 use crate::ndjson::EXPECTED;
 use crate::progress::Progress;
+use crate::session::Session;
 use crate::{interrupt, output};
+
+/// Store many values from lines of JSON
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Every line is {\"key\":\"...\",\"value\":\"...\"}, or {\"key\":\"...\",\"value_base64\":\"...\"} for a value that is
+not text; the \"op\":\"PUT\" of a request is allowed. The first bad line ends the import, and so does Ctrl-C;
+what is under way is finished, and the number of stored values is reported. Running it again is safe. A
+second Ctrl-C, and nodes that do not answer within a second, have it end at once.
+
+Examples:
+  kvclient import words.ndjson
+  kvclient export | kvclient --cluster copy import")]
+pub(crate) struct Import {
+    /// The file; standard input where it is - or missing
+    file: Option<PathBuf>,
+}
 
 /// How many chunks are being stored at the same time. An operation's time begins when its chunk's
 /// does, so a slow cluster must get through all of them in that time.
 const CHUNKS_IN_FLIGHT_MAX: usize = 4;
 
-pub(super) async fn run(session: &Session, import: Import) -> Result<(), Failure> {
-    let file = import.file.filter(|path| path != Path::new("-"));
-    if file.is_none() && io::stdin().is_terminal() {
-        output::note(&format!(
-            "reading records from the terminal, one {EXPECTED} a line; Ctrl-D ends"
-        ));
+impl Import {
+    pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
+        let file = self.file.filter(|path| path != Path::new("-"));
+        if file.is_none() && io::stdin().is_terminal() {
+            output::note(&format!(
+                "reading records from the terminal, one {EXPECTED} a line; Ctrl-D ends"
+            ));
+        }
+        store(session, file).await
     }
-    store(session, file).await
 }
 
 /// Stores the records of a file, or of standard input.

@@ -1,32 +1,42 @@
 //! `kvclient locate`: where a key belongs.
 
+use clap::Args;
 use kvclient::Location;
 use serde_json::json;
 
-use super::Session;
-use crate::cli::Key;
-use crate::exit::Failure;
+use crate::failure::Failure;
+use crate::session::Session;
 use crate::{output, visible};
 
-pub(super) async fn run(session: &Session, Key { key }: Key) -> Result<(), Failure> {
-    let client = session.connect().await?;
-    let location = client.locate(&key)?;
-    if session.is_json() {
-        return output::json(&json!({
-            "key": key,
-            "partition": location.partition,
-            "node": location.node,
-            "address": location.address.as_ref().ok().map(ToString::to_string),
-            "epoch": location.epoch,
-            "strategy": location.strategy,
-            "strategy_sha256": location.strategy_digest,
-        }));
+/// Say where a key belongs: partition, owner, epoch, strategy
+#[derive(Debug, Args)]
+pub(crate) struct Locate {
+    /// The key: 1 to 1024 bytes of text
+    key: String,
+}
+
+impl Locate {
+    pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
+        let Self { key } = self;
+        let client = session.connect().await?;
+        let location = client.locate(&key)?;
+        if session.is_json() {
+            return output::json(&json!({
+                "key": key,
+                "partition": location.partition,
+                "node": location.node,
+                "address": location.address.as_ref().ok().map(ToString::to_string),
+                "epoch": location.epoch,
+                "strategy": location.strategy,
+                "strategy_sha256": location.strategy_digest,
+            }));
+        }
+        output::data(text(&location).as_bytes())?;
+        if let Err(problem) = &location.address {
+            output::note(problem);
+        }
+        Ok(())
     }
-    output::data(text(&location).as_bytes())?;
-    if let Err(problem) = &location.address {
-        output::note(problem);
-    }
-    Ok(())
 }
 
 fn text(location: &Location) -> String {

@@ -1,22 +1,51 @@
 //! `kvclient rebalance`: pauses, resumes or undoes a rebalance that is under way.
 
+use clap::{Args, Subcommand};
 use kv_rebalance::Rebalancer;
 use serde_json::json;
 
-use super::{Session, rebalancing};
-use crate::cli::RebalanceAction;
-use crate::exit::Failure;
+use super::rebalancing;
+use crate::failure::Failure;
 use crate::output;
+use crate::session::Session;
 
-pub(super) async fn run(session: &Session, action: RebalanceAction) -> Result<(), Failure> {
-    let rebalancer = Rebalancer::connect(&session.config).await?;
-    match action {
-        RebalanceAction::Pause => pause(session, &rebalancer).await,
-        RebalanceAction::Resume { throttle } => resume(session, &rebalancer, throttle).await,
-        RebalanceAction::Abort { throttle } => {
-            let task = rebalancer.turn_back().await?;
-            let end = rebalancing::run(session, &rebalancer, task, throttle).await?;
-            rebalancing::reached(&end, "to undo the rebalance")
+/// Go on with a rebalance that is under way, pause it, or undo it
+#[derive(Debug, Args)]
+pub(crate) struct Rebalance {
+    /// What to do with it.
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum Action {
+    /// Begin no further part of it; everything is served meanwhile
+    Pause,
+    /// Go on with it, also where the command that ran it is gone
+    Resume {
+        /// Move at most this many megabytes per second
+        #[arg(long, value_name = "MB/S", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+        throttle: Option<u64>,
+    },
+    /// Move back what it has moved
+    Abort {
+        /// Move at most this many megabytes per second
+        #[arg(long, value_name = "MB/S", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+        throttle: Option<u64>,
+    },
+}
+
+impl Rebalance {
+    pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
+        let rebalancer = Rebalancer::connect(&session.config).await?;
+        match self.action {
+            Action::Pause => pause(session, &rebalancer).await,
+            Action::Resume { throttle } => resume(session, &rebalancer, throttle).await,
+            Action::Abort { throttle } => {
+                let task = rebalancer.turn_back().await?;
+                let end = rebalancing::run(session, &rebalancer, task, throttle).await?;
+                rebalancing::reached(&end, "to undo the rebalance")
+            }
         }
     }
 }

@@ -1,22 +1,36 @@
 //! What the commands that rebalance have in common: showing plans, and running movers.
 
 use std::convert::Infallible;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::Args;
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 use kv_rebalance::{Change, End, NodePlan, Plan, Progress, Rebalancer, Task};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::Session;
-use crate::cli::Carrying;
-use crate::exit::Failure;
+use crate::failure::Failure;
+use crate::session::Session;
 use crate::{interrupt, output, visible};
 
 const BYTES_PER_MB: u64 = 1_000_000;
 /// How often the bar is drawn.
 const DRAW_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How a rebalance is carried out.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Carrying {
+    /// Only show what would move
+    #[arg(long, conflicts_with = "throttle")]
+    pub(super) dry_run: bool,
+    /// Do what this file plans (of --dry-run --output json), unless the layout has changed since
+    #[arg(long, value_name = "PLAN", conflicts_with = "dry_run")]
+    pub(super) apply: Option<PathBuf>,
+    /// Move at most this many megabytes per second
+    #[arg(long, value_name = "MB/S", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(super) throttle: Option<u64>,
+}
 
 /// Carries `change` out. It has come about where this succeeds.
 pub(super) async fn carry_out(

@@ -2,67 +2,91 @@
 
 use std::time::Duration;
 
+use clap::Args;
 use kv_core::layout::Layout;
 use kv_core::name::Name;
 use kv_rebalance::{Change, Launched, Rebalancer};
 use uuid::Uuid;
 
-use super::{Session, rebalancing};
-use crate::cli::RemoveNode;
-use crate::exit::Failure;
+use super::rebalancing::{self, Carrying};
+use crate::failure::Failure;
+use crate::session::Session;
 use crate::{interrupt, output};
+
+/// Remove nodes: move away what they have, then have them stop
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kvclient remove-node node-3
+  kvclient remove-node node-3 --dry-run
+  kvclient remove-node --dead node-3 --accept-data-loss    it will never come back")]
+pub(crate) struct RemoveNode {
+    /// Their ids
+    #[arg(value_name = "ID", required_unless_present = "apply")]
+    ids: Vec<Name>,
+    /// They are gone for good, and what only they stored with them
+    #[arg(long)]
+    dead: bool,
+    /// With --dead: yes, what only they stored is to be given up
+    #[arg(long, requires = "dead")]
+    accept_data_loss: bool,
+    #[command(flatten)]
+    carrying: Carrying,
+}
 
 /// How long a node may take to remove its old data and stop.
 const STOP_WITHIN: Duration = Duration::from_secs(60);
 
-pub(super) async fn run(session: &Session, remove: RemoveNode) -> Result<(), Failure> {
-    let RemoveNode { nodes, accept_data_loss, carrying } = remove;
-    let rebalancer = Rebalancer::connect(&session.config).await?;
-    let applied = match &carrying.apply {
-        Some(path) => Some(rebalancing::read_plan(&rebalancer, path).await?),
-        None => None,
-    };
-    let (ids, dead) = match applied.as_ref().map(|plan| &plan.change) {
-        Some(Change::Remove { ids, dead }) => (ids.clone(), *dead),
-        Some(other) => {
-            return Err(Failure::Usage(format!("the plan is to {other}, not to remove nodes")));
+impl RemoveNode {
+    pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
+        let Self { ids, dead, accept_data_loss, carrying } = self;
+        let rebalancer = Rebalancer::connect(&session.config).await?;
+        let applied = match &carrying.apply {
+            Some(path) => Some(rebalancing::read_plan(&rebalancer, path).await?),
+            None => None,
+        };
+        let (ids, dead) = match applied.as_ref().map(|plan| &plan.change) {
+            Some(Change::Remove { ids, dead }) => (ids.clone(), *dead),
+            Some(other) => {
+                return Err(Failure::Usage(format!("the plan is to {other}, not to remove nodes")));
+            }
+            None => (ids, dead),
+        };
+        let mut layout = rebalancer.layout().await?;
+        if dead && layout.rebalance.is_some() && !carrying.dry_run {
+            layout = give_up(&rebalancer, &layout, &ids, accept_data_loss).await?;
         }
-        None => (nodes.ids, nodes.dead),
-    };
-    let mut layout = rebalancer.layout().await?;
-    if dead && layout.rebalance.is_some() && !carrying.dry_run {
-        layout = give_up(&rebalancer, &layout, &ids, accept_data_loss).await?;
-    }
-    let leaving = leaving(&layout, &ids);
-    if leaving.is_empty() && !dead && !carrying.dry_run {
-        // They are no members, so there is nothing to move.
-        if let Some(spares) = rebalancer.spares(&ids).await? {
-            return stop(&rebalancer, &spares).await;
+        let leaving = leaving(&layout, &ids);
+        if leaving.is_empty() && !dead && !carrying.dry_run {
+            // They are no members, so there is nothing to move.
+            if let Some(spares) = rebalancer.spares(&ids).await? {
+                return stop(&rebalancer, &spares).await;
+            }
+            if rebalancer.are_only_signalled(&ids).await? {
+                return Ok(rebalancer.take_back(&Launched::of(&ids), &output::note).await?);
+            }
         }
-        if rebalancer.are_only_signalled(&ids).await? {
-            return Ok(rebalancer.take_back(&Launched::of(&ids), &output::note).await?);
+        let change = Change::Remove { ids, dead };
+        if carrying.dry_run || (dead && !accept_data_loss) {
+            let prepared = rebalancer.plan(change).await?;
+            rebalancing::print(session, &prepared.plan)?;
+            if carrying.dry_run {
+                return Ok(());
+            }
+            return Err(Failure::Usage(
+                "nothing was done, since data would be lost: add --accept-data-loss to go on all the same"
+                    .into(),
+            ));
         }
-    }
-    let change = Change::Remove { ids, dead };
-    if carrying.dry_run || (dead && !accept_data_loss) {
-        let prepared = rebalancer.plan(change).await?;
-        rebalancing::print(session, &prepared.plan)?;
-        if carrying.dry_run {
-            return Ok(());
+        rebalancing::carry_out(session, &rebalancer, change, &carrying, applied.as_ref()).await?;
+        if !dead {
+            return stop(&rebalancer, &leaving).await;
         }
-        return Err(Failure::Usage(
-            "nothing was done, since data would be lost: add --accept-data-loss to go on all the same"
-                .into(),
-        ));
+        for (id, _) in &leaving {
+            output::note(&format!("node {id} was given up, with what only it stored"));
+        }
+        Ok(())
     }
-    rebalancing::carry_out(session, &rebalancer, change, &carrying, applied.as_ref()).await?;
-    if !dead {
-        return stop(&rebalancer, &leaving).await;
-    }
-    for (id, _) in &leaving {
-        output::note(&format!("node {id} was given up, with what only it stored"));
-    }
-    Ok(())
 }
 
 fn leaving(layout: &Layout, ids: &[Name]) -> Vec<(Name, Uuid)> {

@@ -1,5 +1,6 @@
 //! `kvclient status`: the cluster and its nodes.
 
+use clap::Args;
 use kv_consul::CheckStatus;
 use kv_core::layout::{Goal, Layout, Phase as WindowPhase, Rebalance};
 use kv_core::partition::Partition;
@@ -8,61 +9,68 @@ use kv_rebalance::{Progress, Rebalancer};
 use kvclient::{ClusterStatus, LeftBehind, NodeReport, inspect};
 use serde_json::{Value, json};
 
-use super::{Session, rebalancing};
-use crate::exit::Failure;
+use super::rebalancing;
+use crate::failure::Failure;
+use crate::session::Session;
 use crate::{output, visible};
 
-pub(super) async fn run(session: &Session) -> Result<(), Failure> {
-    let status = inspect(&session.config).await?;
-    let is_moving = status.layout.as_ref().is_some_and(|layout| layout.rebalance.is_some());
-    let progress = match is_moving {
-        true => Rebalancer::connect(&session.config).await?.progress().await?,
-        false => None,
-    };
-    if session.is_json() {
-        return output::json(&in_json(&status, progress.as_ref()));
-    }
-    output::data(text(&status, progress.as_ref()).as_bytes())?;
-    for node in &status.nodes {
-        match &node.answer {
-            Err(problem) => output::note(&format!("{}: {problem}", node.id)),
-            Ok(answer) => {
-                if let Some(kept) = &answer.kept {
-                    output::note(&format!("{}: {} ({})", node.id, kept.reason, ranges(kept)));
-                }
-                if let Some(reason) = &answer.not_followed {
-                    output::note(&format!(
-                        "{}: has not installed the layout that Consul has: {reason}",
-                        node.id
-                    ));
-                }
-                if let Some(installed) = ahead(&status, answer) {
-                    output::note(&format!(
-                        "{}: has epoch {installed} installed, and Consul an older layout: its state has gone back, and the nodes put that right",
-                        node.id
-                    ));
+/// Show the cluster: nodes, health, partitions, keys, bytes, epoch, strategy
+#[derive(Debug, Args)]
+pub(crate) struct Status {}
+
+impl Status {
+    pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
+        let status = inspect(&session.config).await?;
+        let is_moving = status.layout.as_ref().is_some_and(|layout| layout.rebalance.is_some());
+        let progress = match is_moving {
+            true => Rebalancer::connect(&session.config).await?.progress().await?,
+            false => None,
+        };
+        if session.is_json() {
+            return output::json(&in_json(&status, progress.as_ref()));
+        }
+        output::data(text(&status, progress.as_ref()).as_bytes())?;
+        for node in &status.nodes {
+            match &node.answer {
+                Err(problem) => output::note(&format!("{}: {problem}", node.id)),
+                Ok(answer) => {
+                    if let Some(kept) = &answer.kept {
+                        output::note(&format!("{}: {} ({})", node.id, kept.reason, ranges(kept)));
+                    }
+                    if let Some(reason) = &answer.not_followed {
+                        output::note(&format!(
+                            "{}: has not installed the layout that Consul has: {reason}",
+                            node.id
+                        ));
+                    }
+                    if let Some(installed) = ahead(&status, answer) {
+                        output::note(&format!(
+                            "{}: has epoch {installed} installed, and Consul an older layout: its state has gone back, and the nodes put that right",
+                            node.id
+                        ));
+                    }
                 }
             }
+            if let (true, Some(address)) = (node.is_twin, &node.address) {
+                output::note(&format!(
+                    "{}: another copy of its data directory is served at {address}, which no client should go to: stop the process there",
+                    node.id
+                ));
+            }
         }
-        if let (true, Some(address)) = (node.is_twin, &node.address) {
+        for LeftBehind { id, service, agent, address, is_foreign, .. } in &status.left_behind {
+            let what = match is_foreign {
+                false => "an earlier run of it is still registered",
+                true => {
+                    "a registration in its name that no run of it has made, forged or a mistake, is"
+                }
+            };
             output::note(&format!(
-                "{}: another copy of its data directory is served at {address}, which no client should go to: stop the process there",
-                node.id
+                "{id}: {what} with the Consul agent of {agent} (at {address}). Nobody goes by that; `consul services deregister -id={service}` removes it there"
             ));
         }
+        Ok(())
     }
-    for LeftBehind { id, service, agent, address, is_foreign, .. } in &status.left_behind {
-        let what = match is_foreign {
-            false => "an earlier run of it is still registered",
-            true => {
-                "a registration in its name that no run of it has made, forged or a mistake, is"
-            }
-        };
-        output::note(&format!(
-            "{id}: {what} with the Consul agent of {agent} (at {address}). Nobody goes by that; `consul services deregister -id={service}` removes it there"
-        ));
-    }
-    Ok(())
 }
 
 /// The epoch that a node has installed, where that is newer than Consul's layout.

@@ -13,7 +13,8 @@ use serde::Deserialize;
 
 use super::header::Header;
 use super::json::{Object, Text};
-use super::operation::{BodyReader, OPERATIONS_KNOWN, OperationHeader, check_key, decode_batch};
+use super::operation::{BodyReader, OPERATIONS_KNOWN, OperationHeader, decode_batch};
+use crate::key::check_key;
 use crate::operation_stream;
 use crate::request::{Command, Count, Digest, Fetch, Request, RequestId, Scan, Style};
 

@@ -17,4 +17,3 @@ mod json;
 mod operation;
 
 pub use self::decode::DecodeError;
-pub(crate) use self::operation::check_key;

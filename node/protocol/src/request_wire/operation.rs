@@ -3,13 +3,14 @@
 use std::borrow::Cow;
 
 use kv_core::bounded::List;
-use kv_core::limits::{BATCH_OPERATIONS_MAX, KEY_BYTES_MAX};
+use kv_core::limits::BATCH_OPERATIONS_MAX;
 use kv_core::operation::{Condition, Operation};
 use kv_core::refusal::{ErrorCode, Refusal, bad_request, too_large};
 use kv_core::version::Version;
 use serde::{Deserialize, Serialize};
 
 use super::json::{Object, Text, not_null, text};
+use crate::key::check_key;
 
 /// What a request may ask, for the errors.
 pub(super) const OPERATIONS_KNOWN: &str = "PUT, GET_ONE, GET_ALL, DELETE, BATCH, SCAN, STATUS, FETCH, COPY, DIGEST, COUNT, STORED or HOLDS";
@@ -139,17 +140,6 @@ impl<'a> OperationHeader<'a> {
             _ => Operation::Delete { key, condition },
         })
     }
-}
-
-/// Checks that `key` is one that a node can store; `what` names it in the error.
-pub(crate) fn check_key(what: &str, key: &str) -> Result<(), Refusal> {
-    if key.is_empty() {
-        return Err(bad_request(format!("{what} is empty: expected 1 to {KEY_BYTES_MAX} bytes")));
-    }
-    if key.len() > KEY_BYTES_MAX {
-        return Err(too_large(&format!("the length of {what}"), key.len(), KEY_BYTES_MAX));
-    }
-    Ok(())
 }
 
 /// Hands out the body frame's bytes to the values that the header announces, in order.

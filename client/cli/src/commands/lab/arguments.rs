@@ -13,13 +13,25 @@ use kv_placement::{StrategyNode, StrategySource};
 use kv_rebalance::LiveCluster;
 
 use super::pattern::{Pattern, parse_pattern};
-use crate::cli::partitions;
+use crate::option_value::partitions;
 
 /// How many nodes join or leave unless an option says it, if the limits allow it.
 const CHANGE_DEFAULT: usize = 1;
 
+/// Compare placement strategies side by side, without a cluster
 #[derive(Clone, Debug, Args)]
-pub(crate) struct Arguments {
+#[command(after_help = "\
+Every strategy is asked for its table of the nodes, of the nodes when --add join, and of the nodes when
+--remove have left. What fails has its error in place of its figures, the others go on, and the exit code
+is 4.
+
+Examples:
+  kvclient lab                                        all built-in strategies on 10 nodes
+  kvclient lab hrw ./mine.wasm --nodes 100 --weights 1,2,4 --zones a,b,c --replicas 3
+  kvclient lab --config consistent-hash=points=64 --config consistent-hash=points=1024
+  kvclient lab --keys users.txt --pictures review     load by real keys, and pictures
+  kvclient lab --from-cluster --output json           what a migration would bring and move")]
+pub(crate) struct Lab {
     /// The strategies: .wasm files or built-in names [default: all built-in ones]
     #[arg(value_name = "FILE|NAME")]
     pub(super) strategies: Vec<StrategySource>,
@@ -76,7 +88,7 @@ enum Removal {
     Named(Vec<String>),
 }
 
-impl Arguments {
+impl Lab {
     /// The scenario, which starts with the nodes of `live` where there is such a cluster.
     ///
     /// # Errors
@@ -226,10 +238,10 @@ mod tests {
     #[derive(Parser)]
     struct Line {
         #[command(flatten)]
-        arguments: Arguments,
+        arguments: Lab,
     }
 
-    fn parse(line: &str) -> Result<Arguments, String> {
+    fn parse(line: &str) -> Result<Lab, String> {
         let words = ["lab"].into_iter().chain(line.split_whitespace());
         Line::try_parse_from(words).map(|line| line.arguments).map_err(|error| error.to_string())
     }

@@ -18,76 +18,68 @@ use kv_placement::{Cache, StrategyHost};
 use kv_rebalance::LiveCluster;
 use kvclient::ClientError;
 
-pub(crate) use self::arguments::Arguments;
-use super::{Session, blocking, stdin};
-use crate::exit::Failure;
+pub(crate) use self::arguments::Lab;
+use crate::blocking::blocking;
+use crate::failure::Failure;
+use crate::input::stdin;
 use crate::lines::BUFFER_BYTES;
 use crate::output;
+use crate::session::Session;
 
-/// The end of the help.
-pub(crate) const EXAMPLES: &str = "\
-Every strategy is asked for its table of the nodes, of the nodes when --add join, and of the nodes when
---remove have left. What fails has its error in place of its figures, the others go on, and the exit code
-is 4.
-
-Examples:
-  kvclient lab                                        all built-in strategies on 10 nodes
-  kvclient lab hrw ./mine.wasm --nodes 100 --weights 1,2,4 --zones a,b,c --replicas 3
-  kvclient lab --config consistent-hash=points=64 --config consistent-hash=points=1024
-  kvclient lab --keys users.txt --pictures review     load by real keys, and pictures
-  kvclient lab --from-cluster --output json           what a migration would bring and move";
-
-pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<(), Failure> {
-    if session.config.strategy.is_some() {
-        let problem = "lab tries the strategies that are listed, such as `kvclient lab hrw`: leave \
-                       --strategy out";
-        return Err(Failure::Usage(problem.into()));
-    }
-    let folder = arguments.pictures.as_deref().map(make_folder).transpose()?;
-    let mut candidates = arguments.candidates().map_err(Failure::Usage)?;
-    let live = match arguments.from_cluster {
-        true => Some(LiveCluster::look(&session.config).await?),
-        false => None,
-    };
-    let scenario = arguments.scenario(live.as_ref()).map_err(Failure::Usage)?;
-    if cfg!(debug_assertions) {
-        output::note("this is a development build: its times are those of slow code");
-    }
-    let mut experiment = Experiment::new(scenario);
-    if let Some(live) = &live {
-        experiment = experiment.with_current(live.owners.clone());
-        if arguments.strategies.is_empty() {
-            candidates = blocking({
-                let live = live.clone();
-                move || Ok(others(&live, candidates)?)
-            })
-            .await?;
+impl Lab {
+    pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
+        if session.config.strategy.is_some() {
+            let problem = "lab tries the strategies that are listed, such as `kvclient lab hrw`: leave \
+                           --strategy out";
+            return Err(Failure::Usage(problem.into()));
         }
-        candidates.insert(0, Candidate::of_cluster(live.strategy.clone(), live.config.clone()));
-    }
-    let keys = arguments.keys.clone();
-    let (experiment, trials) = blocking(move || {
-        if let Some(path) = keys {
-            let keys = read_keys(&path, &experiment)?;
-            experiment = experiment.with_keys(keys);
+        let folder = self.pictures.as_deref().map(make_folder).transpose()?;
+        let mut candidates = self.candidates().map_err(Failure::Usage)?;
+        let live = match self.from_cluster {
+            true => Some(LiveCluster::look(&session.config).await?),
+            false => None,
+        };
+        let scenario = self.scenario(live.as_ref()).map_err(Failure::Usage)?;
+        if cfg!(debug_assertions) {
+            output::note("this is a development build: its times are those of slow code");
         }
-        let trials = experiment.run(&candidates, &Cache::from_env()).map_err(ClientError::from)?;
-        Ok((experiment, trials))
-    })
-    .await?;
-    if session.is_json() {
-        let cluster = live.map(|it| Cluster { name: it.name, uuid: it.uuid, epoch: it.epoch });
-        output::json(&Report::new(&experiment, cluster, &trials))?;
-    } else {
-        let text = text::write(&experiment, live.as_ref(), &trials);
-        output::data(text.as_bytes())?;
+        let mut experiment = Experiment::new(scenario);
+        if let Some(live) = &live {
+            experiment = experiment.with_current(live.owners.clone());
+            if self.strategies.is_empty() {
+                candidates = blocking({
+                    let live = live.clone();
+                    move || Ok(others(&live, candidates)?)
+                })
+                .await?;
+            }
+            candidates.insert(0, Candidate::of_cluster(live.strategy.clone(), live.config.clone()));
+        }
+        let keys = self.keys.clone();
+        let (experiment, trials) = blocking(move || {
+            if let Some(path) = keys {
+                let keys = read_keys(&path, &experiment)?;
+                experiment = experiment.with_keys(keys);
+            }
+            let trials =
+                experiment.run(&candidates, &Cache::from_env()).map_err(ClientError::from)?;
+            Ok((experiment, trials))
+        })
+        .await?;
+        if session.is_json() {
+            let cluster = live.map(|it| Cluster { name: it.name, uuid: it.uuid, epoch: it.epoch });
+            output::json(&Report::new(&experiment, cluster, &trials))?;
+        } else {
+            let text = text::write(&experiment, live.as_ref(), &trials);
+            output::data(text.as_bytes())?;
+        }
+        let failed = trials.iter().filter(|trial| trial.outcome.is_err()).count();
+        let of = trials.len();
+        if let Some(folder) = folder {
+            draw(&folder, experiment, trials).await?;
+        }
+        if failed > 0 { Err(Failure::Lab { failed, of }) } else { Ok(()) }
     }
-    let failed = trials.iter().filter(|trial| trial.outcome.is_err()).count();
-    let of = trials.len();
-    if let Some(folder) = folder {
-        draw(&folder, experiment, trials).await?;
-    }
-    if failed > 0 { Err(Failure::Lab { failed, of }) } else { Ok(()) }
 }
 
 /// Those of `candidates` that are not just what places the cluster already.

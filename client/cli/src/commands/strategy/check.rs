@@ -1,39 +1,58 @@
 //! `kvclient strategy check`: the examination of a strategy before it is adopted.
 
+use clap::Args;
 use kv_placement::admission::{Finding, Judgement, NotAdmitted, Report, Thoroughness, examine};
-use kv_placement::{Strategy, StrategyHost};
+use kv_placement::{Strategy, StrategyHost, StrategySource};
 use kvclient::ClientError;
 use serde_json::{Value, json};
 
-use super::Checked;
-use crate::cli::Format;
-use crate::exit::Failure;
-use crate::output;
+use crate::failure::Failure;
+use crate::output::{self, Format};
 
-pub(super) fn run(host: &StrategyHost, checked: &Checked, format: Format) -> Result<(), Failure> {
-    let strategy = host.load(&checked.strategy)?;
-    let report = examine(&strategy, &checked.strategy_config, Thoroughness::Full);
-    match format {
-        Format::Json => output::json(&in_json(&strategy, &report))?,
-        Format::Text => output::data(text(&strategy, &report).as_bytes())?,
-    }
-    if report.passes() {
-        return Ok(());
-    }
-    let label = strategy.label().to_owned();
-    let required = report.findings.iter().filter(|it| it.is_required);
-    // A property that is unknown because the clock ended the questions is not lacking.
-    let failed = required.filter(|it| match it.verdict {
-        Judgement::Pass => false,
-        Judgement::Fail(_) => true,
-        Judgement::Unknown(_) => report.stopped.is_none(),
-    });
-    let failed: Vec<_> = failed.map(|it| it.property.name()).collect();
-    match report.stopped {
-        Some(why) if failed.is_empty() => {
-            Err(ClientError::from(NotAdmitted::NotExamined { strategy: label, why }).into())
+/// Find out whether a cluster should adopt a strategy
+///
+/// It is asked for the tables of clusters of many kinds, small ones first. Each property passes,
+/// or fails with the smallest counterexample. The exit code is 4 where a required one fails.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kvclient strategy check ./my-strategy.wasm
+  kvclient strategy check consistent-hash --strategy-config points=64 --output json")]
+pub(crate) struct Check {
+    /// The strategy: a .wasm file or a built-in name
+    #[arg(value_name = "FILE|NAME")]
+    strategy: StrategySource,
+    /// The settings that it is called with
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    strategy_config: String,
+}
+
+impl Check {
+    pub(super) fn run(&self, host: &StrategyHost, format: Format) -> Result<(), Failure> {
+        let strategy = host.load(&self.strategy)?;
+        let report = examine(&strategy, &self.strategy_config, Thoroughness::Full);
+        match format {
+            Format::Json => output::json(&in_json(&strategy, &report))?,
+            Format::Text => output::data(text(&strategy, &report).as_bytes())?,
         }
-        _ => Err(Failure::LacksProperties { strategy: label, lacked: failed.join(", ") }),
+        if report.passes() {
+            return Ok(());
+        }
+        let label = strategy.label().to_owned();
+        let required = report.findings.iter().filter(|it| it.is_required);
+        // A property that is unknown because the clock ended the questions is not lacking.
+        let failed = required.filter(|it| match it.verdict {
+            Judgement::Pass => false,
+            Judgement::Fail(_) => true,
+            Judgement::Unknown(_) => report.stopped.is_none(),
+        });
+        let failed: Vec<_> = failed.map(|it| it.property.name()).collect();
+        match report.stopped {
+            Some(why) if failed.is_empty() => {
+                Err(ClientError::from(NotAdmitted::NotExamined { strategy: label, why }).into())
+            }
+            _ => Err(Failure::LacksProperties { strategy: label, lacked: failed.join(", ") }),
+        }
     }
 }
 

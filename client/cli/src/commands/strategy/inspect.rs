@@ -1,41 +1,53 @@
 //! `kvclient strategy inspect`: what a component is.
 
+use clap::Args;
 use kv_core::limits::PARTITIONS_DEFAULT;
 use kv_placement::limits::COMPILE_WORK_MAX;
-use kv_placement::{Complexity, Cost, Strategy, StrategyHost, StrategyNode};
+use kv_placement::{Complexity, Cost, Strategy, StrategyHost, StrategyNode, StrategySource};
 use serde_json::json;
 
-use super::Inspected;
-use crate::cli::Format;
-use crate::exit::Failure;
-use crate::output;
+use crate::failure::Failure;
+use crate::output::{self, Format};
+
+/// Show what a strategy is: digest, size, contract, imports, and what answering takes
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kvclient strategy inspect hrw
+  kvclient strategy inspect ./my-strategy.wasm --output json")]
+pub(crate) struct Inspect {
+    /// The strategy: a .wasm file or a built-in name
+    #[arg(value_name = "FILE|NAME")]
+    strategy: StrategySource,
+    /// The settings that it is called with
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    strategy_config: String,
+}
 
 /// What the cost of an answer is told for: so many equal nodes, with the default number of partitions.
 const REFERENCE_NODES: usize = 10;
 
-pub(super) fn run(
-    host: &StrategyHost,
-    inspected: &Inspected,
-    format: Format,
-) -> Result<(), Failure> {
-    let source = &inspected.strategy;
-    let complexity = host.complexity(source)?;
-    // A component that is no strategy is shown as far as it goes, and then refused.
-    let strategy = match host.load(source) {
-        Ok(strategy) => strategy,
-        Err(error) => {
-            show_complexity(&complexity, format)?;
-            return Err(error.into());
+impl Inspect {
+    pub(super) fn run(&self, host: &StrategyHost, format: Format) -> Result<(), Failure> {
+        let source = &self.strategy;
+        let complexity = host.complexity(source)?;
+        // A component that is no strategy is shown as far as it goes, and then refused.
+        let strategy = match host.load(source) {
+            Ok(strategy) => strategy,
+            Err(error) => {
+                show_complexity(&complexity, format)?;
+                return Err(error.into());
+            }
+        };
+        let node =
+            |number| StrategyNode { id: format!("node-{number}"), weight: 1, zone: String::new() };
+        let nodes: Vec<_> = (0..REFERENCE_NODES).map(node).collect();
+        let (_, cost) =
+            strategy.assign_counted(&nodes, PARTITIONS_DEFAULT, 1, &self.strategy_config)?;
+        match format {
+            Format::Json => output::json(&in_json(&strategy, &complexity, cost)),
+            Format::Text => output::data(text(&strategy, &complexity, cost).as_bytes()),
         }
-    };
-    let node =
-        |number| StrategyNode { id: format!("node-{number}"), weight: 1, zone: String::new() };
-    let nodes: Vec<_> = (0..REFERENCE_NODES).map(node).collect();
-    let (_, cost) =
-        strategy.assign_counted(&nodes, PARTITIONS_DEFAULT, 1, &inspected.strategy_config)?;
-    match format {
-        Format::Json => output::json(&in_json(&strategy, &complexity, cost)),
-        Format::Text => output::data(text(&strategy, &complexity, cost).as_bytes()),
     }
 }
 

@@ -4,19 +4,26 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use kv_placement::limits::INFO_NAME_BYTES_MAX;
 use serde_json::json;
 
-use super::templates;
-use crate::cli::Format;
-use crate::exit::Failure;
-use crate::output;
+use super::templates::{self, Language};
+use crate::failure::Failure;
+use crate::output::{self, Format};
 
 /// What stands for the strategy's name in the templates.
 const PLACEHOLDER: &str = "my-strategy";
 
+/// Make a project that works, to be changed into a strategy of one's own
+///
+/// It starts as weighted rendezvous hashing, gives the same tables as the built-in hrw, and is built
+/// with the two commands of its README.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kvclient strategy new my-own
+  kvclient strategy new my-own --lang c")]
 pub(crate) struct New {
     /// The strategy's name, and the new directory's: letters a to z, digits and dashes
     #[arg(value_name = "NAME", value_parser = strategy_name)]
@@ -27,34 +34,6 @@ pub(crate) struct New {
     /// Where the directory is to be made [default: here]
     #[arg(long, value_name = "DIR", default_value = ".", hide_default_value = true)]
     directory: PathBuf,
-}
-
-/// A language that there is a template for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Language {
-    /// With cargo
-    Rust,
-    /// With a compiler from Python's package index
-    C,
-    /// JavaScript's typed and compiled sibling, with npm
-    #[value(alias = "javascript", alias = "js", alias = "typescript", alias = "ts")]
-    Assemblyscript,
-    /// With a compiler from Python's package index
-    Zig,
-}
-
-impl Language {
-    /// The two commands that build a template.
-    fn commands(self) -> [&'static str; 2] {
-        match self {
-            Self::Rust => ["rustup target add wasm32-unknown-unknown", "cargo strategy"],
-            Self::C | Self::Zig => [
-                "python3 -m venv .venv && .venv/bin/pip install --requirement requirements.txt",
-                ".venv/bin/python build.py",
-            ],
-            Self::Assemblyscript => ["npm install", "npm run build"],
-        }
-    }
 }
 
 fn strategy_name(text: &str) -> Result<String, String> {
@@ -69,39 +48,41 @@ fn strategy_name(text: &str) -> Result<String, String> {
     ))
 }
 
-pub(super) fn run(new: &New, format: Format) -> Result<(), Failure> {
-    let New { name, lang, directory } = new;
-    let project = directory.join(name);
-    if fs::symlink_metadata(&project).is_ok() {
-        let shown = project.display();
-        return Err(Failure::Usage(format!(
-            "{shown} exists already: choose another name, or another place with --directory"
-        )));
-    }
-    // Made aside, so that what appears under its name is whole.
-    let partial = directory.join(format!(".{name}.{}.partial", std::process::id()));
-    let written = write(&partial, *lang, name).and_then(|()| rename(&partial, &project));
-    if let Err(failure) = written {
-        let _ = fs::remove_dir_all(&partial);
-        return Err(failure);
-    }
-    let [prepare, build] = lang.commands();
-    if format == Format::Json {
-        return output::json(&json!({
-            "directory": project,
-            "commands": [prepare, build],
-            "component": project.join(format!("{name}.wasm")),
-        }));
-    }
-    output::data(
-        format!(
-            "made {}; its README.md says what is what\n\n  cd {}\n  {prepare}\n  {build}\n  \
-             kvclient strategy check ./{name}.wasm\n",
-            project.display(),
-            project.display(),
+impl New {
+    pub(super) fn run(&self, format: Format) -> Result<(), Failure> {
+        let Self { name, lang, directory } = self;
+        let project = directory.join(name);
+        if fs::symlink_metadata(&project).is_ok() {
+            let shown = project.display();
+            return Err(Failure::Usage(format!(
+                "{shown} exists already: choose another name, or another place with --directory"
+            )));
+        }
+        // Made aside, so that what appears under its name is whole.
+        let partial = directory.join(format!(".{name}.{}.partial", std::process::id()));
+        let written = write(&partial, *lang, name).and_then(|()| rename(&partial, &project));
+        if let Err(failure) = written {
+            let _ = fs::remove_dir_all(&partial);
+            return Err(failure);
+        }
+        let [prepare, build] = lang.commands();
+        if format == Format::Json {
+            return output::json(&json!({
+                "directory": project,
+                "commands": [prepare, build],
+                "component": project.join(format!("{name}.wasm")),
+            }));
+        }
+        output::data(
+            format!(
+                "made {}; its README.md says what is what\n\n  cd {}\n  {prepare}\n  {build}\n  \
+                 kvclient strategy check ./{name}.wasm\n",
+                project.display(),
+                project.display(),
+            )
+            .as_bytes(),
         )
-        .as_bytes(),
-    )
+    }
 }
 
 fn write(project: &Path, lang: Language, name: &str) -> Result<(), Failure> {

@@ -1,6 +1,34 @@
 //! The templates of strategies, which are part of this program.
 
-use super::new::Language;
+use clap::ValueEnum;
+
+/// A language that there is a template for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Language {
+    /// With cargo
+    Rust,
+    /// With a compiler from Python's package index
+    C,
+    /// JavaScript's typed and compiled sibling, with npm
+    #[value(alias = "javascript", alias = "js", alias = "typescript", alias = "ts")]
+    Assemblyscript,
+    /// With a compiler from Python's package index
+    Zig,
+}
+
+impl Language {
+    /// The two commands that build a template.
+    pub(super) fn commands(self) -> [&'static str; 2] {
+        match self {
+            Self::Rust => ["rustup target add wasm32-unknown-unknown", "cargo strategy"],
+            Self::C | Self::Zig => [
+                "python3 -m venv .venv && .venv/bin/pip install --requirement requirements.txt",
+                ".venv/bin/python build.py",
+            ],
+            Self::Assemblyscript => ["npm install", "npm run build"],
+        }
+    }
+}
 
 /// A file's path within the project, and its content.
 type File = (&'static str, &'static str);
@@ -75,8 +103,6 @@ mod tests {
     use std::collections::BTreeSet;
     use std::fs;
     use std::path::{Path, PathBuf};
-
-    use clap::ValueEnum;
 
     use super::*;
 

@@ -5,9 +5,15 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use kv_core::limits::VALUE_BYTES_MAX_CEILING;
 
-use super::plan::{DEPTH_MAX, KEYS_MAX, THREADS_MAX};
 use super::workload::Workload;
-use crate::cli::{Seconds, seconds};
+use crate::option_value::{Seconds, seconds};
+
+/// The most records: half of what their keys have digits for, so that there is room to insert.
+pub(super) const KEYS_MAX: u64 = 5_000_000_000;
+/// The most workers.
+const THREADS_MAX: u64 = 1024;
+/// The most operations that one worker has under way.
+const DEPTH_MAX: u64 = 65_536;
 
 /// How the keys of operations are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -18,8 +24,17 @@ pub(crate) enum Distribution {
     Uniform,
 }
 
+/// Measure the cluster: throughput and latencies of a workload
 #[derive(Clone, Debug, Args)]
-pub(crate) struct Arguments {
+#[command(after_help = "\
+It stores the records first, under keys of their own, and leaves them there. Ctrl-C ends the measuring
+early, and what was measured is printed.
+
+Examples:
+  kvclient bench --workload get --threads 50
+  kvclient bench --workload a --keys 1000000 --duration 60 --warm-up 5 --output json
+  kvclient bench --workload put --value-size 4096 --depth 1 --operations 10000 --no-load")]
+pub(crate) struct Bench {
     /// What to do: only puts, only gets, or one of YCSB's core workloads
     #[arg(long, value_enum)]
     pub(crate) workload: Workload,

@@ -1,22 +1,13 @@
 //! How a command ends: its words about a failure, and the process's exit code.
-//!
-//! - here: the words; `failure`: why a command did not do what was asked; `codes`: the exit codes.
-
-mod codes;
-mod failure;
-#[cfg(test)]
-mod tests;
 
 use std::io::{self, Write};
 
-use clap::CommandFactory;
 use clap::builder::Styles;
 use clap::error::ErrorKind;
 use serde::Serialize;
 
-pub(crate) use self::codes::{DONE, INTERRUPTED, USAGE};
-pub(crate) use self::failure::{Failure, explained};
-use crate::cli::{Cli, Format};
+use crate::failure::{DONE, Failure, USAGE};
+use crate::output::Format;
 use crate::{output, visible};
 
 /// Says what went wrong, if anything did, and gives the exit code.
@@ -28,8 +19,9 @@ pub(crate) fn report(result: Result<(), Failure>, format: Format) -> i32 {
     failure.exit_code()
 }
 
-/// Ends the process after a command line that asks for help or is not understood.
-pub(crate) fn not_understood(error: &clap::Error) -> ! {
+/// Ends the process after a command line that asks for help or is not understood. `definition` is what it
+/// was to follow.
+pub(crate) fn not_understood(error: &clap::Error, definition: clap::Command) -> ! {
     let helps = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
     // The command line says how errors are wanted, even where the rest of it is not understood.
     let arguments: Vec<_> = std::env::args_os().collect();
@@ -41,10 +33,9 @@ pub(crate) fn not_understood(error: &clap::Error) -> ! {
     }
     // The library's way to end would take help that cannot be written for help that was.
     let written = match helps {
-        true => {
-            output::stdout().and_then(|stdout| print(error, stdout).map_err(output::not_written))
-        }
-        false => print(error, io::stderr()).map_err(output::not_written),
+        true => output::stdout()
+            .and_then(|stdout| print(error, definition, stdout).map_err(output::not_written)),
+        false => print(error, definition, io::stderr()).map_err(output::not_written),
     };
     match written {
         Err(failure) if helps => std::process::exit(report(Err(failure), Format::Text)),
@@ -53,9 +44,9 @@ pub(crate) fn not_understood(error: &clap::Error) -> ! {
 }
 
 /// Prints in colours, unless there is something in it that would act on a terminal.
-fn print(error: &clap::Error, mut stream: impl Write) -> io::Result<()> {
+fn print(error: &clap::Error, definition: clap::Command, mut stream: impl Write) -> io::Result<()> {
     // Without any styles of the library's, what acts is not its own.
-    let plain = Cli::command().styles(Styles::plain()).try_get_matches_from(std::env::args_os());
+    let plain = definition.styles(Styles::plain()).try_get_matches_from(std::env::args_os());
     let text = plain.as_ref().err().unwrap_or(error).render().ansi().to_string();
     let shown = visible::lines(&text);
     if shown == text {

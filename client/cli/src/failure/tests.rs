@@ -7,8 +7,11 @@ use kv_core::refusal::{ErrorCode, Refusal, too_large};
 use kv_placement::StrategySource;
 use kvclient::ClientError;
 
-use super::codes::{NOT_FOUND, REFUSED, UNAVAILABLE, UNDONE, UNFINISHED};
+use super::exit_code::{NOT_FOUND, REFUSED, UNAVAILABLE, UNDONE, UNFINISHED};
 use super::*;
+
+/// The exit code after Ctrl-C.
+const INTERRUPTED: i32 = 130;
 
 fn refused(code: ErrorCode) -> Failure {
     let refusal = Refusal::new(code, "no");

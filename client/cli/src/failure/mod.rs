@@ -1,4 +1,10 @@
 //! Why a command did not do what was asked.
+//!
+//! - here: the failures, their texts and their words for programs; `exit_code`: the process's exit codes.
+
+mod exit_code;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 
@@ -6,6 +12,8 @@ use kv_consul::ConsulError;
 use kv_placement::StrategyError;
 use kv_rebalance::RebalanceError;
 use kvclient::ClientError;
+
+pub(crate) use self::exit_code::{DONE, USAGE};
 
 /// Why a command did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -112,7 +120,7 @@ impl Failure {
     }
 
     /// What went wrong, as a stable word for programs.
-    pub(super) fn code(&self) -> String {
+    pub(crate) fn code(&self) -> String {
         match self {
             Self::Client(error) => error.code(),
             Self::Rebalance(error) => error.code(),

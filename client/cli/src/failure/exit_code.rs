@@ -1,4 +1,4 @@
-//! The process's exit codes.
+//! The process's exit codes. That of a command that was asked to end is [`interrupt::exit_code`].
 
 use kv_consul::ConsulError;
 use kv_placement::admission::NotAdmitted;
@@ -6,7 +6,7 @@ use kv_placement::{StrategyError, StrategyFault};
 use kv_rebalance::RebalanceError;
 use kvclient::ClientError;
 
-use super::failure::Failure;
+use super::Failure;
 use crate::interrupt;
 
 pub(crate) const DONE: i32 = 0;
@@ -16,10 +16,10 @@ pub(crate) const UNAVAILABLE: i32 = 3;
 pub(crate) const REFUSED: i32 = 4;
 pub(crate) const UNFINISHED: i32 = 5;
 pub(crate) const UNDONE: i32 = 6;
-pub(crate) const INTERRUPTED: i32 = 130;
 
 impl Failure {
-    pub(super) fn exit_code(&self) -> i32 {
+    /// The exit code that says it.
+    pub(crate) fn exit_code(&self) -> i32 {
         match self {
             Self::Client(error) => of_client(error),
             Self::Rebalance(error) => of_rebalance(error),

@@ -4,18 +4,12 @@ use std::time::Duration;
 
 use kv_core::limits::KEY_BYTES_MAX;
 
-use super::arguments::{Arguments, Distribution};
+use super::arguments::{Bench, Distribution, KEYS_MAX};
 use super::chooser::Chooser;
 use super::records::{KEY_DIGITS, Keys};
 use super::workload::Workload;
-use crate::cli::Seconds;
+use crate::option_value::Seconds;
 
-/// The most records: half of what their keys have digits for, so that there is room to insert.
-pub(crate) const KEYS_MAX: u64 = 5_000_000_000;
-/// The most workers.
-pub(crate) const THREADS_MAX: u64 = 1024;
-/// The most operations that one worker has under way.
-pub(crate) const DEPTH_MAX: u64 = 65_536;
 /// The most operations that all workers together have under way.
 const IN_FLIGHT_MAX: u64 = 65_536;
 /// How long is measured where nothing else is asked for.
@@ -49,8 +43,8 @@ pub(crate) struct Plan {
 impl Plan {
     /// # Errors
     /// What contradicts itself in the arguments, for a person.
-    pub(crate) fn new(arguments: Arguments) -> Result<Self, String> {
-        let Arguments { workload, keys, threads, depth, .. } = arguments;
+    pub(crate) fn new(arguments: Bench) -> Result<Self, String> {
+        let Bench { workload, keys, threads, depth, .. } = arguments;
         let in_flight = threads * depth;
         if in_flight > IN_FLIGHT_MAX {
             return Err(format!(
@@ -114,7 +108,7 @@ mod tests {
     #[derive(Parser)]
     struct Line {
         #[command(flatten)]
-        arguments: Arguments,
+        arguments: Bench,
     }
 
     fn plan(line: &str) -> Result<Plan, String> {
