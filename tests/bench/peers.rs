@@ -41,9 +41,7 @@ mod programs;
 mod raw;
 #[allow(dead_code, reason = "shared by the benchmark programs, each of which uses a part of it")]
 mod redis;
-#[allow(dead_code, reason = "shared by the benchmark programs, each of which uses a part of it")]
 mod server;
-#[allow(dead_code, reason = "shared by the benchmark programs, each of which uses a part of it")]
 mod settings;
 mod standalone;
 mod throughput;

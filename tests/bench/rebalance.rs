@@ -31,9 +31,7 @@ mod movement;
 mod program;
 mod programs;
 mod redis;
-#[allow(dead_code, reason = "shared by the benchmark programs, each of which uses a part of it")]
 mod server;
-#[allow(dead_code, reason = "shared by the benchmark programs, each of which uses a part of it")]
 mod settings;
 mod speed;
 

@@ -23,14 +23,12 @@ mod figures;
 #[allow(dead_code, reason = "shared by the benchmark programs, each of which uses a part of it")]
 mod fleet;
 mod journal;
-#[allow(dead_code, reason = "shared by the benchmark programs, each of which uses a part of it")]
 mod load;
 mod process;
 mod program;
 mod programs;
 #[allow(dead_code, reason = "shared by the benchmark programs, each of which uses a part of it")]
 mod server;
-#[allow(dead_code, reason = "shared by the benchmark programs, each of which uses a part of it")]
 mod settings;
 
 use std::process::ExitCode;

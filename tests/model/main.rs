@@ -100,11 +100,7 @@
 //! | some node has what Consul loses (assumed) | reads |
 //! | any mover goes on with a rebalance | a way to the end |
 
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "what a test prints is for people, and ends nothing"
-)]
+#![allow(clippy::print_stdout, reason = "what a test prints is for people, and ends nothing")]
 
 mod catalogue;
 mod clients;

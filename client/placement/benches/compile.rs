@@ -8,11 +8,7 @@
 //! cargo bench -p kv-placement --bench compile
 //! ```
 
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "what it prints is for people, and ends nothing"
-)]
+#![allow(clippy::print_stdout, reason = "what it prints is for people, and ends nothing")]
 
 use std::process::Command;
 use std::time::Instant;

@@ -2,11 +2,7 @@
 //!
 //! `cargo bench -p kv-placement --bench strategy`
 
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "what it prints is for people, and ends nothing"
-)]
+#![allow(clippy::print_stdout, reason = "what it prints is for people, and ends nothing")]
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

@@ -3,11 +3,7 @@
 //!
 //! `KV_FUZZ_SECONDS=600 cargo test -p kv-placement --test fuzz -- --nocapture` goes on for that long.
 #![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "what a test prints is for people, and ends nothing"
-)]
+#![allow(clippy::print_stdout, reason = "what a test prints is for people, and ends nothing")]
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -20,7 +20,7 @@ use crate::spares::{Spare, free_ids, spares};
 
 /// How nodes that are to join are started.
 pub(crate) struct Launch<'a> {
-    /// The host that they are to run on; any where there is none.
+    /// The host that they are to run on; `None` for any.
     pub(crate) host: Option<&'a str>,
     /// Whether another id does as well, where another command takes one at the same time.
     pub(crate) renames: bool,

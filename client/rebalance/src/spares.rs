@@ -26,7 +26,7 @@ pub struct Wanted {
     pub count: u32,
     /// The id of the only one, where the user chose it.
     pub id: Option<Name>,
-    /// The host that new ones are to run on, as nodes register it; any where there is none.
+    /// The host that new ones are to run on, as nodes register it; `None` for any.
     pub host: Option<String>,
     /// Their weight; 1 for a node that does not run yet where there is none.
     pub weight: Option<u32>,

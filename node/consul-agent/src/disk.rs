@@ -208,5 +208,4 @@ fn restored(record: Record) -> Result<Restored, String> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests;

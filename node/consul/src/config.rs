@@ -267,5 +267,4 @@ impl Tls {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests;

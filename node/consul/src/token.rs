@@ -162,7 +162,6 @@ fn header(token: &str) -> Result<HeaderValue, ConsulError> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

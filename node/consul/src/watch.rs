@@ -196,5 +196,4 @@ fn next_index(asked: u64, answered: u64) -> u64 {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests;

@@ -1,5 +1,4 @@
 //! The partition hash against values recorded from the reference implementation.
-#![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
 
 use std::collections::BTreeMap;
 

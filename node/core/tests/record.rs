@@ -1,5 +1,4 @@
 //! What an operation does to a key: every case, as a table.
-#![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
 
 use kv_core::operation::Condition;
 use kv_core::ownership::Right;

@@ -60,7 +60,7 @@ pub struct Resources {
     pub hints: Arc<Hints>,
     /// Why the layout that Consul has is not installed; `None` where it is.
     pub not_followed: Arc<ArcSwapOption<String>>,
-    /// Why the last question in [`confirmation`] was in vain.
+    /// Why the last question in [`confirmation`](crate::confirmation) was in vain.
     pub in_vain: Arc<ArcSwapOption<String>>,
     /// The longest value that is accepted, in bytes.
     pub value_bytes_max: usize,

@@ -1,7 +1,5 @@
 //! Looks for what some test cases need, and says so to `#[needs(...)]`.
 
-#![allow(clippy::print_stdout, reason = "Cargo reads what a build script prints")]
-
 use std::env;
 use std::ffi::OsStr;
 use std::fmt::Write as _;

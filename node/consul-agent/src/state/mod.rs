@@ -9,7 +9,6 @@ mod kv;
 mod session;
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests;
 
 use std::time::Instant;
