@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -10,6 +11,7 @@ use kv_testkit::harness::binaries::kvclient;
 use kv_testkit::harness::dev::Dev;
 use kv_testkit::harness::peer::{Peer, parse};
 use kv_testkit::harness::run::Run;
+use kv_testkit::wait::eventually;
 
 /// A version from just before the code was divided into crates.
 const BEFORE_THE_CRATES: &str = "06b42c7";
@@ -46,8 +48,13 @@ fn client(dev: &Dev, args: &[&str]) -> Run {
     Run::new(kvclient(), &dev.directory).args(["--consul", dev.address()]).args(args)
 }
 
-/// What the nodes serve now.
+/// What the nodes serve now, or will in a moment: a node that has not yet installed the layout by which a
+/// rebalance has ended says that it is to be asked again.
 fn served(dev: &Dev) -> Records {
+    eventually("pages of all nodes", Duration::from_secs(60), || try_served(dev))
+}
+
+fn try_served(dev: &Dev) -> Result<Records, String> {
     let status = client(dev, &["--output", "json", "status"]).output().success().json();
     let mut records = Records::new();
     for node in status["nodes"].as_array().expect("there are nodes") {
@@ -58,7 +65,11 @@ fn served(dev: &Dev) -> Records {
             let frames = peer.ask_frames(&[request.to_string().as_bytes()]);
             let page = parse(&frames[0]);
             let mut body = frames.get(1).map_or(&[][..], Vec::as_slice);
-            for item in page["collection"].as_array().expect("it is a page") {
+            if page["error"]["code"] == "retry" {
+                return Err(page.to_string());
+            }
+            let items = page["collection"].as_array();
+            for item in items.unwrap_or_else(|| panic!("it is no page: {page}")) {
                 let (key, record) = record(item, &mut body);
                 assert!(records.insert(key, record).is_none(), "two nodes serve {item}");
             }
@@ -66,7 +77,7 @@ fn served(dev: &Dev) -> Records {
             request["after"] = json!(next);
         }
     }
-    records
+    Ok(records)
 }
 
 /// A record of a page, whose value may be the next bytes of its `body`.
