@@ -105,7 +105,7 @@ impl DesiredState {
     /// The desired state's bytes.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
-        serde_json::to_vec_pretty(self).expect("a signal holds only what JSON can say")
+        serde_json::to_vec_pretty(self).expect("a desired state holds only what JSON can say")
     }
 }
 

@@ -242,12 +242,12 @@ impl Writer {
         let mut removal = Removal::new(self.counters);
         let owned = &self.background.purge;
         let purged_to = self.background.purged_to.as_deref();
-        let swept = gc::purge(&self.store, partitions, owned, purged_to, &mut removal);
+        let collected = gc::purge(&self.store, partitions, owned, purged_to, &mut removal);
         failpoints::pass("node::purge::chunk");
         if self.remove(removal).is_err() {
             return;
         }
-        match swept {
+        match collected {
             Ok(Some(key)) => self.background.purged_to = Some(key),
             Ok(None) => {
                 self.background.purge.clear();
@@ -271,11 +271,11 @@ impl Writer {
         let mut removal = Removal::new(self.counters);
         let unwanted = set(&mut self.background);
         let first = unwanted.first().copied().unwrap_or(Partition(0));
-        let swept = gc::clear(&self.store, partitions, unwanted, &mut removal);
+        let collected = gc::clear(&self.store, partitions, unwanted, &mut removal);
         failpoints::pass("node::clear::chunk");
         self.remove(removal).map_err(|error| Stuck { partition: first, error })?;
         let unwanted = set(&mut self.background);
-        *unwanted = swept?.map_or_else(BTreeSet::new, |rest| unwanted.split_off(&rest));
+        *unwanted = collected?.map_or_else(BTreeSet::new, |rest| unwanted.split_off(&rest));
         Ok(())
     }
 

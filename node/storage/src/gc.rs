@@ -131,11 +131,11 @@ fn start_of(partitions: PartitionCount, first: Option<Partition>) -> ScanStart<'
     ScanStart::Hash(first.map_or(0, |first| partitions.hash_range(first).0))
 }
 
-/// Hands the records of the partitions in `swept` on to `visit`.
+/// Hands the records of the partitions in `collected` on to `visit`.
 fn visit_all(
     store: &Store,
     partitions: PartitionCount,
-    swept: &BTreeSet<Partition>,
+    collected: &BTreeSet<Partition>,
     start: ScanStart<'_>,
     mut visit: impl FnMut(Partition, &Entry<'_>) -> Visit,
 ) -> Result<(), Stuck> {
@@ -145,14 +145,14 @@ fn visit_all(
     };
     let outcome = store.scan(start, |entry| {
         at = partitions.partition(entry.hash);
-        if swept.contains(&at) {
+        if collected.contains(&at) {
             return Ok(visit(at, &entry));
         }
-        let Some(next) = swept.range(at..).next() else { return Ok(Visit::Stop) };
+        let Some(next) = collected.range(at..).next() else { return Ok(Visit::Stop) };
         at = *next;
         Ok(Visit::Jump(partitions.hash_range(at).0))
     });
-    match (outcome, swept.range(at..).next()) {
+    match (outcome, collected.range(at..).next()) {
         // Where the rest is not to be removed, it does not matter that it is damaged.
         (Ok(()), _) | (Err(_), None) => Ok(()),
         (Err(error), Some(partition)) => Err(Stuck { partition: *partition, error }),
