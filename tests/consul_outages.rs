@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use crate::library_client::Library;
 use kv_testkit::harness::catalog::{layout, stored, wait_for_nodes};
 use kv_testkit::harness::corpus::{assert_same_lines, ndjson, words};
 use kv_testkit::harness::http::{Impostor, bytes};
-use kv_testkit::harness::library::Library;
 use kv_testkit::harness::peer::Peer;
 use kv_testkit::harness::{Backend, Cluster, eventually, on_both_backends};
 use serde_json::json;

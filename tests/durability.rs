@@ -5,8 +5,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::library_client::Library;
 use kv_testkit::harness::corpus::{Line, assert_same_lines, ndjson};
-use kv_testkit::harness::library::Library;
 use kv_testkit::harness::peer::{Peer, parse};
 use kv_testkit::harness::{Backend, Cluster, eventually, on_both_backends};
 use kvclient::ClientError;

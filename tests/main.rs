@@ -52,6 +52,7 @@ mod faults;
 mod incarnations;
 mod lab;
 mod library;
+mod library_client;
 mod membership;
 mod rebalance;
 mod roundtrip;

@@ -1,10 +1,10 @@
 //! Registrations that a process which can write to Consul has made in a node's name: clients go on to the
 //! node itself, no message advises to stop it, and the forgeries are named as that.
 
+use crate::library_client::Library;
 use kv_testkit::harness::catalog::registered;
 use kv_testkit::harness::corpus::{assert_same_lines, ndjson, words};
 use kv_testkit::harness::http::{Impostor, bytes, get_json};
-use kv_testkit::harness::library::Library;
 use kv_testkit::harness::{Backend, Cluster, on_both_backends};
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kv_testkit::harness::library::Library;
+use crate::library_client::Library;
 use kv_testkit::harness::{Backend, Cluster, on_both_backends};
 
 use super::{assert_holds, cluster_with_data, fsck, import, members, status, wait_until_moving};

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use kv_testkit::harness::{Backend, Cluster, library, on_both_backends};
+use kv_testkit::harness::{Backend, Cluster, on_both_backends};
 use kvclient::Client;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -14,6 +14,7 @@ use serde_json::json;
 use tokio::runtime::Runtime;
 
 use super::{assert_holds, members, status};
+use crate::library_client;
 
 on_both_backends!(no_operation_fails_or_errs_while_everything_moves);
 
@@ -42,7 +43,7 @@ fn no_operation_fails_or_errs_while_everything_moves(backend: Backend) {
     let mut tasks = Vec::new();
     let mut records = records.into_iter();
     for client in 0..CLIENTS {
-        let connection = runtime.block_on(library::connect(&cluster));
+        let connection = runtime.block_on(library_client::connect(&cluster));
         for record in records.by_ref().take(TASKS) {
             let (stop, operations) = (Arc::clone(&stop), Arc::clone(&operations));
             let seed = (client * TASKS + record.len()) as u64;

@@ -10,7 +10,6 @@
 //! | [`zmtp`] | peers that speak ZeroMQ's protocol byte by byte | |
 //! | [`bombs`] | components that are much work to compile | |
 //! | `guests` | hostile strategies, as components | `guests` |
-//! | `scripted_node`, `raw_node` | nodes that answer as a test tells them to | `nodes` |
 //! | `harness` | the real programs, as processes, and all that a test asks of them | `harness` |
 //!
 //! A package asks for what it uses, so that the tests of one that needs no more than a Consul compile
@@ -29,9 +28,5 @@ pub mod files;
 pub mod guests;
 #[cfg(feature = "harness")]
 pub mod harness;
-#[cfg(feature = "nodes")]
-pub mod raw_node;
-#[cfg(feature = "nodes")]
-pub mod scripted_node;
 pub mod wait;
 pub mod zmtp;

@@ -7,7 +7,7 @@
 //! - [`launched`]: nodes that other nodes have started; [`desired_states`]: what has them started;
 //! - [`peer`], [`http`]: plain ZeroMQ and plain HTTP; [`catalog`]: what Consul says;
 //! - [`limits`]: programs to which the system gives little;
-//! - [`library`]: the client's library; [`proxy`]: a bad network;
+//! - [`proxy`]: a bad network;
 //! - [`corpus`]: real text; [`address`]: hosts and ports.
 //!
 //! All ports are chosen by the system, and a process is known to be ready by the line that it
@@ -24,7 +24,6 @@ pub mod dev;
 pub mod environment;
 pub mod http;
 pub mod launched;
-pub mod library;
 pub mod limits;
 pub mod node;
 pub mod peer;

@@ -38,7 +38,7 @@ pub fn command(name: &str, rest: &[u8]) -> Vec<u8> {
 }
 
 /// The command by which a peer says what it is.
-pub(crate) fn ready(properties: &[(&str, &[u8])]) -> Vec<u8> {
+pub fn ready(properties: &[(&str, &[u8])]) -> Vec<u8> {
     let mut body = Vec::new();
     for (name, value) in properties {
         body.push(u8::try_from(name.len()).expect("names are short"));
@@ -79,7 +79,10 @@ pub fn head_of_long_frame(length: u64) -> Vec<u8> {
 }
 
 /// Reads a frame: its flags and its body.
-pub(crate) fn read_frame(stream: &mut impl Read) -> io::Result<(u8, Vec<u8>)> {
+///
+/// # Errors
+/// The stream's.
+pub fn read_frame(stream: &mut impl Read) -> io::Result<(u8, Vec<u8>)> {
     let mut flags = [0];
     stream.read_exact(&mut flags)?;
     let mut length = [0; 8];

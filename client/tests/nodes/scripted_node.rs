@@ -22,7 +22,7 @@ use uuid::Uuid;
 const LOOK_MS: i64 = 10;
 
 /// What the node does with a request.
-pub enum Answer {
+pub(crate) enum Answer {
     /// It gives this answer.
     Content(Content),
     /// It sends these frames.
@@ -35,17 +35,17 @@ pub enum Answer {
 
 /// What the node has heard.
 #[derive(Clone, Default)]
-pub struct Heard {
+pub(crate) struct Heard {
     /// How many requests came.
-    pub requests: usize,
+    pub(crate) requests: usize,
     /// From how many sockets.
-    pub peers: usize,
+    pub(crate) peers: usize,
     /// The operations in the order in which they came, such as `PUT key`.
-    pub operations: Vec<String>,
+    pub(crate) operations: Vec<String>,
 }
 
 /// A node on a thread of its own. It ends with its handle.
-pub struct ScriptedNode {
+pub(crate) struct ScriptedNode {
     port: u16,
     stop: Arc<AtomicBool>,
     heard: Arc<Mutex<Heard>>,
@@ -54,12 +54,14 @@ pub struct ScriptedNode {
 
 impl ScriptedNode {
     /// Starts a node on a free port. The script is told each request and how many have come.
-    pub fn start(script: impl FnMut(&Request<'_>, usize) -> Answer + Send + 'static) -> Self {
+    pub(crate) fn start(
+        script: impl FnMut(&Request<'_>, usize) -> Answer + Send + 'static,
+    ) -> Self {
         Self::bind("tcp://127.0.0.1:*", script)
     }
 
     /// Starts a node where another one was.
-    pub fn start_at(
+    pub(crate) fn start_at(
         port: u16,
         script: impl FnMut(&Request<'_>, usize) -> Answer + Send + 'static,
     ) -> Self {
@@ -82,22 +84,22 @@ impl ScriptedNode {
     }
 
     /// The port that it listens on.
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
     /// A client whose only node this is.
-    pub fn client(&self, timeout: Duration) -> Client {
+    pub(crate) fn client(&self, timeout: Duration) -> Client {
         client_of(&[self.port], timeout)
     }
 
     /// Waits until the node has died by its script.
-    pub fn wait(mut self) {
+    pub(crate) fn wait(mut self) {
         self.thread.take().unwrap().join().unwrap();
     }
 
     /// Stops the node, and says what it has heard.
-    pub fn stop(self) -> Heard {
+    pub(crate) fn stop(self) -> Heard {
         let heard = Arc::clone(&self.heard);
         drop(self);
         let heard = heard.lock().unwrap();
@@ -176,10 +178,10 @@ fn names(command: &Command<'_>) -> Vec<String> {
 }
 
 /// The identity of the only cluster that the scripted nodes know.
-pub const CLUSTER: Uuid = Uuid::from_u128(2);
+pub(crate) const CLUSTER: Uuid = Uuid::from_u128(2);
 
 /// The data directory of the node of this number, whose id is `node-<number>`.
-pub fn uuid(number: usize) -> Uuid {
+pub(crate) fn uuid(number: usize) -> Uuid {
     Uuid::from_u128(1000 + number as u128)
 }
 
@@ -190,7 +192,7 @@ fn member(number: usize) -> Member {
 
 /// A client of the nodes that listen on these ports, of which there is a power of two. Each owns the partition
 /// of its number.
-pub fn client_of(ports: &[u16], timeout: Duration) -> Client {
+pub(crate) fn client_of(ports: &[u16], timeout: Duration) -> Client {
     let count = PartitionCount::new(u32::try_from(ports.len()).unwrap()).unwrap();
     let (mut layout, _) = at_rest();
     let owners: Vec<u32> = (0..count.get()).collect();
@@ -235,7 +237,7 @@ fn endpoints(nodes: &[&ScriptedNode]) -> HashMap<Uuid, Endpoint> {
 
 /// A client of a cluster whose one partition is on its way from the first node to the second. `step`
 /// takes the layout, in which that is being prepared, to where the test wants it.
-pub fn moving_client(
+pub(crate) fn moving_client(
     nodes: [&ScriptedNode; 2],
     timeout: Duration,
     step: impl FnOnce(Layout) -> Layout,
@@ -249,7 +251,7 @@ pub fn moving_client(
 }
 
 /// The number by which the client knows its request.
-pub fn id_of(request: &Request<'_>) -> u64 {
+pub(crate) fn id_of(request: &Request<'_>) -> u64 {
     match request.id {
         Some(RequestId::Number(id)) => id,
         _ => panic!("the client numbers its requests"),
@@ -257,14 +259,14 @@ pub fn id_of(request: &Request<'_>) -> u64 {
 }
 
 /// The frames of an answer.
-pub fn encoded(id: Option<u64>, content: Content) -> Vec<Vec<u8>> {
+pub(crate) fn encoded(id: Option<u64>, content: Content) -> Vec<Vec<u8>> {
     let style = Style { values: Values::Body, versions: true, streams: true };
     let (header, body) = Reply { id: id.map(RequestId::Number), content }.encode(style);
     std::iter::once(header).chain(body).collect()
 }
 
 /// The right answer of a node that stores nothing, but for a scan, which finds one record.
-pub fn carry_out(request: &Request<'_>) -> Content {
+pub(crate) fn carry_out(request: &Request<'_>) -> Content {
     let done = |operation: &Operation<'_>| match operation {
         Operation::Put { .. } => Done::Stored { version: Version { epoch: 1, sequence: 1 } },
         Operation::Get { .. } => Done::Read(None),

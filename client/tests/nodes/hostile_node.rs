@@ -1,18 +1,16 @@
 //! The client against nodes that answer nonsense, the wrong thing, too late or never.
 
-#![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
-
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
+use crate::scripted_node::{Answer, ScriptedNode, carry_out, encoded, id_of};
 use futures::TryStreamExt;
 use kv_core::limits::{BATCH_OPERATIONS_MAX, FRAME_BYTES_MAX};
 use kv_core::operation::{Done, Operation, Record};
 use kv_core::refusal::{ErrorCode, Refusal};
 use kv_protocol::reply::{Content, Page};
 use kv_protocol::request::Command;
-use kv_testkit::scripted_node::{Answer, ScriptedNode, carry_out, encoded, id_of};
 use kv_transport::limits::MESSAGE_FRAMES_MAX;
 use kvclient::limits::{BATCHES_IN_FLIGHT_MAX, QUEUE_BYTES_MAX};
 use kvclient::{Client, ClientError, Condition};

@@ -1,9 +1,8 @@
 //! The client and a partition on its way from one node to another, at real sockets.
 
-#![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
-
 use std::time::Duration;
 
+use crate::scripted_node::{Answer, CLUSTER, Heard, ScriptedNode, carry_out, moving_client, uuid};
 use futures::TryStreamExt;
 use kv_core::operation::{Done, Operation, Outcome, Record};
 use kv_core::refusal::{ErrorCode, Refusal};
@@ -11,9 +10,6 @@ use kv_core::version::Version;
 use kv_protocol::record_stream::records;
 use kv_protocol::reply::{Content, Page};
 use kv_protocol::request::{Command, Request};
-use kv_testkit::scripted_node::{
-    Answer, CLUSTER, Heard, ScriptedNode, carry_out, moving_client, uuid,
-};
 use kvclient::{Client, ClientError, Condition};
 
 const TIMEOUT: Duration = Duration::from_millis(600);

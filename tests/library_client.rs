@@ -1,18 +1,17 @@
-//! The client's library, as programs use it.
+//! The client's library in a test's own process, as programs use it.
 
 use std::future::Future;
 
 use kv_consul::ConsulConfig;
+use kv_testkit::harness::Cluster;
 use kvclient::{Client, ClientConfig, ClientError};
 use tokio::runtime::Runtime;
-
-use super::cluster::Cluster;
 
 /// Connects to `cluster`.
 ///
 /// # Panics
 /// Where that fails.
-pub async fn connect(cluster: &Cluster) -> Client {
+pub(crate) async fn connect(cluster: &Cluster) -> Client {
     let consul = ConsulConfig::resolve(Some(&cluster.consul())).expect("the address is one");
     let mut config = ClientConfig::new(consul);
     config.cluster = cluster.name().parse().expect("the cluster's name is one");
@@ -20,9 +19,9 @@ pub async fn connect(cluster: &Cluster) -> Client {
 }
 
 /// A client with a runtime of its own, for tests that are not asynchronous.
-pub struct Library {
+pub(crate) struct Library {
     /// The client, whose futures [`wait_for`](Self::wait_for) runs.
-    pub client: Client,
+    pub(crate) client: Client,
     runtime: Runtime,
 }
 
@@ -32,14 +31,14 @@ impl Library {
     /// # Panics
     /// Where that fails.
     #[track_caller]
-    pub fn connect(cluster: &Cluster) -> Self {
+    pub(crate) fn connect(cluster: &Cluster) -> Self {
         let runtime = Runtime::new().expect("a runtime can be made");
         let client = runtime.block_on(connect(cluster));
         Self { client, runtime }
     }
 
     /// Waits for what the client does.
-    pub fn wait_for<T>(&self, future: impl Future<Output = T>) -> T {
+    pub(crate) fn wait_for<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
     }
 
@@ -47,7 +46,7 @@ impl Library {
     ///
     /// # Errors
     /// The client's.
-    pub fn put(&self, key: &str, value: &str) -> Result<(), ClientError> {
+    pub(crate) fn put(&self, key: &str, value: &str) -> Result<(), ClientError> {
         self.wait_for(self.client.put(key, value)).map(drop)
     }
 
@@ -55,7 +54,7 @@ impl Library {
     ///
     /// # Errors
     /// The client's.
-    pub fn get(&self, key: &str) -> Result<Option<Vec<u8>>, ClientError> {
+    pub(crate) fn get(&self, key: &str) -> Result<Option<Vec<u8>>, ClientError> {
         let record = self.wait_for(self.client.get(key))?;
         Ok(record.map(|record| record.value))
     }

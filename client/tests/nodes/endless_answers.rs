@@ -1,20 +1,18 @@
 //! The client against nodes whose answers have no end: what it holds of them is bounded.
 
-#![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
-
 use std::io::Write;
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::raw_node::RawNode;
+use crate::scripted_node::{client_of, encoded, id_of};
 use kv_core::limits::{FRAME_BYTES_MAX, VALUE_BYTES_MAX_CEILING};
 use kv_core::operation::{Done, Record};
 use kv_core::partition::PartitionCount;
 use kv_protocol::reply::Content;
 use kv_protocol::request::{Command, Request};
-use kv_testkit::raw_node::RawNode;
-use kv_testkit::scripted_node::{client_of, encoded, id_of};
 use kv_testkit::zmtp::{MORE, frame, head_of_long_frame, part};
 use kv_transport::limits::{
     MESSAGE_FRAMES_MAX, UNFINISHED_BYTES_MAX, UNFINISHED_BYTES_TOTAL_MAX, UNFINISHED_LOOK_INTERVAL,

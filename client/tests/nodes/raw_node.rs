@@ -8,10 +8,10 @@ use std::thread::JoinHandle;
 use kv_core::limits::VALUE_BYTES_MAX_CEILING;
 use kv_protocol::request::Request;
 
-use crate::zmtp::{COMMAND, MORE, greeting, read_frame, ready};
+use kv_testkit::zmtp::{COMMAND, MORE, greeting, read_frame, ready};
 
 /// A node on threads of its own, one for each connection. They end with its handle.
-pub struct RawNode {
+pub(crate) struct RawNode {
     port: u16,
     streams: Arc<Mutex<Option<Vec<TcpStream>>>>,
     acceptor: Option<JoinHandle<()>>,
@@ -20,7 +20,7 @@ pub struct RawNode {
 impl RawNode {
     /// Starts a node on a free port. The script is told the first request of each connection, and the
     /// connection's number from 0, and writes what it likes until writing fails.
-    pub fn start(
+    pub(crate) fn start(
         script: impl Fn(&mut TcpStream, &Request<'_>, usize) + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -50,7 +50,7 @@ impl RawNode {
     }
 
     /// The port that it listens on.
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 }
