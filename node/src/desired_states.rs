@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_signal_is_spoken_of_once_and_not_too_often() {
+    fn what_is_no_desired_state_is_spoken_of_once_and_not_too_often() {
         let mut complaints = Complaints::default();
         let now = Instant::now();
         let mut say = |strange: &[Strange], now| complaints.about(strange.to_vec(), now);

@@ -2,13 +2,13 @@
 
 mod bad_input;
 mod changes;
+mod contested;
 mod cut_off;
 mod interrupted;
 mod load;
 mod others;
 mod plans;
 mod prepared;
-mod signalled;
 
 use std::path::Path;
 

@@ -51,7 +51,7 @@ pub(crate) async fn launch(
             nodes[index].uuid = Some(as_wanted(spare, &nodes[index])?);
             continue;
         }
-        failpoints::pass("launch::before-signal");
+        failpoints::pass("launch::before-desired-state");
         let mut tried = 0;
         while !desire_running(discovery, &nodes[index], launch).await? {
             let taken: Vec<Name> = nodes.iter().map(|it| it.id.clone()).collect();

@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_signal_is_told_apart() {
+    fn what_is_no_desired_state_is_told_apart() {
         const GOOD: &[u8] = br#"{"wanted":"running","weight":1}"#;
         let entry = |key: &str, value: &[u8]| KvEntry {
             key: format!("kv/default/desired/{key}"),

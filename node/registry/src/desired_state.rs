@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_node_could_obey_is_no_signal() {
+    fn what_no_node_could_obey_is_no_desired_state() {
         let desired_state = |weight: u32, zone: &str, host: &str, launcher: &str| {
             let launcher = Launcher { name: launcher.into(), attempt: Uuid::nil(), failure: None };
             let desired_state = DesiredState::Running {

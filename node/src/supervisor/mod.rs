@@ -241,14 +241,14 @@ impl Supervisor {
 
     /// The nodes that are wanted here.
     fn wanted(&self, desired_states: &DesiredStates) -> BTreeMap<Name, Wanted> {
-        let wanted = desired_states.iter().filter_map(|(id, signalled)| {
-            let DesiredState::Running { host, weight, zone, launcher } = &signalled.value else {
+        let wanted = desired_states.iter().filter_map(|(id, state)| {
+            let DesiredState::Running { host, weight, zone, launcher } = &state.value else {
                 return None;
             };
             let elsewhere = host.is_some() && self.host.is_some() && *host != self.host;
             let described = Described { weight: *weight, zone: zone.clone() };
             let (host, launcher) = (host.clone(), launcher.clone());
-            let index = signalled.index;
+            let index = state.index;
             let wanted = Wanted { id: id.clone(), described, host, launcher, index };
             (!elsewhere).then(|| (id.clone(), wanted))
         });

@@ -31,7 +31,7 @@
 //! | `mover::after-begin`, `mover::after-prepare`, `mover::before-open`, `mover::after-open`, `mover::copy::page`, `mover::after-copy`, `mover::after-verify`, `mover::after-settle` | around each step of a mover |
 //! | `mover::after-note` | the nodes that leave are noted, and the last step has not been taken |
 //! | `mover::after-telling` | a node has been told to stop |
-//! | `launch::before-signal` | before `add-node` writes a desired state |
+//! | `launch::before-desired-state` | before `add-node` writes a desired state |
 //! | `client::before-examination` | before a client examines a strategy that it is to adopt |
 
 /// While this lives, what the environment's `FAILPOINTS` names is in force.

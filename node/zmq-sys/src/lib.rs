@@ -6,7 +6,7 @@
 //! The names, numbers and types are those of `zmq.h`, whose manual pages say what they mean:
 //! <https://libzmq.readthedocs.io/>. Only what the crate `zmq` uses is here.
 #![allow(unsafe_code, reason = "it is the interface of a library in C")]
-#![allow(non_camel_case_types)]
+#![allow(non_camel_case_types, reason = "they are the names in its header")]
 #![allow(missing_docs, reason = "the manual of each name is libzmq's own")]
 
 use std::ffi::{c_char, c_int, c_long, c_short, c_void};

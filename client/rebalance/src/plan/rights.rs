@@ -14,8 +14,8 @@ use crate::error::RebalanceError;
 /// # Errors
 /// [`RebalanceError::NotAllowed`], or Consul cannot be asked.
 pub(crate) async fn check(registry: &Registry, begun: &Layout) -> Result<(), RebalanceError> {
-    let signalled: BTreeSet<String> = registry.desired_ids().await?.into_iter().collect();
-    for place in needed(begun, &signalled) {
+    let desired: BTreeSet<String> = registry.desired_ids().await?.into_iter().collect();
+    for place in needed(begun, &desired) {
         match registry.check_writable(&place).await {
             Err(error @ ConsulError::PermissionDenied { .. }) => {
                 let key = registry.key_of(&place);
@@ -29,7 +29,7 @@ pub(crate) async fn check(registry: &Registry, begun: &Layout) -> Result<(), Reb
 
 /// What is written at the end, or may be: the layout, the list of what is left to do, the desired states of
 /// members that come or go or are to run, and the claims of those that are given up.
-fn needed(begun: &Layout, signalled: &BTreeSet<String>) -> Vec<Place> {
+fn needed(begun: &Layout, desired: &BTreeSet<String>) -> Vec<Place> {
     let mut places = vec![Place::Layout, Place::Leavers];
     let rebalance = begun.rebalance.as_ref();
     let after = rebalance.map_or(&[][..], |it| &it.to.members);
@@ -37,7 +37,7 @@ fn needed(begun: &Layout, signalled: &BTreeSet<String>) -> Vec<Place> {
     let is_in = |members: &[Member], it: &Member| members.iter().any(|other| other.uuid == it.uuid);
     for member in begun.members() {
         let stays = is_in(&begun.placement.members, member) && is_in(after, member);
-        if !stays || signalled.contains(member.id.as_str()) {
+        if !stays || desired.contains(member.id.as_str()) {
             places.push(Place::Desired(member.id.clone()));
         }
         if lost.contains(&member.uuid) {
@@ -58,8 +58,8 @@ mod tests {
         let (three, _) = sample::layout(&[0, 1, 2, 2], 3);
         let (two, _) = sample::placement(&[0, 1, 1, 1], 2);
         let third = three.placement.members[2].uuid;
-        let needed = |begun: &Layout, signalled: &[&str]| {
-            needed(begun, &signalled.iter().map(|it| (*it).to_owned()).collect())
+        let needed = |begun: &Layout, desired: &[&str]| {
+            needed(begun, &desired.iter().map(|it| (*it).to_owned()).collect())
         };
         let desired = |id: &str| Place::Desired(id.parse().unwrap());
         let always = [Place::Layout, Place::Leavers];

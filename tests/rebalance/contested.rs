@@ -23,7 +23,7 @@ fn additions_at_the_same_time_take_ids_of_their_own(backend: Backend) {
     // One has chosen an id and rests, if it gets so far, while another one writes its desired state, and
     // others race. However they meet, each joins a node of its own or says why not.
     let slow = cluster.kvclient(&["add-node"]);
-    let slow = slow.env("FAILPOINTS", "launch::before-signal=1*sleep(10000)->off").spawn();
+    let slow = slow.env("FAILPOINTS", "launch::before-desired-state=1*sleep(10000)->off").spawn();
     let mut racing: Vec<_> = (0..3).map(|_| cluster.kvclient(&["add-node"]).spawn()).collect();
     racing.push(slow);
     let ends: Vec<_> = racing.into_iter().map(Running::output).collect();
