@@ -118,7 +118,8 @@ async fn open(
     disk.tend();
     let path = directory.store();
     let store_error = |source| NodeError::Store { path: path.clone(), source };
-    let options = StoreOptions { fsync: args.fsync.into(), segment_bytes: args.segment_bytes };
+    let options =
+        StoreOptions { segment_bytes: args.segment_bytes, ..Fsync::from(args.fsync).into() };
     let store = patiently(StoreError::passes, async || Store::open_on(disk, &path, options));
     let store = store.await.map_err(store_error)?;
     let stored = store.layout().map_err(store_error)?;

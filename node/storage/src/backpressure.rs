@@ -31,7 +31,8 @@ mod tests {
     use super::*;
     use crate::Fsync;
 
-    const OPTIONS: StoreOptions = StoreOptions { fsync: Fsync::Always, segment_bytes: 1 << 20 };
+    const OPTIONS: StoreOptions =
+        StoreOptions { fsync: Fsync::Always, segment_bytes: 1 << 20, engine_bytes: 1 << 20 };
 
     #[test]
     fn a_segment_that_is_not_too_long_takes_in_everything_at_once() {

@@ -10,23 +10,20 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use kv_system::failpoints;
 use kv_system::lock::lock;
 use kv_system::transient::is_read_only;
-use kv_system::{descriptors, failpoints};
 use tracing::{error, warn};
 
 use crate::engine::Engine;
-use crate::limits::{DESCRIPTORS_PER_CHECKPOINT, SMALL_FILES_BYTES};
 use crate::memtable::{Memtable, Memtables};
 use crate::shared::{CHECKPOINTER, Shared};
-use crate::take_over::{Taking, Untaken};
+use crate::take_over::{Taking, Untaken, is_over};
 use crate::wal::{self, WriteAheadLog};
-use crate::{Failure, Fsync, StoreError, unfinished};
+use crate::{Failure, Fsync, StoreError};
 
 /// The engine takes over all changes that there are when no write has come for this long.
-const IDLE_MIN: Duration = Duration::from_secs(3);
-/// An idle engine that was given so many bytes is started anew.
-const ENGINE_WRITTEN_MAX: u64 = 16 << 20;
+pub(crate) const IDLE_MIN: Duration = Duration::from_secs(3);
 /// How often an idle store is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// A checkpoint that met damage so often in succession is not tried again.
@@ -101,6 +98,8 @@ impl Shared {
                 Ok(()) => failures = 0,
                 // A missing file is reported where files are looked for.
                 Err(_) if waits && self.disk.is_lost() => {}
+                // The log has what is left, for the next start.
+                Err(_) if waits && is_over(&self.closing) => {}
                 Err(error) if waits => {
                     if said_at.is_none_or(|at| at.elapsed() >= SAYING_SPACING) {
                         said_at = Some(Instant::now());
@@ -116,9 +115,7 @@ impl Shared {
                 Err(error) => self.fail_by(&error),
             }
             let _ = done.try_send(());
-            if !is_woken {
-                self.renew_idle_engine(&mut reads);
-            }
+            self.renew_engine(&mut reads);
         }
     }
 
@@ -183,33 +180,6 @@ impl Shared {
         self.freeze(&mut log.log)
     }
 
-    /// Starts the engine anew where it keeps much in memory and no reader has used it since the last look,
-    /// at `reads_before`: it keeps what was written to it for as long as it runs.
-    fn renew_idle_engine(&self, reads_before: &mut u64) {
-        let reads = self.engine_reads.load(Ordering::Relaxed);
-        let is_quiet = std::mem::replace(reads_before, reads) == reads
-            && self.log.try_lock().is_ok_and(|log| log.written_at.elapsed() >= IDLE_MIN)
-            && self.memtables.load().frozen.is_none();
-        let is_grown = self.engine_written.load(Ordering::Relaxed) >= ENGINE_WRITTEN_MAX;
-        // An engine that does not open for a time is tried again, though no reader may need it.
-        if self.is_absent() || is_quiet && is_grown && self.can_be_renewed() {
-            match self.reopen() {
-                Ok(()) => give_memory_back(),
-                Err(error) => warn!(
-                    "the storage engine does not start anew: {error}; whoever needs it tries again"
-                ),
-            }
-        }
-    }
-
-    /// Whether the system has what a start of the engine takes.
-    fn can_be_renewed(&self) -> bool {
-        let needed = unfinished::metadata_bytes(&self.directory) + SMALL_FILES_BYTES;
-        !self.disk.is_lost()
-            && self.disk.has(needed)
-            && descriptors::are_left(DESCRIPTORS_PER_CHECKPOINT).is_ok()
-    }
-
     /// Freezes the active memtable, where none is frozen, and begins another segment.
     pub(crate) fn freeze(&self, log: &mut WriteAheadLog) -> Result<(), StoreError> {
         let memtables = self.memtables.load_full();
@@ -236,7 +206,6 @@ impl Shared {
             return Ok(());
         }
         self.take_over(&frozen, segment)?;
-        self.engine_written.fetch_add(frozen.bytes(), Ordering::Relaxed);
         failpoints::pass("node::checkpoint::after-flush");
         if self.disk.has_lost() {
             // Where it was given into such files all the same, the log has it.
@@ -271,7 +240,12 @@ impl Shared {
                 directory: &self.directory,
                 stored: (counters.bytes, counters.keys + counters.tombstones),
                 needs: frozen.needs(),
+                closing: &self.closing,
             };
+            self.engine_written.store(
+                taking.kept_bytes(self.engine_written.load(Ordering::Relaxed)),
+                Ordering::Relaxed,
+            );
             let mut taken = taking.carry_out();
             if failpoints::is_on("node::checkpoint::no-room") {
                 let error = std::io::Error::from(std::io::ErrorKind::StorageFull);
@@ -294,15 +268,5 @@ impl Shared {
             true => self.with_engine_alone(take),
             false => self.with_engine(CHECKPOINTER, take),
         }
-    }
-}
-
-/// Has the allocator give the system what has been freed.
-#[allow(unsafe_code, reason = "the allocator is C's")]
-fn give_memory_back() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: it may be called at any time, from any thread.
-    unsafe {
-        libc::malloc_trim(0);
     }
 }

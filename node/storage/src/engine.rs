@@ -16,8 +16,6 @@ use crate::{Counters, StorageKey, StoreError};
 /// Entries per leaf of the engine's tree, which rewrites a leaf for a change of one of them: few,
 /// since values may be large. Fixed for ever once a data directory exists.
 pub(crate) const LEAF_FANOUT: usize = 32;
-/// The engine's page cache, in bytes.
-const CACHE_BYTES: usize = 128 << 20;
 /// Pages are lightly compressed when they are written.
 const COMPRESSION_LEVEL: i32 = 1;
 /// How long a directory may be held by an engine that was just dropped, and how often the next one tries to get it.
@@ -47,9 +45,13 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// Opens the engine in `directory`. It writes there, for which the reserve of the `disk` is given up
-    /// where there is no other room.
-    pub(crate) fn open(directory: &Path, disk: &Disk) -> Result<Self, StoreError> {
+    /// Opens the engine in `directory`, with a cache of `cache_bytes`. It writes there, for which the reserve of
+    /// the `disk` is given up where there is no other room.
+    pub(crate) fn open(
+        directory: &Path,
+        disk: &Disk,
+        cache_bytes: usize,
+    ) -> Result<Self, StoreError> {
         let needed = unfinished::metadata_bytes(directory) + SMALL_FILES_BYTES;
         let is_new = !directory.exists();
         let has_inodes = !is_new || disk.make_inodes(INODES_PER_STORE, 0);
@@ -62,15 +64,15 @@ impl Engine {
         let directory = directory.to_owned();
         let opening = std::thread::Builder::new()
             .name(OPENING_THREAD.into())
-            .spawn(move || Self::open_patiently(&directory))?;
+            .spawn(move || Self::open_patiently(&directory, cache_bytes))?;
         opening.join().unwrap_or(Err(StoreError::Broken))
     }
 
     /// An engine that was just dropped may hold its directory for a moment, until its thread has ended.
-    fn open_patiently(directory: &Path) -> Result<Self, StoreError> {
+    fn open_patiently(directory: &Path, cache_bytes: usize) -> Result<Self, StoreError> {
         let started = Instant::now();
         loop {
-            match Self::open_here(directory) {
+            match Self::open_here(directory, cache_bytes) {
                 Err(StoreError::Engine(error))
                     if error.kind() == io::ErrorKind::WouldBlock
                         && started.elapsed() < HELD_FOR_MAX =>
@@ -82,11 +84,11 @@ impl Engine {
         }
     }
 
-    fn open_here(directory: &Path) -> Result<Self, StoreError> {
+    fn open_here(directory: &Path, cache_bytes: usize) -> Result<Self, StoreError> {
         unfinished::complete_start(directory)?;
         let config = sled::Config {
             path: directory.to_owned(),
-            cache_capacity_bytes: CACHE_BYTES,
+            cache_capacity_bytes: cache_bytes,
             zstd_compression_level: COMPRESSION_LEVEL,
             // The writer flushes; a flusher of the engine's own would end the process on an error.
             flush_every_ms: None,

@@ -6,7 +6,7 @@
 //! - `wal`: the log, to which groups of changes are appended, in the folder `redo`;
 //! - `memtable`: the same changes in memory, where they are found until the engine has them;
 //! - `checkpoint`: the thread that gives them to the engine, many at once; `take_over`: how, on a disk
-//!   that may be full, and `needs` what it needs; `backpressure`: what becomes of writes when it cannot keep up;
+//!   that may be full, and `needs` what it needs; `renewal`: how the engine gives memory back; `backpressure`: what becomes of writes when it cannot keep up;
 //! - `engine`: sled, with data records under their [`StorageKey`], a few bookkeeping records beside
 //!   them, and the installed layout in a tree of its own;
 //! - `shared`: what the handles and the background thread share; `strikes`: the keys that are not read
@@ -35,6 +35,7 @@ mod memtable;
 mod needs;
 mod options;
 pub mod record;
+mod renewal;
 pub mod reserve;
 mod scan;
 mod shared;
@@ -50,7 +51,7 @@ pub use engine::OPENING_THREAD;
 pub use entry::Entry;
 pub use error::{Failure, StoreError};
 pub use key::StorageKey;
-pub use options::{SEGMENT_BYTES_DEFAULT, StoreOptions};
+pub use options::{ENGINE_BYTES_DEFAULT, SEGMENT_BYTES_DEFAULT, StoreOptions};
 pub use record::Stored;
 pub use scan::{ScanStart, Visit};
 pub use store::Store;

@@ -9,6 +9,9 @@ pub const SEGMENT_BYTES_DEFAULT: u64 = 64 << 20;
 /// A segment may grow to so many times its length where the engine does not keep up.
 const SEGMENTS_MAX: u64 = 4;
 
+/// The memory that the engine may take by default, in bytes.
+pub const ENGINE_BYTES_DEFAULT: u64 = 256 << 20;
+
 /// How a store is to be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreOptions {
@@ -16,9 +19,23 @@ pub struct StoreOptions {
     pub fsync: Fsync,
     /// The engine takes over the changes in a segment of the write-ahead log when it has this many bytes.
     pub segment_bytes: u64,
+    /// The memory that the engine may take, in bytes: one half for pages that were read, one for those that
+    /// were written. What it needs to find its pages, some 300 bytes for each, comes on top.
+    pub engine_bytes: u64,
 }
 
 impl StoreOptions {
+    /// The memory that the engine's cache of pages may take, in bytes.
+    pub(crate) fn engine_cache_bytes(self) -> usize {
+        usize::try_from(self.engine_bytes / 2).unwrap_or(usize::MAX)
+    }
+
+    /// The engine is started anew once pages of so many bytes were written: it keeps them in memory for as
+    /// long as it runs.
+    pub(crate) fn engine_written_bytes_max(self) -> u64 {
+        self.engine_bytes / 2
+    }
+
     /// The same, where no file may be longer than `file_bytes_max`.
     pub(crate) fn within(self, file_bytes_max: u64) -> Self {
         // Twice, so that a group that begins in a segment that is as long as it may be can end there.
@@ -34,6 +51,6 @@ impl StoreOptions {
 
 impl From<Fsync> for StoreOptions {
     fn from(fsync: Fsync) -> Self {
-        Self { fsync, segment_bytes: SEGMENT_BYTES_DEFAULT }
+        Self { fsync, segment_bytes: SEGMENT_BYTES_DEFAULT, engine_bytes: ENGINE_BYTES_DEFAULT }
     }
 }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -52,10 +52,12 @@ pub(crate) struct Shared {
     pub(crate) is_absent: AtomicBool,
     /// Whether the last try to give the engine something had to be put off.
     pub(crate) waits: AtomicBool,
-    /// How many bytes the engine was given since it was opened.
+    /// How many bytes of pages the engine has written since it was opened, about, and keeps.
     pub(crate) engine_written: AtomicU64,
     /// How often the engine was read from.
     pub(crate) engine_reads: AtomicU64,
+    /// When the store began to be closed, where it is.
+    pub(crate) closing: OnceLock<Instant>,
     /// The keys that are not read again.
     pub(crate) strikes: Strikes,
 }
@@ -92,6 +94,7 @@ impl Shared {
             waits: AtomicBool::new(false),
             engine_written: AtomicU64::new(0),
             engine_reads: AtomicU64::new(0),
+            closing: OnceLock::new(),
             strikes: Strikes::default(),
         }
     }
@@ -129,7 +132,8 @@ impl Shared {
         engine::forget_metadata(&self.directory, self.disk.belongings());
         // The engine locks its directory, so the old one must be gone before the new one starts.
         slots.iter_mut().for_each(|slot| **slot = None);
-        let engine = Engine::open(&self.directory, &self.disk).inspect_err(|error| {
+        let engine = Engine::open(&self.directory, &self.disk, self.options.engine_cache_bytes())
+            .inspect_err(|error| {
             self.is_absent.store(error.passes(), Ordering::Release);
         })?;
         if let Err(error) = engine::keep_files(&self.directory, self.disk.belongings()) {

@@ -48,16 +48,16 @@ impl Store {
         directory: &Path,
         options: impl Into<StoreOptions>,
     ) -> Result<Self, StoreError> {
-        let engine = Engine::open(directory, disk)?;
-        Self::open_with(&engine, disk, directory, options.into().within(file_bytes_max()))
-            .inspect_err(|error| {
-                if error.passes() {
-                    // It has written nothing that is not on the disk, so that it can be dropped.
-                    return;
-                }
-                // Dropped, it would write, and wait for ever where it cannot. The process ends anyway.
-                std::mem::forget(engine.clone());
-            })
+        let options = options.into().within(file_bytes_max());
+        let engine = Engine::open(directory, disk, options.engine_cache_bytes())?;
+        Self::open_with(&engine, disk, directory, options).inspect_err(|error| {
+            if error.passes() {
+                // It has written nothing that is not on the disk, so that it can be dropped.
+                return;
+            }
+            // Dropped, it would write, and wait for ever where it cannot. The process ends anyway.
+            std::mem::forget(engine.clone());
+        })
     }
 
     fn open_with(
@@ -264,12 +264,13 @@ impl Store {
         self.shared.reopen()
     }
 
-    /// Closes the store in order: the engine takes over all that is in the write-ahead log, so that the next
-    /// start finds that empty. Where that fails, the next start finds it in the log.
+    /// Closes the store in order: the engine takes over what is in the write-ahead log, so that the next start
+    /// finds that empty, or shorter, where there is more than some seconds' work.
     ///
     /// # Errors
     /// Why the engine has not got everything.
     pub fn close(mut self) -> Result<(), StoreError> {
+        let _ = self.shared.closing.set(Instant::now());
         // This thread goes on with what the others leave.
         self.background = None;
         if self.shared.failure().is_some() || self.shared.disk.has_lost() {
@@ -284,7 +285,12 @@ impl Store {
         if shared.failure().is_some() {
             self.abandon();
         }
-        closed
+        match closed {
+            Err(StoreError::Waits(_)) if take_over::is_over(&shared.closing) => {
+                Ok(lock(&shared.log).log.sync_or_fail()?)
+            }
+            closed => closed,
+        }
     }
 
     /// Gives the store up without closing it, after a commit that failed.

@@ -1,17 +1,21 @@
 //! Having the engine take a memtable over, without its ever meeting a full disk.
 //!
 //! An engine that failed to write is of no more use, so it is given only what there is room for. It writes
-//! whole leaves anew, and gives up the old ones afterwards. Where the disk has room for all of them, it
-//! gets all changes with one flush. Where the disk is nearly full, it gets them in pieces: what a piece
-//! needs is measured, the disk's reserve is given up for it, and what the piece has freed serves the next.
-//! The log has all changes until the last piece is in, so that nothing depends on how far this came.
+//! whole leaves anew, and gives up the old ones afterwards. It gets the changes in pieces, in the order of
+//! their keys, with a flush for each: what one piece has freed serves the next, so that a store whose every
+//! leaf changes needs little more room than its data. Where the disk has room, pieces are as long as pays.
+//! Where it is nearly full, what a piece needs is measured, and the disk's reserve is given up for it.
+//! The log has all changes until the last piece is in, so that nothing depends on how far this came, and a
+//! node that stops ends between two pieces.
 
 mod leaves;
 #[cfg(test)]
 mod tests;
 
 use std::ops::Bound;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kv_system::descriptors;
@@ -28,6 +32,17 @@ use crate::{StorageKey, StoreError, unfinished};
 
 /// How many changes the engine gets at once. It locks their pages meanwhile, and readers wait.
 const CHANGES_PER_BATCH: usize = 256;
+/// How much the engine writes between two flushes where the disk has room, in bytes: a share of the data,
+/// as far as a flush is worth its syncs and does not have a stop wait for it.
+const FLUSH_BYTES_MIN: u64 = 16 << 20;
+const FLUSH_BYTES_MAX: u64 = 64 << 20;
+const FLUSHES: u64 = 32;
+/// What a record takes beside its key and its value, in bytes, in a leaf that is in memory.
+const RECORD_OVERHEAD_BYTES: u64 = 128;
+/// How many records a leaf has, about: one that is full becomes two.
+const LEAF_RECORDS: u64 = LEAF_FANOUT as u64 * 3 / 4;
+/// How long a store that is being closed goes on with a memtable. The log has it.
+const CLOSE_WITHIN: Duration = Duration::from_secs(3);
 /// A leaf that grows with every piece leaves a place of each length behind, so that pieces of new records
 /// may take so many times what the records take.
 const PIECES_FACTOR: u64 = 2;
@@ -56,6 +71,13 @@ pub(crate) struct Taking<'a> {
     /// The bytes of all keys and values that are stored, and their number.
     pub(crate) stored: (u64, u64),
     pub(crate) needs: &'a Needs,
+    /// When the store began to be closed, where it is.
+    pub(crate) closing: &'a OnceLock<Instant>,
+}
+
+/// Whether a store that began to be closed then takes nothing more over.
+pub(crate) fn is_over(closing: &OnceLock<Instant>) -> bool {
+    closing.get().is_some_and(|at| at.elapsed() >= CLOSE_WITHIN)
 }
 
 /// What was measured before, or is now.
@@ -81,11 +103,11 @@ impl Taking<'_> {
         }
         self.check_file_lengths()?;
         if self.disk.has(self.needed_at_most().saturating_add(metadata_bytes)) {
-            return self.at_once();
+            return self.with_room();
         }
         let whole_bytes = measured(&self.needs.whole_bytes, || self.measure_whole())?;
         if self.disk.make_room(whole_bytes.saturating_add(metadata_bytes), 0) {
-            return self.at_once();
+            return self.with_room();
         }
         self.in_pieces(metadata_bytes)
     }
@@ -138,15 +160,43 @@ impl Taking<'_> {
         placed(self.memtable.bytes().saturating_add(all.min(changed)))
     }
 
-    fn at_once(&self) -> Result<(), Untaken> {
-        self.read_all().map_err(Untaken::Failed)?;
+    /// What the engine writes for all changes, in bytes, about: each leaf once for each flush.
+    pub(crate) fn written_bytes(&self) -> u64 {
+        let changed = self.memtable.keys() as u64;
+        let (bytes, records) = self.stored;
+        let record_bytes = bytes / records.max(1) + RECORD_OVERHEAD_BYTES;
+        let leaves = changed.saturating_mul(record_bytes * LEAF_RECORDS);
+        leaves.min(self.all_bytes()).saturating_add(self.memtable.bytes())
+    }
+
+    /// What the engine has written since it was opened and keeps in memory, in bytes, about, once it has taken
+    /// everything over, where it was so much `before`: no more than all its pages.
+    pub(crate) fn kept_bytes(&self, before: u64) -> u64 {
+        let all = self.all_bytes().saturating_add(self.memtable.bytes());
+        before.saturating_add(self.written_bytes()).min(all)
+    }
+
+    fn all_bytes(&self) -> u64 {
+        let (bytes, records) = self.stored;
+        bytes.saturating_add(records.saturating_mul(RECORD_OVERHEAD_BYTES))
+    }
+
+    fn with_room(&self) -> Result<(), Untaken> {
+        let flushed_bytes = (self.stored.0 / FLUSHES).clamp(FLUSH_BYTES_MIN, FLUSH_BYTES_MAX);
+        let flushes = (self.written_bytes() / flushed_bytes).max(1);
+        let piece_changes = (self.memtable.keys() as u64 / flushes).max(CHANGES_PER_BATCH as u64);
         let mut start = Bound::Unbounded;
         loop {
-            let changes = self.memtable.range(start.as_ref(), CHANGES_PER_BATCH);
-            self.engine.change(&changes).map_err(Untaken::Spoiled)?;
-            match changes.into_iter().next_back() {
-                Some((last, _)) => start = Bound::Excluded(last),
-                None => break,
+            self.go_on()?;
+            let piece = self.memtable.range(start.as_ref(), piece_changes as usize);
+            let Some((last, _)) = piece.last() else { break };
+            start = Bound::Excluded(last.clone());
+            // Damage is met here, while the engine has nothing that is not flushed and can be started anew.
+            self.read(&piece).map_err(Untaken::Failed)?;
+            let is_last = piece.len() < piece_changes as usize;
+            self.change(&piece)?;
+            if !is_last {
+                self.engine.flush().map_err(Untaken::Spoiled)?;
             }
         }
         if let Some(layout) = self.memtable.layout() {
@@ -155,14 +205,27 @@ impl Taking<'_> {
         self.engine.complete(self.memtable.counters(), self.segment).map_err(Untaken::Spoiled)
     }
 
-    /// Reads what will be changed: damage is met here, while the engine has nothing that is not flushed and
-    /// can be started anew.
-    fn read_all(&self) -> Result<(), StoreError> {
+    /// Ends this between two pieces, where the store is being closed.
+    fn go_on(&self) -> Result<(), Untaken> {
+        match is_over(self.closing) {
+            true => Err(waits("the store is being closed".into())),
+            false => Ok(()),
+        }
+    }
+
+    /// Reads what will be changed.
+    fn read(&self, piece: &[(StorageKey, Option<Bytes>)]) -> Result<(), StoreError> {
         self.engine.checkpointed()?;
         if self.memtable.layout().is_some() {
             self.engine.layout()?;
         }
-        self.for_each_change(|key, _| self.engine.get(key).map(drop))
+        piece.iter().try_for_each(|(key, _)| self.engine.get(key).map(drop))
+    }
+
+    fn change(&self, piece: &[(StorageKey, Option<Bytes>)]) -> Result<(), Untaken> {
+        piece
+            .chunks(CHANGES_PER_BATCH)
+            .try_for_each(|changes| self.engine.change(changes).map_err(Untaken::Spoiled))
     }
 
     fn in_pieces(&self, metadata_bytes: u64) -> Result<(), Untaken> {
@@ -203,10 +266,9 @@ impl Taking<'_> {
         leaves: Leaves,
         metadata_bytes: u64,
     ) -> Result<(), Untaken> {
+        self.go_on()?;
         self.make_room(leaves.bytes + metadata_bytes)?;
-        for changes in piece.chunks(CHANGES_PER_BATCH) {
-            self.engine.change(changes).map_err(Untaken::Spoiled)?;
-        }
+        self.change(piece)?;
         self.engine.flush().map_err(Untaken::Spoiled)?;
         piece.clear();
         self.needs.forget();

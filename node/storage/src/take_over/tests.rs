@@ -38,8 +38,10 @@ fn taking<'a>(
     disk: &'a Disk,
     directory: &'a Path,
 ) -> Taking<'a> {
+    static CLOSING: OnceLock<Instant> = OnceLock::new();
     let needs = memtable.needs();
-    Taking { engine, memtable, segment: 1, disk, directory, stored: (0, 0), needs }
+    let closing = &CLOSING;
+    Taking { engine, memtable, segment: 1, disk, directory, stored: (0, 0), needs, closing }
 }
 
 #[test]
@@ -52,12 +54,12 @@ fn pieces_give_the_engine_what_one_flush_gives() {
     let content = |in_pieces: bool| {
         let directory = tempfile::tempdir().unwrap();
         let disk = Disk::new(directory.path(), 0);
-        let engine = Engine::open(directory.path(), &disk).unwrap();
+        let engine = Engine::open(directory.path(), &disk, 1 << 20).unwrap();
         for round in &rounds {
             let taking = taking(&engine, round, &disk, directory.path());
             match in_pieces {
                 true => taking.in_pieces(0).unwrap(),
-                false => taking.at_once().unwrap(),
+                false => taking.with_room().unwrap(),
             }
         }
         assert_eq!(engine.checkpointed().unwrap(), 1);
@@ -72,9 +74,9 @@ fn pieces_give_the_engine_what_one_flush_gives() {
 fn leaves_are_measured_with_what_lies_around_a_key() {
     let directory = tempfile::tempdir().unwrap();
     let disk = Disk::new(directory.path(), 0);
-    let engine = Engine::open(directory.path(), &disk).unwrap();
+    let engine = Engine::open(directory.path(), &disk, 1 << 20).unwrap();
     let memtable = memtable(|_| Some(vec![1; 1000]));
-    taking(&engine, &memtable, &disk, directory.path()).at_once().unwrap();
+    taking(&engine, &memtable, &disk, directory.path()).with_room().unwrap();
     let mut leaves = Leaves::default();
     leaves.add(&engine, &key(7), None).unwrap();
     let one = leaves.bytes;
@@ -101,7 +103,7 @@ fn leaves_are_measured_with_what_lies_around_a_key() {
 fn what_the_disk_has_no_room_for_is_not_begun() {
     let directory = tempfile::tempdir().unwrap();
     let disk = Disk::new(directory.path(), 0);
-    let engine = Engine::open(directory.path(), &disk).unwrap();
+    let engine = Engine::open(directory.path(), &disk, 1 << 20).unwrap();
     let memtable = memtable(|_| Some(vec![1; 1000]));
     let taking = taking(&engine, &memtable, &disk, directory.path());
     // More than any disk has.

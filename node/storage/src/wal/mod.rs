@@ -279,7 +279,7 @@ impl WriteAheadLog {
     }
 
     /// A sync that failed may have cost what it was to keep, however often it is tried again.
-    fn sync_or_fail(&mut self) -> Result<(), WalError> {
+    pub(crate) fn sync_or_fail(&mut self) -> Result<(), WalError> {
         self.sync().map_err(|source| self.fail(&path_of(&self.directory, self.number), source))
     }
 

@@ -93,7 +93,7 @@ proptest! {
     ) {
         let directory = tempfile::tempdir().unwrap();
         let fsync = if is_always { Fsync::Always } else { Fsync::EverySecond };
-        let open = || Store::open(directory.path(), StoreOptions { fsync, segment_bytes }).unwrap();
+        let open = || Store::open(directory.path(), StoreOptions { segment_bytes, ..fsync.into() }).unwrap();
         let mut store = open();
         let mut state = State::default();
         for step in steps {
