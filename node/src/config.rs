@@ -10,7 +10,9 @@ use kv_core::limits::{
 use kv_core::name::{Name, parse_zone};
 use kv_registry::CLUSTER_DEFAULT;
 
-use kv_storage::{Fsync, SEGMENT_BYTES_DEFAULT};
+use kv_storage::Fsync;
+
+use crate::memory::{self, MemoryBudget};
 
 /// The environment variable that names the directory of all nodes' data.
 pub const DATA_DIR_VARIABLE: &str = "KVNODE_DATA_DIR";
@@ -147,6 +149,12 @@ pub struct NodeArgs {
     #[arg(long, value_name = "BYTES")]
     pub disk_reserve_bytes: Option<u64>,
 
+    /// How much memory the node may take, such as 512MiB or 2GiB: for records that were read or written lately,
+    /// the storage engine, and what the write-ahead log has of late [default: a quarter of the machine's, or of
+    /// its control group's].
+    #[arg(long, value_name = "BYTES", value_parser = memory::parse)]
+    pub memory: Option<u64>,
+
     /// When a write is acknowledged. A crash of the node alone loses nothing either way.
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = Durability::Always)]
     pub fsync: Durability,
@@ -175,8 +183,8 @@ pub struct NodeArgs {
     pub stop_with_stdin: bool,
 
     /// How long a segment of the write-ahead log is, in bytes: short ones have tests come to their ends.
-    #[arg(long, hide = true, value_name = "BYTES", default_value_t = SEGMENT_BYTES_DEFAULT)]
-    pub segment_bytes: u64,
+    #[arg(long, hide = true, value_name = "BYTES")]
+    pub segment_bytes: Option<u64>,
 
     /// Start no nodes that are wanted on this host: the supervisor that started this one does.
     #[arg(long, hide = true)]
@@ -185,6 +193,14 @@ pub struct NodeArgs {
     /// How long to wait for a node that another has taken on to start, in milliseconds.
     #[arg(long, hide = true, value_name = "MS", default_value_t = LAUNCH_WITHIN_DEFAULT.as_millis() as u64)]
     pub launch_within_ms: u64,
+}
+
+impl NodeArgs {
+    /// The memory that the node may take.
+    #[must_use]
+    pub fn memory(&self) -> MemoryBudget {
+        MemoryBudget::new(self.memory, 1)
+    }
 }
 
 /// Reads how many nodes may run.
@@ -208,6 +224,11 @@ pub struct DevArgs {
     /// times.
     #[arg(long, value_name = "ID")]
     pub serve_older_copy: Vec<Name>,
+
+    /// How much memory the nodes may take, together, such as 2GiB. One that is added later gets as much as each
+    /// of the first ones [default: a quarter of the machine's, or of its control group's].
+    #[arg(long, value_name = "BYTES", value_parser = memory::parse)]
+    pub memory: Option<u64>,
 
     /// Where data and Consul state are kept [default: kvnode/dev in XDG_DATA_HOME or ~/.local/share].
     #[arg(long, value_name = "DIR", env = DATA_DIR_VARIABLE)]

@@ -52,13 +52,14 @@ impl NodeLauncher {
             ("host", args.host.clone().into()),
             ("value-bytes-max", args.value_bytes_max.to_string().into()),
             ("fsync", fsync.into()),
-            ("segment-bytes", args.segment_bytes.to_string().into()),
             ("start-timeout", args.start_timeout.to_string().into()),
             ("launch-within-ms", args.launch_within_ms.to_string().into()),
             ("launch-max", args.launch_max.to_string().into()),
         ];
         let reserve = args.disk_reserve_bytes.map(|bytes| bytes.to_string().into());
         options.extend(reserve.map(|bytes| ("disk-reserve-bytes", bytes)));
+        options.extend(args.memory.map(|bytes| ("memory", bytes.to_string().into())));
+        options.extend(args.segment_bytes.map(|bytes| ("segment-bytes", bytes.to_string().into())));
         options.extend(args.consul.iter().map(|it| ("consul", it.into())));
         options.extend(args.advertise.iter().map(|it| ("advertise", it.into())));
         // A port of its own cannot be shared, but that the system is to choose can.

@@ -13,6 +13,7 @@
 //! - `kv_core`'s `guard`: who may do what under which layout, by the pure rules beside it;
 //! - [`writer`]: the one thread that changes anything, in groups that share a flush;
 //!   [`write_set`] carries a group's operations out, [`reader`] reads many keys;
+//! - [`read_pool`]: the threads that read what is not in memory; [`finished`]: what these and the writer hand back;
 //! - `kv_storage`: the shard on disk.
 //!
 //! What surrounds it:
@@ -36,7 +37,7 @@
 //! - [`dev`]: `kvnode dev`, a cluster on one machine with an embedded Consul agent;
 //! - [`words`]: all that the process says, and why that never ends it; [`panics`]: what happens where a
 //!   thread panics; [`limits`] and [`address_space`]: what it needs
-//!   to start;
+//!   to start; [`memory`]: how it divides what it may take;
 //! - [`refusals`]: a small thing that several of these share.
 
 pub mod address;
@@ -53,6 +54,7 @@ pub mod decommission;
 pub mod desired_states;
 #[cfg(feature = "dev")]
 pub mod dev;
+pub mod finished;
 pub mod handler;
 pub mod hints;
 pub mod identity;
@@ -64,10 +66,12 @@ pub mod layouts;
 pub mod lifecycle;
 pub mod limits;
 pub mod membership;
+pub mod memory;
 pub mod node;
 pub mod node_error;
 pub mod panics;
 pub mod place;
+pub mod read_pool;
 pub mod reader;
 pub mod refusals;
 pub mod start;

@@ -14,7 +14,10 @@ pub const DEV_DESCRIPTORS_PER_NODE: usize = 8;
 
 /// How many threads a process has besides one for each processor, and some to spare: those of the node, its
 /// engine and ZeroMQ, and for blocking work.
-pub const THREADS_BESIDE: usize = 16;
+pub const THREADS_BESIDE: usize = 16 + READERS;
+
+/// How many threads read from the disk: as many of its reads are under way at once.
+pub const READERS: usize = 32;
 
 /// How much stack the main thread needs, in bytes: mostly for a command line to be understood.
 pub const STACK_BYTES_MIN: u64 = 1 << 20;

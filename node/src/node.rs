@@ -25,16 +25,18 @@ use crate::claimant::Standing;
 use crate::config::NodeArgs;
 use crate::confirmation::Confirmation;
 use crate::data_directory::DataDirectory;
+use crate::finished::Finished;
 use crate::handler::{Handler, Resources};
 use crate::hints::Hints;
 use crate::layout_sync::{LayoutSync, LayoutSyncError};
 use crate::lifecycle::{self, Lifecycle};
 use crate::membership::Registration;
 use crate::node_error::NodeError;
+use crate::read_pool::ReadPool;
 use crate::start::{self, Opened, Prepared};
 use crate::stopping::StopReason;
 use crate::tenure::Tenure;
-use crate::writer::{Finished, NotInstalled, Published, Writer};
+use crate::writer::{NotInstalled, Published, Writer};
 use crate::{place, words};
 
 /// A node starts anew no sooner than this after its start.
@@ -163,6 +165,7 @@ async fn start_anew(
 /// The parts of a node that run.
 struct Running {
     resources: Option<Resources>,
+    pool: Option<ReadPool>,
     layout_sync: LayoutSync,
     published: Arc<Published>,
     confirmation: Confirmation,
@@ -193,6 +196,7 @@ impl Running {
         let (work, work_receiver) = flume::unbounded();
         let (finished_sender, finished) = flume::unbounded();
         let reader = store.reader();
+        let pool = ReadPool::start(&reader, &published, &finished_sender, &wake)?;
         let (writer_guard, writer_published) = (Arc::clone(&guard), Arc::clone(&published));
         let mut writer = Writer::new(
             uuid,
@@ -231,6 +235,7 @@ impl Running {
                 hints: Arc::clone(&hints),
                 directory: Arc::new(Mutex::new(directory)),
             },
+            pool: Some(pool),
             resources: Some(Resources {
                 identity,
                 store: reader,
@@ -243,6 +248,7 @@ impl Running {
                 in_vain,
                 not_followed,
                 value_bytes_max: usize::try_from(args.value_bytes_max).unwrap_or(usize::MAX),
+                record_cache_bytes: args.memory().record_cache_bytes(),
             }),
             published,
             writer: Some(writer),
@@ -314,15 +320,15 @@ impl Running {
 
     /// Starts the serving loop.
     fn serve(&mut self, server: Server) -> Result<JoinHandle<io::Result<()>>, NodeError> {
-        let (Some(resources), Some(alive)) = (self.resources.take(), self.alive_sender.take())
-        else {
+        let parts = (self.resources.take(), self.pool.take(), self.alive_sender.take());
+        let (Some(resources), Some(pool), Some(alive)) = parts else {
             return Err(NodeError::Serving("it was started twice".into()));
         };
         let (finished, wake) = (self.finished.clone(), self.wake.clone());
         let stop = Arc::clone(&self.stop);
         let thread = std::thread::Builder::new().name("serving".into());
         Ok(thread.spawn(move || {
-            let mut handler = Handler::new(resources);
+            let mut handler = Handler::new(resources, pool);
             server.run(&mut handler, &finished, &wake, &alive, &stop)
         })?)
     }

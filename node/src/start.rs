@@ -118,8 +118,11 @@ async fn open(
     disk.tend();
     let path = directory.store();
     let store_error = |source| NodeError::Store { path: path.clone(), source };
-    let options =
-        StoreOptions { segment_bytes: args.segment_bytes, ..Fsync::from(args.fsync).into() };
+    let options = StoreOptions {
+        fsync: args.fsync.into(),
+        segment_bytes: args.segment_bytes.unwrap_or(args.memory().segment_bytes()),
+        engine_bytes: args.memory().engine_bytes(),
+    };
     let store = patiently(StoreError::passes, async || Store::open_on(disk, &path, options));
     let store = store.await.map_err(store_error)?;
     let stored = store.layout().map_err(store_error)?;

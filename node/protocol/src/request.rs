@@ -26,6 +26,15 @@ pub struct Request<'a> {
     pub command: Command<'a>,
 }
 
+impl Request<'_> {
+    /// The same request, independent of the message that it came in.
+    #[must_use]
+    pub fn into_owned(self) -> Request<'static> {
+        let Self { id, context, style, command } = self;
+        Request { id, context, style, command: command.into_owned() }
+    }
+}
+
 /// A correlation id: a number or a short text that the reply repeats.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(untagged)]

@@ -29,6 +29,7 @@ use crate::desired_states::{self, DesiredStates};
 use crate::dev::consul::{CONSUL_DIRECTORY, ChosenConsul};
 use crate::dev::nodes::{Nodes, NodesError, Orders};
 use crate::limits::{DESCRIPTORS_MIN, DEV_DESCRIPTORS_MIN, DEV_DESCRIPTORS_PER_NODE};
+use crate::memory::MemoryBudget;
 use crate::node_error::code_of_consul;
 use crate::stopping::stop_signal;
 use crate::supervisor::{Described, Order, Supervisor};
@@ -101,7 +102,8 @@ pub async fn run(args: DevArgs) -> Result<(), DevError> {
     }
     let consul = ChosenConsul::at(args.consul_port, &directory).await?;
     let root = directory.join(NODES_DIRECTORY);
-    let mut nodes = Nodes::new(root.clone(), &consul, args.serve_older_copy)?;
+    let memory = MemoryBudget::new(args.memory, args.nodes.into());
+    let mut nodes = Nodes::new(root.clone(), &consul, args.serve_older_copy, memory)?;
     let wanted = Wanted::new(&consul, root)?;
     tokio::pin!(desired_state);
     let starting = async {

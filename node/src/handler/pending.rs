@@ -9,18 +9,19 @@ use kv_protocol::reply::{Content, Reply};
 use kv_protocol::request::{Command, Request, RequestId, Style};
 use kv_transport::server::Peer;
 use kv_transport::server::limits::PENDING_REQUESTS_MAX;
-use kv_transport::server::service::{Disposition, Frame, Frames, ReplyRoom, Service, refuse};
+use kv_transport::server::service::{Disposition, Frame, Frames, ReplyRoom, Service};
 
-use super::Handler;
+use super::{Handler, answered};
+use crate::finished::{Completed, Finished};
 use crate::write_set;
-use crate::writer::{Finished, Job, Size, Work};
+use crate::writer::{Job, Size, Work};
 
-/// The most requests that wait for the writer.
+/// The most requests that wait for readers and the writer.
 pub const JOBS_MAX: usize = 4096;
-/// The most bytes of keys and values that wait for the writer.
+/// The most bytes of their keys and values.
 const JOBS_BYTES_MAX: usize = 256 << 20;
-/// A writer that has finished nothing for this long, with work at hand, hangs.
-const WRITER_SILENCE_MAX: Duration = Duration::from_secs(30);
+/// A writer that has finished nothing for this long, with work at hand, hangs, and so do readers.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
 
 const _: () = assert!((PENDING_REQUESTS_MAX as usize) < JOBS_MAX / 2);
 
@@ -34,10 +35,23 @@ pub(super) struct Pending<P> {
 }
 
 impl<P> Handler<P> {
-    /// Takes back what the writer has finished.
+    /// Takes back what the writer or a reader has finished.
     pub fn finish(&mut self, finished: Finished) -> Option<(P, Frames)> {
-        self.resources.published.replies.take(&finished.content);
-        let pending = self.pending.remove(&finished.request_number)?;
+        let Finished { request_number, result } = finished;
+        match result {
+            Completed::Records(records) => self.take_records(request_number, records),
+            Completed::Content(content) => {
+                self.resources.published.replies.take(&content);
+                match self.pending.remove(&request_number) {
+                    Some(pending) => Some(self.complete(pending, content)),
+                    None => self.take_answer(request_number, content),
+                }
+            }
+        }
+    }
+
+    /// The reply to a request that the writer has carried out.
+    fn complete(&mut self, pending: Pending<P>, content: Content) -> (P, Frames) {
         self.progress_at = Instant::now();
         self.pending_bytes -= pending.bytes;
         for hash in pending.written {
@@ -50,35 +64,49 @@ impl<P> Handler<P> {
         }
         // What was written by a process that has been replaced counts no more.
         let content = match self.resources.tenure.check() {
-            Ok(()) => finished.content,
+            Ok(()) => content,
             Err(refusal) => Content::Refused(refusal),
         };
         let reply = Reply { id: pending.id, content };
-        Some((pending.peer, reply.encode(pending.style)))
+        (pending.peer, reply.encode(pending.style))
+    }
+
+    /// The bytes of a command's keys and values, where there is room for one more request that waits.
+    ///
+    /// # Errors
+    /// `overloaded`.
+    pub(super) fn make_room(&self, command: &Command<'_>) -> Result<usize, Refusal> {
+        let bytes = Size::of(command).bytes;
+        let waiting = self.pending.len() + self.reading.len();
+        if waiting < JOBS_MAX && self.pending_bytes + bytes <= JOBS_BYTES_MAX {
+            return Ok(bytes);
+        }
+        Err(Refusal::new(
+            ErrorCode::Overloaded,
+            format!("{waiting} requests are waiting for this node's disk: try again"),
+        ))
+    }
+
+    pub(super) fn number(&mut self) -> u64 {
+        let number = self.request_number_next;
+        self.request_number_next += 1;
+        number
     }
 
     pub(super) fn queue(&mut self, peer: P, request: Request<'_>) -> Disposition<P> {
-        let bytes = Size::of(&request.command).bytes;
-        if self.pending.len() >= JOBS_MAX || self.pending_bytes + bytes > JOBS_BYTES_MAX {
-            let refusal = Refusal::new(
-                ErrorCode::Overloaded,
-                format!(
-                    "{} requests are waiting for this node's disk: try again",
-                    self.pending.len()
-                ),
-            );
-            return Disposition::Answered(peer, refuse(request.id, refusal));
-        }
+        let bytes = match self.make_room(&request.command) {
+            Ok(bytes) => bytes,
+            Err(refusal) => return answered(peer, request.id, refusal),
+        };
         let written = match written_hashes(&request.command) {
             Ok(written) => written,
-            Err(refusal) => return Disposition::Answered(peer, refuse(request.id, refusal)),
+            Err(refusal) => return answered(peer, request.id, refusal),
         };
-        let request_number = self.request_number_next;
-        self.request_number_next += 1;
+        let request_number = self.number();
         let command = request.command.into_owned();
         let job = Job { request_number, context: request.context, command };
         if self.resources.work.send(Work::Request(job)).is_err() {
-            return Disposition::Answered(peer, refuse(request.id, shutting_down()));
+            return answered(peer, request.id, shutting_down());
         }
         if self.pending.is_empty() {
             self.progress_at = Instant::now();
@@ -86,6 +114,7 @@ impl<P> Handler<P> {
         for hash in &written {
             *self.writing.entry(*hash).or_default() += 1;
             self.cache.forget(*hash);
+            self.being_read.write(*hash);
         }
         self.pending_bytes += bytes;
         let pending = Pending { peer, id: request.id, style: request.style, bytes, written };
@@ -119,11 +148,11 @@ impl Service for Handler<Peer> {
     }
 
     fn pending(&self) -> usize {
-        self.pending.len()
+        self.pending.len() + self.reading.len()
     }
 
     fn is_busy(&self) -> bool {
-        self.pending.len() >= JOBS_MAX / 2 || self.pending_bytes >= JOBS_BYTES_MAX / 2
+        self.pending() >= JOBS_MAX / 2 || self.pending_bytes >= JOBS_BYTES_MAX / 2
     }
 
     fn is_gone(&self) -> bool {
@@ -131,7 +160,8 @@ impl Service for Handler<Peer> {
     }
 
     fn hangs(&self) -> bool {
-        !self.pending.is_empty() && self.progress_at.elapsed() > WRITER_SILENCE_MAX
+        !self.pending.is_empty() && self.progress_at.elapsed() > SILENCE_MAX
+            || !self.reading.is_empty() && self.read_at.elapsed() > SILENCE_MAX
     }
 }
 

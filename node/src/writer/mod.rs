@@ -39,6 +39,7 @@ use self::group_commit::GroupCommitDelay;
 pub use self::published::{AcknowledgedEpoch, Published, Questions, Statistics};
 pub use self::replies::ReplyBytes;
 pub use self::size::Size;
+use crate::finished::{Completed, Finished};
 use kv_core::guard::{Guard, Installed};
 use kv_storage::disk::Disk;
 use kv_storage::{Batch, Counters, Failure, Store, StoreError};
@@ -95,14 +96,6 @@ pub struct Job {
     pub context: Context,
     /// The command that it sent.
     pub command: Command<'static>,
-}
-
-/// What became of a [`Job`].
-pub struct Finished {
-    /// The job's number.
-    pub request_number: u64,
-    /// What the client is told.
-    pub content: Content,
 }
 
 /// The writer's state; it lives on its own thread.
@@ -330,7 +323,8 @@ impl Writer {
     fn finish(&self, request_number: u64, content: Content) {
         self.published.replies.finish(&content);
         // The serving loop outlives the writer's work; where it is gone, no client waits for this.
-        let _ = self.finished.send(Finished { request_number, content });
+        let _ =
+            self.finished.send(Finished { request_number, result: Completed::Content(content) });
     }
 }
 

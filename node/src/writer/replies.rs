@@ -1,4 +1,4 @@
-//! Bounding what the writer reads for its clients by what they have not read yet.
+//! Bounding what the writer and the readers read for clients by what these have not read yet.
 //!
 //! The serving loop refuses long reads when too much of what was answered is unread. Those that follow a
 //! write through the writer were let in before, thousands of them maybe, and what they find must not fill
@@ -17,7 +17,7 @@ use crate::refusals::replies_unread;
 pub struct ReplyBytes {
     /// In replies that the serving loop has.
     unread: AtomicU64,
-    /// In outcomes that the writer has handed back and the serving loop has not taken.
+    /// In what the writer and the readers have handed back and the serving loop has not taken.
     finished: AtomicU64,
 }
 
@@ -27,9 +27,13 @@ impl ReplyBytes {
         self.unread.store(bytes, Ordering::Relaxed);
     }
 
-    /// Counts an outcome that the writer hands back.
+    /// Counts an outcome that the writer or a reader hands back.
     pub fn finish(&self, content: &Content) {
-        let bytes = value_bytes(content);
+        self.finish_bytes(value_bytes(content));
+    }
+
+    /// Counts so many bytes of values that a reader hands back.
+    pub fn finish_bytes(&self, bytes: u64) {
         if bytes > 0 {
             self.finished.fetch_add(bytes, Ordering::Relaxed);
         }
@@ -37,7 +41,11 @@ impl ReplyBytes {
 
     /// Counts an outcome that the serving loop takes.
     pub fn take(&self, content: &Content) {
-        let bytes = value_bytes(content);
+        self.take_bytes(value_bytes(content));
+    }
+
+    /// Counts so many bytes of values that the serving loop takes.
+    pub fn take_bytes(&self, bytes: u64) {
         if bytes > 0 {
             self.finished.fetch_sub(bytes, Ordering::Relaxed);
         }

@@ -17,7 +17,7 @@ use tracing::{error, warn};
 
 use crate::engine::Engine;
 use crate::memtable::{Memtable, Memtables};
-use crate::shared::{CHECKPOINTER, Shared};
+use crate::shared::Shared;
 use crate::take_over::{Taking, Untaken, is_over};
 use crate::wal::{self, WriteAheadLog};
 use crate::{Failure, Fsync, StoreError};
@@ -266,7 +266,7 @@ impl Shared {
         };
         match is_alone {
             true => self.with_engine_alone(take),
-            false => self.with_engine(CHECKPOINTER, take),
+            false => self.with_engine(&self.checkpointer, take),
         }
     }
 }

@@ -49,6 +49,12 @@ impl StorageKey {
         Self { hash, text: text.into() }
     }
 
+    /// Its hash.
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+
     /// The key.
     #[must_use]
     pub fn text(&self) -> &str {

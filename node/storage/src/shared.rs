@@ -25,9 +25,10 @@ const NO_FAILURE: u8 = 0;
 const PASSING: u8 = 1;
 const LASTING: u8 = 2;
 
-pub(crate) const WRITER: usize = 0;
-pub(crate) const READER: usize = 1;
-pub(crate) const CHECKPOINTER: usize = 2;
+/// One thread's handles of the engine; `None` where the engine failed and could not be started anew. It is
+/// locked while its thread uses it, so that [`Store::reopen`](crate::Store::reopen) knows when no thread uses the
+/// old engine any more; otherwise no thread contends for it.
+pub(crate) type Slot = Mutex<Option<Engine>>;
 
 pub(crate) struct Shared {
     pub(crate) directory: PathBuf,
@@ -35,10 +36,10 @@ pub(crate) struct Shared {
     pub(crate) disk: Disk,
     /// The write-ahead log's directory.
     pub(crate) wal_names: Arc<File>,
-    /// The engine's handles of each thread; `None` where the engine failed and could not be started
-    /// anew. A slot is locked while its thread uses it, so that [`Store::reopen`] knows when no thread
-    /// uses the old engine any more; otherwise no thread contends for it.
-    pub(crate) slots: [Mutex<Option<Engine>>; 3],
+    /// The slots of all threads.
+    slots: Mutex<Vec<Arc<Slot>>>,
+    /// The one of the thread that has the engine take memtables over.
+    pub(crate) checkpointer: Arc<Slot>,
     pub(crate) log: Mutex<WrittenLog>,
     pub(crate) memtables: ArcSwap<Memtables>,
     /// Whether the engine has failed or met damage and so refuses further work.
@@ -79,12 +80,14 @@ impl Shared {
         log: WrittenLog,
         memtables: Memtables,
     ) -> Self {
+        let checkpointer = Arc::new(Mutex::new(Some(engine.clone())));
         Self {
             directory: directory.to_owned(),
             options,
             disk: disk.clone(),
             wal_names: log.log.names(),
-            slots: [(); 3].map(|()| Mutex::new(Some(engine.clone()))),
+            slots: Mutex::new(vec![Arc::clone(&checkpointer)]),
+            checkpointer,
             log: Mutex::new(log),
             memtables: ArcSwap::from_pointee(memtables),
             stopped: AtomicBool::new(false),
@@ -116,11 +119,22 @@ impl Shared {
         self.is_absent.load(Ordering::Acquire)
     }
 
-    pub(crate) fn reopen(&self) -> Result<(), StoreError> {
-        self.reopen_in(&mut self.slots.each_ref().map(lock))
+    /// A slot for one more thread.
+    pub(crate) fn add_slot(&self) -> Arc<Slot> {
+        let mut slots = lock(&self.slots);
+        // Those of threads that have ended.
+        slots.retain(|slot| Arc::strong_count(slot) > 1);
+        let slot = Arc::new(Mutex::new(lock(&self.checkpointer).clone()));
+        slots.push(Arc::clone(&slot));
+        slot
     }
 
-    fn reopen_in(&self, slots: &mut [MutexGuard<'_, Option<Engine>>; 3]) -> Result<(), StoreError> {
+    pub(crate) fn reopen(&self) -> Result<(), StoreError> {
+        let slots = lock(&self.slots);
+        self.reopen_in(&mut slots.iter().map(|slot| lock(slot)).collect::<Vec<_>>())
+    }
+
+    fn reopen_in(&self, slots: &mut [MutexGuard<'_, Option<Engine>>]) -> Result<(), StoreError> {
         if self.failure().is_some() {
             // An engine that could not write waits for ever for its flush when it is dropped.
             return Err(StoreError::Broken);
@@ -152,13 +166,13 @@ impl Shared {
 
     pub(crate) fn with_engine<T>(
         &self,
-        slot: usize,
+        slot: &Slot,
         use_engine: impl FnOnce(&Engine) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         if self.failure() == Some(Failure::Passing) {
             return Err(StoreError::StartsAnew);
         }
-        let engine = lock(&self.slots[slot]);
+        let engine = lock(slot);
         let Some(engine) = engine.as_ref() else {
             return Err(match self.is_absent() {
                 true => StoreError::Waits("it could not be opened, and is tried again".into()),
@@ -184,8 +198,10 @@ impl Shared {
         if self.failure() == Some(Failure::Passing) {
             return Err(StoreError::StartsAnew);
         }
-        let mut slots = self.slots.each_ref().map(lock);
-        if self.stopped.load(Ordering::Acquire) || slots[CHECKPOINTER].is_none() {
+        let slots = lock(&self.slots);
+        let mut slots: Vec<_> = slots.iter().map(|slot| lock(slot)).collect();
+        // The checkpointer's is the first.
+        if self.stopped.load(Ordering::Acquire) || slots[0].is_none() {
             self.reopen_in(&mut slots).map_err(|error| match error {
                 error if error.is_undone() => error,
                 error if error.passes() => StoreError::Waits(error.to_string()),
@@ -195,7 +211,7 @@ impl Shared {
                 }
             })?;
         }
-        let engine = slots[CHECKPOINTER].as_ref().ok_or(StoreError::Broken)?;
+        let engine = slots[0].as_ref().ok_or(StoreError::Broken)?;
         self.note(use_engine(engine))
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use bytes::Bytes;
 use kv_system::lock::lock;
 use kv_system::transient::file_bytes_max;
 
@@ -15,17 +16,17 @@ use crate::error::{Failure, StoreError};
 use crate::limits::PIECE_BYTES;
 use crate::memtable::{Memtable, Memtables};
 use crate::record::{self, Stored};
-use crate::shared::{READER, Shared, WAL_DIRECTORY, WRITER, WrittenLog};
+use crate::shared::{Shared, Slot, WAL_DIRECTORY, WrittenLog};
 use crate::wal::{Fsync, Keeping, WriteAheadLog};
 use crate::{Batch, Counters, StorageKey, StoreOptions, backpressure, batch, take_over};
 
 /// A handle to a shard's records.
 ///
 /// The engine's own handles must not be shared between threads, so each thread has one of these:
-/// the writer the one from [`Store::open`], the serving loop the one from [`Store::reader`].
+/// the writer the one from [`Store::open`], each that reads one from [`Store::reader`].
 pub struct Store {
     pub(crate) shared: Arc<Shared>,
-    slot: usize,
+    slot: Arc<Slot>,
     /// Only the writer's handle has it.
     background: Option<Background>,
 }
@@ -87,13 +88,14 @@ impl Store {
         let shared = Arc::new(shared);
         let background = Background::start(&shared)?;
         background.wake();
-        Ok(Self { shared, slot: WRITER, background: Some(background) })
+        Ok(Self { slot: shared.add_slot(), shared, background: Some(background) })
     }
 
-    /// The handle for the thread that only reads.
+    /// A handle for one more thread, which only reads.
     #[must_use]
     pub fn reader(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), slot: READER, background: None }
+        let shared = Arc::clone(&self.shared);
+        Self { slot: shared.add_slot(), shared, background: None }
     }
 
     /// The record of a key.
@@ -102,6 +104,22 @@ impl Store {
     /// As [`Store::look_up`].
     pub fn get(&self, key: &StorageKey) -> Result<Option<Stored<Vec<u8>>>, StoreError> {
         self.look_up(key, |stored| stored.to_owned())
+    }
+
+    /// The record of a key where it need not be looked for in the engine; `None` where it does.
+    ///
+    /// # Errors
+    /// [`StoreError::RecordCorrupt`] where it is damaged.
+    pub fn get_from_memory(
+        &self,
+        key: &StorageKey,
+    ) -> Option<Result<Option<Stored<Vec<u8>>>, StoreError>> {
+        let record = self.shared.memtables.load().get(key)?;
+        let decode = |bytes: &Bytes| {
+            let stored = record::decode(key.parts(), bytes).map(|it| it.to_owned());
+            stored.map_err(|damage| StoreError::RecordCorrupt(damage.to_string()))
+        };
+        Some(record.as_ref().map(decode).transpose())
     }
 
     /// Hands the record of a key, where there is one, to `look`.
@@ -141,7 +159,7 @@ impl Store {
     /// Whether the engine has stopped and waits for [`Store::reopen`].
     #[must_use]
     pub fn has_stopped(&self) -> bool {
-        let result = self.shared.with_engine(self.slot, |_| Ok(()));
+        let result = self.shared.with_engine(&self.slot, |_| Ok(()));
         matches!(result, Err(StoreError::Broken | StoreError::Waits(_)))
     }
 
@@ -353,6 +371,6 @@ impl Store {
         use_engine: impl FnOnce(&Engine) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         self.shared.engine_reads.fetch_add(1, Ordering::Relaxed);
-        self.shared.with_engine(self.slot, use_engine)
+        self.shared.with_engine(&self.slot, use_engine)
     }
 }

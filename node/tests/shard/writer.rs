@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::support::Cluster;
-use crate::support::harness::{Harness, delete, put};
+use crate::support::harness::{Harness, content_of, delete, put};
 use kv_core::limits::REPLY_BYTES_MAX;
 use kv_core::operation::{Condition, Done, Operation, Record};
 use kv_core::refusal::ErrorCode;
@@ -104,7 +104,7 @@ fn a_scan_that_follows_writes_sees_them() {
     writer.send(4, Command::GetAll);
     let mut pages = 0;
     for _ in 0..4 {
-        if let Content::Page(page) = writer.finished.recv().unwrap().content {
+        if let Content::Page(page) = content_of(writer.finished.recv().unwrap()) {
             assert_eq!(page.items.len(), 2);
             pages += 1;
         }
@@ -134,7 +134,7 @@ fn an_install_separates_what_came_before_it_from_what_came_after() {
     result.blocking_recv().unwrap().unwrap();
     let mut epochs = Vec::new();
     for _ in 0..2 {
-        match writer.finished.recv().unwrap().content {
+        match content_of(writer.finished.recv().unwrap()) {
             Content::One { done: Done::Stored { version }, .. } => epochs.push(version.epoch),
             other => panic!("{other:?}"),
         }

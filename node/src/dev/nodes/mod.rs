@@ -25,6 +25,7 @@ pub(super) use self::orders::{Orders, Placed, orders};
 use self::process::NodeProcess;
 use super::consul::ChosenConsul;
 use crate::data_directory::is_held;
+use crate::memory::MemoryBudget;
 use crate::supervisor::Order;
 use crate::words;
 
@@ -46,6 +47,8 @@ pub(super) struct Nodes {
     consul: String,
     /// The nodes whose older data directories are to be served when they start next.
     older_copies: Vec<Name>,
+    /// What each of them may take.
+    memory: MemoryBudget,
     with_credentials: bool,
     /// Until when nodes of an earlier run are waited for.
     earlier_until: Instant,
@@ -71,12 +74,14 @@ impl Nodes {
         directory: PathBuf,
         consul: &ChosenConsul,
         older_copies: Vec<Name>,
+        memory: MemoryBudget,
     ) -> io::Result<Self> {
         Ok(Self {
             program: std::env::current_exe()?,
             directory,
             consul: consul.address.clone(),
             older_copies,
+            memory,
             with_credentials: consul.with_credentials,
             earlier_until: Instant::now() + END_OF_EARLIER_WITHIN,
             running: Vec::new(),

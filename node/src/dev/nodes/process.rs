@@ -33,6 +33,7 @@ impl Nodes {
             .args(["--consul", &self.consul])
             .args(["--stop-with-stdin", "--no-launch", "--data-dir"])
             .arg(&self.directory)
+            .args(["--memory", &self.memory.bytes().to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true);

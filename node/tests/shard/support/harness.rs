@@ -15,13 +15,22 @@ use kv_protocol::request::Command;
 use kv_storage::disk::Disk;
 use kv_storage::{Counters, Fsync, Store};
 use kv_system::wake::Wake;
+use kvnode::finished::{Completed, Finished};
 use kvnode::installed_record;
-use kvnode::writer::{Finished, Job, NotInstalled, Published, Work, Writer};
+use kvnode::writer::{Job, NotInstalled, Published, Work, Writer};
 use tokio::sync::oneshot;
 
 use super::{Cluster, uuid};
 
 const WAIT_MAX: Duration = Duration::from_secs(20);
+
+/// What the writer answers.
+pub(crate) fn content_of(finished: Finished) -> Content {
+    match finished.result {
+        Completed::Content(content) => content,
+        Completed::Records(_) => panic!("the writer answers requests"),
+    }
+}
 
 /// A node's writer.
 pub(crate) struct Harness {
@@ -94,7 +103,7 @@ impl Harness {
         self.send_under(epoch.into(), 7, command);
         let finished = self.finished.recv().unwrap();
         assert_eq!(finished.request_number, 7);
-        finished.content
+        content_of(finished)
     }
 
     pub(crate) fn one(&self, operation: Operation<'static>) -> Outcome {

@@ -1,0 +1,105 @@
+//! How a node divides the memory that it may take.
+
+use bytesize::ByteSize;
+use kv_system::memory::available_bytes;
+
+/// The least that a node works with, in bytes.
+pub const MEMORY_BYTES_MIN: u64 = 64 << 20;
+/// What a node takes by default, of what there is, where that is known.
+const DEFAULT_SHARE: u64 = 4;
+const DEFAULT_WHERE_UNKNOWN: u64 = 1 << 30;
+/// Segments of the write-ahead log are no longer than pays: a start replays two of them.
+const SEGMENT_BYTES_MAX: u64 = 256 << 20;
+
+/// The memory that a node may take, in bytes. What is left of the parts is for what it takes however little it
+/// stores, for requests and for replies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryBudget(u64);
+
+impl MemoryBudget {
+    /// What a command line says, or the default, for one node of `nodes` on this machine that share it.
+    #[must_use]
+    pub fn new(said: Option<u64>, nodes: u64) -> Self {
+        let default = || available_bytes().map_or(DEFAULT_WHERE_UNKNOWN, |it| it / DEFAULT_SHARE);
+        Self((said.unwrap_or_else(default) / nodes.max(1)).max(MEMORY_BYTES_MIN))
+    }
+
+    /// All of it.
+    #[must_use]
+    pub fn bytes(self) -> u64 {
+        self.0
+    }
+
+    /// For records that were read or written lately.
+    #[must_use]
+    pub fn record_cache_bytes(self) -> u64 {
+        self.0 / 100 * 45
+    }
+
+    /// For the pages of the storage engine.
+    #[must_use]
+    pub fn engine_bytes(self) -> u64 {
+        self.0 / 100 * 15
+    }
+
+    /// How long a segment of the write-ahead log is: what is in two of them is in memory as well, with about as
+    /// much again for finding it.
+    #[must_use]
+    pub fn segment_bytes(self) -> u64 {
+        (self.0 / 16).min(SEGMENT_BYTES_MAX)
+    }
+}
+
+/// Reads how much memory a node may take.
+///
+/// # Errors
+/// It is no size, or too small.
+pub fn parse(text: &str) -> Result<u64, String> {
+    let size: ByteSize =
+        text.parse().map_err(|_| "expected a size, such as 512MiB or 2GiB".to_owned())?;
+    match size.as_u64() {
+        bytes if bytes < MEMORY_BYTES_MIN => {
+            Err(format!("a node needs at least {}", ByteSize(MEMORY_BYTES_MIN)))
+        }
+        bytes => Ok(bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_with_their_units() {
+        assert_eq!(parse("64MiB"), Ok(64 << 20));
+        assert_eq!(parse("67108864"), Ok(64 << 20));
+        assert_eq!(parse("2 GiB"), Ok(2 << 30));
+        for (text, says) in [
+            ("67108863", "at least 64.0 MiB"),
+            ("0", "at least"),
+            ("a lot", "such as 512MiB"),
+            ("-1", "such as 512MiB"),
+            ("", "such as 512MiB"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(says), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_parts_leave_room_for_what_is_no_part() {
+        for bytes in [MEMORY_BYTES_MIN, 512 << 20, 6 << 30, 1 << 40] {
+            let budget = MemoryBudget::new(Some(bytes), 1);
+            let parts =
+                budget.record_cache_bytes() + budget.engine_bytes() + 4 * budget.segment_bytes();
+            assert!(parts <= bytes / 100 * 85, "{parts} of {bytes}");
+        }
+    }
+
+    #[test]
+    fn nodes_of_one_machine_share_and_none_gets_too_little() {
+        assert_eq!(MemoryBudget::new(Some(1 << 30), 4).bytes(), 256 << 20);
+        assert_eq!(MemoryBudget::new(Some(1 << 30), 64).bytes(), MEMORY_BYTES_MIN);
+        assert!(MemoryBudget::new(None, 1).bytes() >= MEMORY_BYTES_MIN);
+    }
+}
