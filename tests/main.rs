@@ -7,6 +7,7 @@
 //! | `roundtrip` | a record comes back as it went, from the node that the strategy chose |
 //! | `durability` | an acknowledged write survives `kill -9` at any time |
 //! | `crash` | a node that is killed at any instant has all that it acknowledged when it is back |
+//! | `reads` | a read that waits for the disk holds up no other, and memory keeps to its budget |
 //! | `wire` | a plain ZeroMQ client in any language gets exactly the documented replies |
 //! | `sockets` | every kind of ZeroMQ socket gets its own replies, all of them, in their order |
 //! | `membership` | nodes register, leave, and come back as themselves |
@@ -54,6 +55,7 @@ mod lab;
 mod library;
 mod library_client;
 mod membership;
+mod reads;
 mod rebalance;
 mod roundtrip;
 mod sockets;

@@ -1,4 +1,4 @@
-//! Records that were read lately, so that reading them again does not bother the engine.
+//! Records that were read or written lately, so that reading them again does not bother the engine.
 //!
 //! It belongs to the serving loop's thread. That thread hands all writes of clients on, forgets their
 //! keys then, and remembers none of them before they are answered; and what a layout's installing takes
@@ -15,6 +15,8 @@ use nohash_hasher::BuildNoHashHasher;
 use quick_cache::unsync::{Cache, DefaultLifecycle};
 use quick_cache::{OptionsBuilder, Weighter};
 
+use crate::write_set::KnownValue;
+
 /// About what a small record takes beside its key and its value, in bytes: what stands before them, and its
 /// places in the cache and in the allocator.
 const OVERHEAD_BYTES: u64 = 96;
@@ -23,10 +25,12 @@ const GHOSTS: f64 = 0.1;
 /// A larger value costs more to copy than to read again.
 const VALUE_BYTES_MAX: usize = 64 << 10;
 
-/// Records that were read lately, under the hashes of their keys.
+/// Records that were read or written lately, under the hashes of their keys.
 pub struct RecordCache {
     records: Cache<u64, Cached, Bytes, BuildNoHashHasher<u64>>,
     guard: Arc<Guard>,
+    /// While it has less than this, there is room for what is not in it.
+    roomy_bytes: u64,
     /// The number of the guard. What was remembered under another one counts no more, and goes as others come.
     generation: u32,
 }
@@ -108,7 +112,7 @@ impl RecordCache {
                 DefaultLifecycle::default(),
             ),
         };
-        Self { records, guard, generation: 0 }
+        Self { records, guard, roomy_bytes: bytes_max / 100 * 95, generation: 0 }
     }
 
     /// Forgets everything where the guard is another one.
@@ -126,17 +130,20 @@ impl RecordCache {
     /// The record of a key, where it is known.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<Stored<Vec<u8>>> {
-        let Cached(bytes) = self.records.get(&key_hash(key))?;
+        let (head, value) = self.find(key_hash(key), key)?;
+        let value = (!head.is_tombstone).then(|| value.to_vec());
+        Some(Stored { version: head.version, value })
+    }
+
+    fn find(&self, hash: u64, key: &str) -> Option<(Head, &[u8])> {
+        let Cached(bytes) = self.records.get(&hash)?;
         let (head, rest) = Head::decode(bytes)?;
         let (cached_key, value) = rest.split_at_checked(head.key_bytes.into())?;
         let is_current = head.generation == self.generation && cached_key == key.as_bytes();
-        is_current.then(|| Stored {
-            version: head.version,
-            value: (!head.is_tombstone).then(|| value.to_vec()),
-        })
+        is_current.then_some((head, value))
     }
 
-    /// Remembers what was just read of a key.
+    /// Remembers what is stored of a key.
     pub fn remember(&mut self, key: &str, record: &Stored<Vec<u8>>) {
         let value = record.value.as_deref().unwrap_or_default();
         let Ok(key_bytes) = u16::try_from(key.len()) else { return };
@@ -153,9 +160,18 @@ impl RecordCache {
         self.records.insert(key_hash(key), cached);
     }
 
-    /// Forgets the keys with this hash, which are about to be written.
-    pub fn forget(&mut self, hash: u64) {
-        self.records.remove(&hash);
+    /// What is known of the value of a key.
+    #[must_use]
+    pub fn known(&self, hash: u64, key: &str) -> Option<KnownValue> {
+        let (head, value) = self.find(hash, key)?;
+        (!head.is_tombstone)
+            .then_some(KnownValue { version: head.version, bytes: value.len() as u64 })
+    }
+
+    /// Forgets the keys with this hash, which are about to be written. Returns whether there was one, or there is
+    /// room for another one.
+    pub fn forget(&mut self, hash: u64) -> bool {
+        self.records.remove(&hash).is_some() || self.records.weight() < self.roomy_bytes
     }
 }
 

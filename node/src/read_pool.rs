@@ -9,15 +9,16 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use kv_core::guard::{Context, Guard};
-use kv_core::limits::PAGE_BYTES_TARGET;
+use kv_core::limits::{GET_ALL_BYTES_MAX, PAGE_BYTES_TARGET};
 use kv_core::refusal::Refusal;
 use kv_protocol::reply::Content;
 use kv_protocol::request::Command;
 use kv_storage::{StorageKey, Store, Stored};
+use kv_system::failpoints;
 use kv_system::wake::Wake;
 
 use crate::finished::{Completed, Finished};
-use crate::limits::READERS;
+use crate::limits::{READERS, SCANNERS};
 use crate::reader;
 use crate::refusals::{from_store, replies_unread};
 use crate::writer::Published;
@@ -59,11 +60,18 @@ pub struct FoundRecords {
     pub bytes: u64,
 }
 
-/// The threads. They end when this is dropped.
+/// The threads: many that read keys, and a few that read many keys at once, which take longer. They end when
+/// this is dropped.
 pub struct ReadPool {
     /// `None` once they are to end.
-    jobs: Option<flume::Sender<ReadJob>>,
+    queues: Option<Queues>,
     threads: Vec<JoinHandle<()>>,
+}
+
+/// What is to be read. It is bounded by the requests that the serving loop has pending.
+struct Queues {
+    records: flume::Sender<ReadJob>,
+    answers: flume::Sender<ReadJob>,
 }
 
 impl ReadPool {
@@ -77,18 +85,20 @@ impl ReadPool {
         finished: &flume::Sender<Finished>,
         wake: &Wake,
     ) -> io::Result<Self> {
-        // It is bounded by the requests that the serving loop has pending.
-        let (jobs, receiver) = flume::unbounded();
-        let mut pool = Self { jobs: Some(jobs), threads: Vec::with_capacity(READERS) };
-        for _ in 0..READERS {
+        let (records, record_jobs) = flume::unbounded();
+        let (answers, answer_jobs) = flume::unbounded();
+        let queues = Some(Queues { records, answers });
+        let mut pool = Self { queues, threads: Vec::with_capacity(READERS + SCANNERS) };
+        let queues = std::iter::repeat_n(("reader", record_jobs), READERS);
+        let queues = queues.chain(std::iter::repeat_n(("scanner", answer_jobs), SCANNERS));
+        for (name, jobs) in queues {
             let reader = Reader {
                 store: store.reader(),
                 published: Arc::clone(published),
                 finished: finished.clone(),
                 wake: wake.clone(),
             };
-            let jobs = receiver.clone();
-            let thread = std::thread::Builder::new().name("reader".into()).stack_size(STACK_BYTES);
+            let thread = std::thread::Builder::new().name(name.into()).stack_size(STACK_BYTES);
             pool.threads.push(thread.spawn(move || {
                 while let Ok(job) = jobs.recv() {
                     reader.carry_out(job);
@@ -100,16 +110,19 @@ impl ReadPool {
 
     /// Has something read.
     pub fn read(&self, job: ReadJob) {
-        if let Some(jobs) = &self.jobs {
-            // The threads outlive this, unless all of them have panicked: then the request times out.
-            let _ = jobs.send(job);
-        }
+        let Some(queues) = &self.queues else { return };
+        let queue = match job.wanted {
+            Wanted::Records(_) => &queues.records,
+            Wanted::Answer(..) => &queues.answers,
+        };
+        // The threads outlive this, unless all of them have panicked: then the request times out.
+        let _ = queue.send(job);
     }
 }
 
 impl Drop for ReadPool {
     fn drop(&mut self) {
-        self.jobs = None;
+        self.queues = None;
         for thread in self.threads.drain(..) {
             // Its panic has been printed, and no caller is left to tell.
             let _ = thread.join();
@@ -127,12 +140,11 @@ struct Reader {
 
 impl Reader {
     fn carry_out(&self, ReadJob { request_number, wanted }: ReadJob) {
+        failpoints::pass("node::reader::before");
         let result = match wanted {
             Wanted::Records(keys) => Completed::Records(self.records(keys)),
             Wanted::Answer(guard, context, command) => {
-                let content = self.answer(&guard, &context, &command);
-                self.published.replies.finish(&content);
-                Completed::Content(content)
+                Completed::Content(self.answer(&guard, &context, &command))
             }
         };
         // Where the serving loop is gone, no client waits for it.
@@ -147,11 +159,11 @@ impl Reader {
                 Ok(record) => {
                     let value = record.as_ref().and_then(|it| it.value.as_ref());
                     let value_bytes = value.map_or(0, |it| it.len() as u64);
-                    if value_bytes > 0 && !self.published.replies.has_room(bytes, value_bytes) {
-                        Found::Refused(replies_unread())
-                    } else {
+                    if self.published.replies.reserve(value_bytes) {
                         bytes += value_bytes;
                         Found::Record(record)
+                    } else {
+                        Found::Refused(replies_unread())
                     }
                 }
                 Err(error) => Found::Refused(from_store(&error)),
@@ -159,16 +171,25 @@ impl Reader {
             (key, found)
         };
         let records = keys.into_iter().map(read).collect();
-        self.published.replies.finish_bytes(bytes);
         FoundRecords { records, bytes }
     }
 
     fn answer(&self, guard: &Guard, context: &Context, command: &Command<'_>) -> Content {
-        if !self.published.replies.has_room(0, PAGE_BYTES_TARGET as u64) {
+        let longest = match command {
+            Command::GetAll => GET_ALL_BYTES_MAX,
+            _ => PAGE_BYTES_TARGET,
+        };
+        let replies = &self.published.replies;
+        // The longest reply of each scanner has room above what may wait.
+        if !replies.has_room(0, PAGE_BYTES_TARGET as u64) {
             return Content::Refused(replies_unread());
         }
+        replies.expect(longest as u64);
         let answer = guard.admit(context);
         let answer = answer.and_then(|admitted| reader::answer(&self.store, admitted, command));
-        answer.unwrap_or_else(Content::Refused)
+        let content = answer.unwrap_or_else(Content::Refused);
+        replies.finish(&content);
+        replies.take_bytes(longest as u64);
+        content
     }
 }

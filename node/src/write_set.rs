@@ -21,6 +21,15 @@ use nohash_hasher::BuildNoHashHasher;
 
 use crate::refusals::{from_refused, from_store, no_room};
 
+/// What the serving loop knows of the value that is stored under a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownValue {
+    /// Its version.
+    pub version: Version,
+    /// Its length, in bytes.
+    pub bytes: u64,
+}
+
 /// What a group of operations has changed so far.
 pub struct WriteSet {
     /// The new record of each key that was changed; `None` where it was removed.
@@ -63,7 +72,7 @@ impl WriteSet {
         (batch, self.counters)
     }
 
-    /// Carries one operation out.
+    /// Carries one operation out. Where its key is stored with a value that is `known`, it is not read.
     ///
     /// # Errors
     /// Why it was refused; nothing is staged then.
@@ -72,6 +81,7 @@ impl WriteSet {
         store: &Store,
         admitted: Admitted<'_>,
         operation: Operation<'_>,
+        known: Option<KnownValue>,
     ) -> Outcome {
         let partition = admitted.installed().partition_of(operation.key());
         let right = admitted.right_to(partition)?;
@@ -80,7 +90,8 @@ impl WriteSet {
         let (step, condition) = step_of(&operation);
         let refuse = |it| from_refused(it, condition, admitted, partition);
         let is_read = matches!(operation, Operation::Get { .. });
-        let stored = match (self.stored(store, &key, is_read), &operation) {
+        let known = known.filter(|_| !is_read);
+        let stored = match (self.stored(store, &key, is_read, known), &operation) {
             (Ok(stored), _) => stored,
             // The one cure of a damaged record is to remove it, so that must be possible.
             (
@@ -174,15 +185,21 @@ impl WriteSet {
         store: &Store,
         key: &StorageKey,
         with_value: bool,
+        known: Option<KnownValue>,
     ) -> Result<Option<Known>, StoreError> {
         let know = |stored: Stored<&[u8]>| Known {
             current: current_of(Some(stored)),
             value_bytes: size_of(stored),
             record: with_value.then(|| stored.to_owned()),
         };
-        match self.changes.get(key) {
-            Some(change) => Ok(change.as_ref().map(|it| know(it.borrowed()))),
-            None => store.look_up(key, know),
+        match (self.changes.get(key), known) {
+            (Some(change), _) => Ok(change.as_ref().map(|it| know(it.borrowed()))),
+            (None, Some(KnownValue { version, bytes })) => Ok(Some(Known {
+                current: Current::Value(version),
+                value_bytes: Some(bytes),
+                record: None,
+            })),
+            (None, None) => store.look_up(key, know),
         }
     }
 

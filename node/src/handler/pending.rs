@@ -7,13 +7,14 @@ use kv_core::refusal::{ErrorCode, Refusal, shutting_down};
 use kv_protocol::frame::Payload;
 use kv_protocol::reply::{Content, Reply};
 use kv_protocol::request::{Command, Request, RequestId, Style};
+use kv_storage::StorageKey;
 use kv_transport::server::Peer;
 use kv_transport::server::limits::PENDING_REQUESTS_MAX;
 use kv_transport::server::service::{Disposition, Frame, Frames, ReplyRoom, Service};
 
 use super::{Handler, answered};
 use crate::finished::{Completed, Finished};
-use crate::write_set;
+use crate::write_set::{self, KnownValue};
 use crate::writer::{Job, Size, Work};
 
 /// The most requests that wait for readers and the writer.
@@ -31,7 +32,14 @@ pub(super) struct Pending<P> {
     id: Option<RequestId>,
     style: Style,
     bytes: usize,
-    written: Vec<u64>,
+    written: Vec<Written>,
+}
+
+/// A key that a request writes to.
+struct Written {
+    hash: u64,
+    /// The key, where its record is remembered afterwards.
+    remembered: Option<StorageKey>,
 }
 
 impl<P> Handler<P> {
@@ -54,12 +62,17 @@ impl<P> Handler<P> {
     fn complete(&mut self, pending: Pending<P>, content: Content) -> (P, Frames) {
         self.progress_at = Instant::now();
         self.pending_bytes -= pending.bytes;
-        for hash in pending.written {
-            if let Some(count) = self.writing.get_mut(&hash) {
-                *count -= 1;
-                if *count == 0 {
-                    self.writing.remove(&hash);
-                }
+        for Written { hash, remembered } in pending.written {
+            let Some(count) = self.writing.get_mut(&hash) else { continue };
+            *count -= 1;
+            if *count > 0 {
+                continue;
+            }
+            self.writing.remove(&hash);
+            if let Some(key) = remembered
+                && let Some(Ok(Some(record))) = self.resources.store.get_from_memory(&key)
+            {
+                self.cache.remember(key.text(), &record);
             }
         }
         // What was written by a process that has been replaced counts no more.
@@ -98,28 +111,75 @@ impl<P> Handler<P> {
             Ok(bytes) => bytes,
             Err(refusal) => return answered(peer, request.id, refusal),
         };
-        let written = match written_hashes(&request.command) {
-            Ok(written) => written,
+        let guard = self.resources.guard.load_full();
+        self.cache.follow(&guard);
+        let (written, known) = match self.begin_writing(&request.command) {
+            Ok(begun) => begun,
             Err(refusal) => return answered(peer, request.id, refusal),
         };
         let request_number = self.number();
         let command = request.command.into_owned();
-        let job = Job { request_number, context: request.context, command };
+        let job = Job { request_number, context: request.context, command, known, guard };
+        // Where the writer is gone, so is the node.
         if self.resources.work.send(Work::Request(job)).is_err() {
             return answered(peer, request.id, shutting_down());
         }
         if self.pending.is_empty() {
             self.progress_at = Instant::now();
         }
-        for hash in &written {
-            *self.writing.entry(*hash).or_default() += 1;
-            self.cache.forget(*hash);
-            self.being_read.write(*hash);
-        }
         self.pending_bytes += bytes;
         let pending = Pending { peer, id: request.id, style: request.style, bytes, written };
         self.pending.insert(request_number, pending);
         Disposition::Pending
+    }
+
+    /// Takes note of the keys that a command writes to, and says what is known of the values that its operations
+    /// find.
+    ///
+    /// # Errors
+    /// It is a stream of records that cannot be read.
+    fn begin_writing(
+        &mut self,
+        command: &Command<'_>,
+    ) -> Result<(Vec<Written>, Vec<Option<KnownValue>>), Refusal> {
+        let operations = match command {
+            Command::One(operation) => std::slice::from_ref(operation),
+            Command::Batch(operations) => operations,
+            Command::Copy { records, stream } => {
+                let records = write_set::read_stream(*records, stream)?;
+                let written = records.iter().map(|record| {
+                    let hash = key_hash(record.key);
+                    self.begin_writing_to(hash);
+                    Written { hash, remembered: None }
+                });
+                return Ok((written.collect(), Vec::new()));
+            }
+            _ => &[],
+        };
+        let mut written = Vec::with_capacity(operations.len());
+        let mut known = Vec::with_capacity(operations.len());
+        for operation in operations {
+            if !operation.is_write() {
+                known.push(None);
+                continue;
+            }
+            let key = operation.key();
+            let hash = key_hash(key);
+            // While it is being written, it changes without the cache's being told.
+            let is_settled = !self.writing.contains_key(&hash);
+            known.push(if is_settled { self.cache.known(hash, key) } else { None });
+            let is_remembered = self.begin_writing_to(hash);
+            let remembered = is_remembered.then(|| StorageKey::new(key));
+            written.push(Written { hash, remembered });
+        }
+        Ok((written, known))
+    }
+
+    /// Takes note that a key with this hash is written. Returns whether its record shall be remembered then.
+    fn begin_writing_to(&mut self, hash: u64) -> bool {
+        *self.writing.entry(hash).or_default() += 1;
+        self.being_read.write(hash);
+        self.cache.forget(hash)
     }
 
     pub(super) fn is_being_written(&self, key: &str) -> bool {
@@ -163,21 +223,4 @@ impl Service for Handler<Peer> {
         !self.pending.is_empty() && self.progress_at.elapsed() > SILENCE_MAX
             || !self.reading.is_empty() && self.read_at.elapsed() > SILENCE_MAX
     }
-}
-
-/// The hashes of the keys that `command` writes to.
-///
-/// # Errors
-/// Where it is a stream of records that cannot be read.
-fn written_hashes(command: &Command<'_>) -> Result<Vec<u64>, Refusal> {
-    let operations = match command {
-        Command::One(operation) => std::slice::from_ref(operation),
-        Command::Batch(operations) => operations,
-        Command::Copy { records, stream } => {
-            let records = write_set::read_stream(*records, stream)?;
-            return Ok(records.iter().map(|record| key_hash(record.key)).collect());
-        }
-        _ => &[],
-    };
-    Ok(operations.iter().filter(|it| it.is_write()).map(|it| key_hash(it.key())).collect())
 }

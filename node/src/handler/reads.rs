@@ -93,7 +93,7 @@ impl<P> Handler<P> {
             let rest = keys.split_off(keys.len().min(KEYS_PER_JOB));
             jobs.push(Wanted::Records(std::mem::replace(&mut keys, rest)));
         }
-        self.begin_reading(peer, request, room, (guard, records), jobs)
+        self.begin_reading((peer, request, room), (guard, records), jobs)
     }
 
     /// Has a reader carry out a request that reads many keys.
@@ -106,14 +106,15 @@ impl<P> Handler<P> {
     ) -> Disposition<P> {
         let request = request.into_owned();
         let job = Wanted::Answer(Arc::clone(&guard), request.context, request.command.clone());
-        self.begin_reading(peer, request, room, (guard, Records::default()), vec![job])
+        match self.begin_reading((peer, request, room), (guard, Records::default()), vec![job]) {
+            Disposition::Pending => Disposition::PendingAlone,
+            refused => refused,
+        }
     }
 
     fn begin_reading(
         &mut self,
-        peer: P,
-        request: Request<'_>,
-        room: ReplyRoom,
+        (peer, request, room): (P, Request<'_>, ReplyRoom),
         (guard, records): (Arc<Guard>, Records),
         jobs: Vec<Wanted>,
     ) -> Disposition<P> {
@@ -178,7 +179,7 @@ impl<P> Handler<P> {
         let records = if is_current { records } else { Records::default() };
         match self.carry_out(peer, request, room, (guard, records)) {
             Disposition::Answered(peer, frames) => Some((peer, frames)),
-            Disposition::Pending => None,
+            Disposition::Pending | Disposition::PendingAlone => None,
         }
     }
 
@@ -206,7 +207,7 @@ impl<P> Handler<P> {
         };
         match disposition {
             Disposition::Answered(peer, frames) => Some((peer, frames)),
-            Disposition::Pending => None,
+            Disposition::Pending | Disposition::PendingAlone => None,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use kv_core::guard::{Admitted, Guard};
+use kv_core::guard::{Admitted, Context, Guard};
 use kv_core::limits::PAGE_BYTES_TARGET;
 use kv_core::operation::{Operation, Outcome};
 use kv_core::refusal::Refusal;
@@ -19,7 +19,7 @@ use super::{Job, Size, Writer};
 use crate::installed_record;
 use crate::reader::{self, ReplyBudget};
 use crate::refusals::{from_commit, replies_unread};
-use crate::write_set::WriteSet;
+use crate::write_set::{KnownValue, WriteSet};
 
 /// The disk is asked for room for so many bytes at once.
 const ROOM_STEP_BYTES: usize = 64 << 10;
@@ -53,7 +53,7 @@ pub(super) struct Group {
     /// The bytes of values that were read for clients.
     read_bytes: u64,
     /// What reads many keys, once the group is durable.
-    reads: Vec<Job>,
+    reads: Vec<(u64, Context, Command<'static>)>,
     has_copies: bool,
 }
 
@@ -90,23 +90,30 @@ impl Writer {
             Ok(admitted) => admitted,
             Err(refusal) => return self.finish(job.request_number, Content::Refused(refusal)),
         };
+        // Installing another layout may have taken away what was known.
+        let known = if Arc::ptr_eq(guard, &job.guard) { job.known } else { Vec::new() };
+        let mut known = known.into_iter().chain(std::iter::repeat(None));
         let outcome = match job.command {
             Command::One(operation) => {
                 let key = operation.key().to_owned();
-                Staged::One(key, admit(self.stage(write_set, admitted, operation)))
+                let known = known.next().flatten();
+                Staged::One(key, admit(self.stage(write_set, admitted, operation, known)))
             }
             Command::Batch(operations) => {
                 let mut budget = ReplyBudget::default();
-                let mut stage = |it| admit(self.stage(write_set, admitted, it));
-                let carry_out = |operation| budget.carry_out(operation, &mut stage);
-                Staged::Batch(operations.into_iter().map(carry_out).collect())
+                let carry_out = |(operation, known)| {
+                    budget.carry_out(operation, |it| {
+                        admit(self.stage(write_set, admitted, it, known))
+                    })
+                };
+                Staged::Batch(operations.into_iter().zip(known).map(carry_out).collect())
             }
             Command::Copy { records, stream } => {
                 self.repair();
                 group.has_copies = true;
                 Staged::Copied(write_set.copy(&self.store, admitted, records, &stream))
             }
-            command => return reads.push(Job { command, ..job }),
+            command => return reads.push((job.request_number, job.context, command)),
         };
         staged.push((job.request_number, outcome));
     }
@@ -126,7 +133,7 @@ impl Writer {
             };
             self.finish(request_number, content);
         }
-        for Job { request_number, context, command } in group.reads {
+        for (request_number, context, command) in group.reads {
             let content = match group.guard.admit(&context) {
                 Ok(admitted) => {
                     let content = self.read(admitted, &command);
@@ -162,9 +169,10 @@ impl Writer {
         write_set: &mut WriteSet,
         admitted: Admitted<'_>,
         operation: Operation<'_>,
+        known: Option<KnownValue>,
     ) -> Outcome {
         self.repair();
-        write_set.carry_out(&self.store, admitted, operation)
+        write_set.carry_out(&self.store, admitted, operation, known)
     }
 
     fn commit_staged(&mut self, write_set: WriteSet, has_copies: bool) -> Result<(), StoreError> {

@@ -40,6 +40,7 @@ pub use self::published::{AcknowledgedEpoch, Published, Questions, Statistics};
 pub use self::replies::ReplyBytes;
 pub use self::size::Size;
 use crate::finished::{Completed, Finished};
+use crate::write_set::KnownValue;
 use kv_core::guard::{Guard, Installed};
 use kv_storage::disk::Disk;
 use kv_storage::{Batch, Counters, Failure, Store, StoreError};
@@ -96,6 +97,11 @@ pub struct Job {
     pub context: Context,
     /// The command that it sent.
     pub command: Command<'static>,
+    /// The values that its operations find, as far as the serving loop knew them when it handed it on, in the
+    /// order of the operations, and under which guard.
+    pub known: Vec<Option<KnownValue>>,
+    /// The guard.
+    pub guard: Arc<Guard>,
 }
 
 /// The writer's state; it lives on its own thread.

@@ -32,11 +32,31 @@ impl ReplyBytes {
         self.finish_bytes(value_bytes(content));
     }
 
-    /// Counts so many bytes of values that a reader hands back.
-    pub fn finish_bytes(&self, bytes: u64) {
+    /// Counts so many bytes that a scanner may be going to hand back.
+    pub fn expect(&self, bytes: u64) {
+        self.finish_bytes(bytes);
+    }
+
+    fn finish_bytes(&self, bytes: u64) {
         if bytes > 0 {
             self.finished.fetch_add(bytes, Ordering::Relaxed);
         }
+    }
+
+    /// Counts so many bytes of values that a reader is going to hand back, where there is room for them.
+    #[must_use]
+    pub fn reserve(&self, bytes: u64) -> bool {
+        // It counts before it is judged, since other readers count at the same time.
+        self.finish_bytes(bytes);
+        let has_room = self.waiting() <= limit(bytes);
+        if !has_room {
+            self.take_bytes(bytes);
+        }
+        has_room
+    }
+
+    fn waiting(&self) -> u64 {
+        self.unread.load(Ordering::Relaxed) + self.finished.load(Ordering::Relaxed)
     }
 
     /// Counts an outcome that the serving loop takes.
@@ -44,7 +64,7 @@ impl ReplyBytes {
         self.take_bytes(value_bytes(content));
     }
 
-    /// Counts so many bytes of values that the serving loop takes.
+    /// Counts so many bytes of values that the serving loop takes, or that were reserved and not used.
     pub fn take_bytes(&self, bytes: u64) {
         if bytes > 0 {
             self.finished.fetch_sub(bytes, Ordering::Relaxed);
@@ -54,10 +74,7 @@ impl ReplyBytes {
     /// Whether there is room for `bytes` more beside `staged` bytes that the writer has read.
     #[must_use]
     pub fn has_room(&self, staged: u64, bytes: u64) -> bool {
-        let waiting = self.unread.load(Ordering::Relaxed) + self.finished.load(Ordering::Relaxed);
-        let is_short = bytes <= SHORT_REPLY_BYTES_MAX as u64;
-        let max = if is_short { UNREAD_BYTES_MAX } else { UNREAD_BYTES_FULL };
-        waiting + staged + bytes <= max
+        self.waiting() + staged + bytes <= limit(bytes)
     }
 
     /// The outcome of a read, where there is room for it beside the `staged` bytes, to which it is added.
@@ -72,6 +89,11 @@ impl ReplyBytes {
         *staged += bytes;
         outcome
     }
+}
+
+/// How much may wait with a value of so many bytes.
+fn limit(bytes: u64) -> u64 {
+    if bytes <= SHORT_REPLY_BYTES_MAX as u64 { UNREAD_BYTES_MAX } else { UNREAD_BYTES_FULL }
 }
 
 fn read_bytes(done: &Done) -> u64 {
@@ -103,6 +125,19 @@ mod tests {
 
     fn read(bytes: usize) -> Outcome {
         Ok(Done::Read(Some(Record { value: vec![7; bytes], version: None })))
+    }
+
+    #[test]
+    fn what_readers_reserve_is_bounded_together() {
+        let bytes = ReplyBytes::default();
+        let value = u64::try_from(SHORT_REPLY_BYTES_MAX).unwrap() + 1;
+        let reserved =
+            (0..UNREAD_BYTES_MAX / value).filter(|_| bytes.reserve(value)).count() as u64;
+        assert_eq!(reserved, UNREAD_BYTES_FULL / value);
+        assert!(!bytes.reserve(value));
+        assert!(bytes.reserve(1), "a short one has room still");
+        bytes.take_bytes(value);
+        assert!(bytes.reserve(value));
     }
 
     #[test]

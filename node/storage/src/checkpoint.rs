@@ -240,6 +240,7 @@ impl Shared {
                 directory: &self.directory,
                 stored: (counters.bytes, counters.keys + counters.tombstones),
                 needs: frozen.needs(),
+                flush_bytes_max: self.options.engine_flush_bytes_max(),
                 closing: &self.closing,
             };
             self.engine_written.store(

@@ -7,7 +7,7 @@ use crate::Fsync;
 pub const SEGMENT_BYTES_DEFAULT: u64 = 64 << 20;
 
 /// A segment may grow to so many times its length where the engine does not keep up.
-const SEGMENTS_MAX: u64 = 4;
+const SEGMENTS_MAX: u64 = 2;
 
 /// The memory that the engine may take by default, in bytes.
 pub const ENGINE_BYTES_DEFAULT: u64 = 256 << 20;
@@ -28,6 +28,11 @@ impl StoreOptions {
     /// The memory that the engine's cache of pages may take, in bytes.
     pub(crate) fn engine_cache_bytes(self) -> usize {
         usize::try_from(self.engine_bytes / 2).unwrap_or(usize::MAX)
+    }
+
+    /// How much the engine writes between two flushes at most, in bytes.
+    pub(crate) fn engine_flush_bytes_max(self) -> u64 {
+        self.engine_bytes / 4
     }
 
     /// The engine is started anew once pages of so many bytes were written: it keeps them in memory for as

@@ -27,6 +27,7 @@
 //! | `node::copy::after-commit` | as `node::commit::after`, where the group has copied records |
 //! | `node::clear::chunk` | before some records are removed that the node may not have any more |
 //! | `node::holds` | before another node is told which of its partitions this one holds |
+//! | `node::reader::before` | before a reader reads what the serving loop does not have in memory |
 //! | `node::purge::chunk` | before some tombstones are removed that no node needs any more |
 //! | `mover::after-begin`, `mover::after-prepare`, `mover::before-open`, `mover::after-open`, `mover::copy::page`, `mover::after-copy`, `mover::after-verify`, `mover::after-settle` | around each step of a mover |
 //! | `mover::after-note` | the nodes that leave are noted, and the last step has not been taken |

@@ -71,6 +71,8 @@ pub(crate) struct Taking<'a> {
     /// The bytes of all keys and values that are stored, and their number.
     pub(crate) stored: (u64, u64),
     pub(crate) needs: &'a Needs,
+    /// How much the engine may write between two flushes at most, in bytes: it has it in memory twice meanwhile.
+    pub(crate) flush_bytes_max: u64,
     /// When the store began to be closed, where it is.
     pub(crate) closing: &'a OnceLock<Instant>,
 }
@@ -183,6 +185,7 @@ impl Taking<'_> {
 
     fn with_room(&self) -> Result<(), Untaken> {
         let flushed_bytes = (self.stored.0 / FLUSHES).clamp(FLUSH_BYTES_MIN, FLUSH_BYTES_MAX);
+        let flushed_bytes = flushed_bytes.min(self.flush_bytes_max);
         let flushes = (self.written_bytes() / flushed_bytes).max(1);
         let piece_changes = (self.memtable.keys() as u64 / flushes).max(CHANGES_PER_BATCH as u64);
         let mut start = Bound::Unbounded;

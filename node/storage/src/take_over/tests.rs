@@ -41,7 +41,17 @@ fn taking<'a>(
     static CLOSING: OnceLock<Instant> = OnceLock::new();
     let needs = memtable.needs();
     let closing = &CLOSING;
-    Taking { engine, memtable, segment: 1, disk, directory, stored: (0, 0), needs, closing }
+    Taking {
+        engine,
+        memtable,
+        segment: 1,
+        disk,
+        directory,
+        stored: (0, 0),
+        needs,
+        flush_bytes_max: u64::MAX,
+        closing,
+    }
 }
 
 #[test]

@@ -87,7 +87,8 @@ impl Harness {
 
     fn send_under(&self, epoch: Option<u64>, request_number: u64, command: Command<'static>) {
         let context = Context { epoch, ..Context::default() };
-        let job = Job { request_number, context, command };
+        let guard = self.guard.load_full();
+        let job = Job { request_number, context, command, known: Vec::new(), guard };
         self.work.as_ref().unwrap().send(Work::Request(job)).unwrap();
     }
 

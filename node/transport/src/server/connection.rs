@@ -67,6 +67,8 @@ pub(super) struct Connection {
     pub(super) traffic: Traffic,
     /// The requests that wait for the writer.
     pub(super) pending: u32,
+    /// Whether the next requests wait until none is pending.
+    pub(super) is_last: bool,
     /// Replies that ZeroMQ had no room for, oldest first.
     pub(super) outbox: VecDeque<Outgoing>,
     /// Requests that are held back until the peer has read what was answered, oldest first.
@@ -87,6 +89,7 @@ impl Connection {
             state: State::Open,
             traffic: Traffic::new(now),
             pending: 0,
+            is_last: false,
             outbox: VecDeque::new(),
             held: VecDeque::new(),
             held_bytes: 0,
@@ -107,14 +110,15 @@ impl Connection {
         before.saturating_sub(self.traffic.unread())
     }
 
-    /// Whether so many of its requests wait for the writer that the next one has to wait here.
+    /// Whether so many of its requests are pending, or such a long one, that the next one has to wait here.
     pub(super) fn has_much_pending(&self, is_busy: bool) -> bool {
-        self.pending >= if is_busy { 1 } else { PENDING_REQUESTS_MAX }
+        self.is_last || self.pending >= if is_busy { 1 } else { PENDING_REQUESTS_MAX }
     }
 
-    /// Notes that the writer has done one of its requests. Returns whether it is to be looked at now.
+    /// Notes that one of its requests is done. Returns whether it is to be looked at now.
     pub(super) fn finished(&mut self) -> bool {
         self.pending = self.pending.saturating_sub(1);
+        self.is_last &= self.pending > 0;
         let is_due = self.waiting.is_some() && matches!(self.pending, 0 | RESUMED_AT);
         if is_due {
             self.waiting = Some((Instant::now(), PAUSE_MIN));

@@ -190,7 +190,8 @@ impl Server {
                 let room = self.connections.room();
                 match service.take(peer, &payload, room) {
                     Disposition::Answered(peer, frames) => self.send(peer, frames),
-                    Disposition::Pending => self.connections.began(connection),
+                    Disposition::Pending => self.connections.began(connection, false),
+                    Disposition::PendingAlone => self.connections.began(connection, true),
                 }
             }
             Err(refusal) => self.send(peer, refuse(None, refusal)),

@@ -37,6 +37,8 @@ pub enum Disposition<P> {
     Answered(P, Frames),
     /// The reply comes later, from [`Service::finish`].
     Pending,
+    /// As that, and it may be long: the next requests of its peer wait until it is there.
+    PendingAlone,
 }
 
 /// Answers requests.

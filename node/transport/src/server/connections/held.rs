@@ -33,14 +33,15 @@ impl Connections {
         if waits { Standing::Waits } else { Standing::Ready }
     }
 
-    /// Notes that a request waits for the writer.
-    pub(in crate::server) fn began(&mut self, id: Option<ConnectionId>) {
+    /// Notes that a request is pending, and whether the next ones wait for it.
+    pub(in crate::server) fn began(&mut self, id: Option<ConnectionId>, is_last: bool) {
         if let Some(connection) = id.and_then(|id| self.by_id.get_mut(&id)) {
             connection.pending += 1;
+            connection.is_last |= is_last;
         }
     }
 
-    /// Notes that the writer has done a request.
+    /// Notes that a request is done.
     pub(in crate::server) fn finished(&mut self, id: Option<ConnectionId>) {
         if let Some(connection) = id.and_then(|id| self.by_id.get_mut(&id))
             && connection.finished()
