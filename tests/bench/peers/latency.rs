@@ -34,12 +34,11 @@ pub(crate) async fn run(
     fleet.bench(&Load::storing(settings.keys, VALUE_BYTES)).await?;
     let ours = |workload| Load {
         workload,
-        keys: settings.keys,
-        value_bytes: VALUE_BYTES,
         clients: 1,
         depth: 1,
         until: Until::Elapsed(settings.measured_for / TURNS),
         loads: false,
+        ..Load::storing(settings.keys, VALUE_BYTES)
     };
     // On the disk of the stores, which are temporary directories too.
     let directory = tempfile::tempdir().context("no temporary directory can be made")?;

@@ -72,10 +72,12 @@ fn main() -> ExitCode {
         defaults: Settings {
             sections: Vec::new(),
             keys: 100_000,
+            sizes: Vec::new(),
             rounds: 3,
             stored: 1_000_000,
             measured_for: Duration::from_secs(3),
             large: false,
+            memory_bytes: None,
             json: None,
             programs: None,
         },

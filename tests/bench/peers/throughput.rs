@@ -84,12 +84,11 @@ async fn compare(
         let theirs = Pipelines { test: work.theirs, keys: settings.keys, clients, depth };
         let ours = Load {
             workload: work.ours,
-            keys: settings.keys,
-            value_bytes: VALUE_BYTES,
             clients,
             depth,
             until: Until::Elapsed(settings.measured_for),
             loads: false,
+            ..Load::storing(settings.keys, VALUE_BYTES)
         };
         for _ in 0..settings.rounds {
             let rate = redis.rate(theirs, settings.measured_for).await?;

@@ -74,11 +74,10 @@ pub(crate) async fn run(
 fn ours(settings: &Settings, mix: Mix) -> Load<'static> {
     Load {
         workload: mix.name,
-        keys: settings.keys,
-        value_bytes: VALUE_BYTES,
         clients: CLIENTS,
         depth: 1,
         until: Until::Elapsed(settings.measured_for),
         loads: false,
+        ..Load::storing(settings.keys, VALUE_BYTES)
     }
 }

@@ -52,10 +52,12 @@ fn main() -> ExitCode {
         defaults: Settings {
             sections: Vec::new(),
             keys: 400_000,
+            sizes: Vec::new(),
             rounds: 3,
             stored: 2_000_000,
             measured_for: Duration::from_secs(10),
             large: false,
+            memory_bytes: None,
             json: None,
             programs: None,
         },

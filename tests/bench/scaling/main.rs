@@ -54,10 +54,12 @@ fn main() -> ExitCode {
         defaults: Settings {
             sections: Vec::new(),
             keys: 100_000,
+            sizes: Vec::new(),
             rounds: 1,
             stored: 0,
             measured_for: Duration::from_secs(3),
             large: false,
+            memory_bytes: None,
             json: None,
             programs: None,
         },

@@ -10,6 +10,8 @@ pub enum Goal {
     AtLeast(f64),
     /// At most this many times the other's.
     AtMost(f64),
+    /// More than this many times the other's.
+    MoreThan(f64),
     /// There is none: the figure is for information.
     None,
 }
@@ -45,30 +47,43 @@ impl Comparison {
         self.ours.push(value);
     }
 
+    /// Adds what ours is compared with where that is a limit, or another comparison has told it already.
+    pub fn theirs_as_told(&mut self, value: f64) {
+        self.theirs.push(value);
+    }
+
+    /// Whether there is a measurement of ours.
+    pub fn is_measured(&self) -> bool {
+        !self.ours.is_empty()
+    }
+
+    /// The median of ours.
+    pub fn our_median(&self) -> f64 {
+        median(&self.ours)
+    }
+
     /// Adds a measurement of the other's.
     pub fn theirs(&mut self, journal: &mut Journal, value: f64) -> anyhow::Result<()> {
         self.theirs.push(value);
         journal.tell(&self.work, self.peer, value, self.unit)
     }
 
-    /// The row of a table: the medians, and how they relate.
+    /// The row of a table: the medians, and how they relate where the other was measured.
     pub fn row(&self) -> Vec<String> {
         let (ours, theirs) = (median(&self.ours), median(&self.theirs));
         let ratio = ours / theirs;
         let (goal, is_met) = match self.goal {
             Goal::AtLeast(goal) => (format!(">= {goal}"), Some(ratio >= goal)),
             Goal::AtMost(goal) => (format!("<= {goal}"), Some(ratio <= goal)),
+            Goal::MoreThan(goal) => (format!("> {goal}"), Some(ratio > goal)),
             Goal::None => ("-".to_owned(), None),
         };
         let is_met = is_met.map_or("-", |is_met| if is_met { "yes" } else { "NO" });
-        vec![
-            self.work.clone(),
-            self.peer.to_owned(),
-            goal,
-            self.unit.show(ours),
-            self.unit.show(theirs),
-            format!("{ratio:.2}"),
-            is_met.to_owned(),
-        ]
+        let [theirs, ratio, is_met] = match self.theirs.is_empty() {
+            true => ["-"; 3].map(str::to_owned),
+            false => [self.unit.show(theirs), format!("{ratio:.2}"), is_met.to_owned()],
+        };
+        let ours = self.unit.show(ours);
+        vec![self.work.clone(), self.peer.to_owned(), goal, ours, theirs, ratio, is_met]
     }
 }

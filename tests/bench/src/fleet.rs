@@ -27,6 +27,8 @@ pub struct Fleet<'a> {
     programs: &'a Programs,
     /// How every node is started, besides what makes it a member.
     options: Vec<String>,
+    /// The control group in which nodes are started, where it is not that of the benchmark.
+    group: Option<PathBuf>,
     nodes: Vec<(String, Server)>,
     consul: String,
     // Kept for its process, which serves Consul's API.
@@ -72,8 +74,15 @@ impl<'a> Fleet<'a> {
         let url = ready.split_once("consul http://").context("the line names Consul")?.1;
         let consul = url.trim().to_owned();
         let options = options.iter().map(|&it| it.to_owned()).collect();
-        let mut fleet =
-            Self { programs, options, nodes: Vec::new(), consul, _agent: agent, directory };
+        let mut fleet = Self {
+            programs,
+            options,
+            group: None,
+            nodes: Vec::new(),
+            consul,
+            _agent: agent,
+            directory,
+        };
         for number in 0..nodes {
             fleet.spawn(number, weight)?;
         }
@@ -92,7 +101,16 @@ impl<'a> Fleet<'a> {
     }
 
     fn launch(&self, id: &str, weight: u32) -> anyhow::Result<Server> {
-        let mut command = Command::new(&self.programs.kvnode);
+        let mut command = match &self.group {
+            Some(group) => {
+                // The shell is in the group before it becomes the node.
+                let mut shell = Command::new("sh");
+                shell.args(["-c", r#"echo $$ > "$0/cgroup.procs" && exec "$@""#]);
+                shell.arg(group).arg(&self.programs.kvnode);
+                shell
+            }
+            None => Command::new(&self.programs.kvnode),
+        };
         command
             .args(["--consul", &self.consul, "--cluster", CLUSTER, "--id", id, "--port", "0"])
             .args(["--weight", &weight.to_string(), "--stop-with-stdin"])
@@ -116,6 +134,17 @@ impl<'a> Fleet<'a> {
     /// Kills a node with SIGKILL.
     pub fn kill(&mut self, number: usize) -> anyhow::Result<()> {
         self.nodes[number].1.kill()
+    }
+
+    /// Sends a node SIGTERM and gives the time until it has ended.
+    pub async fn terminate(&mut self, number: usize) -> anyhow::Result<Duration> {
+        self.nodes[number].1.terminate().await
+    }
+
+    /// Has nodes that are started from now on run with other options, and in a control group where one is given.
+    pub fn start_nodes_with(&mut self, options: &[&str], group: Option<&Path>) {
+        self.options = options.iter().map(|&it| it.to_owned()).collect();
+        self.group = group.map(Path::to_owned);
     }
 
     /// Stops a node as an operator does, who wants it back later.

@@ -16,6 +16,9 @@ pub const CLIENTS: usize = 50;
 /// How many operations each of them has under way then.
 pub const DEPTH: usize = 16;
 
+/// By how many seconds a run may be shorter than it was to be, since its last operation ended before.
+const SECONDS_SHORT_MAX: f64 = 0.1;
+
 /// How long a run lasts.
 #[derive(Clone, Copy, Debug)]
 pub enum Until {
@@ -40,6 +43,10 @@ pub struct Load<'a> {
     pub depth: usize,
     /// How long it lasts.
     pub until: Until,
+    /// How the keys are drawn; `None` for what the command takes for this workload.
+    pub distribution: Option<&'a str>,
+    /// Operations per second, from whose due times latencies count; `None` if each follows on the one before.
+    pub rate: Option<usize>,
     /// Whether the keys are stored first.
     pub loads: bool,
 }
@@ -51,6 +58,12 @@ pub struct Measured {
     pub throughput: f64,
     /// The median latency, in microseconds.
     pub p50_us: f64,
+    /// What all but a hundredth of the operations took at most, in microseconds.
+    pub p99_us: f64,
+    /// The fewest operations that ended within one of the whole seconds; `None` where there is none.
+    pub slowest_second: Option<f64>,
+    /// Whether the rate was held, where one was asked for.
+    pub is_held: Option<bool>,
     /// Keys stored per second before the measurement, where it stored them.
     pub load_throughput: Option<f64>,
 }
@@ -65,6 +78,8 @@ impl Load<'_> {
             clients: CLIENTS,
             depth: DEPTH,
             until: Until::Operations(1),
+            distribution: None,
+            rate: None,
             loads: true,
         }
     }
@@ -95,9 +110,25 @@ impl Load<'_> {
             ("--prefix", KEY_PREFIX.to_owned()),
         ];
         arguments.extend(options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]));
+        if let Some(distribution) = self.distribution {
+            arguments.extend(["--distribution".to_owned(), distribution.to_owned()]);
+        }
+        if let Some(rate) = self.rate {
+            arguments.extend(["--rate".to_owned(), rate.to_string()]);
+        }
         arguments.push(if self.loads { "--load" } else { "--no-load" }.to_owned());
         arguments
     }
+}
+
+/// The fewest operations that ended within one of the whole seconds, of so many seconds.
+fn slowest_second(json: &Value, seconds: f64) -> Option<f64> {
+    let over_time = json["over_time"].as_array()?;
+    // The last operation may end a little before the time does. Seconds without any at the end are not listed.
+    let whole = (seconds + SECONDS_SHORT_MAX) as usize;
+    let of =
+        |second: usize| over_time.get(second).map_or(Some(0.0), |it| it["operations"].as_f64());
+    (0..whole).map(of).collect::<Option<Vec<_>>>()?.into_iter().min_by(f64::total_cmp)
 }
 
 impl Measured {
@@ -112,6 +143,9 @@ impl Measured {
         Ok(Self {
             throughput: number(json, "throughput")?,
             p50_us: number(&json["latency_us"], "p50")?,
+            p99_us: number(&json["latency_us"], "p99")?,
+            slowest_second: slowest_second(json, number(json, "seconds")?),
+            is_held: json["rate"]["held"].as_bool(),
             load_throughput: json["load"]["throughput"].as_f64(),
         })
     }

@@ -21,6 +21,13 @@ impl Programs {
         Ok(Self { kvnode: folder.join("kvnode"), kvclient: folder.join("kvclient") })
     }
 
+    /// Whether `kvnode` has this option.
+    pub fn kvnode_has(&self, option: &str) -> anyhow::Result<bool> {
+        let output = Command::new(&self.kvnode).arg("--help").output();
+        let output = output.with_context(|| format!("{}", self.kvnode.display()))?;
+        Ok(String::from_utf8_lossy(&output.stdout).split_whitespace().any(|it| it == option))
+    }
+
     /// Builds them for release, without what tests add to them, beside this benchmark.
     pub fn build() -> anyhow::Result<Self> {
         let own = std::env::current_exe().context("a running program has a path")?;

@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
+use rustix::process::Signal;
+
+use crate::process;
 use crate::programs::isolate;
 
 /// How long a process may take until it is ready, and to end.
@@ -78,6 +81,14 @@ impl Server {
         self.child.kill().with_context(|| format!("{} cannot be killed", self.name))?;
         self.child.wait()?;
         Ok(())
+    }
+
+    /// Sends it SIGTERM and gives the time until it has ended.
+    pub async fn terminate(&mut self) -> anyhow::Result<Duration> {
+        let began = Instant::now();
+        process::signal(self.pid(), Signal::TERM)?;
+        self.ended().await?;
+        Ok(began.elapsed())
     }
 
     /// Ends it in good order.

@@ -25,12 +25,16 @@ pub struct Settings {
     pub keys: usize,
     /// How often everything is measured; the sides take turns.
     pub rounds: usize,
+    /// How many keys there are, one after the other; empty where a program measures with `keys`.
+    pub sizes: Vec<usize>,
     /// The keys of what needs a large store.
     pub stored: usize,
     /// How long one measurement takes.
     pub measured_for: Duration,
     /// Whether what takes long is measured too.
     pub large: bool,
+    /// How much memory a node may take, in bytes; `None` if the program decides.
+    pub memory_bytes: Option<u64>,
     /// Where each measurement is written, as a line of JSON.
     pub json: Option<PathBuf>,
     /// Where the programs under test are; `None` if they are to be built.
@@ -78,6 +82,12 @@ impl Settings {
             number.ok_or_else(|| format!("{option} {value}: expected a number above 0"))
         };
         match option {
+            "--keys" if !self.sizes.is_empty() => {
+                let value = value()?;
+                let sizes = value.split(',').map(|it| number(it.trim().to_owned()));
+                self.sizes = sizes.collect::<Result<_, _>>()?;
+            }
+            "--memory" => self.memory_bytes = Some(number(value()?)? as u64),
             "--keys" => self.keys = number(value()?)?,
             "--rounds" => self.rounds = number(value()?)?,
             "--stored" => self.stored = number(value()?)?,

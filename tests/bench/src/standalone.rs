@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::fleet::VALUE_BYTES;
+use crate::process;
 use crate::redis::write_set;
 use crate::server::{Server, eventually, free_port, run};
 
@@ -123,12 +125,21 @@ impl Standalone {
 
     /// Kills it with SIGKILL.
     pub async fn kill(&mut self) -> anyhow::Result<()> {
-        let pid = i32::try_from(self.pid().await?)?;
-        let pid = rustix::process::Pid::from_raw(pid).context("Redis has a process")?;
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL)?;
+        process::signal(self.pid().await?, Signal::KILL)?;
         // Its directory may be used anew only once its handle, dropped here, has seen it end.
         self.server = None;
         Ok(())
+    }
+
+    /// Sends it SIGTERM and gives the time until it has ended.
+    pub async fn terminate(&mut self) -> anyhow::Result<Duration> {
+        let pid = self.pid().await?;
+        let began = Instant::now();
+        process::signal(pid, Signal::TERM)?;
+        eventually("the end of Redis", async || Ok(process::has_ended(pid).then_some(()))).await?;
+        let took = began.elapsed();
+        self.server = None;
+        Ok(took)
     }
 
     /// Its process.
