@@ -32,6 +32,6 @@ pub(crate) async fn run(
     process::settled(fleet.pid(0)).await?;
     let (_, live_bytes) = fleet.stored().await?;
     disk.theirs(journal, live_bytes as f64)?;
-    disk.ours(journal, process::disk_bytes(&fleet.data(0))? as f64)?;
+    disk.ours(journal, fleet.disk_bytes(0)?)?;
     Ok(vec![disk])
 }

@@ -30,9 +30,9 @@ pub(crate) async fn run(
         fleet.bench(&Load::overwriting(keys, OVERWRITES)).await?;
         let (_, data_bytes) = fleet.stored().await?;
         let data_bytes = data_bytes as f64;
-        let disk_bytes = process::disk_bytes(&fleet.data(0))? as f64;
+        let disk_bytes = fleet.disk_bytes(0)?;
         process::settled(fleet.pid(0)).await?;
-        let settled_bytes = process::disk_bytes(&fleet.data(0))? as f64;
+        let settled_bytes = fleet.disk_bytes(0)?;
         let (at_once, settled) = (disk_bytes / data_bytes, settled_bytes / data_bytes);
         let figures = vec![data_bytes, disk_bytes, at_once, settled_bytes, settled];
         curve.add(journal, keys, figures)?;

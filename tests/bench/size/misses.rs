@@ -56,12 +56,14 @@ pub(crate) async fn run(
     // Stored with all the memory that there is, for it is reading that is measured.
     let mut fleet = Fleet::start(programs, 1, 1).await?;
     fleet.bench(&Load { loads: true, ..load(keys) }).await?;
+    let probe = key(keys);
+    fleet.put(&probe).await?;
     process::settled(fleet.pid(0)).await?;
     fleet.stop(0).await?;
     let budget = budget_bytes.to_string();
     fleet.start_nodes_with(&["--memory", &budget], group.as_ref().ok().map(Group::path));
     empty_page_cache(&fleet.data(0))?;
-    fleet.restart(0, &key(0)).await?;
+    fleet.restart(0, &probe).await?;
     let (_emptying, confined) = match &group {
         Ok(_) => (None, "a control group holds the node and its page cache to it".to_owned()),
         Err(error) => (

@@ -107,7 +107,7 @@ impl Run<'_> {
         self.note_memory(&fleet, redis.as_ref(), Phase::Settled, journal, rows).await?;
         let (_, data_bytes) = fleet.stored().await?;
         rows.disk.theirs_as_told(data_bytes as f64);
-        rows.disk.ours(journal, process::disk_bytes(&fleet.data(0))? as f64)
+        rows.disk.ours(journal, fleet.disk_bytes(0)?)
     }
 
     /// Reads, then writes.

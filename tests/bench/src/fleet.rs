@@ -13,12 +13,15 @@ use tempfile::TempDir;
 
 use crate::figures::median;
 use crate::load::{KEY_PREFIX, Load, Measured};
+use crate::process;
 use crate::programs::Programs;
 use crate::server::{Server, eventually, run};
 
 const CLUSTER: &str = "bench";
 /// The length of a value, in bytes.
 pub const VALUE_BYTES: usize = 100;
+/// The file of a node's directory that holds a part of the disk in reserve.
+const RESERVE: &str = "reserve";
 /// How long a node that is ready may take to answer, in milliseconds.
 const ANSWER_WITHIN_MS: i32 = 10_000;
 
@@ -129,6 +132,13 @@ impl<'a> Fleet<'a> {
     /// The directory of a node's data.
     pub fn data(&self, number: usize) -> PathBuf {
         self.directory.path().join("nodes").join(&self.nodes[number].0)
+    }
+
+    /// The bytes of the disk that a node's data take. What it holds in reserve is not among them.
+    pub fn disk_bytes(&self, number: usize) -> anyhow::Result<f64> {
+        let data = self.data(number);
+        let reserve_bytes = process::disk_bytes(&data.join(RESERVE))?;
+        Ok(process::disk_bytes(&data)?.saturating_sub(reserve_bytes) as f64)
     }
 
     /// Kills a node with SIGKILL.
