@@ -13,6 +13,8 @@ const STOP_SECONDS_MAX: f64 = 5.0;
 
 /// Everything that is measured with one number of keys.
 pub(crate) struct Rows {
+    /// Before the caches are warm.
+    pub(crate) cold: Comparison,
     pub(crate) uniform: Comparison,
     pub(crate) zipfian: Comparison,
     pub(crate) put: Comparison,
@@ -60,6 +62,7 @@ impl Rows {
         let as_redis = goal(&[(10_000_000, Goal::AtMost(1.0))]);
         let within = Goal::AtMost(1.0);
         Self {
+            cold: rate("GET uniform, just stored", "-", Goal::None),
             uniform: rate("GET uniform", REDIS, goal(&uniform)),
             // Redis's load generator draws uniformly only.
             zipfian: rate("GET zipfian", "Redis, uniform", Goal::None),
@@ -107,8 +110,14 @@ impl Rows {
 
     /// The rows that were measured, in the order of the table.
     pub(crate) fn all(&self) -> Vec<&Comparison> {
-        let mut all =
-            vec![&self.uniform, &self.zipfian, &self.put, &self.put_by_first, &self.slowest_second];
+        let mut all = vec![
+            &self.cold,
+            &self.uniform,
+            &self.zipfian,
+            &self.put,
+            &self.put_by_first,
+            &self.slowest_second,
+        ];
         all.extend(&self.memory);
         all.extend([&self.peak, &self.disk]);
         all.extend([&self.stop, &self.stop_within, &self.start, &self.start_within]);

@@ -13,7 +13,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 
 use super::plan::{Extent, Plan};
 use super::records::{Insertions, Values};
-use super::schedule::{Schedule, due_before};
+use super::schedule::{Kept, Schedule, due_before};
 use super::tally::{Ending, Tally};
 use super::workload::OperationKind;
 use crate::failure::Failure;
@@ -58,8 +58,8 @@ pub(crate) struct Measured {
     pub(crate) tally: Tally,
     /// How long the warm-up was.
     pub(crate) warm_up: Duration,
-    /// How many measured operations fell due, and how many of them did not begin; `None` without a rate.
-    pub(crate) due: Option<(u64, u64)>,
+    /// How the rate was kept, where there was one.
+    pub(super) kept: Option<Kept>,
     /// Whether it was stopped before its end.
     pub(crate) is_interrupted: bool,
 }
@@ -109,8 +109,8 @@ pub(crate) async fn measure(
     bar.finish_and_clear();
     let now = Instant::now();
     let warm_up = plan.warm_up.saturating_sub(began.saturating_duration_since(now));
-    let due = work.schedules.as_ref().map(|it| it.measured.behind(now));
-    Ok(Measured { tally: total, warm_up, due, is_interrupted: interrupted })
+    let kept = work.schedules.as_ref().map(|it| it.measured.kept(now));
+    Ok(Measured { tally: total, warm_up, kept, is_interrupted: interrupted })
 }
 
 /// One worker: as many slots as the plan's depth, and an operation under way in each.

@@ -32,15 +32,31 @@ pub(super) struct Schedule {
     ends: Option<Instant>,
     /// How many have been taken by workers.
     taken: AtomicU64,
+    /// How many were due and not taken when others fell due the last time.
+    waiting: AtomicU64,
     /// A permit for each operation that is due and not taken; closed once there are no more.
     due: Semaphore,
+}
+
+/// How a schedule was kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Kept {
+    /// Operations per second, as they were asked for.
+    pub(super) rate: u64,
+    /// How many operations fell due.
+    pub(super) due: u64,
+    /// How many of them were waiting for others to end when the last ones fell due.
+    pub(super) waiting: u64,
+    /// How many of them never began.
+    pub(super) not_begun: u64,
 }
 
 impl Schedule {
     /// One of `total` operations, at least one, `rate` in each second from `began` on. Those that have not begun
     /// when it `ends` never do.
     pub(super) fn new(began: Instant, rate: u64, total: u64, ends: Option<Instant>) -> Self {
-        Self { began, rate, total, ends, taken: AtomicU64::new(0), due: Semaphore::new(0) }
+        let (taken, waiting) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { began, rate, total, ends, taken, waiting, due: Semaphore::new(0) }
     }
 
     /// Starts the thread that lets operations of the schedules begin, which follow one another: timers of the
@@ -70,8 +86,12 @@ impl Schedule {
                 return self.stop();
             }
             let due = self.due_by(now);
-            self.due.add_permits((due - released) as usize);
-            released = due;
+            if due > released {
+                let waiting = released.saturating_sub(self.taken.load(Ordering::Relaxed));
+                self.waiting.store(waiting, Ordering::Relaxed);
+                self.due.add_permits((due - released) as usize);
+                released = due;
+            }
             let pause = match released < self.total {
                 true => self.since(released).saturating_duration_since(now).max(STEP),
                 false => LOOK,
@@ -97,10 +117,11 @@ impl Schedule {
         self.due.close();
     }
 
-    /// How many operations have fallen due by this moment, and how many of them have not begun.
-    pub(super) fn behind(&self, now: Instant) -> (u64, u64) {
+    /// How it was kept until this moment, or its end.
+    pub(super) fn kept(&self, now: Instant) -> Kept {
         let due = self.due_by(now);
-        (due, due.saturating_sub(self.taken.load(Ordering::Relaxed)))
+        let not_begun = due.saturating_sub(self.taken.load(Ordering::Relaxed));
+        Kept { rate: self.rate, due, waiting: self.waiting.load(Ordering::Relaxed), not_begun }
     }
 
     /// How many operations have fallen due by this moment.
@@ -167,7 +188,8 @@ mod tests {
             for number in 0..1000 {
                 assert_eq!(schedule.next().await, Some(schedule.since(number)));
             }
-            assert_eq!(schedule.behind(Instant::now()), (total, total - 1000));
+            let kept = schedule.kept(Instant::now());
+            assert_eq!((kept.due, kept.not_begun), (total, total - 1000));
             schedule.stop();
             assert_eq!(schedule.next().await, None);
         });
@@ -195,10 +217,14 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             assert_eq!(first.next().await, Some(began));
-            assert_eq!(second.behind(began), (0, 0));
+            let nothing = Kept { rate: 1000, due: 0, waiting: 0, not_begun: 0 };
+            assert_eq!(second.kept(began), nothing);
             assert_eq!(second.next().await, Some(first_ends));
             assert_eq!(first.next().await, None);
-            assert_eq!(first.behind(first_ends), (RATE_MAX / 10, RATE_MAX / 10 - 1));
+            let kept = first.kept(first_ends);
+            assert_eq!((kept.due, kept.not_begun), (RATE_MAX / 10, RATE_MAX / 10 - 1));
+            // All but what fell due at the very end.
+            assert!(kept.waiting > 0 && kept.waiting < kept.due, "{kept:?}");
         });
     }
 }
