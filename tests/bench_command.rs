@@ -1,5 +1,7 @@
 //! `kvclient bench` measures what it says, and leaves the rest alone.
 
+use std::time::Duration;
+
 use kv_testkit::harness::{Backend, Cluster};
 use serde_json::{Value, json};
 
@@ -70,15 +72,36 @@ fn every_workload_is_measured() {
 fn records_stay_and_are_found_again() {
     let cluster = Cluster::start(Backend::Embedded, 1);
     let args = ["--workload", "c", "--operations", "50", "--prefix", "mine/"];
-    // Nothing is there yet, which is not an error, but is told.
-    let report = bench(&cluster, &[&args[..], &["--no-load"]].concat());
-    assert_eq!((&report["not_found"], &report["load"]), (&json!(50), &Value::Null), "{report}");
     adds_up(&bench(&cluster, &args));
-    adds_up(&bench(&cluster, &[&args[..], &["--no-load"]].concat()));
+    let report = bench(&cluster, &[&args[..], &["--no-load"]].concat());
+    adds_up(&report);
+    assert_eq!(report["load"], Value::Null, "{report}");
     let output = cluster.kvclient(&["get-all"]).output().success();
     let lines: Vec<_> = output.stdout_text().lines().collect();
     assert_eq!(lines.len(), 200);
     assert!(lines.iter().all(|line| line.contains("\"mine/0000000")), "{output}");
+}
+
+#[test]
+fn records_that_are_to_be_there_and_are_not_are_said() {
+    let cluster = Cluster::start(Backend::Embedded, 1);
+    let no_load = |args: &[&str], words: &[&str]| {
+        let args = [&["bench", "--no-load", "--operations", "50"], args].concat();
+        cluster.kvclient(&args).output().code(2).no_stdout().says(words);
+    };
+    for workload in ["put", "get", "d"] {
+        let words = ["no \"bench-0000000000\"", "leave --no-load out", "--prefix"];
+        no_load(&["--workload", workload, "--keys", "200"], &words);
+    }
+    // It has stored nothing either.
+    assert_eq!(cluster.kvclient(&["get-all"]).output().success().stdout_text(), "");
+    bench(&cluster, &["--workload", "get", "--operations", "1"]);
+    no_load(&["--workload", "get", "--keys", "201"], &["of 201", "\"bench-0000000200\"", "--keys"]);
+    no_load(&["--workload", "get", "--keys", "200", "--prefix", "b"], &["\"b0000000000\""]);
+    // A gap that is not looked for is told by the report.
+    cluster.kvclient(&["delete", "bench-0000000001"]).output().success();
+    let report = bench(&cluster, &["--workload", "get", "--no-load", "--operations", "4000"]);
+    assert!(number(&report, "/not_found") > 0.0, "{report}");
 }
 
 #[test]
@@ -88,12 +111,84 @@ fn a_duration_is_kept_and_a_warm_up_not_counted() {
     let report = bench(&cluster, &args);
     adds_up(&report);
     assert!((1.4..3.0).contains(&number(&report, "/seconds")), "{report}");
+    assert_eq!(report["warm_up"]["seconds"], 0.5, "{report}");
+    assert!(number(&report, "/warm_up/operations") > 0.0, "{report}");
     assert!(report["over_time"].as_array().is_some_and(|it| it.len() >= 2), "{report}");
+}
+
+#[test]
+fn a_rate_is_held_and_one_that_cannot_be_held_is_said() {
+    let cluster = Cluster::start(Backend::Embedded, 1);
+    // A rate so low that also a busy machine holds it: each operation may take half a second.
+    let args = ["--workload", "b", "--threads", "2", "--rate", "50", "--warm-up", "0.5"];
+    let report = bench(&cluster, &[&args[..], &["--duration", "2"]].concat());
+    adds_up(&report);
+    assert_eq!(report["operations"], 100, "{report}");
+    assert_eq!(report["warm_up"]["seconds"], 0.5, "{report}");
+    // Those that have not begun when the measuring does are left out.
+    assert!((1.0..=25.0).contains(&number(&report, "/warm_up/operations")), "{report}");
+    let rate = &report["rate"];
+    assert_eq!((&rate["asked"], &rate["held"]), (&json!(50), &json!(true)), "{report}");
+    assert!(number(&report, "/seconds") > 1.9, "{report}");
+
+    // A number of operations takes as long as the rate says, and is carried out in full.
+    let report = bench(&cluster, &[&args[..], &["--operations", "75"]].concat());
+    assert_eq!(report["operations"], 75, "{report}");
+    assert!(number(&report, "/seconds") > 1.4, "{report}");
+
+    let args = ["--workload", "get", "--depth", "1", "--rate", "10000000", "--duration", "1"];
+    let report = bench(&cluster, &args);
+    adds_up(&report);
+    assert_eq!(report["rate"]["held"], false, "{report}");
+    assert!(number(&report, "/rate/not_begun") > 1_000_000.0, "{report}");
+    assert!(number(&report, "/rate/achieved") < 1_000_000.0, "{report}");
+    // What was due before the end is begun for a second longer.
+    assert!((1.0..4.0).contains(&number(&report, "/seconds")), "{report}");
+    let args = [&["bench", "--no-load", "--keys", "200"], &args[..]].concat();
+    let output = cluster.kvclient(&args).output().success().no_stderr();
+    assert!(output.stdout_text().contains("NOT HELD"), "{output}");
+}
+
+/// The report of a benchmark during which the node stands still for a second.
+fn bench_with_a_pause(cluster: &Cluster, args: &[&str]) -> Value {
+    let few = ["bench", "--keys", "200", "--no-load", "--workload", "get", "--output", "json"];
+    let running = cluster.kvclient(&[&few, args].concat()).spawn();
+    let node = cluster.node(0);
+    running.wait_until_connected(node.port());
+    // It is to stand still while the measuring goes on, which begins at once and takes four seconds.
+    std::thread::sleep(Duration::from_secs(1));
+    node.freeze();
+    std::thread::sleep(Duration::from_secs(1));
+    node.thaw();
+    running.output().success().json()
+}
+
+#[test]
+fn a_pause_is_in_the_latencies_of_a_rate_and_hidden_by_a_closed_loop() {
+    let cluster = Cluster::start(Backend::Embedded, 1);
+    bench(&cluster, &["--workload", "get", "--operations", "1"]);
+    let args = ["--duration", "4", "--warm-up", "0", "--depth", "1"];
+    let closed = bench_with_a_pause(&cluster, &args);
+    let open = bench_with_a_pause(&cluster, &[&args[..], &["--rate", "200"]].concat());
+    let us = |report: &Value, at: &str| number(report, &format!("/latency_us/{at}"));
+    // Both have seen it.
+    assert!(us(&closed, "max") > 900e3 && us(&open, "max") > 900e3, "{closed}\n{open}");
+    // The closed loop had one operation under way, which is far below one in a hundred.
+    assert!(us(&closed, "p99") < 500e3, "{closed}");
+    // At a fixed rate, every fourth operation fell due meanwhile.
+    assert_eq!(open["operations"], 800, "{open}");
+    assert!(us(&open, "p95") > 500e3 && us(&open, "p99") > 800e3, "{open}");
+    assert!(us(&open, "p50") < 500e3, "{open}");
 }
 
 #[test]
 fn a_report_can_be_read_by_people() {
     let cluster = Cluster::start(Backend::Embedded, 1);
+    let args = ["bench", "--workload", "b", "--keys", "100", "--rate", "50", "--duration", "1"];
+    let output = cluster.kvclient(&args).output().success().no_stderr();
+    for word in ["warm-up     1.0 s, ", "50 operations in", "50/s was held"] {
+        assert!(output.stdout_text().contains(word), "{word}\n{output}");
+    }
     let args = ["bench", "--workload", "a", "--keys", "100", "--operations", "1000"];
     let output = cluster.kvclient(&args).output().success().no_stderr();
     for word in ["zipfian", "records/s", "1000 operations", "P99.9", "read", "update", "SECOND"] {
@@ -112,6 +207,9 @@ fn bad_arguments_are_refused_before_anything_happens() {
         (&["--workload", "get", "--threads", "1024", "--depth", "65"], "at most 65536"),
         (&["--workload", "get", "--value-size", "33554433"], "--value-size"),
         (&["--workload", "get", "--operations", "1", "--duration", "1"], "--duration"),
+        (&["--workload", "get", "--rate", "0"], "--rate"),
+        (&["--workload", "get", "--rate", "10000001"], "--rate"),
+        (&["--workload", "get", "--rate", "fast"], "--rate"),
         (&["--workload", "d", "--distribution", "uniform"], "--distribution"),
         (&["--workload", "get", "--prefix", &"k".repeat(1015)], "--prefix"),
     ] {

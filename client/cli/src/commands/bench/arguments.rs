@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use kv_core::limits::VALUE_BYTES_MAX_CEILING;
 
+use super::schedule::RATE_MAX;
 use super::workload::Workload;
 use crate::option_value::{Seconds, seconds};
 
@@ -30,10 +31,16 @@ pub(crate) enum Distribution {
 It stores the records first, under keys of their own, and leaves them there. Ctrl-C ends the measuring
 early, and what was measured is printed.
 
+Without --rate, each operation waits for the one before it: the load falls when the cluster slows down, and
+few operations see a pause. With --rate, operations fall due at a fixed rate, and latencies count from then,
+so that the high percentiles are those of users who do not wait for each other. At most --threads times
+--depth operations are under way; what else is due waits, and the wait counts.
+
 Examples:
   kvclient bench --workload get --threads 50
   kvclient bench --workload a --keys 1000000 --duration 60 --warm-up 5 --output json
-  kvclient bench --workload put --value-size 4096 --depth 1 --operations 10000 --no-load")]
+  kvclient bench --workload put --value-size 4096 --depth 1 --operations 10000 --no-load
+  kvclient bench --workload b --threads 50 --rate 20000 --no-load")]
 pub(crate) struct Bench {
     /// What to do: only puts, only gets, or one of YCSB's core workloads
     #[arg(long, value_enum)]
@@ -61,7 +68,12 @@ pub(crate) struct Bench {
     /// Measure for this long [default: 10]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) duration: Option<Seconds>,
-    /// Do the same for this long before anything is measured
+    /// Do as many operations in each second, whether or not those before have ended [default: as many as
+    /// the cluster answers]
+    #[arg(long, value_name = "OPS_PER_S",
+          value_parser = clap::value_parser!(u64).range(1..=RATE_MAX))]
+    pub(crate) rate: Option<u64>,
+    /// Do the same for this long before anything is measured [default: 1, or 0 with --operations]
     #[arg(long, value_name = "SECONDS", value_parser = seconds_or_none)]
     pub(crate) warm_up: Option<Seconds>,
     /// How keys are drawn [default: uniform for put and get, zipfian otherwise]
@@ -76,7 +88,7 @@ pub(crate) struct Bench {
     /// Store the records first [default]
     #[arg(long, overrides_with = "no_load")]
     pub(crate) load: bool,
-    /// Do not store the records first: they are there
+    /// Do not store the records first: measure on those that are there
     #[arg(long, overrides_with = "load")]
     pub(crate) no_load: bool,
 }

@@ -1,8 +1,9 @@
 //! The second phase: carrying out the workload, and measuring it.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use kv_system::lock::lock;
@@ -12,9 +13,15 @@ use rand::rngs::Xoshiro256PlusPlus;
 
 use super::plan::{Extent, Plan};
 use super::records::{Insertions, Values};
+use super::schedule::{Kept, Schedule, due_before};
 use super::tally::{Ending, Tally};
 use super::workload::OperationKind;
+use crate::failure::Failure;
 use crate::progress::ticking;
+
+/// How long after the end operations still begin that fell due before it: what a pause just before the end has
+/// held up is measured too, and a cluster that cannot hold the rate does not make the run longer than that.
+const OVERTIME: Duration = Duration::from_secs(1);
 
 /// What all workers share.
 struct Work {
@@ -27,36 +34,49 @@ struct Work {
     /// How many measured operations have begun.
     begun: AtomicU64,
     stopped: AtomicBool,
+    /// When operations are due; `None` if each follows on the one before.
+    schedules: Option<Schedules>,
 }
 
-/// What an operation that is to begin counts for.
+/// When operations are due at a fixed rate.
+struct Schedules {
+    /// Where there is one. What it leaves behind does not count: the measuring begins with nothing due.
+    warm_up: Option<Arc<Schedule>>,
+    measured: Arc<Schedule>,
+}
+
+/// An operation that is to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Turn {
-    WarmUp,
-    Measured,
-    /// It is not to begin.
-    Over,
+struct Turn {
+    /// What its latency counts from.
+    since: Instant,
+    is_measured: bool,
+}
+
+/// What was measured.
+pub(crate) struct Measured {
+    pub(crate) tally: Tally,
+    /// How long the warm-up was.
+    pub(crate) warm_up: Duration,
+    /// How the rate was kept, where there was one.
+    pub(super) kept: Option<Kept>,
+    /// Whether it was stopped before its end.
+    pub(crate) is_interrupted: bool,
 }
 
 /// Carries out the plan's workload until it ends, or until `stop` does. Operations under way then are
-/// finished, unless `give_up` ends before. Says also whether it was stopped.
+/// finished, unless `give_up` ends before.
+///
+/// # Errors
+/// The system gives no thread that keeps the rate.
 pub(crate) async fn measure(
     client: &Client,
     plan: &Plan,
     stop: impl Future<Output = ()>,
     give_up: impl Future<Output = ()>,
-) -> (Tally, bool) {
-    let mut dice = Xoshiro256PlusPlus::seed_from_u64(plan.seed);
-    let began = Instant::now() + plan.warm_up;
-    let work = Arc::new(Work {
-        client: client.clone(),
-        plan: plan.clone(),
-        values: Values::new(plan.value_bytes, &mut dice),
-        insertions: Insertions::after(plan.records),
-        began,
-        begun: AtomicU64::new(0),
-        stopped: AtomicBool::new(false),
-    });
+) -> Result<Measured, Failure> {
+    let work = Arc::new(Work::begin(client, plan)?);
+    let began = work.began;
     let workers = (0..plan.threads).map(|worker| {
         // Shared, so that its figures are there when a worker is given up.
         let tally = Arc::new(Mutex::new(Tally::from(began)));
@@ -74,7 +94,7 @@ pub(crate) async fn measure(
                 ended = &mut worker => break ended,
                 () = &mut stop, if !interrupted => {
                     interrupted = true;
-                    work.stopped.store(true, Ordering::Relaxed);
+                    work.stop();
                 }
                 () = &mut give_up, if !given_up => given_up = true,
                 () = std::future::ready(()), if given_up => break Ok(()),
@@ -87,7 +107,10 @@ pub(crate) async fn measure(
         total.merge(std::mem::replace(&mut *lock(&tally), Tally::from(began)));
     }
     bar.finish_and_clear();
-    (total, interrupted)
+    let now = Instant::now();
+    let warm_up = plan.warm_up.saturating_sub(began.saturating_duration_since(now));
+    let kept = work.schedules.as_ref().map(|it| it.measured.kept(now));
+    Ok(Measured { tally: total, warm_up, kept, is_interrupted: interrupted })
 }
 
 /// One worker: as many slots as the plan's depth, and an operation under way in each.
@@ -105,40 +128,100 @@ async fn run_slot(work: &Work, slot: u64, tally: &Mutex<Tally>) {
     // Every slot has its own dice, so that what it does depends on no other.
     let mut dice = Xoshiro256PlusPlus::seed_from_u64(work.plan.seed.wrapping_add(slot + 1));
     let mut chooser = work.plan.chooser();
-    let mut began = Instant::now();
-    loop {
-        let turn = work.turn(began);
-        if turn == Turn::Over {
-            return;
-        }
+    let mut ended = Instant::now();
+    while let Some(turn) = work.turn(ended).await {
         let kind = work.plan.workload.draw(&mut dice);
         let record = match kind {
             OperationKind::Insert => work.insertions.begin(),
             _ => chooser.draw(&mut dice, &work.insertions),
         };
         let ending = work.perform(kind, record, &mut dice).await.unwrap_or_else(Ending::Failed);
-        let ended = Instant::now();
-        if turn == Turn::Measured {
-            lock(tally).note(kind, began, ended, ending);
+        ended = Instant::now();
+        if turn.is_measured {
+            lock(tally).note(kind, turn.since, ended, ending);
+        } else {
+            lock(tally).warm_up_operations += 1;
         }
-        began = ended;
+    }
+}
+
+impl Schedules {
+    fn start(plan: &Plan, rate: u64, now: Instant) -> io::Result<Self> {
+        let began = now + plan.warm_up;
+        let warm_up = (!plan.warm_up.is_zero()).then(|| {
+            let total = due_before(rate, plan.warm_up);
+            Arc::new(Schedule::new(now, rate, total, Some(began)))
+        });
+        let (total, ends) = match plan.extent {
+            Extent::Duration(time) => (due_before(rate, time), Some(began + time + OVERTIME)),
+            Extent::Operations(count) => (count, None),
+        };
+        let measured = Arc::new(Schedule::new(began, rate, total, ends));
+        Schedule::start(warm_up.iter().chain([&measured]).cloned().collect())?;
+        Ok(Self { warm_up, measured })
+    }
+
+    /// The next operation once it is due.
+    async fn turn(&self) -> Option<Turn> {
+        if let Some(warm_up) = &self.warm_up
+            && let Some(since) = warm_up.next().await
+        {
+            return Some(Turn { since, is_measured: false });
+        }
+        let since = self.measured.next().await?;
+        Some(Turn { since, is_measured: true })
     }
 }
 
 impl Work {
-    /// Whether an operation is to begin now.
-    fn turn(&self, now: Instant) -> Turn {
-        if self.stopped.load(Ordering::Relaxed) {
-            return Turn::Over;
-        }
-        if now < self.began {
-            return Turn::WarmUp;
-        }
-        let goes_on = match self.plan.extent {
-            Extent::Duration(duration) => now < self.began + duration,
-            Extent::Operations(count) => self.begun.fetch_add(1, Ordering::Relaxed) < count,
+    fn begin(client: &Client, plan: &Plan) -> Result<Self, Failure> {
+        let mut dice = Xoshiro256PlusPlus::seed_from_u64(plan.seed);
+        let values = Values::new(plan.value_bytes, &mut dice);
+        let now = Instant::now();
+        let schedules = match plan.rate {
+            Some(rate) => Some(Schedules::start(plan, rate, now).map_err(Failure::Scarce)?),
+            None => None,
         };
-        if goes_on { Turn::Measured } else { Turn::Over }
+        Ok(Self {
+            client: client.clone(),
+            plan: plan.clone(),
+            values,
+            insertions: Insertions::after(plan.records),
+            began: now + plan.warm_up,
+            begun: AtomicU64::new(0),
+            stopped: AtomicBool::new(false),
+            schedules,
+        })
+    }
+
+    /// Lets no further operation begin.
+    fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        if let Some(Schedules { warm_up, measured }) = &self.schedules {
+            warm_up.iter().chain([measured]).for_each(|schedule| schedule.stop());
+        }
+    }
+
+    /// The next operation of a slot whose last one ended at `now`; `None` if none is to begin.
+    async fn turn(&self, now: Instant) -> Option<Turn> {
+        match &self.schedules {
+            Some(schedules) => schedules.turn().await,
+            None => self.following(now),
+        }
+    }
+
+    /// In a closed loop: an operation that begins as soon as the one before it has ended.
+    fn following(&self, now: Instant) -> Option<Turn> {
+        if self.stopped.load(Ordering::Relaxed) {
+            return None;
+        }
+        let is_measured = now >= self.began;
+        let goes_on = !is_measured
+            || match self.plan.extent {
+                Extent::Duration(duration) => now < self.began + duration,
+                Extent::Operations(count) => self.begun.fetch_add(1, Ordering::Relaxed) < count,
+            };
+        goes_on.then_some(Turn { since: now, is_measured })
     }
 
     async fn perform(

@@ -11,7 +11,8 @@
 //! | `chooser` | which key comes next: uniform, zipfian or the latest |
 //! | `records` | the keys and values, and those that a workload adds |
 //! | `tally` | counts and latencies, by kind of operation |
-//! | `load`, `measure` | the two phases |
+//! | `schedule` | when operations are due, at a fixed rate |
+//! | `load` or `presence`, `measure` | the two phases |
 //! | `report` | the result, as JSON and as text |
 
 mod arguments;
@@ -19,13 +20,17 @@ mod chooser;
 mod load;
 mod measure;
 mod plan;
+mod presence;
 mod records;
 mod report;
+mod schedule;
 mod tally;
 mod workload;
 
+use kvclient::Client;
+
 pub(crate) use self::arguments::Bench;
-use self::load::load;
+use self::load::{Loaded, load};
 use self::measure::measure;
 use self::plan::Plan;
 use self::report::Report;
@@ -40,31 +45,37 @@ impl Bench {
             () = interrupt::asked() => return Err(Failure::Interrupted),
             client = session.connect() => client?,
         };
-        let loaded = if plan.loads {
-            tokio::select! {
-                () = interrupt::asked() => return Err(Failure::Interrupted),
-                loaded = load(&client, &plan) => Some(loaded?),
-            }
-        } else {
-            None
+        let loaded = tokio::select! {
+            () = interrupt::asked() => return Err(Failure::Interrupted),
+            loaded = prepare(&client, &plan) => loaded?,
         };
         let (stop, give_up) = (interrupt::asked(), interrupt::pressed());
-        let (mut tally, interrupted) = measure(&client, &plan, stop, give_up).await;
-        let first_error = tally.first_error.take();
-        if tally.operations() == 0
+        let mut measured = measure(&client, &plan, stop, give_up).await?;
+        let first_error = measured.tally.first_error.take();
+        if measured.tally.operations() == 0
             && let Some(error) = first_error
         {
             return Err(error.into());
         }
-        let report = Report::new(&plan, loaded, &tally);
+        let report = Report::new(&plan, loaded, &measured);
         if session.is_json() {
             output::json(&report)?;
         } else {
             output::data(report.text().as_bytes())?;
         }
         if let Some(error) = first_error {
-            output::note(&format!("{} operations failed, the first one: {error}", tally.errors));
+            let errors = measured.tally.errors;
+            output::note(&format!("{errors} operations failed, the first one: {error}"));
         }
-        if interrupted { Err(Failure::Interrupted) } else { Ok(()) }
+        if measured.is_interrupted { Err(Failure::Interrupted) } else { Ok(()) }
     }
+}
+
+/// Sees to it that there are records.
+async fn prepare(client: &Client, plan: &Plan) -> Result<Option<Loaded>, Failure> {
+    if plan.loads {
+        return Ok(Some(load(client, plan).await?));
+    }
+    presence::check(client, plan).await?;
+    Ok(None)
 }

@@ -14,6 +14,9 @@ use crate::option_value::Seconds;
 const IN_FLIGHT_MAX: u64 = 65_536;
 /// How long is measured where nothing else is asked for.
 const DURATION_DEFAULT: Duration = Duration::from_secs(10);
+/// How long a time that is measured is warmed up for where nothing else is asked for: connections are made then, and
+/// caches filled. A number of operations is carried out as it was asked for, and no more.
+const WARM_UP_DEFAULT: Duration = Duration::from_secs(1);
 
 const _: () = assert!(KEYS_MAX * 2 <= 10_u64.pow(KEY_DIGITS as u32));
 
@@ -34,6 +37,8 @@ pub(crate) struct Plan {
     pub(crate) threads: usize,
     pub(crate) depth: usize,
     pub(crate) extent: Extent,
+    /// Operations per second; `None` if each waits for the one before.
+    pub(crate) rate: Option<u64>,
     pub(crate) warm_up: Duration,
     pub(crate) seed: u64,
     pub(crate) loads: bool,
@@ -64,6 +69,11 @@ impl Plan {
         let plain = matches!(workload, Workload::Put | Workload::Get);
         let usual = if plain { Distribution::Uniform } else { Distribution::Zipfian };
         let duration = arguments.duration.map_or(DURATION_DEFAULT, |Seconds(time)| time);
+        let extent = arguments.operations.map_or(Extent::Duration(duration), Extent::Operations);
+        let usual_warm_up = match extent {
+            Extent::Duration(_) => WARM_UP_DEFAULT,
+            Extent::Operations(_) => Duration::ZERO,
+        };
         // All these were parsed within limits that every `usize` holds.
         Ok(Self {
             workload,
@@ -72,8 +82,9 @@ impl Plan {
             value_bytes: arguments.value_size as usize,
             threads: threads as usize,
             depth: depth as usize,
-            extent: arguments.operations.map_or(Extent::Duration(duration), Extent::Operations),
-            warm_up: arguments.warm_up.map_or(Duration::ZERO, |Seconds(time)| time),
+            extent,
+            rate: arguments.rate,
+            warm_up: arguments.warm_up.map_or(usual_warm_up, |Seconds(time)| time),
             seed: arguments.seed,
             loads: !arguments.no_load,
             distribution: arguments.distribution.unwrap_or(usual),
@@ -124,6 +135,15 @@ mod tests {
         assert_eq!((plan.threads, plan.depth, plan.loads), (1, 16, true));
         assert_eq!(plan.extent, Extent::Duration(DURATION_DEFAULT));
         assert_eq!((plan.keys.prefix.as_str(), plan.distribution()), ("bench-", "uniform"));
+        assert_eq!((plan.rate, plan.warm_up), (None, WARM_UP_DEFAULT));
+    }
+
+    #[test]
+    fn a_number_of_operations_is_not_exceeded_by_a_warm_up() {
+        let warm_up = |line| plan(line).unwrap().warm_up;
+        assert_eq!(warm_up("--workload put --operations 5"), Duration::ZERO);
+        assert_eq!(warm_up("--workload put --operations 5 --warm-up 2"), Duration::from_secs(2));
+        assert_eq!(warm_up("--workload put --duration 5"), WARM_UP_DEFAULT);
     }
 
     #[test]
@@ -156,6 +176,7 @@ mod tests {
         plan("--workload get --threads 1024 --depth 64").unwrap();
         assert_eq!(plan("--workload get --warm-up 0").unwrap().warm_up, Duration::ZERO);
         plan(&format!("--workload get --prefix {}", "k".repeat(1014))).unwrap();
+        assert_eq!(plan("--workload get --rate 10000000").unwrap().rate, Some(10_000_000));
         for (line, word) in [
             ("--workload get --threads 1024 --depth 65", "65536"),
             (&format!("--workload get --prefix {}", "k".repeat(1015)), "1024"),
@@ -172,6 +193,10 @@ mod tests {
             ("--workload get --operations 1 --duration 1", "cannot be used with"),
             ("--workload get --duration 0", "--duration"),
             ("--workload get --warm-up=-1", "--warm-up"),
+            ("--workload get --rate 0", "--rate"),
+            ("--workload get --rate 0.5", "--rate"),
+            ("--workload get --rate=-1", "--rate"),
+            ("--workload get --rate 10000001", "--rate"),
         ] {
             let problem = plan(line).unwrap_err();
             assert!(problem.contains(word), "{line}: {problem}");

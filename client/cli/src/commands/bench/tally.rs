@@ -30,6 +30,8 @@ pub(crate) struct Tally {
     latencies: [Option<Histogram<u64>>; OperationKind::ALL.len()],
     /// How many operations ended in each second.
     by_second: Vec<u64>,
+    /// How many operations came before those.
+    pub(crate) warm_up_operations: u64,
     pub(crate) not_found: u64,
     pub(crate) errors: u64,
     pub(crate) first_error: Option<ClientError>,
@@ -54,6 +56,7 @@ impl Tally {
             ended: began,
             latencies: Default::default(),
             by_second: Vec::new(),
+            warm_up_operations: 0,
             not_found: 0,
             errors: 0,
             first_error: None,
@@ -102,6 +105,7 @@ impl Tally {
         for (ours, theirs) in self.by_second.iter_mut().zip(other.by_second) {
             *ours += theirs;
         }
+        self.warm_up_operations += other.warm_up_operations;
         self.not_found += other.not_found;
         self.errors += other.errors;
         self.first_error = self.first_error.take().or(other.first_error);
@@ -200,11 +204,12 @@ mod tests {
         let later = began + Duration::from_millis(2500);
         other.note(OperationKind::Update, began, later, Ending::Done);
         other.note(OperationKind::Read, began, later, Ending::NotFound);
+        other.warm_up_operations = 7;
         let failure = ClientError::Local("no".into());
         other.note(OperationKind::Update, began, later, Ending::Failed(failure));
         tally.merge(other);
         assert_eq!((tally.operations(), tally.not_found, tally.errors), (1002, 1, 1));
-        assert_eq!(tally.by_second(), [1000, 0, 2]);
+        assert_eq!((tally.by_second(), tally.warm_up_operations), (&[1000, 0, 2][..], 7));
         assert_eq!(tally.of(OperationKind::Read).map(|(count, _)| count), Some(1001));
         assert_eq!(tally.of(OperationKind::Update).map(|(count, _)| count), Some(1));
         assert_eq!(tally.elapsed(), later - began);
