@@ -1,8 +1,9 @@
 //! A read that waits for the disk holds up no other one, and what a node holds in memory keeps to its budget.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use kv_testkit::harness::corpus::{assert_same_lines, ndjson};
+use kv_testkit::harness::corpus::ndjson;
 use kv_testkit::harness::peer::{Peer, parse};
 use kv_testkit::harness::{Backend, Cluster};
 
@@ -77,23 +78,48 @@ fn a_read_that_a_write_overtakes_is_not_remembered() {
     }
 }
 
+/// What it holds of requests and replies comes on top, and has bounds of its own: there is little of it here.
 #[test]
 fn a_node_keeps_to_its_memory_whatever_it_stores_and_reads() {
     let mut cluster = Cluster::empty(Backend::Embedded);
     cluster.add_node(&["--memory", "64MiB"]);
     cluster.create_layout(&[]);
-    let value = "v".repeat(VALUE_BYTES);
-    let records: Vec<_> =
-        (0..RECORDS).map(|it| (format!("key-{it}"), format!("{it} {value}"))).collect();
-    let lines = ndjson(&records);
-    assert!(lines.len() as u64 > MEMORY_BYTES * 5 / 4);
-    for _ in 0..2 {
-        cluster.kvclient(&["import"]).stdin(lines.clone()).output().success();
-        let export = cluster.kvclient(&["export"]).output().success();
-        assert_same_lines(export.stdout_text(), &lines, "what is exported is what was imported");
-    }
-    let peak = cluster.node(0).peak_memory_bytes();
-    assert!(peak <= MEMORY_BYTES / 10 * 13, "the node took {peak} bytes of {MEMORY_BYTES}");
+    let keys = RECORDS.to_string();
+    let value_bytes = VALUE_BYTES.to_string();
+    let bench = |args: &[&str]| {
+        let shape = [
+            "bench",
+            "--keys",
+            &keys,
+            "--value-size",
+            &value_bytes,
+            "--threads",
+            "4",
+            "--depth",
+            "4",
+        ];
+        cluster.kvclient(&[&shape[..], args].concat()).output().success();
+    };
+    assert!((RECORDS * VALUE_BYTES) as u64 > MEMORY_BYTES * 5 / 4);
+    bench(&["--workload", "put", "--operations", "1"]);
+    let (mut highest, is_over) = (0, AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let watch = scope.spawn(|| {
+            let mut highest = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                highest = highest.max(cluster.node(0).memory_bytes());
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            highest
+        });
+        for workload in ["get", "put", "get"] {
+            bench(&["--no-load", "--workload", workload, "--operations", "20000"]);
+        }
+        is_over.store(true, Ordering::Relaxed);
+        highest = watch.join().expect("it only looks");
+    });
+    assert!(highest > MEMORY_BYTES / 4, "it was looked at");
+    assert!(highest <= MEMORY_BYTES / 10 * 13, "the node took {highest} bytes of {MEMORY_BYTES}");
 }
 
 #[test]

@@ -32,7 +32,8 @@ fn run() -> ExitCode {
     resources::mind_the_size_of_files();
     words::start_log();
     panics::end_the_process();
-    if let Err(error) = address_space::check() {
+    let memory = cli.command.is_none().then(|| cli.node.memory());
+    if let Err(error) = address_space::check(memory) {
         words::say(format_args!("kvnode: cannot start: {error}"));
         words::finish();
         return ExitCode::FAILURE;

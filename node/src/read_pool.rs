@@ -14,8 +14,8 @@ use kv_core::refusal::Refusal;
 use kv_protocol::reply::Content;
 use kv_protocol::request::Command;
 use kv_storage::{StorageKey, Store, Stored};
-use kv_system::failpoints;
 use kv_system::wake::Wake;
+use kv_system::{failpoints, priority};
 
 use crate::finished::{Completed, Finished};
 use crate::limits::{READERS, SCANNERS};
@@ -100,6 +100,8 @@ impl ReadPool {
             };
             let thread = std::thread::Builder::new().name(name.into()).stack_size(STACK_BYTES);
             pool.threads.push(thread.spawn(move || {
+                // What memory has is answered first.
+                priority::lower_own();
                 while let Ok(job) = jobs.recv() {
                     reader.carry_out(job);
                 }

@@ -20,7 +20,7 @@ use crate::memtable::{Memtable, Memtables};
 use crate::shared::Shared;
 use crate::take_over::{Taking, Untaken, is_over};
 use crate::wal::{self, WriteAheadLog};
-use crate::{Failure, Fsync, StoreError};
+use crate::{Failure, Fsync, StorageKey, StoreError};
 
 /// The engine takes over all changes that there are when no write has come for this long.
 pub(crate) const IDLE_MIN: Duration = Duration::from_secs(3);
@@ -205,7 +205,12 @@ impl Shared {
         if self.failure().is_some() || self.disk.has_lost() {
             return Ok(());
         }
-        self.take_over(&frozen, segment)?;
+        let mut after = None;
+        while let Some(last) = self.take_over(&frozen, segment, after)? {
+            // It goes on with an engine that keeps nothing in memory, where that can be had.
+            self.renew_grown_engine();
+            after = Some(last);
+        }
         failpoints::pass("node::checkpoint::after-flush");
         if self.disk.has_lost() {
             // Where it was given into such files all the same, the log has it.
@@ -224,7 +229,13 @@ impl Shared {
         Ok(())
     }
 
-    fn take_over(&self, frozen: &Memtable, segment: u64) -> Result<(), StoreError> {
+    /// Has the engine take a memtable over, as [`Taking::carry_out`] does it.
+    fn take_over(
+        &self,
+        frozen: &Memtable,
+        segment: u64,
+        after: Option<StorageKey>,
+    ) -> Result<Option<StorageKey>, StoreError> {
         failpoints::pass("node::checkpoint::before-flush");
         // Not the log's: the writer may hold that, and wait for this.
         let counters = frozen.counters().unwrap_or_default();
@@ -241,19 +252,18 @@ impl Shared {
                 stored: (counters.bytes, counters.keys + counters.tombstones),
                 needs: frozen.needs(),
                 flush_bytes_max: self.options.engine_flush_bytes_max(),
+                written_bytes_max: self.options.engine_written_bytes_max(),
+                written_bytes: &self.engine_written,
+                after: after.clone(),
                 closing: &self.closing,
             };
-            self.engine_written.store(
-                taking.kept_bytes(self.engine_written.load(Ordering::Relaxed)),
-                Ordering::Relaxed,
-            );
             let mut taken = taking.carry_out();
             if failpoints::is_on("node::checkpoint::no-room") {
                 let error = std::io::Error::from(std::io::ErrorKind::StorageFull);
                 taken = Err(Untaken::Spoiled(error.into()));
             }
             match taken {
-                Ok(()) => Ok(()),
+                Ok(last) => Ok(last),
                 Err(Untaken::Waits(error) | Untaken::Failed(error)) => Err(error),
                 Err(Untaken::Spoiled(error)) => {
                     // Known before another thread can use the engine, and start it anew.

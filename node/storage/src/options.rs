@@ -7,7 +7,7 @@ use crate::Fsync;
 pub const SEGMENT_BYTES_DEFAULT: u64 = 64 << 20;
 
 /// A segment may grow to so many times its length where the engine does not keep up.
-const SEGMENTS_MAX: u64 = 2;
+const SEGMENTS_MAX: u64 = 3;
 
 /// The memory that the engine may take by default, in bytes.
 pub const ENGINE_BYTES_DEFAULT: u64 = 256 << 20;
@@ -19,7 +19,7 @@ pub struct StoreOptions {
     pub fsync: Fsync,
     /// The engine takes over the changes in a segment of the write-ahead log when it has this many bytes.
     pub segment_bytes: u64,
-    /// The memory that the engine may take, in bytes: one half for pages that were read, one for those that
+    /// The memory that the engine may take, in bytes: a quarter for pages that were read, the rest for those that
     /// were written. What it needs to find its pages, some 300 bytes for each, comes on top.
     pub engine_bytes: u64,
 }
@@ -27,18 +27,18 @@ pub struct StoreOptions {
 impl StoreOptions {
     /// The memory that the engine's cache of pages may take, in bytes.
     pub(crate) fn engine_cache_bytes(self) -> usize {
-        usize::try_from(self.engine_bytes / 2).unwrap_or(usize::MAX)
+        usize::try_from(self.engine_bytes / 4).unwrap_or(usize::MAX)
     }
 
     /// How much the engine writes between two flushes at most, in bytes.
     pub(crate) fn engine_flush_bytes_max(self) -> u64 {
-        self.engine_bytes / 4
+        self.engine_bytes / 8
     }
 
     /// The engine is started anew once pages of so many bytes were written: it keeps them in memory for as
     /// long as it runs.
     pub(crate) fn engine_written_bytes_max(self) -> u64 {
-        self.engine_bytes / 2
+        self.engine_bytes / 4 * 3
     }
 
     /// The same, where no file may be longer than `file_bytes_max`.

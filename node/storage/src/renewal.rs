@@ -31,12 +31,23 @@ impl Shared {
             && self.memtables.load().frozen.is_none();
         // An engine that does not open for a time is tried again, though no reader may need it.
         if self.is_absent() || is_due && self.can_be_renewed() {
-            match self.reopen() {
-                Ok(()) => give_memory_back(),
-                Err(error) => warn!(
-                    "the storage engine does not start anew: {error}; a reader or a writer that needs it tries again"
-                ),
-            }
+            self.renew();
+        }
+    }
+
+    /// Starts the engine anew in the middle of a take-over, where it keeps more in memory than it may.
+    pub(crate) fn renew_grown_engine(&self) {
+        if self.can_be_renewed() {
+            self.renew();
+        }
+    }
+
+    fn renew(&self) {
+        match self.reopen() {
+            Ok(()) => give_memory_back(),
+            Err(error) => warn!(
+                "the storage engine does not start anew: {error}; a reader or a writer that needs it tries again"
+            ),
         }
     }
 

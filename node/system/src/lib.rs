@@ -4,6 +4,7 @@
 //!   started it; [`streams`]: whether it was given its standard streams; [`descriptors`] and [`resources`]:
 //!   how many files, connections and threads it may have; [`memory`]: how much memory there is for it;
 //! - [`replacement`]: a file that is written as a whole; [`transient`]: which failures pass;
+//! - [`priority`]: which threads go first;
 //! - [`wake`]: a flag that a poll waits for; [`lock`](lock::lock): a mutex that no panic has spoiled;
 //! - [`failpoints`]: where tests have a process die.
 
@@ -12,6 +13,7 @@ pub mod failpoints;
 pub mod inherited;
 pub mod lock;
 pub mod memory;
+pub mod priority;
 pub mod private;
 pub mod replacement;
 pub mod resources;

@@ -73,6 +73,12 @@ pub(crate) struct Taking<'a> {
     pub(crate) needs: &'a Needs,
     /// How much the engine may write between two flushes at most, in bytes: it has it in memory twice meanwhile.
     pub(crate) flush_bytes_max: u64,
+    /// How much the engine may have written since it was opened, and how much it has, in bytes: it keeps that in
+    /// memory.
+    pub(crate) written_bytes_max: u64,
+    pub(crate) written_bytes: &'a AtomicU64,
+    /// The last change that the engine has already; `None` where it has none.
+    pub(crate) after: Option<StorageKey>,
     /// When the store began to be closed, where it is.
     pub(crate) closing: &'a OnceLock<Instant>,
 }
@@ -94,8 +100,9 @@ fn measured(
 }
 
 impl Taking<'_> {
-    /// Has the engine take everything over, durably.
-    pub(crate) fn carry_out(&self) -> Result<(), Untaken> {
+    /// Has the engine take everything over, durably, or as much as it can keep in memory. Returns the last change
+    /// that it has then, where there are more.
+    pub(crate) fn carry_out(&self) -> Result<Option<StorageKey>, Untaken> {
         descriptors::are_left(DESCRIPTORS_PER_CHECKPOINT).map_err(|error| {
             waits(format!("{DESCRIPTORS_PER_CHECKPOINT} file descriptors are needed ({error})"))
         })?;
@@ -111,7 +118,8 @@ impl Taking<'_> {
         if self.disk.make_room(whole_bytes.saturating_add(metadata_bytes), 0) {
             return self.with_room();
         }
-        self.in_pieces(metadata_bytes)
+        self.in_pieces(metadata_bytes)?;
+        Ok(None)
     }
 
     /// Sees to it that no file of the engine becomes longer than this process may make one.
@@ -163,7 +171,7 @@ impl Taking<'_> {
     }
 
     /// What the engine writes for all changes, in bytes, about: each leaf once for each flush.
-    pub(crate) fn written_bytes(&self) -> u64 {
+    fn bytes_to_write(&self) -> u64 {
         let changed = self.memtable.keys() as u64;
         let (bytes, records) = self.stored;
         let record_bytes = bytes / records.max(1) + RECORD_OVERHEAD_BYTES;
@@ -171,11 +179,13 @@ impl Taking<'_> {
         leaves.min(self.all_bytes()).saturating_add(self.memtable.bytes())
     }
 
-    /// What the engine has written since it was opened and keeps in memory, in bytes, about, once it has taken
-    /// everything over, where it was so much `before`: no more than all its pages.
-    pub(crate) fn kept_bytes(&self, before: u64) -> u64 {
+    /// Takes note that the engine has written so much, of which it keeps no more than all its pages in memory.
+    /// Returns whether that is more than it may.
+    fn note_written(&self, bytes: u64) -> bool {
         let all = self.all_bytes().saturating_add(self.memtable.bytes());
-        before.saturating_add(self.written_bytes()).min(all)
+        let written = self.written_bytes.load(Ordering::Relaxed).saturating_add(bytes).min(all);
+        self.written_bytes.store(written, Ordering::Relaxed);
+        written >= self.written_bytes_max
     }
 
     fn all_bytes(&self) -> u64 {
@@ -183,29 +193,35 @@ impl Taking<'_> {
         bytes.saturating_add(records.saturating_mul(RECORD_OVERHEAD_BYTES))
     }
 
-    fn with_room(&self) -> Result<(), Untaken> {
+    fn with_room(&self) -> Result<Option<StorageKey>, Untaken> {
         let flushed_bytes = (self.stored.0 / FLUSHES).clamp(FLUSH_BYTES_MIN, FLUSH_BYTES_MAX);
         let flushed_bytes = flushed_bytes.min(self.flush_bytes_max);
-        let flushes = (self.written_bytes() / flushed_bytes).max(1);
+        let flushes = (self.bytes_to_write() / flushed_bytes).max(1);
         let piece_changes = (self.memtable.keys() as u64 / flushes).max(CHANGES_PER_BATCH as u64);
-        let mut start = Bound::Unbounded;
+        let mut start = self.after.clone().map_or(Bound::Unbounded, Bound::Excluded);
         loop {
             self.go_on()?;
             let piece = self.memtable.range(start.as_ref(), piece_changes as usize);
             let Some((last, _)) = piece.last() else { break };
+            let last = last.clone();
             start = Bound::Excluded(last.clone());
             // Damage is met here, while the engine has nothing that is not flushed and can be started anew.
             self.read(&piece).map_err(Untaken::Failed)?;
             let is_last = piece.len() < piece_changes as usize;
             self.change(&piece)?;
+            let has_much = self.note_written(self.bytes_to_write() / flushes);
             if !is_last {
                 self.engine.flush().map_err(Untaken::Spoiled)?;
+                if has_much {
+                    return Ok(Some(last));
+                }
             }
         }
         if let Some(layout) = self.memtable.layout() {
             self.engine.change_layout(&layout).map_err(Untaken::Spoiled)?;
         }
-        self.engine.complete(self.memtable.counters(), self.segment).map_err(Untaken::Spoiled)
+        self.engine.complete(self.memtable.counters(), self.segment).map_err(Untaken::Spoiled)?;
+        Ok(None)
     }
 
     /// Ends this between two pieces, where the store is being closed.

@@ -40,6 +40,7 @@ fn taking<'a>(
 ) -> Taking<'a> {
     static CLOSING: OnceLock<Instant> = OnceLock::new();
     let needs = memtable.needs();
+    static WRITTEN: AtomicU64 = AtomicU64::new(0);
     let closing = &CLOSING;
     Taking {
         engine,
@@ -51,6 +52,9 @@ fn taking<'a>(
         needs,
         flush_bytes_max: u64::MAX,
         closing,
+        written_bytes_max: u64::MAX,
+        written_bytes: &WRITTEN,
+        after: None,
     }
 }
 
@@ -69,7 +73,7 @@ fn pieces_give_the_engine_what_one_flush_gives() {
             let taking = taking(&engine, round, &disk, directory.path());
             match in_pieces {
                 true => taking.in_pieces(0).unwrap(),
-                false => taking.with_room().unwrap(),
+                false => assert_eq!(taking.with_room().unwrap(), None),
             }
         }
         assert_eq!(engine.checkpointed().unwrap(), 1);
@@ -78,6 +82,37 @@ fn pieces_give_the_engine_what_one_flush_gives() {
     let expected = content(false);
     assert_eq!(expected.iter().flatten().count(), (KEYS - KEYS.div_ceil(3)) as usize);
     assert!(content(true) == expected);
+}
+
+#[test]
+fn an_engine_that_keeps_too_much_goes_on_where_it_was() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = Disk::new(directory.path(), 0);
+    let memtable = memtable(|_| Some(vec![1; 50_000]));
+    let (written, mut after, mut engines) = (AtomicU64::new(0), None, 0);
+    loop {
+        engines += 1;
+        let engine = Engine::open(directory.path(), &disk, 1 << 20).unwrap();
+        let taking = Taking {
+            written_bytes: &written,
+            written_bytes_max: 1,
+            flush_bytes_max: 1 << 20,
+            after: after.take(),
+            ..taking(&engine, &memtable, &disk, directory.path())
+        };
+        match taking.with_room().unwrap() {
+            Some(last) => {
+                assert_eq!(engine.checkpointed().unwrap(), 0, "it has not got everything");
+                after = Some(last);
+            }
+            None => {
+                assert_eq!(engine.checkpointed().unwrap(), 1);
+                assert!((0..KEYS).all(|it| engine.get(&key(it)).unwrap().is_some()));
+                break;
+            }
+        }
+    }
+    assert!(engines > 1, "it was to be done in several goes");
 }
 
 #[test]

@@ -100,9 +100,23 @@ impl Node {
     /// Where its process is gone.
     #[track_caller]
     pub fn peak_memory_bytes(&self) -> u64 {
-        let peak = self.status("VmHWM");
-        let kib = peak.and_then(|it| it.strip_suffix(" kB")?.trim().parse::<u64>().ok());
-        kib.expect("Linux tells the peak") << 10
+        self.status_bytes("VmHWM")
+    }
+
+    /// How much memory it has now, in bytes.
+    ///
+    /// # Panics
+    /// Where its process is gone.
+    #[track_caller]
+    pub fn memory_bytes(&self) -> u64 {
+        self.status_bytes("VmRSS")
+    }
+
+    #[track_caller]
+    fn status_bytes(&self, name: &str) -> u64 {
+        let kib =
+            self.status(name).and_then(|it| it.strip_suffix(" kB")?.trim().parse::<u64>().ok());
+        kib.expect("Linux tells it") << 10
     }
 
     /// What Linux says of the node's process under this name, where it knows it.
