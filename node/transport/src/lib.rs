@@ -11,6 +11,7 @@ pub mod ask;
 pub mod connection;
 pub mod endpoint;
 pub mod limits;
+mod own_io;
 pub mod probe;
 pub mod server;
 pub mod spin_wait;

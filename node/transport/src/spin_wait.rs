@@ -23,7 +23,7 @@ pub struct SpinWait {
 
 impl SpinWait {
     /// Waits awake, where that is worth while, until there `is_news`.
-    pub fn wait(&mut self, is_news: impl Fn() -> bool) {
+    pub fn wait(&mut self, mut is_news: impl FnMut() -> bool) {
         if self.skips > 0 {
             self.skips -= 1;
             return;

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kv_core::limits::FRAME_BYTES_MAX;
 use kv_protocol::frame::{ZAP_DOMAIN, is_delimiter};
@@ -18,6 +18,7 @@ use crate::limits::{
     HANDSHAKE_TIMEOUT, HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT, RECONNECT_INTERVAL,
     RECONNECT_INTERVAL_MAX,
 };
+use crate::own_io::OwnIo;
 use crate::spin_wait::SpinWait;
 use crate::tcp;
 
@@ -69,6 +70,8 @@ impl Waker {
 
 /// Makes the sockets of one thread, and waits for them.
 pub(super) struct Sockets {
+    // Dropped before the context, which waits for what its I/O thread has to do.
+    io: OwnIo,
     context: zmq::Context,
     alarm: Arc<Alarm>,
     spin_wait: SpinWait,
@@ -94,8 +97,10 @@ impl Sockets {
         let (sleeping, closed, ended) = Default::default();
         let alarm = Arc::new(Alarm { wake, sleeping, closed, ended });
         let waker = Waker { shared: Arc::clone(&alarm) };
-        let (context, spin_wait) = (zmq::Context::new(), SpinWait::default());
-        Ok((waker, Self { context, alarm, spin_wait, lines_made: 0 }))
+        let context = zmq::Context::new();
+        let io = OwnIo::new(&context)?;
+        let spin_wait = SpinWait::default();
+        Ok((waker, Self { io, context, alarm, spin_wait, lines_made: 0 }))
     }
 
     /// Whether the [`Waker`] has been closed.
@@ -118,9 +123,14 @@ impl Sockets {
         may_spin: bool,
         is_news: impl Fn() -> bool,
     ) -> io::Result<Vec<Ready>> {
+        let began = Instant::now();
+        let mut io_ms = self.io.work();
         if may_spin {
             let is_ready = || lines.clone().any(|(line, _)| line.can_receive());
-            self.spin_wait.wait(|| is_news() || is_ready());
+            self.spin_wait.wait(|| {
+                io_ms = self.io.work();
+                is_news() || is_ready()
+            });
         }
         let mut items = vec![zmq::PollItem::from_fd(self.alarm.wake.raw_fd(), zmq::POLLIN)];
         for (line, send) in lines {
@@ -130,20 +140,24 @@ impl Sockets {
             // own each time.
             items.push(zmq::PollItem::from_fd(line.monitor_fd, zmq::POLLIN));
         }
+        let lines_end = items.len();
+        items.extend(self.io.fd().map(|fd| zmq::PollItem::from_fd(fd, zmq::POLLIN)));
         self.alarm.sleeping.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         // Rounded up, so that a deadline has passed when the poll returns for it.
         let time_ms = i64::try_from(time.as_millis()).unwrap_or(i64::MAX).saturating_add(1);
-        let polled = zmq::poll(&mut items, if is_news() { 0 } else { time_ms });
+        let time_ms = io_ms.map_or(time_ms, |io_ms| time_ms.min(io_ms));
+        poll(&mut items, if is_news() { 0 } else { time_ms })?;
         self.alarm.sleeping.store(false, Ordering::Relaxed);
-        match polled {
-            Ok(_) | Err(zmq::Error::EINTR) => {}
-            Err(error) => return Err(error.into()),
+        if items.get(lines_end).is_some_and(zmq::PollItem::is_readable) {
+            self.io.work();
+            poll(&mut items[..lines_end], 0)?;
         }
+        self.io.waited(began);
         if items[0].is_readable() {
             self.alarm.wake.lower();
         }
-        let ready = items[1..]
+        let ready = items[1..lines_end]
             .chunks_exact(2)
             .map(|pair| Ready { receive: pair[0].is_readable(), events: pair[1].is_readable() });
         Ok(ready.collect())
@@ -181,6 +195,13 @@ impl Sockets {
         // ZeroMQ signals what comes only to a reader that has found nothing before.
         line.has_broken();
         Ok(line)
+    }
+}
+
+fn poll(items: &mut [zmq::PollItem<'_>], time_ms: i64) -> io::Result<()> {
+    match zmq::poll(items, time_ms) {
+        Ok(_) | Err(zmq::Error::EINTR) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 
