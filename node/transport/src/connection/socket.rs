@@ -26,6 +26,8 @@ use crate::tcp;
 const CONTEXT_DESCRIPTORS: usize = 16;
 /// How many threads it starts, and the one that owns the sockets.
 const CONTEXT_THREADS: usize = 3;
+/// After so many waits in succession that the thread was awake in, it counts as awake.
+const AWAKE_WAITS_MIN: u32 = 16;
 /// How many descriptors it opens for a line, and some to spare.
 const LINE_DESCRIPTORS: usize = 8;
 
@@ -75,6 +77,8 @@ pub(super) struct Sockets {
     context: zmq::Context,
     alarm: Arc<Alarm>,
     spin_wait: SpinWait,
+    /// How many waits in succession have ended while the thread was awake.
+    awake_waits: u32,
     /// Makes the names of the lines' monitors distinct.
     lines_made: u64,
 }
@@ -100,7 +104,7 @@ impl Sockets {
         let context = zmq::Context::new();
         let io = OwnIo::new(&context)?;
         let spin_wait = SpinWait::default();
-        Ok((waker, Self { io, context, alarm, spin_wait, lines_made: 0 }))
+        Ok((waker, Self { io, context, alarm, spin_wait, awake_waits: 0, lines_made: 0 }))
     }
 
     /// Whether the [`Waker`] has been closed.
@@ -125,13 +129,12 @@ impl Sockets {
     ) -> io::Result<Vec<Ready>> {
         let began = Instant::now();
         let mut io_ms = self.io.work();
-        if may_spin {
-            let is_ready = || lines.clone().any(|(line, _)| line.can_receive());
-            self.spin_wait.wait(|| {
+        let is_awake = may_spin
+            && self.spin_wait.wait(|| {
                 io_ms = self.io.work();
-                is_news() || is_ready()
+                is_news() || lines.clone().any(|(line, _)| line.can_receive())
             });
-        }
+        self.awake_waits = if is_awake { self.awake_waits.saturating_add(1) } else { 0 };
         let mut items = vec![zmq::PollItem::from_fd(self.alarm.wake.raw_fd(), zmq::POLLIN)];
         for (line, send) in lines {
             let wanted = if send { zmq::POLLIN | zmq::POLLOUT } else { zmq::POLLIN };
@@ -161,6 +164,16 @@ impl Sockets {
             .chunks_exact(2)
             .map(|pair| Ready { receive: pair[0].is_readable(), events: pair[1].is_readable() });
         Ok(ready.collect())
+    }
+
+    /// Has ZeroMQ do what there is to do now, where the thread does its work.
+    pub(super) fn work(&mut self) {
+        self.io.work();
+    }
+
+    /// Whether the thread does ZeroMQ's work too, and has not slept for a while.
+    pub(super) fn is_awake(&self) -> bool {
+        self.io.fd().is_some() && self.awake_waits >= AWAKE_WAITS_MIN
     }
 
     /// Starts to connect to a node. Whether it succeeds shows in [`Line::can_send`].
@@ -222,7 +235,7 @@ pub(super) type Frame = zmq::Message;
 
 impl Line {
     /// Whether there is a message.
-    fn can_receive(&self) -> bool {
+    pub(super) fn can_receive(&self) -> bool {
         self.socket.get_events().is_ok_and(|events| events.contains(zmq::POLLIN))
     }
 

@@ -96,7 +96,9 @@ impl Server {
     ) -> io::Result<()> {
         let mut spin_wait = SpinWait::default();
         while !stop.load(Ordering::Acquire) {
-            self.wait(wake, TURN_MAX, |server| spin_wait.wait(|| server.has_news(finished)))?;
+            self.wait(wake, TURN_MAX, |server| {
+                spin_wait.wait(|| server.has_news(finished));
+            })?;
             self.take_messages(service)?;
             self.connections.look();
             self.send_finished(service, finished);
