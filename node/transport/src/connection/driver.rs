@@ -62,7 +62,9 @@ impl<O: Outbox> Driver<O> {
         let time = self
             .next_look()
             .map_or(CONNECTION_IDLE_MAX, |at| at.saturating_duration_since(Instant::now()));
-        let may_spin = (1..=SPIN_OPERATIONS_MAX).contains(&self.note_under_way());
+        self.note_under_way();
+        // Whose answers have all come is about to ask again.
+        let may_spin = (1..=SPIN_OPERATIONS_MAX).contains(&self.under_way_lately);
         let lines = self.peers.values().map(Peer::wanted);
         let ready = self.sockets.wait(lines, time, may_spin, || !self.inbox.is_empty())?;
         self.act(ready.into_iter(), Instant::now());
@@ -71,7 +73,7 @@ impl<O: Outbox> Driver<O> {
 
     /// Does what there is to do `now`, without waiting. Whether there was something.
     pub(super) fn turn_awake(&mut self, now: Instant) -> bool {
-        self.sockets.work();
+        self.sockets.work(now);
         let is_due = || {
             !self.inbox.is_empty()
                 || self.peers.values().any(Peer::can_receive)
@@ -82,7 +84,7 @@ impl<O: Outbox> Driver<O> {
         }
         self.note_under_way();
         self.act(std::iter::repeat(Ready { receive: true, events: true }), now);
-        self.sockets.work();
+        self.sockets.work(now);
         true
     }
 
@@ -108,12 +110,11 @@ impl<O: Outbox> Driver<O> {
         deadline.map(|at| at.min(self.look_at))
     }
 
-    /// How many operations are under way.
-    fn note_under_way(&mut self) -> usize {
-        let under_way = self.peers.values().map(Peer::operations_in_flight).sum();
+    /// Takes note of how many operations are under way.
+    fn note_under_way(&mut self) {
+        let under_way: usize = self.peers.values().map(Peer::operations_in_flight).sum();
         let lately = self.under_way_lately;
         self.under_way_lately = (lately - lately.div_ceil(16)).max(under_way);
-        under_way
     }
 
     /// Does what there is to do at lines that are `ready`, in the order of the peers, and with what was

@@ -166,8 +166,10 @@ impl Sockets {
         Ok(ready.collect())
     }
 
-    /// Has ZeroMQ do what there is to do now, where the thread does its work.
-    pub(super) fn work(&mut self) {
+    /// Has ZeroMQ do what there is to do `now`, where its work is not its own thread's, for a thread that waits
+    /// for nothing.
+    pub(super) fn work(&mut self, now: Instant) {
+        self.io.begin_anew(now);
         self.io.work();
     }
 
