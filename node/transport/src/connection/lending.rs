@@ -201,3 +201,6 @@ fn here() -> usize {
     }
     PLACE.with(|place| std::ptr::from_ref(place) as usize)
 }
+
+#[cfg(test)]
+mod tests;
