@@ -183,7 +183,11 @@ impl<O: Outbox> Borrowed<O> {
             *worked_at = now;
             return driver.is_worth_keeping();
         }
-        now.duration_since(*worked_at) < AWAKE_MAX
+        let goes_on = now.duration_since(*worked_at) < AWAKE_MAX;
+        drop(desk);
+        // The node, or another thread of it, may wait for this very processor.
+        std::thread::yield_now();
+        goes_on
     }
 }
 
