@@ -5,6 +5,7 @@
 //!   address a stranger may have given; [`probe`]: whether something listens;
 //! - [`tcp`]: what the kernel knows of a connection that ZeroMQ owns;
 //! - [`spin_wait`]: staying awake for a moment where more is about to come;
+//! - `own_io`: reading and writing by the thread that owns the sockets, instead of ZeroMQ's;
 //! - [`limits`]: every limit of connections.
 
 pub mod ask;
