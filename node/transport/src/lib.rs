@@ -5,12 +5,14 @@
 //!   address a stranger may have given; [`probe`]: whether something listens;
 //! - [`tcp`]: what the kernel knows of a connection that ZeroMQ owns;
 //! - [`spin_wait`]: staying awake for a moment where more is about to come;
+//! - `own_io`: reading and writing by the thread that owns the sockets, instead of ZeroMQ's;
 //! - [`limits`]: every limit of connections.
 
 pub mod ask;
 pub mod connection;
 pub mod endpoint;
 pub mod limits;
+mod own_io;
 pub mod probe;
 pub mod server;
 pub mod spin_wait;

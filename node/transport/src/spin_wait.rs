@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 /// How long a thread stays awake: longer than an answer takes where others have to wake up for it, or
 /// what sleeps once would never be worth waiting for again.
-const AWAKE_MAX: Duration = Duration::from_micros(300);
+pub(crate) const AWAKE_MAX: Duration = Duration::from_micros(300);
 /// After this many vain tries in succession, the pauses between tries grow no more.
 const VAIN_MAX: u32 = 7;
 
@@ -22,22 +22,23 @@ pub struct SpinWait {
 }
 
 impl SpinWait {
-    /// Waits awake, where that is worth while, until there `is_news`.
-    pub fn wait(&mut self, is_news: impl Fn() -> bool) {
+    /// Waits awake, where that is worth while, until there `is_news`. Says whether it has seen news.
+    pub fn wait(&mut self, mut is_news: impl FnMut() -> bool) -> bool {
         if self.skips > 0 {
             self.skips -= 1;
-            return;
+            return false;
         }
         let started = Instant::now();
         while started.elapsed() < AWAKE_MAX {
             if is_news() {
                 self.vain = 0;
-                return;
+                return true;
             }
             std::thread::yield_now();
         }
         self.vain = VAIN_MAX.min(self.vain + 1);
         self.skips = (1 << self.vain) - 1;
+        false
     }
 }
 

@@ -6,6 +6,7 @@
 
 #![allow(clippy::print_stdout, reason = "Cargo reads what a build script prints")]
 
+mod io_turns;
 mod mends;
 mod units;
 
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
+use io_turns::IO_TURNS;
 use mends::MENDS;
 use units::units_of;
 
@@ -80,10 +82,9 @@ fn add_flags() {
 /// Mends the source, compiles the files that are mended, and puts them into the library.
 fn mend(out: &Path, sodium: &zeromq_src::LibLocation) {
     let source = out.join("source/src");
-    for mend in MENDS {
-        mend.apply(&source);
-    }
-    let mended: Vec<&str> = MENDS.iter().map(|mend| mend.file).collect();
+    let mends = || MENDS.iter().chain(IO_TURNS);
+    mends().for_each(|mend| mend.apply(&source));
+    let mended: Vec<&str> = mends().map(|mend| mend.file).collect();
     let mut build = settings(out, sodium);
     let library = out.join("lib/libzmq.a");
     let members = ar_output(&build, "t", &library);

@@ -10,8 +10,9 @@ pub(crate) struct Mend {
     /// The file, below `src`.
     pub(crate) file: &'static str,
     /// What stands there. It has to be there once, neither more often nor not at all.
-    wrong: &'static str,
-    right: &'static str,
+    pub(crate) wrong: &'static str,
+    /// What has to stand there.
+    pub(crate) right: &'static str,
 }
 
 impl Mend {

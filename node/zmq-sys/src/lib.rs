@@ -4,7 +4,7 @@
 //! CURVE, and one that any peer can end with an assertion. The build script says what it mends.
 //!
 //! The names, numbers and types are those of `zmq.h`, whose manual pages say what they mean:
-//! <https://libzmq.readthedocs.io/>. Only what the crate `zmq` uses is here.
+//! <https://libzmq.readthedocs.io/>. Only what the crate `zmq` uses is here, and `kv_zmq_io_*`, which the build script adds.
 #![allow(unsafe_code, reason = "it is the interface of a library in C")]
 #![allow(non_camel_case_types, reason = "they are the names in its header")]
 #![allow(missing_docs, reason = "the manual of each name is libzmq's own")]
@@ -132,6 +132,15 @@ unsafe extern "C" {
     pub fn zmq_connect(socket: *mut c_void, endpoint: *const c_char) -> c_int;
     pub fn zmq_disconnect(socket: *mut c_void, endpoint: *const c_char) -> c_int;
     pub fn zmq_recv(socket: *mut c_void, buffer: *mut c_void, size: usize, flags: c_int) -> c_int;
+    // The build script's own (`build/io_turns.rs`), for any socket of a context that has one I/O thread.
+    /// Has the I/O thread rest. Returns the descriptor that is readable while there is something to do for
+    /// [`kv_zmq_io_work`]; -1 where that is not to be had.
+    pub fn kv_zmq_io_take(socket: *mut c_void) -> c_int;
+    /// Has the I/O thread work again.
+    pub fn kv_zmq_io_give_back(socket: *mut c_void);
+    /// Does the I/O thread's work that there is, without waiting. Returns in how many milliseconds there is
+    /// some at the latest, 0 where that is not known, and -1 where the I/O thread does not rest.
+    pub fn kv_zmq_io_work(socket: *mut c_void) -> c_long;
     pub fn zmq_socket_monitor(socket: *mut c_void, endpoint: *const c_char, events: c_int)
     -> c_int;
 

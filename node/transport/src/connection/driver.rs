@@ -1,4 +1,4 @@
-//! The thread that owns the sockets of one client.
+//! What drives the sockets of one client, in turns: on the connections' thread, or lent to a task.
 
 use std::collections::HashMap;
 use std::io;
@@ -7,9 +7,10 @@ use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use super::inflow::is_too_much;
+use super::lending::Ask;
 use super::outbox::{Outbox, Source};
 use super::peer::{Exchange, Peer};
-use super::socket::{Sockets, Waker};
+use super::socket::{Ready, Sockets, Waker};
 use crate::connection::ExchangeError;
 use crate::endpoint::Endpoint;
 use crate::limits::{
@@ -21,6 +22,8 @@ pub(super) enum Message<O: Outbox> {
     Exchange(Box<Exchange>),
     /// A source whose queue is not empty any more.
     Source(Arc<O::Source>),
+    /// A task could do the work.
+    Ask(Ask),
 }
 
 pub(super) struct Driver<O: Outbox> {
@@ -30,6 +33,10 @@ pub(super) struct Driver<O: Outbox> {
     peers: HashMap<Endpoint, Peer<O>>,
     /// When connections are to be looked at for answers that are not whole.
     look_at: Instant,
+    /// The task that could do the work.
+    ask: Option<Ask>,
+    /// The most operations that were under way in one of the last turns, or somewhat less.
+    under_way_lately: usize,
 }
 
 impl<O: Outbox> Driver<O> {
@@ -40,31 +47,79 @@ impl<O: Outbox> Driver<O> {
         let (waker, sockets) = Sockets::new()?;
         let peers = HashMap::new();
         let look_at = Instant::now();
-        Ok((waker, Self { sockets, inbox, next_id, peers, look_at }))
+        let driver =
+            Self { sockets, inbox, next_id, peers, look_at, ask: None, under_way_lately: 0 };
+        Ok((waker, driver))
     }
 
-    /// Works until the waker is closed.
-    pub(super) fn run(mut self) {
-        while !self.sockets.closed() {
-            if let Err(error) = self.turn() {
-                // A task that waits for an answer learns from its dropped channel that none comes.
-                tracing::error!(%error, "the connections to all nodes are given up");
-                return;
-            }
-        }
+    /// Whether the waker is closed, so that there is nothing more to do.
+    pub(super) fn is_closed(&self) -> bool {
+        self.sockets.closed()
     }
 
-    fn turn(&mut self) -> io::Result<()> {
-        let deadline = self.peers.values().map(Peer::next_deadline).min();
-        let now = Instant::now();
-        // Where there are connections, something may come on them at any time.
-        let look_at = deadline.map(|at| at.min(self.look_at));
-        let time = look_at.map_or(CONNECTION_IDLE_MAX, |at| at.saturating_duration_since(now));
-        let under_way: usize = self.peers.values().map(Peer::operations_in_flight).sum();
-        let may_spin = (1..=SPIN_OPERATIONS_MAX).contains(&under_way);
+    /// Waits for something to do, and does it.
+    pub(super) fn turn(&mut self) -> io::Result<()> {
+        let time = self
+            .next_look()
+            .map_or(CONNECTION_IDLE_MAX, |at| at.saturating_duration_since(Instant::now()));
+        self.note_under_way();
+        // Whose answers have all come is about to ask again.
+        let may_spin = (1..=SPIN_OPERATIONS_MAX).contains(&self.under_way_lately);
         let lines = self.peers.values().map(Peer::wanted);
         let ready = self.sockets.wait(lines, time, may_spin, || !self.inbox.is_empty())?;
-        let now = Instant::now();
+        self.act(ready.into_iter(), Instant::now());
+        Ok(())
+    }
+
+    /// Does what there is to do `now`, without waiting. Whether there was something.
+    pub(super) fn turn_awake(&mut self, now: Instant) -> bool {
+        self.sockets.work(now);
+        let is_due = || {
+            !self.inbox.is_empty()
+                || self.peers.values().any(Peer::can_receive)
+                || self.next_look().is_some_and(|at| at <= now)
+        };
+        if self.sockets.closed() || !is_due() {
+            return false;
+        }
+        self.note_under_way();
+        self.act(std::iter::repeat(Ready { receive: true, events: true }), now);
+        self.sockets.work(now);
+        true
+    }
+
+    /// Whether a task is likely to have something to do all the time, and no more than one thread can do.
+    pub(super) fn is_worth_lending(&self) -> bool {
+        self.is_worth_keeping() && self.sockets.is_awake()
+    }
+
+    /// Whether a task that has it has no more to do than one thread can do.
+    pub(super) fn is_worth_keeping(&self) -> bool {
+        self.under_way_lately <= SPIN_OPERATIONS_MAX
+    }
+
+    /// The task that could do the work, where there is one.
+    pub(super) fn take_ask(&mut self) -> Option<Ask> {
+        self.ask.take()
+    }
+
+    /// When to look again, even if nothing happens. Where there are connections, something may come on them
+    /// at any time.
+    fn next_look(&self) -> Option<Instant> {
+        let deadline = self.peers.values().map(Peer::next_deadline).min();
+        deadline.map(|at| at.min(self.look_at))
+    }
+
+    /// Takes note of how many operations are under way.
+    fn note_under_way(&mut self) {
+        let under_way: usize = self.peers.values().map(Peer::operations_in_flight).sum();
+        let lately = self.under_way_lately;
+        self.under_way_lately = (lately - lately.div_ceil(16)).max(under_way);
+    }
+
+    /// Does what there is to do at lines that are `ready`, in the order of the peers, and with what was
+    /// handed over.
+    fn act(&mut self, ready: impl Iterator<Item = Ready>, now: Instant) {
         let look = now >= self.look_at;
         // The map has not changed since the wait, so its order has not.
         for ((endpoint, peer), ready) in self.peers.iter_mut().zip(ready) {
@@ -82,7 +137,6 @@ impl<O: Outbox> Driver<O> {
             peer.send_all(&self.next_id, now);
         }
         self.peers.retain(|_, peer| !peer.is_spent(now));
-        Ok(())
     }
 
     /// Gives up connections on which an answer has come without an end.
@@ -128,6 +182,7 @@ impl<O: Outbox> Driver<O> {
                     Ok(peer) => peer.take_in(&source, now),
                     Err(error) => source.refuse(&error),
                 },
+                Message::Ask(ask) => self.ask = Some(ask),
             }
         }
     }

@@ -6,7 +6,8 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `driver` | the thread: waits for sockets and deadlines, and for what tasks hand over |
+//! | `driver` | what the thread does in turns: waits for sockets and deadlines, and for what tasks hand over |
+//! | `lending` | when a task of the program does that instead |
 //! | `peer` | the requests that are unsent or unanswered at one node, and when they are given up |
 //! | `outbox` | what it asks of a sender with much for one node, and tells it |
 //! | `inflow` | how much of an answer that is not whole ZeroMQ holds |
@@ -14,6 +15,7 @@
 
 mod driver;
 mod inflow;
+mod lending;
 mod outbox;
 mod peer;
 mod socket;
@@ -28,6 +30,7 @@ use kv_protocol::request::{Request, RequestId};
 use tokio::sync::oneshot;
 
 use self::driver::{Driver, Message};
+use self::lending::Lending;
 use self::peer::Exchange;
 use self::socket::Waker;
 use crate::endpoint::Endpoint;
@@ -70,7 +73,21 @@ impl<O: Outbox> Clone for Connections<O> {
 struct Shared<O: Outbox> {
     messages: flume::Sender<Message<O>>,
     waker: Waker,
+    lending: Arc<Lending<O>>,
     next_id: Arc<AtomicU64>,
+}
+
+impl<O: Outbox> Shared<O> {
+    /// Hands a message over. Whether there is nothing that takes it.
+    fn hand_over(&self, message: Message<O>) -> bool {
+        let gone = self.messages.send(message).is_err();
+        if let Some(ask) = self.lending.note_hand_over() {
+            // Where it is not taken, the task that asks ends.
+            let _ = self.messages.send(Message::Ask(ask));
+        }
+        self.waker.wake();
+        gone
+    }
 }
 
 impl<O: Outbox> fmt::Debug for Connections<O> {
@@ -88,8 +105,11 @@ impl<O: Outbox> Connections<O> {
         let (messages, inbox) = flume::unbounded();
         let next_id = Arc::new(AtomicU64::new(1));
         let (waker, driver) = Driver::new(inbox, Arc::clone(&next_id))?;
-        std::thread::Builder::new().name("kv-connections".into()).spawn(move || driver.run())?;
-        Ok(Self { shared: Arc::new(Shared { messages, waker, next_id }) })
+        let lending = Arc::new(Lending::new(driver));
+        let thread = std::thread::Builder::new().name("kv-connections".into());
+        let lender = Arc::clone(&lending);
+        thread.spawn(move || lender.run())?;
+        Ok(Self { shared: Arc::new(Shared { messages, waker, lending, next_id }) })
     }
 
     /// Sends `request` to the node at `endpoint`, and gives its answer. The request gets an id.
@@ -112,10 +132,9 @@ impl<O: Outbox> Connections<O> {
         let endpoint = endpoint.clone();
         let exchange = Exchange { id, endpoint, header, body, send_by, reply_by, answer };
         let message = Message::Exchange(Box::new(exchange));
-        if self.shared.messages.send(message).is_err() {
+        if self.shared.hand_over(message) {
             return Err(ExchangeError::NotSent("this client's connections are closed".into()));
         }
-        self.shared.waker.wake();
         let closed = || ExchangeError::Lost("this client's connections are closed".into());
         // The thread may end after it was told. It says so before it looks for the last time.
         if self.shared.waker.is_ended() {
@@ -126,13 +145,11 @@ impl<O: Outbox> Connections<O> {
 
     /// Has the thread empty a source, in whose empty queue there is something now.
     pub fn announce(&self, source: &Arc<O::Source>) {
-        let Shared { messages, waker, .. } = &*self.shared;
-        let gone = messages.send(Message::Source(Arc::clone(source))).is_err();
+        let gone = self.shared.hand_over(Message::Source(Arc::clone(source)));
         // The thread may end after it was told. It says so before it looks for the last time.
-        if gone || waker.is_ended() {
+        if gone || self.shared.waker.is_ended() {
             source.close();
         }
-        waker.wake();
     }
 }
 

@@ -80,6 +80,11 @@ impl<O: Outbox> Peer<O> {
         (&self.line, !self.unsent.is_empty() || self.outbox.is_blocked())
     }
 
+    /// Whether there is an answer to take in.
+    pub(super) fn can_receive(&self) -> bool {
+        self.line.can_receive()
+    }
+
     /// Hands over a request.
     pub(super) fn submit(&mut self, exchange: Exchange) {
         self.unsent.push_back(exchange);

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kv_core::limits::FRAME_BYTES_MAX;
 use kv_protocol::frame::{ZAP_DOMAIN, is_delimiter};
@@ -18,6 +18,7 @@ use crate::limits::{
     HANDSHAKE_TIMEOUT, HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT, RECONNECT_INTERVAL,
     RECONNECT_INTERVAL_MAX,
 };
+use crate::own_io::OwnIo;
 use crate::spin_wait::SpinWait;
 use crate::tcp;
 
@@ -25,6 +26,8 @@ use crate::tcp;
 const CONTEXT_DESCRIPTORS: usize = 16;
 /// How many threads it starts, and the one that owns the sockets.
 const CONTEXT_THREADS: usize = 3;
+/// After so many waits in succession that the thread was awake in, it counts as awake.
+const AWAKE_WAITS_MIN: u32 = 16;
 /// How many descriptors it opens for a line, and some to spare.
 const LINE_DESCRIPTORS: usize = 8;
 
@@ -69,9 +72,13 @@ impl Waker {
 
 /// Makes the sockets of one thread, and waits for them.
 pub(super) struct Sockets {
+    // Dropped before the context, which waits for what its I/O thread has to do.
+    io: OwnIo,
     context: zmq::Context,
     alarm: Arc<Alarm>,
     spin_wait: SpinWait,
+    /// How many waits in succession have ended while the thread was awake.
+    awake_waits: u32,
     /// Makes the names of the lines' monitors distinct.
     lines_made: u64,
 }
@@ -94,8 +101,10 @@ impl Sockets {
         let (sleeping, closed, ended) = Default::default();
         let alarm = Arc::new(Alarm { wake, sleeping, closed, ended });
         let waker = Waker { shared: Arc::clone(&alarm) };
-        let (context, spin_wait) = (zmq::Context::new(), SpinWait::default());
-        Ok((waker, Self { context, alarm, spin_wait, lines_made: 0 }))
+        let context = zmq::Context::new();
+        let io = OwnIo::new(&context)?;
+        let spin_wait = SpinWait::default();
+        Ok((waker, Self { io, context, alarm, spin_wait, awake_waits: 0, lines_made: 0 }))
     }
 
     /// Whether the [`Waker`] has been closed.
@@ -118,10 +127,14 @@ impl Sockets {
         may_spin: bool,
         is_news: impl Fn() -> bool,
     ) -> io::Result<Vec<Ready>> {
-        if may_spin {
-            let is_ready = || lines.clone().any(|(line, _)| line.can_receive());
-            self.spin_wait.wait(|| is_news() || is_ready());
-        }
+        let began = Instant::now();
+        let mut io_ms = self.io.work();
+        let is_awake = may_spin
+            && self.spin_wait.wait(|| {
+                io_ms = self.io.work();
+                is_news() || lines.clone().any(|(line, _)| line.can_receive())
+            });
+        self.awake_waits = if is_awake { self.awake_waits.saturating_add(1) } else { 0 };
         let mut items = vec![zmq::PollItem::from_fd(self.alarm.wake.raw_fd(), zmq::POLLIN)];
         for (line, send) in lines {
             let wanted = if send { zmq::POLLIN | zmq::POLLOUT } else { zmq::POLLIN };
@@ -130,23 +143,39 @@ impl Sockets {
             // own each time.
             items.push(zmq::PollItem::from_fd(line.monitor_fd, zmq::POLLIN));
         }
+        let lines_end = items.len();
+        items.extend(self.io.fd().map(|fd| zmq::PollItem::from_fd(fd, zmq::POLLIN)));
         self.alarm.sleeping.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         // Rounded up, so that a deadline has passed when the poll returns for it.
         let time_ms = i64::try_from(time.as_millis()).unwrap_or(i64::MAX).saturating_add(1);
-        let polled = zmq::poll(&mut items, if is_news() { 0 } else { time_ms });
+        let time_ms = io_ms.map_or(time_ms, |io_ms| time_ms.min(io_ms));
+        poll(&mut items, if is_news() { 0 } else { time_ms })?;
         self.alarm.sleeping.store(false, Ordering::Relaxed);
-        match polled {
-            Ok(_) | Err(zmq::Error::EINTR) => {}
-            Err(error) => return Err(error.into()),
+        if items.get(lines_end).is_some_and(zmq::PollItem::is_readable) {
+            self.io.work();
+            poll(&mut items[..lines_end], 0)?;
         }
+        self.io.waited(began);
         if items[0].is_readable() {
             self.alarm.wake.lower();
         }
-        let ready = items[1..]
+        let ready = items[1..lines_end]
             .chunks_exact(2)
             .map(|pair| Ready { receive: pair[0].is_readable(), events: pair[1].is_readable() });
         Ok(ready.collect())
+    }
+
+    /// Has ZeroMQ do what there is to do `now`, where its work is not its own thread's, for a thread that waits
+    /// for nothing.
+    pub(super) fn work(&mut self, now: Instant) {
+        self.io.begin_anew(now);
+        self.io.work();
+    }
+
+    /// Whether the thread does ZeroMQ's work too, and has not slept for a while.
+    pub(super) fn is_awake(&self) -> bool {
+        self.io.fd().is_some() && self.awake_waits >= AWAKE_WAITS_MIN
     }
 
     /// Starts to connect to a node. Whether it succeeds shows in [`Line::can_send`].
@@ -184,6 +213,13 @@ impl Sockets {
     }
 }
 
+fn poll(items: &mut [zmq::PollItem<'_>], time_ms: i64) -> io::Result<()> {
+    match zmq::poll(items, time_ms) {
+        Ok(_) | Err(zmq::Error::EINTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// The way to one node.
 pub(super) struct Line {
     socket: zmq::Socket,
@@ -201,7 +237,7 @@ pub(super) type Frame = zmq::Message;
 
 impl Line {
     /// Whether there is a message.
-    fn can_receive(&self) -> bool {
+    pub(super) fn can_receive(&self) -> bool {
         self.socket.get_events().is_ok_and(|events| events.contains(zmq::POLLIN))
     }
 

@@ -10,6 +10,7 @@ use tracing::debug;
 use super::Server;
 use super::connections::Connections;
 use super::limits::{CONNECTIONS_MAX, RECEIVED_MESSAGES_MAX};
+use crate::own_io::OwnIo;
 
 /// The ports that a node without `--port` tries, in order.
 pub const PORTS: RangeInclusive<u16> = 2000..=2999;
@@ -125,7 +126,8 @@ impl Server {
         router.set_backlog(CONNECTIONS_WAITING_MAX)?;
         let connections = Connections::watch(&context, &router, connections_max())?;
         let port = bind(&router, host, choice)?;
-        Ok(Self { router, port, connections, is_stopping: false, _context: context })
+        let io = OwnIo::new(&context)?;
+        Ok(Self { router, port, connections, is_stopping: false, io, _context: context })
     }
 }
 

@@ -37,6 +37,7 @@ use self::limits::{HELD_BYTES_MAX, HELD_BYTES_TOTAL_MAX};
 pub use self::listen::{ListenError, PORTS, PortChoice};
 use self::service::{Disposition, Service, refuse};
 use self::traffic::wire_bytes;
+use crate::own_io::OwnIo;
 use crate::spin_wait::SpinWait;
 
 /// How many messages are taken in before replies are sent again.
@@ -68,6 +69,8 @@ pub struct Server {
     connections: Connections,
     /// Whether requests are refused, because the node stops.
     is_stopping: bool,
+    // Dropped before the context, which waits for what its I/O thread has to do.
+    io: OwnIo,
     // Dropped after the socket, which it must outlive.
     _context: zmq::Context,
 }
@@ -93,8 +96,9 @@ impl Server {
     ) -> io::Result<()> {
         let mut spin_wait = SpinWait::default();
         while !stop.load(Ordering::Acquire) {
-            spin_wait.wait(|| self.has_news(finished));
-            self.wait(wake, TURN_MAX)?;
+            self.wait(wake, TURN_MAX, |server| {
+                spin_wait.wait(|| server.has_news(finished));
+            })?;
             self.take_messages(service)?;
             self.connections.look();
             self.send_finished(service, finished);
@@ -113,24 +117,38 @@ impl Server {
     }
 
     /// Whether there is a message, or something is finished.
-    fn has_news<F>(&self, finished: &flume::Receiver<F>) -> bool {
+    fn has_news<F>(&mut self, finished: &flume::Receiver<F>) -> bool {
+        self.io.work();
         !finished.is_empty()
             || self.router.get_events().is_ok_and(|events| events.contains(PollEvents::POLLIN))
     }
 
-    fn wait(&self, wake: &Wake, timeout: Duration) -> io::Result<()> {
-        let mut items = [
+    /// Waits until there is something to do, `awake` before asleep.
+    fn wait(
+        &mut self,
+        wake: &Wake,
+        timeout: Duration,
+        awake: impl FnOnce(&mut Self),
+    ) -> io::Result<()> {
+        let began = Instant::now();
+        awake(self);
+        let io_ms = self.io.work().unwrap_or(i64::MAX);
+        let mut items = vec![
             self.router.as_poll_item(PollEvents::POLLIN),
             PollItem::from_fd(wake.raw_fd(), PollEvents::POLLIN),
         ];
+        items.extend(self.io.fd().map(|fd| PollItem::from_fd(fd, PollEvents::POLLIN)));
         let timeout = self.connections.sleep_max(timeout).as_micros().div_ceil(1000);
-        let timeout_ms = i64::try_from(timeout).unwrap_or(i64::MAX);
+        let timeout_ms = i64::try_from(timeout).unwrap_or(i64::MAX).min(io_ms);
         match zmq::poll(&mut items, timeout_ms) {
             Ok(_) | Err(zmq::Error::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
         // Lowered before the results are looked at, so that none is missed.
         wake.lower();
+        drop(items);
+        self.io.work();
+        self.io.waited(began);
         Ok(())
     }
 
@@ -270,7 +288,7 @@ impl Server {
                 warn!("stopping with {} requests unanswered", service.pending());
                 break;
             }
-            self.wait(wake, REFUSE_FOR)?;
+            self.wait(wake, REFUSE_FOR, |_| {})?;
             self.take_messages(service)?;
             self.send_finished(service, finished);
             self.send_waiting(service);
