@@ -78,6 +78,19 @@ fn a_read_that_a_write_overtakes_is_not_remembered() {
     }
 }
 
+/// What was read under a layout that is another one by now is read again, and the read is answered.
+#[test]
+fn a_read_that_a_layout_overtakes_is_answered() {
+    let cluster = with_resting_readers(&["cold"]);
+    let peer = Peer::dealer(&cluster.node(0).endpoint());
+    peer.send(&[get("cold").as_bytes()]);
+    peer.send(&[put("mark", "set").as_bytes()]);
+    assert_eq!(id_of(&peer.receive()), "mark");
+    cluster.kvclient(&["set-node", "node-0", "--weight", "7"]).output().success();
+    let late = peer.receive_within(PATIENCE).expect("it is answered in the end");
+    assert!(String::from_utf8_lossy(&late.concat()).contains("old cold"), "{}", parse(&late[0]));
+}
+
 /// What it holds of requests and replies comes on top, and has bounds of its own: there is little of it here.
 #[test]
 fn a_node_keeps_to_its_memory_whatever_it_stores_and_reads() {

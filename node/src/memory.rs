@@ -5,6 +5,8 @@ use kv_system::memory::available_bytes;
 
 /// The least that a node works with, in bytes.
 pub const MEMORY_BYTES_MIN: u64 = 64 << 20;
+/// What it takes however little it stores, in bytes.
+const BASE_BYTES: u64 = 16 << 20;
 /// What a node takes by default, of what there is, where that is known.
 const DEFAULT_SHARE: u64 = 4;
 const DEFAULT_WHERE_UNKNOWN: u64 = 1 << 30;
@@ -30,23 +32,27 @@ impl MemoryBudget {
         self.0
     }
 
+    fn divided(self) -> u64 {
+        self.0 - BASE_BYTES
+    }
+
     /// For records that were read or written lately.
     #[must_use]
     pub fn record_cache_bytes(self) -> u64 {
-        self.0 / 100 * 40
+        self.divided() / 100 * 40
     }
 
     /// For the pages of the storage engine.
     #[must_use]
     pub fn engine_bytes(self) -> u64 {
-        self.0 / 100 * 25
+        self.divided() / 100 * 25
     }
 
     /// How long a segment of the write-ahead log is: what is in two of them is in memory as well, with about as
     /// much again for finding it.
     #[must_use]
     pub fn segment_bytes(self) -> u64 {
-        (self.0 / 16).min(SEGMENT_BYTES_MAX)
+        (self.divided() / 16).min(SEGMENT_BYTES_MAX)
     }
 }
 

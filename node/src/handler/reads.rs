@@ -87,7 +87,6 @@ impl<P> Handler<P> {
         (guard, records): (Arc<Guard>, Records),
         mut keys: Vec<StorageKey>,
     ) -> Disposition<P> {
-        keys.iter().for_each(|key| self.being_read.begin(key));
         let mut jobs = Vec::with_capacity(keys.len().div_ceil(KEYS_PER_JOB));
         while !keys.is_empty() {
             let rest = keys.split_off(keys.len().min(KEYS_PER_JOB));
@@ -138,6 +137,9 @@ impl<P> Handler<P> {
         };
         self.reading.insert(request_number, reading);
         for wanted in jobs {
+            if let Wanted::Records(keys) = &wanted {
+                keys.iter().for_each(|key| self.being_read.begin(key));
+            }
             self.pool.read(ReadJob { request_number, wanted });
         }
         Disposition::Pending
@@ -171,7 +173,7 @@ impl<P> Handler<P> {
         if reading.jobs > 0 {
             return None;
         }
-        let Reading { peer, request, room, guard, bytes, records, .. } =
+        let Reading { peer, request, room, bytes, records, .. } =
             self.reading.remove(&request_number)?;
         self.pending_bytes -= bytes;
         // What was read may have been removed meanwhile, because another layout was installed: then its
