@@ -131,6 +131,7 @@ fn a_node_keeps_to_its_memory_whatever_it_stores_and_reads() {
         is_over.store(true, Ordering::Relaxed);
         highest = watch.join().expect("it only looks");
     });
+    println!("the node took {highest} bytes of {MEMORY_BYTES} at most");
     assert!(highest > MEMORY_BYTES / 4, "it was looked at");
     assert!(highest <= MEMORY_BYTES / 10 * 13, "the node took {highest} bytes of {MEMORY_BYTES}");
 }

@@ -3,8 +3,8 @@
 use rustix::process::setpriority_process;
 use rustix::thread::gettid;
 
-/// As little as a thread can have, and still be sure of its share (`nice`).
-const LOW: i32 = 15;
+/// Less than half of what others get, so that no thread waits long for one that has something which it needs (`nice`).
+const LOW: i32 = 4;
 
 /// Has other threads of the machine go before the calling one. Where the system does not let it, all are equal.
 pub fn lower_own() {

@@ -103,13 +103,13 @@ impl Node {
         self.status_bytes("VmHWM")
     }
 
-    /// How much memory it has now, in bytes.
+    /// How much memory it has now, in bytes, without the program itself, which is large where it was not optimized.
     ///
     /// # Panics
     /// Where its process is gone.
     #[track_caller]
     pub fn memory_bytes(&self) -> u64 {
-        self.status_bytes("VmRSS")
+        self.status_bytes("RssAnon")
     }
 
     #[track_caller]
