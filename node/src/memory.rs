@@ -6,7 +6,7 @@ use kv_system::memory::available_bytes;
 /// The least that a node works with, in bytes.
 pub const MEMORY_BYTES_MIN: u64 = 64 << 20;
 /// What it takes however little it stores, in bytes.
-const BASE_BYTES: u64 = 16 << 20;
+const BASE_BYTES: u64 = 24 << 20;
 /// What a node takes by default, of what there is, where that is known.
 const DEFAULT_SHARE: u64 = 4;
 const DEFAULT_WHERE_UNKNOWN: u64 = 1 << 30;
