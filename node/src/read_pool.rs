@@ -191,7 +191,7 @@ impl Reader {
         let answer = answer.and_then(|admitted| reader::answer(&self.store, admitted, command));
         let content = answer.unwrap_or_else(Content::Refused);
         replies.finish(&content);
-        replies.take_bytes(longest as u64);
+        replies.release(longest as u64);
         content
     }
 }

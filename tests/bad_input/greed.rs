@@ -67,6 +67,7 @@ fn replies_that_nobody_reads_are_bounded_for_all_peers_together() {
     });
     assert!(log_says(&cluster, "does not read on"), "{}", cluster.node(0).log());
     let grown = cluster.node(0).peak_memory_bytes() - before;
+    println!("the node grew by {grown} bytes");
     assert!(grown < UNREAD_BYTES_MAX + SLACK_BYTES, "the node grew by {grown} bytes");
     drop(slow);
     all_is_well(&good);

@@ -17,14 +17,18 @@ use crate::refusals::replies_unread;
 pub struct ReplyBytes {
     /// In replies that the serving loop has.
     unread: AtomicU64,
-    /// In what the writer and the readers have handed back and the serving loop has not taken.
+    /// In what the writer and the readers have handed back.
     finished: AtomicU64,
+    /// Those of them that the serving loop has taken since it last said how much it has.
+    taken: AtomicU64,
 }
 
 impl ReplyBytes {
-    /// Says how much the serving loop has, in bytes.
+    /// Says how much the serving loop has, in bytes, with what it has taken.
     pub fn set_unread(&self, bytes: u64) {
         self.unread.store(bytes, Ordering::Relaxed);
+        // Only now: what counts neither here nor there would let others in.
+        self.release(self.taken.swap(0, Ordering::Relaxed));
     }
 
     /// Counts an outcome that the writer or a reader hands back.
@@ -50,7 +54,7 @@ impl ReplyBytes {
         self.finish_bytes(bytes);
         let has_room = self.waiting() <= limit(bytes);
         if !has_room {
-            self.take_bytes(bytes);
+            self.release(bytes);
         }
         has_room
     }
@@ -64,8 +68,15 @@ impl ReplyBytes {
         self.take_bytes(value_bytes(content));
     }
 
-    /// Counts so many bytes of values that the serving loop takes, or that were reserved and not used.
+    /// Counts so many bytes of values that the serving loop takes.
     pub fn take_bytes(&self, bytes: u64) {
+        if bytes > 0 {
+            self.taken.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts so many bytes no more, that were reserved or expected.
+    pub fn release(&self, bytes: u64) {
         if bytes > 0 {
             self.finished.fetch_sub(bytes, Ordering::Relaxed);
         }
@@ -137,6 +148,8 @@ mod tests {
         assert!(!bytes.reserve(value));
         assert!(bytes.reserve(1), "a short one has room still");
         bytes.take_bytes(value);
+        assert!(!bytes.reserve(value), "the serving loop has not said that it has it");
+        bytes.set_unread(0);
         assert!(bytes.reserve(value));
     }
 
@@ -166,6 +179,7 @@ mod tests {
         bytes.finish(&content);
         assert!(!bytes.has_room(0, 1 << 20));
         bytes.take(&content);
+        bytes.set_unread(0);
         assert!(bytes.has_room(0, 1 << 20));
     }
 }
