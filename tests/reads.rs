@@ -139,9 +139,12 @@ fn a_node_keeps_to_its_memory_whatever_it_stores_and_reads() {
 #[test]
 fn a_budget_that_is_none_is_refused() {
     let cluster = Cluster::empty(Backend::Embedded);
-    for (memory, says) in
-        [("1MiB", "at least 64.0 MiB"), ("much", "such as 512MiB"), ("0", "at least")]
-    {
+    for (memory, says) in [
+        ("1MiB", "at least 64.0 MiB"),
+        ("much", "such as 512MiB"),
+        ("0", "at least"),
+        ("1000PiB", "at most"),
+    ] {
         for args in [&["--memory", memory][..], &["dev", "--memory", memory]] {
             cluster.kvnode_anywhere(args).output().code(2).no_stdout().says(&["--memory", says]);
         }

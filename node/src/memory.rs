@@ -59,7 +59,7 @@ impl MemoryBudget {
 /// Reads how much memory a node may take.
 ///
 /// # Errors
-/// It is no size, or too small.
+/// It is no size, too small, or more than there is.
 pub fn parse(text: &str) -> Result<u64, String> {
     let size: ByteSize =
         text.parse().map_err(|_| "expected a size, such as 512MiB or 2GiB".to_owned())?;
@@ -67,7 +67,12 @@ pub fn parse(text: &str) -> Result<u64, String> {
         bytes if bytes < MEMORY_BYTES_MIN => {
             Err(format!("a node needs at least {}", ByteSize(MEMORY_BYTES_MIN)))
         }
-        bytes => Ok(bytes),
+        bytes => match available_bytes() {
+            Some(available) if bytes > available => {
+                Err(format!("this process may have at most {}", ByteSize(available)))
+            }
+            _ => Ok(bytes),
+        },
     }
 }
 
@@ -79,13 +84,14 @@ mod tests {
     fn sizes_are_read_with_their_units() {
         assert_eq!(parse("64MiB"), Ok(64 << 20));
         assert_eq!(parse("67108864"), Ok(64 << 20));
-        assert_eq!(parse("2 GiB"), Ok(2 << 30));
+        assert_eq!(parse("128 MiB"), Ok(128 << 20));
         for (text, says) in [
             ("67108863", "at least 64.0 MiB"),
             ("0", "at least"),
             ("a lot", "such as 512MiB"),
             ("-1", "such as 512MiB"),
             ("", "such as 512MiB"),
+            ("1000PiB", "at most"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(says), "{text}: {error}");

@@ -38,6 +38,8 @@ pub(super) struct Pending<P> {
 /// A key that a request writes to.
 struct Written {
     hash: u64,
+    /// The number of the operation among those of its request.
+    operation: usize,
     /// The key, where its record is remembered afterwards.
     remembered: Option<StorageKey>,
 }
@@ -62,14 +64,16 @@ impl<P> Handler<P> {
     fn complete(&mut self, pending: Pending<P>, content: Content) -> (P, Frames) {
         self.progress_at = Instant::now();
         self.pending_bytes -= pending.bytes;
-        for Written { hash, remembered } in pending.written {
+        for Written { hash, operation, remembered } in pending.written {
             let Some(count) = self.writing.get_mut(&hash) else { continue };
             *count -= 1;
             if *count > 0 {
                 continue;
             }
             self.writing.remove(&hash);
+            // Of what was refused the node may have a record that is not its own.
             if let Some(key) = remembered
+                && is_done(&content, operation)
                 && let Some(Ok(Some(record))) = self.resources.store.get_from_memory(&key)
             {
                 self.cache.remember(key.text(), &record);
@@ -150,7 +154,7 @@ impl<P> Handler<P> {
                 let written = records.iter().map(|record| {
                     let hash = key_hash(record.key);
                     self.begin_writing_to(hash);
-                    Written { hash, remembered: None }
+                    Written { hash, operation: 0, remembered: None }
                 });
                 return Ok((written.collect(), Vec::new()));
             }
@@ -158,7 +162,7 @@ impl<P> Handler<P> {
         };
         let mut written = Vec::with_capacity(operations.len());
         let mut known = Vec::with_capacity(operations.len());
-        for operation in operations {
+        for (number, operation) in operations.iter().enumerate() {
             if !operation.is_write() {
                 known.push(None);
                 continue;
@@ -170,7 +174,7 @@ impl<P> Handler<P> {
             known.push(if is_settled { self.cache.known(hash, key) } else { None });
             let is_remembered = self.begin_writing_to(hash);
             let remembered = is_remembered.then(|| StorageKey::new(key));
-            written.push(Written { hash, remembered });
+            written.push(Written { hash, operation: number, remembered });
         }
         Ok((written, known))
     }
@@ -222,5 +226,14 @@ impl Service for Handler<Peer> {
     fn hangs(&self) -> bool {
         !self.pending.is_empty() && self.progress_at.elapsed() > SILENCE_MAX
             || !self.reading.is_empty() && self.read_at.elapsed() > SILENCE_MAX
+    }
+}
+
+/// Whether the operation of this number was carried out.
+fn is_done(content: &Content, operation: usize) -> bool {
+    match content {
+        Content::One { .. } => true,
+        Content::Batch(outcomes) => outcomes.get(operation).is_some_and(Result::is_ok),
+        _ => false,
     }
 }

@@ -33,15 +33,11 @@ impl ReplyBytes {
 
     /// Counts an outcome that the writer or a reader hands back.
     pub fn finish(&self, content: &Content) {
-        self.finish_bytes(value_bytes(content));
+        self.expect(value_bytes(content));
     }
 
     /// Counts so many bytes that a scanner may be going to hand back.
     pub fn expect(&self, bytes: u64) {
-        self.finish_bytes(bytes);
-    }
-
-    fn finish_bytes(&self, bytes: u64) {
         if bytes > 0 {
             self.finished.fetch_add(bytes, Ordering::Relaxed);
         }
@@ -51,7 +47,7 @@ impl ReplyBytes {
     #[must_use]
     pub fn reserve(&self, bytes: u64) -> bool {
         // It counts before it is judged, since other readers count at the same time.
-        self.finish_bytes(bytes);
+        self.expect(bytes);
         let has_room = self.waiting() <= limit(bytes);
         if !has_room {
             self.release(bytes);

@@ -51,7 +51,7 @@ pub use engine::OPENING_THREAD;
 pub use entry::Entry;
 pub use error::{Failure, StoreError};
 pub use key::StorageKey;
-pub use options::{ENGINE_BYTES_DEFAULT, SEGMENT_BYTES_DEFAULT, StoreOptions};
+pub use options::StoreOptions;
 pub use record::Stored;
 pub use scan::{ScanStart, Visit};
 pub use store::Store;

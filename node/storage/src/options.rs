@@ -4,13 +4,13 @@ use crate::Fsync;
 
 /// How long a segment of the write-ahead log is by default, in bytes. More would save
 /// work where keys are written again and again, and cost memory and time at the start.
-pub const SEGMENT_BYTES_DEFAULT: u64 = 64 << 20;
+const SEGMENT_BYTES_DEFAULT: u64 = 64 << 20;
 
 /// A segment may grow to so many times its length where the engine does not keep up.
 const SEGMENTS_MAX: u64 = 3;
 
 /// The memory that the engine may take by default, in bytes.
-pub const ENGINE_BYTES_DEFAULT: u64 = 256 << 20;
+const ENGINE_BYTES_DEFAULT: u64 = 256 << 20;
 
 /// How a store is to be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,14 +3,21 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The memory of this machine, or of the control group that this process is in where that may take less, in
-/// bytes; `None` where the system does not say.
+use rustix::process::{Resource, getrlimit};
+
+/// The memory of this machine, of the control group that this process is in, or of its address space, where that
+/// is less, in bytes; `None` where the system does not say.
 #[must_use]
 pub fn available_bytes() -> Option<u64> {
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|it| machine_bytes(&it));
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let limits = limit_files(&groups).into_iter().filter_map(|it| fs::read_to_string(it).ok());
-    machine.into_iter().chain(limits.filter_map(|it| it.trim().parse().ok())).min()
+    let address_space = getrlimit(Resource::As).current;
+    machine
+        .into_iter()
+        .chain(address_space)
+        .chain(limits.filter_map(|it| it.trim().parse().ok()))
+        .min()
 }
 
 /// The memory of the machine by `/proc/meminfo`.

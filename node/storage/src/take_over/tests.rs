@@ -116,6 +116,24 @@ fn an_engine_that_keeps_too_much_goes_on_where_it_was() {
 }
 
 #[test]
+fn a_store_that_is_being_closed_goes_on_for_a_while_and_not_for_long() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = Disk::new(directory.path(), 0);
+    let engine = Engine::open(directory.path(), &disk, 1 << 20).unwrap();
+    let memtable = memtable(|_| Some(vec![1; 1000]));
+    let late = OnceLock::from(Instant::now().checked_sub(CLOSE_WITHIN).unwrap());
+    let taking = taking(&engine, &memtable, &disk, directory.path());
+    let late = Taking { closing: &late, after: None, ..taking };
+    assert!(matches!(late.with_room(), Err(Untaken::Waits(_))));
+    assert!(matches!(late.in_pieces(0), Err(Untaken::Waits(_))));
+    assert_eq!(engine.get(&key(0)).unwrap(), None);
+    let just_now = OnceLock::from(Instant::now());
+    let in_time = Taking { closing: &just_now, ..late };
+    assert_eq!(in_time.with_room().unwrap(), None);
+    assert!(engine.get(&key(0)).unwrap().is_some());
+}
+
+#[test]
 fn leaves_are_measured_with_what_lies_around_a_key() {
     let directory = tempfile::tempdir().unwrap();
     let disk = Disk::new(directory.path(), 0);
