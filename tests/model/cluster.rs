@@ -5,6 +5,7 @@ use kv_core::version::Version;
 use stateright::{Model as Checked, Property};
 
 use crate::catalogue::{Catalogue, LayoutId, Step};
+use crate::explore::Explorable;
 use crate::rules::Rule;
 use crate::scenario::{Op, Scenario};
 use crate::state::{Client, Flaw, KEYS, MOVERS, Mover, NODES, Node, Record, State, Value};
@@ -216,6 +217,17 @@ impl Model {
                 events.push(Event::Start(number, false));
             }
         }
+    }
+}
+
+impl Explorable for Model {
+    fn name(&self) -> String {
+        let what = self.without.map_or("all rules".to_owned(), |rule| format!("without {rule:?}"));
+        format!("{}, {what}", self.scenario.name)
+    }
+
+    fn is_over(&self, state: &State) -> bool {
+        self.is_done(state)
     }
 }
 

@@ -25,6 +25,7 @@
 //! | `truth` | what each key truly is, and what must hold of it |
 //! | `rules`, `mutants` | the rules of the protocol, each of which is left out once |
 //! | `copies` | a model of its own: copies of a node's data directory, and who of them may answer |
+//! | `replication` | another one: copies of a partition on several nodes (`kv_core::copies`) |
 //! | `explore` | the checker, and the search for states from which there is no way to the end |
 //!
 //! # What can happen
@@ -110,6 +111,7 @@ mod explore;
 mod movers;
 mod mutants;
 mod nodes;
+mod replication;
 mod rules;
 mod scenario;
 mod scenarios;

@@ -137,7 +137,7 @@ impl Model {
 
     /// Whether all is done: the clients have their answers, no data is to be moved, the nodes know
     /// that, and there is nothing anywhere that should not be there.
-    pub(crate) fn is_over(&self, state: &State) -> bool {
+    pub(crate) fn is_done(&self, state: &State) -> bool {
         let at_rest = self.catalogue.layout(state.document).layout.rebalance.is_none();
         let programs = self.scenario.programs.iter().zip(&state.clients);
         at_rest

@@ -17,7 +17,8 @@
 //! - [`ownership`]: what a node is to a partition, and which rights that gives to a request;
 //! - [`record`]: what an operation makes of a record;
 //! - [`installed`]: a layout as one node sees it; [`guard`]: a request's circumstances against it;
-//! - [`lineage`]: whether a data directory is the newest copy of itself.
+//! - [`lineage`]: whether a data directory is the newest copy of itself;
+//! - [`copies`]: copies of a partition on several nodes. No program keeps any yet.
 //!
 //! A client's and a mover's:
 //!
@@ -55,6 +56,7 @@
 pub mod attempt;
 pub mod backoff;
 pub mod bounded;
+pub mod copies;
 pub mod digest;
 pub mod guard;
 pub mod incarnation;
