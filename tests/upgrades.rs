@@ -137,6 +137,12 @@ fn the_cluster_of_an_older_version_is_served_changed_and_rebalanced() {
     let dev = Dev::start(directory.path(), 2);
     assert_same(&served(&dev), &expected);
 
+    let refused = client(&dev, &["add-node"]).output();
+    assert_eq!(refused.status.code(), Some(4), "{refused}");
+    refused.says(&["kvclient upgrade-layout"]);
+    client(&dev, &["upgrade-layout"]).output().success().says(&["format 3", "older programs"]);
+    client(&dev, &["upgrade-layout"]).output().says(&["has format 3 already"]);
+    assert_same(&served(&dev), &expected);
     client(&dev, &["add-node"]).output().success().says(&["add node-2", "at rest"]);
     assert_same(&served(&dev), &expected);
     client(&dev, &["migrate", "--to", "hrw"]).output().success();

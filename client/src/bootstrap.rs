@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use kv_consul::{CheckStatus, ServiceInstance};
 use kv_core::installed::InstalledLayout;
-use kv_core::layout::{LAYOUT_FORMAT, Layout, Member, Origin, Placement, StrategyPin, Table};
+use kv_core::layout::{
+    Document, LAYOUT_FORMAT, Layout, Member, Origin, Placement, StrategyPin, Table,
+};
 use kv_core::name::Name;
 use kv_placement::Strategy;
 use kv_protocol::reply::NodeStatus;
@@ -173,6 +175,7 @@ async fn publish(
         epoch: 1,
         partitions: question.partitions,
         replicas: question.replicas,
+        min_in_sync: 1,
         placement: Placement {
             strategy: StrategyPin {
                 name: strategy.info().name.clone(),
@@ -182,11 +185,12 @@ async fn publish(
             members: question.members,
             table: table.digest(),
             origin: Origin::Strategy,
+            replicas: 1,
         },
         rebalance: None,
     };
     // Read back as nodes and clients will read it, so that nothing is published which they cannot use.
-    let layout = Layout::parse(&layout.to_json())?;
+    let layout = Document::parse(&layout.to_json())?.layout(&layout.member_lists())?;
     // There is no layout yet whose epoch they could name.
     registry.put_strategy(strategy.bytes(), 0).await?;
     registry.put_table(table, 0).await?;

@@ -1,5 +1,6 @@
 //! What nodes say, for tests.
 
+use kv_core::layout::LAYOUT_FORMAT;
 use kv_protocol::reply::NodeStatus;
 use uuid::Uuid;
 
@@ -18,6 +19,7 @@ pub(crate) fn status(id: &str, uuid: Uuid) -> NodeStatus {
         disk_room_bytes: 1,
         uptime_s: 1,
         version: "0".into(),
+        layout_format: LAYOUT_FORMAT,
         partitions_to_clear: 0,
         kept: None,
         not_followed: None,

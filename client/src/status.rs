@@ -236,11 +236,13 @@ mod tests {
             epoch: 1,
             partitions: PartitionCount::new(1).unwrap(),
             replicas: 1,
+            min_in_sync: 1,
             placement: Placement {
                 strategy,
                 members: members.into_iter().map(member).collect(),
                 table: Digest::of(b"t"),
                 origin: Origin::Strategy,
+                replicas: 1,
             },
             rebalance: None,
         }

@@ -6,13 +6,14 @@
 //! assigned as it is (64 bits each, little-endian); the partitions that the node keeps, each (32 bits)
 //! with a byte that says as what it held it; the data directories to which it has handed over partitions, to
 //! be verified (128 bits each); the text of the node's last run, by which a store is found out that was put
-//! back without the rest of its data directory; the tables of the document's placements; the strategies
-//! that it names, each once. Records of the forms before are read: one had no run, and the one before it
-//! neither the kept partitions nor those that were handed over.
+//! back without the rest of its data directory; the lists of members that the document names, each once; the
+//! tables of the document's placements; the strategies that it names, each once. Records of the forms before are
+//! read: one had no run, and the one before it neither the kept partitions nor those that were handed over.
+//! Documents of the format before name no lists.
 
 use std::collections::BTreeMap;
 
-use kv_core::layout::{Layout, LayoutError};
+use kv_core::layout::{Document, LayoutError};
 use kv_core::partition::Partition;
 use uuid::Uuid;
 
@@ -47,6 +48,7 @@ pub fn encode(installed: &Installed) -> Vec<u8> {
     });
     let begun = installed.begun().map_or_else(Vec::new, |it| it.to_string().into_bytes());
     let mut parts = vec![installed.layout.to_json(), since, kept.collect(), digested, begun];
+    parts.extend(installed.layout.member_lists());
     parts.extend(installed.tables.iter().map(kv_core::layout::Table::to_bytes));
     let parts = parts.iter().chain(&installed.strategies);
     let mut bytes = MARK.to_vec();
@@ -78,7 +80,11 @@ pub fn decode(bytes: &[u8], uuid: Uuid) -> Result<Installed, LayoutError> {
     let [document, since, kept, digested, begun, rest @ ..] = parts.as_slice() else {
         return Err(invalid("is cut short"));
     };
-    let layout = Layout::parse(document)?;
+    let document = Document::parse(document)?;
+    let (lists, rest) = rest
+        .split_at_checked(document.member_lists().len())
+        .ok_or_else(|| invalid("is cut short"))?;
+    let layout = document.layout(&lists.iter().map(|it| it.to_vec()).collect::<Vec<_>>())?;
     let (tables, strategies) = rest
         .split_at_checked(layout.placements().count())
         .ok_or_else(|| invalid("is cut short"))?;

@@ -7,9 +7,10 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use kv_consul::{BACKOFF, ConsulError};
 use kv_core::guard::{Guard, Installed, LayoutVerdict};
 use kv_core::incarnation::Incarnation;
+use kv_core::layout::LayoutError;
 use kv_core::partition::Partition;
 use kv_registry::layout::LayoutChanges;
-use kv_registry::{Registry, Versioned};
+use kv_registry::{ReadLayoutError, Registry, Versioned};
 use kv_system::lock::lock;
 use tokio::sync::{Notify, oneshot};
 use tracing::{debug, error, warn};
@@ -149,8 +150,16 @@ impl LayoutSync {
     }
 
     async fn look(&self, cause: Cause) -> Result<bool, LayoutSyncError> {
-        let offered = self.registry.layout_now().await.map_err(LayoutsError::from)?;
         let guard = self.guard.load_full();
+        let mut offered = self.registry.layout_now().await;
+        if let Err(ReadLayoutError::Unreadable { source: LayoutError::Members(_), .. }) = &offered
+            && let Some(installed) = guard.installed()
+        {
+            // The lists of members that it names may be those that this node has.
+            self.registry.restore_parts(installed).await.map_err(LayoutsError::from)?;
+            offered = self.registry.layout_now().await;
+        }
+        let offered = offered.map_err(LayoutsError::from)?;
         let Some(Versioned { value: layout, index }) = offered else {
             let Some(installed) = guard.installed() else { return Ok(false) };
             if self.restore(installed, 0).await? {

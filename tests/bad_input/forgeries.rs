@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use kv_testkit::harness::catalog::{layout, registered, stored};
+use kv_testkit::harness::catalog::{layout, publish_layout, registered, stored};
 use kv_testkit::harness::http::{bytes, delete, put};
 use kv_testkit::harness::peer::Peer;
 use kv_testkit::harness::{Backend, Cluster, eventually, on_both_backends};
@@ -181,7 +181,7 @@ fn a_layout_of_an_epoch_that_no_step_leads_to_gives_way_to_a_past_one(backend: B
     let own = layout(&cluster).expect("there is a layout");
     let mut forged = own.clone();
     forged["epoch"] = u64::MAX.into();
-    write(&cluster, "layout", forged.to_string().as_bytes());
+    publish_layout(&cluster, forged);
     says(&cluster, 0, "somebody has made that layout up");
     let get = cluster.kvclient(&["--timeout", "2", "get", "key"]).output().code(3);
     get.says(&["somebody has made that layout up", "kvclient status"]);
@@ -203,7 +203,7 @@ fn layouts_of_another_cluster_or_of_the_same_epoch_give_way(backend: Backend) {
     let own = layout(&cluster).expect("there is a layout");
     let mut foreign = own.clone();
     foreign["cluster"] = uuid::Uuid::new_v4().to_string().into();
-    write(&cluster, "layout", foreign.to_string().as_bytes());
+    publish_layout(&cluster, foreign);
     for number in 0..2 {
         says(&cluster, number, "delete kv/");
     }
@@ -213,7 +213,7 @@ fn layouts_of_another_cluster_or_of_the_same_epoch_give_way(backend: Backend) {
     // No mover has kept the layout, but nodes that refuse another one do.
     let mut other = own.clone();
     other["placement"]["members"][0]["weight"] = 7.into();
-    write(&cluster, "layout", other.to_string().as_bytes());
+    publish_layout(&cluster, other);
     says(&cluster, 0, "holds another layout of epoch");
     eventually("the right one to be restored", WITHIN, || {
         let output = cluster.kvclient(&["restore-layout", &own["epoch"].to_string()]).output();

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use kv_core::digest::Digest;
-use kv_testkit::harness::catalog::{layout, stored};
+use kv_testkit::harness::catalog::{layout, publish_layout, stored};
 use kv_testkit::harness::corpus::{assert_same_lines, ndjson, words};
 use kv_testkit::harness::http::put;
 use kv_testkit::harness::peer::Peer;
@@ -34,7 +34,7 @@ fn publish(cluster: &Cluster, mut layout: Value, tables: &[Vec<u8>]) {
         put(&cluster.consul(), &at(&format!("tables/{digest}")), table);
         *layout.pointer_mut(pointer).expect("the placement names a table") = digest.into();
     }
-    put(&cluster.consul(), &at("layout"), layout.to_string().as_bytes());
+    publish_layout(cluster, layout);
 }
 
 /// A table that gives everything to one member.

@@ -109,6 +109,7 @@ impl Catalogue {
             epoch: 1,
             partitions: partitions(&owners[0]),
             replicas: 1,
+            min_in_sync: 1,
             placement: this.placements[0].clone(),
             rebalance: None,
         };
@@ -290,7 +291,16 @@ fn placement(owners: &[usize]) -> (Placement, Table) {
         config: String::new(),
     };
     let members = members.iter().map(member).collect();
-    (Placement { strategy, members, table: table.digest(), origin: Origin::Strategy }, table)
+    (
+        Placement {
+            strategy,
+            members,
+            table: table.digest(),
+            origin: Origin::Strategy,
+            replicas: 1,
+        },
+        table,
+    )
 }
 
 fn retract_open(layout: &Layout) -> Option<Layout> {

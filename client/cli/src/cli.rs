@@ -11,6 +11,7 @@ use kvclient::limits::TIMEOUT_DEFAULT;
 use crate::commands::{
     AddNode, Bench, Completions, Delete, Explain, Export, Fsck, Get, GetAll, Import, Init, Lab,
     Locate, Migrate, Plan, Put, Rebalance, RemoveNode, RestoreLayout, SetNode, Status, Strategy,
+    UpgradeLayout,
 };
 use crate::failure::Failure;
 use crate::interrupt;
@@ -114,6 +115,7 @@ pub(crate) enum Command {
     Plan(Plan),
     Rebalance(Rebalance),
     RestoreLayout(RestoreLayout),
+    UpgradeLayout(UpgradeLayout),
     Fsck(Fsck),
     Bench(Bench),
     Lab(Lab),
@@ -162,6 +164,7 @@ impl Cli {
             Command::Migrate(migrate) => migrate.run(&session()?).await,
             Command::Plan(plan) => plan.run(&session()?).await,
             Command::Rebalance(rebalance) => rebalance.run(&session()?).await,
+            Command::UpgradeLayout(upgrade_layout) => upgrade_layout.run(&session()?).await,
             Command::RestoreLayout(restore_layout) => restore_layout.run(&session()?).await,
             Command::Fsck(fsck) => fsck.run(&session()?).await,
             Command::Bench(bench) => bench.run(&session()?).await,

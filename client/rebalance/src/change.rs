@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use kv_core::layout::{Layout, Member};
-use kv_core::limits::LAYOUT_BYTES_MAX;
 use kv_core::name::Name;
 use kv_placement::admission::Property;
 use serde::{Deserialize, Serialize};
@@ -137,18 +136,6 @@ pub(crate) fn members_after(
     Ok((members, lost))
 }
 
-/// Makes sure that Consul takes the layout, and those that follow it until the data has moved.
-///
-/// # Errors
-/// [`RebalanceError::LayoutTooLarge`].
-pub(crate) fn check_fits(begun: &Layout) -> Result<(), RebalanceError> {
-    let bytes = begun.to_json().len();
-    if bytes > LAYOUT_BYTES_MAX {
-        return Err(RebalanceError::LayoutTooLarge { bytes });
-    }
-    Ok(())
-}
-
 fn check_distinct<'a>(ids: impl Iterator<Item = &'a Name>) -> Result<(), RebalanceError> {
     let mut seen = BTreeSet::new();
     for id in ids {
@@ -187,29 +174,10 @@ impl fmt::Display for Change {
 
 #[cfg(test)]
 mod tests {
-    use kv_core::limits::{MEMBERS_MAX, ZONE_BYTES_MAX};
 
     use kv_core::sample;
 
     use super::*;
-
-    #[test]
-    fn a_layout_that_consul_would_not_take_is_not_begun() {
-        let (mut layout, _) = sample::layout(&[0, 0], MEMBERS_MAX as u128);
-        layout.placement.members.sort_by(|a, b| a.id.cmp(&b.id));
-        let begun = layout.begin(layout.placement.clone(), Vec::new()).unwrap();
-        check_fits(&begun).unwrap();
-        // What has to be escaped in JSON takes twice its bytes.
-        for member in &mut layout.placement.members {
-            member.zone = "\\".repeat(ZONE_BYTES_MAX);
-            member.id = format!("{:n>64}", member.id.as_str()).parse().unwrap();
-        }
-        let begun = layout.begin(layout.placement.clone(), Vec::new()).unwrap();
-        let error = check_fits(&begun).unwrap_err();
-        assert_eq!(error.code(), "layout_too_large");
-        let text = error.to_string();
-        assert!(text.contains(&LAYOUT_BYTES_MAX.to_string()) && text.contains("shorter"), "{text}");
-    }
 
     #[test]
     fn a_member_is_set_where_that_changes_something() {

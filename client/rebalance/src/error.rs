@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use kv_consul::ConsulError;
 use kv_core::layout::StepError;
-use kv_core::limits::LAYOUT_BYTES_MAX;
 use kv_registry::{ReadLayoutError, ReadLeaversError, StepLayoutError};
 
 use kvclient::ClientError;
@@ -176,17 +175,6 @@ pub enum RebalanceError {
         found: String,
     },
 
-    /// The layout would not fit into Consul while the data moves.
-    #[error(
-        "the layout document would have {bytes} bytes while the data moves, and at most {LAYOUT_BYTES_MAX} \
-         fit into Consul: nothing has changed; it names every member before and after, so shorter ids and \
-         zones, or fewer members, make it smaller"
-    )]
-    LayoutTooLarge {
-        /// The bytes that it would have.
-        bytes: usize,
-    },
-
     /// Source and destination do not agree on what was copied.
     #[error(
         "what node {destination} has of partition {partition} is not what node {from} has ({problem}), \
@@ -240,7 +228,6 @@ impl RebalanceError {
             Self::Step(_) => "not_now",
             Self::MoverAtWork { .. } => "mover_at_work",
             Self::PlanOutdated { .. } => "plan_outdated",
-            Self::LayoutTooLarge { .. } => "layout_too_large",
             Self::Unverified { .. } => "unverified",
             Self::NoRoom { .. } => "no_room",
         };

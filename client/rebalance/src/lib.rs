@@ -21,7 +21,7 @@
 //! | clean | `leaving`, `desired_states` | nodes that are members no more; [`kv_registry`] removes tables and strategies of no more use |
 //! | give up | `give_up` | an end where nodes are gone for good |
 //!
-//! Beside it: `restore`, a past layout in the place of another; `fsck`, whether every key is where it
+//! Beside it: `restore`, a past layout in the place of another; `upgrade`, a layout of the format before; `fsck`, whether every key is where it
 //! belongs; `live`, a cluster at rest, for programs that look for a better strategy for it. `seen` and `ask`
 //! carry all of it: the layout as Consul has it, and questions to the nodes of it.
 
@@ -48,6 +48,7 @@ mod spares;
 mod task;
 mod throttle;
 mod transfer;
+mod upgrade;
 
 pub use aim::End;
 pub use change::{Addition, Change};

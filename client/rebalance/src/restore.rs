@@ -126,12 +126,15 @@ async fn restore(
                 ),
             }));
         };
+        let mut past_layout = past_layout.clone();
         if let Ok(current) = &current {
-            check_other(current, past_layout)?;
+            // One that was kept in the format before stays taken over.
+            past_layout.format = past_layout.format.max(current.format);
+            check_other(current, &past_layout)?;
         }
         // Who reads it has to be able to use it.
-        discovery.tables(past_layout).await?;
-        let published = discovery.registry.republish_layout(past_layout, next, index).await?;
+        discovery.tables(&past_layout).await?;
+        let published = discovery.registry.republish_layout(&past_layout, next, index).await?;
         if let Some(published) = published {
             return Ok(published);
         }

@@ -212,7 +212,16 @@ fn placement(members: &[usize]) -> (Placement, Table) {
     let strategy =
         StrategyPin { name: "first".into(), sha256: Digest::of(b"first"), config: String::new() };
     let members = members.iter().copied().map(member).collect();
-    (Placement { strategy, members, table: table.digest(), origin: Origin::Strategy }, table)
+    (
+        Placement {
+            strategy,
+            members,
+            table: table.digest(),
+            origin: Origin::Strategy,
+            replicas: 1,
+        },
+        table,
+    )
 }
 
 /// A layout of epoch 1, whose one partition node-0 owns.
@@ -224,6 +233,7 @@ fn at_rest() -> (Layout, Table) {
         epoch: 1,
         partitions: PartitionCount::new(1).unwrap(),
         replicas: 1,
+        min_in_sync: 1,
         placement,
         rebalance: None,
     };

@@ -109,9 +109,9 @@ pub const REPLICAS_MAX: u32 = 8;
 /// The most members of a layout.
 pub const MEMBERS_MAX: usize = 1000;
 
-/// The longest layout document, in bytes. Consul refuses values above 512 KiB; a layout that is being
-/// rebalanced names the members of both placements, and later steps make its document a little longer.
-pub const LAYOUT_BYTES_MAX: usize = (512 << 10) - (1 << 10);
+/// The most entries of a table: partitions times replicas, so that a table of 16 bits each fits Consul's values
+/// of at most 512 KiB.
+pub const TABLE_ENTRIES_MAX: u32 = 3 << 16;
 
 /// A window of a rebalance takes partitions until they have this many keys (it always has one).
 pub const WINDOW_KEYS_TARGET: u64 = 1 << 16;

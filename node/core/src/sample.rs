@@ -27,7 +27,8 @@ pub fn placement(owners: &[u32], nodes: u128) -> (Placement, Table) {
         Table::new(owners, count(owners), 1, members.len()).expect("the owners are of these nodes");
     let strategy =
         StrategyPin { name: "sample".into(), sha256: Digest::of(b"sample"), config: String::new() };
-    (Placement { strategy, members, table: table.digest(), origin: Origin::Strategy }, table)
+    let (digest, origin) = (table.digest(), Origin::Strategy);
+    (Placement { strategy, members, table: digest, origin, replicas: 1 }, table)
 }
 
 /// A layout at rest, of epoch 1.
@@ -43,6 +44,7 @@ pub fn layout(owners: &[u32], nodes: u128) -> (Layout, Table) {
         epoch: 1,
         partitions: count(owners),
         replicas: 1,
+        min_in_sync: 1,
         placement,
         rebalance: None,
     };

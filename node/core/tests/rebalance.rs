@@ -3,8 +3,8 @@
 
 use kv_core::digest::Digest;
 use kv_core::layout::{
-    Assignment, Assignments, Goal, LAYOUT_FORMAT, Layout, Member, Move, Origin, Phase, Placement,
-    StrategyPin, Table, Window,
+    Assignment, Assignments, Document, Goal, LAYOUT_FORMAT, Layout, LayoutError, Member, Move,
+    Origin, Phase, Placement, StrategyPin, Table, Window,
 };
 use kv_core::partition::{Partition, PartitionCount};
 use proptest::prelude::*;
@@ -29,7 +29,7 @@ fn placement(members: &[u128], table: &Table) -> Placement {
     let strategy =
         StrategyPin { name: "test".into(), sha256: Digest::of(b"test"), config: String::new() };
     let members = members.iter().map(|number| member(*number)).collect();
-    Placement { strategy, members, table: table.digest(), origin: Origin::Strategy }
+    Placement { strategy, members, table: table.digest(), origin: Origin::Strategy, replicas: 1 }
 }
 
 fn layout(placement: Placement) -> Layout {
@@ -39,6 +39,7 @@ fn layout(placement: Placement) -> Layout {
         epoch: 5,
         partitions: PartitionCount::new(PARTITIONS).unwrap(),
         replicas: 1,
+        min_in_sync: 1,
         placement,
         rebalance: None,
     }
@@ -53,8 +54,12 @@ fn joining() -> (Layout, Placement, [Table; 2]) {
     (at_rest, to, [before, after])
 }
 
+fn read(layout: &Layout) -> Result<Layout, LayoutError> {
+    Document::parse(&layout.to_json())?.layout(&layout.member_lists())
+}
+
 fn seen(layout: &Layout, tables: &[Table]) -> Vec<Assignment> {
-    let again = Layout::parse(&layout.to_json()).unwrap();
+    let again = read(layout).unwrap();
     assert_eq!(again, *layout, "the document says all of it");
     let count = layout.placements().count();
     let assignments = Assignments::new(layout, &tables[..count]).unwrap();
@@ -187,7 +192,7 @@ fn documents_that_break_the_rules_are_refused() {
     let refused = |change: &dyn Fn(&mut Layout)| {
         let mut layout = begun.clone();
         change(&mut layout);
-        Layout::parse(&layout.to_json()).is_err()
+        read(&layout).is_err()
     };
     let window = |until| Some(Window { until, phase: Phase::Migrating });
     assert!(refused(&|it| it.rebalance.as_mut().unwrap().settled = 9));

@@ -3,6 +3,7 @@
 use kv_core::bounded;
 use kv_core::incarnation::Incarnation;
 use kv_core::installed::InstalledLayout;
+use kv_core::layout::LAYOUT_FORMAT_BEFORE;
 use kv_core::limits::KEPT_RANGES_MAX;
 use kv_core::name::Name;
 use kv_core::operation::{Done, Outcome, Record};
@@ -165,6 +166,10 @@ pub struct NodeStatus {
     /// The version of the program.
     #[serde(deserialize_with = "bounded::text")]
     pub version: String,
+    /// The newest format of layout documents that it reads; a program that does not say it reads
+    /// [`LAYOUT_FORMAT_BEFORE`].
+    #[serde(default = "layout_format_before", skip_serializing_if = "is_layout_format_before")]
+    pub layout_format: u32,
     /// How many partitions' data, which the node does not own any more, it has yet to remove.
     pub partitions_to_clear: u32,
     /// The records that it keeps although it does not own them; `None` where it owns all that it has.
@@ -174,6 +179,15 @@ pub struct NodeStatus {
     /// knows of no other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_followed: Option<String>,
+}
+
+fn layout_format_before() -> u32 {
+    LAYOUT_FORMAT_BEFORE
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_layout_format_before(format: &u32) -> bool {
+    *format == LAYOUT_FORMAT_BEFORE
 }
 
 /// Records of partitions that a node does not own by its layout, and that it keeps without serving

@@ -3,10 +3,11 @@
 
 use kv_consul::VALUE_BYTES_MAX;
 use kv_core::digest::Digest;
-use kv_core::layout::{LAYOUT_FORMAT, Layout, Member, Origin, Placement, StrategyPin};
+use kv_core::layout::{
+    Document, LAYOUT_FORMAT, LAYOUT_FORMAT_BEFORE, Layout, Member, Origin, Placement, StrategyPin,
+};
 use kv_core::limits::{
-    LAYOUT_BYTES_MAX, MEMBERS_MAX, NAME_BYTES_MAX, STRATEGY_CONFIG_BYTES_MAX, WEIGHT_MAX,
-    ZONE_BYTES_MAX,
+    MEMBERS_MAX, NAME_BYTES_MAX, STRATEGY_CONFIG_BYTES_MAX, WEIGHT_MAX, ZONE_BYTES_MAX,
 };
 use kv_core::partition::PartitionCount;
 use uuid::Uuid;
@@ -26,11 +27,13 @@ fn layout(members: usize, zone: &str, first: usize) -> Layout {
         epoch: u64::MAX - 100,
         partitions: PartitionCount::new(1 << 16).unwrap(),
         replicas: 1,
+        min_in_sync: 1,
         placement: Placement {
             strategy,
             members: (first..first + members).map(member).collect(),
             table: Digest::of(b"t"),
             origin: Origin::Strategy,
+            replicas: 1,
         },
         rebalance: None,
     }
@@ -46,24 +49,31 @@ fn on_the_way(from: &Layout, to: &Layout) -> Vec<Layout> {
     vec![begun, prepared, open, paused]
 }
 
+fn read(json: &[u8], layout: &Layout) -> Layout {
+    Document::parse(json).unwrap().layout(&layout.member_lists()).unwrap()
+}
+
 #[test]
 fn as_many_members_as_there_may_be_fit_with_the_longest_names_while_all_are_replaced() {
-    let zone = "z".repeat(ZONE_BYTES_MAX);
+    // What has to be escaped in JSON takes twice its bytes.
+    let zone = "\\".repeat(ZONE_BYTES_MAX);
     let from = layout(MEMBERS_MAX, &zone, 0);
     let to = layout(MEMBERS_MAX, &zone, MEMBERS_MAX);
     for layout in on_the_way(&from, &to) {
         let document = layout.to_json();
-        assert!(document.len() <= LAYOUT_BYTES_MAX, "{} bytes", document.len());
-        assert_eq!(Layout::parse(&document).unwrap(), layout);
+        assert!(document.len() <= VALUE_BYTES_MAX, "{} bytes", document.len());
+        assert_eq!(layout.member_lists().len(), 2);
+        for list in layout.member_lists() {
+            assert!(list.len() <= VALUE_BYTES_MAX, "{} bytes", list.len());
+        }
+        assert_eq!(read(&document, &layout), layout);
     }
 }
 
 #[test]
-fn what_fits_when_it_is_begun_fits_at_every_step() {
-    let longest = on_the_way(&layout(2, "", 0), &layout(2, "", 2));
-    let longest = longest.iter().map(|layout| layout.to_json().len()).max().unwrap();
-    let begun = on_the_way(&layout(2, "", 0), &layout(2, "", 2))[0].to_json().len();
-    assert!(LAYOUT_BYTES_MAX + longest - begun <= VALUE_BYTES_MAX);
+fn a_document_is_short_however_many_members_there_are() {
+    let document = |members| layout(members, "west", 0).to_json().len();
+    assert_eq!(document(1), document(MEMBERS_MAX));
 }
 
 #[test]
@@ -71,12 +81,41 @@ fn a_document_in_another_form_is_the_same_layout_with_the_same_digest() {
     let [begun, ..] = &on_the_way(&layout(2, "west", 0), &layout(3, "east", 0))[..] else {
         panic!("there are several")
     };
-    let indented = serde_json::to_vec_pretty(begun).unwrap();
-    let compact = begun.to_json();
-    assert!(compact.len() < indented.len());
-    let [indented_layout, compact_layout] =
-        [&indented, &compact].map(|it| Layout::parse(it).unwrap());
-    assert_eq!(indented_layout, compact_layout);
-    // Programs that write indented documents take the digest of the very bytes.
-    assert_eq!(compact_layout.digest(), Digest::of(&indented));
+    for format in [LAYOUT_FORMAT, LAYOUT_FORMAT_BEFORE] {
+        let begun = Layout { format, ..begun.clone() };
+        let compact = begun.to_json();
+        let value: serde_json::Value = serde_json::from_slice(&compact).unwrap();
+        let reordered = serde_json::to_vec_pretty(&value).unwrap();
+        assert!(compact.len() < reordered.len());
+        assert_eq!(read(&reordered, &begun), begun);
+        assert_eq!(read(&compact, &begun).digest(), begun.digest());
+    }
+}
+
+#[test]
+fn a_document_of_the_format_before_is_read_and_keeps_its_digest() {
+    // As the program of that format wrote it, and its digest, of the same indented by two spaces.
+    let json = include_bytes!("layout_of_format_2.json");
+    let document = Document::parse(json).unwrap();
+    assert_eq!(document.member_lists(), []);
+    assert_eq!(document.digest(), Digest::of(json));
+    let layout = document.layout(&[]).unwrap();
+    assert_eq!((layout.replicas, layout.min_in_sync, layout.placement.replicas), (1, 1, 1));
+    assert_eq!(layout.placement.members.len(), 2);
+    assert!(layout.begin(layout.placement.clone(), Vec::new()).is_err(), "it is taken over first");
+    let next = layout.upgrade().unwrap();
+    assert_eq!((next.epoch, next.format), (layout.epoch + 1, LAYOUT_FORMAT));
+    assert!(layout.leads_to(&next) && next.upgrade().is_err());
+    assert_eq!(next.placement, layout.placement);
+}
+
+#[test]
+fn members_that_the_document_does_not_name_are_refused() {
+    let (ours, other) = (layout(2, "west", 0), layout(2, "east", 0));
+    let document = || Document::parse(&ours.to_json()).unwrap();
+    for lists in [Vec::new(), other.member_lists(), vec![b"[]".to_vec()]] {
+        let error = document().layout(&lists).unwrap_err();
+        assert!(error.to_string().contains("members are invalid"), "{error}");
+    }
+    assert_eq!(document().layout(&ours.member_lists()).unwrap(), ours);
 }

@@ -225,14 +225,14 @@ fn documents_in_consul_take_a_small_multiple_of_their_length() {
         ["format", "cluster", "epoch", "partitions", "replicas", "placement", "rebalance"];
     for document in heavy_messages("\"format\":2,", &members) {
         assert_small("a layout", &document, |document| {
-            let _ = layout::Layout::parse(document);
+            let _ = layout::Document::parse(document);
         });
     }
     let member = r#"{"id":"a","uuid":"67e55044-10b1-426f-9247-bb680e5fe0c8","weight":1,"zone":""}"#;
     for inner in heavy_values().into_iter().chain([filled("[", member, "]")]) {
         let placement = [b"{\"format\":2,\"placement\":{\"members\":", &inner[..], b"}}"].concat();
         assert_small("a layout", &placement, |document| {
-            let _ = layout::Layout::parse(document);
+            let _ = layout::Document::parse(document);
         });
     }
     for document in heavy_messages("\"wanted\":\"running\",", &["host"]) {

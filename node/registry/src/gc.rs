@@ -1,17 +1,17 @@
-//! Removing the tables and strategies that nothing refers to any more.
+//! Removing the tables, strategies and lists of members that nothing refers to any more.
 //!
 //! They lie in Consul under their digests, written before the layout that names them. What none of the
 //! layout's placements names, nor a past layout that is kept, is of no more use; but a client may just
 //! have written it, to begin a rebalance by it. What makes the removal safe is the order of Consul's
 //! indexes, which grow with every write:
 //!
-//! - A client that is to begin a rebalance has seen a layout, writes table and strategy after that, and then
+//! - A client that is to begin a rebalance has seen a layout, writes table, strategy and members after that, and then
 //!   sets the layout by compare-and-set, which succeeds only as long as the layout it saw is the present one.
 //!   It writes them with the layout's epoch as flags, so that also where they were there before, their
 //!   modify index is a new one: it is above the index of the layout that was seen.
 //! - The collection reads the layout first. It removes only what was modified before that layout was, and
 //!   only by compare-and-set. A rebalance that was prepared before that layout cannot be begun any more;
-//!   for one that is prepared under it or a later one, table and strategy are modified after it, so they
+//!   for one that is prepared under it or a later one, they are modified after it, so they
 //!   are left alone, or the compare-and-set fails, or they are written after their removal.
 //!
 //! What the change that has just ended named is left for the next collection, since a client that saw its
@@ -28,11 +28,11 @@ use crate::history::PastLayout;
 use crate::keys;
 use crate::registry::Registry;
 
-/// The most tables and strategies without use that are removed at a time; the next change goes on.
+/// The most parts without use that are removed at a time; the next change goes on.
 pub const COLLECTED_MAX: usize = 64;
 
 impl Registry {
-    /// Removes the tables and strategies that neither the layout, nor a past one, nor one of the `spared`
+    /// Removes the tables, strategies and lists of members that neither the layout, nor a past one, nor one of the `spared`
     /// placements names, but no more than [`COLLECTED_MAX`] of them.
     ///
     /// # Errors
@@ -48,7 +48,10 @@ impl Registry {
         let named = past.iter().chain([&layout.value]).flat_map(Layout::placements).chain(spared);
         let named = self.keys_named_by(named);
         let mut removed = 0;
-        for prefix in [keys::tables(self.cluster()), keys::strategies(self.cluster())] {
+        let cluster = self.cluster();
+        let prefixes =
+            [keys::tables(cluster), keys::strategies(cluster), keys::member_lists(cluster)];
+        for prefix in prefixes {
             let keys = self.consul().kv_keys(&prefix, Read::consistent()).await?.value;
             for key in keys.into_iter().filter(|key| !named.contains(key)) {
                 if removed == COLLECTED_MAX {
@@ -72,7 +75,8 @@ impl Registry {
     ) -> BTreeSet<String> {
         let keys_of = |it: &Placement| {
             let strategy = keys::strategy(self.cluster(), &it.strategy.sha256);
-            [keys::table(self.cluster(), &it.table), strategy]
+            let members = keys::members(self.cluster(), &it.members_digest());
+            [keys::table(self.cluster(), &it.table), strategy, members]
         };
         placements.flat_map(keys_of).collect()
     }

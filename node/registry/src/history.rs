@@ -3,7 +3,7 @@
 //! an operator can publish it again.
 //!
 //! Keys `history/<epoch>`, the epoch as twenty digits, so that keys are in the order of epochs; JSON of a
-//! [`Layout`], at most [`VALUE_BYTES_MAX`](kv_consul::VALUE_BYTES_MAX) bytes each, and
+//! [`Document`](kv_core::layout::Document), at most [`VALUE_BYTES_MAX`](kv_consul::VALUE_BYTES_MAX) bytes each, and
 //! [`PAST_LAYOUTS_MAX`] of them.
 
 use kv_consul::{ConsulError, Read};
@@ -12,7 +12,6 @@ use kv_core::layout::{Layout, LayoutError};
 use uuid::Uuid;
 
 use crate::keys;
-use crate::layout::found;
 use crate::registry::Registry;
 
 /// The past layouts that are kept; the oldest go first.
@@ -34,6 +33,7 @@ impl Registry {
     /// Consul did not do it.
     pub async fn keep_past_layout(&self, layout: &Layout) -> Result<(), ConsulError> {
         let (consul, cluster) = (self.consul(), self.cluster());
+        self.put_members(layout.placements(), layout.epoch).await?;
         consul.kv_put(&keys::past_layout(cluster, layout.epoch), &layout.to_json()).await?;
         // Only their keys, since all of them together may be larger than one read may be.
         let kept = consul.kv_keys(&keys::past_layouts(cluster), Read::consistent()).await?.value;
@@ -53,7 +53,10 @@ impl Registry {
     pub async fn keep_installed(&self, installed: &Installed) -> Result<(), ConsulError> {
         let key = keys::past_layout(self.cluster(), installed.layout.epoch);
         let there = self.consul().kv_get(&key, Read::default()).await?.value;
-        let there = there.as_ref().map(found);
+        let there = match &there {
+            Some(entry) => Some(self.found(entry).await?),
+            None => None,
+        };
         // Mostly the mover, or another node, has put it there; but any process that can write to Consul may
         // have put something else.
         let is_it = |it: &Result<Layout, _>| it.as_ref().is_ok_and(|it| *it == installed.layout);
@@ -77,7 +80,8 @@ impl Registry {
         for key in keys {
             // One that is gone since then is too old to be kept.
             if let Some(entry) = self.get(&key).await? {
-                layouts.push(PastLayout { key, layout: found(&entry).value });
+                let layout = self.found(&entry).await?.value;
+                layouts.push(PastLayout { key, layout });
             }
         }
         Ok(layouts)

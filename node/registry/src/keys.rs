@@ -42,6 +42,16 @@ pub(crate) fn strategy(cluster: &Name, digest: &Digest) -> String {
     format!("kv/{cluster}/strategies/{digest}")
 }
 
+/// The key of the list of members with this digest.
+pub(crate) fn members(cluster: &Name, digest: &Digest) -> String {
+    format!("kv/{cluster}/members/{digest}")
+}
+
+/// The keys of all lists of members of `cluster` start with this, and end with their digests.
+pub(crate) fn member_lists(cluster: &Name) -> String {
+    format!("kv/{cluster}/members/")
+}
+
 /// The keys of all tables of `cluster` start with this, and end with their digests.
 pub(crate) fn tables(cluster: &Name) -> String {
     format!("kv/{cluster}/tables/")

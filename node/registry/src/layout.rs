@@ -1,6 +1,6 @@
 //! The layout: reading it, waiting for the next one, and putting one in the place of another.
 //!
-//! Key `layout`; JSON of a [`Layout`], at most [`VALUE_BYTES_MAX`](kv_consul::VALUE_BYTES_MAX) bytes. It
+//! Key `layout`; JSON of a [`Document`], at most [`VALUE_BYTES_MAX`](kv_consul::VALUE_BYTES_MAX) bytes. It
 //! changes by compare-and-set alone, and in four ways: it is created, it takes a step, the nodes put back
 //! what Consul has lost, or an operator publishes a past one again.
 
@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kv_consul::{ConsulError, Indexed, KvEntry, Read, Watch};
-use kv_core::layout::{Layout, LayoutError};
+use kv_core::layout::{Document, Layout, LayoutError, Placement};
 use tokio::sync::Notify;
 
 use crate::error::{ReadLayoutError, StepLayoutError, check_length};
 use crate::keys;
+use crate::parts::Part;
 use crate::registry::{Registry, Versioned};
 
 /// What stands at the key of a layout: the layout, or why the value cannot be read as one.
@@ -54,7 +55,10 @@ impl Registry {
         read: Read,
     ) -> Result<Indexed<Option<FoundLayout>>, ConsulError> {
         let Indexed { index, value } = self.consul().kv_get(&self.layout_key(), read).await?;
-        let value = value.map(|entry| found(&entry));
+        let value = match value {
+            Some(entry) => Some(self.found(&entry).await?),
+            None => None,
+        };
         Ok(Indexed { index, value })
     }
 
@@ -108,11 +112,12 @@ impl Registry {
     }
 
     /// Publishes the first layout of a cluster, unless there is one. Returns whether it was published.
-    /// What it names must lie there already ([`Registry::put_strategy`], [`Registry::put_table`]).
+    /// Its strategy and its table must lie there already ([`Registry::put_strategy`], [`Registry::put_table`]).
     ///
     /// # Errors
     /// Consul did not do it. After an outage it is unknown whether it did: read the layout to find out.
     pub async fn create_layout(&self, first: &Layout) -> Result<bool, ConsulError> {
+        self.put_members(first.placements(), 0).await?;
         self.replace_layout(first, 0).await
     }
 
@@ -131,6 +136,11 @@ impl Registry {
         if !seen.leads_to(next) {
             return Err(StepLayoutError::NoStep { from: seen.epoch, to: next.epoch });
         }
+        let named: Vec<_> = seen.placements().map(|it| &it.members).collect();
+        let is_new = |it: &&Placement| !named.contains(&&it.members);
+        let is_upgrade = seen.format != next.format;
+        let lists = next.placements().filter(|it| is_upgrade || is_new(it));
+        self.put_members(lists, seen.epoch).await?;
         Ok(self.replace_layout(next, index).await?)
     }
 
@@ -147,6 +157,7 @@ impl Registry {
         index: u64,
     ) -> Result<Option<Layout>, ConsulError> {
         let next = Layout { epoch, ..past.clone() };
+        self.put_members(next.placements(), epoch).await?;
         Ok(self.replace_layout(&next, index).await?.then_some(next))
     }
 
@@ -157,10 +168,35 @@ impl Registry {
     ) -> Result<bool, ConsulError> {
         self.consul().kv_put_cas(&self.layout_key(), &next.to_json(), index).await
     }
-}
 
-/// The layout that an entry holds, or why its value cannot be read as one.
-pub(crate) fn found(entry: &KvEntry) -> FoundLayout {
-    let value = check_length(&entry.value).and_then(|()| Layout::parse(&entry.value));
-    Versioned { value, index: entry.modify_index }
+    /// The layout that an entry holds, or why its value cannot be read as one.
+    pub(crate) async fn found(&self, entry: &KvEntry) -> Result<FoundLayout, ConsulError> {
+        let value = self.put_together(&entry.value).await?;
+        Ok(Versioned { value, index: entry.modify_index })
+    }
+
+    async fn put_together(&self, json: &[u8]) -> Result<Result<Layout, LayoutError>, ConsulError> {
+        let document = match check_length(json).and_then(|()| Document::parse(json)) {
+            Ok(document) => document,
+            Err(error) => return Ok(Err(error)),
+        };
+        let mut lists = Vec::new();
+        for digest in document.member_lists() {
+            match self.members_list(&digest).await? {
+                Part::Whole(bytes) => lists.push(bytes),
+                Part::Missing { key } => {
+                    let problem = format!(
+                        "{key} is missing in Consul, and the nodes give it back once they run"
+                    );
+                    return Ok(Err(LayoutError::Members(problem)));
+                }
+                Part::Damaged(_) => {
+                    let problem =
+                        format!("what Consul has in place of the list {digest} is another one");
+                    return Ok(Err(LayoutError::Members(problem)));
+                }
+            }
+        }
+        Ok(document.layout(&lists))
+    }
 }

@@ -1,6 +1,6 @@
-//! What layouts name: the tables, and the strategies that computed them.
+//! What layouts name: the tables, the strategies that computed them, and the lists of members.
 //!
-//! Keys `tables/<digest>` and `strategies/<digest>`; the value is the bytes that have this SHA-256, so it
+//! Keys `tables/<digest>`, `strategies/<digest>` and `members/<digest>`; the value is the bytes that have this SHA-256, so it
 //! never changes, and it does not matter who put it there. A strategy has at most
 //! [`COMPONENT_BYTES_MAX`](kv_core::limits::COMPONENT_BYTES_MAX) bytes, a table two for each owner of each
 //! partition.
@@ -8,7 +8,7 @@
 use kv_consul::{ConsulError, Read};
 use kv_core::digest::Digest;
 use kv_core::installed::Installed;
-use kv_core::layout::Table;
+use kv_core::layout::{Placement, Table};
 
 use crate::keys;
 use crate::registry::Registry;
@@ -42,6 +42,32 @@ impl Registry {
     /// Consul cannot be asked.
     pub async fn strategy(&self, digest: &Digest) -> Result<Part, ConsulError> {
         self.part(keys::strategy(self.cluster(), digest), digest).await
+    }
+
+    /// The list of members of this digest.
+    pub(crate) async fn members_list(&self, digest: &Digest) -> Result<Part, ConsulError> {
+        if let Some(bytes) = self.remembered_members(digest) {
+            return Ok(Part::Whole(bytes));
+        }
+        let part = self.part(keys::members(self.cluster(), digest), digest).await?;
+        if let Part::Whole(bytes) = &part {
+            self.remember_members(*digest, bytes);
+        }
+        Ok(part)
+    }
+
+    /// Puts the lists of the members of placements there, as [`Registry::put_table`] does a table.
+    pub(crate) async fn put_members<'a>(
+        &self,
+        placements: impl Iterator<Item = &'a Placement>,
+        seen: u64,
+    ) -> Result<(), ConsulError> {
+        for placement in placements {
+            let bytes = placement.members_json();
+            let key = keys::members(self.cluster(), &Digest::of(&bytes));
+            self.consul().kv_put_flagged(&key, &bytes, seen).await?;
+        }
+        Ok(())
     }
 
     /// Puts a table there for a layout that is to follow the one of the epoch `seen`: 0 for a cluster's
@@ -82,8 +108,7 @@ impl Registry {
         self.replace_layout(&installed.layout, index).await
     }
 
-    /// Gives Consul back the tables and strategies of a layout, where it has lost them, or has something
-    /// else in their place.
+    /// Gives Consul back what a layout names, where it has lost it, or has something else in its place.
     ///
     /// # Errors
     /// Consul did not do it.
@@ -91,6 +116,10 @@ impl Registry {
         for table in &installed.tables {
             let bytes = table.to_bytes();
             self.restore_part(&keys::table(self.cluster(), &Digest::of(&bytes)), &bytes).await?;
+        }
+        for placement in installed.layout.placements() {
+            let bytes = placement.members_json();
+            self.restore_part(&keys::members(self.cluster(), &Digest::of(&bytes)), &bytes).await?;
         }
         for bytes in &installed.strategies {
             self.restore_part(&keys::strategy(self.cluster(), &Digest::of(bytes)), bytes).await?;

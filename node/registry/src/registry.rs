@@ -1,14 +1,26 @@
 //! The handle that all doors are opened with.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use kv_consul::{Consul, ConsulError, KvEntry, Read};
+use kv_core::digest::Digest;
 use kv_core::name::Name;
+
+/// How many lists of members are remembered: those of a rebalance, and of the layouts around it.
+const MEMBER_LISTS_MAX: usize = 4;
 
 /// What lies in Consul of one cluster. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct Registry {
     consul: Consul,
     cluster: Name,
+    /// The lists of members that were read last, the newest at the end: each layout names one that most others
+    /// name as well.
+    member_lists: Arc<Mutex<Vec<MemberList>>>,
 }
+
+/// A list of members, as it lies in Consul, after its digest.
+type MemberList = (Digest, Vec<u8>);
 
 /// A value as it stands in Consul, and the index that a compare-and-set has to name which is to replace
 /// this very one: 0 where the key does not exist.
@@ -24,7 +36,7 @@ impl Registry {
     /// The door to what `consul` has of the cluster of this name. Nothing is asked yet.
     #[must_use]
     pub fn new(consul: Consul, cluster: Name) -> Self {
-        Self { consul, cluster }
+        Self { consul, cluster, member_lists: Arc::default() }
     }
 
     /// The Consul that is asked.
@@ -42,6 +54,21 @@ impl Registry {
     /// What stands at a key now, as the leader says after it has made sure that it leads.
     pub(crate) async fn get(&self, key: &str) -> Result<Option<KvEntry>, ConsulError> {
         Ok(self.consul.kv_get(key, Read::consistent()).await?.value)
+    }
+
+    /// A list of members that was read before.
+    pub(crate) fn remembered_members(&self, digest: &Digest) -> Option<Vec<u8>> {
+        let lists = self.member_lists.lock().unwrap_or_else(PoisonError::into_inner);
+        lists.iter().find(|(it, _)| it == digest).map(|(_, bytes)| bytes.clone())
+    }
+
+    /// Remembers a list of members.
+    pub(crate) fn remember_members(&self, digest: Digest, bytes: &[u8]) {
+        let mut lists = self.member_lists.lock().unwrap_or_else(PoisonError::into_inner);
+        lists.retain(|(it, _)| *it != digest);
+        lists.push((digest, bytes.to_vec()));
+        let excess = lists.len().saturating_sub(MEMBER_LISTS_MAX);
+        lists.drain(..excess);
     }
 
     /// The last parts of all keys that start with `prefix`.

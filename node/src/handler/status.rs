@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use kv_core::guard::{Guard, Installed};
 use kv_core::installed::InstalledLayout;
+use kv_core::layout::LAYOUT_FORMAT;
 use kv_protocol::reply::NodeStatus;
 
 use super::{Handler, Resources};
@@ -44,6 +45,7 @@ impl<P> Handler<P> {
             ),
             uptime_s: self.started_at.elapsed().as_secs(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            layout_format: LAYOUT_FORMAT,
             partitions_to_clear: published.statistics.partitions_to_clear.load(Ordering::Relaxed),
             kept: confirmation::kept(published, in_vain),
             not_followed: not_followed.load().as_deref().cloned(),

@@ -27,6 +27,7 @@ mod restore_layout;
 mod set_node;
 mod status;
 mod strategy;
+mod upgrade_layout;
 
 pub(crate) use self::add_node::AddNode;
 pub(crate) use self::bench::Bench;
@@ -50,3 +51,4 @@ pub(crate) use self::restore_layout::RestoreLayout;
 pub(crate) use self::set_node::SetNode;
 pub(crate) use self::status::Status;
 pub(crate) use self::strategy::Strategy;
+pub(crate) use self::upgrade_layout::UpgradeLayout;

@@ -6,7 +6,7 @@ mod rights;
 
 use std::collections::BTreeMap;
 
-use kv_core::layout::{Layout, Origin, Placement, StrategyPin, Table};
+use kv_core::layout::{Document, Layout, Origin, Placement, StrategyPin, Table};
 use kv_core::partition::Partition;
 use kv_core::window::{Size, moving};
 use kv_placement::{Strategy, StrategySource};
@@ -60,7 +60,7 @@ impl Rebalancer {
         let question = TableRequest {
             members,
             partitions: layout.partitions,
-            replicas: layout.replicas,
+            replicas: layout.placement.replicas,
             config: config.clone(),
         };
         let table = table_verified(&strategy, question.clone()).await?;
@@ -71,6 +71,7 @@ impl Rebalancer {
             members: question.members,
             table: table.digest(),
             origin: Origin::Strategy,
+            replicas: question.replicas,
         };
         let is_computed = layout.placement.origin == Origin::Strategy;
         let same = is_computed && to.strategy == layout.placement.strategy;
@@ -80,8 +81,9 @@ impl Rebalancer {
         }
         let begun = layout.begin(to.clone(), lost.clone())?;
         // Read back as everybody will read it, so that nothing is begun which nobody can use.
-        Layout::parse(&begun.to_json()).map_err(ClientError::from)?;
-        change::check_fits(&begun)?;
+        Document::parse(&begun.to_json())
+            .and_then(|it| it.layout(&begun.member_lists()))
+            .map_err(ClientError::from)?;
         let tables: Vec<Table> = seen.tables.iter().cloned().chain([table.clone()]).collect();
         let moving = moving(&begun, &tables);
         let stored = self.check_nodes(&seen, &lost).await?;

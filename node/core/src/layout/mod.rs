@@ -4,12 +4,14 @@
 //! epoch. Beside it, under their digests and never changed, lie the tables that it names and the
 //! strategies that computed them.
 //!
-//! - [`Layout`]: the document; [`Placement`]: who owns what once data is at rest; [`Table`].
+//! - [`Layout`]: what the document says, with the members that it names; [`Document`]: how it lies in Consul;
+//!   [`Placement`]: who owns what once data is at rest; [`Table`].
 //! - [`Rebalance`] and [`Window`]: the way from one placement to another, and the only steps that a
 //!   layout may take (`Layout::begin` and those beside it).
 //! - [`Assignments`]: what document and tables together say of each partition.
 
 mod assignment;
+mod document;
 mod rebalance;
 mod steps;
 mod table;
@@ -20,24 +22,22 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use assignment::{Assignment, Assignments, Move, Side};
+pub use document::{Document, LAYOUT_FORMAT, LAYOUT_FORMAT_BEFORE};
 pub use rebalance::{Goal, Phase, Rebalance, StepError, Window};
 pub use table::Table;
 
 use crate::digest::Digest;
 use crate::limits::{
-    MEMBERS_MAX, REPLICAS_MAX, STRATEGY_CONFIG_BYTES_MAX, WEIGHT_MAX, ZONE_BYTES_MAX,
+    MEMBERS_MAX, REPLICAS_MAX, STRATEGY_CONFIG_BYTES_MAX, TABLE_ENTRIES_MAX, WEIGHT_MAX,
+    ZONE_BYTES_MAX,
 };
 use crate::name::Name;
 use crate::partition::PartitionCount;
 
-/// The version of the document's own shape. A program refuses one that it was not written for.
-pub const LAYOUT_FORMAT: u32 = 2;
-
 /// The cluster's layout under one epoch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// [`LAYOUT_FORMAT`].
+    /// The format of its document: [`LAYOUT_FORMAT`], or [`LAYOUT_FORMAT_BEFORE`].
     pub format: u32,
     /// The cluster's identity, drawn when the layout was created.
     pub cluster: Uuid,
@@ -45,19 +45,19 @@ pub struct Layout {
     pub epoch: u64,
     /// How many partitions keys are hashed to. It never changes.
     pub partitions: PartitionCount,
-    /// How many owners each partition has. It is 1 today.
+    /// How many copies of each partition are wanted. A placement has as many, or as it has members. It is 1 today.
     pub replicas: u32,
+    /// How many copies must be in sync for a write to be acknowledged, at least 1 and no more than are wanted.
+    pub min_in_sync: u32,
     /// Where the data is or, during a rebalance, where it comes from.
     pub placement: Placement,
     /// The rebalance that is under way; `None` where every partition is where `placement` says.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rebalance: Option<Rebalance>,
 }
 
 /// Who owns what once data is at rest: a strategy, the members that it was asked about, and the
 /// digest of its answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Placement {
     /// The strategy that computed the table.
     pub strategy: StrategyPin,
@@ -66,8 +66,10 @@ pub struct Placement {
     /// The digest of the table's bytes.
     pub table: Digest,
     /// How the table came about.
-    #[serde(default, skip_serializing_if = "Origin::is_strategy")]
+    #[serde(skip_serializing_if = "Origin::is_strategy")]
     pub origin: Origin,
+    /// How many copies of each partition the table places.
+    pub replicas: u32,
 }
 
 /// How a table came about.
@@ -123,7 +125,7 @@ pub enum LayoutError {
     Json(#[from] serde_json::Error),
     /// The document was written by a newer or older program.
     #[error(
-        "the layout document has format {found}, this program reads format {LAYOUT_FORMAT}: use programs of one version"
+        "the layout document has format {found}, this program reads formats {LAYOUT_FORMAT_BEFORE} and {LAYOUT_FORMAT}: use programs of one version"
     )]
     Format {
         /// The format that was found.
@@ -132,44 +134,32 @@ pub enum LayoutError {
     /// The document is a layout's JSON, but no possible layout.
     #[error("the layout document is invalid: {0}")]
     Invalid(String),
+    /// A list of members is not the one that the layout names, or is not understood.
+    #[error("the members are invalid: {0}")]
+    Members(String),
     /// The table is not the one that the layout names, or no possible table.
     #[error("the table is invalid: {0}")]
     Table(String),
 }
 
 impl Layout {
-    /// Reads a layout document and checks it.
-    ///
-    /// # Errors
-    /// [`LayoutError`] where it is not a valid layout of this format.
-    pub fn parse(json: &[u8]) -> Result<Self, LayoutError> {
-        #[derive(Deserialize)]
-        struct Format {
-            format: u64,
-        }
-        let Format { format } = serde_json::from_slice(json)?;
-        if format != u64::from(LAYOUT_FORMAT) {
-            return Err(LayoutError::Format { found: format });
-        }
-        let layout: Self = serde_json::from_slice(json)?;
-        layout.check().map_err(LayoutError::Invalid)?;
-        Ok(layout)
-    }
-
-    /// The document's bytes. They are as few as possible, since Consul bounds them, and a thousand
-    /// members with long names stand in them twice while the data moves.
+    /// The bytes of its [`Document`].
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("a layout holds only what JSON can say")
+        Document::of(self).to_json()
     }
 
-    /// The digest of what the document says, by which nodes and clients make sure that they mean the
-    /// same one. It is that of the document in a canonical form, indented by two spaces, and not of the
-    /// bytes that were read: programs that write documents like that have the same digest.
+    /// The lists of members that its [`Document`] names, in the order of [`Document::member_lists`].
+    #[must_use]
+    pub fn member_lists(&self) -> Vec<Vec<u8>> {
+        let count = Document::of(self).member_lists().len();
+        self.placements().take(count).map(Placement::members_json).collect()
+    }
+
+    /// The digest of its [`Document`].
     #[must_use]
     pub fn digest(&self) -> Digest {
-        let canonical = serde_json::to_vec_pretty(self);
-        Digest::of(&canonical.expect("a layout holds only what JSON can say"))
+        Document::of(self).digest()
     }
 
     /// All placements that the document names: the one that data is at, and the one that it is
@@ -198,8 +188,27 @@ impl Layout {
         if self.epoch == 0 {
             return Err("its epoch is 0, expected at least 1".into());
         }
+        if !(1..=REPLICAS_MAX).contains(&self.replicas) {
+            return Err(format!(
+                "it wants {} replicas, expected 1 to {REPLICAS_MAX}",
+                self.replicas
+            ));
+        }
+        if !(1..=self.replicas).contains(&self.min_in_sync) {
+            return Err(format!(
+                "it wants {} copies in sync, expected 1 to {}, its replicas",
+                self.min_in_sync, self.replicas
+            ));
+        }
         for placement in self.placements() {
             placement.check(self.replicas)?;
+            if placement.replicas * self.partitions.get() > TABLE_ENTRIES_MAX {
+                return Err(format!(
+                    "it has {} copies of each of {} partitions, and a table has at most {TABLE_ENTRIES_MAX} entries",
+                    placement.replicas,
+                    self.partitions.get()
+                ));
+            }
         }
         let Some(rebalance) = &self.rebalance else { return Ok(()) };
         for (ours, theirs) in self
@@ -220,17 +229,17 @@ impl Layout {
 }
 
 impl Placement {
-    fn check(&self, replicas: u32) -> Result<(), String> {
+    fn check(&self, wanted: u32) -> Result<(), String> {
         if !(1..=MEMBERS_MAX).contains(&self.members.len()) {
             return Err(format!(
                 "it has {} members, expected 1 to {MEMBERS_MAX}",
                 self.members.len()
             ));
         }
-        if !(1..=REPLICAS_MAX).contains(&replicas) || replicas as usize > self.members.len() {
+        let (replicas, members) = (self.replicas, self.members.len());
+        if !(1..=wanted).contains(&replicas) || replicas as usize > members {
             return Err(format!(
-                "it has {replicas} replicas for {} members, expected 1 to {REPLICAS_MAX} and no more than members",
-                self.members.len()
+                "it has {replicas} replicas for {members} members, expected 1 to {wanted}, as many as are wanted, and no more than members"
             ));
         }
         if self.strategy.config.len() > STRATEGY_CONFIG_BYTES_MAX {

@@ -12,6 +12,7 @@
 //! | [`Layout::turn_back`] | forward | back: what was settled is moved back, window by window |
 //! | [`Layout::give_up`] | nodes are gone for good | at rest, with everything where it is just then |
 //! | [`Layout::pause`] | running | no new window is begun, and the reverse |
+//! | [`Layout::upgrade`] | at rest, in the format before | the same in the present one |
 //!
 //! The moving partitions are taken in ascending order, so that how far a rebalance is, is one
 //! number. A rebalance that is turned back takes them in descending order.
@@ -19,13 +20,12 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Layout, Origin, Placement};
+use super::{LAYOUT_FORMAT, Layout, Origin, Placement};
 use crate::digest::Digest;
 use crate::partition::PartitionCount;
 
 /// A rebalance that is under way.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Rebalance {
     /// Where the data goes.
     pub to: Placement,
@@ -35,14 +35,13 @@ pub struct Rebalance {
     /// except those in the window.
     pub settled: u32,
     /// The partitions that are being moved now.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub window: Option<Window>,
     /// Whether an operator asked that no further window be begun.
-    #[serde(default)]
     pub paused: bool,
     /// The data directories that were given up: no mover waits for them, and what only they stored is
     /// lost.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<Uuid>,
 }
 
@@ -185,6 +184,7 @@ impl Layout {
             members: self.members().into_iter().cloned().collect(),
             table,
             origin: Origin::Interrupted,
+            replicas: self.placement.replicas,
         };
         Ok(Self { placement, ..self.with(None)? })
     }
@@ -202,11 +202,36 @@ impl Layout {
         }
     }
 
+    /// Takes a layout over whose document has the format before; it is the only step from there. Programs that
+    /// do not read the new format take no part in the cluster any more.
+    ///
+    /// # Errors
+    /// Its document has the present format, or data is moving.
+    pub fn upgrade(&self) -> Result<Self, StepError> {
+        if self.format == LAYOUT_FORMAT {
+            return Err(self.cannot("has the present format already"));
+        }
+        if self.rebalance.is_some() {
+            return Err(self.cannot(
+                "is being rebalanced: finish or abort that with the programs that began it",
+            ));
+        }
+        Ok(Self { epoch: self.next_epoch()?, format: LAYOUT_FORMAT, ..self.clone() })
+    }
+
     fn with(&self, rebalance: Option<Rebalance>) -> Result<Self, StepError> {
+        if self.format != LAYOUT_FORMAT {
+            return Err(self.cannot(
+                "has a document of the format before: take it over with \"kvclient upgrade-layout\" first, once all programs are of this version",
+            ));
+        }
+        Ok(Self { epoch: self.next_epoch()?, rebalance, ..self.clone() })
+    }
+
+    fn next_epoch(&self) -> Result<u64, StepError> {
         // Only a layout that was made up comes there: each step adds 1.
         let last = "has the last epoch that there is, so that none can follow";
-        let epoch = self.epoch.checked_add(1).ok_or_else(|| self.cannot(last))?;
-        Ok(Self { epoch, rebalance, ..self.clone() })
+        self.epoch.checked_add(1).ok_or_else(|| self.cannot(last))
     }
 
     fn at_rest(&self, rebalance: Rebalance) -> Result<Self, StepError> {

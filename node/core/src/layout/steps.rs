@@ -17,6 +17,7 @@ impl Layout {
             || self.settle(until).is_ok_and(is_next)
             || self.retract().is_ok_and(is_next)
             || self.turn_back().is_ok_and(is_next)
+            || self.upgrade().is_ok_and(is_next)
             || self.give_up(next.placement.table).is_ok_and(is_next)
             || [true, false].iter().any(|paused| self.pause(*paused).is_ok_and(is_next))
     }
@@ -45,11 +46,13 @@ mod tests {
             epoch: 7,
             partitions: PartitionCount::new(8).unwrap(),
             replicas: 1,
+            min_in_sync: 1,
             placement: Placement {
                 strategy: StrategyPin { name: "s".into(), sha256, config: String::new() },
                 members: vec![member(1), member(2)],
                 table: Digest::of(b"table"),
                 origin: Origin::Strategy,
+                replicas: 1,
             },
             rebalance: None,
         }

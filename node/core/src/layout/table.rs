@@ -74,7 +74,7 @@ impl Table {
             .chunks_exact(2)
             .map(|entry| u32::from(u16::from_le_bytes([entry[0], entry[1]])))
             .collect();
-        Self::new(&owners, layout.partitions, layout.replicas, placement.members.len())
+        Self::new(&owners, layout.partitions, placement.replicas, placement.members.len())
     }
 
     /// The table's bytes: each owner as 16 bits, little-endian, partition by partition.

@@ -3,8 +3,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kv_consul::{ConsulError, Read, VALUE_BYTES_MAX};
-use kv_core::layout::{Layout, LayoutError};
-use kv_registry::{ReadLayoutError, StepLayoutError};
+use kv_core::layout::{LAYOUT_FORMAT, LAYOUT_FORMAT_BEFORE, Layout, LayoutError};
+use kv_registry::{ReadLayoutError, Registry, StepLayoutError};
 
 use crate::support::{installed, layout, open, scripted};
 
@@ -62,7 +62,9 @@ async fn what_is_no_layout_is_told_and_can_be_replaced() {
 
 #[tokio::test]
 async fn a_document_that_no_program_writes_is_refused_before_it_is_parsed() {
-    let mut document = layout(1, 0).to_json();
+    // It names no list of members, which would have to be asked for.
+    let inline = Layout { format: LAYOUT_FORMAT_BEFORE, ..layout(1, 0) };
+    let mut document = inline.to_json();
     document.resize(VALUE_BYTES_MAX, b' ');
     let answer = |document: &[u8]| {
         let value = STANDARD.encode(document);
@@ -71,7 +73,7 @@ async fn a_document_that_no_program_writes_is_refused_before_it_is_parsed() {
         )
     };
     let longest = scripted(answer(&document)).layout_now().await.unwrap().unwrap();
-    assert_eq!((longest.value, longest.index), (layout(1, 0), 7));
+    assert_eq!((longest.value, longest.index), (inline, 7));
     document.push(b' ');
     match scripted(answer(&document)).layout_now().await {
         Err(ReadLayoutError::Unreadable { source: LayoutError::Invalid(problem), .. }) => {
@@ -96,13 +98,48 @@ async fn a_node_gives_back_what_consul_has_lost_and_no_more() {
     let own = installed(3, 0);
     assert!(it.registry.restore_layout(&own, 0).await.unwrap());
     assert_eq!(it.registry.layout_now().await.unwrap().unwrap().value, own.layout);
-    assert_eq!(it.consul.kv_keys("kv/c/", Read::default()).await.unwrap().value.len(), 3);
+    assert_eq!(it.consul.kv_keys("kv/c/", Read::default()).await.unwrap().value.len(), 4);
     // Another node was faster, and the cluster has gone on since.
     let seen = it.registry.layout_now().await.unwrap().unwrap();
     let begun = seen.value.begin(layout(1, 1).placement, vec![]).unwrap();
     assert!(it.registry.step_layout(&seen.value, seen.index, &begun).await.unwrap());
     assert!(!it.registry.restore_layout(&own, seen.index).await.unwrap());
     assert_eq!(it.registry.layout_now().await.unwrap().unwrap().value, begun);
+}
+
+#[tokio::test]
+async fn a_layout_whose_members_are_lost_is_told_and_a_node_gives_them_back() {
+    let it = open().await;
+    let own = installed(3, 0);
+    assert!(it.registry.create_layout(&own.layout).await.unwrap());
+    let keys = it.consul.kv_keys("kv/c/members/", Read::default()).await.unwrap().value;
+    let [key] = &keys[..] else { panic!("{keys:?}") };
+    for other in [None, Some(b"[]")] {
+        match other {
+            None => it.consul.kv_delete(key).await.unwrap(),
+            Some(other) => it.consul.kv_put(key, other).await.unwrap(),
+        }
+        // One that has not read them before.
+        let registry = Registry::new(it.consul.clone(), "c".parse().unwrap());
+        let error = registry.layout_now().await.unwrap_err();
+        assert!(error.to_string().contains("the members are invalid"), "{error}");
+        it.registry.restore_parts(&own).await.unwrap();
+        assert_eq!(registry.layout_now().await.unwrap().unwrap().value, own.layout);
+    }
+}
+
+#[tokio::test]
+async fn a_layout_of_the_format_before_is_read_and_taken_over() {
+    let it = open().await;
+    let before = Layout { format: LAYOUT_FORMAT_BEFORE, ..layout(1, 0) };
+    it.consul.kv_put("kv/c/layout", &before.to_json()).await.unwrap();
+    let seen = it.registry.layout_now().await.unwrap().unwrap();
+    assert_eq!(seen.value, before);
+    let next = before.upgrade().unwrap();
+    assert!(it.registry.step_layout(&before, seen.index, &next).await.unwrap());
+    let registry = Registry::new(it.consul.clone(), "c".parse().unwrap());
+    let found = registry.layout_now().await.unwrap().unwrap().value;
+    assert_eq!(found, Layout { epoch: 2, format: LAYOUT_FORMAT, ..before });
 }
 
 #[tokio::test]

@@ -81,6 +81,7 @@ pub(crate) fn layout(epoch: u64, owner: u32) -> Layout {
         epoch,
         partitions: PartitionCount::new(4).unwrap(),
         replicas: 1,
+        min_in_sync: 1,
         placement: Placement {
             strategy: StrategyPin {
                 name: "s".into(),
@@ -90,6 +91,7 @@ pub(crate) fn layout(epoch: u64, owner: u32) -> Layout {
             members: vec![member(0), member(1)],
             table: table(owner).digest(),
             origin: Origin::Strategy,
+            replicas: 1,
         },
         rebalance: None,
     }

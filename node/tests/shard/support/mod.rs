@@ -47,7 +47,13 @@ fn placement(nodes: u32, strategy: &[u8], owner: impl Fn(u32) -> u32) -> (Placem
         StrategyPin { name: "test".into(), sha256: Digest::of(strategy), config: String::new() };
     let members = (0..nodes).map(member).collect();
     (
-        Placement { strategy, members, table: table.digest(), origin: Origin::Strategy },
+        Placement {
+            strategy,
+            members,
+            table: table.digest(),
+            origin: Origin::Strategy,
+            replicas: 1,
+        },
         table.to_bytes(),
     )
 }
@@ -62,6 +68,7 @@ impl Cluster {
             epoch,
             partitions: PartitionCount::new(PARTITIONS).unwrap(),
             replicas: 1,
+            min_in_sync: 1,
             placement,
             rebalance: None,
         };

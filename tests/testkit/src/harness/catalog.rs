@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use kv_core::digest::Digest;
 use serde_json::Value;
 
 use super::cluster::Cluster;
 use super::desired_states::HEEDED_WITHIN;
-use super::http::get_json;
+use super::http::{get_json, put};
 use crate::wait::eventually;
 
 /// How long Consul's catalog may take to follow its agent.
@@ -93,10 +94,37 @@ pub fn stored(cluster: &Cluster) -> BTreeMap<String, Vec<u8>> {
     ours.collect()
 }
 
-/// The layout document of `cluster`; `None` if Consul has no layout.
+/// Where a layout document names lists of members.
+const MEMBERS: [&str; 2] = ["/placement/members", "/rebalance/to/members"];
+
+/// The layout document of `cluster`, with the lists of members that it names in their places; `None` if Consul
+/// has no layout.
 pub fn layout(cluster: &Cluster) -> Option<Value> {
-    let document = stored(cluster).remove("layout")?;
-    Some(serde_json::from_slice(&document).expect("the layout is JSON"))
+    let stored = stored(cluster);
+    let mut layout: Value =
+        serde_json::from_slice(stored.get("layout")?).expect("the layout is JSON");
+    for pointer in MEMBERS {
+        let Some(members) = layout.pointer_mut(pointer) else { continue };
+        let Some(digest) = members.as_str() else { continue };
+        let list = stored.get(&format!("members/{digest}"));
+        *members = list.map_or(Value::Null, |it| serde_json::from_slice(it).expect("it is JSON"));
+    }
+    Some(layout)
+}
+
+/// Publishes a layout document that has lists of members in it, as [`layout`] gives it, by plain writes to Consul.
+pub fn publish_layout(cluster: &Cluster, mut layout: Value) {
+    let write = |key: &str, value: &[u8]| {
+        put(&cluster.consul(), &format!("/v1/kv/kv/{}/{key}", cluster.name()), value);
+    };
+    for pointer in MEMBERS {
+        let Some(members) = layout.pointer_mut(pointer) else { continue };
+        let list = members.to_string();
+        let digest = Digest::of(list.as_bytes()).to_string();
+        write(&format!("members/{digest}"), list.as_bytes());
+        *members = digest.into();
+    }
+    write("layout", layout.to_string().as_bytes());
 }
 
 impl Cluster {

@@ -1,0 +1,258 @@
+//! The layout's document: how a layout lies in Consul and on nodes' disks.
+//!
+//! It is JSON, and short, since every step makes everybody read it. The lists of members lie beside it under their
+//! digests, as tables and strategies do: [`Document::layout`] puts them together. Documents of the format before,
+//! in which the members stand in the document itself, are read as well; they change only by
+//! [`Layout::upgrade`].
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Goal, Layout, LayoutError, Member, Origin, Placement, Rebalance, StrategyPin, Window};
+use crate::digest::Digest;
+use crate::partition::PartitionCount;
+
+/// The version of the document's own shape. A program refuses one that it was not written for.
+pub const LAYOUT_FORMAT: u32 = 3;
+/// The format before, in which the members stand in the document.
+pub const LAYOUT_FORMAT_BEFORE: u32 = 2;
+
+/// A layout document that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document(Shape);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Shape {
+    /// Of [`LAYOUT_FORMAT_BEFORE`].
+    Inline(LayoutShape<Vec<Member>>),
+    /// Of [`LAYOUT_FORMAT`].
+    ByDigest(LayoutShape<Digest>),
+}
+
+/// A [`Layout`] with its members in the form `M`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LayoutShape<M> {
+    format: u32,
+    cluster: Uuid,
+    epoch: u64,
+    partitions: PartitionCount,
+    replicas: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    min_in_sync: Option<u32>,
+    placement: PlacementShape<M>,
+    #[serde(default = "none", skip_serializing_if = "Option::is_none")]
+    rebalance: Option<RebalanceShape<M>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PlacementShape<M> {
+    strategy: StrategyPin,
+    members: M,
+    table: Digest,
+    #[serde(default, skip_serializing_if = "Origin::is_strategy")]
+    origin: Origin,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    replicas: Option<u32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RebalanceShape<M> {
+    to: PlacementShape<M>,
+    goal: Goal,
+    settled: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    window: Option<Window>,
+    #[serde(default)]
+    paused: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    lost: Vec<Uuid>,
+}
+
+fn none<T>() -> Option<T> {
+    None
+}
+
+impl Document {
+    /// Reads a layout document.
+    ///
+    /// # Errors
+    /// [`LayoutError`] where it is no document of a format that this program reads. Whether it is a valid layout
+    /// is found out when it is [put together](Self::layout).
+    pub fn parse(json: &[u8]) -> Result<Self, LayoutError> {
+        #[derive(Deserialize)]
+        struct Format {
+            format: u64,
+        }
+        let Format { format } = serde_json::from_slice(json)?;
+        match u32::try_from(format) {
+            Ok(LAYOUT_FORMAT) => Ok(Self(Shape::ByDigest(serde_json::from_slice(json)?))),
+            Ok(LAYOUT_FORMAT_BEFORE) => Ok(Self(Shape::Inline(serde_json::from_slice(json)?))),
+            _ => Err(LayoutError::Format { found: format }),
+        }
+    }
+
+    /// The document of a layout.
+    #[must_use]
+    pub fn of(layout: &Layout) -> Self {
+        Self(match layout.format {
+            LAYOUT_FORMAT_BEFORE => Shape::Inline(shape(layout, |placement| PlacementShape {
+                replicas: None,
+                ..placement_shape(placement, placement.members.clone())
+            })),
+            _ => Shape::ByDigest(shape(layout, |placement| {
+                placement_shape(placement, placement.members_digest())
+            })),
+        })
+    }
+
+    /// The digests of the lists of members that it names, each once.
+    #[must_use]
+    pub fn member_lists(&self) -> Vec<Digest> {
+        let Shape::ByDigest(shape) = &self.0 else { return Vec::new() };
+        let to = shape.rebalance.iter().map(|it| it.to.members);
+        let mut digests: Vec<Digest> = std::iter::once(shape.placement.members).chain(to).collect();
+        digests.dedup();
+        digests
+    }
+
+    /// The layout, with the lists of members that [`Document::member_lists`] names, in that order.
+    ///
+    /// # Errors
+    /// [`LayoutError`] where a list is another one, or all together are no valid layout.
+    pub fn layout(self, lists: &[Vec<u8>]) -> Result<Layout, LayoutError> {
+        let digests = self.member_lists();
+        let lists: Vec<(Digest, Vec<Member>)> = digests
+            .into_iter()
+            .zip(lists)
+            .map(|(digest, bytes)| Ok((digest, members(digest, bytes)?)))
+            .collect::<Result<_, LayoutError>>()?;
+        let list = |digest: &Digest| {
+            let found = lists.iter().find(|(it, _)| it == digest).map(|(_, list)| list.clone());
+            found.ok_or_else(|| LayoutError::Members(format!("the list {digest} is missing")))
+        };
+        let layout = match self.0 {
+            Shape::Inline(shape) => layout(shape, |members| Ok(members.clone()))?,
+            Shape::ByDigest(shape) => layout(shape, list)?,
+        };
+        layout.check().map_err(LayoutError::Invalid)?;
+        Ok(layout)
+    }
+
+    /// The document's bytes, as few as possible, since Consul bounds them.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        let json = match &self.0 {
+            Shape::Inline(shape) => serde_json::to_vec(shape),
+            Shape::ByDigest(shape) => serde_json::to_vec(shape),
+        };
+        json.expect("a layout holds only what JSON can say")
+    }
+
+    /// The digest of what the document says, by which nodes and clients make sure that they mean the
+    /// same one. It is that of the document in a canonical form, indented by two spaces, and not of the
+    /// bytes that were read: programs that write documents like that have the same digest.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let canonical = match &self.0 {
+            Shape::Inline(shape) => serde_json::to_vec_pretty(shape),
+            Shape::ByDigest(shape) => serde_json::to_vec_pretty(shape),
+        };
+        Digest::of(&canonical.expect("a layout holds only what JSON can say"))
+    }
+}
+
+impl Placement {
+    /// The list of its members, as it lies beside the document: JSON.
+    #[must_use]
+    pub fn members_json(&self) -> Vec<u8> {
+        serde_json::to_vec(&self.members).expect("members hold only what JSON can say")
+    }
+
+    /// The digest of the list of its members.
+    #[must_use]
+    pub fn members_digest(&self) -> Digest {
+        Digest::of(&self.members_json())
+    }
+}
+
+fn members(digest: Digest, bytes: &[u8]) -> Result<Vec<Member>, LayoutError> {
+    let found = Digest::of(bytes);
+    if found != digest {
+        let problem = format!("a list has the digest {found}, the layout names {digest}");
+        return Err(LayoutError::Members(problem));
+    }
+    serde_json::from_slice(bytes).map_err(|error| LayoutError::Members(error.to_string()))
+}
+
+fn shape<M>(
+    layout: &Layout,
+    placement: impl Fn(&Placement) -> PlacementShape<M>,
+) -> LayoutShape<M> {
+    let is_before = layout.format == LAYOUT_FORMAT_BEFORE;
+    LayoutShape {
+        format: layout.format,
+        cluster: layout.cluster,
+        epoch: layout.epoch,
+        partitions: layout.partitions,
+        replicas: layout.replicas,
+        min_in_sync: (!is_before).then_some(layout.min_in_sync),
+        placement: placement(&layout.placement),
+        rebalance: layout.rebalance.as_ref().map(|it| RebalanceShape {
+            to: placement(&it.to),
+            goal: it.goal,
+            settled: it.settled,
+            window: it.window,
+            paused: it.paused,
+            lost: it.lost.clone(),
+        }),
+    }
+}
+
+fn placement_shape<M>(placement: &Placement, members: M) -> PlacementShape<M> {
+    PlacementShape {
+        strategy: placement.strategy.clone(),
+        members,
+        table: placement.table,
+        origin: placement.origin,
+        replicas: Some(placement.replicas),
+    }
+}
+
+fn layout<M>(
+    shape: LayoutShape<M>,
+    members: impl Fn(&M) -> Result<Vec<Member>, LayoutError>,
+) -> Result<Layout, LayoutError> {
+    let replicas = shape.replicas;
+    let placement = |it: PlacementShape<M>| {
+        Ok::<_, LayoutError>(Placement {
+            members: members(&it.members)?,
+            strategy: it.strategy,
+            table: it.table,
+            origin: it.origin,
+            replicas: it.replicas.unwrap_or(replicas),
+        })
+    };
+    let rebalance = |it: RebalanceShape<M>| {
+        Ok::<_, LayoutError>(Rebalance {
+            to: placement(it.to)?,
+            goal: it.goal,
+            settled: it.settled,
+            window: it.window,
+            paused: it.paused,
+            lost: it.lost,
+        })
+    };
+    Ok(Layout {
+        format: shape.format,
+        cluster: shape.cluster,
+        epoch: shape.epoch,
+        partitions: shape.partitions,
+        replicas,
+        min_in_sync: shape.min_in_sync.unwrap_or(1),
+        placement: placement(shape.placement)?,
+        rebalance: shape.rebalance.map(rebalance).transpose()?,
+    })
+}
