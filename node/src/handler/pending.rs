@@ -15,7 +15,7 @@ use kv_transport::server::service::{Disposition, Frame, Frames, ReplyRoom, Servi
 use super::{Handler, answered};
 use crate::finished::{Completed, Finished};
 use crate::write_set::{self, KnownValue};
-use crate::writer::{Job, Size, Work};
+use crate::writer::{Job, Size};
 
 /// The most requests that wait for readers and the writer.
 pub const JOBS_MAX: usize = 4096;
@@ -125,7 +125,7 @@ impl<P> Handler<P> {
         let command = request.command.into_owned();
         let job = Job { request_number, context: request.context, command, known, guard };
         // Where the writer is gone, so is the node.
-        if self.resources.work.send(Work::Request(job)).is_err() {
+        if self.hand_over(job).is_err() {
             return answered(peer, request.id, shutting_down());
         }
         if self.pending.is_empty() {
@@ -201,6 +201,10 @@ impl Service for Handler<Peer> {
 
     fn finish(&mut self, finished: Finished) -> Option<(Peer, Frames)> {
         Self::finish(self, finished)
+    }
+
+    fn flush(&mut self) {
+        self.work_off_held();
     }
 
     fn id_of(&self, payload: &Payload<Frame>) -> Option<RequestId> {

@@ -102,7 +102,9 @@ impl Server {
             self.take_messages(service)?;
             self.connections.look();
             self.send_finished(service, finished);
-            self.send_waiting(service);
+            if self.send_waiting(service) {
+                self.send_finished(service, finished);
+            }
             service.note_unread(self.connections.unread());
             if service.is_gone() {
                 // Its last words came before its end.
@@ -247,11 +249,11 @@ impl Server {
     }
 
     /// Sends replies that found no room before, and has requests carried out that were held back until
-    /// their peers had read on.
-    fn send_waiting<S: Service>(&mut self, service: &mut S) {
+    /// their peers had read on. Returns whether there may have been any.
+    fn send_waiting<S: Service>(&mut self, service: &mut S) -> bool {
         let due = self.connections.due(Instant::now());
         if due.is_empty() {
-            return;
+            return false;
         }
         let started = Instant::now();
         let mut looked_at = Vec::with_capacity(due.len());
@@ -269,6 +271,7 @@ impl Server {
             looked_at.push((id, has_moved));
         }
         self.connections.settle(&looked_at, Instant::now());
+        true
     }
 
     /// Answers what was taken and refuses what still comes in.
@@ -291,7 +294,9 @@ impl Server {
             self.wait(wake, REFUSE_FOR, |_| {})?;
             self.take_messages(service)?;
             self.send_finished(service, finished);
-            self.send_waiting(service);
+            if self.send_waiting(service) {
+                self.send_finished(service, finished);
+            }
         }
         Ok(())
     }
