@@ -96,9 +96,16 @@ impl Server {
     ) -> io::Result<()> {
         let mut spin_wait = SpinWait::default();
         while !stop.load(Ordering::Acquire) {
-            self.wait(wake, TURN_MAX, |server| {
-                spin_wait.wait(|| server.has_news(finished));
-            })?;
+            let began = Instant::now();
+            // What is seen awake need not be waited for once more.
+            if spin_wait.wait(|| self.has_news(finished)) {
+                if !finished.is_empty() {
+                    wake.lower();
+                }
+                self.io.waited(began);
+            } else {
+                self.sleep(wake, TURN_MAX, began)?;
+            }
             self.take_messages(service)?;
             self.connections.look();
             self.send_finished(service, finished);
@@ -125,15 +132,8 @@ impl Server {
             || self.router.get_events().is_ok_and(|events| events.contains(PollEvents::POLLIN))
     }
 
-    /// Waits until there is something to do, `awake` before asleep.
-    fn wait(
-        &mut self,
-        wake: &Wake,
-        timeout: Duration,
-        awake: impl FnOnce(&mut Self),
-    ) -> io::Result<()> {
-        let began = Instant::now();
-        awake(self);
+    /// Waits asleep until there is something to do, as it has awake since it `began` to.
+    fn sleep(&mut self, wake: &Wake, timeout: Duration, began: Instant) -> io::Result<()> {
         let io_ms = self.io.work().unwrap_or(i64::MAX);
         let mut items = vec![
             self.router.as_poll_item(PollEvents::POLLIN),
@@ -291,7 +291,7 @@ impl Server {
                 warn!("stopping with {} requests unanswered", service.pending());
                 break;
             }
-            self.wait(wake, REFUSE_FOR, |_| {})?;
+            self.sleep(wake, REFUSE_FOR, Instant::now())?;
             self.take_messages(service)?;
             self.send_finished(service, finished);
             if self.send_waiting(service) {
