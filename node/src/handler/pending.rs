@@ -24,6 +24,9 @@ const JOBS_BYTES_MAX: usize = 256 << 20;
 /// A writer that has finished nothing for this long, with work at hand, hangs, and so do readers.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 
+/// Among so many operations, those that write to the same key are looked for.
+const REPEATED_MAX: usize = 64;
+
 const _: () = assert!((PENDING_REQUESTS_MAX as usize) < JOBS_MAX / 2);
 
 /// A request that the writer has.
@@ -162,6 +165,7 @@ impl<P> Handler<P> {
         };
         let mut written = Vec::with_capacity(operations.len());
         let mut known = Vec::with_capacity(operations.len());
+        let finds_repeated = operations.len() <= REPEATED_MAX;
         for (number, operation) in operations.iter().enumerate() {
             if !operation.is_write() {
                 known.push(None);
@@ -171,7 +175,15 @@ impl<P> Handler<P> {
             let hash = key_hash(key);
             // While it is being written, it changes without the cache's being told.
             let is_settled = !self.writing.contains_key(&hash);
-            known.push(if is_settled { self.cache.known(hash, key) } else { None });
+            known.push(if is_settled {
+                self.cache.known(hash, key)
+            } else {
+                // Before this very request, it was what the first one finds that writes to it.
+                let written = if finds_repeated { written.as_slice() } else { &[] };
+                let first = written.iter().find(|it: &&Written| it.hash == hash);
+                let first = first.map(|it| it.operation).filter(|it| operations[*it].key() == key);
+                first.and_then(|it| known[it])
+            });
             let is_remembered = self.begin_writing_to(hash);
             let remembered = is_remembered.then(|| StorageKey::new(key));
             written.push(Written { hash, operation: number, remembered });

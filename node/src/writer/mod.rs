@@ -216,7 +216,9 @@ impl Writer {
 
     /// Ends in order, or, where it has failed, at once. Returns the counters as the store has them, where it
     /// works.
-    fn end(self) -> Option<Counters> {
+    fn end(mut self) -> Option<Counters> {
+        // It has a part of the store.
+        self.unsynced_log = None;
         if self.has_failed {
             if let Some(failure) = self.store.failure() {
                 let passes = failure == Failure::Passing;

@@ -167,3 +167,63 @@ impl Appender<'_> {
         self.shared.append_to(&mut self.log, batch.finish(counters), counters, UNSYNCED)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kv_core::version::Version;
+
+    use super::*;
+    use crate::{StorageKey, StoreOptions};
+
+    fn changes(sequence: u64) -> (Batch, Counters) {
+        let mut batch = Batch::default();
+        batch.put(StorageKey::new("k"), Version { epoch: 1, sequence }, Some(b"value"));
+        (batch, Counters { keys: 1, bytes: 6, sequence, tombstones: 0 })
+    }
+
+    #[test]
+    fn the_log_is_lent_only_where_an_append_waits_for_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = StoreOptions { segment_bytes: 400, ..Fsync::EverySecond.into() };
+        let store = Store::open(directory.path(), options).unwrap();
+        let log = store.unsynced_log().unwrap();
+        let is_had = || log.try_lock().is_some();
+        let (batch, counters) = changes(1);
+        log.try_lock().unwrap().commit(batch, counters).unwrap();
+        assert_eq!(store.counters(), counters);
+        assert!(store.get(&StorageKey::new("k")).unwrap().is_some());
+        let held = lock(&store.shared.log);
+        assert!(!is_had(), "another thread has it");
+        drop(held);
+        assert!(is_had());
+        let unsynced = lock(&store.shared.log).begin_sync().unwrap();
+        assert!(!is_had(), "it is being synced");
+        let result = unsynced.sync();
+        lock(&store.shared.log).end_sync(&unsynced, &result);
+        assert!(is_had());
+        assert!(lock(&store.shared.log).begin_sync().is_none(), "nothing is left to be synced");
+        let mut sequence = 1;
+        while is_had() {
+            sequence += 1;
+            assert!(sequence < 10, "the segment has no end");
+            let (batch, counters) = changes(sequence);
+            log.try_lock().unwrap().commit(batch, counters).unwrap();
+        }
+        let segment = lock(&store.shared.log).log.number();
+        // The next commit ends the segment.
+        let (batch, counters) = changes(sequence + 1);
+        store.commit(batch, counters).unwrap();
+        assert_eq!(lock(&store.shared.log).log.number(), segment + 1);
+        assert!(is_had());
+        drop((store, log));
+        let store = Store::open(directory.path(), options).unwrap();
+        assert_eq!(store.counters(), counters);
+    }
+
+    #[test]
+    fn where_writes_wait_for_the_disk_it_is_not_lent() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path(), Fsync::Always).unwrap();
+        assert!(store.unsynced_log().is_none());
+    }
+}
