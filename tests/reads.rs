@@ -136,6 +136,40 @@ fn a_node_keeps_to_its_memory_whatever_it_stores_and_reads() {
     assert!(highest <= MEMORY_BYTES / 10 * 13, "the node took {highest} bytes of {MEMORY_BYTES}");
 }
 
+/// Writes that need no sync are carried out in the serving thread, and others take longer ways.
+#[test]
+fn what_is_asked_for_without_waiting_is_done_in_order() {
+    let mut cluster = Cluster::empty(Backend::Embedded);
+    cluster.add_node(&["--fsync", "everysec"]);
+    cluster.create_layout(&[]);
+    let peer = Peer::dealer(&cluster.node(0).endpoint());
+    let ask = |request: &str| peer.send(&[request.as_bytes()]);
+    let answer = || String::from_utf8_lossy(&peer.receive().concat()).into_owned();
+    let filler = "f".repeat(60_000);
+    for round in 0..300 {
+        // A write of a known value, which may be held; one of a value that is not known meanwhile; a read of it; a
+        // new key; one that is too long to be held; and again one that may be.
+        let [first, second, third] = ["a", "b", "c"].map(|it| format!("{it}{round}"));
+        ask(&put("k", &first));
+        ask(&put("other", &first));
+        ask(&put("k", &second));
+        ask(&get("k"));
+        ask(&put(&format!("new{round}"), &first));
+        ask(&put("long", &filler));
+        ask(&put("long", &filler));
+        ask(&put("k", &third));
+        ask(&get("k"));
+        let answers: Vec<_> = (0..9).map(|_| answer()).collect();
+        assert!(answers.iter().all(|it| !it.contains("error")), "{answers:?}");
+        assert!(answers[3].contains(&second), "round {round}: {}", answers[3]);
+        assert!(answers[8].contains(&third), "round {round}: {}", answers[8]);
+        // What is asked for once all is answered takes the shortest way.
+        ask(&get("k"));
+        let last = answer();
+        assert!(last.contains(&third), "round {round}: {last}");
+    }
+}
+
 #[test]
 fn a_budget_that_is_none_is_refused() {
     let cluster = Cluster::empty(Backend::Embedded);

@@ -29,7 +29,7 @@ use tokio::sync::watch;
 use tracing::{debug, warn};
 use uuid::Uuid;
 
-use crate::writer::{Published, Questions, Work};
+use crate::writer::{Published, Questions, Work, WorkSender};
 
 /// How long a node may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -54,7 +54,7 @@ pub struct Confirmation {
     /// The writer's questions, and the partitions that it keeps.
     pub published: Arc<Published>,
     /// The writer's queue.
-    pub work: flume::Sender<Work>,
+    pub work: WorkSender,
     /// Why the last question was in vain; `None` where it was not.
     pub in_vain: Arc<ArcSwapOption<String>>,
 }

@@ -20,7 +20,7 @@ use crate::data_directory::DataDirectory;
 use crate::hints::{Hint, Hints, Pace};
 use crate::identity::{DataDirectoryError, InstalledEpoch};
 use crate::layouts::{LayoutsError, complete};
-use crate::writer::{NotInstalled, Work};
+use crate::writer::{NotInstalled, Work, WorkSender};
 
 /// However often clients name a newer layout, Consul is asked for it at most this often; and where it
 /// has none, again and again, at most as often as the second one says.
@@ -97,7 +97,7 @@ pub struct LayoutSync {
     /// What the node has installed.
     pub guard: Arc<ArcSwap<Guard>>,
     /// The writer's queue.
-    pub work: flume::Sender<Work>,
+    pub work: WorkSender,
     /// Why the layout that Consul has is not installed; `None` where it is.
     pub not_followed: Arc<ArcSwapOption<String>>,
     /// What requests tell about the layout in Consul.

@@ -193,7 +193,6 @@ impl Running {
         let guard = Arc::new(ArcSwap::from_pointee(Guard::new(uuid, installed)));
         let published = Arc::new(Published::default());
         let wake = Wake::new()?;
-        let (work, work_receiver) = flume::unbounded();
         let (finished_sender, finished) = flume::unbounded();
         let reader = store.reader();
         let pool = ReadPool::start(&reader, &published, &finished_sender, &wake)?;
@@ -210,9 +209,9 @@ impl Running {
         if args.discard_kept.is_some() {
             writer.let_all_go();
         }
-        let writer = std::thread::Builder::new()
-            .name("writer".into())
-            .spawn(move || writer.run(&work_receiver))?;
+        let (work, writer) = writer.lend();
+        let thread = std::thread::Builder::new().name("writer".into());
+        let writer = thread.spawn(move || writer.run())?;
         let hints = Arc::new(Hints::default());
         let (alive_sender, alive) = watch::channel(());
         let in_vain: Arc<ArcSwapOption<String>> = Arc::default();

@@ -8,8 +8,10 @@
 //! a stream asks for no such order, and its reads do not wait for the writer.
 //!
 //! - here: taking requests, and answering reads at once; `status`: what a node says of itself;
-//! - `reads`: the requests that readers have; `pending`: those that the writer has.
+//! - `reads`: the requests that readers have; `pending`: those that the writer has; `held`: those that it gets, unless
+//!   this thread carries them out itself.
 
+mod held;
 mod pending;
 mod reads;
 mod status;
@@ -32,6 +34,7 @@ use kv_transport::server::limits::SHORT_REPLY_BYTES_MAX;
 use kv_transport::server::service::{Disposition, ReplyRoom, refuse};
 use nohash_hasher::IntMap;
 
+use self::held::HeldJobs;
 pub use self::pending::JOBS_MAX;
 use self::pending::Pending;
 use self::reads::{KeysBeingRead, Reading, Records};
@@ -43,7 +46,7 @@ use crate::reader::{self, ReplyBudget};
 use crate::refusals::replies_unread;
 use crate::tenure::Tenure;
 use crate::write_set;
-use crate::writer::{Published, Work};
+use crate::writer::{Published, Work, WorkSender};
 
 /// What the handler needs of the rest of the node.
 pub struct Resources {
@@ -58,7 +61,7 @@ pub struct Resources {
     /// The disk that the shard is on.
     pub disk: Disk,
     /// The writer's queue.
-    pub work: flume::Sender<Work>,
+    pub work: WorkSender,
     /// Whether this process may still speak for its node.
     pub tenure: Arc<Tenure>,
     /// What requests tell about the layout in Consul.
@@ -84,6 +87,7 @@ pub struct Handler<P> {
     /// The bytes of keys and values of the requests that readers or the writer have.
     pending_bytes: usize,
     request_number_next: u64,
+    held: HeldJobs,
     /// How many pending jobs write to a key with this hash.
     writing: IntMap<u64, u32>,
     cache: RecordCache,
@@ -107,6 +111,7 @@ impl<P> Handler<P> {
             pending: IntMap::default(),
             pending_bytes: 0,
             request_number_next: 0,
+            held: HeldJobs::default(),
             writing: IntMap::default(),
             progress_at: Instant::now(),
             read_at: Instant::now(),
@@ -121,6 +126,7 @@ impl<P> Handler<P> {
         payload: &Payload<B>,
         room: ReplyRoom,
     ) -> Disposition<P> {
+        self.note_request();
         let body = payload.body.as_deref();
         let request = Request::decode(&payload.header, body, self.resources.value_bytes_max);
         match request {
@@ -249,7 +255,7 @@ impl<P> Handler<P> {
     fn must_be_repaired(&self) -> bool {
         let has_stopped = self.resources.store.has_stopped();
         if has_stopped {
-            let _ = self.resources.work.try_send(Work::Repair);
+            let _ = self.resources.work.send(Work::Repair);
         }
         has_stopped
     }

@@ -15,7 +15,7 @@ use kv_transport::server::service::{Disposition, Frame, Frames, ReplyRoom, Servi
 use super::{Handler, answered};
 use crate::finished::{Completed, Finished};
 use crate::write_set::{self, KnownValue};
-use crate::writer::{Job, Size, Work};
+use crate::writer::{Job, Size};
 
 /// The most requests that wait for readers and the writer.
 pub const JOBS_MAX: usize = 4096;
@@ -23,6 +23,9 @@ pub const JOBS_MAX: usize = 4096;
 const JOBS_BYTES_MAX: usize = 256 << 20;
 /// A writer that has finished nothing for this long, with work at hand, hangs, and so do readers.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
+
+/// Among so many operations, those that write to the same key are looked for.
+const REPEATED_MAX: usize = 64;
 
 const _: () = assert!((PENDING_REQUESTS_MAX as usize) < JOBS_MAX / 2);
 
@@ -125,7 +128,7 @@ impl<P> Handler<P> {
         let command = request.command.into_owned();
         let job = Job { request_number, context: request.context, command, known, guard };
         // Where the writer is gone, so is the node.
-        if self.resources.work.send(Work::Request(job)).is_err() {
+        if self.hand_over(job).is_err() {
             return answered(peer, request.id, shutting_down());
         }
         if self.pending.is_empty() {
@@ -162,6 +165,7 @@ impl<P> Handler<P> {
         };
         let mut written = Vec::with_capacity(operations.len());
         let mut known = Vec::with_capacity(operations.len());
+        let finds_repeated = operations.len() <= REPEATED_MAX;
         for (number, operation) in operations.iter().enumerate() {
             if !operation.is_write() {
                 known.push(None);
@@ -171,7 +175,15 @@ impl<P> Handler<P> {
             let hash = key_hash(key);
             // While it is being written, it changes without the cache's being told.
             let is_settled = !self.writing.contains_key(&hash);
-            known.push(if is_settled { self.cache.known(hash, key) } else { None });
+            known.push(if is_settled {
+                self.cache.known(hash, key)
+            } else {
+                // Before this very request, it was what the first one finds that writes to it.
+                let written = if finds_repeated { written.as_slice() } else { &[] };
+                let first = written.iter().find(|it: &&Written| it.hash == hash);
+                let first = first.map(|it| it.operation).filter(|it| operations[*it].key() == key);
+                first.and_then(|it| known[it])
+            });
             let is_remembered = self.begin_writing_to(hash);
             let remembered = is_remembered.then(|| StorageKey::new(key));
             written.push(Written { hash, operation: number, remembered });
@@ -201,6 +213,10 @@ impl Service for Handler<Peer> {
 
     fn finish(&mut self, finished: Finished) -> Option<(Peer, Frames)> {
         Self::finish(self, finished)
+    }
+
+    fn flush(&mut self) {
+        self.work_off_held();
     }
 
     fn id_of(&self, payload: &Payload<Frame>) -> Option<RequestId> {

@@ -11,7 +11,7 @@ use kv_protocol::reply::Content;
 use kv_protocol::request::Command;
 use kv_storage::disk::{Resource, Room, Shortage};
 use kv_storage::limits::SMALL_FILES_BYTES;
-use kv_storage::{Store, StoreError};
+use kv_storage::{Batch, Counters, Store, StoreError};
 use kv_system::failpoints;
 use tracing::{error, warn};
 
@@ -22,7 +22,7 @@ use crate::refusals::{from_commit, replies_unread};
 use crate::write_set::{KnownValue, WriteSet};
 
 /// The disk is asked for room for so many bytes at once.
-const ROOM_STEP_BYTES: usize = 64 << 10;
+pub(super) const ROOM_STEP_BYTES: usize = 64 << 10;
 
 /// What a job will be answered once the group is durable.
 enum Staged {
@@ -66,11 +66,16 @@ impl Group {
 impl Writer {
     /// A group without requests, on top of the stored records.
     pub(super) fn begin_group(&self) -> Group {
+        self.begin_group_in(0)
+    }
+
+    /// A group that the disk has room for up to so many bytes.
+    pub(super) fn begin_group_in(&self, room_bytes: usize) -> Group {
         Group {
             guard: self.guard.load_full(),
             write_set: WriteSet::new(self.counters),
             size: Size::default(),
-            room_bytes: 0,
+            room_bytes,
             staged: Vec::new(),
             read_bytes: 0,
             reads: Vec::new(),
@@ -82,7 +87,6 @@ impl Writer {
     /// group are still on their way.
     pub(super) fn take_in(&mut self, group: &mut Group, job: Job) {
         group.size.add(&job.command);
-        self.make_room(group);
         let Group { guard, write_set, staged, reads, read_bytes, .. } = group;
         let published = Arc::clone(&self.published);
         let mut admit = |outcome| published.replies.admit(read_bytes, outcome);
@@ -123,8 +127,23 @@ impl Writer {
         if group.size.operations == 0 {
             return;
         }
+        if !group.write_set.is_empty() {
+            self.repair();
+        }
+        // The node that a record is copied from may remove it soon, so the copy must be on the disk.
+        let commit = if group.has_copies { Store::commit_synced } else { Store::commit };
+        self.answer(group, commit);
+        self.wake.raise();
+    }
+
+    /// Makes a group durable as `commit` does it, and answers its requests.
+    pub(super) fn answer(
+        &mut self,
+        group: Group,
+        commit: impl FnOnce(&Store, Batch, Counters) -> Result<(), StoreError>,
+    ) {
         let commit_started = Instant::now();
-        let committed = self.commit_staged(group.write_set, group.has_copies);
+        let committed = self.commit_staged(group.write_set, group.has_copies, commit);
         self.group_commit_delay.note(group.size, commit_started.elapsed());
         for (request_number, outcome) in group.staged {
             let content = match &committed {
@@ -143,16 +162,17 @@ impl Writer {
             };
             self.finish(request_number, content);
         }
-        self.wake.raise();
     }
 
-    /// Asks the disk for room for what the group has come to, and has the log made shorter where there
+    /// Asks the disk for room for what the group comes to with a request, and has the log made shorter where there
     /// is none.
-    fn make_room(&self, group: &mut Group) {
-        if group.room_bytes > 0 && group.size.bytes <= group.room_bytes {
+    pub(super) fn make_room(&self, group: &mut Group, job: &Job) {
+        let mut size = group.size;
+        size.add(&job.command);
+        if group.room_bytes > 0 && size.bytes <= group.room_bytes {
             return;
         }
-        group.room_bytes = group.size.bytes + ROOM_STEP_BYTES;
+        group.room_bytes = size.bytes + ROOM_STEP_BYTES;
         let bytes = group.room_bytes as u64;
         let room = self.disk.room(bytes + self.store.headroom_bytes(self.counters.bytes), bytes);
         if let Room::Removals(Shortage { of: Resource::Bytes, .. }) | Room::Nothing(_) = room
@@ -171,11 +191,19 @@ impl Writer {
         operation: Operation<'_>,
         known: Option<KnownValue>,
     ) -> Outcome {
-        self.repair();
+        if known.is_none() {
+            // It may have to be looked for in the engine.
+            self.repair();
+        }
         write_set.carry_out(&self.store, admitted, operation, known)
     }
 
-    fn commit_staged(&mut self, write_set: WriteSet, has_copies: bool) -> Result<(), StoreError> {
+    fn commit_staged(
+        &mut self,
+        write_set: WriteSet,
+        has_copies: bool,
+        commit: impl FnOnce(&Store, Batch, Counters) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         if write_set.is_empty() {
             return Ok(());
         }
@@ -184,8 +212,6 @@ impl Writer {
         }
         failpoints::pass("node::commit::before");
         let (batch, counters) = write_set.into_batch();
-        // The node that a record is copied from may remove it soon, so the copy must be on the disk.
-        let commit = if has_copies { Store::commit_synced } else { Store::commit };
         let committed = self.commit_by(commit, batch, counters);
         failpoints::pass("node::commit::after");
         if has_copies {

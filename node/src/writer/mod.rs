@@ -1,21 +1,25 @@
-//! The one thread that changes anything: it orders all writes and layout installs.
+//! The writer, which changes everything that is changed: it orders all writes and layout installs.
 //!
-//! It takes whatever work has queued up, carries it out as one group, makes the group durable with
+//! One thread has it at a time, as a rule its own. It takes whatever work has queued up, carries it out as one group, makes the group durable with
 //! one flush, and only then hands the outcomes back. So the writes of many clients share a flush,
 //! and no reply speaks of what could still vanish. Reads that were sent after a write pass through here
 //! too, so that they see it.
 //!
-//! - here: the queue, and the loop that works it off;
+//! - here: what it has, and working off a group with what comes meanwhile;
+//! - `lending`: the queue, the writer's thread, and lending the writer to the serving thread; `at_once`: which
+//!   groups that one carries out;
 //! - `group`: carrying a group of requests out; `size`: how much is a group; `group_commit`: how long it
 //!   waits for company;
 //! - `published`: what other threads are told;
 //! - `replies`: how much is read for clients that do not read on;
 //! - `install`: installing a layout; `background`: removals when no request waits.
 
+mod at_once;
 mod background;
 mod group;
 mod group_commit;
 mod install;
+mod lending;
 mod published;
 mod replies;
 mod size;
@@ -29,13 +33,14 @@ use kv_core::guard::Context;
 use kv_core::partition::Partition;
 use kv_protocol::reply::Content;
 use kv_protocol::request::Command;
-use kv_transport::spin_wait::SpinWait;
 use tokio::sync::oneshot;
 use tracing::{debug, error, warn};
 use uuid::Uuid;
 
+use self::at_once::Pauses;
 use self::background::Background;
 use self::group_commit::GroupCommitDelay;
+pub use self::lending::{WorkSender, WriterEnded, WriterThread};
 pub use self::published::{AcknowledgedEpoch, Published, Questions, Statistics};
 pub use self::replies::ReplyBytes;
 pub use self::size::Size;
@@ -43,7 +48,7 @@ use crate::finished::{Completed, Finished};
 use crate::write_set::KnownValue;
 use kv_core::guard::{Guard, Installed};
 use kv_storage::disk::Disk;
-use kv_storage::{Batch, Counters, Failure, Store, StoreError};
+use kv_storage::{Batch, Counters, Failure, Store, StoreError, UnsyncedLog};
 use kv_system::wake::Wake;
 
 /// However much work there is, something is done in the background after this many pieces of it.
@@ -104,10 +109,13 @@ pub struct Job {
     pub guard: Arc<Guard>,
 }
 
-/// The writer's state; it lives on its own thread.
+/// The writer's state, which one thread [has](Writer::lend) at a time.
 pub struct Writer {
     uuid: Uuid,
     store: Store,
+    /// What the serving thread appends to; `None` where each write waits for the disk.
+    unsynced_log: Option<UnsyncedLog>,
+    pauses: Pauses,
     guard: Arc<ArcSwap<Guard>>,
     disk: Disk,
     published: Arc<Published>,
@@ -117,8 +125,6 @@ pub struct Writer {
     has_failed: bool,
     background: Background,
     group_commit_delay: GroupCommitDelay,
-    spin_wait: SpinWait,
-    work_since_background: u32,
     finished: flume::Sender<Finished>,
     wake: Wake,
 }
@@ -140,6 +146,8 @@ impl Writer {
         let counters = store.counters();
         let mut writer = Self {
             uuid,
+            unsynced_log: store.unsynced_log(),
+            pauses: Pauses::default(),
             store,
             guard,
             published,
@@ -149,8 +157,6 @@ impl Writer {
             has_failed: false,
             background: Background::default(),
             group_commit_delay: GroupCommitDelay::default(),
-            spin_wait: SpinWait::default(),
-            work_since_background: 0,
             finished,
             wake,
         };
@@ -173,42 +179,46 @@ impl Writer {
         self.publish_what_is_kept();
     }
 
-    /// Works until every sender of `work` is gone and all of it is done, or until the engine fails
-    /// in a commit: it cannot be used any more then, and the node has to end. Returns the counters as
-    /// the store has them, where it works.
-    pub fn run(mut self, work: &flume::Receiver<Work>) -> Option<Counters> {
-        while !self.has_failed {
-            let first = match self.next_work(work) {
-                Next::Work(first) => first,
-                Next::Again => continue,
-                Next::End => break,
-            };
-            let started = Instant::now();
-            let mut group = self.begin_group();
-            let mut next = Some(first);
-            while let Some(item) = next {
-                match item {
-                    Work::Request(job) => self.take_in(&mut group, job),
-                    Work::Install(installed, reply) => {
-                        // What came before an install is judged by the old layout, what comes
-                        // after it by the new one.
-                        self.complete(group);
-                        let result = self.install(*installed);
-                        let _ = reply.send(result);
-                        group = self.begin_group();
-                    }
-                    Work::Confirmed { epoch, partitions } => {
-                        // Removals are counted on top of what the group has come to.
-                        self.complete(group);
-                        self.confirm(epoch, &partitions);
-                        group = self.begin_group();
-                    }
-                    Work::Repair => self.repair(),
+    /// Carries out work and what comes meanwhile, until the last group of it is durable. Returns how many pieces
+    /// of work that were.
+    fn work_off(&mut self, first: Work, work: &flume::Receiver<Work>) -> usize {
+        let started = Instant::now();
+        let mut group = self.begin_group();
+        let (mut next, mut done) = (Some(first), 0);
+        while let Some(item) = next {
+            done += 1;
+            match item {
+                Work::Request(job) => {
+                    self.make_room(&mut group, &job);
+                    self.take_in(&mut group, job);
                 }
-                next = self.group_commit_delay.next(work, group.size(), started);
+                Work::Install(installed, reply) => {
+                    // What came before an install is judged by the old layout, what comes
+                    // after it by the new one.
+                    self.complete(group);
+                    let result = self.install(*installed);
+                    let _ = reply.send(result);
+                    group = self.begin_group();
+                }
+                Work::Confirmed { epoch, partitions } => {
+                    // Removals are counted on top of what the group has come to.
+                    self.complete(group);
+                    self.confirm(epoch, &partitions);
+                    group = self.begin_group();
+                }
+                Work::Repair => self.repair(),
             }
-            self.complete(group);
+            next = self.group_commit_delay.next(work, group.size(), started);
         }
+        self.complete(group);
+        done
+    }
+
+    /// Ends in order, or, where it has failed, at once. Returns the counters as the store has them, where it
+    /// works.
+    fn end(mut self) -> Option<Counters> {
+        // It has a part of the store.
+        self.unsynced_log = None;
         if self.has_failed {
             if let Some(failure) = self.store.failure() {
                 let passes = failure == Failure::Passing;
@@ -238,48 +248,16 @@ impl Writer {
         }
     }
 
-    /// Waits for something to do. Where nothing is asked for, or much has been, something is done in
-    /// the background instead.
-    fn next_work(&mut self, work: &flume::Receiver<Work>) -> Next {
-        // A client that writes one thing after another asks again as soon as the last one is answered.
-        self.spin_wait.wait(|| !work.is_empty() || work.is_disconnected());
-        let Some(due) = self.background.due() else {
-            return match work.recv_timeout(LOOK_INTERVAL) {
-                Ok(item) => Next::Work(item),
-                Err(flume::RecvTimeoutError::Disconnected) => Next::End,
-                Err(flume::RecvTimeoutError::Timeout) => {
-                    self.has_failed |= self.store.failure().is_some();
-                    Next::Again
-                }
-            };
-        };
-        let wait = due.saturating_duration_since(Instant::now());
-        if !wait.is_zero() || self.work_since_background < WORK_PER_BACKGROUND {
-            match work.recv_timeout(wait) {
-                Ok(item) => {
-                    self.work_since_background += 1;
-                    return Next::Work(item);
-                }
-                Err(flume::RecvTimeoutError::Disconnected) => return Next::End,
-                Err(flume::RecvTimeoutError::Timeout) => {}
-            }
-        }
-        self.work_since_background = 0;
-        self.work_in_background();
-        Next::Again
-    }
-
     /// Makes changes durable as `commit` does it, with the counters after them.
     fn commit_by(
         &mut self,
-        commit: fn(&Store, Batch, Counters) -> Result<(), StoreError>,
+        commit: impl FnOnce(&Store, Batch, Counters) -> Result<(), StoreError>,
         batch: Batch,
         counters: Counters,
     ) -> Result<(), StoreError> {
         if self.has_failed {
             return Err(StoreError::Broken);
         }
-        self.repair();
         match commit(&self.store, batch, counters) {
             Ok(()) => {
                 self.counters = counters;
@@ -342,13 +320,4 @@ fn say_lost(disk: &Disk) -> bool {
         missing.display()
     );
     true
-}
-
-/// What the writer does next.
-enum Next {
-    Work(Work),
-    /// It has done something, and looks again.
-    Again,
-    /// Nothing, ever again.
-    End,
 }

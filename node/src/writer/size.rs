@@ -31,7 +31,8 @@ impl Size {
         size
     }
 
-    pub(super) fn add(&mut self, command: &Command<'_>) {
+    /// Adds what another command is.
+    pub fn add(&mut self, command: &Command<'_>) {
         let operations = match command {
             Command::One(operation) => std::slice::from_ref(operation),
             Command::Batch(operations) => operations,

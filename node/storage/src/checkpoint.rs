@@ -153,10 +153,12 @@ impl Shared {
 
     fn keep_syncing(&self, ended: &flume::Receiver<()>) {
         while ended.recv_timeout(SYNC_INTERVAL) == Err(flume::RecvTimeoutError::Timeout) {
-            let Some(unsynced) = lock(&self.log).log.unsynced() else { continue };
+            let Some(unsynced) = lock(&self.log).begin_sync() else { continue };
             // Writes go on meanwhile.
-            match unsynced.sync() {
-                Ok(()) => lock(&self.log).log.synced(&unsynced),
+            let result = unsynced.sync();
+            lock(&self.log).end_sync(&unsynced, &result);
+            match result {
+                Ok(()) => {}
                 // It is written nowhere before the disk can be written to.
                 Err(error) if is_read_only(&error) => self.disk.note(&error),
                 Err(error) => {

@@ -22,6 +22,7 @@ mod backpressure;
 mod batch;
 pub mod belongings;
 mod checkpoint;
+mod commit;
 mod counters;
 pub mod disk;
 mod engine;
@@ -46,6 +47,7 @@ mod unfinished;
 mod wal;
 
 pub use batch::Batch;
+pub use commit::{Appender, UnsyncedLog};
 pub use counters::Counters;
 pub use engine::OPENING_THREAD;
 pub use entry::Entry;

@@ -1,6 +1,7 @@
 //! What the handles of a store and its background thread share.
 
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -16,7 +17,7 @@ use crate::engine::{self, Engine};
 use crate::error::{Failure, StoreError};
 use crate::memtable::Memtables;
 use crate::strikes::Strikes;
-use crate::wal::WriteAheadLog;
+use crate::wal::{Unsynced, WriteAheadLog};
 use crate::{Counters, StoreOptions};
 
 pub(crate) const WAL_DIRECTORY: &str = "redo";
@@ -68,6 +69,30 @@ pub(crate) struct WrittenLog {
     pub(crate) log: WriteAheadLog,
     pub(crate) counters: Counters,
     pub(crate) written_at: Instant,
+    /// Whether a thread syncs what others have written, without having the log meanwhile.
+    pub(crate) is_being_synced: bool,
+}
+
+impl WrittenLog {
+    /// A log that was just opened, to which these counters belong.
+    pub(crate) fn new(log: WriteAheadLog, counters: Counters) -> Self {
+        Self { log, counters, written_at: Instant::now(), is_being_synced: false }
+    }
+
+    /// What has to be synced, where anything has; it is being synced from now on.
+    pub(crate) fn begin_sync(&mut self) -> Option<Unsynced> {
+        let unsynced = self.log.unsynced()?;
+        self.is_being_synced = true;
+        Some(unsynced)
+    }
+
+    /// Takes note that it has been synced, or that this has failed.
+    pub(crate) fn end_sync(&mut self, unsynced: &Unsynced, result: &io::Result<()>) {
+        self.is_being_synced = false;
+        if result.is_ok() {
+            self.log.synced(unsynced);
+        }
+    }
 }
 
 impl Shared {

@@ -17,8 +17,8 @@ use crate::limits::PIECE_BYTES;
 use crate::memtable::{Memtable, Memtables};
 use crate::record::{self, Stored};
 use crate::shared::{Shared, Slot, WAL_DIRECTORY, WrittenLog};
-use crate::wal::{Fsync, Keeping, WriteAheadLog};
-use crate::{Batch, Counters, StorageKey, StoreOptions, backpressure, batch, take_over};
+use crate::wal::{Keeping, WriteAheadLog};
+use crate::{Batch, Counters, StorageKey, StoreOptions, batch, take_over};
 
 /// A handle to a shard's records.
 ///
@@ -28,7 +28,7 @@ pub struct Store {
     pub(crate) shared: Arc<Shared>,
     slot: Arc<Slot>,
     /// Only the writer's handle has it.
-    background: Option<Background>,
+    pub(crate) background: Option<Background>,
 }
 
 impl Store {
@@ -83,7 +83,7 @@ impl Store {
         };
         let frozen = (!replayed.is_empty()).then(|| (log.number() - 1, Arc::new(replayed)));
         let memtables = Memtables { active: Arc::default(), frozen };
-        let log = WrittenLog { log, counters, written_at: Instant::now() };
+        let log = WrittenLog::new(log, counters);
         let shared = Shared::new(directory, options, disk, engine, log, memtables);
         let shared = Arc::new(shared);
         let background = Background::start(&shared)?;
@@ -179,37 +179,6 @@ impl Store {
             return Ok(changed.map(|bytes| record::value_bytes(&bytes)));
         }
         self.with_engine(|engine| Ok(engine.get(key)?.map(|bytes| record::value_bytes(&bytes))))
-    }
-
-    /// Applies a batch with its new counters and returns once both are durable, as durable as the
-    /// store was told to make writes.
-    ///
-    /// # Errors
-    /// What befell the log. Where that is [undone](StoreError::is_undone), the batch takes no effect.
-    /// Otherwise whether it does is unknown, and nothing can be written any more: the process has to
-    /// end, see [`Store::abandon`].
-    pub fn commit(&self, batch: Batch, counters: Counters) -> Result<(), StoreError> {
-        let is_synced = self.shared.options.fsync == Fsync::Always;
-        self.append(batch, counters, Keeping { is_synced, can_be_found: true })
-    }
-
-    /// As [`Store::commit`], and the batch is on the disk, with all before it, however the store was
-    /// told to make writes durable.
-    ///
-    /// # Errors
-    /// As [`Store::commit`].
-    pub fn commit_synced(&self, batch: Batch, counters: Counters) -> Result<(), StoreError> {
-        self.append(batch, counters, Keeping { is_synced: true, can_be_found: true })
-    }
-
-    /// As [`Store::commit`], of removals of records that other nodes have. Where the log was removed, they need
-    /// not outlive this process: the mover that takes the node's records away waits for them.
-    ///
-    /// # Errors
-    /// As [`Store::commit`].
-    pub fn commit_removals(&self, batch: Batch, counters: Counters) -> Result<(), StoreError> {
-        let is_synced = self.shared.options.fsync == Fsync::Always;
-        self.append(batch, counters, Keeping { is_synced, can_be_found: false })
     }
 
     /// The counters as they were last committed.
@@ -315,55 +284,6 @@ impl Store {
     pub fn abandon(self) {
         // Closing would flush, and the engine waits for ever for a flush that failed.
         std::mem::forget(self);
-    }
-
-    fn append(&self, batch: Batch, counters: Counters, keeping: Keeping) -> Result<(), StoreError> {
-        if let Some(failure) = self.shared.failure() {
-            return Err(failure.into());
-        }
-        let (frame, changes) = batch.finish(counters);
-        if self.shared.memtables.load().frozen.is_some() {
-            let length = lock(&self.shared.log).log.length();
-            std::thread::sleep(backpressure::delay(frame.len(), length, self.shared.options));
-        }
-        let mut log = lock(&self.shared.log);
-        if log.log.length() >= self.shared.options.segment_bytes_max() {
-            // It could not be ended before, and must not grow any more.
-            self.freeze(&mut log.log)?;
-        }
-        let frame = log.log.append(frame, keeping)?;
-        log.counters = counters;
-        log.written_at = Instant::now();
-        self.shared.memtables.load().active.insert(&frame, changes, counters);
-        if log.log.length() >= self.shared.options.segment_bytes {
-            match self.freeze(&mut log.log) {
-                // The changes are durable all the same.
-                Err(error) if error.is_undone() => {}
-                result => result?,
-            }
-        }
-        Ok(())
-    }
-
-    /// Freezes the active memtable, and waits until that is possible where it has grown too long.
-    fn freeze(&self, log: &mut WriteAheadLog) -> Result<(), StoreError> {
-        let Some(background) = &self.background else { return Ok(()) };
-        while log.length() >= self.shared.options.segment_bytes_max()
-            && self.shared.memtables.load().frozen.is_some()
-            && self.shared.failure().is_none()
-            && !self.shared.disk.is_lost()
-        {
-            if self.shared.waits.load(Ordering::Acquire) {
-                let why =
-                    "the write-ahead log is as long as it may be, and cannot be made shorter yet";
-                return Err(StoreError::Waits(why.into()));
-            }
-            // It is told after every try, so this ends where the tries fail.
-            let _ = background.done.recv();
-        }
-        self.shared.freeze(log)?;
-        background.wake();
-        Ok(())
     }
 
     pub(crate) fn with_engine<T>(

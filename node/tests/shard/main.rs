@@ -5,6 +5,7 @@
 mod clearing;
 mod guard;
 mod installing;
+mod lending;
 mod moving;
 mod store;
 mod support;

@@ -1,6 +1,7 @@
 //! How much room there is.
 
 use std::io;
+use std::sync::TryLockError;
 use std::sync::atomic::Ordering;
 
 use kv_system::transient::file_bytes_max;
@@ -89,28 +90,51 @@ impl Disk {
         if space.is_read_only {
             return Room::ReadOnly;
         }
-        let missing = self.missing_bytes(&reserve);
-        let of_bytes = Shortage {
+        let of_bytes = self.bytes_beside(&space, &reserve, wanted_bytes);
+        let Some(shortage) = self.shortage(&space, &reserve, of_bytes) else { return Room::Free };
+        // A removal is appended to the log, and needs no inode.
+        match self.make_bytes(&mut reserve, removal_bytes, self.0.reserve_bytes / 2) {
+            true => Room::Removals(shortage),
+            false => Room::Nothing(Shortage { needed: removal_bytes, ..of_bytes }),
+        }
+    }
+
+    /// Whether it shows room for so many bytes beside the reserve, as far as that is to be known without waiting
+    /// for a thread that changes the reserve.
+    #[must_use]
+    pub fn shows_room(&self, wanted_bytes: u64) -> bool {
+        let reserve = match self.0.reserve.try_lock() {
+            Ok(reserve) => reserve,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return false,
+        };
+        let Ok(space) = self.space(&reserve) else { return false };
+        let of_bytes = self.bytes_beside(&space, &reserve, wanted_bytes);
+        !self.is_lost()
+            && !space.is_read_only
+            && self.shortage(&space, &reserve, of_bytes).is_none()
+    }
+
+    /// The bytes that there are beside those that are needed.
+    fn bytes_beside(&self, space: &Space, reserve: &Reserve, wanted_bytes: u64) -> Shortage {
+        let missing = self.missing_bytes(reserve);
+        Shortage {
             of: Resource::Bytes,
             free: space.bytes,
             needed: wanted_bytes.saturating_add(missing),
             reserve: self.0.reserve_bytes,
             missing,
-        };
-        let shortage = if of_bytes.free < of_bytes.needed || self.is_exhausted() {
-            of_bytes
+        }
+    }
+
+    /// What is lacking first: bytes, bytes in one file, or inodes.
+    fn shortage(&self, space: &Space, reserve: &Reserve, of_bytes: Shortage) -> Option<Shortage> {
+        if of_bytes.free < of_bytes.needed || self.is_exhausted() {
+            Some(of_bytes)
         } else if self.0.is_limited.load(Ordering::Acquire) {
-            Shortage { of: Resource::FileBytes, free: file_bytes_max(), ..of_bytes }
+            Some(Shortage { of: Resource::FileBytes, free: file_bytes_max(), ..of_bytes })
         } else {
-            let Some(of_inodes) = self.shortage_of_inodes(&space, &reserve) else {
-                return Room::Free;
-            };
-            of_inodes
-        };
-        // A removal is appended to the log, and needs no inode.
-        match self.make_bytes(&mut reserve, removal_bytes, self.0.reserve_bytes / 2) {
-            true => Room::Removals(shortage),
-            false => Room::Nothing(Shortage { needed: removal_bytes, ..of_bytes }),
+            self.shortage_of_inodes(space, reserve)
         }
     }
 

@@ -40,6 +40,22 @@ fn what_is_kept_for_the_engine_is_not_given_to_removals() {
 }
 
 #[test]
+fn room_is_shown_without_waiting_for_a_thread_that_has_the_reserve() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = Disk::new(directory.path(), RESERVE_BYTES);
+    assert!(!disk.shows_room(u64::MAX - RESERVE_BYTES));
+    disk.tend();
+    assert!(disk.shows_room(1));
+    assert!(!disk.shows_room(1 << 62));
+    assert_eq!(held(directory.path()), RESERVE_BYTES, "nothing is given up for it");
+    let reserve = disk.reserve();
+    assert!(!disk.shows_room(1));
+    drop(reserve);
+    disk.note(&io::ErrorKind::StorageFull.into());
+    assert!(!disk.shows_room(1), "a write has found none");
+}
+
+#[test]
 fn a_reserve_that_no_disk_has_takes_nothing_from_it() {
     let directory = tempfile::tempdir().unwrap();
     let disk = Disk::new(directory.path(), 1 << 62);

@@ -231,6 +231,11 @@ impl WriteAheadLog {
         Ok(frame)
     }
 
+    /// Whether an append has nothing else to do before.
+    pub(super) fn is_ready(&self) -> bool {
+        !(self.has_failed || self.is_sealed || self.has_rest)
+    }
+
     fn check(&self) -> Result<(), WalError> {
         if self.has_failed { Err(WalError::Unusable) } else { Ok(()) }
     }

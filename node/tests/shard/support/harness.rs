@@ -17,7 +17,7 @@ use kv_storage::{Counters, Fsync, Store};
 use kv_system::wake::Wake;
 use kvnode::finished::{Completed, Finished};
 use kvnode::installed_record;
-use kvnode::writer::{Job, NotInstalled, Published, Work, Writer};
+use kvnode::writer::{Job, NotInstalled, Published, Work, WorkSender, Writer};
 use tokio::sync::oneshot;
 
 use super::{Cluster, uuid};
@@ -36,7 +36,7 @@ pub(crate) fn content_of(finished: Finished) -> Content {
 pub(crate) struct Harness {
     node: u32,
     pub(crate) directory: tempfile::TempDir,
-    pub(crate) work: Option<flume::Sender<Work>>,
+    pub(crate) work: Option<WorkSender>,
     pub(crate) finished: flume::Receiver<Finished>,
     pub(crate) published: Arc<Published>,
     guard: Arc<ArcSwap<Guard>>,
@@ -59,7 +59,6 @@ impl Harness {
         let published = Arc::new(Published::default());
         let disk = Disk::new(directory.path(), disk_reserve_bytes);
         let (finished_sender, finished) = flume::unbounded();
-        let (work, receiver) = flume::unbounded();
         let wake = Wake::new().unwrap();
         let (writer_guard, writer_published) = (Arc::clone(&guard), Arc::clone(&published));
         let writer = Writer::new(
@@ -71,7 +70,8 @@ impl Harness {
             finished_sender,
             wake,
         );
-        let thread = Some(std::thread::spawn(move || writer.run(&receiver)));
+        let (work, writer) = writer.lend();
+        let thread = Some(std::thread::spawn(move || writer.run()));
         Self { node, directory, work: Some(work), finished, published, guard, thread }
     }
 

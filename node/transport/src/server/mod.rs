@@ -96,13 +96,22 @@ impl Server {
     ) -> io::Result<()> {
         let mut spin_wait = SpinWait::default();
         while !stop.load(Ordering::Acquire) {
-            self.wait(wake, TURN_MAX, |server| {
-                spin_wait.wait(|| server.has_news(finished));
-            })?;
+            let began = Instant::now();
+            // What is seen awake need not be waited for once more.
+            if spin_wait.wait(|| self.has_news(finished)) {
+                if !finished.is_empty() {
+                    wake.lower();
+                }
+                self.io.waited(began);
+            } else {
+                self.sleep(wake, TURN_MAX, began)?;
+            }
             self.take_messages(service)?;
             self.connections.look();
             self.send_finished(service, finished);
-            self.send_waiting(service);
+            if self.send_waiting(service) {
+                self.send_finished(service, finished);
+            }
             service.note_unread(self.connections.unread());
             if service.is_gone() {
                 // Its last words came before its end.
@@ -123,15 +132,8 @@ impl Server {
             || self.router.get_events().is_ok_and(|events| events.contains(PollEvents::POLLIN))
     }
 
-    /// Waits until there is something to do, `awake` before asleep.
-    fn wait(
-        &mut self,
-        wake: &Wake,
-        timeout: Duration,
-        awake: impl FnOnce(&mut Self),
-    ) -> io::Result<()> {
-        let began = Instant::now();
-        awake(self);
+    /// Waits asleep until there is something to do, as it has awake since it `began` to.
+    fn sleep(&mut self, wake: &Wake, timeout: Duration, began: Instant) -> io::Result<()> {
         let io_ms = self.io.work().unwrap_or(i64::MAX);
         let mut items = vec![
             self.router.as_poll_item(PollEvents::POLLIN),
@@ -247,11 +249,11 @@ impl Server {
     }
 
     /// Sends replies that found no room before, and has requests carried out that were held back until
-    /// their peers had read on.
-    fn send_waiting<S: Service>(&mut self, service: &mut S) {
+    /// their peers had read on. Returns whether there may have been any.
+    fn send_waiting<S: Service>(&mut self, service: &mut S) -> bool {
         let due = self.connections.due(Instant::now());
         if due.is_empty() {
-            return;
+            return false;
         }
         let started = Instant::now();
         let mut looked_at = Vec::with_capacity(due.len());
@@ -269,6 +271,7 @@ impl Server {
             looked_at.push((id, has_moved));
         }
         self.connections.settle(&looked_at, Instant::now());
+        true
     }
 
     /// Answers what was taken and refuses what still comes in.
@@ -288,10 +291,12 @@ impl Server {
                 warn!("stopping with {} requests unanswered", service.pending());
                 break;
             }
-            self.wait(wake, REFUSE_FOR, |_| {})?;
+            self.sleep(wake, REFUSE_FOR, Instant::now())?;
             self.take_messages(service)?;
             self.send_finished(service, finished);
-            self.send_waiting(service);
+            if self.send_waiting(service) {
+                self.send_finished(service, finished);
+            }
         }
         Ok(())
     }

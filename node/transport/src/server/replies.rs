@@ -8,11 +8,13 @@ use super::service::{Frames, Service};
 use super::{Peer, Server};
 
 impl Server {
+    /// Sends the replies to requests that are finished, also to those that only now are.
     pub(super) fn send_finished<S: Service>(
         &mut self,
         service: &mut S,
         finished: &flume::Receiver<S::Finished>,
     ) {
+        service.flush();
         for finished in finished.try_iter() {
             if let Some((peer, frames)) = service.finish(finished) {
                 self.connections.finished(peer.connection);

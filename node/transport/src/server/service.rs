@@ -50,6 +50,9 @@ pub trait Service {
     /// refused.
     fn take(&mut self, peer: Peer, payload: &Payload<Frame>, room: ReplyRoom) -> Disposition<Peer>;
 
+    /// All that has come is taken: the service does at once what it has kept for that.
+    fn flush(&mut self) {}
+
     /// Takes back a finished request, and gives the reply, where a peer waits for one.
     fn finish(&mut self, finished: Self::Finished) -> Option<(Peer, Frames)>;
 
