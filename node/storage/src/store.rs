@@ -323,11 +323,11 @@ impl Store {
         }
         let (frame, changes) = batch.finish(counters);
         if self.shared.memtables.load().frozen.is_some() {
-            let length = lock(&self.shared.log).log.length();
+            let length = self.shared.filled_bytes(&lock(&self.shared.log).log);
             std::thread::sleep(backpressure::delay(frame.len(), length, self.shared.options));
         }
         let mut log = lock(&self.shared.log);
-        if log.log.length() >= self.shared.options.segment_bytes_max() {
+        if self.shared.filled_bytes(&log.log) >= self.shared.options.segment_bytes_max() {
             // It could not be ended before, and must not grow any more.
             self.freeze(&mut log.log)?;
         }
@@ -335,7 +335,7 @@ impl Store {
         log.counters = counters;
         log.written_at = Instant::now();
         self.shared.memtables.load().active.insert(&frame, changes, counters);
-        if log.log.length() >= self.shared.options.segment_bytes {
+        if self.shared.filled_bytes(&log.log) >= self.shared.options.segment_bytes {
             match self.freeze(&mut log.log) {
                 // The changes are durable all the same.
                 Err(error) if error.is_undone() => {}
@@ -348,7 +348,7 @@ impl Store {
     /// Freezes the active memtable, and waits until that is possible where it has grown too long.
     fn freeze(&self, log: &mut WriteAheadLog) -> Result<(), StoreError> {
         let Some(background) = &self.background else { return Ok(()) };
-        while log.length() >= self.shared.options.segment_bytes_max()
+        while self.shared.filled_bytes(log) >= self.shared.options.segment_bytes_max()
             && self.shared.memtables.load().frozen.is_some()
             && self.shared.failure().is_none()
             && !self.shared.disk.is_lost()
