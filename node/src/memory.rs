@@ -10,8 +10,8 @@ const BASE_BYTES: u64 = 24 << 20;
 /// What a node takes by default, of what there is, where that is known.
 const DEFAULT_SHARE: u64 = 4;
 const DEFAULT_WHERE_UNKNOWN: u64 = 1 << 30;
-/// Segments of the write-ahead log are no longer than pays: a start replays two of them.
-const SEGMENT_BYTES_MAX: u64 = 256 << 20;
+/// Segments of the write-ahead log are no longer than pays: a start replays up to four times as much.
+const SEGMENT_BYTES_MAX: u64 = 150 << 20;
 
 /// The memory that a node may take, in bytes. What is left of the parts is for what it takes however little it
 /// stores, for requests and for replies.
@@ -45,14 +45,20 @@ impl MemoryBudget {
     /// For the pages of the storage engine.
     #[must_use]
     pub fn engine_bytes(self) -> u64 {
-        self.divided() / 100 * 25
+        self.divided() / 100 * 22
     }
 
-    /// How long a segment of the write-ahead log is: what is in two of them is in memory as well, with about as
-    /// much again for finding it.
+    /// For the changes that the storage engine has not taken over: it begins when there are so many. Meanwhile as many
+    /// again come, and more where it cannot keep up: it then takes so many more over at once.
+    #[must_use]
+    pub fn memtable_bytes(self) -> u64 {
+        self.divided() / 100 * 20
+    }
+
+    /// How long a segment of the write-ahead log is. It is not in memory but while a start replays it.
     #[must_use]
     pub fn segment_bytes(self) -> u64 {
-        (self.divided() / 16).min(SEGMENT_BYTES_MAX)
+        (self.divided() / 4).min(SEGMENT_BYTES_MAX)
     }
 }
 
@@ -102,9 +108,14 @@ mod tests {
     fn the_parts_leave_room_for_what_is_no_part() {
         for bytes in [MEMORY_BYTES_MIN, 512 << 20, 6 << 30, 1 << 40] {
             let budget = MemoryBudget::new(Some(bytes), 1);
-            let log = 2 * budget.segment_bytes();
-            let parts = budget.record_cache_bytes() + budget.engine_bytes() + 2 * log;
+            let caches = budget.record_cache_bytes() + budget.engine_bytes();
+            let parts = caches + budget.memtable_bytes();
             assert!(parts <= bytes / 100 * 91, "{parts} of {bytes}");
+            let most = caches + 3 * budget.memtable_bytes();
+            assert!(
+                most <= bytes / 100 * 121,
+                "where the engine cannot keep up: {most} of {bytes}"
+            );
         }
     }
 

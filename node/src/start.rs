@@ -121,6 +121,7 @@ async fn open(
     let options = StoreOptions {
         fsync: args.fsync.into(),
         segment_bytes: args.segment_bytes.unwrap_or(args.memory().segment_bytes()),
+        memtable_bytes: args.memory().memtable_bytes(),
         engine_bytes: args.memory().engine_bytes(),
     };
     let store = patiently(StoreError::passes, async || Store::open_on(disk, &path, options));

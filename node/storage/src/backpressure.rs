@@ -19,9 +19,9 @@ pub(crate) fn delay(bytes: usize, length: u64, options: StoreOptions) -> Duratio
     let room = options.segment_bytes_max() as f64 - segment;
     let used = (length.saturating_sub(options.segment_bytes) as f64 / room).clamp(0.0, 1.0);
     let left = 1.0 - used;
-    // Of what the segment is to be long, this part is taken in per second: all that comes where none of
-    // the room is used, half a segment in its middle, and hardly anything at its end.
-    let per_second = segment * left * left / used;
+    // So much is taken in per second: all that comes where none of the room is used, a quarter of it in its middle,
+    // and hardly anything at its end.
+    let per_second = room / 2.0 * left * left / used;
     let seconds = bytes as f64 / per_second;
     Duration::try_from_secs_f64(seconds).unwrap_or(DELAY_MAX).min(DELAY_MAX)
 }
@@ -31,8 +31,12 @@ mod tests {
     use super::*;
     use crate::Fsync;
 
-    const OPTIONS: StoreOptions =
-        StoreOptions { fsync: Fsync::Always, segment_bytes: 1 << 20, engine_bytes: 1 << 20 };
+    const OPTIONS: StoreOptions = StoreOptions {
+        fsync: Fsync::Always,
+        segment_bytes: 1 << 20,
+        memtable_bytes: 1 << 20,
+        engine_bytes: 1 << 20,
+    };
 
     #[test]
     fn a_segment_that_is_not_too_long_takes_in_everything_at_once() {

@@ -191,7 +191,7 @@ impl Shared {
             return Ok(());
         }
         // While much is written, the next one will be about as large.
-        let is_busy = log.length() >= self.options.segment_bytes;
+        let is_busy = self.filled_bytes(log) >= self.options.segment_bytes;
         let keys = if is_busy { memtables.active.keys() } else { 0 };
         let active = Arc::new(Memtable::with_room_for(keys));
         let segment = log.rotate()?;

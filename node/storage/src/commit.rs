@@ -69,16 +69,16 @@ impl Store {
         }
         let (frame, changes) = batch.finish(counters);
         if self.shared.memtables.load().frozen.is_some() {
-            let length = lock(&self.shared.log).log.length();
+            let length = self.shared.filled_bytes(&lock(&self.shared.log).log);
             std::thread::sleep(backpressure::delay(frame.len(), length, self.shared.options));
         }
         let mut log = lock(&self.shared.log);
-        if log.log.length() >= self.shared.options.segment_bytes_max() {
+        if self.shared.filled_bytes(&log.log) >= self.shared.options.segment_bytes_max() {
             // It could not be ended before, and must not grow any more.
             self.freeze(&mut log.log)?;
         }
         self.shared.append_to(&mut log, (frame, changes), counters, keeping)?;
-        if log.log.length() >= self.shared.options.segment_bytes {
+        if self.shared.filled_bytes(&log.log) >= self.shared.options.segment_bytes {
             match self.freeze(&mut log.log) {
                 // The changes are durable all the same.
                 Err(error) if error.is_undone() => {}
@@ -91,7 +91,7 @@ impl Store {
     /// Freezes the active memtable, and waits until that is possible where it has grown too long.
     pub(crate) fn freeze(&self, log: &mut WriteAheadLog) -> Result<(), StoreError> {
         let Some(background) = &self.background else { return Ok(()) };
-        while log.length() >= self.shared.options.segment_bytes_max()
+        while self.shared.filled_bytes(log) >= self.shared.options.segment_bytes_max()
             && self.shared.memtables.load().frozen.is_some()
             && self.shared.failure().is_none()
             && !self.shared.disk.is_lost()
@@ -145,7 +145,7 @@ impl UnsyncedLog {
         // While the file is synced, the operating system may have a thread that writes to it wait for that.
         let is_ready = !log.is_being_synced
             && log.log.is_ready()
-            && log.log.length() < shared.options.segment_bytes
+            && shared.filled_bytes(&log.log) < shared.options.segment_bytes
             && shared.failure().is_none();
         is_ready.then_some(Appender { shared, log })
     }

@@ -4,7 +4,7 @@
 //! in the write-ahead log. What lies where:
 //!
 //! - `wal`: the log, to which groups of changes are appended, in the folder `redo`;
-//! - `memtable`: the same changes in memory, where they are found until the engine has them;
+//! - `memtable`: the same changes in memory, each a `change`, where they are found until the engine has them;
 //! - `checkpoint`: the thread that gives them to the engine, many at once; `take_over`: how, on a disk
 //!   that may be full, and `needs` what it needs; `renewal`: how the engine gives memory back; `backpressure`: what becomes of writes when it cannot keep up;
 //! - `engine`: sled, with data records under their [`StorageKey`], a few bookkeeping records beside
@@ -21,6 +21,7 @@
 mod backpressure;
 mod batch;
 pub mod belongings;
+mod change;
 mod checkpoint;
 mod commit;
 mod counters;

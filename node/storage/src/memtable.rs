@@ -4,8 +4,8 @@
 //! which most memtables see once, when the engine gets them.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, HashMap};
-use std::ops::Bound;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::{Bound, RangeBounds};
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use kv_system::lock;
 use nohash_hasher::BuildNoHashHasher;
 
 use crate::batch::Mutation;
+use crate::change::Change;
 use crate::needs::Needs;
 use crate::{Counters, StorageKey};
 
@@ -20,6 +21,10 @@ use crate::{Counters, StorageKey};
 const CHANGES_PER_LOCK: usize = 64;
 /// How many keys are put in order while readers and the writer wait.
 const KEYS_PER_LOCK: usize = 1024;
+
+/// What a change takes beside its key and its record, in bytes, about: its places in the table, in the order and in
+/// the allocator.
+const OVERHEAD_BYTES: u64 = 80;
 
 /// The newest record of each key that was changed since it was begun; `None` where it was removed.
 #[derive(Default)]
@@ -30,26 +35,52 @@ pub(crate) struct Memtable {
 
 #[derive(Default)]
 struct Content {
-    records: HashMap<StorageKey, Option<Bytes>, BuildNoHashHasher<StorageKey>>,
-    /// The keys of the records, in order.
-    ordered: BTreeSet<StorageKey>,
+    /// The changes of keys, under their hashes.
+    changes: HashMap<u64, Change, BuildNoHashHasher<u64>>,
+    /// Those of keys whose hash is that of another key in `changes`.
+    others: BTreeMap<StorageKey, Change>,
+    /// The hashes in `changes`, in order.
+    ordered: BTreeSet<u64>,
     /// Those of them that are not in `ordered` yet.
-    unordered: Vec<StorageKey>,
-    /// The bytes of the frames that were taken in.
+    unordered: Vec<u64>,
+    /// The bytes of the keys and of their newest records.
     bytes: u64,
     counters: Option<Counters>,
     layout: Option<Bytes>,
 }
 
 impl Content {
-    fn set(&mut self, key: StorageKey, record: Option<Bytes>) {
-        match self.records.entry(key) {
-            Entry::Occupied(mut known) => drop(known.insert(record)),
-            Entry::Vacant(new) => {
-                self.unordered.push(new.key().clone());
-                new.insert(record);
+    fn set(&mut self, key: &StorageKey, record: Option<Bytes>) {
+        self.bytes += (key.text().len() + record.as_ref().map_or(0, Bytes::len)) as u64;
+        let before = match self.changes.entry(key.hash()) {
+            Entry::Occupied(mut known) if known.get().key() == key.text() => {
+                Some(known.get_mut().replace(key, record))
             }
-        }
+            Entry::Occupied(_) => self
+                .others
+                .insert(key.clone(), Change::new(key, record))
+                .map(|before| before.bytes()),
+            Entry::Vacant(new) => {
+                self.unordered.push(key.hash());
+                new.insert(Change::new(key, record));
+                None
+            }
+        };
+        self.bytes -= before.unwrap_or_default() as u64;
+    }
+
+    fn find(&self, key: &StorageKey) -> Option<&Change> {
+        let change = self.changes.get(&key.hash())?;
+        if change.key() == key.text() { Some(change) } else { self.others.get(key) }
+    }
+
+    /// The changes of the keys with this hash, in the order of the keys.
+    fn of_hash(&self, hash: u64) -> Vec<&Change> {
+        let others = self.others.range(StorageKey::first_of_hash(hash)..);
+        let others = others.take_while(|(key, _)| key.hash() == hash).map(|(_, change)| change);
+        let mut changes: Vec<_> = self.changes.get(&hash).into_iter().chain(others).collect();
+        changes.sort_unstable_by_key(|change| change.key());
+        changes
     }
 }
 
@@ -57,13 +88,14 @@ impl Memtable {
     /// One that has room for so many keys.
     pub(crate) fn with_room_for(keys: usize) -> Self {
         let memtable = Self::default();
-        memtable.write().records.reserve(keys);
+        memtable.write().changes.reserve(keys);
         memtable
     }
 
     /// How many keys were changed.
     pub(crate) fn keys(&self) -> usize {
-        self.read().records.len()
+        let content = self.read();
+        content.changes.len() + content.others.len()
     }
 
     /// Takes in the changes of a frame that is durable.
@@ -73,20 +105,18 @@ impl Memtable {
             let mut content = self.write();
             for change in changes.by_ref().take(CHANGES_PER_LOCK) {
                 match change {
-                    Mutation::Put(key, range) => content.set(key, Some(frame.slice(range))),
-                    Mutation::Remove(key) => content.set(key, None),
+                    Mutation::Put(key, range) => content.set(&key, Some(frame.slice(range))),
+                    Mutation::Remove(key) => content.set(&key, None),
                     Mutation::Layout(range) => content.layout = Some(frame.slice(range)),
                 }
             }
         }
-        let mut content = self.write();
-        content.bytes += frame.len() as u64;
-        content.counters = Some(counters);
+        self.write().counters = Some(counters);
     }
 
     /// The record of a key: `None` where it has not been changed, `Some(None)` where it was removed.
     pub(crate) fn get(&self, key: &StorageKey) -> Option<Option<Bytes>> {
-        self.read().records.get(key).cloned()
+        self.read().find(key).map(Change::record)
     }
 
     pub(crate) fn layout(&self) -> Option<Bytes> {
@@ -98,9 +128,16 @@ impl Memtable {
         self.read().counters
     }
 
-    /// The bytes of the changes, also of those that others have taken the place of.
+    /// The bytes of the keys and of their newest records.
     pub(crate) fn bytes(&self) -> u64 {
         self.read().bytes
+    }
+
+    /// The memory that it takes, in bytes, about.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        let content = self.read();
+        let keys = content.changes.len() + content.others.len();
+        content.bytes + keys as u64 * OVERHEAD_BYTES
     }
 
     /// What the engine needs to take it over, as far as that was measured since it was frozen.
@@ -119,8 +156,19 @@ impl Memtable {
         count: usize,
     ) -> Vec<(StorageKey, Option<Bytes>)> {
         let content = self.ordered();
-        let keys = content.ordered.range((start, Bound::Unbounded)).take(count);
-        keys.map(|key| (key.clone(), content.records.get(key).cloned().flatten())).collect()
+        let first = match start {
+            Bound::Included(key) | Bound::Excluded(key) => key.hash(),
+            Bound::Unbounded => 0,
+        };
+        let changes = content.ordered.range(first..).flat_map(|hash| {
+            let changes = content.of_hash(*hash).into_iter();
+            changes.map(|change| (StorageKey::of_parts((*hash, change.key())), change))
+        });
+        changes
+            .skip_while(|(key, _)| !(start, Bound::Unbounded).contains(key))
+            .take(count)
+            .map(|(key, change)| (key, change.record()))
+            .collect()
     }
 
     /// The content, with all its keys in order.
@@ -134,6 +182,9 @@ impl Memtable {
             let content = &mut *self.write();
             let rest = content.unordered.len().saturating_sub(KEYS_PER_LOCK);
             content.ordered.extend(content.unordered.drain(rest..));
+            if content.unordered.is_empty() {
+                content.unordered = Vec::new();
+            }
         }
     }
 
@@ -164,5 +215,77 @@ impl Memtables {
 
     pub(crate) fn newest_first(&self) -> impl Iterator<Item = &Arc<Memtable>> {
         std::iter::once(&self.active).chain(self.frozen.as_ref().map(|(_, frozen)| frozen))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Batch;
+    use kv_core::version::Version;
+
+    const HASH: u64 = 7;
+
+    fn key(hash: u64, text: &str) -> StorageKey {
+        StorageKey::of_parts((hash, text))
+    }
+
+    fn record(bytes: &'static [u8]) -> Option<Bytes> {
+        Some(Bytes::from_static(bytes))
+    }
+
+    /// An attacker can have many keys with one hash.
+    #[test]
+    fn keys_with_one_hash_are_kept_apart_and_in_order() {
+        let memtable = Memtable::default();
+        let texts = ["m", "z", "a", "ab", ""];
+        for (number, text) in texts.iter().enumerate() {
+            memtable.write().set(&key(HASH, text), record(&b"12345"[..number]));
+        }
+        memtable.write().set(&key(HASH - 1, "x"), None);
+        memtable.write().set(&key(HASH + 1, "b"), record(b"last"));
+        memtable.write().set(&key(HASH, "a"), None);
+        assert_eq!(memtable.keys(), 7);
+        assert_eq!(memtable.get(&key(HASH, "z")), Some(record(b"1")));
+        assert_eq!(memtable.get(&key(HASH, "a")), Some(None));
+        assert_eq!(memtable.get(&key(HASH, "none")), None);
+        assert_eq!(memtable.get(&key(HASH + 2, "m")), None);
+        let ordered = [
+            key(HASH - 1, "x"),
+            key(HASH, ""),
+            key(HASH, "a"),
+            key(HASH, "ab"),
+            key(HASH, "m"),
+            key(HASH, "z"),
+            key(HASH + 1, "b"),
+        ];
+        for (at, first) in ordered.iter().enumerate() {
+            for (start, from) in [(Bound::Included(first), at), (Bound::Excluded(first), at + 1)] {
+                for count in [1, 3, 10] {
+                    let found = memtable.range(start, count);
+                    let found: Vec<_> = found.into_iter().map(|(key, _)| key).collect();
+                    assert_eq!(found, &ordered[from..ordered.len().min(from + count)]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_others_have_taken_the_place_of_is_not_counted() {
+        let memtable = Memtable::default();
+        let mut sizes = Vec::new();
+        for bytes in [0, 100, 100, 3, 100_000, 5] {
+            let mut batch = Batch::default();
+            let value = vec![b'v'; bytes];
+            batch.put(StorageKey::new("key"), Version { epoch: 1, sequence: 1 }, Some(&value));
+            let (frame, changes) = batch.finish(Counters::default());
+            memtable.insert(&frame.into(), changes, Counters::default());
+            let record = memtable.get(&StorageKey::new("key")).flatten().unwrap_or_default();
+            assert!(record.ends_with(&value));
+            assert_eq!(memtable.bytes(), (3 + record.len()) as u64);
+            sizes.push(memtable.memory_bytes());
+        }
+        assert_eq!(sizes[1], sizes[2]);
+        assert!(sizes[5] < 200, "{sizes:?}");
     }
 }

@@ -7,7 +7,10 @@ use crate::Fsync;
 const SEGMENT_BYTES_DEFAULT: u64 = 64 << 20;
 
 /// A segment may grow to so many times its length where the engine does not keep up.
-const SEGMENTS_MAX: u64 = 3;
+const SEGMENTS_MAX: u64 = 2;
+
+/// The memory that the changes in a segment may take by default, in bytes.
+const MEMTABLE_BYTES_DEFAULT: u64 = 128 << 20;
 
 /// The memory that the engine may take by default, in bytes.
 const ENGINE_BYTES_DEFAULT: u64 = 256 << 20;
@@ -19,6 +22,9 @@ pub struct StoreOptions {
     pub fsync: Fsync,
     /// The engine takes over the changes in a segment of the write-ahead log when it has this many bytes.
     pub segment_bytes: u64,
+    /// The same, when the newest changes of its keys take this much memory, in bytes: where keys are written again
+    /// and again, that comes later.
+    pub memtable_bytes: u64,
     /// The memory that the engine may take, in bytes: a quarter for pages that were read, the rest for those that
     /// were written. What it needs to find its pages, some 300 bytes for each, comes on top.
     pub engine_bytes: u64,
@@ -52,10 +58,21 @@ impl StoreOptions {
     pub(crate) fn segment_bytes_max(self) -> u64 {
         self.segment_bytes.saturating_mul(SEGMENTS_MAX)
     }
+
+    /// How far a segment of this `length`, whose changes take so much memory, has come, as a length: all in bytes.
+    pub(crate) fn filled_bytes(self, length: u64, memory_bytes: u64) -> u64 {
+        let share = memory_bytes as f64 / self.memtable_bytes.max(1) as f64;
+        length.max((share * self.segment_bytes as f64) as u64)
+    }
 }
 
 impl From<Fsync> for StoreOptions {
     fn from(fsync: Fsync) -> Self {
-        Self { fsync, segment_bytes: SEGMENT_BYTES_DEFAULT, engine_bytes: ENGINE_BYTES_DEFAULT }
+        Self {
+            fsync,
+            segment_bytes: SEGMENT_BYTES_DEFAULT,
+            memtable_bytes: MEMTABLE_BYTES_DEFAULT,
+            engine_bytes: ENGINE_BYTES_DEFAULT,
+        }
     }
 }

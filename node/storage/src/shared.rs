@@ -140,6 +140,11 @@ impl Shared {
         self.failed.fetch_max(failed, Ordering::AcqRel);
     }
 
+    /// How far the log's segment has come, as [`StoreOptions::filled_bytes`] counts it.
+    pub(crate) fn filled_bytes(&self, log: &WriteAheadLog) -> u64 {
+        self.options.filled_bytes(log.length(), self.memtables.load().active.memory_bytes())
+    }
+
     pub(crate) fn is_absent(&self) -> bool {
         self.is_absent.load(Ordering::Acquire)
     }
