@@ -15,6 +15,7 @@ use kv_system::lock::lock;
 use kv_system::transient::is_read_only;
 use tracing::{error, warn};
 
+use crate::changes::Changes;
 use crate::engine::Engine;
 use crate::memtable::{Memtable, Memtables};
 use crate::shared::Shared;
@@ -193,7 +194,8 @@ impl Shared {
         let keys = if is_busy { memtables.active.keys() } else { 0 };
         let active = Arc::new(Memtable::with_room_for(keys));
         let segment = log.rotate()?;
-        let frozen = Some((segment, Arc::clone(&memtables.active)));
+        let frozen: Arc<dyn Changes> = Arc::clone(&memtables.active) as _;
+        let frozen = Some((segment, frozen));
         self.memtables.store(Arc::new(Memtables { active, frozen }));
         Ok(())
     }
@@ -206,7 +208,7 @@ impl Shared {
             return Ok(());
         }
         let mut after = None;
-        while let Some(last) = self.take_over(&frozen, segment, after)? {
+        while let Some(last) = self.take_over(&*frozen, segment, after)? {
             // It goes on with an engine that keeps nothing in memory, where that can be had.
             self.renew_grown_engine();
             after = Some(last);
@@ -232,7 +234,7 @@ impl Shared {
     /// Has the engine take a memtable over, as [`Taking::carry_out`] does it.
     fn take_over(
         &self,
-        frozen: &Memtable,
+        frozen: &dyn Changes,
         segment: u64,
         after: Option<StorageKey>,
     ) -> Result<Option<StorageKey>, StoreError> {

@@ -4,7 +4,8 @@
 //! in the write-ahead log. What lies where:
 //!
 //! - `wal`: the log, to which groups of changes are appended, in the folder `redo`;
-//! - `memtable`: the same changes in memory, where they are found until the engine has them;
+//! - `changes`: the same in memory, where they are found until the engine has them: in a `memtable`, or as they
+//!   were `replayed` when the node started;
 //! - `checkpoint`: the thread that gives them to the engine, many at once; `take_over`: how, on a disk
 //!   that may be full, and `needs` what it needs; `renewal`: how the engine gives memory back; `backpressure`: what becomes of writes when it cannot keep up;
 //! - `engine`: sled, with data records under their [`StorageKey`], a few bookkeeping records beside
@@ -21,6 +22,7 @@
 mod backpressure;
 mod batch;
 pub mod belongings;
+mod changes;
 mod checkpoint;
 mod counters;
 pub mod disk;
@@ -36,6 +38,7 @@ mod needs;
 mod options;
 pub mod record;
 mod renewal;
+mod replayed;
 pub mod reserve;
 mod scan;
 mod shared;

@@ -13,6 +13,7 @@ use kv_system::lock;
 use nohash_hasher::BuildNoHashHasher;
 
 use crate::batch::Mutation;
+use crate::changes::Changes;
 use crate::needs::Needs;
 use crate::{Counters, StorageKey};
 
@@ -61,11 +62,6 @@ impl Memtable {
         memtable
     }
 
-    /// How many keys were changed.
-    pub(crate) fn keys(&self) -> usize {
-        self.read().records.len()
-    }
-
     /// Takes in the changes of a frame that is durable.
     pub(crate) fn insert(&self, frame: &Bytes, changes: Vec<Mutation>, counters: Counters) {
         let mut changes = changes.into_iter().peekable();
@@ -84,43 +80,8 @@ impl Memtable {
         content.counters = Some(counters);
     }
 
-    /// The record of a key: `None` where it has not been changed, `Some(None)` where it was removed.
-    pub(crate) fn get(&self, key: &StorageKey) -> Option<Option<Bytes>> {
-        self.read().records.get(key).cloned()
-    }
-
-    pub(crate) fn layout(&self) -> Option<Bytes> {
-        self.read().layout.clone()
-    }
-
-    /// The counters after its last change; `None` before the first one.
-    pub(crate) fn counters(&self) -> Option<Counters> {
-        self.read().counters
-    }
-
-    /// The bytes of the changes, also of those that others have taken the place of.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.read().bytes
-    }
-
-    /// What the engine needs to take it over, as far as that was measured since it was frozen.
-    pub(crate) fn needs(&self) -> &Needs {
-        &self.needs
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.counters().is_none()
-    }
-
-    /// Up to so many changes from `start` on.
-    pub(crate) fn range(
-        &self,
-        start: Bound<&StorageKey>,
-        count: usize,
-    ) -> Vec<(StorageKey, Option<Bytes>)> {
-        let content = self.ordered();
-        let keys = content.ordered.range((start, Bound::Unbounded)).take(count);
-        keys.map(|key| (key.clone(), content.records.get(key).cloned().flatten())).collect()
     }
 
     /// The content, with all its keys in order.
@@ -146,23 +107,56 @@ impl Memtable {
     }
 }
 
+impl Changes for Memtable {
+    fn get(&self, key: &StorageKey) -> Option<Option<Bytes>> {
+        self.read().records.get(key).cloned()
+    }
+
+    fn range(&self, start: Bound<&StorageKey>, count: usize) -> Vec<(StorageKey, Option<Bytes>)> {
+        let content = self.ordered();
+        let keys = content.ordered.range((start, Bound::Unbounded)).take(count);
+        keys.map(|key| (key.clone(), content.records.get(key).cloned().flatten())).collect()
+    }
+
+    fn keys(&self) -> usize {
+        self.read().records.len()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.read().bytes
+    }
+
+    fn layout(&self) -> Option<Bytes> {
+        self.read().layout.clone()
+    }
+
+    fn counters(&self) -> Option<Counters> {
+        self.read().counters
+    }
+
+    fn needs(&self) -> &Needs {
+        &self.needs
+    }
+}
+
 /// The memtables at one moment: a record that is in neither is in the engine.
 #[derive(Clone, Default)]
 pub(crate) struct Memtables {
     /// The one that takes changes in.
     pub(crate) active: Arc<Memtable>,
-    /// The one before, which the engine is getting, and the last segment of the write-ahead log that has
+    /// What came before, which the engine is getting, and the last segment of the write-ahead log that has
     /// something of it.
-    pub(crate) frozen: Option<(u64, Arc<Memtable>)>,
+    pub(crate) frozen: Option<(u64, Arc<dyn Changes>)>,
 }
 
 impl Memtables {
-    /// The newest change of a key, as [`Memtable::get`] gives it.
+    /// The newest change of a key, as [`Changes::get`] gives it.
     pub(crate) fn get(&self, key: &StorageKey) -> Option<Option<Bytes>> {
-        self.newest_first().find_map(|memtable| memtable.get(key))
+        self.active.get(key).or_else(|| self.frozen.as_ref()?.1.get(key))
     }
 
-    pub(crate) fn newest_first(&self) -> impl Iterator<Item = &Arc<Memtable>> {
-        std::iter::once(&self.active).chain(self.frozen.as_ref().map(|(_, frozen)| frozen))
+    pub(crate) fn newest_first(&self) -> impl Iterator<Item = Arc<dyn Changes>> {
+        let active: Arc<dyn Changes> = Arc::clone(&self.active) as _;
+        std::iter::once(active).chain(self.frozen.as_ref().map(|(_, frozen)| Arc::clone(frozen)))
     }
 }

@@ -9,16 +9,18 @@ use bytes::Bytes;
 use kv_system::lock::lock;
 use kv_system::transient::file_bytes_max;
 
+use crate::changes::Changes;
 use crate::checkpoint::Background;
 use crate::disk::Disk;
 use crate::engine::{self, Engine};
 use crate::error::{Failure, StoreError};
 use crate::limits::PIECE_BYTES;
-use crate::memtable::{Memtable, Memtables};
+use crate::memtable::Memtables;
 use crate::record::{self, Stored};
+use crate::replayed::{Read, Replayed};
 use crate::shared::{Shared, Slot, WAL_DIRECTORY, WrittenLog};
 use crate::wal::{Fsync, Keeping, WriteAheadLog};
-use crate::{Batch, Counters, StorageKey, StoreOptions, backpressure, batch, take_over};
+use crate::{Batch, Counters, StorageKey, StoreOptions, backpressure, take_over};
 
 /// A handle to a shard's records.
 ///
@@ -68,20 +70,18 @@ impl Store {
         options: StoreOptions,
     ) -> Result<Self, StoreError> {
         let checkpointed = engine.checkpointed()?;
-        let replayed = Memtable::default();
-        let log =
-            WriteAheadLog::open(&directory.join(WAL_DIRECTORY), disk, checkpointed, |frame| {
-                let (counters, changes) = batch::read(&frame)?;
-                replayed.insert(&frame, changes, counters);
-                Ok(())
-            })?;
+        let (log, segments) =
+            WriteAheadLog::open::<Read>(&directory.join(WAL_DIRECTORY), disk, checkpointed)?;
+        let replayed = Replayed::new(segments);
         disk.belongings().keep_open(&directory.join(WAL_DIRECTORY), &log.names())?;
         engine::keep_files(directory, disk.belongings())?;
         let counters = match replayed.counters() {
             Some(counters) => counters,
             None => engine.counters()?,
         };
-        let frozen = (!replayed.is_empty()).then(|| (log.number() - 1, Arc::new(replayed)));
+        let is_empty = replayed.is_empty();
+        let replayed: Arc<dyn Changes> = Arc::new(replayed);
+        let frozen = (!is_empty).then(|| (log.number() - 1, replayed));
         let memtables = Memtables { active: Arc::default(), frozen };
         let log = WrittenLog { log, counters, written_at: Instant::now() };
         let shared = Shared::new(directory, options, disk, engine, log, memtables);

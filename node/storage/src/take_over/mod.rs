@@ -23,10 +23,10 @@ use kv_system::transient::file_bytes_max;
 
 pub(crate) use self::leaves::placed;
 use self::leaves::{LEAF_OVERHEAD_BYTES, Leaves};
+use crate::changes::Changes;
 use crate::disk::Disk;
 use crate::engine::{self, Engine, LEAF_FANOUT};
 use crate::limits::{DESCRIPTORS_PER_CHECKPOINT, INODES_PER_STEP, PIECE_BYTES, SMALL_FILES_BYTES};
-use crate::memtable::Memtable;
 use crate::needs::Needs;
 use crate::{StorageKey, StoreError, unfinished};
 
@@ -62,7 +62,7 @@ pub(crate) enum Untaken {
 /// The changes that the engine is to get, and where and how large the store is.
 pub(crate) struct Taking<'a> {
     pub(crate) engine: &'a Engine,
-    pub(crate) memtable: &'a Memtable,
+    pub(crate) memtable: &'a dyn Changes,
     /// The last segment of the write-ahead log that has something of the memtable.
     pub(crate) segment: u64,
     pub(crate) disk: &'a Disk,

@@ -6,7 +6,8 @@ use kv_core::version::Version;
 
 use super::*;
 use crate::Counters;
-use crate::batch::{self, Batch};
+use crate::batch::Batch;
+use crate::memtable::Memtable;
 
 const KEYS: u32 = 500;
 
@@ -24,11 +25,10 @@ fn memtable(value: impl Fn(u32) -> Option<Vec<u8>>) -> Memtable {
             None => batch.remove(key(number)),
         }
     }
-    let (frame, _) = batch.finish(Counters { keys: 1, ..Counters::default() });
-    let frame = Bytes::from(frame);
-    let (counters, changes) = batch::read(&frame).unwrap();
+    let counters = Counters { keys: 1, ..Counters::default() };
+    let (frame, changes) = batch.finish(counters);
     let memtable = Memtable::default();
-    memtable.insert(&frame, changes, counters);
+    memtable.insert(&frame.into(), changes, counters);
     memtable
 }
 
