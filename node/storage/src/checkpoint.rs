@@ -19,7 +19,7 @@ use crate::changes::Changes;
 use crate::engine::Engine;
 use crate::memtable::{Memtable, Memtables};
 use crate::shared::Shared;
-use crate::take_over::{Taking, Untaken, is_over};
+use crate::take_over::{Taking, Untaken};
 use crate::wal::{self, WriteAheadLog};
 use crate::{Failure, Fsync, StorageKey, StoreError};
 
@@ -99,8 +99,7 @@ impl Shared {
                 Ok(()) => failures = 0,
                 // A missing file is reported where files are looked for.
                 Err(_) if waits && self.disk.is_lost() => {}
-                // The log has what is left, for the next start.
-                Err(_) if waits && is_over(&self.closing) => {}
+                Err(_) if waits && self.is_closed.load(Ordering::Acquire) => return,
                 Err(error) if waits => {
                     if said_at.is_none_or(|at| at.elapsed() >= SAYING_SPACING) {
                         said_at = Some(Instant::now());
@@ -257,7 +256,7 @@ impl Shared {
                 written_bytes_max: self.options.engine_written_bytes_max(),
                 written_bytes: &self.engine_written,
                 after: after.clone(),
-                closing: &self.closing,
+                is_closed: &self.is_closed,
             };
             let mut taken = taking.carry_out();
             if failpoints::is_on("node::checkpoint::no-room") {

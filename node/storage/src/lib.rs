@@ -8,6 +8,7 @@
 //!   were `replayed` when the node started;
 //! - `checkpoint`: the thread that gives them to the engine, many at once; `take_over`: how, on a disk
 //!   that may be full, and `needs` what it needs; `renewal`: how the engine gives memory back; `backpressure`: what becomes of writes when it cannot keep up;
+//!   `closing`: how a store is closed;
 //! - `engine`: sled, with data records under their [`StorageKey`], a few bookkeeping records beside
 //!   them, and the installed layout in a tree of its own;
 //! - `shared`: what the handles and the background thread share; `strikes`: the keys that are not read
@@ -24,6 +25,7 @@ mod batch;
 pub mod belongings;
 mod changes;
 mod checkpoint;
+mod closing;
 mod counters;
 pub mod disk;
 mod engine;

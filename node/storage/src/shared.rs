@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -57,8 +57,8 @@ pub(crate) struct Shared {
     pub(crate) engine_written: AtomicU64,
     /// How often the engine was read from.
     pub(crate) engine_reads: AtomicU64,
-    /// When the store began to be closed, where it is.
-    pub(crate) closing: OnceLock<Instant>,
+    /// Whether the store was closed, after which nothing more is begun: the log has what is left.
+    pub(crate) is_closed: AtomicBool,
     /// The keys that are not read again.
     pub(crate) strikes: Strikes,
 }
@@ -97,7 +97,7 @@ impl Shared {
             waits: AtomicBool::new(false),
             engine_written: AtomicU64::new(0),
             engine_reads: AtomicU64::new(0),
-            closing: OnceLock::new(),
+            is_closed: AtomicBool::new(false),
             strikes: Strikes::default(),
         }
     }

@@ -30,7 +30,7 @@ pub struct Store {
     pub(crate) shared: Arc<Shared>,
     slot: Arc<Slot>,
     /// Only the writer's handle has it.
-    background: Option<Background>,
+    pub(crate) background: Option<Background>,
 }
 
 impl Store {
@@ -222,9 +222,7 @@ impl Store {
     /// those, and for what it writes anew, of the `stored_bytes`, before it gives up the old, a piece at a time.
     #[must_use]
     pub fn headroom_bytes(&self, stored_bytes: u64) -> u64 {
-        let pending: u64 =
-            self.shared.memtables.load().newest_first().map(|memtable| memtable.bytes()).sum();
-        take_over::placed(pending).saturating_add(stored_bytes.min(PIECE_BYTES))
+        take_over::placed(self.pending_bytes()).saturating_add(stored_bytes.min(PIECE_BYTES))
     }
 
     /// Has the engine take over soon the changes that are only in the log.
@@ -282,33 +280,9 @@ impl Store {
         self.shared.reopen()
     }
 
-    /// Closes the store in order: the engine takes over what is in the write-ahead log, so that the next start
-    /// finds that empty, or shorter, where there is more than some seconds' work.
-    ///
-    /// # Errors
-    /// Why the engine has not got everything.
-    pub fn close(mut self) -> Result<(), StoreError> {
-        let _ = self.shared.closing.set(Instant::now());
-        // This thread goes on with what the others leave.
-        self.background = None;
-        if self.shared.failure().is_some() || self.shared.disk.has_lost() {
-            self.abandon();
-            return Err(StoreError::Broken);
-        }
-        let shared = Arc::clone(&self.shared);
-        let closed = shared
-            .checkpoint()
-            .and_then(|()| shared.freeze(&mut lock(&shared.log).log))
-            .and_then(|()| shared.checkpoint());
-        if shared.failure().is_some() {
-            self.abandon();
-        }
-        match closed {
-            Err(StoreError::Waits(_)) if take_over::is_over(&shared.closing) => {
-                Ok(lock(&shared.log).log.sync_or_fail()?)
-            }
-            closed => closed,
-        }
+    /// The bytes of the changes that are only in the log.
+    pub(crate) fn pending_bytes(&self) -> u64 {
+        self.shared.memtables.load().newest_first().map(|changes| changes.bytes()).sum()
     }
 
     /// Gives the store up without closing it, after a commit that failed.

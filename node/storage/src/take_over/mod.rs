@@ -13,9 +13,7 @@ mod leaves;
 mod tests;
 
 use std::ops::Bound;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use kv_system::descriptors;
@@ -41,8 +39,6 @@ const FLUSHES: u64 = 32;
 const RECORD_OVERHEAD_BYTES: u64 = 128;
 /// How many records a leaf has, about: one that is full becomes two.
 const LEAF_RECORDS: u64 = LEAF_FANOUT as u64 * 3 / 4;
-/// How long a store that is being closed goes on with a memtable. The log has it.
-const CLOSE_WITHIN: Duration = Duration::from_secs(3);
 /// A leaf that grows with every piece leaves a place of each length behind, so that pieces of new records
 /// may take so many times what the records take.
 const PIECES_FACTOR: u64 = 2;
@@ -79,13 +75,8 @@ pub(crate) struct Taking<'a> {
     pub(crate) written_bytes: &'a AtomicU64,
     /// The last change that the engine has already; `None` where it has none.
     pub(crate) after: Option<StorageKey>,
-    /// When the store began to be closed, where it is.
-    pub(crate) closing: &'a OnceLock<Instant>,
-}
-
-/// Whether a store that began to be closed then takes nothing more over.
-pub(crate) fn is_over(closing: &OnceLock<Instant>) -> bool {
-    closing.get().is_some_and(|at| at.elapsed() >= CLOSE_WITHIN)
+    /// Whether the store was closed.
+    pub(crate) is_closed: &'a AtomicBool,
 }
 
 /// What was measured before, or is now.
@@ -207,6 +198,7 @@ impl Taking<'_> {
             start = Bound::Excluded(last.clone());
             // Damage is met here, while the engine has nothing that is not flushed and can be started anew.
             self.read(&piece).map_err(Untaken::Failed)?;
+            self.go_on()?;
             let is_last = piece.len() < piece_changes as usize;
             self.change(&piece)?;
             let has_much = self.note_written(self.bytes_to_write() / flushes);
@@ -224,10 +216,10 @@ impl Taking<'_> {
         Ok(None)
     }
 
-    /// Ends this between two pieces, where the store is being closed.
+    /// Ends this where the store was closed, as long as the engine has nothing that is not flushed.
     fn go_on(&self) -> Result<(), Untaken> {
-        match is_over(self.closing) {
-            true => Err(waits("the store is being closed".into())),
+        match self.is_closed.load(Ordering::Acquire) {
+            true => Err(waits("the store was closed".into())),
             false => Ok(()),
         }
     }
