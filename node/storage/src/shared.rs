@@ -40,6 +40,8 @@ pub(crate) struct Shared {
     slots: Mutex<Vec<Arc<Slot>>>,
     /// The one of the thread that has the engine take memtables over.
     pub(crate) checkpointer: Arc<Slot>,
+    /// One that no thread uses, so that a new thread gets its handles while the others are at work.
+    unused: Arc<Slot>,
     pub(crate) log: Mutex<WrittenLog>,
     pub(crate) memtables: ArcSwap<Memtables>,
     /// Whether the engine has failed or met damage and so refuses further work.
@@ -81,13 +83,15 @@ impl Shared {
         memtables: Memtables,
     ) -> Self {
         let checkpointer = Arc::new(Mutex::new(Some(engine.clone())));
+        let unused = Arc::new(Mutex::new(Some(engine.clone())));
         Self {
             directory: directory.to_owned(),
             options,
             disk: disk.clone(),
             wal_names: log.log.names(),
-            slots: Mutex::new(vec![Arc::clone(&checkpointer)]),
+            slots: Mutex::new(vec![Arc::clone(&checkpointer), Arc::clone(&unused)]),
             checkpointer,
+            unused,
             log: Mutex::new(log),
             memtables: ArcSwap::from_pointee(memtables),
             stopped: AtomicBool::new(false),
@@ -124,7 +128,7 @@ impl Shared {
         let mut slots = lock(&self.slots);
         // Those of threads that have ended.
         slots.retain(|slot| Arc::strong_count(slot) > 1);
-        let slot = Arc::new(Mutex::new(lock(&self.checkpointer).clone()));
+        let slot = Arc::new(Mutex::new(lock(&self.unused).clone()));
         slots.push(Arc::clone(&slot));
         slot
     }
@@ -224,5 +228,20 @@ impl Shared {
             self.has_met_damage.store(true, Ordering::Release);
         }
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Fsync, StorageKey, Store};
+
+    #[test]
+    fn a_thread_gets_its_handles_while_the_engine_takes_something_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path(), Fsync::Always).unwrap();
+        let takes_over = lock(&store.shared.checkpointer);
+        assert_eq!(store.reader().get(&StorageKey::new("key")).unwrap(), None);
+        drop(takes_over);
     }
 }
