@@ -161,12 +161,22 @@ impl Taking<'_> {
         placed(self.memtable.bytes().saturating_add(all.min(changed)))
     }
 
+    /// How many changes are worth a flush at least. Where values are long, the leaves of few are as much as the
+    /// engine may keep in memory.
+    fn piece_changes_min(&self) -> u64 {
+        (self.written_bytes_max / self.leaf_bytes()).clamp(1, CHANGES_PER_BATCH as u64)
+    }
+
+    /// How long a leaf is in memory, in bytes, about.
+    fn leaf_bytes(&self) -> u64 {
+        let (bytes, records) = self.stored;
+        (bytes / records.max(1) + RECORD_OVERHEAD_BYTES) * LEAF_RECORDS
+    }
+
     /// What the engine writes for all changes, in bytes, about: each leaf once for each flush.
     fn bytes_to_write(&self) -> u64 {
         let changed = self.memtable.keys() as u64;
-        let (bytes, records) = self.stored;
-        let record_bytes = bytes / records.max(1) + RECORD_OVERHEAD_BYTES;
-        let leaves = changed.saturating_mul(record_bytes * LEAF_RECORDS);
+        let leaves = changed.saturating_mul(self.leaf_bytes());
         leaves.min(self.all_bytes()).saturating_add(self.memtable.bytes())
     }
 
@@ -188,7 +198,7 @@ impl Taking<'_> {
         let flushed_bytes = (self.stored.0 / FLUSHES).clamp(FLUSH_BYTES_MIN, FLUSH_BYTES_MAX);
         let flushed_bytes = flushed_bytes.min(self.flush_bytes_max);
         let flushes = (self.bytes_to_write() / flushed_bytes).max(1);
-        let piece_changes = (self.memtable.keys() as u64 / flushes).max(CHANGES_PER_BATCH as u64);
+        let piece_changes = (self.memtable.keys() as u64 / flushes).max(self.piece_changes_min());
         let mut start = self.after.clone().map_or(Bound::Unbounded, Bound::Excluded);
         loop {
             self.go_on()?;

@@ -115,6 +115,25 @@ fn an_engine_that_keeps_too_much_goes_on_where_it_was() {
 }
 
 #[test]
+fn pieces_of_long_values_are_no_longer_than_the_engine_may_keep() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = Disk::new(directory.path(), 0);
+    let engine = Engine::open(directory.path(), &disk, 1 << 20).unwrap();
+    let memtable = memtable(|_| Some(vec![1; 10]));
+    for (value_bytes, written_bytes_max, expected) in [
+        (100, 8 << 20, CHANGES_PER_BATCH as u64),
+        (128 << 10, 8 << 20, 2),
+        (8 << 20, 8 << 20, 1),
+        (128 << 10, 1 << 30, CHANGES_PER_BATCH as u64),
+    ] {
+        let stored = (value_bytes * 1000, 1000);
+        let taking = taking(&engine, &memtable, &disk, directory.path());
+        let taking = Taking { stored, written_bytes_max, ..taking };
+        assert_eq!(taking.piece_changes_min(), expected, "{value_bytes}");
+    }
+}
+
+#[test]
 fn nothing_more_is_begun_once_the_store_is_closed() {
     let directory = tempfile::tempdir().unwrap();
     let disk = Disk::new(directory.path(), 0);
