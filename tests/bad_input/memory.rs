@@ -58,7 +58,7 @@ fn imports_of_short_and_long_values_stay_within_the_memory_of_a_small_node() {
         import.output().success().says(&[&format!("stored {records} records")]);
         let peak = cluster.node(0).peak_memory_bytes();
         println!("{name}: the node took up to {peak} bytes");
-        assert!(peak <= SMALL_BYTES_MAX, "{name}: the node took up to {peak} bytes");
+        assert!(peak <= bytes_max, "{name}: the node took up to {peak} bytes");
         for n in [0, records / 2, records - 1] {
             let got = cluster.kvclient(&["get", &format!("{name}-{n}")]).output().success();
             assert_eq!(got.stdout_text(), format!("{value}{n}"));
