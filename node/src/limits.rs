@@ -1,8 +1,8 @@
-//! What a node's process takes of the system. Bounds for its peers are in [`kv_transport::server::limits`].
+//! What a node's process takes of the system. Bounds for its peers are in
+//! [`kv_transport::server::limits`] and [`kv_transport::server::bounds`].
 
-use kv_core::limits::GET_ALL_BYTES_MAX;
 use kv_system::descriptors::DESCRIPTORS_OF_A_NODE;
-use kv_transport::server::limits::{UNREAD_BYTES_FULL, UNREAD_BYTES_MAX};
+use kv_transport::server::bounds::LONGEST_REPLIES;
 
 /// How many descriptors must be free for a node to start: what it needs, and a few for connections.
 pub const DESCRIPTORS_MIN: usize = 128;
@@ -34,5 +34,5 @@ pub const ADDRESS_SPACE_BYTES_MIN: u64 = 1 << 30;
 
 const _: () = {
     assert!(DESCRIPTORS_OF_A_NODE < DESCRIPTORS_MIN as u64);
-    assert!(UNREAD_BYTES_FULL + (SCANNERS * GET_ALL_BYTES_MAX) as u64 <= UNREAD_BYTES_MAX);
+    assert!(SCANNERS <= LONGEST_REPLIES);
 };

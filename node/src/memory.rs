@@ -2,6 +2,7 @@
 
 use bytesize::ByteSize;
 use kv_system::memory::available_bytes;
+use kv_transport::server::bounds::Bounds;
 
 /// The least that a node works with, in bytes.
 pub const MEMORY_BYTES_MIN: u64 = 64 << 20;
@@ -12,9 +13,13 @@ const DEFAULT_SHARE: u64 = 4;
 const DEFAULT_WHERE_UNKNOWN: u64 = 1 << 30;
 /// Segments of the write-ahead log are no longer than pays: a start replays up to four times as much.
 const SEGMENT_BYTES_MAX: u64 = 150 << 20;
+/// Requests that wait for the disk take no more than is enough for any disk...
+const JOBS_BYTES_MAX: u64 = 256 << 20;
+/// ...and no less than keeps one busy.
+const JOBS_BYTES_MIN: u64 = 4 << 20;
 
 /// The memory that a node may take, in bytes. What is left of the parts is for what it takes however little it
-/// stores, for requests and for replies.
+/// stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryBudget(u64);
 
@@ -59,6 +64,22 @@ impl MemoryBudget {
     #[must_use]
     pub fn segment_bytes(self) -> u64 {
         (self.divided() / 4).min(SEGMENT_BYTES_MAX)
+    }
+
+    /// For requests that wait for the disk: so much at a time, or a single one however long it is.
+    #[must_use]
+    pub fn jobs_bytes(self) -> u64 {
+        self.under_way_bytes().clamp(JOBS_BYTES_MIN, JOBS_BYTES_MAX)
+    }
+
+    /// What peers can make the node hold beside those.
+    #[must_use]
+    pub fn bounds(self) -> Bounds {
+        Bounds::within(self.under_way_bytes())
+    }
+
+    fn under_way_bytes(self) -> u64 {
+        self.divided() / 16
     }
 }
 
@@ -117,6 +138,19 @@ mod tests {
                 "where the engine cannot keep up: {most} of {bytes}"
             );
         }
+    }
+
+    #[test]
+    fn what_is_under_way_follows_the_budget() {
+        let of = |bytes| MemoryBudget::new(Some(bytes), 1);
+        let (least, little, much) = (of(MEMORY_BYTES_MIN), of(512 << 20), of(6 << 30));
+        assert_eq!(least.jobs_bytes(), JOBS_BYTES_MIN);
+        assert!(little.jobs_bytes() <= (512 << 20) / 16);
+        assert_eq!(much.jobs_bytes(), JOBS_BYTES_MAX);
+        assert_eq!(much.bounds(), Bounds::within(u64::MAX));
+        // A client's requests that wait, carried out or held back.
+        let waiting = least.jobs_bytes() + least.bounds().held_bytes_total_max;
+        assert!(waiting <= MEMORY_BYTES_MIN / 8, "{waiting}");
     }
 
     #[test]

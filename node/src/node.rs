@@ -191,7 +191,7 @@ impl Running {
         let uuid = identity.uuid;
         let tenure = Arc::new(Tenure::new(begun));
         let guard = Arc::new(ArcSwap::from_pointee(Guard::new(uuid, installed)));
-        let published = Arc::new(Published::default());
+        let published = Arc::new(Published::new(args.memory().bounds()));
         let wake = Wake::new()?;
         let (finished_sender, finished) = flume::unbounded();
         let reader = store.reader();
@@ -248,6 +248,7 @@ impl Running {
                 not_followed,
                 value_bytes_max: usize::try_from(args.value_bytes_max).unwrap_or(usize::MAX),
                 record_cache_bytes: args.memory().record_cache_bytes(),
+                jobs_bytes_max: usize::try_from(args.memory().jobs_bytes()).unwrap_or(usize::MAX),
             }),
             published,
             writer: Some(writer),

@@ -20,7 +20,7 @@ use kv_system::{failpoints, priority};
 use crate::finished::{Completed, Finished};
 use crate::limits::{READERS, SCANNERS};
 use crate::reader;
-use crate::refusals::{from_store, replies_unread};
+use crate::refusals::from_store;
 use crate::writer::Published;
 
 /// How many keys one thread reads at once: the others can read the rest of a batch at the same time.
@@ -165,7 +165,7 @@ impl Reader {
                         bytes += value_bytes;
                         Found::Record(record)
                     } else {
-                        Found::Refused(replies_unread())
+                        Found::Refused(self.published.replies.refusal())
                     }
                 }
                 Err(error) => Found::Refused(from_store(&error)),
@@ -184,7 +184,7 @@ impl Reader {
         let replies = &self.published.replies;
         // The longest reply of each scanner has room above what may wait.
         if !replies.has_room(0, PAGE_BYTES_TARGET as u64) {
-            return Content::Refused(replies_unread());
+            return Content::Refused(replies.refusal());
         }
         replies.expect(longest as u64);
         let answer = guard.admit(context);

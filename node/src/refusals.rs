@@ -9,7 +9,6 @@ use kv_core::refusal::{ErrorCode, Refusal, shutting_down};
 use kv_storage::disk::{Resource, Room, Shortage};
 use kv_storage::{StoreError, WalError};
 use kv_system::transient::write_advice;
-use kv_transport::server::limits::UNREAD_BYTES_FULL;
 
 /// What a client is told of the store's failure.
 #[must_use]
@@ -123,14 +122,14 @@ fn outcome_unknown(error: &StoreError) -> Refusal {
     )
 }
 
-/// The refusal of long reads while there is no room for their replies.
+/// The refusal of long reads while so many bytes of replies have not been read.
 #[must_use]
-pub fn replies_unread() -> Refusal {
+pub fn replies_unread(bytes: u64) -> Refusal {
     Refusal::new(
         ErrorCode::Overloaded,
         format!(
             "{} MiB of this node's replies have not been read by those who asked: try again later",
-            UNREAD_BYTES_FULL >> 20
+            bytes >> 20
         ),
     )
 }

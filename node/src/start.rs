@@ -69,7 +69,7 @@ pub async fn prepare(
     let reserve_bytes = fitness::reserve_bytes(directory.path(), args.disk_reserve_bytes)?;
     let disk = Disk::new(directory.path(), reserve_bytes);
     directory.set_disk(&disk)?;
-    let server = Server::listen(listen, port_choice(args, &directory))?;
+    let server = Server::listen(listen, port_choice(args, &directory), args.memory().bounds())?;
     let port = server.port();
     patiently(DataDirectoryError::passes, async || directory.keep(port)).await?;
     let opened = open(args, &mut directory, &disk, &mut succession).await?;

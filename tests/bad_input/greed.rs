@@ -6,10 +6,9 @@ use kv_core::limits::{ENVELOPE_BYTES_MAX, FRAME_BYTES_MAX, VALUE_BYTES_MAX_DEFAU
 use kv_testkit::harness::peer::{Peer, parse};
 use kv_testkit::harness::{Cluster, eventually};
 use kv_testkit::zmtp::{RawPeer, frame, head_of_long_frame, part};
-use kv_transport::server::limits::{
-    HELD_BYTES_MAX, HELD_REQUESTS_MAX, INWARD_BYTES_MAX, INWARD_BYTES_TOTAL_MAX,
-    MESSAGE_FRAMES_MAX, UNREAD_BYTES_HOLD, UNREAD_BYTES_MAX,
-};
+use kv_transport::server::bounds::Bounds;
+use kv_transport::server::limits::{HELD_REQUESTS_MAX, MESSAGE_FRAMES_MAX};
+use kvnode::memory::MemoryBudget;
 use serde_json::json;
 
 use super::witness::{all_is_well, one_node};
@@ -21,6 +20,11 @@ const SLACK_BYTES: u64 = 256 << 20;
 const PATIENCE: Duration = Duration::from_secs(60);
 const GET_ALL: &[u8] = br#"{"op":"GET_ALL","values":"body"}"#;
 const STORED_MIB: usize = 28;
+
+/// How much peers can make a node hold that was told nothing of memory.
+fn bounds() -> Bounds {
+    MemoryBudget::new(None, 1).bounds()
+}
 
 /// Stores values that make a reply to GET_ALL nearly as long as there is any.
 fn store_much(peer: &Peer) {
@@ -68,7 +72,7 @@ fn replies_that_nobody_reads_are_bounded_for_all_peers_together() {
     assert!(log_says(&cluster, "does not read on"), "{}", cluster.node(0).log());
     let grown = cluster.node(0).peak_memory_bytes() - before;
     println!("the node grew by {grown} bytes");
-    assert!(grown < UNREAD_BYTES_MAX + SLACK_BYTES, "the node grew by {grown} bytes");
+    assert!(grown < bounds().unread_bytes_max + SLACK_BYTES, "the node grew by {grown} bytes");
     drop(slow);
     all_is_well(&good);
 }
@@ -113,8 +117,8 @@ fn a_peer_that_only_asks_is_cut() {
     good.ask(&json!({"op": "PUT", "key": "k", "value": value}).to_string());
     let block = frame(0, br#"{"op":"GET_ONE","key":"k"}"#).repeat(1000);
     // Requests that are held back for it come on top of the answers that fill the way to it.
-    let enough =
-        4 * (HELD_REQUESTS_MAX + usize::try_from(UNREAD_BYTES_HOLD).unwrap() / value.len());
+    let enough = 4
+        * (HELD_REQUESTS_MAX + usize::try_from(bounds().unread_bytes_hold).unwrap() / value.len());
     let mut sent = 0;
     while sent < enough && greedy.write(&block).is_ok() {
         sent += 1000;
@@ -156,7 +160,7 @@ fn unfinished_messages_are_bounded_for_all_peers_together() {
         greedy.push(peer);
         all_is_well(&good);
     }
-    assert!(PEERS * LONG_BYTES as u64 > INWARD_BYTES_TOTAL_MAX);
+    assert!(PEERS * LONG_BYTES as u64 > bounds().inward_bytes_total_max);
     eventually("the greediest are cut", PATIENCE, || {
         all_is_well(&good);
         if log_says(&cluster, "the most of any connection") {
@@ -166,7 +170,10 @@ fn unfinished_messages_are_bounded_for_all_peers_together() {
         }
     });
     let grown = cluster.node(0).peak_memory_bytes() - before;
-    assert!(grown < INWARD_BYTES_TOTAL_MAX + SLACK_BYTES, "the node grew by {grown} bytes");
+    assert!(
+        grown < bounds().inward_bytes_total_max + SLACK_BYTES,
+        "the node grew by {grown} bytes"
+    );
     // It holds least, and so it is not touched.
     slow.write(&vec![b's'; 1 << 20]).expect("the node reads");
     let (_, reply) = slow.read_frame().expect("the node answers");
@@ -182,14 +189,14 @@ fn envelopes_of_what_is_refused_count_too() {
     // It reads nothing, so what it asks is held back, and refused once that is too many bytes.
     let put = json!({"op": "PUT", "key": "k", "value_bytes": VALUE_BYTES}).to_string();
     let put = [part(put.as_bytes()), frame(0, &vec![7; VALUE_BYTES])].concat();
-    for _ in 0..=HELD_BYTES_MAX / VALUE_BYTES as u64 {
+    for _ in 0..=bounds().held_bytes_max / VALUE_BYTES as u64 {
         greedy.write(&put).expect("the node takes requests");
     }
     // Of these it has to keep nothing but the envelope.
     let envelope = part(&[b'e'; ENVELOPE_BYTES_MAX]);
     let small = [&envelope[..], &part(b""), &frame(0, br#"{"op":"STATUS"}"#)].concat();
     let block = small.repeat(100);
-    let room = usize::try_from(INWARD_BYTES_MAX - HELD_BYTES_MAX).unwrap();
+    let room = usize::try_from(bounds().inward_bytes_max - bounds().held_bytes_max).unwrap();
     let enough = 2 * room.div_ceil(ENVELOPE_BYTES_MAX);
     assert!(room / ENVELOPE_BYTES_MAX < HELD_REQUESTS_MAX, "it is cut for bytes, not their number");
     for _ in 0..enough.div_ceil(100) {
@@ -199,7 +206,7 @@ fn envelopes_of_what_is_refused_count_too() {
     }
     eventually("it is cut", PATIENCE, || {
         all_is_well(&good);
-        let words = format!("carried out, the limit is {INWARD_BYTES_MAX}");
+        let words = format!("carried out, the limit is {}", bounds().inward_bytes_max);
         if log_says(&cluster, &words) { Ok(()) } else { Err(cluster.node(0).log()) }
     });
     assert!(greedy.is_closed_by_node());

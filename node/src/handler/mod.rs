@@ -43,7 +43,6 @@ use crate::hints::Hints;
 use crate::identity::Identity;
 use crate::read_pool::{Found, ReadPool};
 use crate::reader::{self, ReplyBudget};
-use crate::refusals::replies_unread;
 use crate::tenure::Tenure;
 use crate::write_set;
 use crate::writer::{Published, Work, WorkSender};
@@ -74,6 +73,8 @@ pub struct Resources {
     pub value_bytes_max: usize,
     /// The memory that records may take that were read lately, in bytes.
     pub record_cache_bytes: u64,
+    /// The most bytes of keys and values of the requests that wait for readers and the writer, unless it is one.
+    pub jobs_bytes_max: usize,
 }
 
 /// Turns requests into replies. `P` is how the transport finds the peer again.
@@ -131,7 +132,7 @@ impl<P> Handler<P> {
         let request = Request::decode(&payload.header, body, self.resources.value_bytes_max);
         match request {
             Ok(request) if room == ReplyRoom::Short && reads_much(&request.command) => {
-                Disposition::Answered(peer, refuse(request.id, replies_unread()))
+                Disposition::Answered(peer, refuse(request.id, self.replies_unread()))
             }
             Ok(request) => {
                 let guard = self.resources.guard.load_full();
@@ -199,7 +200,7 @@ impl<P> Handler<P> {
             if Arc::ptr_eq(&guard, &current) {
                 // A reply at once comes of reads alone, which can be done again.
                 let frames = if room == ReplyRoom::Short && is_long(&content) {
-                    refuse(request.id, replies_unread())
+                    refuse(request.id, self.replies_unread())
                 } else {
                     Reply { id: request.id, content }.encode(request.style)
                 };
@@ -249,6 +250,10 @@ impl<P> Handler<P> {
             return Answer::ByWriter;
         }
         if missing.is_empty() { Answer::Now(content) } else { Answer::AfterReads(missing) }
+    }
+
+    fn replies_unread(&self) -> Refusal {
+        self.resources.published.replies.refusal()
     }
 
     /// Whether the engine has stopped. The writer starts it anew then, and what it finds is the better answer.

@@ -19,8 +19,6 @@ use crate::writer::{Job, Size};
 
 /// The most requests that wait for readers and the writer.
 pub const JOBS_MAX: usize = 4096;
-/// The most bytes of their keys and values.
-const JOBS_BYTES_MAX: usize = 256 << 20;
 /// A writer that has finished nothing for this long, with work at hand, hangs, and so do readers.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 
@@ -98,7 +96,9 @@ impl<P> Handler<P> {
     pub(super) fn make_room(&self, command: &Command<'_>) -> Result<usize, Refusal> {
         let bytes = Size::of(command).bytes;
         let waiting = self.pending.len() + self.reading.len();
-        if waiting < JOBS_MAX && self.pending_bytes + bytes <= JOBS_BYTES_MAX {
+        // However long it is, a single one has room.
+        let bytes_max = self.resources.jobs_bytes_max.max(bytes);
+        if waiting < JOBS_MAX && self.pending_bytes + bytes <= bytes_max {
             return Ok(bytes);
         }
         Err(Refusal::new(
@@ -232,7 +232,7 @@ impl Service for Handler<Peer> {
     }
 
     fn is_busy(&self) -> bool {
-        self.pending() >= JOBS_MAX / 2 || self.pending_bytes >= JOBS_BYTES_MAX / 2
+        self.pending() >= JOBS_MAX / 2 || self.pending_bytes >= self.resources.jobs_bytes_max / 2
     }
 
     fn is_gone(&self) -> bool {

@@ -18,7 +18,7 @@ use tracing::{error, warn};
 use super::{Job, Size, Writer};
 use crate::installed_record;
 use crate::reader::{self, ReplyBudget};
-use crate::refusals::{from_commit, replies_unread};
+use crate::refusals::from_commit;
 use crate::write_set::{KnownValue, WriteSet};
 
 /// The disk is asked for room for so many bytes at once.
@@ -254,7 +254,7 @@ impl Writer {
     fn read(&mut self, admitted: Admitted<'_>, command: &Command<'_>) -> Content {
         // These are long, or may be, and none of the group's values waits any more.
         if !self.published.replies.has_room(0, PAGE_BYTES_TARGET as u64) {
-            return Content::Refused(replies_unread());
+            return Content::Refused(self.published.replies.refusal());
         }
         self.repair();
         reader::answer(&self.store, admitted, command).unwrap_or_else(Content::Refused)

@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use kv_core::partition::Partition;
 use kv_storage::Counters;
+use kv_transport::server::bounds::Bounds;
 use tokio::sync::watch;
 
 use super::replies::ReplyBytes;
 
 /// What the writer tells the node's other threads, each of which may look at any time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Published {
     /// How much is stored.
     pub statistics: Statistics,
@@ -26,6 +27,22 @@ pub struct Published {
     pub replies: ReplyBytes,
     /// Whether the writer has ended because of something that passes, so that the node can start anew.
     pub can_start_anew: AtomicBool,
+}
+
+impl Published {
+    /// What a writer tells that has done nothing yet, in a node whose peers may make it hold as much as these
+    /// `bounds` say.
+    #[must_use]
+    pub fn new(bounds: Bounds) -> Self {
+        Self {
+            statistics: Statistics::default(),
+            acknowledged: AcknowledgedEpoch::default(),
+            kept: ArcSwap::default(),
+            questions: watch::Sender::default(),
+            replies: ReplyBytes::new(bounds),
+            can_start_anew: AtomicBool::default(),
+        }
+    }
 }
 
 /// How much a node stores. The figures are of one moment each, and need not be of the same one.

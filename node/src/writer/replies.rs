@@ -7,14 +7,17 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use kv_core::operation::{Done, Outcome};
+use kv_core::refusal::Refusal;
 use kv_protocol::reply::Content;
-use kv_transport::server::limits::{SHORT_REPLY_BYTES_MAX, UNREAD_BYTES_FULL, UNREAD_BYTES_MAX};
+use kv_transport::server::bounds::Bounds;
+use kv_transport::server::limits::SHORT_REPLY_BYTES_MAX;
 
 use crate::refusals::replies_unread;
 
 /// The bytes of values that wait to be read by clients.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ReplyBytes {
+    bounds: Bounds,
     /// In replies that the serving loop has.
     unread: AtomicU64,
     /// In what the writer and the readers have handed back.
@@ -24,6 +27,19 @@ pub struct ReplyBytes {
 }
 
 impl ReplyBytes {
+    /// Nothing waits yet, and as much may as these `bounds` say.
+    #[must_use]
+    pub fn new(bounds: Bounds) -> Self {
+        let [unread, finished, taken] = [0; 3].map(AtomicU64::new);
+        Self { bounds, unread, finished, taken }
+    }
+
+    /// The refusal of a read for whose reply there is no room.
+    #[must_use]
+    pub fn refusal(&self) -> Refusal {
+        replies_unread(self.bounds.unread_bytes_full)
+    }
+
     /// Says how much the serving loop has, in bytes, with what it has taken.
     pub fn set_unread(&self, bytes: u64) {
         self.unread.store(bytes, Ordering::Relaxed);
@@ -48,11 +64,19 @@ impl ReplyBytes {
     pub fn reserve(&self, bytes: u64) -> bool {
         // It counts before it is judged, since other readers count at the same time.
         self.expect(bytes);
-        let has_room = self.waiting() <= limit(bytes);
+        let has_room = self.waiting() <= self.limit(bytes);
         if !has_room {
             self.release(bytes);
         }
         has_room
+    }
+
+    /// How much may wait with a value of so many bytes.
+    fn limit(&self, bytes: u64) -> u64 {
+        match bytes <= SHORT_REPLY_BYTES_MAX as u64 {
+            true => self.bounds.unread_bytes_max,
+            false => self.bounds.unread_bytes_full,
+        }
     }
 
     fn waiting(&self) -> u64 {
@@ -81,7 +105,7 @@ impl ReplyBytes {
     /// Whether there is room for `bytes` more beside `staged` bytes that the writer has read.
     #[must_use]
     pub fn has_room(&self, staged: u64, bytes: u64) -> bool {
-        self.waiting() + staged + bytes <= limit(bytes)
+        self.waiting() + staged + bytes <= self.limit(bytes)
     }
 
     /// The outcome of a read, where there is room for it beside the `staged` bytes, to which it is added.
@@ -91,16 +115,11 @@ impl ReplyBytes {
     pub fn admit(&self, staged: &mut u64, outcome: Outcome) -> Outcome {
         let bytes = outcome.as_ref().map_or(0, read_bytes);
         if bytes > 0 && !self.has_room(*staged, bytes) {
-            return Err(replies_unread());
+            return Err(self.refusal());
         }
         *staged += bytes;
         outcome
     }
-}
-
-/// How much may wait with a value of so many bytes.
-fn limit(bytes: u64) -> u64 {
-    if bytes <= SHORT_REPLY_BYTES_MAX as u64 { UNREAD_BYTES_MAX } else { UNREAD_BYTES_FULL }
 }
 
 fn read_bytes(done: &Done) -> u64 {
@@ -130,17 +149,19 @@ mod tests {
 
     use super::*;
 
+    const BOUNDS: Bounds = Bounds::within(100 << 20);
+
     fn read(bytes: usize) -> Outcome {
         Ok(Done::Read(Some(Record { value: vec![7; bytes], version: None })))
     }
 
     #[test]
     fn what_readers_reserve_is_bounded_together() {
-        let bytes = ReplyBytes::default();
+        let bytes = ReplyBytes::new(BOUNDS);
         let value = u64::try_from(SHORT_REPLY_BYTES_MAX).unwrap() + 1;
         let reserved =
-            (0..UNREAD_BYTES_MAX / value).filter(|_| bytes.reserve(value)).count() as u64;
-        assert_eq!(reserved, UNREAD_BYTES_FULL / value);
+            (0..BOUNDS.unread_bytes_max / value).filter(|_| bytes.reserve(value)).count() as u64;
+        assert_eq!(reserved, BOUNDS.unread_bytes_full / value);
         assert!(!bytes.reserve(value));
         assert!(bytes.reserve(1), "a short one has room still");
         bytes.take_bytes(value);
@@ -152,25 +173,25 @@ mod tests {
     #[test]
     fn reads_are_refused_when_much_is_unread_and_short_ones_later() {
         const LONG: usize = 1 << 20;
-        let bytes = ReplyBytes::default();
+        let bytes = ReplyBytes::new(BOUNDS);
         let mut staged = 0;
         assert!(bytes.admit(&mut staged, read(LONG)).is_ok());
         assert_eq!(staged, LONG as u64);
-        bytes.set_unread(UNREAD_BYTES_FULL - 2 * staged);
+        bytes.set_unread(BOUNDS.unread_bytes_full - 2 * staged);
         assert!(bytes.admit(&mut staged, read(LONG)).is_ok());
         let code = |outcome: Outcome| outcome.unwrap_err().code;
         assert_eq!(code(bytes.admit(&mut staged, read(LONG))), ErrorCode::Overloaded);
         assert_eq!(staged, 2 * LONG as u64, "what is refused takes no room");
         assert!(bytes.admit(&mut staged, read(SHORT_REPLY_BYTES_MAX)).is_ok());
-        bytes.set_unread(UNREAD_BYTES_MAX);
+        bytes.set_unread(BOUNDS.unread_bytes_max);
         assert_eq!(code(bytes.admit(&mut staged, read(1))), ErrorCode::Overloaded);
         assert!(bytes.admit(&mut staged, Ok(Done::Deleted { existed: true })).is_ok());
     }
 
     #[test]
     fn what_is_handed_back_counts_until_it_is_taken() {
-        let bytes = ReplyBytes::default();
-        let value = usize::try_from(UNREAD_BYTES_FULL).unwrap();
+        let bytes = ReplyBytes::new(BOUNDS);
+        let value = usize::try_from(BOUNDS.unread_bytes_full).unwrap();
         let content = Content::One { key: "k".to_owned(), done: read(value).unwrap() };
         bytes.finish(&content);
         assert!(!bytes.has_room(0, 1 << 20));

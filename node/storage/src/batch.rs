@@ -88,29 +88,46 @@ impl Batch {
     }
 }
 
-/// Reads a frame that was found intact: the counters, and what it changes.
-pub(crate) fn read(frame: &[u8]) -> Result<(Counters, Vec<Mutation>), Malformed> {
-    let content = frame.get(FRAME_HEAD_BYTES..).ok_or(Malformed)?;
-    let counted = content.get(..counters::BYTES).ok_or(Malformed)?;
-    let counters = Counters::decode(counted).map_err(|_| Malformed)?;
-    let mut changes = Vec::new();
-    let mut at = FRAME_HEAD_BYTES + counters::BYTES;
-    while at < frame.len() {
-        let head = frame.get(at..at + CHANGE_HEAD_BYTES).ok_or(Malformed)?;
-        let length = |from: usize| {
-            let bytes = head[from..from + 4].try_into().unwrap_or_default();
-            u32::from_le_bytes(bytes) as usize
-        };
-        let key_at = at + CHANGE_HEAD_BYTES;
-        let rest_at = key_at.checked_add(length(1)).ok_or(Malformed)?;
-        at = rest_at.checked_add(length(5)).filter(|end| *end <= frame.len()).ok_or(Malformed)?;
-        let key = std::str::from_utf8(&frame[key_at..rest_at]).map_err(|_| Malformed)?;
-        changes.push(match head[0] {
-            KIND_PUT => Mutation::Put(StorageKey::new(key), rest_at..at),
-            KIND_REMOVE => Mutation::Remove(StorageKey::new(key)),
-            KIND_LAYOUT => Mutation::Layout(rest_at..at),
-            _ => return Err(Malformed),
-        });
-    }
-    Ok((counters, changes))
+/// A change as it lies in a frame.
+pub(crate) struct FramedChange<'a> {
+    /// The key; empty for a layout.
+    pub(crate) key: &'a str,
+    pub(crate) kind: ChangeKind,
+    /// Where the record or the layout lies.
+    pub(crate) rest: Range<usize>,
+}
+
+/// What is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ChangeKind {
+    Put,
+    Remove,
+    Layout,
+}
+
+/// Where the first change of a frame stands.
+pub(crate) const CHANGES_AT: usize = FRAME_HEAD_BYTES + counters::BYTES;
+
+/// Reads the counters of a frame that was found intact.
+pub(crate) fn read_counters(frame: &[u8]) -> Result<Counters, Malformed> {
+    let counted = frame.get(FRAME_HEAD_BYTES..CHANGES_AT).ok_or(Malformed)?;
+    Counters::decode(counted).map_err(|_| Malformed)
+}
+
+/// Reads the change that stands at `at` and must end within `bytes`. The next one stands behind its `rest`.
+pub(crate) fn read_change(bytes: &[u8], at: usize) -> Result<FramedChange<'_>, Malformed> {
+    let head = bytes.get(at..).and_then(<[u8]>::first_chunk).ok_or(Malformed)?;
+    let [kind, lengths @ ..]: &[u8; CHANGE_HEAD_BYTES] = head;
+    let lengths = u64::from_le_bytes(*lengths);
+    let rest_at = (at + CHANGE_HEAD_BYTES).checked_add(lengths as u32 as usize).ok_or(Malformed)?;
+    let end = rest_at.checked_add((lengths >> 32) as usize).ok_or(Malformed)?;
+    let key = bytes.get(at + CHANGE_HEAD_BYTES..rest_at).filter(|_| end <= bytes.len());
+    let key = std::str::from_utf8(key.ok_or(Malformed)?).map_err(|_| Malformed)?;
+    let kind = match *kind {
+        KIND_PUT => ChangeKind::Put,
+        KIND_REMOVE => ChangeKind::Remove,
+        KIND_LAYOUT => ChangeKind::Layout,
+        _ => return Err(Malformed),
+    };
+    Ok(FramedChange { key, kind, rest: rest_at..end })
 }

@@ -15,10 +15,11 @@ use kv_system::lock::lock;
 use kv_system::transient::is_read_only;
 use tracing::{error, warn};
 
+use crate::changes::Changes;
 use crate::engine::Engine;
 use crate::memtable::{Memtable, Memtables};
 use crate::shared::Shared;
-use crate::take_over::{Taking, Untaken, is_over};
+use crate::take_over::{Taking, Untaken};
 use crate::wal::{self, WriteAheadLog};
 use crate::{Failure, Fsync, StorageKey, StoreError};
 
@@ -98,8 +99,7 @@ impl Shared {
                 Ok(()) => failures = 0,
                 // A missing file is reported where files are looked for.
                 Err(_) if waits && self.disk.is_lost() => {}
-                // The log has what is left, for the next start.
-                Err(_) if waits && is_over(&self.closing) => {}
+                Err(_) if waits && self.is_closed.load(Ordering::Acquire) => return,
                 Err(error) if waits => {
                     if said_at.is_none_or(|at| at.elapsed() >= SAYING_SPACING) {
                         said_at = Some(Instant::now());
@@ -195,7 +195,8 @@ impl Shared {
         let keys = if is_busy { memtables.active.keys() } else { 0 };
         let active = Arc::new(Memtable::with_room_for(keys));
         let segment = log.rotate()?;
-        let frozen = Some((segment, Arc::clone(&memtables.active)));
+        let frozen: Arc<dyn Changes> = Arc::clone(&memtables.active) as _;
+        let frozen = Some((segment, frozen));
         self.memtables.store(Arc::new(Memtables { active, frozen }));
         Ok(())
     }
@@ -208,7 +209,7 @@ impl Shared {
             return Ok(());
         }
         let mut after = None;
-        while let Some(last) = self.take_over(&frozen, segment, after)? {
+        while let Some(last) = self.take_over(&*frozen, segment, after)? {
             // It goes on with an engine that keeps nothing in memory, where that can be had.
             self.renew_grown_engine();
             after = Some(last);
@@ -234,7 +235,7 @@ impl Shared {
     /// Has the engine take a memtable over, as [`Taking::carry_out`] does it.
     fn take_over(
         &self,
-        frozen: &Memtable,
+        frozen: &dyn Changes,
         segment: u64,
         after: Option<StorageKey>,
     ) -> Result<Option<StorageKey>, StoreError> {
@@ -257,7 +258,7 @@ impl Shared {
                 written_bytes_max: self.options.engine_written_bytes_max(),
                 written_bytes: &self.engine_written,
                 after: after.clone(),
-                closing: &self.closing,
+                is_closed: &self.is_closed,
             };
             let mut taken = taking.carry_out();
             if failpoints::is_on("node::checkpoint::no-room") {

@@ -4,9 +4,11 @@
 //! in the write-ahead log. What lies where:
 //!
 //! - `wal`: the log, to which groups of changes are appended, in the folder `redo`;
-//! - `memtable`: the same changes in memory, each a `change`, where they are found until the engine has them;
+//! - `changes`: the same in memory, where they are found until the engine has them: in a `memtable`, each a `change`,
+//!   or as they were `replayed` when the node started;
 //! - `checkpoint`: the thread that gives them to the engine, many at once; `take_over`: how, on a disk
 //!   that may be full, and `needs` what it needs; `renewal`: how the engine gives memory back; `backpressure`: what becomes of writes when it cannot keep up;
+//!   `closing`: how a store is closed;
 //! - `engine`: sled, with data records under their [`StorageKey`], a few bookkeeping records beside
 //!   them, and the installed layout in a tree of its own;
 //! - `shared`: what the handles and the background thread share; `strikes`: the keys that are not read
@@ -22,7 +24,9 @@ mod backpressure;
 mod batch;
 pub mod belongings;
 mod change;
+mod changes;
 mod checkpoint;
+mod closing;
 mod commit;
 mod counters;
 pub mod disk;
@@ -38,6 +42,7 @@ mod needs;
 mod options;
 pub mod record;
 mod renewal;
+mod replayed;
 pub mod reserve;
 mod scan;
 mod shared;

@@ -14,6 +14,7 @@ use nohash_hasher::BuildNoHashHasher;
 
 use crate::batch::Mutation;
 use crate::change::Change;
+use crate::changes::Changes;
 use crate::needs::Needs;
 use crate::{Counters, StorageKey};
 
@@ -92,12 +93,6 @@ impl Memtable {
         memtable
     }
 
-    /// How many keys were changed.
-    pub(crate) fn keys(&self) -> usize {
-        let content = self.read();
-        content.changes.len() + content.others.len()
-    }
-
     /// Takes in the changes of a frame that is durable.
     pub(crate) fn insert(&self, frame: &Bytes, changes: Vec<Mutation>, counters: Counters) {
         let mut changes = changes.into_iter().peekable();
@@ -114,25 +109,6 @@ impl Memtable {
         self.write().counters = Some(counters);
     }
 
-    /// The record of a key: `None` where it has not been changed, `Some(None)` where it was removed.
-    pub(crate) fn get(&self, key: &StorageKey) -> Option<Option<Bytes>> {
-        self.read().find(key).map(Change::record)
-    }
-
-    pub(crate) fn layout(&self) -> Option<Bytes> {
-        self.read().layout.clone()
-    }
-
-    /// The counters after its last change; `None` before the first one.
-    pub(crate) fn counters(&self) -> Option<Counters> {
-        self.read().counters
-    }
-
-    /// The bytes of the keys and of their newest records.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.read().bytes
-    }
-
     /// The memory that it takes, in bytes, about.
     pub(crate) fn memory_bytes(&self) -> u64 {
         let content = self.read();
@@ -140,35 +116,8 @@ impl Memtable {
         content.bytes + keys as u64 * OVERHEAD_BYTES
     }
 
-    /// What the engine needs to take it over, as far as that was measured since it was frozen.
-    pub(crate) fn needs(&self) -> &Needs {
-        &self.needs
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.counters().is_none()
-    }
-
-    /// Up to so many changes from `start` on.
-    pub(crate) fn range(
-        &self,
-        start: Bound<&StorageKey>,
-        count: usize,
-    ) -> Vec<(StorageKey, Option<Bytes>)> {
-        let content = self.ordered();
-        let first = match start {
-            Bound::Included(key) | Bound::Excluded(key) => key.hash(),
-            Bound::Unbounded => 0,
-        };
-        let changes = content.ordered.range(first..).flat_map(|hash| {
-            let changes = content.of_hash(*hash).into_iter();
-            changes.map(|change| (StorageKey::of_parts((*hash, change.key())), change))
-        });
-        changes
-            .skip_while(|(key, _)| !(start, Bound::Unbounded).contains(key))
-            .take(count)
-            .map(|(key, change)| (key, change.record()))
-            .collect()
     }
 
     /// The content, with all its keys in order.
@@ -197,24 +146,69 @@ impl Memtable {
     }
 }
 
+impl Changes for Memtable {
+    fn get(&self, key: &StorageKey) -> Option<Option<Bytes>> {
+        self.read().find(key).map(Change::record)
+    }
+
+    fn range(&self, start: Bound<&StorageKey>, count: usize) -> Vec<(StorageKey, Option<Bytes>)> {
+        let content = self.ordered();
+        let first = match start {
+            Bound::Included(key) | Bound::Excluded(key) => key.hash(),
+            Bound::Unbounded => 0,
+        };
+        let changes = content.ordered.range(first..).flat_map(|hash| {
+            let changes = content.of_hash(*hash).into_iter();
+            changes.map(|change| (StorageKey::of_parts((*hash, change.key())), change))
+        });
+        changes
+            .skip_while(|(key, _)| !(start, Bound::Unbounded).contains(key))
+            .take(count)
+            .map(|(key, change)| (key, change.record()))
+            .collect()
+    }
+
+    fn keys(&self) -> usize {
+        let content = self.read();
+        content.changes.len() + content.others.len()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.read().bytes
+    }
+
+    fn layout(&self) -> Option<Bytes> {
+        self.read().layout.clone()
+    }
+
+    fn counters(&self) -> Option<Counters> {
+        self.read().counters
+    }
+
+    fn needs(&self) -> &Needs {
+        &self.needs
+    }
+}
+
 /// The memtables at one moment: a record that is in neither is in the engine.
 #[derive(Clone, Default)]
 pub(crate) struct Memtables {
     /// The one that takes changes in.
     pub(crate) active: Arc<Memtable>,
-    /// The one before, which the engine is getting, and the last segment of the write-ahead log that has
+    /// What came before, which the engine is getting, and the last segment of the write-ahead log that has
     /// something of it.
-    pub(crate) frozen: Option<(u64, Arc<Memtable>)>,
+    pub(crate) frozen: Option<(u64, Arc<dyn Changes>)>,
 }
 
 impl Memtables {
-    /// The newest change of a key, as [`Memtable::get`] gives it.
+    /// The newest change of a key, as [`Changes::get`] gives it.
     pub(crate) fn get(&self, key: &StorageKey) -> Option<Option<Bytes>> {
-        self.newest_first().find_map(|memtable| memtable.get(key))
+        self.active.get(key).or_else(|| self.frozen.as_ref()?.1.get(key))
     }
 
-    pub(crate) fn newest_first(&self) -> impl Iterator<Item = &Arc<Memtable>> {
-        std::iter::once(&self.active).chain(self.frozen.as_ref().map(|(_, frozen)| frozen))
+    pub(crate) fn newest_first(&self) -> impl Iterator<Item = Arc<dyn Changes>> {
+        let active: Arc<dyn Changes> = Arc::clone(&self.active) as _;
+        std::iter::once(active).chain(self.frozen.as_ref().map(|(_, frozen)| Arc::clone(frozen)))
     }
 }
 

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sled::InlineArray;
 
+use crate::changes::Changes;
 use crate::engine::{Engine, classify};
-use crate::memtable::{Memtable, Memtables};
+use crate::memtable::Memtables;
 use crate::{Entry, StorageKey, Store, StoreError};
 
 /// How many changes are taken from a memtable at once, at first and at most.
@@ -139,7 +140,7 @@ fn next_change(overlays: &mut [Overlay]) -> Option<(StorageKey, Option<Bytes>)> 
 
 /// A memtable that is gone through. It is locked only for a moment now and then.
 struct Overlay {
-    memtable: Arc<Memtable>,
+    changes: Arc<dyn Changes>,
     ahead: VecDeque<(StorageKey, Option<Bytes>)>,
     /// Where the next chunk begins; `None` after the last one.
     rest: Option<Bound<StorageKey>>,
@@ -147,16 +148,16 @@ struct Overlay {
 }
 
 impl Overlay {
-    fn new(memtable: &Arc<Memtable>, start: Bound<StorageKey>) -> Self {
-        let (memtable, ahead) = (Arc::clone(memtable), VecDeque::new());
-        Self { memtable, ahead, rest: Some(start), chunk: CHUNK_MIN }
+    fn new(changes: Arc<dyn Changes>, start: Bound<StorageKey>) -> Self {
+        let ahead = VecDeque::new();
+        Self { changes, ahead, rest: Some(start), chunk: CHUNK_MIN }
     }
 
     fn peek(&mut self) -> Option<&(StorageKey, Option<Bytes>)> {
         if self.ahead.is_empty()
             && let Some(start) = self.rest.take()
         {
-            self.ahead = self.memtable.range(start.as_ref(), self.chunk).into();
+            self.ahead = self.changes.range(start.as_ref(), self.chunk).into();
             let is_last = self.ahead.len() < self.chunk;
             self.rest =
                 self.ahead.back().filter(|_| !is_last).map(|(it, _)| Bound::Excluded(it.clone()));

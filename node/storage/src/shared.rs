@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -41,6 +41,8 @@ pub(crate) struct Shared {
     slots: Mutex<Vec<Arc<Slot>>>,
     /// The one of the thread that has the engine take memtables over.
     pub(crate) checkpointer: Arc<Slot>,
+    /// One that no thread uses, so that a new thread gets its handles while the others are at work.
+    unused: Arc<Slot>,
     pub(crate) log: Mutex<WrittenLog>,
     pub(crate) memtables: ArcSwap<Memtables>,
     /// Whether the engine has failed or met damage and so refuses further work.
@@ -58,8 +60,8 @@ pub(crate) struct Shared {
     pub(crate) engine_written: AtomicU64,
     /// How often the engine was read from.
     pub(crate) engine_reads: AtomicU64,
-    /// When the store began to be closed, where it is.
-    pub(crate) closing: OnceLock<Instant>,
+    /// Whether the store was closed, after which nothing more is begun: the log has what is left.
+    pub(crate) is_closed: AtomicBool,
     /// The keys that are not read again.
     pub(crate) strikes: Strikes,
 }
@@ -106,13 +108,15 @@ impl Shared {
         memtables: Memtables,
     ) -> Self {
         let checkpointer = Arc::new(Mutex::new(Some(engine.clone())));
+        let unused = Arc::new(Mutex::new(Some(engine.clone())));
         Self {
             directory: directory.to_owned(),
             options,
             disk: disk.clone(),
             wal_names: log.log.names(),
-            slots: Mutex::new(vec![Arc::clone(&checkpointer)]),
+            slots: Mutex::new(vec![Arc::clone(&checkpointer), Arc::clone(&unused)]),
             checkpointer,
+            unused,
             log: Mutex::new(log),
             memtables: ArcSwap::from_pointee(memtables),
             stopped: AtomicBool::new(false),
@@ -122,7 +126,7 @@ impl Shared {
             waits: AtomicBool::new(false),
             engine_written: AtomicU64::new(0),
             engine_reads: AtomicU64::new(0),
-            closing: OnceLock::new(),
+            is_closed: AtomicBool::new(false),
             strikes: Strikes::default(),
         }
     }
@@ -154,7 +158,7 @@ impl Shared {
         let mut slots = lock(&self.slots);
         // Those of threads that have ended.
         slots.retain(|slot| Arc::strong_count(slot) > 1);
-        let slot = Arc::new(Mutex::new(lock(&self.checkpointer).clone()));
+        let slot = Arc::new(Mutex::new(lock(&self.unused).clone()));
         slots.push(Arc::clone(&slot));
         slot
     }
@@ -254,5 +258,20 @@ impl Shared {
             self.has_met_damage.store(true, Ordering::Release);
         }
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Fsync, StorageKey, Store};
+
+    #[test]
+    fn a_thread_gets_its_handles_while_the_engine_takes_something_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path(), Fsync::Always).unwrap();
+        let takes_over = lock(&store.shared.checkpointer);
+        assert_eq!(store.reader().get(&StorageKey::new("key")).unwrap(), None);
+        drop(takes_over);
     }
 }

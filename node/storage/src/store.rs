@@ -3,22 +3,23 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use bytes::Bytes;
 use kv_system::lock::lock;
 use kv_system::transient::file_bytes_max;
 
+use crate::changes::Changes;
 use crate::checkpoint::Background;
 use crate::disk::Disk;
 use crate::engine::{self, Engine};
 use crate::error::{Failure, StoreError};
 use crate::limits::PIECE_BYTES;
-use crate::memtable::{Memtable, Memtables};
+use crate::memtable::Memtables;
 use crate::record::{self, Stored};
+use crate::replayed::{Read, Replayed};
 use crate::shared::{Shared, Slot, WAL_DIRECTORY, WrittenLog};
 use crate::wal::{Keeping, WriteAheadLog};
-use crate::{Batch, Counters, StorageKey, StoreOptions, batch, take_over};
+use crate::{Batch, Counters, StorageKey, StoreOptions, take_over};
 
 /// A handle to a shard's records.
 ///
@@ -68,20 +69,18 @@ impl Store {
         options: StoreOptions,
     ) -> Result<Self, StoreError> {
         let checkpointed = engine.checkpointed()?;
-        let replayed = Memtable::default();
-        let log =
-            WriteAheadLog::open(&directory.join(WAL_DIRECTORY), disk, checkpointed, |frame| {
-                let (counters, changes) = batch::read(&frame)?;
-                replayed.insert(&frame, changes, counters);
-                Ok(())
-            })?;
+        let (log, segments) =
+            WriteAheadLog::open::<Read>(&directory.join(WAL_DIRECTORY), disk, checkpointed)?;
+        let replayed = Replayed::new(segments);
         disk.belongings().keep_open(&directory.join(WAL_DIRECTORY), &log.names())?;
         engine::keep_files(directory, disk.belongings())?;
         let counters = match replayed.counters() {
             Some(counters) => counters,
             None => engine.counters()?,
         };
-        let frozen = (!replayed.is_empty()).then(|| (log.number() - 1, Arc::new(replayed)));
+        let is_empty = replayed.is_empty();
+        let replayed: Arc<dyn Changes> = Arc::new(replayed);
+        let frozen = (!is_empty).then(|| (log.number() - 1, replayed));
         let memtables = Memtables { active: Arc::default(), frozen };
         let log = WrittenLog::new(log, counters);
         let shared = Shared::new(directory, options, disk, engine, log, memtables);
@@ -191,9 +190,7 @@ impl Store {
     /// those, and for what it writes anew, of the `stored_bytes`, before it gives up the old, a piece at a time.
     #[must_use]
     pub fn headroom_bytes(&self, stored_bytes: u64) -> u64 {
-        let pending: u64 =
-            self.shared.memtables.load().newest_first().map(|memtable| memtable.bytes()).sum();
-        take_over::placed(pending).saturating_add(stored_bytes.min(PIECE_BYTES))
+        take_over::placed(self.pending_bytes()).saturating_add(stored_bytes.min(PIECE_BYTES))
     }
 
     /// Has the engine take over soon the changes that are only in the log.
@@ -251,33 +248,9 @@ impl Store {
         self.shared.reopen()
     }
 
-    /// Closes the store in order: the engine takes over what is in the write-ahead log, so that the next start
-    /// finds that empty, or shorter, where there is more than some seconds' work.
-    ///
-    /// # Errors
-    /// Why the engine has not got everything.
-    pub fn close(mut self) -> Result<(), StoreError> {
-        let _ = self.shared.closing.set(Instant::now());
-        // This thread goes on with what the others leave.
-        self.background = None;
-        if self.shared.failure().is_some() || self.shared.disk.has_lost() {
-            self.abandon();
-            return Err(StoreError::Broken);
-        }
-        let shared = Arc::clone(&self.shared);
-        let closed = shared
-            .checkpoint()
-            .and_then(|()| shared.freeze(&mut lock(&shared.log).log))
-            .and_then(|()| shared.checkpoint());
-        if shared.failure().is_some() {
-            self.abandon();
-        }
-        match closed {
-            Err(StoreError::Waits(_)) if take_over::is_over(&shared.closing) => {
-                Ok(lock(&shared.log).log.sync_or_fail()?)
-            }
-            closed => closed,
-        }
+    /// The bytes of the changes that are only in the log.
+    pub(crate) fn pending_bytes(&self) -> u64 {
+        self.shared.memtables.load().newest_first().map(|changes| changes.bytes()).sum()
     }
 
     /// Gives the store up without closing it, after a commit that failed.

@@ -13,9 +13,7 @@ mod leaves;
 mod tests;
 
 use std::ops::Bound;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use kv_system::descriptors;
@@ -23,10 +21,10 @@ use kv_system::transient::file_bytes_max;
 
 pub(crate) use self::leaves::placed;
 use self::leaves::{LEAF_OVERHEAD_BYTES, Leaves};
+use crate::changes::Changes;
 use crate::disk::Disk;
 use crate::engine::{self, Engine, LEAF_FANOUT};
 use crate::limits::{DESCRIPTORS_PER_CHECKPOINT, INODES_PER_STEP, PIECE_BYTES, SMALL_FILES_BYTES};
-use crate::memtable::Memtable;
 use crate::needs::Needs;
 use crate::{StorageKey, StoreError, unfinished};
 
@@ -41,8 +39,6 @@ const FLUSHES: u64 = 32;
 const RECORD_OVERHEAD_BYTES: u64 = 128;
 /// How many records a leaf has, about: one that is full becomes two.
 const LEAF_RECORDS: u64 = LEAF_FANOUT as u64 * 3 / 4;
-/// How long a store that is being closed goes on with a memtable. The log has it.
-const CLOSE_WITHIN: Duration = Duration::from_secs(3);
 /// A leaf that grows with every piece leaves a place of each length behind, so that pieces of new records
 /// may take so many times what the records take.
 const PIECES_FACTOR: u64 = 2;
@@ -62,7 +58,7 @@ pub(crate) enum Untaken {
 /// The changes that the engine is to get, and where and how large the store is.
 pub(crate) struct Taking<'a> {
     pub(crate) engine: &'a Engine,
-    pub(crate) memtable: &'a Memtable,
+    pub(crate) memtable: &'a dyn Changes,
     /// The last segment of the write-ahead log that has something of the memtable.
     pub(crate) segment: u64,
     pub(crate) disk: &'a Disk,
@@ -79,13 +75,8 @@ pub(crate) struct Taking<'a> {
     pub(crate) written_bytes: &'a AtomicU64,
     /// The last change that the engine has already; `None` where it has none.
     pub(crate) after: Option<StorageKey>,
-    /// When the store began to be closed, where it is.
-    pub(crate) closing: &'a OnceLock<Instant>,
-}
-
-/// Whether a store that began to be closed then takes nothing more over.
-pub(crate) fn is_over(closing: &OnceLock<Instant>) -> bool {
-    closing.get().is_some_and(|at| at.elapsed() >= CLOSE_WITHIN)
+    /// Whether the store was closed.
+    pub(crate) is_closed: &'a AtomicBool,
 }
 
 /// What was measured before, or is now.
@@ -170,12 +161,22 @@ impl Taking<'_> {
         placed(self.memtable.bytes().saturating_add(all.min(changed)))
     }
 
+    /// How many changes are worth a flush at least. Where values are long, the leaves of few are as much as the
+    /// engine may keep in memory.
+    fn piece_changes_min(&self) -> u64 {
+        (self.written_bytes_max / self.leaf_bytes()).clamp(1, CHANGES_PER_BATCH as u64)
+    }
+
+    /// How long a leaf is in memory, in bytes, about.
+    fn leaf_bytes(&self) -> u64 {
+        let (bytes, records) = self.stored;
+        (bytes / records.max(1) + RECORD_OVERHEAD_BYTES) * LEAF_RECORDS
+    }
+
     /// What the engine writes for all changes, in bytes, about: each leaf once for each flush.
     fn bytes_to_write(&self) -> u64 {
         let changed = self.memtable.keys() as u64;
-        let (bytes, records) = self.stored;
-        let record_bytes = bytes / records.max(1) + RECORD_OVERHEAD_BYTES;
-        let leaves = changed.saturating_mul(record_bytes * LEAF_RECORDS);
+        let leaves = changed.saturating_mul(self.leaf_bytes());
         leaves.min(self.all_bytes()).saturating_add(self.memtable.bytes())
     }
 
@@ -197,7 +198,7 @@ impl Taking<'_> {
         let flushed_bytes = (self.stored.0 / FLUSHES).clamp(FLUSH_BYTES_MIN, FLUSH_BYTES_MAX);
         let flushed_bytes = flushed_bytes.min(self.flush_bytes_max);
         let flushes = (self.bytes_to_write() / flushed_bytes).max(1);
-        let piece_changes = (self.memtable.keys() as u64 / flushes).max(CHANGES_PER_BATCH as u64);
+        let piece_changes = (self.memtable.keys() as u64 / flushes).max(self.piece_changes_min());
         let mut start = self.after.clone().map_or(Bound::Unbounded, Bound::Excluded);
         loop {
             self.go_on()?;
@@ -207,6 +208,7 @@ impl Taking<'_> {
             start = Bound::Excluded(last.clone());
             // Damage is met here, while the engine has nothing that is not flushed and can be started anew.
             self.read(&piece).map_err(Untaken::Failed)?;
+            self.go_on()?;
             let is_last = piece.len() < piece_changes as usize;
             self.change(&piece)?;
             let has_much = self.note_written(self.bytes_to_write() / flushes);
@@ -224,10 +226,10 @@ impl Taking<'_> {
         Ok(None)
     }
 
-    /// Ends this between two pieces, where the store is being closed.
+    /// Ends this where the store was closed, as long as the engine has nothing that is not flushed.
     fn go_on(&self) -> Result<(), Untaken> {
-        match is_over(self.closing) {
-            true => Err(waits("the store is being closed".into())),
+        match self.is_closed.load(Ordering::Acquire) {
+            true => Err(waits("the store was closed".into())),
             false => Ok(()),
         }
     }

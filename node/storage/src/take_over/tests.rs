@@ -6,7 +6,8 @@ use kv_core::version::Version;
 
 use super::*;
 use crate::Counters;
-use crate::batch::{self, Batch};
+use crate::batch::Batch;
+use crate::memtable::Memtable;
 
 const KEYS: u32 = 500;
 
@@ -24,11 +25,10 @@ fn memtable(value: impl Fn(u32) -> Option<Vec<u8>>) -> Memtable {
             None => batch.remove(key(number)),
         }
     }
-    let (frame, _) = batch.finish(Counters { keys: 1, ..Counters::default() });
-    let frame = Bytes::from(frame);
-    let (counters, changes) = batch::read(&frame).unwrap();
+    let counters = Counters { keys: 1, ..Counters::default() };
+    let (frame, changes) = batch.finish(counters);
     let memtable = Memtable::default();
-    memtable.insert(&frame, changes, counters);
+    memtable.insert(&frame.into(), changes, counters);
     memtable
 }
 
@@ -38,10 +38,9 @@ fn taking<'a>(
     disk: &'a Disk,
     directory: &'a Path,
 ) -> Taking<'a> {
-    static CLOSING: OnceLock<Instant> = OnceLock::new();
+    static IS_CLOSED: AtomicBool = AtomicBool::new(false);
     let needs = memtable.needs();
     static WRITTEN: AtomicU64 = AtomicU64::new(0);
-    let closing = &CLOSING;
     Taking {
         engine,
         memtable,
@@ -51,7 +50,7 @@ fn taking<'a>(
         stored: (0, 0),
         needs,
         flush_bytes_max: u64::MAX,
-        closing,
+        is_closed: &IS_CLOSED,
         written_bytes_max: u64::MAX,
         written_bytes: &WRITTEN,
         after: None,
@@ -116,20 +115,38 @@ fn an_engine_that_keeps_too_much_goes_on_where_it_was() {
 }
 
 #[test]
-fn a_store_that_is_being_closed_goes_on_for_a_while_and_not_for_long() {
+fn pieces_of_long_values_are_no_longer_than_the_engine_may_keep() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = Disk::new(directory.path(), 0);
+    let engine = Engine::open(directory.path(), &disk, 1 << 20).unwrap();
+    let memtable = memtable(|_| Some(vec![1; 10]));
+    for (value_bytes, written_bytes_max, expected) in [
+        (100, 8 << 20, CHANGES_PER_BATCH as u64),
+        (128 << 10, 8 << 20, 2),
+        (8 << 20, 8 << 20, 1),
+        (128 << 10, 1 << 30, CHANGES_PER_BATCH as u64),
+    ] {
+        let stored = (value_bytes * 1000, 1000);
+        let taking = taking(&engine, &memtable, &disk, directory.path());
+        let taking = Taking { stored, written_bytes_max, ..taking };
+        assert_eq!(taking.piece_changes_min(), expected, "{value_bytes}");
+    }
+}
+
+#[test]
+fn nothing_more_is_begun_once_the_store_is_closed() {
     let directory = tempfile::tempdir().unwrap();
     let disk = Disk::new(directory.path(), 0);
     let engine = Engine::open(directory.path(), &disk, 1 << 20).unwrap();
     let memtable = memtable(|_| Some(vec![1; 1000]));
-    let late = OnceLock::from(Instant::now().checked_sub(CLOSE_WITHIN).unwrap());
-    let taking = taking(&engine, &memtable, &disk, directory.path());
-    let late = Taking { closing: &late, after: None, ..taking };
-    assert!(matches!(late.with_room(), Err(Untaken::Waits(_))));
-    assert!(matches!(late.in_pieces(0), Err(Untaken::Waits(_))));
+    let is_closed = AtomicBool::new(true);
+    let closed =
+        Taking { is_closed: &is_closed, ..taking(&engine, &memtable, &disk, directory.path()) };
+    assert!(matches!(closed.with_room(), Err(Untaken::Waits(_))));
+    assert!(matches!(closed.in_pieces(0), Err(Untaken::Waits(_))));
     assert_eq!(engine.get(&key(0)).unwrap(), None);
-    let just_now = OnceLock::from(Instant::now());
-    let in_time = Taking { closing: &just_now, ..late };
-    assert_eq!(in_time.with_room().unwrap(), None);
+    is_closed.store(false, Ordering::Release);
+    assert_eq!(closed.with_room().unwrap(), None);
     assert!(engine.get(&key(0)).unwrap().is_some());
 }
 

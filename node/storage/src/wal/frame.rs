@@ -65,17 +65,20 @@ pub(super) fn find(bytes: &[u8], segment: u64, offset: usize) -> Option<Found> {
 /// The frame at `offset` of a segment's bytes, where a valid one is there, and the number of the
 /// segment to which it belongs.
 pub(super) fn find_of_any(bytes: &[u8], offset: usize) -> Option<(u64, Found)> {
-    let rest = bytes.get(offset..)?;
-    let (head, _) = rest.split_first_chunk::<FRAME_HEAD_BYTES>()?;
-    if head[8..12] != MAGIC {
-        return None;
-    }
-    let number = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().unwrap_or_default());
-    // Its upper half is what stands there, the lower one is the magic.
-    let length = FRAME_HEAD_BYTES + (number(8) >> 32) as usize;
-    let frame = rest.get(..length)?;
+    let length = length_at(bytes, offset)?;
+    let frame = bytes.get(offset..)?.get(..length)?;
+    let number = |at: usize| u64::from_le_bytes(frame[at..at + 8].try_into().unwrap_or_default());
     let checksum = xxh3_64_with_seed(&frame[CHECKSUM_BYTES..], offset as u64);
     (number(0) == checksum).then_some((number(16), Found { bytes: length, durable: number(24) }))
+}
+
+/// How long the frame at `offset` is with its head, in bytes, where what stands there looks like one.
+pub(super) fn length_at(bytes: &[u8], offset: usize) -> Option<usize> {
+    let rest = bytes.get(offset..)?;
+    let (head, _) = rest.split_first_chunk::<FRAME_HEAD_BYTES>()?;
+    let content = u32::from_le_bytes(head[12..16].try_into().unwrap_or_default());
+    let length = FRAME_HEAD_BYTES + content as usize;
+    (head[8..12] == MAGIC && length <= rest.len()).then_some(length)
 }
 
 /// The first valid frame after `offset` that says that the bytes at `offset` were durable.

@@ -12,7 +12,8 @@
 //! Whatever else is wrong with a segment is damage, which is reported and not passed over:
 //! [`WalError`].
 //!
-//! - here: writing it; `frame`: how one group lies in it; `replay`: reading it when the node starts;
+//! - here: writing it; `frame`: how one group lies in it;
+//! - `replay`: reading it when the node starts, with several threads;
 //! - `segments`: its files.
 
 mod error;
@@ -35,7 +36,7 @@ pub use self::error::WalError;
 use self::error::file_error;
 pub(super) use self::frame::FRAME_HEAD_BYTES;
 use self::frame::Place;
-pub(super) use self::replay::Malformed;
+pub(super) use self::replay::{Malformed, Segment, Taker};
 pub(crate) use self::segments::remove_through;
 use self::segments::{make, name_of, path_of};
 use crate::belongings::is_absence;
@@ -95,15 +96,16 @@ pub(super) struct Unsynced {
 
 impl WriteAheadLog {
     /// Opens the log in `directory`, which it makes if need be. The engine has all segments up
-    /// to the one with the number `checkpointed`. Hands over the frames of the others, in order.
-    pub(super) fn open(
+    /// to the one with the number `checkpointed`. Has the frames of the others taken, and returns what was made of
+    /// them, in order.
+    pub(super) fn open<T: Taker>(
         directory: &Path,
         disk: &Disk,
         checkpointed: u64,
-        mut take: impl FnMut(Bytes) -> Result<(), Malformed>,
-    ) -> Result<Self, WalError> {
+    ) -> Result<(Self, Vec<Segment<T>>), WalError> {
         make(directory).map_err(|source| file_error(directory, source))?;
         let mut last = checkpointed;
+        let mut replayed = Vec::new();
         let numbers = segments::numbers(directory)?;
         // The engine gets a segment only after the next one was begun.
         if checkpointed > 0 && numbers.last().is_none_or(|it| *it <= checkpointed) {
@@ -119,7 +121,7 @@ impl WriteAheadLog {
                 return Err(WalError::Missing(path_of(directory, last + 1)));
             }
             last = number;
-            replay::segment(directory, number, &mut take)?;
+            replayed.push(replay::segment(directory, number)?);
         }
         let names = File::open(directory).map_err(|source| file_error(directory, source))?;
         let mut log = Self {
@@ -136,7 +138,7 @@ impl WriteAheadLog {
             has_failed: false,
         };
         log.begin_next()?;
-        Ok(log)
+        Ok((log, replayed))
     }
 
     /// Begins the next segment, after the one that is sealed.

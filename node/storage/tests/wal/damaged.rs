@@ -162,3 +162,32 @@ fn a_damaged_record_in_an_intact_frame_is_corrupt_and_harms_no_other() {
     // The rest of the store is of use as well.
     assert!(commit_all(&super::open(directory.path()), &[put(3, b"three")]).len() == 2);
 }
+
+/// Several threads read such a segment, and none of them may pass over what another one has found.
+#[test]
+fn damage_anywhere_in_a_long_segment_is_reported_with_its_place() {
+    const GROUPS: u8 = 12;
+    let directory = tempfile::tempdir().unwrap();
+    let group = |byte| Group::Changes(vec![(byte, Mutation::Put(vec![byte; 1 << 20]))]);
+    let groups: Vec<Group> = (0..GROUPS).map(group).collect();
+    let (states, segment) = written(directory.path(), Fsync::Always, &groups);
+    let frames = files::frames(&segment);
+    let (last, others) = frames.split_last().unwrap();
+    let left = |bytes: &[u8]| {
+        let directory = tempfile::tempdir().unwrap();
+        drop(super::open(directory.path()));
+        leave(directory.path(), bytes);
+        directory
+    };
+    for frame in others {
+        let mut damaged = segment.clone();
+        damaged[frame.end() - 1] ^= 1;
+        assert_damaged(left(&damaged).path(), 1, frame.offset);
+    }
+    let mut torn = segment.clone();
+    torn[last.offset] ^= 1;
+    assert_eq!(State::of(&super::open(left(&torn).path())), states[states.len() - 2]);
+    // What is wrong behind it changes nothing.
+    torn[others[1].offset] ^= 1;
+    assert_damaged(left(&torn).path(), 1, others[1].offset);
+}

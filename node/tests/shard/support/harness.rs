@@ -15,6 +15,7 @@ use kv_protocol::request::Command;
 use kv_storage::disk::Disk;
 use kv_storage::{Counters, Fsync, Store};
 use kv_system::wake::Wake;
+use kv_transport::server::bounds::Bounds;
 use kvnode::finished::{Completed, Finished};
 use kvnode::installed_record;
 use kvnode::writer::{Job, NotInstalled, Published, Work, WorkSender, Writer};
@@ -56,7 +57,7 @@ impl Harness {
         let stored = stored.map(|it| installed_record::decode(&it, uuid(node)).unwrap());
         let guard = Guard::new(uuid(node), stored.or(installed));
         let guard = Arc::new(ArcSwap::from_pointee(guard));
-        let published = Arc::new(Published::default());
+        let published = Arc::new(Published::new(Bounds::within(u64::MAX)));
         let disk = Disk::new(directory.path(), disk_reserve_bytes);
         let (finished_sender, finished) = flume::unbounded();
         let wake = Wake::new().unwrap();

@@ -1,167 +1,110 @@
-//! Which connections are cut where peers hold too much: those that hold most, and no others.
+//! How much peers can make a node hold, by how much memory it has for that.
+//!
+//! What comes in and what goes out have a bound each. It is all peers' together, so that their number
+//! does not matter, and where it is exceeded, those that hold most are cut, not those that came last. However
+//! little memory there is, one message of any length is taken at a time, and one reply of the longest given.
 
-use super::connection::ConnectionId;
-use super::limits::{
-    HELD_REQUESTS_TOTAL_MAX, INWARD_BYTES_MAX, INWARD_BYTES_TOTAL_MAX, UNREAD_BYTES_FULL,
-    UNREAD_BYTES_MAX,
-};
+use kv_core::limits::{FRAME_BYTES_MAX, GET_ALL_BYTES_MAX, REPLY_BYTES_MAX};
 
-/// How much memory one connection costs, and for how long it has.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Holding {
-    pub(super) id: ConnectionId,
-    /// The bytes that were received and not carried out.
-    pub(super) inward: u64,
-    /// The bytes of replies that have not arrived.
-    pub(super) unread: u64,
-    /// Whether the peer does not read them.
-    pub(super) is_stalled: bool,
-    /// The requests that are held back.
-    pub(super) held: u64,
+const MIB: u64 = 1 << 20;
+
+/// How many replies of the longest may be made at a time: each has room above what else is under way.
+pub const LONGEST_REPLIES: usize = 2;
+const LONGEST_REPLIES_BYTES: u64 = (LONGEST_REPLIES * GET_ALL_BYTES_MAX) as u64;
+
+/// How much peers can make a node hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// The most bytes of replies that are under way to one connection before its next requests are held back.
+    /// They are carried out as their peer reads on.
+    pub unread_bytes_hold: u64,
+    /// Once so many bytes of replies are under way, reads with a long reply are refused, and connections that hold
+    /// others' room and read on no more are cut. The longest replies that may be made then have room above it.
+    pub unread_bytes_full: u64,
+    /// The most bytes of replies that are under way to all connections, together. Beyond it, those to which
+    /// most is under way are cut.
+    pub unread_bytes_max: u64,
+    /// The most bytes of requests of one connection that are held back, unless it is a single one. Those beyond are
+    /// refused as `overloaded`, in their turn, and only that is remembered of them, and their envelope, which
+    /// goes on counting.
+    pub held_bytes_max: u64,
+    /// The same for all connections together.
+    pub held_bytes_total_max: u64,
+    /// The most bytes of one connection that have been received and not yet carried out: unfinished messages,
+    /// and requests that wait. A connection with more is cut. They are bytes that have come: libzmq sets room
+    /// aside for a frame as soon as it knows its length, at most one of `FRAME_BYTES_MAX` for each connection, but
+    /// the system gives memory for that only as bytes come, in small pages, which the node asks for.
+    pub inward_bytes_max: u64,
+    /// The same for all connections together: those that hold most are cut.
+    pub inward_bytes_total_max: u64,
+    /// The most messages of one connection that wait in ZeroMQ's queue to be taken; then it reads no more from the
+    /// connection. What their frames and those of the unfinished message take besides their bytes, some 120 bytes
+    /// each at most, is thus less than 256 KiB, on top of the bytes that are counted here.
+    pub received_messages_max: i32,
 }
 
-/// A connection that has to be cut, and why.
-pub(super) type Excess = (ConnectionId, String);
-
-/// The connections that have to be cut. `room_was_short` where a reply was refused because of what others
-/// do not read.
-pub(super) fn excess(mut open: Vec<Holding>, room_was_short: bool) -> Vec<Excess> {
-    let mut excess = Vec::new();
-    let mut cut =
-        |open: &mut Vec<Holding>, greedy: Vec<(ConnectionId, u64)>, why: &dyn Fn(u64) -> String| {
-            open.retain(|it| !greedy.iter().any(|(id, _)| *id == it.id));
-            excess.extend(greedy.into_iter().map(|(id, amount)| (id, why(amount))));
-        };
-
-    let alone = open.iter().filter(|it| it.inward > INWARD_BYTES_MAX);
-    let alone = alone.map(|it| (it.id, it.inward)).collect();
-    cut(&mut open, alone, &|bytes| {
-        format!(
-            "{bytes} bytes of it are received and not yet whole messages that were carried out, the limit is {INWARD_BYTES_MAX}"
-        )
-    });
-
-    let greedy = greediest(&open, |it| it.inward, |left| left > INWARD_BYTES_TOTAL_MAX);
-    cut(&mut open, greedy, &|bytes| {
-        format!(
-            "{bytes} bytes of it are received and not yet whole messages that were carried out, the most of any connection, and the limit for all together is {INWARD_BYTES_TOTAL_MAX}"
-        )
-    });
-
-    let greedy = greediest(&open, |it| it.unread, |left| left > UNREAD_BYTES_MAX);
-    cut(&mut open, greedy, &|bytes| {
-        format!(
-            "it has {bytes} bytes of replies to read, the most of any connection, and the limit for all together is {UNREAD_BYTES_MAX}"
-        )
-    });
-
-    if room_was_short {
-        let total: u64 = open.iter().map(|it| it.unread).sum();
-        let stalled: Vec<_> = open.iter().filter(|it| it.is_stalled).copied().collect();
-        let others = total - stalled.iter().map(|it| it.unread).sum::<u64>();
-        let greedy = greediest(&stalled, |it| it.unread, |left| others + left >= UNREAD_BYTES_FULL);
-        cut(&mut open, greedy, &|bytes| {
-            format!(
-                "it has {bytes} bytes of replies to read and does not read on, while all connections have {total}, which leaves no room for others' replies"
-            )
-        });
-    }
-
-    let greedy = greediest(&open, |it| it.held, |left| left > HELD_REQUESTS_TOTAL_MAX as u64);
-    cut(&mut open, greedy, &|count| {
-        format!(
-            "{count} of its requests wait until it has read their answers, or the disk has done those before them, the most of any connection, and the limit for all together is {HELD_REQUESTS_TOTAL_MAX}"
-        )
-    });
-    excess
-}
-
-/// The connections with the greatest `amount`, as many as it takes until the others together are no
-/// longer `too_much`.
-fn greediest(
-    open: &[Holding],
-    amount: impl Fn(&Holding) -> u64,
-    too_much: impl Fn(u64) -> bool,
-) -> Vec<(ConnectionId, u64)> {
-    let mut left: u64 = open.iter().map(&amount).sum();
-    if !too_much(left) {
-        return Vec::new();
-    }
-    let mut amounts: Vec<_> = open.iter().map(|it| (it.id, amount(it))).collect();
-    amounts.sort_unstable_by_key(|(_, amount)| std::cmp::Reverse(*amount));
-    let mut greedy = Vec::new();
-    for (id, amount) in amounts {
-        if amount == 0 || !too_much(left) {
-            break;
+impl Bounds {
+    /// The bounds where a node has `bytes` for requests that wait, and about as many for replies. From 256 MiB
+    /// on, more changes nothing.
+    #[must_use]
+    pub const fn within(bytes: u64) -> Self {
+        let bytes = if bytes < 256 * MIB { bytes } else { 256 * MIB };
+        let unread_bytes_full = at_least(bytes / 4 * 3, REPLY_BYTES_MAX as u64);
+        let held_bytes_total_max = at_least(bytes, 4 * MIB);
+        let inward_bytes_max = at_least(bytes / 2, FRAME_BYTES_MAX as u64);
+        let messages = bytes / (256 << 10);
+        Self {
+            unread_bytes_hold: unread_bytes_full / 12,
+            unread_bytes_full,
+            unread_bytes_max: unread_bytes_full + LONGEST_REPLIES_BYTES,
+            held_bytes_max: held_bytes_total_max / 4,
+            held_bytes_total_max,
+            inward_bytes_max,
+            inward_bytes_total_max: at_least(2 * bytes, inward_bytes_max / 4 * 5),
+            received_messages_max: if messages < 16 {
+                16
+            } else if messages < 128 {
+                messages as i32
+            } else {
+                128
+            },
         }
-        left -= amount;
-        greedy.push((id, amount));
     }
-    greedy
+}
+
+const fn at_least(bytes: u64, least: u64) -> u64 {
+    if bytes < least { least } else { bytes }
 }
 
 #[cfg(test)]
 mod tests {
+    use kv_core::limits::{BODY_BYTES_MAX, HEADER_BYTES_MAX};
+
     use super::*;
 
-    const MIB: u64 = 1 << 20;
-
-    fn open(count: u64, each: impl Fn(u64) -> Holding) -> Vec<Holding> {
-        (1..=count).map(|id| Holding { id, ..each(id) }).collect()
-    }
-
-    /// The connections that have to be cut, in order.
-    fn cut(open: Vec<Holding>, room_was_short: bool) -> Vec<ConnectionId> {
-        let mut ids: Vec<_> = excess(open, room_was_short).into_iter().map(|(id, _)| id).collect();
-        ids.sort_unstable();
-        ids
+    #[test]
+    fn with_little_memory_one_message_of_any_length_is_taken_and_one_longest_reply_given() {
+        for bytes in [0, MIB, 30 * MIB, 100 * MIB, 256 * MIB, u64::MAX] {
+            let bounds = Bounds::within(bytes);
+            let longest = (HEADER_BYTES_MAX + BODY_BYTES_MAX) as u64;
+            assert!(longest < bounds.inward_bytes_max, "{bytes}");
+            assert!(bounds.inward_bytes_max < bounds.inward_bytes_total_max, "{bytes}");
+            assert!(bounds.held_bytes_total_max < bounds.inward_bytes_total_max, "{bytes}");
+            assert!(REPLY_BYTES_MAX as u64 <= bounds.unread_bytes_full, "{bytes}");
+            assert!(bounds.unread_bytes_hold < bounds.unread_bytes_full, "{bytes}");
+            assert!(
+                bounds.unread_bytes_full + LONGEST_REPLIES_BYTES <= bounds.unread_bytes_max,
+                "{bytes}"
+            );
+        }
     }
 
     #[test]
-    fn within_the_budgets_nobody_is_cut() {
-        let each = |_| Holding {
-            inward: INWARD_BYTES_TOTAL_MAX / 8,
-            unread: UNREAD_BYTES_MAX / 8,
-            held: HELD_REQUESTS_TOTAL_MAX as u64 / 8,
-            ..Holding::default()
-        };
-        assert!(cut(open(8, each), true).is_empty());
-    }
-
-    #[test]
-    fn a_connection_is_cut_for_its_own_excess() {
-        let each =
-            |id| Holding { inward: INWARD_BYTES_MAX + u64::from(id == 2), ..Holding::default() };
-        assert_eq!(cut(open(3, each), false), [2]);
-    }
-
-    #[test]
-    fn where_all_have_too_much_those_that_hold_most_are_cut() {
-        let inward = |id| Holding { inward: id * 20 * MIB, ..Holding::default() };
-        // 20 to 120 make 420; 1,200 of small ones more than the budget leaves.
-        assert!(cut(open(6, inward), false).is_empty());
-        let mut many = open(6, inward);
-        many.extend((7..1207).map(|id| Holding { id, inward: MIB / 10, ..Holding::default() }));
-        assert_eq!(cut(many, false), [6]);
-
-        let unread =
-            |id| Holding { unread: if id > 8 { 40 * MIB } else { MIB }, ..Holding::default() };
-        assert_eq!(cut(open(16, unread), false).len(), 2);
-        let held = |id| Holding { held: id * 10_000, ..Holding::default() };
-        assert_eq!(cut(open(7, held), false), [7]);
-    }
-
-    #[test]
-    fn room_is_made_by_those_that_do_not_read_on() {
-        let each = |id: u64| Holding {
-            unread: if id.is_multiple_of(2) { 40 * MIB } else { 30 * MIB },
-            is_stalled: id <= 3,
-            ..Holding::default()
-        };
-        let open = open(6, each);
-        assert!(cut(open.clone(), false).is_empty(), "nobody wants the room");
-        assert_eq!(cut(open.clone(), true), [2], "it takes the greatest of the stalled ones only");
-        let reading = open.into_iter().map(|it| Holding { is_stalled: false, ..it }).collect();
-        assert!(cut(reading, true).is_empty(), "all read on");
+    fn bounds_follow_the_memory_up_to_what_is_enough_for_all() {
+        let (little, more) = (Bounds::within(32 * MIB), Bounds::within(128 * MIB));
+        assert!(little.held_bytes_max < more.held_bytes_max);
+        assert!(little.unread_bytes_full < more.unread_bytes_full);
+        assert!(little.inward_bytes_total_max < more.inward_bytes_total_max);
+        assert_eq!(Bounds::within(256 * MIB), Bounds::within(u64::MAX));
     }
 }

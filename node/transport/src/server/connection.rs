@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
-use super::limits::{PENDING_REQUESTS_MAX, UNREAD_BYTES_HOLD};
+use super::limits::PENDING_REQUESTS_MAX;
 use super::service::Frames;
 use super::traffic::{Traffic, wire_bytes};
 use crate::tcp;
@@ -126,10 +126,9 @@ impl Connection {
         is_due
     }
 
-    /// Whether its peer has so much to read that its next request has to wait.
-    pub(super) fn has_much_to_read(&self) -> bool {
-        self.state == State::Open
-            && (!self.outbox.is_empty() || self.traffic.unread() >= UNREAD_BYTES_HOLD)
+    /// Whether its peer has so much to read, `hold` bytes at least, that its next request has to wait.
+    pub(super) fn has_much_to_read(&self, hold: u64) -> bool {
+        self.state == State::Open && (!self.outbox.is_empty() || self.traffic.unread() >= hold)
     }
 
     /// Whether there is something that waits.

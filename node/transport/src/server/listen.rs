@@ -8,8 +8,9 @@ use kv_system::descriptors;
 use tracing::debug;
 
 use super::Server;
+use super::bounds::Bounds;
 use super::connections::Connections;
-use super::limits::{CONNECTIONS_MAX, RECEIVED_MESSAGES_MAX};
+use super::limits::CONNECTIONS_MAX;
 use crate::own_io::OwnIo;
 
 /// The ports that a node without `--port` tries, in order.
@@ -94,11 +95,11 @@ pub enum PortChoice {
 }
 
 impl Server {
-    /// Starts to listen.
+    /// Starts to listen, for peers that may make the node hold as much as these `bounds` say.
     ///
     /// # Errors
     /// [`ListenError`] where the address or port cannot be had.
-    pub fn listen(host: &str, choice: PortChoice) -> Result<Self, ListenError> {
+    pub fn listen(host: &str, choice: PortChoice, bounds: Bounds) -> Result<Self, ListenError> {
         // libzmq sets room aside for a frame as soon as it knows its length. Where the system gives every
         // process huge pages, the first byte of it would take 2 MiB.
         if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
@@ -112,7 +113,7 @@ impl Server {
         router.set_ipv6(host.contains(':'))?;
         router.set_linger(LINGER_MS)?;
         router.set_maxmsgsize(FRAME_BYTES_MAX as i64)?;
-        router.set_rcvhwm(RECEIVED_MESSAGES_MAX)?;
+        router.set_rcvhwm(bounds.received_messages_max)?;
         router.set_sndhwm(QUEUE_MESSAGES_MAX)?;
         router.set_handshake_ivl(HANDSHAKE_MS)?;
         router.set_heartbeat_ivl(HEARTBEAT_MS)?;
@@ -124,7 +125,7 @@ impl Server {
         router.set_tcp_keepalive_cnt(KEEPALIVE_QUESTIONS)?;
         router.set_zap_domain(ZAP_DOMAIN)?;
         router.set_backlog(CONNECTIONS_WAITING_MAX)?;
-        let connections = Connections::watch(&context, &router, connections_max())?;
+        let connections = Connections::watch(&context, &router, connections_max(), bounds)?;
         let port = bind(&router, host, choice)?;
         let io = OwnIo::new(&context)?;
         Ok(Self { router, port, connections, is_stopping: false, io, _context: context })

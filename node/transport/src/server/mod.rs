@@ -4,13 +4,15 @@
 //!   or much at the writer: then it is held back, with all that follow it, so that no reply is ever dropped
 //!   for want of room, and replies stay in their order;
 //! - `connections`: which peer asked, which reads, and which has to be cut; `connection`: what waits for one
-//!   peer; `traffic`: the bytes of one connection; `bounds`: which has too much; [`limits`]: how much that is;
+//!   peer; `traffic`: the bytes of one connection; `excess`: which has too much; [`bounds`] and
+//!   [`limits`]: how much that is;
 //! - `listen`: the socket; `replies`: sending them;
 //! - [`service`]: what the loop asks of the node that answers; `monitor`: what ZeroMQ tells of connections.
 
-mod bounds;
+pub mod bounds;
 mod connection;
 mod connections;
+mod excess;
 pub mod limits;
 mod listen;
 mod monitor;
@@ -31,9 +33,9 @@ use tokio::sync::watch;
 use tracing::warn;
 use zmq::{DONTWAIT, PollEvents, PollItem};
 
+use self::bounds::Bounds;
 use self::connection::{ConnectionId, Incoming};
 use self::connections::{Connections, Standing};
-use self::limits::{HELD_BYTES_MAX, HELD_BYTES_TOTAL_MAX};
 pub use self::listen::{ListenError, PORTS, PortChoice};
 use self::service::{Disposition, Service, refuse};
 use self::traffic::wire_bytes;
@@ -47,8 +49,10 @@ const MESSAGES_PER_TURN: usize = 256;
 const TURN_MAX: Duration = Duration::from_millis(100);
 /// When it stops, the loop waits this long for the writer to finish what was taken.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
-/// When it stops, the loop goes on refusing requests that were on their way for this long.
+/// When it stops, the loop goes on refusing requests that were on their way for this long...
 const REFUSE_FOR: Duration = Duration::from_millis(100);
+/// ...or until none has come for this long.
+const QUIET_FOR: Duration = Duration::from_millis(30);
 /// When it stops, replies that find no room in ZeroMQ's queues have this long for it.
 const READ_FOR: Duration = Duration::from_secs(1);
 /// The frames of most messages: a delimiter, a header, a body.
@@ -154,13 +158,16 @@ impl Server {
         Ok(())
     }
 
-    fn take_messages<S: Service>(&mut self, service: &mut S) -> io::Result<()> {
+    /// Takes messages in. Returns whether there were any.
+    fn take_messages<S: Service>(&mut self, service: &mut S) -> io::Result<bool> {
         let started = Instant::now();
+        let mut were_there = false;
         for _ in 0..MESSAGES_PER_TURN {
             if started.elapsed() >= TURN_MAX {
                 break;
             }
             let Some(message) = self.receive()? else { break };
+            were_there = true;
             let is_busy = service.is_busy();
             match message.connection.map(|id| (id, self.connections.standing(id, is_busy))) {
                 Some((id, Standing::Waits)) => self.hold(id, message, service),
@@ -168,7 +175,7 @@ impl Server {
                 Some((_, Standing::Ready)) | None => self.carry_out(message, service),
             }
         }
-        Ok(())
+        Ok(were_there)
     }
 
     /// Holds a message back, or, where too many bytes are held back, the answer that it has to come again.
@@ -176,7 +183,9 @@ impl Server {
         if !self.connections.can_hold(id, message.bytes) && !is_probe(&message.frames) {
             let (envelope, frames) = split_envelope(message.frames);
             let refused = match Payload::open(frames) {
-                Ok(payload) => refuse(service.id_of(&payload), requests_held()),
+                Ok(payload) => {
+                    refuse(service.id_of(&payload), requests_held(self.connections.bounds()))
+                }
                 Err(refusal) => refuse(None, refusal),
             };
             // The frames that are dropped count as taken now, and the envelope, which stays, in its turn.
@@ -282,17 +291,20 @@ impl Server {
         wake: &Wake,
     ) -> io::Result<()> {
         let started = Instant::now();
+        let mut came_at = started;
         self.is_stopping = true;
         while service.pending() > 0
-            || started.elapsed() < REFUSE_FOR
+            || (started.elapsed() < REFUSE_FOR && came_at.elapsed() < QUIET_FOR)
             || (self.connections.has_outbox() && started.elapsed() < READ_FOR)
         {
             if started.elapsed() > DRAIN_MAX {
                 warn!("stopping with {} requests unanswered", service.pending());
                 break;
             }
-            self.sleep(wake, REFUSE_FOR, Instant::now())?;
-            self.take_messages(service)?;
+            self.sleep(wake, QUIET_FOR, Instant::now())?;
+            if self.take_messages(service)? {
+                came_at = Instant::now();
+            }
             self.send_finished(service, finished);
             if self.send_waiting(service) {
                 self.send_finished(service, finished);
@@ -303,13 +315,13 @@ impl Server {
 }
 
 /// The refusal of a request that came when too much was held back before it.
-fn requests_held() -> Refusal {
+fn requests_held(bounds: &Bounds) -> Refusal {
     Refusal::new(
         ErrorCode::Overloaded,
         format!(
             "{} MiB of requests of this connection, or {} MiB of all, were waiting before this one: try again when some are answered",
-            HELD_BYTES_MAX >> 20,
-            HELD_BYTES_TOTAL_MAX >> 20
+            bounds.held_bytes_max >> 20,
+            bounds.held_bytes_total_max >> 20
         ),
     )
 }

@@ -3,8 +3,9 @@
 use std::time::Instant;
 
 use super::Connections;
+use crate::server::bounds::Bounds;
 use crate::server::connection::{ConnectionId, Incoming, State};
-use crate::server::limits::{HELD_BYTES_MAX, HELD_BYTES_TOTAL_MAX, HELD_REQUESTS_MAX};
+use crate::server::limits::HELD_REQUESTS_MAX;
 
 /// What becomes of a message that has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,12 +25,13 @@ impl Connections {
         if connection.state == State::Cut {
             return Standing::Cut;
         }
-        if connection.held.is_empty() && connection.has_much_to_read() {
+        if connection.held.is_empty() && connection.has_much_to_read(self.bounds.unread_bytes_hold)
+        {
             self.unread -= connection.refresh(Instant::now());
         }
         let waits = !connection.held.is_empty()
             || connection.has_much_pending(is_busy)
-            || connection.has_much_to_read();
+            || connection.has_much_to_read(self.bounds.unread_bytes_hold);
         if waits { Standing::Waits } else { Standing::Ready }
     }
 
@@ -50,10 +52,12 @@ impl Connections {
         }
     }
 
-    /// Whether a request of `bytes` can be held back as it is.
+    /// Whether a request of `bytes` can be held back as it is. However long it is, a single one can.
     pub(in crate::server) fn can_hold(&self, id: ConnectionId, bytes: u64) -> bool {
         let own = self.by_id.get(&id).map_or(0, |it| it.held_bytes);
-        own + bytes <= HELD_BYTES_MAX && self.held_bytes + bytes <= HELD_BYTES_TOTAL_MAX
+        let Bounds { held_bytes_max, held_bytes_total_max, .. } = self.bounds;
+        self.held_bytes == 0
+            || own + bytes <= held_bytes_max && self.held_bytes + bytes <= held_bytes_total_max
     }
 
     /// Holds a request back.
@@ -82,10 +86,10 @@ impl Connections {
         if connection.has_much_pending(is_busy) || (is_refused && connection.pending > 0) {
             return None;
         }
-        if connection.has_much_to_read() {
+        if connection.has_much_to_read(self.bounds.unread_bytes_hold) {
             self.unread -= connection.refresh(Instant::now());
         }
-        if connection.has_much_to_read() {
+        if connection.has_much_to_read(self.bounds.unread_bytes_hold) {
             return None;
         }
         let request = connection.held.pop_front()?;

@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 use tracing::warn;
 
 use super::Connections;
-use crate::server::bounds::{self, Holding};
 use crate::server::connection::{Connection, ConnectionId, State};
-use crate::server::limits::UNREAD_BYTES_FULL;
+use crate::server::excess::{Holding, excess};
 use crate::server::service::ReplyRoom;
 
 /// How often connections are looked at.
@@ -22,13 +21,13 @@ const TELL_INTERVAL: Duration = Duration::from_secs(1);
 impl Connections {
     /// How much the next reply may be.
     pub(in crate::server) fn room(&mut self) -> ReplyRoom {
-        if self.unread < UNREAD_BYTES_FULL {
+        if self.unread < self.bounds.unread_bytes_full {
             return ReplyRoom::Long;
         }
         if self.asked_at.elapsed() >= ASK_INTERVAL {
             self.ask_kernel(Instant::now());
         }
-        if self.unread < UNREAD_BYTES_FULL {
+        if self.unread < self.bounds.unread_bytes_full {
             return ReplyRoom::Long;
         }
         self.room_was_short = true;
@@ -49,7 +48,7 @@ impl Connections {
         self.cut_silent();
         self.ask_kernel(now);
         let room_was_short = std::mem::take(&mut self.room_was_short);
-        for (id, why) in bounds::excess(self.holdings(now), room_was_short) {
+        for (id, why) in excess(&self.bounds, self.holdings(now), room_was_short) {
             self.cut(id, &why);
         }
     }

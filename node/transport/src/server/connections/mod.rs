@@ -26,6 +26,7 @@ use nohash_hasher::IntMap;
 use tracing::{debug, warn};
 
 pub(super) use self::held::Standing;
+use super::bounds::Bounds;
 use super::connection::{Connection, ConnectionId, Outgoing, State};
 use super::monitor::{Event, Monitor};
 use crate::tcp;
@@ -36,6 +37,7 @@ const GONE_MAX: usize = 1024;
 /// The connections of one listening socket.
 pub(super) struct Connections {
     monitor: Monitor,
+    bounds: Bounds,
     /// The most that may be open.
     count_max: usize,
     last_id: ConnectionId,
@@ -70,10 +72,12 @@ impl Connections {
         context: &zmq::Context,
         socket: &zmq::Socket,
         count_max: usize,
+        bounds: Bounds,
     ) -> Result<Self, zmq::Error> {
         let now = Instant::now();
         Ok(Self {
             monitor: Monitor::watch(context, socket)?,
+            bounds,
             count_max,
             last_id: 0,
             by_id: IntMap::default(),
@@ -152,6 +156,10 @@ impl Connections {
     pub(super) fn outbox(&mut self, id: ConnectionId) -> Option<(&[u8], &mut VecDeque<Outgoing>)> {
         let connection = self.by_id.get_mut(&id)?;
         Some((&connection.routing_id, &mut connection.outbox))
+    }
+
+    pub(super) fn bounds(&self) -> &Bounds {
+        &self.bounds
     }
 
     /// The bytes of all replies that are under way.

@@ -11,7 +11,7 @@ fn listening(context: &zmq::Context) -> (zmq::Socket, Connections, String) {
     let router = context.socket(zmq::ROUTER).unwrap();
     router.set_router_mandatory(true).unwrap();
     router.set_rcvtimeo(20_000).unwrap();
-    let connections = Connections::watch(context, &router, 10).unwrap();
+    let connections = Connections::watch(context, &router, 10, Bounds::within(u64::MAX)).unwrap();
     router.bind("tcp://127.0.0.1:*").unwrap();
     let endpoint = router.get_last_endpoint().unwrap().unwrap();
     (router, connections, endpoint)

@@ -1,0 +1,32 @@
+//! What the engine has not got yet: changes that are durable in the write-ahead log.
+
+use std::ops::Bound;
+
+use bytes::Bytes;
+
+use crate::needs::Needs;
+use crate::{Counters, StorageKey};
+
+/// The newest record of each key that was changed in some time; `None` where it was removed.
+pub(crate) trait Changes: Send + Sync {
+    /// The record of a key: `None` where it has not been changed, `Some(None)` where it was removed.
+    fn get(&self, key: &StorageKey) -> Option<Option<Bytes>>;
+
+    /// Up to so many changes from `start` on.
+    fn range(&self, start: Bound<&StorageKey>, count: usize) -> Vec<(StorageKey, Option<Bytes>)>;
+
+    /// How many keys were changed.
+    fn keys(&self) -> usize;
+
+    /// The bytes of the changes, also of those that others have taken the place of.
+    fn bytes(&self) -> u64;
+
+    /// The layout that was installed last; `None` where none was.
+    fn layout(&self) -> Option<Bytes>;
+
+    /// The counters after its last change; `None` before the first one.
+    fn counters(&self) -> Option<Counters>;
+
+    /// What the engine needs to take it over, as far as that was measured since it changes no more.
+    fn needs(&self) -> &Needs;
+}
