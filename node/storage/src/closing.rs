@@ -27,7 +27,12 @@ impl Store {
             self.abandon();
             return Err(StoreError::Broken);
         }
-        lock(&self.shared.log).log.sync_or_fail()?;
+        let mut log = lock(&self.shared.log);
+        // A disk that has become read-only can have nothing that is not on it, and would refuse a sync.
+        if log.log.unsynced().is_some() {
+            log.log.sync_or_fail()?;
+        }
+        drop(log);
         if self.pending_bytes() > CLOSING_BYTES_MAX {
             self.shared.is_closed.store(true, Ordering::Release);
             self.abandon();

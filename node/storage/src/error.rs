@@ -51,7 +51,7 @@ impl StoreError {
     /// Whether a new process can go on where this one cannot.
     #[must_use]
     pub fn passes_with_the_process(&self) -> bool {
-        matches!(self, Self::Spoiled(error) if passes(error))
+        matches!(self, Self::StartsAnew) || matches!(self, Self::Spoiled(error) if passes(error))
     }
 
     /// Whether nothing was done, and everything goes on as before.

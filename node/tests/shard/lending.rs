@@ -11,6 +11,7 @@ use kv_protocol::request::Command;
 use kv_storage::disk::Disk;
 use kv_storage::{Batch, Counters, Fsync, StorageKey, Store};
 use kv_system::wake::Wake;
+use kv_transport::server::bounds::Bounds;
 use kvnode::finished::Finished;
 use kvnode::write_set::KnownValue;
 use kvnode::writer::{Job, Published, Work, WorkSender, Writer, WriterThread};
@@ -48,7 +49,7 @@ impl Idle {
             uuid(0),
             store,
             Arc::clone(&guard),
-            Arc::new(Published::default()),
+            Arc::new(Published::new(Bounds::within(u64::MAX))),
             disk.clone(),
             finished_sender,
             Wake::new().unwrap(),
