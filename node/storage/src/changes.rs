@@ -18,7 +18,8 @@ pub(crate) trait Changes: Send + Sync {
     /// How many keys were changed.
     fn keys(&self) -> usize;
 
-    /// The bytes of the changes, also of those that others have taken the place of.
+    /// The bytes of the changes: those of the keys and of their newest records at least, or of all that was
+    /// written.
     fn bytes(&self) -> u64;
 
     /// The layout that was installed last; `None` where none was.

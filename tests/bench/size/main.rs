@@ -45,7 +45,7 @@ sections (all of them where none is named):
 options:
   --keys LIST     numbers of keys of sizes [default: 100000,1000000,10000000]
   --stored N      keys of misses, with values of 1,000 bytes [default: 1000000]
-  --memory BYTES  what a node of sizes may take [default: 512 MiB, or 400 bytes a key where that is more]
+  --memory BYTES  what a node of sizes may take [default: 512 MiB, or 600 bytes a key where that is more]
   --rounds N      how often everything is measured, alternating [default: 3]
   --seconds N     how long one measurement takes [default: 5]; PUTs take three times as long
   --json FILE     write each measurement to FILE, as a line of JSON

@@ -18,7 +18,7 @@ use crate::print;
 /// What a node may take at least, in bytes, where nothing else is said.
 const MEMORY_BYTES_MIN: u64 = 512 << 20;
 /// What a key with its value takes of the memory where all are to be in it.
-const MEMORY_BYTES_PER_KEY: u64 = 400;
+const MEMORY_BYTES_PER_KEY: u64 = 600;
 /// What Redis takes of the memory for a key with its value, also while it rewrites its file.
 const REDIS_BYTES_PER_KEY: f64 = 500.0;
 /// How many times as long as reads writes are measured, so that checkpoints are among them.
