@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 on_both_backends!(
     claims_that_are_made_up_end_no_member_and_are_put_right,
     claims_that_cannot_be_keep_no_node_from_starting,
-    tables_and_strategies_that_are_damaged_alone_are_given_back,
+    parts_of_a_layout_that_are_damaged_alone_are_given_back,
     what_is_no_layout_is_named_and_a_past_one_is_restored_over_it,
     a_layout_of_an_epoch_that_no_step_leads_to_gives_way_to_a_past_one,
     layouts_of_another_cluster_or_of_the_same_epoch_give_way,
@@ -97,22 +97,30 @@ fn claims_that_cannot_be_keep_no_node_from_starting(backend: Backend) {
     assert_eq!(number, Some(true));
 }
 
-fn tables_and_strategies_that_are_damaged_alone_are_given_back(backend: Backend) {
-    let cluster = Cluster::start(backend, 2);
+fn parts_of_a_layout_that_are_damaged_alone_are_given_back(backend: Backend) {
+    let mut cluster = Cluster::start(backend, 2);
     cluster.kvclient(&["put", "key", "value"]).output().success();
     let parts = |cluster: &Cluster| {
         let mut stored = stored(cluster);
-        stored.retain(|key, _| key.starts_with("tables/") || key.starts_with("strategies/"));
+        let folders = ["tables/", "strategies/", "members/"];
+        stored.retain(|key, _| folders.iter().any(|it| key.starts_with(it)));
         stored
     };
     let right = parts(&cluster);
-    assert_eq!(right.len(), 2);
-    for is_deleted in [true, false] {
+    assert_eq!(right.len(), 3);
+    for (is_deleted, is_down) in [(true, false), (false, false), (true, true)] {
+        if is_down {
+            (0..2).for_each(|number| cluster.node_mut(number).kill());
+        }
         for key in right.keys() {
             match is_deleted {
                 true => delete(&cluster.consul(), &format!("/v1/kv/kv/{}/{key}", cluster.name())),
                 false => write(&cluster, key, b"damaged"),
             }
+        }
+        if is_down {
+            // They have the members on their disks alone, and cannot read the layout before they gave them back.
+            (0..2).for_each(|number| cluster.node_mut(number).restart());
         }
         eventually("Consul to have them again", WITHIN, || {
             let found = parts(&cluster);

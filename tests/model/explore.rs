@@ -54,6 +54,29 @@ where
     Explored { states, violation }
 }
 
+/// Expects that a model, in which a rule is left out, breaks a property within so many states.
+pub(crate) fn is_caught<M>(model: M, expected: &'static str, states_max: usize)
+where
+    M: Explorable + Send + Sync + 'static,
+    M::State: Hash + PartialEq + Clone + std::fmt::Debug + Send + Sync + 'static,
+    M::Action: Clone + PartialEq + std::fmt::Debug,
+{
+    let name = model.name();
+    let Explored { states, violation } = explore(model, &[expected], states_max);
+    assert!(violation.is_some(), "{expected} in {states} states of {name}");
+}
+
+/// A test for each rule: left out of a scenario, a property breaks. Where it stands, `caught` does that.
+macro_rules! mutants {
+    ($($name:ident: $rule:ident in $scenario:ident breaks $property:ident;)+) => {
+        $(#[test]
+        fn $name() {
+            caught(Rule::$rule, $scenario, $property);
+        })+
+    };
+}
+pub(crate) use mutants;
+
 /// How many states there are, and how many from which the end cannot be reached by `permitted` events.
 pub(crate) fn dead_ends<M>(model: &M, permitted: fn(&M::Action) -> bool) -> (usize, usize)
 where

@@ -1,7 +1,7 @@
 //! What becomes of the protocol where one of its rules is left out.
 
 use crate::cluster::{CURRENT, JUDGES, KEPT, Model, ONCE, ONE_WRITER, READS, STORED};
-use crate::explore::{dead_ends, explore};
+use crate::explore::{dead_ends, is_caught, mutants};
 use crate::rules::Rule;
 use crate::scenario::Scenario;
 use crate::scenarios::{
@@ -11,18 +11,7 @@ use crate::scenarios::{
 
 /// Leaves a rule out, and expects one of the properties to break.
 fn caught(rule: Rule, scenario: fn() -> Scenario, expected: &'static str) {
-    let explored = explore(Model::new(scenario(), Some(rule)), &[expected], usize::MAX);
-    let states = explored.states;
-    assert!(explored.violation.is_some(), "{expected} in {states} states without {rule:?}");
-}
-
-macro_rules! mutants {
-    ($($name:ident: $rule:ident in $scenario:ident breaks $property:ident;)+) => {
-        $(#[test]
-        fn $name() {
-            caught(Rule::$rule, $scenario, $property);
-        })+
-    };
+    is_caught(Model::new(scenario(), Some(rule)), expected, usize::MAX);
 }
 
 mutants! {

@@ -41,8 +41,12 @@ impl Store {
         let (sender, completed) = flume::bounded(1);
         let complete = move || drop(sender.send(self.complete()));
         std::thread::Builder::new().name("closing".into()).spawn(complete)?;
-        // Where that takes long, the process ends without it.
-        completed.recv_timeout(CLOSE_WITHIN).unwrap_or(Ok(()))
+        match completed.recv_timeout(CLOSE_WITHIN) {
+            Ok(completed) => completed,
+            // Where that takes long, the process ends without it.
+            Err(flume::RecvTimeoutError::Timeout) => Ok(()),
+            Err(flume::RecvTimeoutError::Disconnected) => Err(StoreError::Broken),
+        }
     }
 
     /// Has the engine take over what is only in the log, and gives it up.

@@ -150,11 +150,11 @@ impl Model {
                 && node.granted[*it].is_in_the_way(node.view.since, said(*it))
         };
         let others = (0..self.copies).filter(|it| *it != number);
-        let somebody = others.clone().any(|it| is_in_the_way(&it));
+        let a_lease = others.clone().any(|it| is_in_the_way(&it));
         if !self.keeps(Rule::Reconciles) {
             others.for_each(|it| term.note_equal(it));
         }
-        term.serve(somebody).then(|| state.nodes[number].term = Some(term))
+        term.serve(a_lease).then(|| state.nodes[number].term = Some(term))
     }
 
     fn promise(&self, state: &mut State, primary: usize, copy: usize) -> Option<()> {

@@ -2,23 +2,11 @@
 
 use super::scenarios::{a_crash, an_eviction_and_a_crash, evictions, put_back, two_crashes};
 use super::{HELD, Model, READS, Rule};
-use crate::explore::explore;
+use crate::explore::{is_caught, mutants};
 
 /// Leaves a rule out, and expects one of the properties to break.
 fn caught(rule: Rule, scenario: fn() -> Model, expected: &'static str) {
-    let model = Model { without: Some(rule), ..scenario() };
-    let explored = explore(model, &[expected], 6_000_000);
-    let states = explored.states;
-    assert!(explored.violation.is_some(), "{expected} in {states} states without {rule:?}");
-}
-
-macro_rules! mutants {
-    ($($name:ident: $rule:ident in $scenario:ident breaks $property:ident;)+) => {
-        $(#[test]
-        fn $name() {
-            caught(Rule::$rule, $scenario, $property);
-        })+
-    };
+    is_caught(Model { without: Some(rule), ..scenario() }, expected, 6_000_000);
 }
 
 mutants! {

@@ -84,12 +84,12 @@ impl Term {
         self.serves
     }
 
-    /// Has the primary serve, where it may: all that are in sync are equal, and nobody who was primary before it
+    /// Has the primary serve, where it may: all that are in sync are equal, and no lease of a primary before it
     /// is in the way (see [`lease`](super::lease)). Returns whether it serves.
-    pub fn serve(&mut self, somebody_is_in_the_way: bool) -> bool {
+    pub fn serve(&mut self, a_lease_is_in_the_way: bool) -> bool {
         let others = self.row.in_sync().without(self.row.primary_position());
         let is_agreed = others.are_among(self.equal);
-        self.serves |= is_agreed && !somebody_is_in_the_way && !self.needs_fence();
+        self.serves |= is_agreed && !a_lease_is_in_the_way && !self.needs_fence();
         self.serves
     }
 
