@@ -5,10 +5,12 @@
 //! decides; here is what it takes to ask.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use kv_core::guard::Admitted;
 use kv_core::operation::{Condition, Done, Operation, Outcome};
 use kv_core::ownership::Right;
+use kv_core::partition_sum::RecordSize;
 use kv_core::record::{
     Current, RecordChange, RecordOperation, RecordReply, remove_damaged, transition,
 };
@@ -16,7 +18,7 @@ use kv_core::refusal::{Refusal, bad_request};
 use kv_core::version::Version;
 use kv_protocol::record_stream::{self, StreamRecord};
 use kv_storage::disk::Room;
-use kv_storage::{Batch, Counters, StorageKey, Store, StoreError, Stored};
+use kv_storage::{Batch, Before, Counters, StorageKey, Store, StoreError, Stored};
 use nohash_hasher::BuildNoHashHasher;
 
 use crate::refusals::{from_refused, from_store, no_room};
@@ -32,14 +34,21 @@ pub struct KnownValue {
 
 /// What a group of operations has changed so far.
 pub struct WriteSet {
-    /// The new record of each key that was changed; `None` where it was removed.
     changes: Changes,
     counters: Counters,
     /// What the disk has room for; removals go on when it is full.
     room: Room,
 }
 
-type Changes = HashMap<StorageKey, Option<Stored<Vec<u8>>>, BuildNoHashHasher<StorageKey>>;
+type Changes = HashMap<StorageKey, Change, BuildNoHashHasher<StorageKey>>;
+
+/// A key that was changed.
+struct Change {
+    /// Its new record; `None` where it was removed.
+    record: Option<Stored<Vec<u8>>>,
+    /// What the store has of it.
+    before: Before,
+}
 
 impl WriteSet {
     /// Starts a group on top of the stored records, on a disk that has room.
@@ -63,10 +72,12 @@ impl WriteSet {
     #[must_use]
     pub fn into_batch(self) -> (Batch, Counters) {
         let mut batch = Batch::default();
-        for (key, change) in self.changes {
-            match change {
-                Some(Stored { version, value }) => batch.put(key, version, value.as_deref()),
-                None => batch.remove(key),
+        for (key, Change { record, before }) in self.changes {
+            match record {
+                Some(Stored { version, value }) => {
+                    batch.put(key, version, value.as_deref(), before);
+                }
+                None => batch.remove(key, before),
             }
         }
         (batch, self.counters)
@@ -101,19 +112,20 @@ impl WriteSet {
                 let change = remove_damaged(right, next).map_err(refuse)?;
                 self.check_room(change)?;
                 let size = store.measure(&key).map_err(|error| from_store(&error))?;
-                self.apply(key, operation.key(), size, change, None);
+                self.apply(key, (size, Before::Unknown), change, None);
                 self.counters.sequence = next.sequence;
                 return Ok(Done::Deleted { existed: true });
             }
             (Err(error), _) => return Err(from_store(&error)),
         };
-        let current = stored.as_ref().map_or(Current::Absent, |it| it.current);
+        let size = stored.as_ref().map(|it| it.size);
+        let current = current_of(size);
         let (answer, change) = transition(right, current, step, next).map_err(refuse)?;
         self.check_room(change)?;
         if change != RecordChange::Keep {
             self.counters.sequence = next.sequence;
         }
-        let size = stored.as_ref().map(|it| it.value_bytes);
+        let before = (size.map(|it| it.value_bytes), before_of(size));
         let done = match answer {
             RecordReply::Stored(version) => Done::Stored { version },
             RecordReply::Deleted { existed } => Done::Deleted { existed },
@@ -122,11 +134,11 @@ impl WriteSet {
             }
         };
         match operation {
-            Operation::Put { key: text, value, .. } => {
-                self.apply(key, &text, size, change, Some(value.into_owned()));
+            Operation::Put { value, .. } => {
+                self.apply(key, before, change, Some(value.into_owned()));
             }
-            Operation::Delete { key: text, .. } | Operation::Get { key: text } => {
-                self.apply(key, &text, size, change, None);
+            Operation::Delete { .. } | Operation::Get { .. } => {
+                self.apply(key, before, change, None);
             }
         }
         Ok(done)
@@ -166,14 +178,14 @@ impl WriteSet {
         let mut copied = 0;
         for (key, &StreamRecord { key: text, version, value }) in added {
             // A key may stand in the stream twice: then the first one counts.
-            let before = self.changes.get(&key).and_then(Option::as_ref);
-            let current = current_of(before.map(Stored::borrowed));
+            let before = self.changes.get(&key).and_then(|it| it.record.as_ref());
+            let current = current_of(before.map(|it| it.borrowed().size()));
             let partition = admitted.installed().partition_of(text);
             let right = admitted.right_to(partition)?;
             let step = RecordOperation::Copy { version, is_tombstone: value.is_none() };
             let (answer, change) = transition(right, current, step, version)
                 .map_err(|it| from_refused(it, Condition::None, admitted, partition))?;
-            self.apply(key, text, None, change, value.map(<[u8]>::to_vec));
+            self.apply(key, (None, Before::Nothing), change, value.map(<[u8]>::to_vec));
             copied += u32::from(answer == RecordReply::Copied { is_new: true });
         }
         Ok(copied)
@@ -188,27 +200,25 @@ impl WriteSet {
         known: Option<KnownValue>,
     ) -> Result<Option<Known>, StoreError> {
         let know = |stored: Stored<&[u8]>| Known {
-            current: current_of(Some(stored)),
-            value_bytes: size_of(stored),
+            size: stored.size(),
             record: with_value.then(|| stored.to_owned()),
         };
         match (self.changes.get(key), known) {
-            (Some(change), _) => Ok(change.as_ref().map(|it| know(it.borrowed()))),
+            (Some(change), _) => Ok(change.record.as_ref().map(|it| know(it.borrowed()))),
             (None, Some(KnownValue { version, bytes })) => Ok(Some(Known {
-                current: Current::Value(version),
-                value_bytes: Some(bytes),
+                size: RecordSize { version, value_bytes: Some(bytes) },
                 record: None,
             })),
             (None, None) => store.look_up(key, know),
         }
     }
 
-    /// Stages a change of the key `text`, whose record had this size before, if there was one.
+    /// Stages a change of a key, whose value had this length before, if there was a record. What the store has
+    /// counts unless the key was changed already.
     fn apply(
         &mut self,
         key: StorageKey,
-        text: &str,
-        size: Option<Option<u64>>,
+        (value_bytes, before): (Option<Option<u64>>, Before),
         change: RecordChange,
         value: Option<Vec<u8>>,
     ) {
@@ -218,13 +228,19 @@ impl WriteSet {
             RecordChange::Bury(version) => Some(Stored { version, value: None }),
             RecordChange::Remove => None,
         };
-        if let Some(size) = size {
-            self.counters.subtract(text.len(), size);
+        let key_bytes = key.text().len();
+        if let Some(value_bytes) = value_bytes {
+            self.counters.subtract(key_bytes, value_bytes);
         }
         if let Some(record) = &record {
-            self.counters.add(text.len(), size_of(record.borrowed()));
+            self.counters.add(key_bytes, record.borrowed().size().value_bytes);
         }
-        self.changes.insert(key, record);
+        match self.changes.entry(key) {
+            Entry::Occupied(mut changed) => changed.get_mut().record = record,
+            Entry::Vacant(unchanged) => {
+                unchanged.insert(Change { record, before });
+            }
+        }
     }
 
     /// Whether the disk has room for a change.
@@ -270,7 +286,7 @@ pub fn read(
     let unused = Version { epoch: 0, sequence: 0 };
     transition(
         right,
-        current_of(stored.as_ref().map(Stored::borrowed)),
+        current_of(stored.as_ref().map(|it| it.borrowed().size())),
         RecordOperation::Get,
         unused,
     )
@@ -306,21 +322,19 @@ fn step_of(operation: &Operation<'_>) -> (RecordOperation, Condition) {
 
 /// What the node has of a key.
 struct Known {
-    current: Current,
-    /// The length of the value, in bytes; `None` where the record is a tombstone.
-    value_bytes: Option<u64>,
+    size: RecordSize,
     /// The record, where it was wanted.
     record: Option<Stored<Vec<u8>>>,
 }
 
-fn current_of(stored: Option<Stored<&[u8]>>) -> Current {
+fn current_of(stored: Option<RecordSize>) -> Current {
     match stored {
         None => Current::Absent,
-        Some(Stored { version, value: Some(_) }) => Current::Value(version),
-        Some(Stored { version, value: None }) => Current::Tombstone(version),
+        Some(RecordSize { version, value_bytes: Some(_) }) => Current::Value(version),
+        Some(RecordSize { version, value_bytes: None }) => Current::Tombstone(version),
     }
 }
 
-fn size_of(stored: Stored<&[u8]>) -> Option<u64> {
-    stored.value.map(|value| value.len() as u64)
+fn before_of(stored: Option<RecordSize>) -> Before {
+    stored.map_or(Before::Nothing, Before::Record)
 }

@@ -9,6 +9,7 @@
 //! - [`name`], [`digest`], [`partition`], [`version`], [`incarnation`]: small values that all share;
 //!   [`limits`]: how large shared data may be; [`backoff`]: how long to wait after a failure;
 //!   [`bounded`]: reading JSON that strangers wrote; [`printable`]: what others wrote, made safe to print.
+//! - [`partition_sum`]: what stands for all records of a partition, so that copies of it can be compared.
 //! - [`layout`]: the cluster's source of truth: who owns what, and the steps by which that changes.
 //! - [`operation`]: an operation on one key and what may become of it; [`refusal`]: why a node refuses.
 //!
@@ -69,6 +70,7 @@ pub mod name;
 pub mod operation;
 pub mod ownership;
 pub mod partition;
+pub mod partition_sum;
 pub mod printable;
 pub mod record;
 pub mod refusal;

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use kv_core::guard::Admitted;
+use kv_core::guard::{Admitted, Installed};
 use kv_core::limits::DIGEST_RECORDS_MAX;
+use kv_core::partition::Partition;
 use kv_core::refusal::Refusal;
 use kv_protocol::reply::{Counted, Keys, PartitionSize};
 use kv_protocol::request::Count;
@@ -13,8 +14,8 @@ use kv_storage::{ScanStart, Store, Visit};
 use super::walk;
 use crate::refusals::from_store;
 
-/// Counts the records of partitions that the node owns or hands over. The first one that is not empty is
-/// counted whatever its size, so that every request gets further.
+/// Counts the records of partitions that the node owns or hands over. Those whose sums are not known are read: the
+/// first one of them that is not empty whatever its size, so that every request gets further.
 ///
 /// # Errors
 /// Why it was refused.
@@ -22,6 +23,27 @@ pub fn count(store: &Store, admitted: Admitted<'_>, request: &Count) -> Result<C
     request.partitions.iter().try_for_each(|it| admitted.check_countable(*it))?;
     let installed = admitted.installed();
     let wanted: BTreeSet<_> = request.partitions.iter().copied().collect();
+    let sums = store.sums(installed.layout.partitions, &wanted);
+    let unknown = wanted.into_iter().filter(|it| !sums.contains_key(it)).collect();
+    let mut answer = count_by_reading(store, installed, &unknown)?;
+    let next = answer.next;
+    let known = sums
+        .into_iter()
+        .filter(|(partition, sum)| sum.keys > 0 && next.is_none_or(|next| *partition < next));
+    answer.partitions.extend(known.map(|(partition, sum)| PartitionSize {
+        partition,
+        keys: sum.keys,
+        bytes: sum.bytes,
+    }));
+    answer.partitions.sort_unstable_by_key(|it| it.partition);
+    Ok(answer)
+}
+
+fn count_by_reading(
+    store: &Store,
+    installed: &Installed,
+    wanted: &BTreeSet<Partition>,
+) -> Result<Counted, Refusal> {
     let Some(first) = wanted.first() else { return Ok(Counted::default()) };
     let start = ScanStart::Hash(installed.hash_range(*first).0);
     let mut answer = Counted::default();

@@ -41,6 +41,7 @@ impl Writer {
             return Err(error.into());
         }
         failpoints::pass("node::install::after-record");
+        self.keep_sums(&installed);
         self.background.plan(&self.store, self.counters, previous.installed(), &installed);
         // A peer that sees that the node does not own a partition any more sees its leftovers, too.
         self.publish_counters();

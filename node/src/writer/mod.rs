@@ -161,6 +161,7 @@ impl Writer {
             wake,
         };
         if let Some(installed) = writer.guard.load_full().installed() {
+            writer.keep_sums(installed);
             writer.background.plan(&writer.store, counters, None, installed);
             writer.resume();
         }
@@ -280,6 +281,13 @@ impl Writer {
                 self.published.can_start_anew.store(error.passes(), Ordering::Release);
                 Err(error)
             }
+        }
+    }
+
+    /// Has the store sum up what each partition has. Where it cannot now, readers count that.
+    fn keep_sums(&self, installed: &Installed) {
+        if let Err(error) = self.store.keep_sums(installed.layout.partitions) {
+            warn!("what each partition has is counted whenever it is asked for: {error}");
         }
     }
 

@@ -7,7 +7,7 @@ use std::hint::black_box;
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use kv_core::version::Version;
-use kv_storage::{Batch, Counters, Fsync, StorageKey, Store, record};
+use kv_storage::{Batch, Before, Counters, Fsync, StorageKey, Store, record};
 use tempfile::TempDir;
 
 const VALUE_BYTES: usize = 100;
@@ -87,7 +87,7 @@ fn filled() -> (TempDir, Store) {
 fn batch(numbers: impl Iterator<Item = usize>) -> Batch {
     let mut batch = Batch::default();
     for number in numbers {
-        batch.put(key(number), VERSION, Some(&[b'v'; VALUE_BYTES]));
+        batch.put(key(number), VERSION, Some(&[b'v'; VALUE_BYTES]), Before::Unknown);
     }
     batch
 }

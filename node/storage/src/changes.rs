@@ -5,6 +5,7 @@ use std::ops::Bound;
 use bytes::Bytes;
 
 use crate::needs::Needs;
+use crate::sums::stored::SumsUpdate;
 use crate::{Counters, StorageKey};
 
 /// The newest record of each key that was changed in some time; `None` where it was removed.
@@ -27,6 +28,9 @@ pub(crate) trait Changes: Send + Sync {
 
     /// The counters after its last change; `None` before the first one.
     fn counters(&self) -> Option<Counters>;
+
+    /// What the engine is to get of the sums with it, once it changes no more; `None` where they are not kept.
+    fn sums(&self) -> Option<&SumsUpdate>;
 
     /// What the engine needs to take it over, as far as that was measured since it changes no more.
     fn needs(&self) -> &Needs;

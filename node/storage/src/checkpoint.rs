@@ -19,6 +19,7 @@ use crate::changes::Changes;
 use crate::engine::Engine;
 use crate::memtable::{Memtable, Memtables};
 use crate::shared::Shared;
+use crate::sums::Sums;
 use crate::take_over::{Taking, Untaken};
 use crate::wal::{self, WriteAheadLog};
 use crate::{Failure, Fsync, StorageKey, StoreError};
@@ -48,12 +49,15 @@ impl Background {
     pub(crate) fn start(shared: &Arc<Shared>) -> std::io::Result<Self> {
         let (frozen, frozen_receiver) = flume::bounded(1);
         let (done_sender, done) = flume::bounded(1);
-        let (running, ended) = flume::bounded(0);
+        let (running, ended) = flume::bounded::<()>(0);
         let mut threads = Vec::new();
         let checkpointing = Arc::clone(shared);
         threads.push(std::thread::Builder::new().name("checkpoint".into()).spawn(move || {
             checkpointing.keep_checkpointing(&frozen_receiver, &done_sender);
         })?);
+        let (counting, stopped) = (Arc::clone(shared), ended.clone());
+        let count = move || counting.keep_counting(&stopped);
+        threads.push(std::thread::Builder::new().name("counting".into()).spawn(count)?);
         if shared.options.fsync == Fsync::EverySecond {
             let syncing = Arc::clone(shared);
             let sync = move || syncing.keep_syncing(&ended);
@@ -176,7 +180,9 @@ impl Shared {
         // A writer that holds it may wait for this thread, and is not idle.
         let Ok(mut log) = self.log.try_lock() else { return Ok(()) };
         let is_idle = log.written_at.elapsed() >= IDLE_MIN && !self.disk.is_lost();
-        if !is_idle || self.memtables.load().active.is_empty() {
+        let has_nothing = self.memtables.load().active.is_empty()
+            && !lock(&self.sums).as_ref().is_some_and(Sums::are_to_be_stored);
+        if !is_idle || has_nothing {
             return Ok(());
         }
         self.freeze(&mut log.log)
@@ -195,6 +201,7 @@ impl Shared {
         let keys = if is_busy { memtables.active.keys() } else { 0 };
         let active = Arc::new(Memtable::with_room_for(keys));
         let segment = log.rotate()?;
+        memtables.active.set_sums(lock(&self.sums).as_mut().map(Sums::take_update));
         let frozen: Arc<dyn Changes> = Arc::clone(&memtables.active) as _;
         let frozen = Some((segment, frozen));
         self.memtables.store(Arc::new(Memtables { active, frozen }));

@@ -70,7 +70,7 @@ mod tests {
     use kv_core::version::Version;
 
     use super::*;
-    use crate::{Batch, Counters, Fsync, StorageKey};
+    use crate::{Batch, Before, Counters, Fsync, StorageKey};
 
     const VERSION: Version = Version { epoch: 1, sequence: 1 };
 
@@ -79,7 +79,7 @@ mod tests {
         let store = Store::open(directory, Fsync::EverySecond).unwrap();
         let mut batch = Batch::default();
         let value = vec![7; usize::try_from(bytes).unwrap()];
-        batch.put(StorageKey::new("key"), VERSION, Some(&value));
+        batch.put(StorageKey::new("key"), VERSION, Some(&value), Before::Unknown);
         store.commit(batch, Counters { keys: 1, bytes, ..Counters::default() }).unwrap();
         store
     }

@@ -14,7 +14,7 @@ use crate::batch::Mutation;
 use crate::error::StoreError;
 use crate::shared::{Shared, WrittenLog};
 use crate::wal::{Fsync, Keeping, WriteAheadLog};
-use crate::{Batch, Counters, Store, backpressure};
+use crate::{Batch, Before, Counters, Store, backpressure};
 
 /// How well a group is kept that does not wait for the disk.
 const UNSYNCED: Keeping = Keeping { is_synced: false, can_be_found: true };
@@ -67,17 +67,21 @@ impl Store {
         if let Some(failure) = self.shared.failure() {
             return Err(failure.into());
         }
-        let (frame, changes) = batch.finish(counters);
+        let changes = Finished::of(batch, counters);
         if self.shared.memtables.load().frozen.is_some() {
             let length = self.shared.filled_bytes(&lock(&self.shared.log).log);
-            std::thread::sleep(backpressure::delay(frame.len(), length, self.shared.options));
+            std::thread::sleep(backpressure::delay(
+                changes.frame.len(),
+                length,
+                self.shared.options,
+            ));
         }
         let mut log = lock(&self.shared.log);
         if self.shared.filled_bytes(&log.log) >= self.shared.options.segment_bytes_max() {
             // It could not be ended before, and must not grow any more.
             self.freeze(&mut log.log)?;
         }
-        self.shared.append_to(&mut log, (frame, changes), counters, keeping)?;
+        self.shared.append_to(&mut log, changes, keeping)?;
         if self.shared.filled_bytes(&log.log) >= self.shared.options.segment_bytes {
             match self.freeze(&mut log.log) {
                 // The changes are durable all the same.
@@ -115,15 +119,35 @@ impl Shared {
     fn append_to(
         &self,
         log: &mut WrittenLog,
-        (frame, changes): (Vec<u8>, Vec<Mutation>),
-        counters: Counters,
+        Finished { frame, changes, before, counters }: Finished,
         keeping: Keeping,
     ) -> Result<(), StoreError> {
         let frame = log.log.append(frame, keeping)?;
         log.counters = counters;
         log.written_at = Instant::now();
+        // A slice that is counted has all of these changes or none.
+        let mut sums = lock(&self.sums);
+        if let Some(sums) = sums.as_mut() {
+            sums.take_in(&frame, &changes, &before);
+        }
         self.memtables.load().active.insert(&frame, changes, counters);
         Ok(())
+    }
+}
+
+/// A batch as it is appended.
+struct Finished {
+    frame: Vec<u8>,
+    changes: Vec<Mutation>,
+    before: Vec<Before>,
+    counters: Counters,
+}
+
+impl Finished {
+    fn of(mut batch: Batch, counters: Counters) -> Self {
+        let before = batch.take_before();
+        let (frame, changes) = batch.finish(counters);
+        Self { frame, changes, before, counters }
     }
 }
 
@@ -164,7 +188,7 @@ impl Appender<'_> {
     /// # Errors
     /// As [`Store::commit`].
     pub fn commit(mut self, batch: Batch, counters: Counters) -> Result<(), StoreError> {
-        self.shared.append_to(&mut self.log, batch.finish(counters), counters, UNSYNCED)
+        self.shared.append_to(&mut self.log, Finished::of(batch, counters), UNSYNCED)
     }
 }
 
@@ -177,7 +201,12 @@ mod tests {
 
     fn changes(sequence: u64) -> (Batch, Counters) {
         let mut batch = Batch::default();
-        batch.put(StorageKey::new("k"), Version { epoch: 1, sequence }, Some(b"value"));
+        batch.put(
+            StorageKey::new("k"),
+            Version { epoch: 1, sequence },
+            Some(b"value"),
+            Before::Unknown,
+        );
         (batch, Counters { keys: 1, bytes: 6, sequence, tombstones: 0 })
     }
 

@@ -6,10 +6,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kv_system::transient::passes;
+use tracing::warn;
 
 use crate::belongings::Belongings;
 use crate::disk::Disk;
 use crate::limits::{INODES_PER_STORE, SMALL_FILES_BYTES};
+use crate::sums::Sums;
+use crate::sums::stored::{self, SumsUpdate};
 use crate::unfinished::{self, LOG_PREFIX, METADATA_DIRECTORY, SNAPSHOT_PREFIX};
 use crate::{Counters, StorageKey, StoreError};
 
@@ -127,16 +130,20 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes note that it has all of the write-ahead log up to `segment`, with these counters after it, and makes
-    /// all that it was given durable.
+    /// Takes note that it has all of the write-ahead log up to `segment`, with these counters and sums after it, and
+    /// makes all that it was given durable.
     pub(crate) fn complete(
         &self,
         counters: Option<Counters>,
+        sums: Option<&SumsUpdate>,
         segment: u64,
     ) -> Result<(), StoreError> {
         let mut batch = sled::Batch::default();
         if let Some(counters) = counters {
             batch.insert(COUNTERS_KEY.as_slice(), sealed(&counters.encode()));
+        }
+        for (key, record) in sums.into_iter().flat_map(|it| it.records(segment)) {
+            batch.insert(key, sealed(&record));
         }
         batch.insert(CHECKPOINT_KEY.as_slice(), sealed(&segment.to_le_bytes()));
         self.data.apply_batch(batch).map_err(classify)?;
@@ -155,6 +162,29 @@ impl Engine {
         let Some(bytes) = self.data.get(CHECKPOINT_KEY).map_err(classify)? else { return Ok(0) };
         let number = unsealed(&bytes)?.try_into().map(u64::from_le_bytes);
         number.map_err(|_| StoreError::RecordCorrupt("the number of the last checkpoint".into()))
+    }
+
+    /// The sums that belong to this checkpoint; `None` where there are none, or they are damaged: then what
+    /// partitions have is counted.
+    pub(crate) fn sums(&self, checkpoint: u64) -> Result<Option<Sums>, StoreError> {
+        match stored::read(checkpoint, |key| self.bookkeeping(key)) {
+            Err(StoreError::RecordCorrupt(what)) => {
+                warn!("what is stored of what partitions have is not used: {what}");
+                Ok(None)
+            }
+            read => read,
+        }
+    }
+
+    /// Reads what an update of the sums will change.
+    pub(crate) fn read_sums(&self, update: &SumsUpdate) -> Result<(), StoreError> {
+        let read = |(key, _): (Vec<u8>, _)| self.data.get(key).map(drop).map_err(classify);
+        update.records(0).try_for_each(read)
+    }
+
+    fn bookkeeping(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let bytes = self.data.get(key).map_err(classify)?;
+        bytes.map(|bytes| unsealed(&bytes).map(<[u8]>::to_vec)).transpose()
     }
 
     pub(crate) fn layout(&self) -> Result<Option<Vec<u8>>, StoreError> {

@@ -1,5 +1,7 @@
 //! A record as a scan comes across it.
 
+use kv_core::partition_sum::RecordSize;
+
 use crate::record::{self, Stored};
 use crate::{StorageKey, StoreError};
 
@@ -30,6 +32,14 @@ impl<'a> Entry<'a> {
     pub fn decode(&self) -> Result<Stored<&'a [u8]>, StoreError> {
         record::decode((self.hash, self.key), self.bytes)
             .map_err(|damage| StoreError::RecordCorrupt(format!("{:?}: {damage}", self.key)))
+    }
+
+    /// The record without its value.
+    ///
+    /// # Errors
+    /// As [`Entry::decode`].
+    pub fn measure(&self) -> Result<RecordSize, StoreError> {
+        self.decode().map(Stored::size)
     }
 
     /// The length of the value, `None` for a tombstone, as in [`record::value_bytes`].

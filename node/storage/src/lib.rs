@@ -13,6 +13,7 @@
 //!   them, and the installed layout in a tree of its own;
 //! - `shared`: what the handles and the background thread share; `strikes`: the keys that are not read
 //!   again; `scan`: all of this as one ordered whole; [`gc`] finds in it the records to be removed;
+//! - `sums`: what stands for all records of each partition, kept as they change;
 //! - [`disk`]: the room that all this has, the [`reserve`], and whether it fits ([`fitness`]);
 //!   [`belongings`]: whether all is still in its place; [`limits`]: what must be free, and what is held in reserve.
 //!
@@ -48,11 +49,13 @@ mod scan;
 mod shared;
 mod store;
 mod strikes;
+mod sums;
 mod take_over;
 mod unfinished;
+mod varint;
 mod wal;
 
-pub use batch::Batch;
+pub use batch::{Batch, Before};
 pub use commit::{Appender, UnsyncedLog};
 pub use counters::Counters;
 pub use engine::OPENING_THREAD;

@@ -6,7 +6,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::{Bound, RangeBounds};
-use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 use kv_system::lock;
@@ -16,6 +16,7 @@ use crate::batch::Mutation;
 use crate::change::Change;
 use crate::changes::Changes;
 use crate::needs::Needs;
+use crate::sums::stored::SumsUpdate;
 use crate::{Counters, StorageKey};
 
 /// How many changes are taken in while readers wait.
@@ -31,6 +32,7 @@ const OVERHEAD_BYTES: u64 = 80;
 #[derive(Default)]
 pub(crate) struct Memtable {
     content: RwLock<Content>,
+    sums: OnceLock<SumsUpdate>,
     needs: Needs,
 }
 
@@ -109,6 +111,13 @@ impl Memtable {
         self.write().counters = Some(counters);
     }
 
+    /// Has the engine given these sums with what it has.
+    pub(crate) fn set_sums(&self, sums: Option<SumsUpdate>) {
+        if let Some(sums) = sums {
+            let _ = self.sums.set(sums);
+        }
+    }
+
     /// The memory that it takes, in bytes, about.
     pub(crate) fn memory_bytes(&self) -> u64 {
         let content = self.read();
@@ -185,6 +194,10 @@ impl Changes for Memtable {
         self.read().counters
     }
 
+    fn sums(&self) -> Option<&SumsUpdate> {
+        self.sums.get()
+    }
+
     fn needs(&self) -> &Needs {
         &self.needs
     }
@@ -215,7 +228,7 @@ impl Memtables {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Batch;
+    use crate::{Batch, Before};
     use kv_core::version::Version;
 
     const HASH: u64 = 7;
@@ -271,7 +284,12 @@ mod tests {
         for bytes in [0, 100, 100, 3, 100_000, 5] {
             let mut batch = Batch::default();
             let value = vec![b'v'; bytes];
-            batch.put(StorageKey::new("key"), Version { epoch: 1, sequence: 1 }, Some(&value));
+            batch.put(
+                StorageKey::new("key"),
+                Version { epoch: 1, sequence: 1 },
+                Some(&value),
+                Before::Unknown,
+            );
             let (frame, changes) = batch.finish(Counters::default());
             memtable.insert(&frame.into(), changes, Counters::default());
             let record = memtable.get(&StorageKey::new("key")).flatten().unwrap_or_default();

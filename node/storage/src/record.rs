@@ -12,6 +12,7 @@
 //! The storage key is part of the checksum, so that a record in another's place is found out too.
 
 use kv_core::operation::Record;
+use kv_core::partition_sum::RecordSize;
 use kv_core::version::Version;
 
 use super::key::MARK_DATA;
@@ -37,6 +38,13 @@ pub struct Stored<V> {
 pub struct Damage(String);
 
 impl Stored<&[u8]> {
+    /// The same without the value.
+    #[must_use]
+    pub fn size(self) -> RecordSize {
+        let value_bytes = self.value.map(|value| value.len() as u64);
+        RecordSize { version: self.version, value_bytes }
+    }
+
     /// The same with a value of its own.
     #[must_use]
     pub fn to_owned(self) -> Stored<Vec<u8>> {
@@ -98,12 +106,22 @@ pub fn decode<'a>(key: (u64, &str), bytes: &'a [u8]) -> Result<Stored<&'a [u8]>,
         }
         _ => return Err(Damage("it has no header".into())),
     };
+    Ok(Stored { version: version(header), value })
+}
+
+/// The record without its value; without verifying anything. `None` where there is no record.
+pub(crate) fn measure(bytes: &[u8]) -> Option<RecordSize> {
+    let header = bytes.first_chunk::<HEADER_BYTES>()?;
+    Some(RecordSize { version: version(header), value_bytes: value_bytes(bytes) })
+}
+
+fn version(header: &[u8; HEADER_BYTES]) -> Version {
     let number = |at: usize| {
         let mut bytes = [0; 8];
         bytes.copy_from_slice(&header[at..at + 8]);
         u64::from_le_bytes(bytes)
     };
-    Ok(Stored { version: Version { epoch: number(2), sequence: number(10) }, value })
+    Version { epoch: number(2), sequence: number(10) }
 }
 
 /// How long a record's value is, in bytes, and `None` for a tombstone; without verifying anything, so

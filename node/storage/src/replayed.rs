@@ -4,19 +4,24 @@
 use std::ops::{Bound, Range};
 
 use bytes::Bytes;
-use kv_core::partition::key_hash;
-use rayon::slice::ParallelSliceMut;
+use kv_core::partition::{Partition, PartitionCount, key_hash};
+use kv_core::partition_sum::PartitionSum;
+use rayon::prelude::*;
 
 use crate::batch::{self, CHANGES_AT, ChangeKind, FramedChange};
 use crate::changes::Changes;
 use crate::needs::Needs;
+use crate::sums::stored::SumsUpdate;
+use crate::sums::{self, Sums};
 use crate::wal::{Malformed, Segment, Taker};
-use crate::{Counters, StorageKey};
+use crate::{Counters, StorageKey, record};
 
 /// A change's place has its segment above so many bits, and the offset in that below.
 const OFFSET_BITS: u32 = 40;
 /// How many changes begin with the same bits as one another, about: they are gone through one after another.
 const CHANGES_PER_BUCKET: usize = 8;
+/// How many changes one thread adds up at a time.
+const CHANGES_PER_PIECE: usize = 1 << 14;
 
 /// A change: the hash of its key, and its place. In this order, those of one key are together, the newest last.
 type Found = (u64, u64);
@@ -28,6 +33,8 @@ pub(crate) struct Read {
     bytes: u64,
     counters: Option<Counters>,
     layout: Option<Range<usize>>,
+    /// Where sums are kept from, and of how many partitions.
+    sums_begun: Option<(u64, PartitionCount)>,
 }
 
 impl Taker for Read {
@@ -40,6 +47,10 @@ impl Taker for Read {
             let change = batch::read_change(content, at)?;
             match change.kind {
                 ChangeKind::Layout => self.layout = Some(change.rest.clone()),
+                ChangeKind::Sums => {
+                    let partitions = batch::read_partitions(&content[change.rest.clone()])?;
+                    self.sums_begun = Some((at as u64, partitions));
+                }
                 ChangeKind::Put | ChangeKind::Remove => {
                     self.changes.push((key_hash(change.key), at as u64));
                 }
@@ -61,6 +72,9 @@ pub(crate) struct Replayed {
     bytes: u64,
     counters: Option<Counters>,
     layout: Option<Bytes>,
+    /// The place that sums are kept from, and of how many partitions.
+    sums_begun: Option<(u64, PartitionCount)>,
+    sums: Option<SumsUpdate>,
     needs: Needs,
 }
 
@@ -75,6 +89,8 @@ impl Replayed {
                 all.bytes += read.bytes;
                 all.counters = read.counters.or(all.counters);
                 all.layout = read.layout.map(|it| bytes.slice(it)).or(all.layout);
+                let begun = read.sums_begun.map(|(at, partitions)| (place(at), partitions));
+                all.sums_begun = begun.or(all.sums_begun);
             }
             all.segments.push(bytes);
         }
@@ -86,6 +102,50 @@ impl Replayed {
         self.changes.par_sort_unstable();
         self.keys = self.changes.chunk_by(|one, next| one.0 == next.0).count();
         self.fill_buckets();
+    }
+
+    /// Brings `sums` up to what was read, from the last checkpoint on, and has the engine given them with it.
+    pub(crate) fn bring_up(&mut self, sums: Option<Sums>) -> Option<Sums> {
+        let (from, mut sums) = match self.sums_begun {
+            Some((from, partitions)) => (from, Sums::new(partitions, true)),
+            None => (0, sums?),
+        };
+        let partitions = sums.partitions();
+        let pieces = self.changes.par_chunks(CHANGES_PER_PIECE);
+        let changed: Vec<_> =
+            pieces.map(|changes| self.change_of_each(partitions, from, changes)).collect();
+        for (partition, change) in changed.into_iter().flatten() {
+            match change {
+                Some(change) => sums.add(partition, change),
+                None => sums.forget(partition),
+            }
+        }
+        self.sums = (!self.is_empty()).then(|| sums.take_update());
+        Some(sums)
+    }
+
+    /// By how much some changes from a place on change what partitions have; `None` where that is not known.
+    fn change_of_each(
+        &self,
+        partitions: PartitionCount,
+        from: u64,
+        changes: &[Found],
+    ) -> Vec<(Partition, Option<PartitionSum>)> {
+        let of_partitions = changes
+            .chunk_by(|one, next| partitions.partition(one.0) == partitions.partition(next.0));
+        let change_of = |(hash, place): &Found| {
+            let (segment, change) = self.change(*place)?;
+            let after = match change.kind {
+                ChangeKind::Put => Some(record::measure(&segment[change.rest])?),
+                _ => None,
+            };
+            sums::change_of((*hash, change.key.len()), change.before, after)
+        };
+        let sum_of = |changes: &[Found]| {
+            let mut counting = changes.iter().filter(|(_, place)| *place >= from);
+            counting.try_fold(PartitionSum::default(), |sum, it| Some(sum.plus(change_of(it)?)))
+        };
+        of_partitions.map(|it| (partitions.partition(it[0].0), sum_of(it))).collect()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -132,7 +192,7 @@ fn bucket(hash: u64, count: usize) -> usize {
     (hash >> (u64::BITS - count.trailing_zeros())) as usize
 }
 
-fn record((segment, change): &(&Bytes, FramedChange<'_>)) -> Option<Bytes> {
+fn record_of((segment, change): &(&Bytes, FramedChange<'_>)) -> Option<Bytes> {
     (change.kind == ChangeKind::Put).then(|| segment.slice(change.rest.clone()))
 }
 
@@ -142,7 +202,7 @@ impl Changes for Replayed {
         self.changes.get(first).filter(|it| it.0 == key.hash())?;
         let newest_first = self.of_one_hash(first).iter().rev();
         let mut changes = newest_first.filter_map(|(_, place)| self.change(*place));
-        changes.find(|(_, change)| change.key == key.text()).as_ref().map(record)
+        changes.find(|(_, change)| change.key == key.text()).as_ref().map(record_of)
     }
 
     fn range(&self, start: Bound<&StorageKey>, count: usize) -> Vec<(StorageKey, Option<Bytes>)> {
@@ -165,7 +225,7 @@ impl Changes for Replayed {
                 // What comes behind is older.
                 if of_keys.iter().all(|(key, _)| key.text() != change.1.key) {
                     let key = StorageKey::of_parts((*hash, change.1.key));
-                    of_keys.push((key, record(&change)));
+                    of_keys.push((key, record_of(&change)));
                 }
             }
             of_keys.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
@@ -191,6 +251,10 @@ impl Changes for Replayed {
         self.counters
     }
 
+    fn sums(&self) -> Option<&SumsUpdate> {
+        self.sums.as_ref()
+    }
+
     fn needs(&self) -> &Needs {
         &self.needs
     }
@@ -202,7 +266,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::batch::Batch;
+    use crate::batch::{Batch, Before};
     use crate::memtable::Memtable;
 
     /// A key of few, and what is written of it; `None` where it is removed.
@@ -213,8 +277,15 @@ mod tests {
         for (key, value) in changes {
             let key = StorageKey::new(&format!("key-{key}"));
             match value {
-                Some(value) => batch.put(key, Version { epoch: 1, sequence }, Some(&[*value])),
-                None => batch.remove(key),
+                Some(value) => {
+                    batch.put(
+                        key,
+                        Version { epoch: 1, sequence },
+                        Some(&[*value]),
+                        Before::Unknown,
+                    );
+                }
+                None => batch.remove(key, Before::Unknown),
             }
         }
         let counters = Counters { sequence, ..Counters::default() };

@@ -17,6 +17,7 @@ use crate::engine::{self, Engine};
 use crate::error::{Failure, StoreError};
 use crate::memtable::Memtables;
 use crate::strikes::Strikes;
+use crate::sums::Sums;
 use crate::wal::{Unsynced, WriteAheadLog};
 use crate::{Counters, StoreOptions};
 
@@ -44,6 +45,9 @@ pub(crate) struct Shared {
     /// One that no thread uses, so that a new thread gets its handles while the others are at work.
     unused: Arc<Slot>,
     pub(crate) log: Mutex<WrittenLog>,
+    /// What partitions have; `None` before it is known how many there are. It is locked only after the log by
+    /// whoever needs both, and never while the disk is waited for.
+    pub(crate) sums: Mutex<Option<Sums>>,
     pub(crate) memtables: ArcSwap<Memtables>,
     /// Whether the engine has failed or met damage and so refuses further work.
     pub(crate) stopped: AtomicBool,
@@ -118,6 +122,7 @@ impl Shared {
             checkpointer,
             unused,
             log: Mutex::new(log),
+            sums: Mutex::new(None),
             memtables: ArcSwap::from_pointee(memtables),
             stopped: AtomicBool::new(false),
             has_met_damage: AtomicBool::new(false),

@@ -71,7 +71,7 @@ impl Store {
         let checkpointed = engine.checkpointed()?;
         let (log, segments) =
             WriteAheadLog::open::<Read>(&directory.join(WAL_DIRECTORY), disk, checkpointed)?;
-        let replayed = Replayed::new(segments);
+        let mut replayed = Replayed::new(segments);
         disk.belongings().keep_open(&directory.join(WAL_DIRECTORY), &log.names())?;
         engine::keep_files(directory, disk.belongings())?;
         let counters = match replayed.counters() {
@@ -79,11 +79,13 @@ impl Store {
             None => engine.counters()?,
         };
         let is_empty = replayed.is_empty();
+        let sums = replayed.bring_up(engine.sums(checkpointed)?);
         let replayed: Arc<dyn Changes> = Arc::new(replayed);
         let frozen = (!is_empty).then(|| (log.number() - 1, replayed));
         let memtables = Memtables { active: Arc::default(), frozen };
         let log = WrittenLog::new(log, counters);
         let shared = Shared::new(directory, options, disk, engine, log, memtables);
+        *lock(&shared.sums) = sums;
         let shared = Arc::new(shared);
         let background = Background::start(&shared)?;
         background.wake();
@@ -93,8 +95,11 @@ impl Store {
     /// A handle for one more thread, which only reads.
     #[must_use]
     pub fn reader(&self) -> Self {
-        let shared = Arc::clone(&self.shared);
-        Self { slot: shared.add_slot(), shared, background: None }
+        Self::reader_of(&self.shared)
+    }
+
+    pub(crate) fn reader_of(shared: &Arc<Shared>) -> Self {
+        Self { slot: shared.add_slot(), shared: Arc::clone(shared), background: None }
     }
 
     /// The record of a key.

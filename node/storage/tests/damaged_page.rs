@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use kv_core::version::Version;
-use kv_storage::{Batch, Counters, Failure, Fsync, StorageKey, Store, StoreError};
+use kv_storage::{Batch, Before, Counters, Failure, Fsync, StorageKey, Store, StoreError};
 use tempfile::TempDir;
 
 /// Enough for the engine to have several leaves.
@@ -40,7 +40,7 @@ fn put(store: &Store, numbers: &[u64], round: u64) {
     let mut batch = Batch::default();
     for number in numbers {
         let version = Version { epoch: 1, sequence: round * KEYS + number };
-        batch.put(key(*number), version, Some(&value(*number, round)));
+        batch.put(key(*number), version, Some(&value(*number, round)), Before::Unknown);
     }
     let bytes = KEYS * VALUE_BYTES as u64;
     store.commit(batch, Counters { keys: KEYS, bytes, ..Counters::default() }).unwrap();

@@ -9,7 +9,7 @@ use kv_core::version::Version;
 use kv_protocol::reply::Content;
 use kv_protocol::request::Command;
 use kv_storage::disk::Disk;
-use kv_storage::{Batch, Counters, Fsync, StorageKey, Store};
+use kv_storage::{Batch, Before, Counters, Fsync, StorageKey, Store};
 use kv_system::wake::Wake;
 use kv_transport::server::bounds::Bounds;
 use kvnode::finished::Finished;
@@ -38,7 +38,7 @@ impl Idle {
         let disk = Disk::new(directory.path(), 0);
         let store = Store::open_on(&disk, &directory.path().join("store"), fsync).unwrap();
         let mut batch = Batch::default();
-        batch.put(StorageKey::new("k"), FIRST, Some(b"old"));
+        batch.put(StorageKey::new("k"), FIRST, Some(b"old"), Before::Unknown);
         let mut counters = Counters { sequence: FIRST.sequence, ..Counters::default() };
         counters.add(1, Some(3));
         store.commit(batch, counters).unwrap();

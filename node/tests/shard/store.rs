@@ -5,7 +5,9 @@ use std::path::Path;
 
 use kv_core::partition::{Partition, PartitionCount};
 use kv_core::version::Version;
-use kv_storage::{Batch, Counters, Fsync, ScanStart, StorageKey, Store, StoreError, Stored, Visit};
+use kv_storage::{
+    Batch, Before, Counters, Fsync, ScanStart, StorageKey, Store, StoreError, Stored, Visit,
+};
 
 use kv_storage::gc::{self, CHUNK_RECORDS_MAX, Removal};
 use proptest::prelude::*;
@@ -36,7 +38,12 @@ fn value(number: u64) -> Vec<u8> {
 fn fill(store: &Store) {
     let mut batch = Batch::default();
     for number in 0..KEYS {
-        batch.put(StorageKey::new(&key(number)), version(number), Some(&value(number)));
+        batch.put(
+            StorageKey::new(&key(number)),
+            version(number),
+            Some(&value(number)),
+            Before::Unknown,
+        );
     }
     store.commit(batch, Counters { keys: KEYS, ..Counters::default() }).unwrap();
 }
@@ -54,7 +61,7 @@ fn what_is_committed_is_there_after_a_restart() {
     fill(&store);
     store.put_layout(b"layout").unwrap();
     let mut batch = Batch::default();
-    batch.remove(StorageKey::new(&key(0)));
+    batch.remove(StorageKey::new(&key(0)), Before::Unknown);
     let counters = Counters { keys: KEYS - 1, bytes: 5, sequence: u64::MAX, tombstones: 7 };
     store.commit(batch, counters).unwrap();
     drop(store);
@@ -173,7 +180,7 @@ fn a_damaged_page_takes_only_its_own_records_along() {
     // A key on a sound page can still be written.
     let number = (0..KEYS).find(|number| get(&store, *number).is_ok()).unwrap();
     let mut batch = Batch::default();
-    batch.put(StorageKey::new(&key(number)), version(KEYS), Some(b"new"));
+    batch.put(StorageKey::new(&key(number)), version(KEYS), Some(b"new"), Before::Unknown);
     store.commit(batch, Counters::default()).unwrap();
     assert_eq!(get(&reader, number).unwrap().unwrap().value.unwrap(), b"new");
 }
@@ -234,7 +241,7 @@ impl Checked {
             let text = key(*number);
             let storage_key = StorageKey::new(&text);
             let value = length.map(|length| vec![7; length]);
-            batch.put(storage_key, version(*number), value.as_deref());
+            batch.put(storage_key, version(*number), value.as_deref(), Before::Unknown);
             if let Some(before) = self.model.insert(text.clone(), *length) {
                 self.counters.subtract(text.len(), before.map(|it| it as u64));
             }

@@ -26,6 +26,7 @@ use crate::disk::Disk;
 use crate::engine::{self, Engine, LEAF_FANOUT};
 use crate::limits::{DESCRIPTORS_PER_CHECKPOINT, INODES_PER_STEP, PIECE_BYTES, SMALL_FILES_BYTES};
 use crate::needs::Needs;
+use crate::sums::stored::BLOB_BYTES;
 use crate::{StorageKey, StoreError, unfinished};
 
 /// How many changes the engine gets at once. It locks their pages meanwhile, and readers wait.
@@ -132,7 +133,7 @@ impl Taking<'_> {
         let mut leaves = Leaves::default();
         self.for_each_change(|key, record| leaves.add(self.engine, key, record))?;
         let layout_bytes = self.memtable.layout().map_or(0, |it| it.len() as u64);
-        Ok(leaves.bytes + placed(layout_bytes) + 2 * LEAF_OVERHEAD_BYTES)
+        Ok(leaves.bytes + placed(layout_bytes) + 2 * LEAF_OVERHEAD_BYTES + self.sums_bytes())
     }
 
     fn for_each_change(
@@ -159,6 +160,7 @@ impl Taking<'_> {
         let all = bytes.saturating_add(records.saturating_mul(LEAF_OVERHEAD_BYTES / leaf_records));
         let changed = (self.memtable.keys() as u64).saturating_mul(leaf_bytes).saturating_mul(2);
         placed(self.memtable.bytes().saturating_add(all.min(changed)))
+            .saturating_add(self.sums_bytes())
     }
 
     /// How many changes are worth a flush at least. Where values are long, the leaves of few are as much as the
@@ -222,8 +224,19 @@ impl Taking<'_> {
         if let Some(layout) = self.memtable.layout() {
             self.engine.change_layout(&layout).map_err(Untaken::Spoiled)?;
         }
-        self.engine.complete(self.memtable.counters(), self.segment).map_err(Untaken::Spoiled)?;
+        self.complete()?;
         Ok(None)
+    }
+
+    fn complete(&self) -> Result<(), Untaken> {
+        let (counters, sums) = (self.memtable.counters(), self.memtable.sums());
+        self.engine.complete(counters, sums, self.segment).map_err(Untaken::Spoiled)
+    }
+
+    /// What the engine may have to write for the sums, in bytes: all leaves that have some which changed.
+    fn sums_bytes(&self) -> u64 {
+        let leaves = self.memtable.sums().map_or(0, |it| it.leaves(LEAF_RECORDS));
+        leaves * (placed(LEAF_FANOUT as u64 * BLOB_BYTES) + LEAF_OVERHEAD_BYTES)
     }
 
     /// Ends this where the store was closed, as long as the engine has nothing that is not flushed.
@@ -239,6 +252,9 @@ impl Taking<'_> {
         self.engine.checkpointed()?;
         if self.memtable.layout().is_some() {
             self.engine.layout()?;
+        }
+        if let Some(sums) = self.memtable.sums() {
+            self.engine.read_sums(sums)?;
         }
         piece.iter().try_for_each(|(key, _)| self.engine.get(key).map(drop))
     }
@@ -273,11 +289,12 @@ impl Taking<'_> {
         leaves.add(self.engine, &first, None).map_err(Untaken::Failed)?;
         let layout = self.memtable.layout();
         let layout_bytes = layout.as_ref().map_or(0, |it| it.len() as u64 + LEAF_OVERHEAD_BYTES);
-        self.make_room(leaves.bytes + placed(layout_bytes) + metadata_bytes)?;
+        let bytes = leaves.bytes + placed(layout_bytes) + self.sums_bytes();
+        self.make_room(bytes + metadata_bytes)?;
         if let Some(layout) = layout {
             self.engine.change_layout(&layout).map_err(Untaken::Spoiled)?;
         }
-        self.engine.complete(self.memtable.counters(), self.segment).map_err(Untaken::Spoiled)
+        self.complete()
     }
 
     /// Has the engine take one piece over, which changes these leaves, durably.

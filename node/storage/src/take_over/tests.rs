@@ -5,9 +5,9 @@ use std::path::Path;
 use kv_core::version::Version;
 
 use super::*;
-use crate::Counters;
 use crate::batch::Batch;
 use crate::memtable::Memtable;
+use crate::{Before, Counters};
 
 const KEYS: u32 = 500;
 
@@ -21,8 +21,8 @@ fn memtable(value: impl Fn(u32) -> Option<Vec<u8>>) -> Memtable {
     for number in 0..KEYS {
         let version = Version { epoch: 1, sequence: u64::from(number) };
         match value(number) {
-            Some(value) => batch.put(key(number), version, Some(&value)),
-            None => batch.remove(key(number)),
+            Some(value) => batch.put(key(number), version, Some(&value), Before::Unknown),
+            None => batch.remove(key(number), Before::Unknown),
         }
     }
     let counters = Counters { keys: 1, ..Counters::default() };

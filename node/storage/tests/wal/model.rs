@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kv_core::version::Version;
-use kv_storage::{Batch, Counters, ScanStart, StorageKey, Store, Visit};
+use kv_storage::{Batch, Before, Counters, ScanStart, StorageKey, Store, Visit};
 use proptest::prelude::*;
 
 const KEYS: u8 = 12;
@@ -86,12 +86,12 @@ impl State {
                 Mutation::Put(value) => Some(value.clone()),
                 Mutation::Bury => None,
                 Mutation::Remove => {
-                    batch.remove(StorageKey::new(&key));
+                    batch.remove(StorageKey::new(&key), Before::Unknown);
                     self.records.remove(&key);
                     continue;
                 }
             };
-            batch.put(StorageKey::new(&key), version, value.as_deref());
+            batch.put(StorageKey::new(&key), version, value.as_deref(), Before::Unknown);
             self.records.insert(key, (sequence, value));
         }
         // Others may be committed with the records, and these here are as telling as true ones.
