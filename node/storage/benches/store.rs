@@ -6,6 +6,8 @@ use std::hint::black_box;
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
+use kv_core::partition::PartitionCount;
+use kv_core::partition_sum::RecordSize;
 use kv_core::version::Version;
 use kv_storage::{Batch, Before, Counters, Fsync, StorageKey, Store, record};
 use tempfile::TempDir;
@@ -74,6 +76,30 @@ fn commit(bencher: Bencher<'_, '_>, puts: usize) {
         .counter(ItemsCount::new(puts))
         .with_inputs(|| batch((0..puts).map(|_| next(&mut number))))
         .bench_local_values(|batch| store.commit(batch, Counters::default()));
+}
+
+/// A group of 1,024 changes that does not wait for the disk, from its records to the end of its commit: with sums kept
+/// of so many partitions, or none.
+#[divan::bench(args = [0, 4096, 65_536], sample_count = 100, sample_size = 4)]
+fn commit_of_1024_unsynced(bencher: Bencher<'_, '_>, partitions: u32) {
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let store = Store::open(directory.path(), Fsync::EverySecond).expect("the directory is new");
+    let mut before = Before::Unknown;
+    if let Ok(partitions) = PartitionCount::new(partitions) {
+        store.keep_sums(partitions).expect("the disk has room");
+        let value_bytes = Some(VALUE_BYTES as u64);
+        before = Before::Record(RecordSize { version: VERSION, value_bytes });
+    }
+    let mut number = 0;
+    let value = [b'v'; VALUE_BYTES];
+    bencher
+        .counter(ItemsCount::new(1024_usize))
+        .with_inputs(|| (0..1024).map(|_| key(next(&mut number))).collect::<Vec<_>>())
+        .bench_local_values(|keys| {
+            let mut batch = Batch::default();
+            keys.into_iter().for_each(|key| batch.put(key, VERSION, Some(&value), before));
+            store.commit(batch, Counters::default())
+        });
 }
 
 /// A store of [`KEYS`] keys. Its directory is removed with it.
