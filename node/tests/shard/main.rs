@@ -8,5 +8,6 @@ mod installing;
 mod lending;
 mod moving;
 mod store;
+mod sums;
 mod support;
 mod writer;

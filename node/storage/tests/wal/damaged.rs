@@ -129,6 +129,10 @@ fn intact_frames_whose_content_makes_no_sense_are_damage() {
         whole(&[&[kind][..], &lengths, key, rest].concat())
     };
     let contents = [
+        change(0x13, b"", b"layout"),
+        change(0x21, b"", b""),
+        change(4, b"", b"abc"),
+        change(4, b"", &[3, 0, 0, 0]),
         counters[..31].to_vec(),
         whole(b"x"),
         change(9, b"key", b"rest"),

@@ -21,7 +21,7 @@ use kvnode::installed_record;
 use kvnode::writer::{Job, NotInstalled, Published, Work, WorkSender, Writer};
 use tokio::sync::oneshot;
 
-use super::{Cluster, uuid};
+use super::{Cluster, sums, uuid};
 
 const WAIT_MAX: Duration = Duration::from_secs(20);
 
@@ -219,11 +219,13 @@ impl Harness {
         self.restart_with(node, installed, 0)
     }
 
-    /// Stops the writer. Returns the counters of its store.
+    /// Stops the writer. Returns the counters of its store, whose sums are what its records come to.
     pub(crate) fn stop(&mut self) -> Option<Counters> {
         self.work = None;
         let thread = self.thread.take()?;
-        Some(thread.join().unwrap().unwrap())
+        let counters = thread.join().unwrap().unwrap();
+        sums::check(&self.directory.path().join("store"));
+        Some(counters)
     }
 }
 

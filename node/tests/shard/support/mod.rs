@@ -3,6 +3,7 @@
 pub(crate) mod guards;
 pub(crate) mod harness;
 pub(crate) mod scene;
+mod sums;
 
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
