@@ -177,6 +177,8 @@ fn verify(cluster: &Cluster, ledger: &BTreeMap<String, Known>) {
         let key = record["key"].as_str().expect("a record has a key");
         assert!(ledger.contains_key(key), "nobody wrote {key}");
     }
+    // The nodes know how much they have.
+    cluster.kvclient(&["fsck"]).output().success();
 }
 
 fn short(state: &State) -> Option<String> {

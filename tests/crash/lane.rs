@@ -89,12 +89,16 @@ impl<'a> Lane<'a> {
         totals.add(&self.shared.totals);
     }
 
-    /// Starts the node once more and looks at all that it has.
+    /// Starts the node once more and looks at all that it has, and whether it knows how much that is.
     fn look_at_last(&mut self) {
         self.node().respawn(&[]);
         if self.node().ready_or_end().is_ok() {
             let sockets = self.connect();
             self.recover(&sockets);
+            let fsck = self.cluster.kvclient(&["fsck"]).output();
+            if !fsck.status.success() {
+                self.shared.faults.push(Fault::Wrong(format!("after all its lives: {fsck}")));
+            }
         }
         if !self.node().process().is_running() {
             let log = self.node().last_words();

@@ -1,13 +1,15 @@
-//! Whether every key is stored where the layout says, once, and nowhere else.
+//! Whether every key is stored where the layout says, once, and nowhere else, and whether nodes know how many.
 
 use kv_core::layout::Assignment;
 use kv_core::operation::{Done, Operation};
+use kv_core::partition::Partition;
 use kv_protocol::reply::Content;
 use kv_protocol::request::Command;
 use serde::Serialize;
 
 use crate::ask::{Asker, Trouble, in_plan};
 use crate::error::RebalanceError;
+use crate::recount::{Miscounted, Recount};
 
 /// At most this many findings are listed; all are counted.
 const LISTED_MAX: usize = 1000;
@@ -26,6 +28,8 @@ pub struct FsckReport {
     pub duplicates: u64,
     /// The first of them.
     pub findings: Vec<Finding>,
+    /// The partitions of which their nodes say another number of keys than they have.
+    pub miscounted: Vec<Miscounted>,
     /// The nodes that have yet to remove what they do not own any more; what they are about to
     /// remove is no finding.
     pub clearing: Vec<String>,
@@ -66,6 +70,7 @@ pub(crate) async fn check(
         if is_clearing {
             report.clearing.push(asker.name(node));
         }
+        let mut recount = Recount::begin(asker, node).await;
         let mut after: Option<String> = None;
         loop {
             let command = Command::Stored { after: after.clone().map(Into::into) };
@@ -73,7 +78,9 @@ pub(crate) async fn check(
                 return Err(in_plan(asker.nonsense(node, "it is not the answer to STORED")));
             };
             for key in page.keys {
-                look_at(asker, &mut report, node, key, is_clearing || is_keeping);
+                let partition = asker.view.layout.partitions.partition_of(&key);
+                recount.iter_mut().for_each(|it| it.note(partition));
+                look_at(asker, &mut report, node, (partition, key), is_clearing || is_keeping);
             }
             told(report.keys);
             match page.next {
@@ -84,6 +91,9 @@ pub(crate) async fn check(
                 None => break,
             }
         }
+        if let Some(recount) = recount {
+            report.miscounted.extend(recount.end(asker).await.map_err(in_plan)?);
+        }
     }
     for finding in &mut report.findings {
         finding.duplicate = is_at_owner(asker, &finding.key).await.map_err(in_plan)?;
@@ -93,8 +103,13 @@ pub(crate) async fn check(
 }
 
 /// Counts one key, and lists it where the node should not have it, and it is not known why it has.
-fn look_at(asker: Asker<'_>, report: &mut FsckReport, node: u16, key: String, is_known: bool) {
-    let partition = asker.view.layout.partitions.partition_of(&key);
+fn look_at(
+    asker: Asker<'_>,
+    report: &mut FsckReport,
+    node: u16,
+    (partition, key): (Partition, String),
+    is_known: bool,
+) {
     let assignment = asker.view.assignments.get(partition);
     let may_have = match assignment {
         Some(Assignment::Owned(owner)) => owner == node,

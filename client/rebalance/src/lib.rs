@@ -22,7 +22,7 @@
 //! | give up | `give_up` | an end where nodes are gone for good |
 //!
 //! Beside it: `restore`, a past layout in the place of another; `upgrade`, a layout of the format before; `fsck`, whether every key is where it
-//! belongs; `live`, a cluster at rest, for programs that look for a better strategy for it. `seen` and `ask`
+//! belongs, with `recount`, whether nodes know how many they have; `live`, a cluster at rest, for programs that look for a better strategy for it. `seen` and `ask`
 //! carry all of it: the layout as Consul has it, and questions to the nodes of it.
 
 mod aim;
@@ -41,6 +41,7 @@ mod mover;
 mod plan;
 mod progress;
 mod rebalancer;
+mod recount;
 mod restore;
 mod seen;
 mod sizes;
@@ -59,5 +60,6 @@ pub use live::LiveCluster;
 pub use plan::{Load, NodePlan, Plan, Prepared};
 pub use progress::Progress;
 pub use rebalancer::Rebalancer;
+pub use recount::Miscounted;
 pub use spares::Wanted;
 pub use task::Task;

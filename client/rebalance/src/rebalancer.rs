@@ -160,8 +160,8 @@ impl Rebalancer {
         give_up::give_up(&self.discovery, &self.connections, lost).await
     }
 
-    /// Looks whether every key is stored where the layout says, and nowhere else. `told` is given
-    /// the number of keys that were looked at, now and then.
+    /// Looks whether every key is stored where the layout says, and nowhere else, and whether nodes know how many
+    /// they have. `told` is given the number of keys that were looked at, now and then.
     ///
     /// # Errors
     /// A node cannot be asked, or the layout changes meanwhile.

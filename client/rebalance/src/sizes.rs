@@ -38,7 +38,8 @@ pub(crate) async fn count(
     Ok(try_join_all(counts).await?.into_iter().flatten().collect())
 }
 
-async fn count_at(
+/// Counts what these partitions have at the node that serves them. Those without keys are left out.
+pub(crate) async fn count_at(
     asker: Asker<'_>,
     node: u16,
     mut partitions: Vec<Partition>,

@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::output;
 use crate::session::Session;
 
-/// Check that every key is stored where it belongs, and nowhere else
+/// Check that every key is stored where it belongs, and nowhere else, and that nodes know how many they have
 #[derive(Debug, Args)]
 pub(crate) struct Fsck {}
 
@@ -40,6 +40,15 @@ impl Fsck {
                     .as_bytes(),
                 )?;
             }
+            for it in &report.miscounted {
+                output::data(
+                    format!(
+                        "node {} says that partition {} has {} keys, and has {}\n",
+                        it.node, it.partition, it.said, it.read
+                    )
+                    .as_bytes(),
+                )?;
+            }
             for node in &report.clearing {
                 output::note(&format!("node {node} is removing what it does not own any more"));
             }
@@ -55,6 +64,8 @@ impl Fsck {
         }
         if report.strays > 0 {
             Err(Failure::Strays { strays: report.strays })
+        } else if !report.miscounted.is_empty() {
+            Err(Failure::Miscounted { partitions: report.miscounted.len() })
         } else if report.keeping.is_empty() {
             Ok(())
         } else {

@@ -24,6 +24,7 @@ impl Failure {
             Self::Client(error) => of_client(error),
             Self::Rebalance(error) => of_rebalance(error),
             Self::Strays { .. }
+            | Self::Miscounted { .. }
             | Self::Kept { .. }
             | Self::LacksProperties { .. }
             | Self::Lab { .. } => REFUSED,

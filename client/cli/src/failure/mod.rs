@@ -47,6 +47,11 @@ pub(crate) enum Failure {
         "{strays} keys lie where they do not belong: they are listed above; please report this"
     )]
     Strays { strays: u64 },
+    /// Nodes say that they have more or less than they have.
+    #[error(
+        "of {partitions} partitions, their nodes do not know how much they have: they are listed above; please report this"
+    )]
+    Miscounted { partitions: usize },
     /// Nodes have records that no client is served.
     #[error(
         "records are kept and not served by {nodes}: `kvclient status` says of which partitions, why, and what to do"
@@ -125,6 +130,7 @@ impl Failure {
             Self::Client(error) => error.code(),
             Self::Rebalance(error) => error.code(),
             Self::Strays { .. } => "strays".into(),
+            Self::Miscounted { .. } => "miscounted".into(),
             Self::Kept { .. } => "kept".into(),
             Self::LacksProperties { .. } => "strategy_lacks_properties".into(),
             Self::Lab { .. } => "strategies_failed".into(),

@@ -72,6 +72,7 @@ fn every_kind_of_failure_has_its_code() {
         (refused(ErrorCode::Conflict), REFUSED, "conflict"),
         (refused(ErrorCode::Corrupt), REFUSED, "corrupt"),
         (refused(ErrorCode::DiskFull), REFUSED, "disk_full"),
+        (Failure::Miscounted { partitions: 1 }, REFUSED, "miscounted"),
         (Failure::Kept { nodes: "node-1".into() }, REFUSED, "kept"),
         (refused(ErrorCode::WrongCluster), REFUSED, "wrong_cluster"),
         (Failure::Scarce(io::ErrorKind::WouldBlock.into()), UNAVAILABLE, "local"),
