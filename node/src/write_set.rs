@@ -57,6 +57,13 @@ impl WriteSet {
         Self { changes: Changes::default(), counters, room: Room::Free }
     }
 
+    /// The same, with room for changes of so many keys.
+    #[must_use]
+    pub fn with_room_for(mut self, keys: usize) -> Self {
+        self.changes.reserve(keys);
+        self
+    }
+
     /// Takes note of whether the disk has room for what comes next.
     pub fn set_room(&mut self, room: Room) {
         self.room = room;
@@ -71,7 +78,12 @@ impl WriteSet {
     /// The changes as one batch, with the counters after it.
     #[must_use]
     pub fn into_batch(self) -> (Batch, Counters) {
-        let mut batch = Batch::default();
+        let bytes_of = |(key, change): (&StorageKey, &Change)| {
+            let value = change.record.as_ref().and_then(|it| it.value.as_ref());
+            key.text().len() + value.map_or(0, Vec::len)
+        };
+        let bytes = self.changes.iter().map(bytes_of).sum();
+        let mut batch = Batch::with_room_for(self.changes.len(), bytes);
         for (key, Change { record, before }) in self.changes {
             match record {
                 Some(Stored { version, value }) => {

@@ -33,6 +33,7 @@ pub struct RecordSize {
 
 /// The digest of a record of the key with this [hash](crate::partition::key_hash): XXH3, 128 bits with seed 0, of
 /// the hash, the version's epoch and its sequence number, each as 8 bytes, little-endian.
+#[inline]
 #[must_use]
 pub fn record_digest(key_hash: u64, version: Version) -> u128 {
     let mut bytes = [0; 24];
@@ -45,11 +46,13 @@ pub fn record_digest(key_hash: u64, version: Version) -> u128 {
 
 impl PartitionSum {
     /// Adds a record of the key with this hash and length in bytes.
+    #[inline]
     pub fn add(&mut self, (key_hash, key_bytes): (u64, usize), record: RecordSize) {
         *self = self.plus(Self::of((key_hash, key_bytes), record));
     }
 
     /// Takes out a record that was added.
+    #[inline]
     pub fn subtract(&mut self, (key_hash, key_bytes): (u64, usize), record: RecordSize) {
         let record = Self::of((key_hash, key_bytes), record);
         self.digest = self.digest.wrapping_sub(record.digest);
@@ -59,6 +62,7 @@ impl PartitionSum {
     }
 
     /// The records of both.
+    #[inline]
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         Self {
@@ -69,6 +73,7 @@ impl PartitionSum {
         }
     }
 
+    #[inline]
     fn of((key_hash, key_bytes): (u64, usize), record: RecordSize) -> Self {
         let digest = record_digest(key_hash, record.version);
         match record.value_bytes {

@@ -73,7 +73,9 @@ impl Writer {
     pub(super) fn begin_group_in(&self, room_bytes: usize) -> Group {
         Group {
             guard: self.guard.load_full(),
-            write_set: WriteSet::new(self.counters),
+            // As a rule, the next group is about as large.
+            write_set: WriteSet::new(self.counters)
+                .with_room_for(self.group_commit_delay.operations()),
             size: Size::default(),
             room_bytes,
             staged: Vec::new(),

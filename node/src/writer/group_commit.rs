@@ -25,6 +25,11 @@ impl GroupCommitDelay {
         *self = Self { operations: size.operations, sync_took };
     }
 
+    /// How many operations the last group had.
+    pub(super) fn operations(&self) -> usize {
+        self.operations
+    }
+
     /// The next piece of work for a group that was begun at `started` and has this size by now; `None`
     /// where it shall wait no longer.
     pub(super) fn next(

@@ -30,6 +30,8 @@ const BEFORE_NOTHING: u8 = 0x10;
 const BEFORE_VALUE: u8 = 0x20;
 const BEFORE_TOMBSTONE: u8 = 0x30;
 const CHANGE_HEAD_BYTES: usize = 9;
+/// What a change has beside its key and its value as a rule, in bytes.
+const CHANGE_BYTES_USUAL: usize = 48;
 
 /// What there was of a key before a change of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +100,16 @@ impl Default for Batch {
 }
 
 impl Batch {
+    /// One that has room for so many changes, whose keys and values have so many bytes.
+    #[must_use]
+    pub fn with_room_for(changes: usize, bytes: usize) -> Self {
+        let mut batch = Self::default();
+        batch.frame.reserve(changes * CHANGE_BYTES_USUAL + bytes);
+        batch.changes.reserve(changes);
+        batch.before.reserve(changes);
+        batch
+    }
+
     /// Adds the storing of a value or, for `None`, of a tombstone.
     pub fn put(&mut self, key: StorageKey, version: Version, value: Option<&[u8]>, before: Before) {
         let record = |frame: &mut Vec<u8>| record::append(frame, key.parts(), version, value);

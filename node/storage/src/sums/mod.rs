@@ -87,10 +87,17 @@ impl Sums {
         if !self.unknown.is_empty() && self.unknown.contains(&partition) {
             return self.counted.change(partition, key, before, after);
         }
-        match change_of((key.hash(), key.text().len()), before, after) {
-            Some(change) => self.add(partition, change),
-            None => self.forget(partition),
+        let index = partition.0 as usize;
+        let (sum, key) = (&mut self.sums[index], (key.hash(), key.text().len()));
+        match before {
+            Before::Unknown => return self.forget(partition),
+            Before::Nothing => {}
+            Before::Record(record) => sum.subtract(key, record),
         }
+        if let Some(record) = after {
+            sum.add(key, record);
+        }
+        self.is_changed[index / PARTITIONS_PER_BLOB] = true;
     }
 
     /// Adds a change to what a partition has, where that is known.
