@@ -39,6 +39,7 @@ mod key;
 pub mod limits;
 mod memtable;
 mod needs;
+mod newest;
 mod options;
 pub mod record;
 mod renewal;

@@ -12,6 +12,9 @@ const SEGMENTS_MAX: u64 = 2;
 /// The memory that the changes in a segment may take by default, in bytes.
 const MEMTABLE_BYTES_DEFAULT: u64 = 128 << 20;
 
+/// While the engine takes a memtable over, that and the next one together may take so many times as much.
+const MEMTABLES_MAX: f64 = 1.5;
+
 /// The memory that the engine may take by default, in bytes.
 const ENGINE_BYTES_DEFAULT: u64 = 256 << 20;
 
@@ -59,10 +62,13 @@ impl StoreOptions {
         self.segment_bytes.saturating_mul(SEGMENTS_MAX)
     }
 
-    /// How far a segment of this `length`, whose changes take so much memory, has come, as a length: all in bytes.
-    pub(crate) fn filled_bytes(self, length: u64, memory_bytes: u64) -> u64 {
-        let share = memory_bytes as f64 / self.memtable_bytes.max(1) as f64;
-        length.max((share * self.segment_bytes as f64) as u64)
+    /// How far a segment of this `length` has come, as a length, whose changes take `active_bytes` of memory, beside
+    /// `frozen_bytes` of those that the engine is getting: all in bytes.
+    pub(crate) fn filled_bytes(self, length: u64, active_bytes: u64, frozen_bytes: u64) -> u64 {
+        let share = |bytes: u64| bytes as f64 / self.memtable_bytes.max(1) as f64;
+        let beyond = (share(active_bytes + frozen_bytes) - 1.0) / (MEMTABLES_MAX - 1.0);
+        let both = if frozen_bytes > 0 { beyond * SEGMENTS_MAX as f64 } else { 0.0 };
+        length.max((share(active_bytes).max(both) * self.segment_bytes as f64) as u64)
     }
 }
 

@@ -10,6 +10,7 @@ use rayon::slice::ParallelSliceMut;
 use crate::batch::{self, CHANGES_AT, ChangeKind, FramedChange};
 use crate::changes::Changes;
 use crate::needs::Needs;
+use crate::newest;
 use crate::wal::{Malformed, Segment, Taker};
 use crate::{Counters, StorageKey};
 
@@ -19,15 +20,15 @@ const OFFSET_BITS: u32 = 40;
 const CHANGES_PER_BUCKET: usize = 8;
 
 /// A change: the hash of its key, and its place. In this order, those of one key are together, the newest last.
-type Found = (u64, u64);
+pub(crate) type Found = (u64, u64);
 
 /// What was read of a piece of a segment.
 #[derive(Default)]
 pub(crate) struct Read {
-    changes: Vec<Found>,
-    bytes: u64,
-    counters: Option<Counters>,
-    layout: Option<Range<usize>>,
+    pub(crate) changes: Vec<Found>,
+    pub(crate) bytes: u64,
+    pub(crate) counters: Option<Counters>,
+    pub(crate) layout: Option<Range<usize>>,
 }
 
 impl Taker for Read {
@@ -47,6 +48,10 @@ impl Taker for Read {
             at = change.rest.end;
         }
         Ok(())
+    }
+
+    fn condense(segment: Segment<Self>) -> Segment<Self> {
+        newest::newest_of(segment)
     }
 }
 
@@ -183,6 +188,18 @@ impl Changes for Replayed {
         self.bytes
     }
 
+    /// Writes wait for none of it, since the node has to serve as soon as it has started.
+    fn memory_bytes(&self) -> u64 {
+        0
+    }
+
+    fn begin_scan(&self) {}
+
+    fn end_scan(&self) {}
+
+    /// It stays where it was read.
+    fn forget_below(&self, _: &StorageKey) {}
+
     fn layout(&self) -> Option<Bytes> {
         self.layout.clone()
     }
@@ -223,6 +240,10 @@ mod tests {
     }
 
     fn read(frames: &[Bytes]) -> Segment<Read> {
+        Read::condense(read_as_it_is(frames))
+    }
+
+    fn read_as_it_is(frames: &[Bytes]) -> Segment<Read> {
         let bytes = Bytes::from(frames.concat());
         let mut at = 0;
         let taken = frames.chunks(2).map(|frames| {
@@ -266,6 +287,8 @@ mod tests {
                 frames.push(frame);
             }
             let replayed = Replayed::new(frames.chunks(segment_frames).map(read).collect());
+            let as_it_is = frames.chunks(segment_frames).map(read_as_it_is).collect();
+            prop_assert!(replayed.bytes() <= Replayed::new(as_it_is).bytes());
             prop_assert_eq!(all(&replayed, step), all(&memtable, step));
             prop_assert_eq!(replayed.keys(), memtable.keys());
             prop_assert!(replayed.bytes() >= memtable.bytes());
@@ -295,6 +318,18 @@ mod tests {
             assert_eq!(replayed.get(&key), Some(record));
         }
         assert_eq!(replayed.get(&StorageKey::first_of_hash(1)), None);
+    }
+
+    #[test]
+    fn what_is_written_again_and_again_takes_the_memory_of_what_is_newest() {
+        let again = |version: u8| (0..50).map(move |key| (key, Some(version))).collect::<Vec<_>>();
+        let frames: Vec<Bytes> = (0..20).map(|it| frame(&again(it), it.into()).0).collect();
+        let segment = read(&frames);
+        assert!(segment.bytes.len() <= frames[0].len(), "{} bytes", segment.bytes.len());
+        let twice = read(&frames[..2]);
+        assert!(twice.bytes.len() <= frames[0].len(), "half is worth it");
+        let once = read(&frames[..1]);
+        assert_eq!(once.bytes, frames[0], "nothing is superseded");
     }
 
     #[test]

@@ -69,6 +69,7 @@ fn run(
     start: Bound<StorageKey>,
     visit: &mut impl FnMut(Entry<'_>) -> Result<Visit, StoreError>,
 ) -> Result<Option<u64>, StoreError> {
+    // They begin before the engine is looked at, which has what they have given up until then.
     let mut overlays: Vec<Overlay> =
         memtables.newest_first().map(|it| Overlay::new(it, start.clone())).collect();
     let from = start.map(|key| InlineArray::from(key.to_bytes()));
@@ -149,6 +150,7 @@ struct Overlay {
 
 impl Overlay {
     fn new(changes: Arc<dyn Changes>, start: Bound<StorageKey>) -> Self {
+        changes.begin_scan();
         let ahead = VecDeque::new();
         Self { changes, ahead, rest: Some(start), chunk: CHUNK_MIN }
     }
@@ -171,5 +173,11 @@ impl Overlay {
         if self.ahead.front().is_some_and(|(it, _)| it == key) {
             self.ahead.pop_front();
         }
+    }
+}
+
+impl Drop for Overlay {
+    fn drop(&mut self) {
+        self.changes.end_scan();
     }
 }
