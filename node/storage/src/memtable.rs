@@ -347,4 +347,50 @@ mod tests {
         assert_eq!(sizes[1], sizes[2]);
         assert!(sizes[5] < 200, "{sizes:?}");
     }
+
+    #[test]
+    fn what_the_engine_has_is_given_up_and_nothing_that_a_scan_relies_on() {
+        let memtable = Memtable::default();
+        let before = memtable.memory_bytes();
+        let fill = || {
+            let mut content = memtable.write();
+            for hash in 0..1000 {
+                content.set(&key(hash, "a"), record(b"12345"));
+                content.set(&key(hash, "b"), None);
+            }
+        };
+        fill();
+        let all = memtable.range(Bound::Unbounded, usize::MAX);
+        assert_eq!(all.len(), 2000);
+        memtable.begin_scan();
+        memtable.forget_below(&key(700, "b"));
+        assert_eq!(memtable.range(Bound::Unbounded, usize::MAX), all, "a scan goes on");
+        memtable.end_scan();
+        memtable.forget_below(&key(700, "b"));
+        assert_eq!(memtable.range(Bound::Unbounded, usize::MAX), all[1400..]);
+        assert_eq!((memtable.keys(), memtable.get(&key(699, "b"))), (600, None));
+        assert_eq!(memtable.get(&key(700, "a")), Some(record(b"12345")));
+        memtable.forget_below(&key(1000, ""));
+        assert_eq!((memtable.keys(), memtable.bytes()), (0, 0));
+        assert_eq!(memtable.memory_bytes(), before);
+    }
+
+    #[test]
+    fn keys_that_come_while_others_are_put_in_order_are_found_too() {
+        let memtable = Memtable::default();
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                for number in 0..50_000_u64 {
+                    let hash = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+                    memtable.write().set(&key(hash, "k"), record(b"1"));
+                }
+            });
+            while !writer.is_finished() {
+                let found = memtable.range(Bound::Unbounded, usize::MAX);
+                assert!(found.is_sorted_by(|(one, _), (next, _)| one < next));
+                assert!(found.len() <= memtable.keys());
+            }
+        });
+        assert_eq!(memtable.range(Bound::Unbounded, usize::MAX).len(), 50_000);
+    }
 }

@@ -82,3 +82,35 @@ impl From<Fsync> for StoreOptions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_is_full_by_its_length_by_its_changes_and_with_those_before() {
+        let options = StoreOptions {
+            segment_bytes: 1000,
+            memtable_bytes: 200,
+            ..StoreOptions::from(Fsync::Always)
+        };
+        for (length, active_bytes, frozen_bytes, filled) in [
+            (0, 0, 0, 0),
+            (700, 100, 0, 700),
+            (700, 180, 0, 900),
+            (0, 200, 0, 1000),
+            // The engine has begun: there is room for half as much again.
+            (0, 10, 200, 200),
+            (0, 50, 200, 1000),
+            (0, 100, 200, options.segment_bytes_max()),
+            // What it has by then is room again.
+            (0, 100, 100, 500),
+            (0, 200, 100, options.segment_bytes_max()),
+            (0, 200, 10, 1000),
+            (1300, 0, 200, 1300),
+        ] {
+            let it = options.filled_bytes(length, active_bytes, frozen_bytes);
+            assert_eq!(it, filled, "{length} {active_bytes} {frozen_bytes}");
+        }
+    }
+}

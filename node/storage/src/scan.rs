@@ -181,3 +181,60 @@ impl Drop for Overlay {
         self.changes.end_scan();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use kv_core::version::Version;
+
+    use super::*;
+    use crate::{Batch, Counters, Fsync, StoreOptions};
+
+    const KEYS: u64 = 10_000;
+
+    fn write(store: &Store, numbers: impl Iterator<Item = u64>, sequence: u64) {
+        let mut batch = Batch::default();
+        for number in numbers {
+            let version = Version { epoch: 1, sequence };
+            batch.put(StorageKey::new(&number.to_string()), version, Some(&[0; 100]));
+        }
+        store.commit(batch, Counters { keys: KEYS, sequence, ..Counters::default() }).unwrap();
+        store.checkpoint_soon().unwrap();
+    }
+
+    /// The engine has what it took over, and a scan may have looked at its records of before.
+    #[test]
+    fn a_scan_finds_the_newest_while_the_engine_takes_it_over_piece_by_piece() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = StoreOptions { engine_bytes: 8 << 20, ..Fsync::EverySecond.into() };
+        let store = Store::open(directory.path(), options).unwrap();
+        let wait_until_taken_over = || {
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while store.shared.memtables.load().frozen.is_some() {
+                assert!(Instant::now() < deadline, "the engine hangs");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
+        // So that pages have more records than a scan takes from a memtable at first.
+        write(&store, (0..KEYS).filter(|it| it % 4 > 0), 1);
+        wait_until_taken_over();
+        write(&store, 0..KEYS, 1);
+        wait_until_taken_over();
+        for sequence in 2..20 {
+            let mut seen = 0;
+            write(&store, 0..KEYS, sequence);
+            store
+                .scan(ScanStart::Hash(u64::MAX / 20 * sequence), |entry| {
+                    if seen == 0 {
+                        wait_until_taken_over();
+                    }
+                    seen += 1;
+                    assert_eq!(entry.decode().unwrap().version.sequence, sequence, "{seen}");
+                    Ok(Visit::Next)
+                })
+                .unwrap();
+            assert!(seen > KEYS / 40, "{seen} of {sequence}");
+        }
+    }
+}
