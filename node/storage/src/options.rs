@@ -13,7 +13,7 @@ const SEGMENTS_MAX: u64 = 2;
 const MEMTABLE_BYTES_DEFAULT: u64 = 128 << 20;
 
 /// While the engine takes a memtable over, that and the next one together may take so many times as much.
-const MEMTABLES_MAX: f64 = 1.5;
+const MEMTABLES_MAX: f64 = 1.3;
 
 /// The memory that the engine may take by default, in bytes.
 const ENGINE_BYTES_DEFAULT: u64 = 256 << 20;
@@ -99,18 +99,19 @@ mod tests {
             (700, 100, 0, 700),
             (700, 180, 0, 900),
             (0, 200, 0, 1000),
-            // The engine has begun: there is room for half as much again.
-            (0, 10, 200, 200),
-            (0, 50, 200, 1000),
-            (0, 100, 200, options.segment_bytes_max()),
+            // The engine has begun: there is room for three tenths as much again.
+            (0, 6, 200, 200),
+            (0, 30, 200, 1000),
+            (0, 60, 200, options.segment_bytes_max()),
             // What it has by then is room again.
-            (0, 100, 100, 500),
-            (0, 200, 100, options.segment_bytes_max()),
+            (0, 130, 100, 1000),
+            (0, 160, 100, options.segment_bytes_max()),
             (0, 200, 10, 1000),
             (1300, 0, 200, 1300),
         ] {
             let it = options.filled_bytes(length, active_bytes, frozen_bytes);
-            assert_eq!(it, filled, "{length} {active_bytes} {frozen_bytes}");
+            // The shares are rounded.
+            assert!(it.abs_diff(filled) <= 1, "{it}: {length} {active_bytes} {frozen_bytes}");
         }
     }
 }
