@@ -110,6 +110,22 @@ fn a_document_of_the_format_before_is_read_and_keeps_its_digest() {
 }
 
 #[test]
+fn a_document_of_the_present_format_is_the_recorded_one() {
+    let json = include_bytes!("layout_of_format_3.json");
+    let members = include_bytes!("members_of_format_3.json");
+    let document = Document::parse(json).unwrap();
+    assert_eq!(document.member_lists(), [Digest::of(members)]);
+    assert_eq!(document.digest(), Digest::of(json));
+    let layout = document.layout(&[members.to_vec()]).unwrap();
+    assert_eq!((layout.replicas, layout.min_in_sync, layout.placement.replicas), (2, 1, 2));
+    assert_eq!(layout.digest(), Digest::of(json));
+    assert_eq!(layout.member_lists(), [members]);
+    let is_space = |it: &u8| it.is_ascii_whitespace();
+    let compact: Vec<u8> = json.iter().copied().filter(|it| !is_space(it)).collect();
+    assert_eq!(layout.to_json(), compact);
+}
+
+#[test]
 fn members_that_the_document_does_not_name_are_refused() {
     let (ours, other) = (layout(2, "west", 0), layout(2, "east", 0));
     let document = || Document::parse(&ours.to_json()).unwrap();
