@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use kv_core::copies::term::Term;
 use kv_core::copies::{Positions, Row};
 use kv_core::digest::Digest;
 use kv_core::layout::{
@@ -269,6 +270,22 @@ fn what_no_step_makes_of_rows_leads_nowhere() {
     // Once something is admitted, and something else is evicted.
     let one = Layout { standing: evict(&admitted, 3, 1).standing, epoch: 8, ..evicted.clone() };
     assert!(!Layout { epoch: 7, ..evicted }.leads_to(&one));
+}
+
+#[test]
+fn a_primary_that_missed_an_eviction_makes_the_copy_equal_anew() {
+    let evicted = evict(&layout(), 1, 0);
+    let again = evict(&admit(&evicted, 1, &[0]), 1, 0);
+    let mut term = Term::begin(row(&evicted, 0), None);
+    term.note_equal(1);
+    term.note_equal(2);
+    assert!(term.serve(false));
+    let mut term = term.install(row(&again, 0), again.epoch);
+    assert!(term.equal().contains(1), "it was a learner before, and is one now");
+    let missed = again.standing.row(Partition(0)).evicted_after(evicted.epoch);
+    missed.iter().for_each(|it| term.note_end(it));
+    assert!(!term.promise(1, true));
+    assert_eq!(again.standing.row(Partition(3)).evicted_after(evicted.epoch), Positions::default());
 }
 
 /// A step of a walk: of this kind, by and of nodes, in these partitions.
