@@ -198,7 +198,13 @@ fn steps_that_would_be_wrong_are_refused() {
     let one = Placement { replicas: 1, ..layout.placement.clone() };
     let alone = Layout { placement: one.clone(), ..layout.clone() };
     assert!(alone.begin(layout.placement.clone(), Vec::new()).is_err());
-    assert!(alone.begin(one, Vec::new()).is_ok());
+    assert!(alone.begin(one.clone(), Vec::new()).is_ok());
+    assert!(layout.begin(one.clone(), Vec::new()).is_err());
+    // Nor is such a rebalance read that something else has begun.
+    let begun = alone.begin(one, Vec::new()).unwrap();
+    let forged = Layout { placement: layout.placement.clone(), ..begun };
+    assert!(read(&forged).unwrap_err().to_string().contains("more than one copy"));
+    assert!(Assignments::new(&forged, &[table(), table()]).is_err());
     assert!(alone.fence().is_err(), "no node promises anything");
 }
 
@@ -267,6 +273,17 @@ fn what_no_step_makes_of_rows_leads_nowhere() {
     ] {
         assert!(!evicted.leads_to(&strange), "{strange:?}");
     }
+    // All copies of a row are evicted; one that it does not have; one of a partition that there is not.
+    for bytes in [
+        &[1, 0, 6, 1, 0, 7, 0, 0, 0, 1, 0][..],
+        &[1, 0, 6, 1, 0, 8, 0, 1, 0],
+        &[1, 0, 6, 1, 0, 2, 0, 1, 8],
+    ] {
+        let standing = Standing::parse(bytes).unwrap();
+        assert!(!layout().leads_to(&Layout { epoch: 6, standing, ..layout() }), "{bytes:?}");
+    }
+    let one = Standing::parse(&[1, 0, 6, 1, 0, 2, 0, 1, 0]).unwrap();
+    assert!(layout().leads_to(&Layout { epoch: 6, standing: one, ..layout() }));
     // Once something is admitted, and something else is evicted.
     let one = Layout { standing: evict(&admitted, 3, 1).standing, epoch: 8, ..evicted.clone() };
     assert!(!Layout { epoch: 7, ..evicted }.leads_to(&one));

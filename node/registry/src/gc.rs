@@ -14,8 +14,9 @@
 //!   for one that is prepared under it or a later one, they are modified after it, so they
 //!   are left alone, or the compare-and-set fails, or they are written after their removal.
 //!
-//! The mover does that, once a rebalance has ended. Standings change more often, with each node that comes or
-//! goes, so that every so many steps the one that takes a step removes the old ones.
+//! The mover does that, once a rebalance has ended. Standings change more often, with each node that goes or comes
+//! back: where too many of them lie there, a process that has admitted copies removes the old ones. One that
+//! has evicted some does not, since writes wait for that.
 //!
 //! What the change that has just ended named is left for the next collection, since a client that saw its
 //! last layout may be about to fetch it. Nodes that give Consul a lost layout back write its parts first,
@@ -27,15 +28,15 @@ use kv_consul::Read;
 use kv_core::layout::{Blob, Document, Layout, Placement};
 
 use crate::error::ReadLayoutError;
-use crate::history::PastLayout;
+use crate::history::{PAST_LAYOUTS_MAX, PastLayout};
 use crate::keys;
 use crate::registry::Registry;
 
 /// The most parts without use that are removed at a time; the next change goes on.
 pub const COLLECTED_MAX: usize = 64;
 
-/// How many epochs pass between removals of standings. It is fewer than are removed at a time.
-const STANDINGS_EPOCHS: u64 = 32;
+/// The most standings that lie there after copies were admitted: as many as past layouts can name, and some.
+pub const STANDINGS_MAX: usize = PAST_LAYOUTS_MAX + 32;
 
 impl Registry {
     /// Removes the tables, strategies, lists of members and standings that neither the layout, nor a past one, nor one
@@ -57,14 +58,21 @@ impl Registry {
     }
 
     /// Removes old standings, where that is due after a step from the layout `seen` to `next`.
-    pub(crate) async fn collect_standings(&self, seen: &Layout, next: &Layout) {
-        if next.standing.is_silent() || !next.epoch.is_multiple_of(STANDINGS_EPOCHS) {
-            return;
-        }
-        let folders = [keys::standings(self.cluster())];
-        if let Err(error) = self.collect(&folders, self.blobs_of(seen).collect()).await {
-            // The step is taken all the same, and another one removes them.
+    pub(crate) async fn after_step(&self, seen: &Layout, next: &Layout) {
+        if next.standing.learners() < seen.standing.learners()
+            && let Err(error) = self.collect_standings(seen).await
+        {
+            // The step is taken all the same, and the next one removes them.
             tracing::warn!("cannot remove old standings from Consul: {error}");
+        }
+    }
+
+    async fn collect_standings(&self, seen: &Layout) -> Result<(), ReadLayoutError> {
+        let folder = keys::standings(self.cluster());
+        let there = self.consul().kv_keys(&folder, Read::default()).await?.value;
+        match there.len() > STANDINGS_MAX {
+            true => self.collect(&[folder], self.blobs_of(seen).collect()).await,
+            false => Ok(()),
         }
     }
 

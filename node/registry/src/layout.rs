@@ -149,7 +149,7 @@ impl Registry {
         self.put_blobs(next, Some(seen), seen.epoch).await?;
         let is_set = self.replace_layout(next, index).await?;
         if is_set {
-            self.collect_standings(seen, next).await;
+            self.after_step(seen, next).await;
         }
         Ok(is_set)
     }

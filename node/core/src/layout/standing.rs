@@ -68,6 +68,12 @@ impl Standing {
         self.floor
     }
 
+    /// How many copies are not in sync, in all rows.
+    #[must_use]
+    pub fn learners(&self) -> usize {
+        self.listed().map(|(_, it)| it.learners().count()).sum()
+    }
+
     /// How a partition's row stands.
     #[must_use]
     pub fn row(&self, partition: Partition) -> RowStanding {
@@ -105,7 +111,8 @@ impl Standing {
         let back = epoch.saturating_sub(STANDING_EPOCHS);
         let is_over = |it: &RowStanding| it.is_whole() && it.since() <= back;
         let over = rows.values().filter(|it| is_over(it)).map(RowStanding::since).max();
-        let floor = over.map_or(self.floor, |it| it.max(self.floor));
+        // A whole row is listed only where it changed after the floor.
+        let floor = over.unwrap_or(self.floor);
         rows.retain(|_, it| !is_over(it));
         let exact = Self::of(floor, &rows);
         if exact.to_bytes().len() <= STANDING_BYTES_MAX {

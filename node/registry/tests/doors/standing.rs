@@ -7,6 +7,7 @@ use kv_core::installed::Installed;
 use kv_core::layout::{Assignments, LAYOUT_FORMAT_BEFORE, Layout, Table};
 use kv_core::partition::{Partition, PartitionCount};
 use kv_registry::Registry;
+use kv_registry::gc::{COLLECTED_MAX, STANDINGS_MAX};
 use uuid::Uuid;
 
 use crate::support::{Opened, STRATEGY, layout, open, scripted_in_turn};
@@ -110,22 +111,22 @@ async fn standings_of_the_past_go_however_often_nodes_come_and_go() {
     let kept = turned(&copies(1));
     it.registry.keep_past_layout(&kept).await.unwrap();
     it.registry.create_layout(&copies(2)).await.unwrap();
-    let (mut most, mut least) = (0, usize::MAX);
-    for step in 0..3 * 32 {
+    let mut counts = Vec::new();
+    for _ in 0..STANDINGS_MAX + COLLECTED_MAX {
         let seen = it.registry.layout_now().await.unwrap().unwrap();
         let next = turned(&seen.value);
         assert!(it.registry.step_layout(&seen.value, seen.index, &next).await.unwrap());
-        if next.epoch.is_multiple_of(32) || step % 8 == 7 {
-            let count = standings(&it).await.len();
-            (most, least) = (most.max(count), least.min(count));
-        }
+        counts.push(standings(&it).await.len());
     }
-    assert!(most <= 3 + 32, "{most} of them");
-    assert_eq!(least, 3, "the present one, the one before, and the past one that is kept");
+    assert_eq!(counts.iter().max(), Some(&STANDINGS_MAX), "{counts:?}");
+    let removed = counts.windows(2).filter_map(|it| it[0].checked_sub(it[1])).max();
+    assert_eq!(removed, Some(COLLECTED_MAX - 1), "and one came");
     assert!(anew(&it).layout_now().await.unwrap().is_some());
     // As the mover does, once a rebalance has ended.
-    it.registry.collect_garbage([&kept.placement; 2]).await.unwrap();
-    assert_eq!(standings(&it).await.len(), 2);
+    for _ in 0..2 {
+        it.registry.collect_garbage([&kept.placement; 2]).await.unwrap();
+    }
+    assert_eq!(standings(&it).await.len(), 2, "the present one, and the past one that is kept");
     assert_eq!(anew(&it).past_layouts_of(kept.cluster, 9).await.unwrap(), [kept]);
 }
 

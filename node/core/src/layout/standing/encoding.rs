@@ -110,7 +110,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Standing> {
     }
     rows.sort_unstable();
     let is_each_once = rows.is_sorted_by(|a, b| a.0 < b.0);
-    (reader.is_at_end() && is_each_once).then_some(Standing { floor, said, rows })
+    is_each_once.then_some(Standing { floor, said, rows })
 }
 
 fn put(bytes: &mut Vec<u8>, number: u64) {
@@ -133,9 +133,5 @@ impl Reader<'_> {
         let byte = *self.bytes.get(self.at)?;
         self.at += 1;
         Some(byte)
-    }
-
-    fn is_at_end(&self) -> bool {
-        self.at == self.bytes.len()
     }
 }

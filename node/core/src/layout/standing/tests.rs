@@ -52,7 +52,7 @@ fn what_is_not_listed_is_whole_and_changed_at_the_floor_at_the_latest() {
     assert_eq!(it.row(Partition(5)), RowStanding::whole(5));
     let out = it.row(Partition(4));
     assert_eq!((out.since(), out.out_since(1), out.out_since(0)), (12, Some(6), None));
-    assert_eq!(out.learners(), Positions::default().with(1));
+    assert_eq!((out.learners(), it.learners()), (Positions::default().with(1), 3));
     assert_eq!(
         (out.evicted_after(5), out.evicted_after(6)),
         (out.learners(), Positions::default())
