@@ -10,7 +10,7 @@ use futures::future::join_all;
 use kv_consul::{CheckStatus, ServiceInstance};
 use kv_core::installed::InstalledLayout;
 use kv_core::layout::{
-    Document, LAYOUT_FORMAT, Layout, Member, Origin, Placement, StrategyPin, Table,
+    Document, LAYOUT_FORMAT, Layout, Member, Origin, Placement, Standing, StrategyPin, Table,
 };
 use kv_core::name::Name;
 use kv_placement::Strategy;
@@ -188,9 +188,10 @@ async fn publish(
             replicas: 1,
         },
         rebalance: None,
+        standing: Standing::default(),
     };
     // Read back as nodes and clients will read it, so that nothing is published which they cannot use.
-    let layout = Document::parse(&layout.to_json())?.layout(&layout.member_lists())?;
+    let layout = Document::parse(&layout.to_json())?.layout(&layout.blobs())?;
     // There is no layout yet whose epoch they could name.
     registry.put_strategy(strategy.bytes(), 0).await?;
     registry.put_table(table, 0).await?;

@@ -215,7 +215,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use kv_core::digest::Digest;
-    use kv_core::layout::{LAYOUT_FORMAT, Origin, Placement, StrategyPin};
+    use kv_core::layout::{LAYOUT_FORMAT, Origin, Placement, Standing, StrategyPin};
     use kv_core::partition::PartitionCount;
     use kv_registry::members::Description;
 
@@ -245,6 +245,7 @@ mod tests {
                 replicas: 1,
             },
             rebalance: None,
+            standing: Standing::default(),
         }
     }
 

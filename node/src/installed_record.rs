@@ -6,8 +6,8 @@
 //! assigned as it is (64 bits each, little-endian); the partitions that the node keeps, each (32 bits)
 //! with a byte that says as what it held it; the data directories to which it has handed over partitions, to
 //! be verified (128 bits each); the text of the node's last run, by which a store is found out that was put
-//! back without the rest of its data directory; the lists of members that the document names, each once; the
-//! tables of the document's placements; the strategies that it names, each once. Records of the forms before are
+//! back without the rest of its data directory; the lists of members that the document names, each once, and
+//! the standing, where it names one; the tables of its placements; the strategies that it names, each once. Records of the forms before are
 //! read: one had no run, and the one before it neither the kept partitions nor those that were handed over.
 //! Documents of the format before name no lists.
 
@@ -48,7 +48,7 @@ pub fn encode(installed: &Installed) -> Vec<u8> {
     });
     let begun = installed.begun().map_or_else(Vec::new, |it| it.to_string().into_bytes());
     let mut parts = vec![installed.layout.to_json(), since, kept.collect(), digested, begun];
-    parts.extend(installed.layout.member_lists());
+    parts.extend(installed.layout.blobs());
     parts.extend(installed.tables.iter().map(kv_core::layout::Table::to_bytes));
     let parts = parts.iter().chain(&installed.strategies);
     let mut bytes = MARK.to_vec();
@@ -81,10 +81,9 @@ pub fn decode(bytes: &[u8], uuid: Uuid) -> Result<Installed, LayoutError> {
         return Err(invalid("is cut short"));
     };
     let document = Document::parse(document)?;
-    let (lists, rest) = rest
-        .split_at_checked(document.member_lists().len())
-        .ok_or_else(|| invalid("is cut short"))?;
-    let layout = document.layout(&lists.iter().map(|it| it.to_vec()).collect::<Vec<_>>())?;
+    let (blobs, rest) =
+        rest.split_at_checked(document.blobs().len()).ok_or_else(|| invalid("is cut short"))?;
+    let layout = document.layout(&blobs.iter().map(|it| it.to_vec()).collect::<Vec<_>>())?;
     let (tables, strategies) = rest
         .split_at_checked(layout.placements().count())
         .ok_or_else(|| invalid("is cut short"))?;

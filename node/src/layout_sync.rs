@@ -7,7 +7,6 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use kv_consul::{BACKOFF, ConsulError};
 use kv_core::guard::{Guard, Installed, LayoutVerdict};
 use kv_core::incarnation::Incarnation;
-use kv_core::layout::LayoutError;
 use kv_core::partition::Partition;
 use kv_registry::layout::LayoutChanges;
 use kv_registry::{ReadLayoutError, Registry, Versioned};
@@ -152,10 +151,11 @@ impl LayoutSync {
     async fn look(&self, cause: Cause) -> Result<bool, LayoutSyncError> {
         let guard = self.guard.load_full();
         let mut offered = self.registry.layout_now().await;
-        if let Err(ReadLayoutError::Unreadable { source: LayoutError::Members(_), .. }) = &offered
+        if let Err(ReadLayoutError::Unreadable { source, .. }) = &offered
+            && source.is_of_a_blob()
             && let Some(installed) = guard.installed()
         {
-            // The lists of members that it names may be those that this node has.
+            // The members and the standing that it names may be those that this node has.
             self.registry.restore_parts(installed).await.map_err(LayoutsError::from)?;
             offered = self.registry.layout_now().await;
         }

@@ -37,11 +37,12 @@
 //! - [`dev`]: `kvnode dev`, a cluster on one machine with an embedded Consul agent;
 //! - [`words`]: all that the process says, and why that never ends it; [`panics`]: what happens where a
 //!   thread panics; [`limits`] and [`address_space`]: what it needs
-//!   to start; [`memory`]: how it divides what it may take;
+//!   to start; [`memory`]: how it divides what it may take, and [`allocator`] what it keeps of what it has freed;
 //! - [`refusals`]: a small thing that several of these share.
 
 pub mod address;
 pub mod address_space;
+pub mod allocator;
 pub mod attempts;
 pub mod cache;
 pub mod claim;

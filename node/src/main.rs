@@ -11,7 +11,7 @@ use kvnode::limits::{DESCRIPTORS_MIN, STACK_BYTES_MIN, THREADS_BESIDE};
 use kvnode::node_error::NodeError;
 
 use kvnode::stopping::{end_of_stdin, stop_signal};
-use kvnode::{address_space, command_line, node, panics, words};
+use kvnode::{address_space, allocator, command_line, node, panics, words};
 use tokio::runtime::Runtime;
 
 fn main() -> ExitCode {
@@ -37,6 +37,9 @@ fn run() -> ExitCode {
         words::say(format_args!("kvnode: cannot start: {error}"));
         words::finish();
         return ExitCode::FAILURE;
+    }
+    if let Some(Err(error)) = memory.map(|it| allocator::fit(it.bytes())) {
+        tracing::warn!("the allocator keeps what it likes: {error}");
     }
     private::keep();
     if let Err(error) = descriptors::raise() {

@@ -11,15 +11,16 @@ const BASE_BYTES: u64 = 24 << 20;
 /// What a node takes by default, of what there is, where that is known.
 const DEFAULT_SHARE: u64 = 4;
 const DEFAULT_WHERE_UNKNOWN: u64 = 1 << 30;
-/// Segments of the write-ahead log are no longer than pays: a start replays up to four times as much.
-const SEGMENT_BYTES_MAX: u64 = 150 << 20;
+/// Segments of the write-ahead log are no longer than pays: a start reads what is in one or two, as a rule, and up to
+/// four times as much.
+const SEGMENT_BYTES_MAX: u64 = 448 << 20;
 /// Requests that wait for the disk take no more than is enough for any disk...
 const JOBS_BYTES_MAX: u64 = 256 << 20;
 /// ...and no less than keeps one busy.
 const JOBS_BYTES_MIN: u64 = 4 << 20;
 
-/// The memory that a node may take, in bytes. What is left of the parts is for what it takes however little it
-/// stores.
+/// The memory that a node may take, in bytes. What it takes however little it stores is no part of what is divided.
+/// The parts are full at the same time only while the storage engine cannot keep up with writes of ever new keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryBudget(u64);
 
@@ -44,26 +45,27 @@ impl MemoryBudget {
     /// For records that were read or written lately.
     #[must_use]
     pub fn record_cache_bytes(self) -> u64 {
-        self.divided() / 100 * 40
+        self.divided() / 100 * 42
     }
 
     /// For the pages of the storage engine.
     #[must_use]
     pub fn engine_bytes(self) -> u64 {
-        self.divided() / 100 * 22
-    }
-
-    /// For the changes that the storage engine has not taken over: it begins when there are so many. Meanwhile as many
-    /// again come, and more where it cannot keep up: it then takes so many more over at once.
-    #[must_use]
-    pub fn memtable_bytes(self) -> u64 {
         self.divided() / 100 * 20
     }
 
-    /// How long a segment of the write-ahead log is. It is not in memory but while a start replays it.
+    /// For the changes that the storage engine has not taken over: it begins when there are so many. Meanwhile others
+    /// come, and both together take up to a third as much again.
+    #[must_use]
+    pub fn memtable_bytes(self) -> u64 {
+        self.divided() / 100 * 38
+    }
+
+    /// How long a segment of the write-ahead log is. It is not in memory but while a start reads it, and what is left
+    /// of it then is no more than what memtables may take.
     #[must_use]
     pub fn segment_bytes(self) -> u64 {
-        (self.divided() / 4).min(SEGMENT_BYTES_MAX)
+        (self.divided() / 10 * 9).min(SEGMENT_BYTES_MAX)
     }
 
     /// For requests that wait for the disk: so much at a time, or a single one however long it is.
@@ -131,10 +133,10 @@ mod tests {
             let budget = MemoryBudget::new(Some(bytes), 1);
             let caches = budget.record_cache_bytes() + budget.engine_bytes();
             let parts = caches + budget.memtable_bytes();
-            assert!(parts <= bytes / 100 * 91, "{parts} of {bytes}");
-            let most = caches + 3 * budget.memtable_bytes();
+            assert!(parts <= bytes, "{parts} of {bytes}");
+            let most = caches + budget.memtable_bytes() / 10 * 13;
             assert!(
-                most <= bytes / 100 * 123,
+                most <= bytes / 100 * 112,
                 "where the engine cannot keep up: {most} of {bytes}"
             );
         }

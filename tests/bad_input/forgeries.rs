@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use kv_core::layout::Standing;
 use kv_testkit::harness::catalog::{layout, publish_layout, registered, stored};
 use kv_testkit::harness::http::{bytes, delete, put};
 use kv_testkit::harness::peer::Peer;
@@ -100,14 +101,15 @@ fn claims_that_cannot_be_keep_no_node_from_starting(backend: Backend) {
 fn parts_of_a_layout_that_are_damaged_alone_are_given_back(backend: Backend) {
     let mut cluster = Cluster::start(backend, 2);
     cluster.kvclient(&["put", "key", "value"]).output().success();
+    publish_a_standing(&cluster);
     let parts = |cluster: &Cluster| {
         let mut stored = stored(cluster);
-        let folders = ["tables/", "strategies/", "members/"];
+        let folders = ["tables/", "strategies/", "members/", "standing/"];
         stored.retain(|key, _| folders.iter().any(|it| key.starts_with(it)));
         stored
     };
     let right = parts(&cluster);
-    assert_eq!(right.len(), 3);
+    assert_eq!(right.len(), 4);
     for (is_deleted, is_down) in [(true, false), (false, false), (true, true)] {
         if is_down {
             (0..2).for_each(|number| cluster.node_mut(number).kill());
@@ -119,7 +121,8 @@ fn parts_of_a_layout_that_are_damaged_alone_are_given_back(backend: Backend) {
             }
         }
         if is_down {
-            // They have the members on their disks alone, and cannot read the layout before they gave them back.
+            // They have the members and the standing on their disks alone, and cannot read the layout before they
+            // gave them back.
             (0..2).for_each(|number| cluster.node_mut(number).restart());
         }
         eventually("Consul to have them again", WITHIN, || {
@@ -130,6 +133,19 @@ fn parts_of_a_layout_that_are_damaged_alone_are_given_back(backend: Backend) {
     }
     let output = cluster.kvclient(&["get", "key"]).output().success();
     assert_eq!(output.stdout_text(), "value");
+}
+
+/// Publishes the next layout by plain writes to Consul: the present one, with a standing in which all is in sync.
+fn publish_a_standing(cluster: &Cluster) {
+    let document = stored(cluster).remove("layout").expect("there is a layout");
+    let mut document: Value = serde_json::from_slice(&document).expect("it is JSON");
+    let epoch = document["epoch"].as_u64().expect("it has an epoch") + 1;
+    let standing = Standing::whole(epoch);
+    write(cluster, &format!("standing/{}", standing.digest()), &standing.to_bytes());
+    document["standing"] = standing.digest().to_string().into();
+    document["epoch"] = epoch.into();
+    write(cluster, "layout", document.to_string().as_bytes());
+    assert_served(cluster);
 }
 
 /// A cluster with a past layout, whose epoch is 1.

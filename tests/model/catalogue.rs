@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use kv_core::digest::Digest;
 use kv_core::guard::Installed;
 use kv_core::layout::{
-    Assignment, Assignments, LAYOUT_FORMAT, Layout, Member, Move, Origin, Placement, StrategyPin,
-    Table,
+    Assignment, Assignments, LAYOUT_FORMAT, Layout, Member, Move, Origin, Placement, Standing,
+    StrategyPin, Table,
 };
 use kv_core::partition::{Partition, PartitionCount};
 use uuid::Uuid;
@@ -112,6 +112,7 @@ impl Catalogue {
             min_in_sync: 1,
             placement: this.placements[0].clone(),
             rebalance: None,
+            standing: Standing::default(),
         };
         this.intern(layout);
         this

@@ -7,7 +7,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use kv_core::digest::Digest;
-use kv_core::layout::{LAYOUT_FORMAT, Layout, Member, Origin, Placement, StrategyPin, Table};
+use kv_core::layout::{
+    LAYOUT_FORMAT, Layout, Member, Origin, Placement, Standing, StrategyPin, Table,
+};
 use kv_core::limits::VALUE_BYTES_MAX_CEILING;
 use kv_core::operation::{Done, Operation, Record};
 use kv_core::partition::PartitionCount;
@@ -236,6 +238,7 @@ fn at_rest() -> (Layout, Table) {
         min_in_sync: 1,
         placement,
         rebalance: None,
+        standing: Standing::default(),
     };
     (layout, table)
 }

@@ -10,7 +10,8 @@
 //!   [`limits`]: how large shared data may be; [`backoff`]: how long to wait after a failure;
 //!   [`bounded`]: reading JSON that strangers wrote; [`printable`]: what others wrote, made safe to print.
 //! - [`partition_sum`]: what stands for all records of a partition, so that copies of it can be compared.
-//! - [`layout`]: the cluster's source of truth: who owns what, and the steps by which that changes.
+//! - [`layout`]: the cluster's source of truth: who owns what, which copies are in sync, and the steps by which that
+//!   changes.
 //! - [`operation`]: an operation on one key and what may become of it; [`refusal`]: why a node refuses.
 //!
 //! A node's rules:
@@ -19,7 +20,8 @@
 //! - [`record`]: what an operation makes of a record;
 //! - [`installed`]: a layout as one node sees it; [`guard`]: a request's circumstances against it;
 //! - [`lineage`]: whether a data directory is the newest copy of itself;
-//! - [`copies`]: copies of a partition on several nodes. No program keeps any yet.
+//! - [`copies`]: copies of a partition on several nodes, whose rows [`layout::Assignments`] gives. No program keeps
+//!   any yet.
 //!
 //! A client's and a mover's:
 //!

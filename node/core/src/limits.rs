@@ -113,6 +113,12 @@ pub const MEMBERS_MAX: usize = 1000;
 /// of at most 512 KiB.
 pub const TABLE_ENTRIES_MAX: u32 = 3 << 16;
 
+/// The longest [standing](crate::layout::Standing), in bytes. Consul refuses values above 512 KiB.
+pub const STANDING_BYTES_MAX: usize = 512 << 10;
+
+/// How many epochs back a change of a row is when it is no longer told apart from older ones.
+pub const STANDING_EPOCHS: u64 = 16;
+
 /// A window of a rebalance takes partitions until they have this many keys (it always has one).
 pub const WINDOW_KEYS_TARGET: u64 = 1 << 16;
 

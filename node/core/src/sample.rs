@@ -3,7 +3,9 @@
 use uuid::Uuid;
 
 use crate::digest::Digest;
-use crate::layout::{LAYOUT_FORMAT, Layout, Member, Origin, Placement, StrategyPin, Table};
+use crate::layout::{
+    LAYOUT_FORMAT, Layout, Member, Origin, Placement, Standing, StrategyPin, Table,
+};
 use crate::partition::PartitionCount;
 
 /// The identity of every cluster here.
@@ -47,6 +49,7 @@ pub fn layout(owners: &[u32], nodes: u128) -> (Layout, Table) {
         min_in_sync: 1,
         placement,
         rebalance: None,
+        standing: Standing::default(),
     };
     (layout, table)
 }

@@ -4,7 +4,7 @@
 use kv_core::digest::Digest;
 use kv_core::layout::{
     Assignment, Assignments, Document, Goal, LAYOUT_FORMAT, Layout, LayoutError, Member, Move,
-    Origin, Phase, Placement, StrategyPin, Table, Window,
+    Origin, Phase, Placement, Standing, StrategyPin, Table, Window,
 };
 use kv_core::partition::{Partition, PartitionCount};
 use proptest::prelude::*;
@@ -42,6 +42,7 @@ fn layout(placement: Placement) -> Layout {
         min_in_sync: 1,
         placement,
         rebalance: None,
+        standing: Standing::default(),
     }
 }
 
@@ -55,7 +56,7 @@ fn joining() -> (Layout, Placement, [Table; 2]) {
 }
 
 fn read(layout: &Layout) -> Result<Layout, LayoutError> {
-    Document::parse(&layout.to_json())?.layout(&layout.member_lists())
+    Document::parse(&layout.to_json())?.layout(&layout.blobs())
 }
 
 fn seen(layout: &Layout, tables: &[Table]) -> Vec<Assignment> {

@@ -4,13 +4,17 @@
 use kv_consul::VALUE_BYTES_MAX;
 use kv_core::digest::Digest;
 use kv_core::layout::{
-    Document, LAYOUT_FORMAT, LAYOUT_FORMAT_BEFORE, Layout, Member, Origin, Placement, StrategyPin,
+    Blob, Document, LAYOUT_FORMAT, LAYOUT_FORMAT_BEFORE, Layout, Member, Origin, Placement,
+    Standing, StrategyPin,
 };
 use kv_core::limits::{
-    MEMBERS_MAX, NAME_BYTES_MAX, STRATEGY_CONFIG_BYTES_MAX, WEIGHT_MAX, ZONE_BYTES_MAX,
+    MEMBERS_MAX, NAME_BYTES_MAX, STANDING_BYTES_MAX, STRATEGY_CONFIG_BYTES_MAX, WEIGHT_MAX,
+    ZONE_BYTES_MAX,
 };
 use kv_core::partition::PartitionCount;
 use uuid::Uuid;
+
+const _: () = assert!(STANDING_BYTES_MAX <= VALUE_BYTES_MAX);
 
 fn layout(members: usize, zone: &str, first: usize) -> Layout {
     let member = |number: usize| Member {
@@ -36,6 +40,7 @@ fn layout(members: usize, zone: &str, first: usize) -> Layout {
             replicas: 1,
         },
         rebalance: None,
+        standing: Standing::default(),
     }
 }
 
@@ -50,7 +55,7 @@ fn on_the_way(from: &Layout, to: &Layout) -> Vec<Layout> {
 }
 
 fn read(json: &[u8], layout: &Layout) -> Layout {
-    Document::parse(json).unwrap().layout(&layout.member_lists()).unwrap()
+    Document::parse(json).unwrap().layout(&layout.blobs()).unwrap()
 }
 
 #[test]
@@ -62,8 +67,8 @@ fn as_many_members_as_there_may_be_fit_with_the_longest_names_while_all_are_repl
     for layout in on_the_way(&from, &to) {
         let document = layout.to_json();
         assert!(document.len() <= VALUE_BYTES_MAX, "{} bytes", document.len());
-        assert_eq!(layout.member_lists().len(), 2);
-        for list in layout.member_lists() {
+        assert_eq!(layout.blobs().len(), 2);
+        for list in layout.blobs() {
             assert!(list.len() <= VALUE_BYTES_MAX, "{} bytes", list.len());
         }
         assert_eq!(read(&document, &layout), layout);
@@ -97,7 +102,7 @@ fn a_document_of_the_format_before_is_read_and_keeps_its_digest() {
     // As the program of that format wrote it, and its digest, of the same indented by two spaces.
     let json = include_bytes!("layout_of_format_2.json");
     let document = Document::parse(json).unwrap();
-    assert_eq!(document.member_lists(), []);
+    assert_eq!(document.blobs(), []);
     assert_eq!(document.digest(), Digest::of(json));
     let layout = document.layout(&[]).unwrap();
     assert_eq!((layout.replicas, layout.min_in_sync, layout.placement.replicas), (1, 1, 1));
@@ -110,12 +115,51 @@ fn a_document_of_the_format_before_is_read_and_keeps_its_digest() {
 }
 
 #[test]
+fn a_document_of_the_present_format_is_the_recorded_one() {
+    let json = include_bytes!("layout_of_format_3.json");
+    let members = include_bytes!("members_of_format_3.json");
+    let document = Document::parse(json).unwrap();
+    assert_eq!(document.blobs(), [Blob::Members(Digest::of(members))]);
+    assert_eq!(document.digest(), Digest::of(json));
+    let layout = document.layout(&[members.to_vec()]).unwrap();
+    assert_eq!((layout.replicas, layout.min_in_sync, layout.placement.replicas), (2, 1, 2));
+    assert_eq!(layout.digest(), Digest::of(json));
+    assert_eq!(layout.blobs(), [members]);
+    let is_space = |it: &u8| it.is_ascii_whitespace();
+    let compact: Vec<u8> = json.iter().copied().filter(|it| !is_space(it)).collect();
+    assert_eq!(layout.to_json(), compact);
+}
+
+#[test]
+fn a_standing_is_named_at_the_end_of_the_document() {
+    let recorded = include_bytes!("layout_of_format_3.json");
+    let members = include_bytes!("members_of_format_3.json").to_vec();
+    let layout = Document::parse(recorded).unwrap().layout(std::slice::from_ref(&members)).unwrap();
+    let standing = Standing::whole(layout.epoch);
+    let named = Layout { standing: standing.clone(), ..layout.clone() };
+    let (json, digest) = (String::from_utf8(named.to_json()).unwrap(), standing.digest());
+    let without = String::from_utf8(layout.to_json()).unwrap();
+    let before = without.strip_suffix('}').unwrap();
+    assert_eq!(json, format!("{before},\"standing\":\"{digest}\"}}"));
+    let document = Document::parse(json.as_bytes()).unwrap();
+    assert_eq!(document.blobs(), [Blob::Members(Digest::of(&members)), Blob::Standing(digest)]);
+    assert_eq!(named.blobs(), [members, standing.to_bytes()]);
+    assert_eq!(read(json.as_bytes(), &named), named);
+    // A blob that says nothing is none that a document names.
+    let silent = Standing::default().to_bytes();
+    let json = json.replace(&digest.to_string(), &Digest::of(&silent).to_string());
+    let blobs = [layout.blobs().remove(0), silent];
+    let error = Document::parse(json.as_bytes()).unwrap().layout(&blobs).unwrap_err();
+    assert!(error.to_string().contains("it says nothing"), "{error}");
+}
+
+#[test]
 fn members_that_the_document_does_not_name_are_refused() {
     let (ours, other) = (layout(2, "west", 0), layout(2, "east", 0));
     let document = || Document::parse(&ours.to_json()).unwrap();
-    for lists in [Vec::new(), other.member_lists(), vec![b"[]".to_vec()]] {
+    for lists in [Vec::new(), other.blobs(), vec![b"[]".to_vec()]] {
         let error = document().layout(&lists).unwrap_err();
         assert!(error.to_string().contains("members are invalid"), "{error}");
     }
-    assert_eq!(document().layout(&ours.member_lists()).unwrap(), ours);
+    assert_eq!(document().layout(&ours.blobs()).unwrap(), ours);
 }

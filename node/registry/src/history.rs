@@ -33,7 +33,7 @@ impl Registry {
     /// Consul did not do it.
     pub async fn keep_past_layout(&self, layout: &Layout) -> Result<(), ConsulError> {
         let (consul, cluster) = (self.consul(), self.cluster());
-        self.put_members(layout.placements(), layout.epoch).await?;
+        self.put_blobs(layout, None, layout.epoch).await?;
         consul.kv_put(&keys::past_layout(cluster, layout.epoch), &layout.to_json()).await?;
         // Only their keys, since all of them together may be larger than one read may be.
         let kept = consul.kv_keys(&keys::past_layouts(cluster), Read::consistent()).await?.value;

@@ -1,6 +1,7 @@
 //! Where things lie in Consul.
 
 use kv_core::digest::Digest;
+use kv_core::layout::Blob;
 use kv_core::name::Name;
 
 /// The service under which every node of every cluster registers.
@@ -42,9 +43,17 @@ pub(crate) fn strategy(cluster: &Name, digest: &Digest) -> String {
     format!("kv/{cluster}/strategies/{digest}")
 }
 
-/// The key of the list of members with this digest.
-pub(crate) fn members(cluster: &Name, digest: &Digest) -> String {
-    format!("kv/{cluster}/members/{digest}")
+/// The key of what a layout's document names.
+pub(crate) fn blob(cluster: &Name, blob: &Blob) -> String {
+    match blob {
+        Blob::Members(digest) => format!("kv/{cluster}/members/{digest}"),
+        Blob::Standing(digest) => format!("kv/{cluster}/standing/{digest}"),
+    }
+}
+
+/// The keys of all standings of `cluster` start with this, and end with their digests.
+pub(crate) fn standings(cluster: &Name) -> String {
+    format!("kv/{cluster}/standing/")
 }
 
 /// The keys of all lists of members of `cluster` start with this, and end with their digests.

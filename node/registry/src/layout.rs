@@ -8,13 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kv_consul::{ConsulError, Indexed, KvEntry, Read, Watch};
-use kv_core::layout::{Document, Layout, LayoutError, Placement};
+use kv_core::layout::{Document, Layout, LayoutError};
 use tokio::sync::Notify;
 
 use crate::error::{ReadLayoutError, StepLayoutError, check_length};
 use crate::keys;
 use crate::parts::Part;
 use crate::registry::{Registry, Versioned};
+
+/// How often the layout is read anew that turns out to be a past one while its parts are read.
+const LOOKS_MAX: usize = 4;
 
 /// What stands at the key of a layout: the layout, or why the value cannot be read as one.
 pub type FoundLayout = Versioned<Result<Layout, LayoutError>>;
@@ -55,11 +58,18 @@ impl Registry {
         read: Read,
     ) -> Result<Indexed<Option<FoundLayout>>, ConsulError> {
         let Indexed { index, value } = self.consul().kv_get(&self.layout_key(), read).await?;
-        let value = match value {
-            Some(entry) => Some(self.found(&entry).await?),
-            None => None,
-        };
-        Ok(Indexed { index, value })
+        let Some(entry) = value else { return Ok(Indexed { index, value: None }) };
+        let mut found = self.found(&entry).await?;
+        for _ in 1..LOOKS_MAX {
+            if !found.value.as_ref().is_err_and(LayoutError::is_of_a_blob) {
+                break;
+            }
+            // It may be a past one by now, and what it named may have been removed.
+            let now = self.get(&self.layout_key()).await?;
+            let Some(now) = now.filter(|it| it.modify_index != found.index) else { break };
+            found = self.found(&now).await?;
+        }
+        Ok(Indexed { index, value: Some(found) })
     }
 
     /// The layout; `None` before the first one is created.
@@ -117,7 +127,7 @@ impl Registry {
     /// # Errors
     /// Consul did not do it. After an outage it is unknown whether it did: read the layout to find out.
     pub async fn create_layout(&self, first: &Layout) -> Result<bool, ConsulError> {
-        self.put_members(first.placements(), 0).await?;
+        self.put_blobs(first, None, 0).await?;
         self.replace_layout(first, 0).await
     }
 
@@ -136,12 +146,12 @@ impl Registry {
         if !seen.leads_to(next) {
             return Err(StepLayoutError::NoStep { from: seen.epoch, to: next.epoch });
         }
-        let named: Vec<_> = seen.placements().map(|it| &it.members).collect();
-        let is_new = |it: &&Placement| !named.contains(&&it.members);
-        let is_upgrade = seen.format != next.format;
-        let lists = next.placements().filter(|it| is_upgrade || is_new(it));
-        self.put_members(lists, seen.epoch).await?;
-        Ok(self.replace_layout(next, index).await?)
+        self.put_blobs(next, Some(seen), seen.epoch).await?;
+        let is_set = self.replace_layout(next, index).await?;
+        if is_set {
+            self.after_step(seen, next).await;
+        }
+        Ok(is_set)
     }
 
     /// Publishes a `past` layout again as that of `epoch`, in place of the value of this `index`, layout or
@@ -156,8 +166,8 @@ impl Registry {
         epoch: u64,
         index: u64,
     ) -> Result<Option<Layout>, ConsulError> {
-        let next = Layout { epoch, ..past.clone() };
-        self.put_members(next.placements(), epoch).await?;
+        let next = past.republished(epoch);
+        self.put_blobs(&next, None, epoch).await?;
         Ok(self.replace_layout(&next, index).await?.then_some(next))
     }
 
@@ -180,23 +190,23 @@ impl Registry {
             Ok(document) => document,
             Err(error) => return Ok(Err(error)),
         };
-        let mut lists = Vec::new();
-        for digest in document.member_lists() {
-            match self.members_list(&digest).await? {
-                Part::Whole(bytes) => lists.push(bytes),
+        let mut blobs = Vec::new();
+        for blob in document.blobs() {
+            let (noun, digest) = (blob.noun(), blob.digest());
+            let problem = match self.blob(&blob).await? {
+                Part::Whole(bytes) => {
+                    blobs.push(bytes);
+                    continue;
+                }
                 Part::Missing { key } => {
-                    let problem = format!(
-                        "{key} is missing in Consul, and the nodes give it back once they run"
-                    );
-                    return Ok(Err(LayoutError::Members(problem)));
+                    format!("{key} is missing in Consul, and the nodes give it back once they run")
                 }
                 Part::Damaged(_) => {
-                    let problem =
-                        format!("what Consul has in place of the list {digest} is another one");
-                    return Ok(Err(LayoutError::Members(problem)));
+                    format!("what Consul has in place of the {noun} {digest} is another one")
                 }
-            }
+            };
+            return Ok(Err(blob.error(problem)));
         }
-        Ok(document.layout(&lists))
+        Ok(document.layout(&blobs))
     }
 }

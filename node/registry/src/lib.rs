@@ -7,7 +7,7 @@
 //! |---|---|---|---|---|
 //! | `layout` | the layout | JSON of a [`Layout`](kv_core::layout::Layout) | compare-and-set | [`layout`] |
 //! | `history/<epoch>` | layouts of the past | the same | the client that begins a rebalance, and nodes | [`history`] |
-//! | `tables/<digest>`, `strategies/<digest>` | what layouts name | bytes of that digest | never: they are put there, and removed | [`parts`], [`gc`] |
+//! | `tables/<digest>`, `strategies/<digest>`, `members/<digest>`, `standing/<digest>` | what layouts name | bytes of that digest | never: they are put there, and removed | [`parts`], [`gc`] |
 //! | `nodes/<id>` | the claim on a node's id | JSON of a [`Claim`](claim::Claim) | compare-and-set | [`claims`] |
 //! | `desired/<id>` | whether a node is to run | JSON of a [`DesiredState`](desired_state::DesiredState) | compare-and-set | [`desired`] |
 //! | `leaving` | nodes that have left the layout | JSON of a list of [`Leaver`](leavers::Leaver) | compare-and-set | [`leavers`] |

@@ -1,14 +1,14 @@
-//! What layouts name: the tables, the strategies that computed them, and the lists of members.
+//! What layouts name: the tables, the strategies that computed them, the lists of members, and the standings.
 //!
-//! Keys `tables/<digest>`, `strategies/<digest>` and `members/<digest>`; the value is the bytes that have this SHA-256, so it
-//! never changes, and it does not matter who put it there. A strategy has at most
+//! Keys `tables/<digest>`, `strategies/<digest>`, `members/<digest>` and `standing/<digest>`; the value is the bytes
+//! that have this SHA-256, so it never changes, and it does not matter who put it there. A strategy has at most
 //! [`COMPONENT_BYTES_MAX`](kv_core::limits::COMPONENT_BYTES_MAX) bytes, a table two for each owner of each
-//! partition.
+//! partition, a standing [`STANDING_BYTES_MAX`](kv_core::limits::STANDING_BYTES_MAX).
 
 use kv_consul::{ConsulError, Read};
 use kv_core::digest::Digest;
 use kv_core::installed::Installed;
-use kv_core::layout::{Placement, Table};
+use kv_core::layout::{Blob, Document, Layout, Table};
 
 use crate::keys;
 use crate::registry::Registry;
@@ -44,28 +44,31 @@ impl Registry {
         self.part(keys::strategy(self.cluster(), digest), digest).await
     }
 
-    /// The list of members of this digest.
-    pub(crate) async fn members_list(&self, digest: &Digest) -> Result<Part, ConsulError> {
-        if let Some(bytes) = self.remembered_members(digest) {
+    /// What a document names.
+    pub(crate) async fn blob(&self, blob: &Blob) -> Result<Part, ConsulError> {
+        let digest = blob.digest();
+        if let Some(bytes) = self.remembered(&digest) {
             return Ok(Part::Whole(bytes));
         }
-        let part = self.part(keys::members(self.cluster(), digest), digest).await?;
+        let part = self.part(keys::blob(self.cluster(), blob), &digest).await?;
         if let Part::Whole(bytes) = &part {
-            self.remember_members(*digest, bytes);
+            self.remember(digest, bytes);
         }
         Ok(part)
     }
 
-    /// Puts the lists of the members of placements there, as [`Registry::put_table`] does a table.
-    pub(crate) async fn put_members<'a>(
+    /// Puts what a layout's document names there, as [`Registry::put_table`] does a table, but for what lies
+    /// there already, as the layout says that was `seen`.
+    pub(crate) async fn put_blobs(
         &self,
-        placements: impl Iterator<Item = &'a Placement>,
-        seen: u64,
+        layout: &Layout,
+        seen: Option<&Layout>,
+        epoch: u64,
     ) -> Result<(), ConsulError> {
-        for placement in placements {
-            let bytes = placement.members_json();
-            let key = keys::members(self.cluster(), &Digest::of(&bytes));
-            self.consul().kv_put_flagged(&key, &bytes, seen).await?;
+        let there = seen.map_or_else(Vec::new, |it| Document::of(it).blobs());
+        for (blob, bytes) in named_by(layout).filter(|(blob, _)| !there.contains(blob)) {
+            let key = keys::blob(self.cluster(), &blob);
+            self.consul().kv_put_flagged(&key, &bytes, epoch).await?;
         }
         Ok(())
     }
@@ -117,9 +120,8 @@ impl Registry {
             let bytes = table.to_bytes();
             self.restore_part(&keys::table(self.cluster(), &Digest::of(&bytes)), &bytes).await?;
         }
-        for placement in installed.layout.placements() {
-            let bytes = placement.members_json();
-            self.restore_part(&keys::members(self.cluster(), &Digest::of(&bytes)), &bytes).await?;
+        for (blob, bytes) in named_by(&installed.layout) {
+            self.restore_part(&keys::blob(self.cluster(), &blob), &bytes).await?;
         }
         for bytes in &installed.strategies {
             self.restore_part(&keys::strategy(self.cluster(), &Digest::of(bytes)), bytes).await?;
@@ -154,4 +156,9 @@ impl Registry {
             None => Part::Missing { key },
         })
     }
+}
+
+/// What a layout's document names, with its bytes.
+fn named_by(layout: &Layout) -> impl Iterator<Item = (Blob, Vec<u8>)> {
+    Document::of(layout).blobs().into_iter().zip(layout.blobs())
 }

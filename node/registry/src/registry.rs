@@ -6,21 +6,21 @@ use kv_consul::{Consul, ConsulError, KvEntry, Read};
 use kv_core::digest::Digest;
 use kv_core::name::Name;
 
-/// How many lists of members are remembered: those of a rebalance, and of the layouts around it.
-const MEMBER_LISTS_MAX: usize = 4;
+/// How many of the parts of layouts are remembered: the lists of members of a rebalance, and of the layouts around
+/// it, and their standings.
+const BLOBS_MAX: usize = 6;
 
 /// What lies in Consul of one cluster. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct Registry {
     consul: Consul,
     cluster: Name,
-    /// The lists of members that were read last, the newest at the end: each layout names one that most others
-    /// name as well.
-    member_lists: Arc<Mutex<Vec<MemberList>>>,
+    /// What layouts named that were read last, the newest at the end: most of them name what the one before does.
+    blobs: Arc<Mutex<Vec<Named>>>,
 }
 
-/// A list of members, as it lies in Consul, after its digest.
-type MemberList = (Digest, Vec<u8>);
+/// What a layout names, as it lies in Consul, after its digest.
+type Named = (Digest, Vec<u8>);
 
 /// A value as it stands in Consul, and the index that a compare-and-set has to name which is to replace
 /// this very one: 0 where the key does not exist.
@@ -36,7 +36,7 @@ impl Registry {
     /// The door to what `consul` has of the cluster of this name. Nothing is asked yet.
     #[must_use]
     pub fn new(consul: Consul, cluster: Name) -> Self {
-        Self { consul, cluster, member_lists: Arc::default() }
+        Self { consul, cluster, blobs: Arc::default() }
     }
 
     /// The Consul that is asked.
@@ -56,19 +56,24 @@ impl Registry {
         Ok(self.consul.kv_get(key, Read::consistent()).await?.value)
     }
 
-    /// A list of members that was read before.
-    pub(crate) fn remembered_members(&self, digest: &Digest) -> Option<Vec<u8>> {
-        let lists = self.member_lists.lock().unwrap_or_else(PoisonError::into_inner);
-        lists.iter().find(|(it, _)| it == digest).map(|(_, bytes)| bytes.clone())
+    /// What a layout names, where it was read before.
+    pub(crate) fn remembered(&self, digest: &Digest) -> Option<Vec<u8>> {
+        let mut blobs = self.blobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = blobs.iter().position(|(it, _)| it == digest)?;
+        // What is used again goes last: standings come and go, while lists of members stay.
+        let blob = blobs.remove(found);
+        let bytes = blob.1.clone();
+        blobs.push(blob);
+        Some(bytes)
     }
 
-    /// Remembers a list of members.
-    pub(crate) fn remember_members(&self, digest: Digest, bytes: &[u8]) {
-        let mut lists = self.member_lists.lock().unwrap_or_else(PoisonError::into_inner);
-        lists.retain(|(it, _)| *it != digest);
-        lists.push((digest, bytes.to_vec()));
-        let excess = lists.len().saturating_sub(MEMBER_LISTS_MAX);
-        lists.drain(..excess);
+    /// Remembers what a layout names.
+    pub(crate) fn remember(&self, digest: Digest, bytes: &[u8]) {
+        let mut blobs = self.blobs.lock().unwrap_or_else(PoisonError::into_inner);
+        blobs.retain(|(it, _)| *it != digest);
+        blobs.push((digest, bytes.to_vec()));
+        let excess = blobs.len().saturating_sub(BLOBS_MAX);
+        blobs.drain(..excess);
     }
 
     /// The last parts of all keys that start with `prefix`.

@@ -113,13 +113,14 @@ impl Batch {
     /// Adds the storing of a value or, for `None`, of a tombstone.
     pub fn put(&mut self, key: StorageKey, version: Version, value: Option<&[u8]>, before: Before) {
         let record = |frame: &mut Vec<u8>| record::append(frame, key.parts(), version, value);
-        let range = self.append((KIND_PUT, before), key.text(), record);
+        let kind = (ChangeKind::Put, before);
+        let range = append_change(&mut self.frame, kind, key.text(), record);
         self.push(Mutation::Put(key, range), before);
     }
 
     /// Adds the removal of a record.
     pub fn remove(&mut self, key: StorageKey, before: Before) {
-        self.append((KIND_REMOVE, before), key.text(), |_| {});
+        append_change(&mut self.frame, (ChangeKind::Remove, before), key.text(), |_| {});
         self.push(Mutation::Remove(key), before);
     }
 
@@ -131,14 +132,15 @@ impl Batch {
 
     pub(crate) fn put_layout(&mut self, bytes: &[u8]) {
         let layout = |frame: &mut Vec<u8>| frame.extend_from_slice(bytes);
-        let range = self.append((KIND_LAYOUT, Before::Unknown), "", layout);
+        let kind = (ChangeKind::Layout, Before::Unknown);
+        let range = append_change(&mut self.frame, kind, "", layout);
         self.push(Mutation::Layout(range), Before::Unknown);
     }
 
     /// Says that the store has no records, and keeps the sums of so many partitions from here on.
     pub(crate) fn begin_sums(&mut self, partitions: PartitionCount) {
         let count = |frame: &mut Vec<u8>| frame.extend_from_slice(&partitions.get().to_le_bytes());
-        self.append((KIND_SUMS, Before::Unknown), "", count);
+        append_change(&mut self.frame, (ChangeKind::Sums, Before::Unknown), "", count);
     }
 
     /// What there was before each of the changes, which it forgets.
@@ -156,27 +158,27 @@ impl Batch {
         self.changes.push(change);
         self.before.push(before);
     }
+}
 
-    fn append(
-        &mut self,
-        (kind, before): (u8, Before),
-        key: &str,
-        rest: impl FnOnce(&mut Vec<u8>),
-    ) -> Range<usize> {
-        let frame = &mut self.frame;
-        frame.push(kind | before.bits());
-        // Keys are short, and records are far below 4 GiB.
-        frame.extend_from_slice(&(key.len() as u32).to_le_bytes());
-        let length_at = frame.len();
-        frame.extend_from_slice(&[0; 4]);
-        before.append(frame);
-        frame.extend_from_slice(key.as_bytes());
-        let start = frame.len();
-        rest(frame);
-        let range = start..frame.len();
-        frame[length_at..length_at + 4].copy_from_slice(&(range.len() as u32).to_le_bytes());
-        range
-    }
+/// Appends a change to `bytes`, with what `rest` appends. Returns where that lies.
+pub(crate) fn append_change(
+    bytes: &mut Vec<u8>,
+    (kind, before): (ChangeKind, Before),
+    key: &str,
+    rest: impl FnOnce(&mut Vec<u8>),
+) -> Range<usize> {
+    bytes.push(kind as u8 | before.bits());
+    // Keys are short, and records are far below 4 GiB.
+    bytes.extend_from_slice(&(key.len() as u32).to_le_bytes());
+    let length_at = bytes.len();
+    bytes.extend_from_slice(&[0; 4]);
+    before.append(bytes);
+    bytes.extend_from_slice(key.as_bytes());
+    let start = bytes.len();
+    rest(bytes);
+    let range = start..bytes.len();
+    bytes[length_at..length_at + 4].copy_from_slice(&(range.len() as u32).to_le_bytes());
+    range
 }
 
 /// A change as it lies in a frame.
@@ -191,12 +193,13 @@ pub(crate) struct FramedChange<'a> {
 
 /// What is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum ChangeKind {
-    Put,
-    Remove,
-    Layout,
+    Put = KIND_PUT,
+    Remove = KIND_REMOVE,
+    Layout = KIND_LAYOUT,
     /// Sums are kept from here on.
-    Sums,
+    Sums = KIND_SUMS,
 }
 
 /// Where the first change of a frame stands.

@@ -23,6 +23,19 @@ pub(crate) trait Changes: Send + Sync {
     /// written.
     fn bytes(&self) -> u64;
 
+    /// The memory that they take, in bytes, about, as far as writes have to wait for it.
+    fn memory_bytes(&self) -> u64;
+
+    /// Keeps everything from now on, for a scan that goes through it in pieces.
+    fn begin_scan(&self);
+
+    /// The scan has ended.
+    fn end_scan(&self);
+
+    /// The engine has all changes before `key`, durably. They may be given up where no scan relies on them: a thread
+    /// that does not find a record here looks for it in the engine afterwards.
+    fn forget_below(&self, key: &StorageKey);
+
     /// The layout that was installed last; `None` where none was.
     fn layout(&self) -> Option<Bytes>;
 

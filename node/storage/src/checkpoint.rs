@@ -266,6 +266,7 @@ impl Shared {
                 written_bytes: &self.engine_written,
                 after: after.clone(),
                 is_closed: &self.is_closed,
+                has_met_damage: is_alone,
             };
             let mut taken = taking.carry_out();
             if failpoints::is_on("node::checkpoint::no-room") {

@@ -5,10 +5,10 @@
 //!
 //! - `wal`: the log, to which groups of changes are appended, in the folder `redo`;
 //! - `changes`: the same in memory, where they are found until the engine has them: in a `memtable`, each a `change`,
-//!   or as they were `replayed` when the node started;
+//!   or as they were `replayed` when the node started, the `newest` of each key;
 //! - `checkpoint`: the thread that gives them to the engine, many at once; `take_over`: how, on a disk
-//!   that may be full, and `needs` what it needs; `renewal`: how the engine gives memory back; `backpressure`: what becomes of writes when it cannot keep up;
-//!   `closing`: how a store is closed;
+//!   that may be full, and `needs` what it needs; `renewal`: how the engine gives memory back;
+//!   `backpressure`: what becomes of writes when it cannot keep up; `closing`: how a store is closed;
 //! - `engine`: sled, with data records under their [`StorageKey`], a few bookkeeping records beside
 //!   them, and the installed layout in a tree of its own;
 //! - `shared`: what the handles and the background thread share; `strikes`: the keys that are not read
@@ -40,6 +40,7 @@ mod key;
 pub mod limits;
 mod memtable;
 mod needs;
+mod newest;
 mod options;
 pub mod record;
 mod renewal;

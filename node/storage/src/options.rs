@@ -12,6 +12,9 @@ const SEGMENTS_MAX: u64 = 2;
 /// The memory that the changes in a segment may take by default, in bytes.
 const MEMTABLE_BYTES_DEFAULT: u64 = 128 << 20;
 
+/// While the engine takes a memtable over, that and the next one together may take so many times as much.
+const MEMTABLES_MAX: f64 = 1.3;
+
 /// The memory that the engine may take by default, in bytes.
 const ENGINE_BYTES_DEFAULT: u64 = 256 << 20;
 
@@ -59,10 +62,13 @@ impl StoreOptions {
         self.segment_bytes.saturating_mul(SEGMENTS_MAX)
     }
 
-    /// How far a segment of this `length`, whose changes take so much memory, has come, as a length: all in bytes.
-    pub(crate) fn filled_bytes(self, length: u64, memory_bytes: u64) -> u64 {
-        let share = memory_bytes as f64 / self.memtable_bytes.max(1) as f64;
-        length.max((share * self.segment_bytes as f64) as u64)
+    /// How far a segment of this `length` has come, as a length, whose changes take `active_bytes` of memory, beside
+    /// `frozen_bytes` of those that the engine is getting: all in bytes.
+    pub(crate) fn filled_bytes(self, length: u64, active_bytes: u64, frozen_bytes: u64) -> u64 {
+        let share = |bytes: u64| bytes as f64 / self.memtable_bytes.max(1) as f64;
+        let beyond = (share(active_bytes + frozen_bytes) - 1.0) / (MEMTABLES_MAX - 1.0);
+        let both = if frozen_bytes > 0 { beyond * SEGMENTS_MAX as f64 } else { 0.0 };
+        length.max((share(active_bytes).max(both) * self.segment_bytes as f64) as u64)
     }
 }
 
@@ -73,6 +79,39 @@ impl From<Fsync> for StoreOptions {
             segment_bytes: SEGMENT_BYTES_DEFAULT,
             memtable_bytes: MEMTABLE_BYTES_DEFAULT,
             engine_bytes: ENGINE_BYTES_DEFAULT,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_is_full_by_its_length_by_its_changes_and_with_those_before() {
+        let options = StoreOptions {
+            segment_bytes: 1000,
+            memtable_bytes: 200,
+            ..StoreOptions::from(Fsync::Always)
+        };
+        for (length, active_bytes, frozen_bytes, filled) in [
+            (0, 0, 0, 0),
+            (700, 100, 0, 700),
+            (700, 180, 0, 900),
+            (0, 200, 0, 1000),
+            // The engine has begun: there is room for three tenths as much again.
+            (0, 6, 200, 200),
+            (0, 30, 200, 1000),
+            (0, 60, 200, options.segment_bytes_max()),
+            // What it has by then is room again.
+            (0, 130, 100, 1000),
+            (0, 160, 100, options.segment_bytes_max()),
+            (0, 200, 10, 1000),
+            (1300, 0, 200, 1300),
+        ] {
+            let it = options.filled_bytes(length, active_bytes, frozen_bytes);
+            // The shares are rounded.
+            assert!(it.abs_diff(filled) <= 1, "{it}: {length} {active_bytes} {frozen_bytes}");
         }
     }
 }

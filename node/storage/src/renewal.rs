@@ -43,11 +43,10 @@ impl Shared {
     }
 
     fn renew(&self) {
-        match self.reopen() {
-            Ok(()) => give_memory_back(),
-            Err(error) => warn!(
+        if let Err(error) = self.reopen() {
+            warn!(
                 "the storage engine does not start anew: {error}; a reader or a writer that needs it tries again"
-            ),
+            );
         }
     }
 
@@ -57,15 +56,5 @@ impl Shared {
         !self.disk.is_lost()
             && self.disk.has(needed)
             && descriptors::are_left(DESCRIPTORS_PER_CHECKPOINT).is_ok()
-    }
-}
-
-/// Has the allocator give the system what has been freed.
-#[allow(unsafe_code, reason = "the allocator is C's")]
-fn give_memory_back() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: it may be called at any time, from any thread.
-    unsafe {
-        libc::malloc_trim(0);
     }
 }

@@ -1,6 +1,9 @@
 //! The changes that the log has when the node starts. They change no more, so that they are put in order once,
 //! and stay where they were read.
 
+#[cfg(test)]
+mod tests;
+
 use std::ops::{Bound, Range};
 
 use bytes::Bytes;
@@ -11,6 +14,7 @@ use rayon::prelude::*;
 use crate::batch::{self, CHANGES_AT, ChangeKind, FramedChange};
 use crate::changes::Changes;
 use crate::needs::Needs;
+use crate::newest;
 use crate::sums::stored::SumsUpdate;
 use crate::sums::{self, Sums};
 use crate::wal::{Malformed, Segment, Taker};
@@ -24,17 +28,17 @@ const CHANGES_PER_BUCKET: usize = 8;
 const CHANGES_PER_PIECE: usize = 1 << 14;
 
 /// A change: the hash of its key, and its place. In this order, those of one key are together, the newest last.
-type Found = (u64, u64);
+pub(crate) type Found = (u64, u64);
 
 /// What was read of a piece of a segment.
 #[derive(Default)]
 pub(crate) struct Read {
-    changes: Vec<Found>,
-    bytes: u64,
-    counters: Option<Counters>,
-    layout: Option<Range<usize>>,
+    pub(crate) changes: Vec<Found>,
+    pub(crate) bytes: u64,
+    pub(crate) counters: Option<Counters>,
+    pub(crate) layout: Option<Range<usize>>,
     /// Where sums are kept from, and of how many partitions.
-    sums_begun: Option<(u64, PartitionCount)>,
+    pub(crate) sums_begun: Option<(u64, PartitionCount)>,
 }
 
 impl Taker for Read {
@@ -58,6 +62,10 @@ impl Taker for Read {
             at = change.rest.end;
         }
         Ok(())
+    }
+
+    fn condense(segment: Segment<Self>) -> Segment<Self> {
+        newest::newest_of(segment)
     }
 }
 
@@ -243,6 +251,18 @@ impl Changes for Replayed {
         self.bytes
     }
 
+    /// Writes wait for none of it, since the node has to serve as soon as it has started.
+    fn memory_bytes(&self) -> u64 {
+        0
+    }
+
+    fn begin_scan(&self) {}
+
+    fn end_scan(&self) {}
+
+    /// It stays where it was read.
+    fn forget_below(&self, _: &StorageKey) {}
+
     fn layout(&self) -> Option<Bytes> {
         self.layout.clone()
     }
@@ -257,122 +277,5 @@ impl Changes for Replayed {
 
     fn needs(&self) -> &Needs {
         &self.needs
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use kv_core::version::Version;
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::batch::{Batch, Before};
-    use crate::memtable::Memtable;
-
-    /// A key of few, and what is written of it; `None` where it is removed.
-    type Change = (u8, Option<u8>);
-
-    fn frame(changes: &[Change], sequence: u64) -> (Bytes, Vec<batch::Mutation>, Counters) {
-        let mut batch = Batch::default();
-        for (key, value) in changes {
-            let key = StorageKey::new(&format!("key-{key}"));
-            match value {
-                Some(value) => {
-                    batch.put(
-                        key,
-                        Version { epoch: 1, sequence },
-                        Some(&[*value]),
-                        Before::Unknown,
-                    );
-                }
-                None => batch.remove(key, Before::Unknown),
-            }
-        }
-        let counters = Counters { sequence, ..Counters::default() };
-        let (frame, changes) = batch.finish(counters);
-        (frame.into(), changes, counters)
-    }
-
-    fn read(frames: &[Bytes]) -> Segment<Read> {
-        let bytes = Bytes::from(frames.concat());
-        let mut at = 0;
-        let taken = frames.chunks(2).map(|frames| {
-            let mut read = Read::default();
-            for frame in frames {
-                read.take(&bytes, at..at + frame.len()).unwrap();
-                at += frame.len();
-            }
-            read
-        });
-        let taken = taken.collect();
-        Segment { bytes, taken }
-    }
-
-    fn all(changes: &dyn Changes, step: usize) -> Vec<(StorageKey, Option<Bytes>)> {
-        let mut all: Vec<(StorageKey, Option<Bytes>)> = Vec::new();
-        loop {
-            let last = all.last().map(|(key, _)| key.clone());
-            let start = last.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-            let next = changes.range(start, step);
-            assert!(next.len() <= step);
-            if next.is_empty() {
-                return all;
-            }
-            all.extend(next);
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn it_has_what_a_memtable_has(
-            groups in prop::collection::vec(prop::collection::vec(any::<Change>(), 1..20), 1..20),
-            step in 1_usize..50,
-            segment_frames in 1_usize..10,
-        ) {
-            let memtable = Memtable::default();
-            let mut frames = Vec::new();
-            for (group, sequence) in groups.iter().zip(1..) {
-                let (frame, changes, counters) = frame(group, sequence);
-                memtable.insert(&frame, changes, counters);
-                frames.push(frame);
-            }
-            let replayed = Replayed::new(frames.chunks(segment_frames).map(read).collect());
-            prop_assert_eq!(all(&replayed, step), all(&memtable, step));
-            prop_assert_eq!(replayed.keys(), memtable.keys());
-            prop_assert!(replayed.bytes() >= memtable.bytes());
-            prop_assert_eq!(replayed.counters(), memtable.counters());
-            for key in 0..=u8::MAX {
-                let key = StorageKey::new(&format!("key-{key}"));
-                prop_assert_eq!(replayed.get(&key), memtable.get(&key));
-                let from = replayed.range(Bound::Included(&key), 3);
-                prop_assert_eq!(from, memtable.range(Bound::Included(&key), 3));
-            }
-        }
-    }
-
-    #[test]
-    fn keys_with_one_hash_are_told_apart() {
-        const HASHES: u64 = 3;
-        let keys = |version: u8| (0..50).map(move |key| (key, Some(version))).collect::<Vec<_>>();
-        let frames = [frame(&keys(1), 1).0, frame(&keys(2), 2).0];
-        let mut replayed = Replayed::new(vec![read(&frames)]);
-        replayed.changes.iter_mut().for_each(|(hash, _)| *hash %= HASHES);
-        replayed.put_in_order();
-        let found = all(&replayed, 7);
-        assert!(found.is_sorted_by(|(one, _), (other, _)| one < other));
-        assert_eq!(found.len(), 50);
-        for (key, record) in found {
-            assert_eq!(record.as_ref().unwrap().last(), Some(&2), "the newest of {key:?}");
-            assert_eq!(replayed.get(&key), Some(record));
-        }
-        assert_eq!(replayed.get(&StorageKey::first_of_hash(1)), None);
-    }
-
-    #[test]
-    fn nothing_is_found_where_nothing_was_read() {
-        let replayed = Replayed::new(Vec::new());
-        assert!(replayed.is_empty());
-        assert_eq!(replayed.get(&StorageKey::new("key")), None);
-        assert_eq!(replayed.range(Bound::Unbounded, 10), []);
     }
 }

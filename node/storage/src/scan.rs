@@ -69,6 +69,7 @@ fn run(
     start: Bound<StorageKey>,
     visit: &mut impl FnMut(Entry<'_>) -> Result<Visit, StoreError>,
 ) -> Result<Option<u64>, StoreError> {
+    // They begin before the engine is looked at, which has what they have given up until then.
     let mut overlays: Vec<Overlay> =
         memtables.newest_first().map(|it| Overlay::new(it, start.clone())).collect();
     let from = start.map(|key| InlineArray::from(key.to_bytes()));
@@ -149,6 +150,7 @@ struct Overlay {
 
 impl Overlay {
     fn new(changes: Arc<dyn Changes>, start: Bound<StorageKey>) -> Self {
+        changes.begin_scan();
         let ahead = VecDeque::new();
         Self { changes, ahead, rest: Some(start), chunk: CHUNK_MIN }
     }
@@ -170,6 +172,74 @@ impl Overlay {
     fn pass(&mut self, key: &StorageKey) {
         if self.ahead.front().is_some_and(|(it, _)| it == key) {
             self.ahead.pop_front();
+        }
+    }
+}
+
+impl Drop for Overlay {
+    fn drop(&mut self) {
+        self.changes.end_scan();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use kv_core::version::Version;
+
+    use super::*;
+    use crate::{Batch, Before, Counters, Fsync, StoreOptions};
+
+    const KEYS: u64 = 10_000;
+
+    fn write(store: &Store, numbers: impl Iterator<Item = u64>, sequence: u64) {
+        let mut batch = Batch::default();
+        for number in numbers {
+            let version = Version { epoch: 1, sequence };
+            batch.put(
+                StorageKey::new(&number.to_string()),
+                version,
+                Some(&[0; 100]),
+                Before::Unknown,
+            );
+        }
+        store.commit(batch, Counters { keys: KEYS, sequence, ..Counters::default() }).unwrap();
+        store.checkpoint_soon().unwrap();
+    }
+
+    /// The engine has what it took over, and a scan may have looked at its records of before.
+    #[test]
+    fn a_scan_finds_the_newest_while_the_engine_takes_it_over_piece_by_piece() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = StoreOptions { engine_bytes: 8 << 20, ..Fsync::EverySecond.into() };
+        let store = Store::open(directory.path(), options).unwrap();
+        let wait_until_taken_over = || {
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while store.shared.memtables.load().frozen.is_some() {
+                assert!(Instant::now() < deadline, "the engine hangs");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
+        // So that pages have more records than a scan takes from a memtable at first.
+        write(&store, (0..KEYS).filter(|it| it % 4 > 0), 1);
+        wait_until_taken_over();
+        write(&store, 0..KEYS, 1);
+        wait_until_taken_over();
+        for sequence in 2..20 {
+            let mut seen = 0;
+            write(&store, 0..KEYS, sequence);
+            store
+                .scan(ScanStart::Hash(u64::MAX / 20 * sequence), |entry| {
+                    if seen == 0 {
+                        wait_until_taken_over();
+                    }
+                    seen += 1;
+                    assert_eq!(entry.decode().unwrap().version.sequence, sequence, "{seen}");
+                    Ok(Visit::Next)
+                })
+                .unwrap();
+            assert!(seen > KEYS / 40, "{seen} of {sequence}");
         }
     }
 }

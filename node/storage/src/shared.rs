@@ -12,6 +12,7 @@ use tracing::warn;
 
 use kv_system::lock::lock;
 
+use crate::changes::Changes;
 use crate::disk::Disk;
 use crate::engine::{self, Engine};
 use crate::error::{Failure, StoreError};
@@ -151,7 +152,9 @@ impl Shared {
 
     /// How far the log's segment has come, as [`StoreOptions::filled_bytes`] counts it.
     pub(crate) fn filled_bytes(&self, log: &WriteAheadLog) -> u64 {
-        self.options.filled_bytes(log.length(), self.memtables.load().active.memory_bytes())
+        let memtables = self.memtables.load();
+        let frozen_bytes = memtables.frozen.as_ref().map_or(0, |(_, frozen)| frozen.memory_bytes());
+        self.options.filled_bytes(log.length(), memtables.active.memory_bytes(), frozen_bytes)
     }
 
     pub(crate) fn is_absent(&self) -> bool {

@@ -4,7 +4,7 @@ use crate::support::guards::{at_rest, guard_after, install_all, swap};
 use crate::support::{Cluster, uuid};
 use kv_core::guard::{InstallError, LayoutVerdict};
 use kv_core::incarnation::Incarnation;
-use kv_core::layout::Layout;
+use kv_core::layout::{Layout, Standing};
 use kv_core::ownership::Role;
 use kv_core::partition::Partition;
 use kvnode::installed_record;
@@ -156,7 +156,10 @@ fn an_installed_layout_survives_its_record() {
     let others = [rest.install(0, None), install_all(0, &[&rest, &frozen]), from_move];
     let in_a_run = rest.install(0, None).begun_by(Some(Incarnation::draw(7)));
     assert!(in_a_run.begun().is_some());
-    for original in others.into_iter().chain([keeping, in_a_run]) {
+    let standing = rest.step(|it| Layout { standing: Standing::whole(it.epoch), ..it.clone() });
+    let standing = standing.install(0, None);
+    assert_eq!(standing.layout.blobs().len(), 2);
+    for original in others.into_iter().chain([keeping, in_a_run, standing]) {
         let bytes = installed_record::encode(&original);
         let restored = installed_record::decode(&bytes, uuid(0)).unwrap();
         assert_eq!(restored.layout, original.layout);

@@ -82,7 +82,7 @@ impl Rebalancer {
         let begun = layout.begin(to.clone(), lost.clone())?;
         // Read back as everybody will read it, so that nothing is begun which nobody can use.
         Document::parse(&begun.to_json())
-            .and_then(|it| it.layout(&begun.member_lists()))
+            .and_then(|it| it.layout(&begun.blobs()))
             .map_err(ClientError::from)?;
         let tables: Vec<Table> = seen.tables.iter().cloned().chain([table.clone()]).collect();
         let moving = moving(&begun, &tables);

@@ -11,6 +11,9 @@
 //! - [`lease`]: what a primary needs in order to read without asking, and what a node waits for before it
 //!   serves what was another's.
 //!
+//! Which copies are in sync, and since when, the layout says ([`Standing`](crate::layout::Standing)), and it changes
+//! by the layout's steps. [`Assignments::view`](crate::layout::Assignments::view) is what these rules are asked about.
+//!
 //! The family of it is `PacificA`: the configuration is kept by others (Consul), and a write needs all copies
 //! that are in sync.
 //!

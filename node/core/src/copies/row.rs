@@ -41,6 +41,12 @@ impl Positions {
         Self(self.0 | others.0)
     }
 
+    /// Those that are not among the others.
+    #[must_use]
+    pub fn minus(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
+    }
+
     /// Whether all of them are among the others.
     #[must_use]
     pub fn are_among(self, others: Self) -> bool {
@@ -132,7 +138,7 @@ impl Row {
     /// The copies that are not.
     #[must_use]
     pub fn learners(&self) -> Positions {
-        (0..self.nodes().len()).filter(|it| !self.in_sync.contains(*it)).collect()
+        Positions::first(self.nodes().len()).minus(self.in_sync)
     }
 
     /// Whether the node has a copy that is in sync.

@@ -3,13 +3,16 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Layout, LayoutError, Member, Phase, Table};
+use super::rebalance::COPIES_DO_NOT_MOVE;
+use super::{Layout, LayoutError, Member, Phase, Standing, Table};
+use crate::copies::Row;
+use crate::copies::session::View;
 use crate::partition::Partition;
 
 /// Who serves a partition. Nodes are indexes into [`Assignments::nodes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Assignment {
-    /// One node owns it.
+    /// One node owns it: the primary of its row.
     Owned(u16),
     /// It is being handed over, and no node serves it: its source freezes, its destination clears
     /// the place.
@@ -40,8 +43,12 @@ pub enum Side {
 /// Who serves each partition under one layout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assignments {
+    epoch: u64,
     nodes: Vec<Member>,
     partitions: Vec<Assignment>,
+    /// The nodes of all rows, partition by partition; empty where each row has one.
+    copies: Vec<u16>,
+    standing: Standing,
 }
 
 impl Assignments {
@@ -55,7 +62,7 @@ impl Assignments {
         if tables.len() != layout.placements().count() {
             return Err(LayoutError::Table(format!("{} tables were given", tables.len())));
         }
-        let owners: Vec<Vec<u16>> = layout
+        let rows: Vec<Vec<u16>> = layout
             .placements()
             .zip(tables)
             .map(|(placement, table)| {
@@ -65,20 +72,75 @@ impl Assignments {
                     .iter()
                     .map(|member| u16::try_from(index_of(member)?).ok())
                     .collect();
-                let owner = |partition| {
-                    let owner = table.owner(Partition(partition))?;
-                    indexes.as_ref()?.get(usize::from(owner)).copied()
+                let node = |member: u16| indexes.as_ref()?.get(usize::from(member)).copied();
+                let row = |partition| {
+                    let owners = table.owners(Partition(partition));
+                    (owners.len() == placement.replicas as usize).then_some(owners)
                 };
-                (0..layout.partitions.get()).map(owner).collect::<Option<Vec<u16>>>()
+                let rows = (0..layout.partitions.get()).map(row).collect::<Option<Vec<_>>>()?;
+                rows.into_iter().flatten().map(|it| node(*it)).collect()
             })
             .collect::<Option<_>>()
             .ok_or_else(|| LayoutError::Table("it does not fit its placement".into()))?;
+        let has_copies = layout.placements().any(|it| it.replicas > 1);
+        if has_copies && layout.rebalance.is_some() {
+            return Err(LayoutError::Invalid(format!("it {COPIES_DO_NOT_MOVE}")));
+        }
+        let replicas = layout.placement.replicas as usize;
         let assign = |index: usize| {
-            let [from, to] = [owners.first(), owners.last()].map(|it| it.map_or(0, |it| it[index]));
+            let [from, to] =
+                [rows.first(), rows.last()].map(|it| it.map_or(0, |it| it[index * replicas]));
             layout.assign(&nodes, index as u32, from, to)
         };
         let partitions = (0..layout.partitions.get() as usize).map(assign).collect();
-        Ok(Self { nodes, partitions })
+        let copies = rows.into_iter().next().filter(|_| has_copies).unwrap_or_default();
+        let (epoch, standing) = (layout.epoch, layout.standing.clone());
+        Self { epoch, nodes, partitions, copies, standing }.led_by_primaries()
+    }
+
+    /// The same with the primary as owner of each row that is not whole; until then that is the first node.
+    fn led_by_primaries(mut self) -> Result<Self, LayoutError> {
+        let learning = self.standing.listed().filter(|(_, it)| !it.is_whole());
+        let primary = |(partition, _)| Some((partition, self.row(partition)?.primary()));
+        let primaries: Option<Vec<(Partition, u16)>> = learning.map(primary).collect();
+        let unfit = || LayoutError::Standing("it does not fit the layout".into());
+        for (partition, primary) in primaries.ok_or_else(unfit)? {
+            self.partitions[partition.0 as usize] = Assignment::Owned(primary);
+        }
+        Ok(self)
+    }
+
+    /// The epoch of the layout.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The nodes that have the copies of `partition`, and which of these are in sync; `None` where there is no such
+    /// partition, or it is in the window of a rebalance.
+    #[must_use]
+    pub fn row(&self, partition: Partition) -> Option<Row> {
+        let Assignment::Owned(owner) = self.get(partition)? else { return None };
+        if self.copies.is_empty() {
+            return Row::whole(&[owner]);
+        }
+        let (index, replicas) = (partition.0 as usize, self.copies.len() / self.partitions.len());
+        let row = Row::whole(self.copies.get(index * replicas..(index + 1) * replicas)?)?;
+        let learners = self.standing.row(partition).learners();
+        row.with_in_sync(row.in_sync().minus(learners)).filter(|it| it.learners() == learners)
+    }
+
+    /// What a node that has the layout installed knows of `partition`; `None` as [`Assignments::row`].
+    #[must_use]
+    pub fn view(&self, partition: Partition) -> Option<View> {
+        let since = self.standing.row(partition).since();
+        Some(View { row: self.row(partition)?, since, installed: self.epoch })
+    }
+
+    /// Which copies are in sync, and since when.
+    #[must_use]
+    pub fn standing(&self) -> &Standing {
+        &self.standing
     }
 
     /// The members of all placements, by ascending id.

@@ -1,14 +1,17 @@
 //! The layout's document: how a layout lies in Consul and on nodes' disks.
 //!
 //! It is JSON, and short, since every step makes everybody read it. The lists of members lie beside it under their
-//! digests, as tables and strategies do: [`Document::layout`] puts them together. Documents of the format before,
-//! in which the members stand in the document itself, are read as well; they change only by
-//! [`Layout::upgrade`].
+//! digests, as tables and strategies do, and so does the standing, where it says anything: these are the document's
+//! [`Blob`]s, and [`Document::layout`] puts them together. Documents of the format before, in which the members stand
+//! in the document itself, and which have no standing, are read as well; they change only by [`Layout::upgrade`].
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Goal, Layout, LayoutError, Member, Origin, Placement, Rebalance, StrategyPin, Window};
+use super::{
+    Blob, Goal, Layout, LayoutError, Member, Origin, Placement, Rebalance, Standing, StrategyPin,
+    Window,
+};
 use crate::digest::Digest;
 use crate::partition::PartitionCount;
 
@@ -43,6 +46,8 @@ struct LayoutShape<M> {
     placement: PlacementShape<M>,
     #[serde(default = "none", skip_serializing_if = "Option::is_none")]
     rebalance: Option<RebalanceShape<M>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    standing: Option<Digest>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,34 +113,49 @@ impl Document {
         })
     }
 
-    /// The digests of the lists of members that it names, each once.
+    /// What lies beside it: the lists of members, each once, and the standing.
     #[must_use]
-    pub fn member_lists(&self) -> Vec<Digest> {
+    pub fn blobs(&self) -> Vec<Blob> {
         let Shape::ByDigest(shape) = &self.0 else { return Vec::new() };
         let to = shape.rebalance.iter().map(|it| it.to.members);
-        let mut digests: Vec<Digest> = std::iter::once(shape.placement.members).chain(to).collect();
-        digests.dedup();
-        digests
+        let lists = std::iter::once(shape.placement.members).chain(to).map(Blob::Members);
+        let mut blobs: Vec<Blob> = lists.collect();
+        blobs.dedup();
+        blobs.extend(shape.standing.map(Blob::Standing));
+        blobs
     }
 
-    /// The layout, with the lists of members that [`Document::member_lists`] names, in that order.
+    /// The layout, with the bytes of what [`Document::blobs`] names, in that order.
     ///
     /// # Errors
-    /// [`LayoutError`] where a list is another one, or all together are no valid layout.
-    pub fn layout(self, lists: &[Vec<u8>]) -> Result<Layout, LayoutError> {
-        let digests = self.member_lists();
-        let lists: Vec<(Digest, Vec<Member>)> = digests
-            .into_iter()
-            .zip(lists)
-            .map(|(digest, bytes)| Ok((digest, members(digest, bytes)?)))
-            .collect::<Result<_, LayoutError>>()?;
+    /// [`LayoutError`] where a blob is missing or another one, or all together are no valid layout.
+    pub fn layout(self, blobs: &[Vec<u8>]) -> Result<Layout, LayoutError> {
+        let named = self.blobs();
+        if let Some(missing) = named.get(blobs.len()) {
+            return Err(missing.is_missing());
+        }
+        let (mut lists, mut standing) = (Vec::new(), Standing::default());
+        for (blob, bytes) in named.iter().zip(blobs) {
+            blob.check(bytes)?;
+            match blob {
+                Blob::Members(digest) => {
+                    let members: Result<Vec<Member>, _> = serde_json::from_slice(bytes);
+                    lists.push((digest, members.map_err(|it| blob.error(it.to_string()))?));
+                }
+                Blob::Standing(_) => standing = Standing::parse(bytes)?,
+            }
+        }
         let list = |digest: &Digest| {
-            let found = lists.iter().find(|(it, _)| it == digest).map(|(_, list)| list.clone());
-            found.ok_or_else(|| LayoutError::Members(format!("the list {digest} is missing")))
+            let found = lists.iter().find(|(it, _)| *it == digest);
+            found.map(|(_, list)| list.clone()).ok_or_else(|| Blob::Members(*digest).is_missing())
         };
         let layout = match self.0 {
-            Shape::Inline(shape) => layout(shape, |members| Ok(members.clone()))?,
-            Shape::ByDigest(shape) => layout(shape, list)?,
+            Shape::Inline(shape) if shape.standing.is_some() => {
+                let problem = format!("it has format {}, and a standing", shape.format);
+                return Err(LayoutError::Invalid(problem));
+            }
+            Shape::Inline(shape) => layout(shape, standing, |members| Ok(members.clone()))?,
+            Shape::ByDigest(shape) => layout(shape, standing, list)?,
         };
         layout.check().map_err(LayoutError::Invalid)?;
         Ok(layout)
@@ -178,15 +198,6 @@ impl Placement {
     }
 }
 
-fn members(digest: Digest, bytes: &[u8]) -> Result<Vec<Member>, LayoutError> {
-    let found = Digest::of(bytes);
-    if found != digest {
-        let problem = format!("a list has the digest {found}, the layout names {digest}");
-        return Err(LayoutError::Members(problem));
-    }
-    serde_json::from_slice(bytes).map_err(|error| LayoutError::Members(error.to_string()))
-}
-
 fn shape<M>(
     layout: &Layout,
     placement: impl Fn(&Placement) -> PlacementShape<M>,
@@ -208,6 +219,7 @@ fn shape<M>(
             paused: it.paused,
             lost: it.lost.clone(),
         }),
+        standing: (!is_before && !layout.standing.is_silent()).then(|| layout.standing.digest()),
     }
 }
 
@@ -223,6 +235,7 @@ fn placement_shape<M>(placement: &Placement, members: M) -> PlacementShape<M> {
 
 fn layout<M>(
     shape: LayoutShape<M>,
+    standing: Standing,
     members: impl Fn(&M) -> Result<Vec<Member>, LayoutError>,
 ) -> Result<Layout, LayoutError> {
     let replicas = shape.replicas;
@@ -254,5 +267,6 @@ fn layout<M>(
         min_in_sync: shape.min_in_sync.unwrap_or(1),
         placement: placement(shape.placement)?,
         rebalance: shape.rebalance.map(rebalance).transpose()?,
+        standing,
     })
 }

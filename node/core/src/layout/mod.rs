@@ -1,18 +1,23 @@
 //! The layout: the cluster's one source of truth about who owns what.
 //!
 //! It is a document in Consul that only ever changes by compare-and-set, and every change raises its
-//! epoch. Beside it, under their digests and never changed, lie the tables that it names and the
-//! strategies that computed them.
+//! epoch. Beside it, under their digests and never changed, lie the tables that it names, the
+//! strategies that computed them, the lists of members, and which copies are in sync.
 //!
-//! - [`Layout`]: what the document says, with the members that it names; [`Document`]: how it lies in Consul;
-//!   [`Placement`]: who owns what once data is at rest; [`Table`].
-//! - [`Rebalance`] and [`Window`]: the way from one placement to another, and the only steps that a
-//!   layout may take (`Layout::begin` and those beside it).
-//! - [`Assignments`]: what document and tables together say of each partition.
+//! - [`Layout`]: what the document says, with the members and the standing that it names; [`Document`]: how it lies
+//!   in Consul, and what [`Blob`]s it names; [`Placement`]: who owns what once data is at rest; [`Table`].
+//! - [`Standing`]: which copies are in sync, and since when.
+//! - [`Rebalance`] and [`Window`]: the way from one placement to another. A layout takes the steps by which that
+//!   goes on (`Layout::begin` and those beside it), and those by which copies leave the set in sync and come
+//!   back ([`Layout::evict`], [`Layout::admit`], [`Layout::fence`]); there are no others ([`Layout::leads_to`]).
+//! - [`Assignments`]: what document, standing and tables together say of each partition.
 
 mod assignment;
+mod blob;
 mod document;
 mod rebalance;
+mod standing;
+mod standing_steps;
 mod steps;
 mod table;
 
@@ -22,8 +27,10 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use assignment::{Assignment, Assignments, Move, Side};
+pub use blob::Blob;
 pub use document::{Document, LAYOUT_FORMAT, LAYOUT_FORMAT_BEFORE};
 pub use rebalance::{Goal, Phase, Rebalance, StepError, Window};
+pub use standing::{RowStanding, Standing};
 pub use table::Table;
 
 use crate::digest::Digest;
@@ -53,6 +60,8 @@ pub struct Layout {
     pub placement: Placement,
     /// The rebalance that is under way; `None` where every partition is where `placement` says.
     pub rebalance: Option<Rebalance>,
+    /// Which copies are in sync, and since when.
+    pub standing: Standing,
 }
 
 /// Who owns what once data is at rest: a strategy, the members that it was asked about, and the
@@ -137,9 +146,20 @@ pub enum LayoutError {
     /// A list of members is not the one that the layout names, or is not understood.
     #[error("the members are invalid: {0}")]
     Members(String),
+    /// A standing is not the one that the layout names, or is not understood.
+    #[error("the standing is invalid: {0}")]
+    Standing(String),
     /// The table is not the one that the layout names, or no possible table.
     #[error("the table is invalid: {0}")]
     Table(String),
+}
+
+impl LayoutError {
+    /// Whether the document is a layout's, and what is wrong is a [`Blob`] that it names.
+    #[must_use]
+    pub fn is_of_a_blob(&self) -> bool {
+        matches!(self, Self::Members(_) | Self::Standing(_))
+    }
 }
 
 impl Layout {
@@ -147,13 +167,6 @@ impl Layout {
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
         Document::of(self).to_json()
-    }
-
-    /// The lists of members that its [`Document`] names, in the order of [`Document::member_lists`].
-    #[must_use]
-    pub fn member_lists(&self) -> Vec<Vec<u8>> {
-        let count = Document::of(self).member_lists().len();
-        self.placements().take(count).map(Placement::members_json).collect()
     }
 
     /// The digest of its [`Document`].
@@ -210,7 +223,14 @@ impl Layout {
                 ));
             }
         }
+        if self.format == LAYOUT_FORMAT_BEFORE && !self.standing.is_silent() {
+            return Err(format!("it has format {}, and a standing", self.format));
+        }
+        self.standing.check(self.epoch, self.partitions, self.placement.replicas)?;
         let Some(rebalance) = &self.rebalance else { return Ok(()) };
+        if self.placements().any(|it| it.replicas > 1) {
+            return Err(format!("it {}", rebalance::COPIES_DO_NOT_MOVE));
+        }
         for (ours, theirs) in self
             .placement
             .members

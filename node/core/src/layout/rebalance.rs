@@ -1,6 +1,6 @@
 //! A rebalance: the way from one placement to another, in windows of partitions.
 //!
-//! A layout changes by the steps in this file and by no others. Each raises the epoch by one:
+//! Partitions move by the steps in this file and by no others. Each raises the epoch by one:
 //!
 //! | step | from | to |
 //! |---|---|---|
@@ -23,6 +23,8 @@ use uuid::Uuid;
 use super::{LAYOUT_FORMAT, Layout, Origin, Placement};
 use crate::digest::Digest;
 use crate::partition::PartitionCount;
+
+pub(super) const COPIES_DO_NOT_MOVE: &str = "has, or is to have, more than one copy of each partition, and programs of this version move none that have others";
 
 /// A rebalance that is under way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -88,10 +90,13 @@ impl Layout {
     /// Begins the rebalance to `to`. The data directories in `lost` are given up.
     ///
     /// # Errors
-    /// A rebalance is under way.
+    /// A rebalance is under way, or one of the placements has more than one copy of each partition.
     pub fn begin(&self, to: Placement, lost: Vec<Uuid>) -> Result<Self, StepError> {
         if self.rebalance.is_some() {
             return Err(self.cannot("is being rebalanced already"));
+        }
+        if self.placement.replicas > 1 || to.replicas > 1 {
+            return Err(self.cannot(COPIES_DO_NOT_MOVE));
         }
         let (goal, settled, window, paused) = (Goal::Finish, 0, None, false);
         self.with(Some(Rebalance { to, goal, settled, window, paused, lost }))
@@ -219,7 +224,8 @@ impl Layout {
         Ok(Self { epoch: self.next_epoch()?, format: LAYOUT_FORMAT, ..self.clone() })
     }
 
-    fn with(&self, rebalance: Option<Rebalance>) -> Result<Self, StepError> {
+    /// The layout of the next epoch, with this rebalance.
+    pub(super) fn with(&self, rebalance: Option<Rebalance>) -> Result<Self, StepError> {
         if self.format != LAYOUT_FORMAT {
             return Err(self.cannot(
                 "has a document of the format before: take it over with \"kvclient upgrade-layout\" first, once all programs are of this version",
@@ -267,7 +273,7 @@ impl Layout {
         }
     }
 
-    fn cannot(&self, problem: &'static str) -> StepError {
+    pub(super) fn cannot(&self, problem: &'static str) -> StepError {
         StepError { epoch: self.epoch, problem }
     }
 }

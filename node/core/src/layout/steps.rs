@@ -3,9 +3,14 @@
 use super::Layout;
 
 impl Layout {
-    /// Whether one of the steps of a rebalance leads from this layout to `next`. They are those of
-    /// `rebalance` beside this, called with the arguments that `next` shows; a past layout that is
-    /// published again is none of them.
+    /// Whether one of the steps that a layout may take leads from this one to `next`. They are those of
+    /// `rebalance` and `standing_steps` beside this, called with the arguments that `next` shows; a past layout
+    /// that is published again is none of them.
+    ///
+    /// Of an eviction and of an admission it is seen here that they take copies out of the sets in sync, or into
+    /// them, and not both; that a copy stays in each set; that all of it has the epoch of `next`; and that
+    /// what is said of every other row is what was said. Which node has a copy, only tables say: that it is one node
+    /// which comes back, and that those which leave shared each of these rows with one that reports them, is not seen.
     #[must_use]
     pub fn leads_to(&self, next: &Self) -> bool {
         let after = next.rebalance.as_ref();
@@ -19,6 +24,7 @@ impl Layout {
             || self.turn_back().is_ok_and(is_next)
             || self.upgrade().is_ok_and(is_next)
             || self.give_up(next.placement.table).is_ok_and(is_next)
+            || self.copies_lead_to(next)
             || [true, false].iter().any(|paused| self.pause(*paused).is_ok_and(is_next))
     }
 }
@@ -29,7 +35,7 @@ mod tests {
 
     use super::*;
     use crate::digest::Digest;
-    use crate::layout::{LAYOUT_FORMAT, Member, Origin, Placement, StrategyPin};
+    use crate::layout::{LAYOUT_FORMAT, Member, Origin, Placement, Standing, StrategyPin};
     use crate::partition::PartitionCount;
 
     fn layout() -> Layout {
@@ -55,6 +61,7 @@ mod tests {
                 replicas: 1,
             },
             rebalance: None,
+            standing: Standing::default(),
         }
     }
 

@@ -6,4 +6,5 @@ mod layout;
 mod members;
 mod parts;
 mod small;
+mod standing;
 mod support;

@@ -7,7 +7,9 @@ use kv_consul::{Consul, ConsulConfig};
 use kv_consul_agent::{Agent, AgentConfig, AgentLimits};
 use kv_core::digest::Digest;
 use kv_core::installed::Installed;
-use kv_core::layout::{LAYOUT_FORMAT, Layout, Member, Origin, Placement, StrategyPin, Table};
+use kv_core::layout::{
+    LAYOUT_FORMAT, Layout, Member, Origin, Placement, Standing, StrategyPin, Table,
+};
 use kv_core::partition::PartitionCount;
 use kv_registry::Registry;
 use tempfile::TempDir;
@@ -43,10 +45,19 @@ fn consul_at(address: &str) -> Consul {
 
 /// The door to a server that answers every request with this JSON.
 pub(crate) fn scripted(json: String) -> Registry {
+    answered(std::iter::repeat(json))
+}
+
+/// The door to a server that answers each request with the next one of these texts, and no more requests.
+pub(crate) fn scripted_in_turn(answers: Vec<String>) -> Registry {
+    answered(answers.into_iter())
+}
+
+fn answered(answers: impl Iterator<Item = String> + Send + 'static) -> Registry {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     std::thread::spawn(move || {
-        for stream in listener.incoming() {
+        for (stream, json) in listener.incoming().zip(answers) {
             let mut stream = stream.unwrap();
             let mut request = [0; 4096];
             let _ = stream.read(&mut request).unwrap();
@@ -94,6 +105,7 @@ pub(crate) fn layout(epoch: u64, owner: u32) -> Layout {
             replicas: 1,
         },
         rebalance: None,
+        standing: Standing::default(),
     }
 }
 

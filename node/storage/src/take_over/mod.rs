@@ -78,6 +78,8 @@ pub(crate) struct Taking<'a> {
     pub(crate) after: Option<StorageKey>,
     /// Whether the store was closed.
     pub(crate) is_closed: &'a AtomicBool,
+    /// Whether the engine has met damage: then nothing is read but what is changed.
+    pub(crate) has_met_damage: bool,
 }
 
 /// What was measured before, or is now.
@@ -179,7 +181,13 @@ impl Taking<'_> {
     fn bytes_to_write(&self) -> u64 {
         let changed = self.memtable.keys() as u64;
         let leaves = changed.saturating_mul(self.leaf_bytes());
-        leaves.min(self.all_bytes()).saturating_add(self.memtable.bytes())
+        let all = self.all_bytes() as f64 * self.share_left();
+        leaves.min(all as u64).saturating_add(self.memtable.bytes())
+    }
+
+    /// What share of all keys comes after those that the engine has already.
+    fn share_left(&self) -> f64 {
+        self.after.as_ref().map_or(1.0, |after| 1.0 - after.hash() as f64 / u64::MAX as f64)
     }
 
     /// Takes note that the engine has written so much, of which it keeps no more than all its pages in memory.
@@ -199,7 +207,8 @@ impl Taking<'_> {
     fn with_room(&self) -> Result<Option<StorageKey>, Untaken> {
         let flushed_bytes = (self.stored.0 / FLUSHES).clamp(FLUSH_BYTES_MIN, FLUSH_BYTES_MAX);
         let flushed_bytes = flushed_bytes.min(self.flush_bytes_max);
-        let flushes = (self.bytes_to_write() / flushed_bytes).max(1);
+        let (bytes_to_write, is_dense) = (self.bytes_to_write(), self.is_dense());
+        let flushes = (bytes_to_write / flushed_bytes).max(1);
         let piece_changes = (self.memtable.keys() as u64 / flushes).max(self.piece_changes_min());
         let mut start = self.after.clone().map_or(Bound::Unbounded, Bound::Excluded);
         loop {
@@ -209,13 +218,14 @@ impl Taking<'_> {
             let last = last.clone();
             start = Bound::Excluded(last.clone());
             // Damage is met here, while the engine has nothing that is not flushed and can be started anew.
-            self.read(&piece).map_err(Untaken::Failed)?;
+            self.read(&piece, is_dense).map_err(Untaken::Failed)?;
             self.go_on()?;
             let is_last = piece.len() < piece_changes as usize;
             self.change(&piece)?;
-            let has_much = self.note_written(self.bytes_to_write() / flushes);
+            let has_much = self.note_written(bytes_to_write / flushes);
             if !is_last {
                 self.engine.flush().map_err(Untaken::Spoiled)?;
+                self.memtable.forget_below(&last);
                 if has_much {
                     return Ok(Some(last));
                 }
@@ -247,8 +257,12 @@ impl Taking<'_> {
         }
     }
 
-    /// Reads what will be changed.
-    fn read(&self, piece: &[(StorageKey, Option<Bytes>)]) -> Result<(), StoreError> {
+    /// Reads what will be changed, and all that lies between where that `is_dense`.
+    fn read(
+        &self,
+        piece: &[(StorageKey, Option<Bytes>)],
+        is_dense: bool,
+    ) -> Result<(), StoreError> {
         self.engine.checkpointed()?;
         if self.memtable.layout().is_some() {
             self.engine.layout()?;
@@ -256,7 +270,18 @@ impl Taking<'_> {
         if let Some(sums) = self.memtable.sums() {
             self.engine.read_sums(sums)?;
         }
-        piece.iter().try_for_each(|(key, _)| self.engine.get(key).map(drop))
+        let ends = piece.first().zip(piece.last()).filter(|_| is_dense);
+        let Some(((first, _), (last, _))) = ends else {
+            return piece.iter().try_for_each(|(key, _)| self.engine.get(key).map(drop));
+        };
+        let mut all = self.engine.data.range(first.to_bytes()..=last.to_bytes());
+        all.try_for_each(|record| record.map(drop).map_err(engine::classify))
+    }
+
+    /// Whether going through all records costs less than looking for each that is changed.
+    fn is_dense(&self) -> bool {
+        let records = self.stored.1 as f64 * self.share_left();
+        !self.has_met_damage && self.memtable.keys() as f64 > records / 4.0
     }
 
     fn change(&self, piece: &[(StorageKey, Option<Bytes>)]) -> Result<(), Untaken> {
@@ -308,6 +333,9 @@ impl Taking<'_> {
         self.make_room(leaves.bytes + metadata_bytes)?;
         self.change(piece)?;
         self.engine.flush().map_err(Untaken::Spoiled)?;
+        if let Some((last, _)) = piece.last() {
+            self.memtable.forget_below(last);
+        }
         piece.clear();
         self.needs.forget();
         self.disk.tend();

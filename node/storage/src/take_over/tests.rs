@@ -51,6 +51,7 @@ fn taking<'a>(
         needs,
         flush_bytes_max: u64::MAX,
         is_closed: &IS_CLOSED,
+        has_met_damage: false,
         written_bytes_max: u64::MAX,
         written_bytes: &WRITTEN,
         after: None,
@@ -60,11 +61,11 @@ fn taking<'a>(
 #[test]
 fn pieces_give_the_engine_what_one_flush_gives() {
     let value = |number: u32| vec![number as u8; 20_000 + number as usize];
-    let rounds = [
-        memtable(|number| Some(value(number))),
-        memtable(|number| (number % 3 > 0).then(|| value(number / 2))),
-    ];
     let content = |in_pieces: bool| {
+        let rounds = [
+            memtable(|number| Some(value(number))),
+            memtable(|number| (number % 3 > 0).then(|| value(number / 2))),
+        ];
         let directory = tempfile::tempdir().unwrap();
         let disk = Disk::new(directory.path(), 0);
         let engine = Engine::open(directory.path(), &disk, 1 << 20).unwrap();

@@ -29,6 +29,9 @@ pub(crate) struct Malformed;
 pub(crate) trait Taker: Default + Send {
     /// Takes the next frame of a segment.
     fn take(&mut self, segment: &[u8], frame: Range<usize>) -> Result<(), Malformed>;
+
+    /// Gives up what does not count of a segment whose frames were taken.
+    fn condense(segment: Segment<Self>) -> Segment<Self>;
 }
 
 /// The content of a segment, and what was made of its frames, in their order.
@@ -70,7 +73,7 @@ pub(super) fn segment<T: Taker>(directory: &Path, number: u64) -> Result<Segment
         }
     }
     judge(directory, number, &bytes, &all)?;
-    Ok(Segment { bytes: bytes.into(), taken: takers })
+    Ok(T::condense(Segment { bytes: bytes.into(), taken: takers }))
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {

@@ -3,6 +3,7 @@
 //! A store that is dropped has not been closed, so that the next one finds what a crash would leave.
 #![allow(clippy::unwrap_used, reason = "what a test does not expect is to fail it")]
 
+mod condensed;
 mod counting;
 #[expect(dead_code, reason = "the log's own tests use more of it")]
 #[path = "../wal/files.rs"]

@@ -11,7 +11,9 @@ use std::path::Path;
 
 use kv_core::digest::Digest;
 use kv_core::guard::{InstallError, Installed};
-use kv_core::layout::{LAYOUT_FORMAT, Layout, Member, Origin, Placement, StrategyPin, Table};
+use kv_core::layout::{
+    LAYOUT_FORMAT, Layout, Member, Origin, Placement, Standing, StrategyPin, Table,
+};
 use kv_core::partition::PartitionCount;
 use uuid::Uuid;
 
@@ -72,6 +74,7 @@ impl Cluster {
             min_in_sync: 1,
             placement,
             rebalance: None,
+            standing: Standing::default(),
         };
         Self { layout, tables: vec![table], strategies: vec![STRATEGY.to_vec()] }
     }
