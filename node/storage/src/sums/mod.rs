@@ -15,6 +15,7 @@ pub(crate) mod stored;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hint::black_box;
 
 use bytes::Bytes;
 use kv_core::partition::{Partition, PartitionCount};
@@ -28,11 +29,19 @@ use crate::batch::Mutation;
 use crate::wal::Keeping;
 use crate::{Batch, Before, ScanStart, StorageKey, Store, StoreError, Visit, record};
 
+/// How many changes' sums are brought into the processor's nearest memory at once.
+const CHANGES_PER_TOUCH: usize = 64;
+
+/// A sum, in one line of the processor's caches.
+#[derive(Clone, Copy, Default)]
+#[repr(align(64))]
+struct Line(PartitionSum);
+
 /// The sums of all partitions.
 pub(crate) struct Sums {
     partitions: PartitionCount,
     /// Of each partition; of one that is not known, nothing.
-    sums: Vec<PartitionSum>,
+    sums: Vec<Line>,
     unknown: BTreeSet<Partition>,
     /// Which blobs the engine does not have as they are here.
     is_changed: Vec<bool>,
@@ -46,7 +55,7 @@ impl Sums {
         let count = partitions.get() as usize;
         Self {
             partitions,
-            sums: vec![PartitionSum::default(); count],
+            sums: vec![Line::default(); count],
             unknown: all.filter(|_| !are_known).collect(),
             is_changed: vec![true; count.div_ceil(PARTITIONS_PER_BLOB)],
             counted: Counted::default(),
@@ -62,20 +71,36 @@ impl Sums {
         if self.unknown.contains(&partition) {
             return None;
         }
-        self.sums.get(partition.0 as usize).copied()
+        self.sums.get(partition.0 as usize).map(|line| line.0)
     }
 
     /// Takes the changes of a frame into account that is durable now, of which this is what there was `before`.
     pub(crate) fn take_in(&mut self, frame: &Bytes, changes: &[Mutation], before: &[Before]) {
-        for (change, before) in changes.iter().zip(before) {
-            match change {
-                Mutation::Put(key, range) => {
-                    self.change(key, *before, record::measure(&frame[range.clone()]));
+        let pieces = changes.chunks(CHANGES_PER_TOUCH).zip(before.chunks(CHANGES_PER_TOUCH));
+        for (changes, before) in pieces {
+            self.touch(changes);
+            for (change, before) in changes.iter().zip(before) {
+                match change {
+                    Mutation::Put(key, range) => {
+                        self.change(key, *before, record::measure(&frame[range.clone()]));
+                    }
+                    Mutation::Remove(key) => self.change(key, *before, None),
+                    Mutation::Layout(_) => {}
                 }
-                Mutation::Remove(key) => self.change(key, *before, None),
-                Mutation::Layout(_) => {}
             }
         }
+    }
+
+    /// Has the processor fetch the sums that these changes change, many of them at a time: what lies anywhere in
+    /// its main memory would have the writer wait for each in turn.
+    fn touch(&self, changes: &[Mutation]) {
+        let keys_of = |change: &Mutation| match change {
+            Mutation::Put(key, _) | Mutation::Remove(key) => {
+                self.sums[self.partitions.partition(key.hash()).0 as usize].0.keys
+            }
+            Mutation::Layout(_) => 0,
+        };
+        black_box(changes.iter().map(keys_of).fold(0, u64::wrapping_add));
     }
 
     fn change(&mut self, key: &StorageKey, before: Before, after: Option<RecordSize>) {
@@ -88,7 +113,7 @@ impl Sums {
             return self.counted.change(partition, key, before, after);
         }
         let index = partition.0 as usize;
-        let (sum, key) = (&mut self.sums[index], (key.hash(), key.text().len()));
+        let (sum, key) = (&mut self.sums[index].0, (key.hash(), key.text().len()));
         match before {
             Before::Unknown => return self.forget(partition),
             Before::Nothing => {}
@@ -104,7 +129,8 @@ impl Sums {
     pub(crate) fn add(&mut self, partition: Partition, change: PartitionSum) {
         if !self.unknown.contains(&partition) {
             let index = partition.0 as usize;
-            self.sums[index] = self.sums[index].plus(change);
+            let Line(sum) = &mut self.sums[index];
+            *sum = sum.plus(change);
             self.is_changed[index / PARTITIONS_PER_BLOB] = true;
         }
     }
@@ -113,7 +139,7 @@ impl Sums {
     pub(crate) fn forget(&mut self, partition: Partition) {
         if self.unknown.insert(partition) {
             let index = partition.0 as usize;
-            self.sums[index] = PartitionSum::default();
+            self.sums[index] = Line::default();
             self.is_changed[index / PARTITIONS_PER_BLOB] = true;
         }
     }
