@@ -26,6 +26,9 @@ const HELD_LOOK_INTERVAL: Duration = Duration::from_millis(10);
 const SLABS_DIRECTORY: &str = "slabs";
 const LAYOUT_TREE: &str = "layout";
 const LAYOUT_KEY: &str = "installed";
+/// A record beside the layout, which says nothing. sled writes no page of a tree that has always been empty, drops it
+/// from its cache like any other, and then looks for it for ever.
+const EMPTY_KEY: &str = "";
 const COUNTERS_KEY: [u8; 9] = *b"\0counters";
 /// Under it is the number of the last segment of the write-ahead log that the engine has.
 const CHECKPOINT_KEY: [u8; 11] = *b"\0checkpoint";
@@ -100,6 +103,9 @@ impl Engine {
         };
         let db = config.open::<LEAF_FANOUT>().map_err(classify)?;
         let layout = db.open_tree(LAYOUT_TREE).map_err(classify)?;
+        if layout.get(EMPTY_KEY).map_err(classify)?.is_none() {
+            layout.insert(EMPTY_KEY, EMPTY_KEY).map_err(classify)?;
+        }
         // Dropped, it would do so, and keep a failure to itself.
         if let Err(error) = db.flush() {
             std::mem::forget((db, layout));
