@@ -27,13 +27,15 @@ const MARK: [u8; 8] = *b"kvnode\0\x04";
 const MARKS_BEFORE: [([u8; 8], usize, usize); 2] =
     [(*b"kvnode\0\x03", 4, 1), (*b"kvnode\0\x02", 2, 3)];
 /// The roles as which a node can have held what it keeps, by their numbers in the record.
-const HELD_AS: [Role; 5] = [
+const HELD_AS: [Role; 7] = [
     Role::Owner,
     Role::FrozenSource,
     Role::Destination { has_source: true },
     Role::Destination { has_source: false },
     // Where no mover has verified what it handed over.
     Role::Source,
+    Role::Backup,
+    Role::Learner,
 ];
 
 /// Lays out an installed layout.
