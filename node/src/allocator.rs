@@ -1,5 +1,7 @@
 //! The allocator, and how soon it gives the system what has been freed.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tikv_jemalloc_ctl::{Error, raw};
 
 /// Pages and records of all lengths come and go for as long as a node runs. The system's allocator spends a fifth of
@@ -20,6 +22,9 @@ const GIVEN_BACK_AT_ONCE_MAX: u64 = 256 << 20;
 /// With a larger one, it keeps what is likely to be needed again soon for this long.
 const KEPT_MS: isize = 1000;
 
+/// Whether the budget is so small.
+static KEEPS_LITTLE: AtomicBool = AtomicBool::new(false);
+
 /// Has the allocator keep no more than fits a node that may take `memory_bytes`. To be called before there are threads
 /// that allocate much.
 ///
@@ -27,12 +32,23 @@ const KEPT_MS: isize = 1000;
 /// What the allocator says against it; it goes on as it was.
 #[allow(unsafe_code, reason = "the allocator is C's")]
 pub fn fit(memory_bytes: u64) -> Result<(), Error> {
-    let kept_ms = if memory_bytes <= GIVEN_BACK_AT_ONCE_MAX { 0 } else { KEPT_MS };
+    let keeps_little = memory_bytes <= GIVEN_BACK_AT_ONCE_MAX;
+    KEEPS_LITTLE.store(keeps_little, Ordering::Relaxed);
+    let kept_ms = if keeps_little { 0 } else { KEPT_MS };
     // SAFETY: the names end with a zero, and both are written a `ssize_t`.
     unsafe {
         // Arenas that are made from now on, and this thread's.
         raw::write(b"arenas.dirty_decay_ms\0", kept_ms)?;
         raw::write(b"arena.0.dirty_decay_ms\0", kept_ms)
+    }
+}
+
+/// Has this thread, one of many that allocate, keep nothing of what it has freed for itself where memory is scarce.
+#[allow(unsafe_code, reason = "the allocator is C's")]
+pub fn begin_one_of_many() {
+    if KEEPS_LITTLE.load(Ordering::Relaxed) {
+        // SAFETY: the name ends with a zero, and a `bool` is written. Where that fails, it goes on as it was.
+        let _ = unsafe { raw::write(b"thread.tcache.enabled\0", false) };
     }
 }
 
@@ -48,6 +64,12 @@ mod tests {
             // SAFETY: the name ends with a zero, and what is read is a C string that stays.
             let arenas = unsafe { raw::read_str(b"opt.percpu_arena\0") }.unwrap();
             assert_eq!(arenas, b"percpu\0");
+            let has_cache = std::thread::spawn(|| {
+                begin_one_of_many();
+                // SAFETY: the name ends with a zero, and a `bool` is read.
+                unsafe { raw::read::<bool>(b"thread.tcache.enabled\0") }.unwrap()
+            });
+            assert_eq!(has_cache.join().unwrap(), expected > 0);
             for name in [&b"arenas.dirty_decay_ms\0"[..], b"arena.0.dirty_decay_ms\0"] {
                 // SAFETY: the name ends with a zero, and a `ssize_t` is read.
                 let kept_ms: isize = unsafe { raw::read(name) }.unwrap();

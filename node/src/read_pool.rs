@@ -17,6 +17,7 @@ use kv_storage::{StorageKey, Store, Stored};
 use kv_system::wake::Wake;
 use kv_system::{failpoints, priority};
 
+use crate::allocator;
 use crate::finished::{Completed, Finished};
 use crate::limits::{READERS, SCANNERS};
 use crate::reader;
@@ -102,6 +103,7 @@ impl ReadPool {
             pool.threads.push(thread.spawn(move || {
                 // What memory has is answered first.
                 priority::lower_own();
+                allocator::begin_one_of_many();
                 while let Ok(job) = jobs.recv() {
                     reader.carry_out(job);
                 }
