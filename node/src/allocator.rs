@@ -35,12 +35,16 @@ pub fn fit(memory_bytes: u64) -> Result<(), Error> {
     let keeps_little = memory_bytes <= GIVEN_BACK_AT_ONCE_MAX;
     KEEPS_LITTLE.store(keeps_little, Ordering::Relaxed);
     let kept_ms = if keeps_little { 0 } else { KEPT_MS };
-    // SAFETY: the names end with a zero, and both are written a `ssize_t`.
+    // SAFETY: the names end with a zero; the first and the last are those of a `ssize_t`, the other of an `unsigned`.
     unsafe {
-        // Arenas that are made from now on, and this thread's.
         raw::write(b"arenas.dirty_decay_ms\0", kept_ms)?;
-        raw::write(b"arena.0.dirty_decay_ms\0", kept_ms)
+        let arenas: u32 = raw::read(b"arenas.narenas\0")?;
+        for number in 0..arenas {
+            // One that is not made yet refuses, and will do as all do by then.
+            let _ = raw::write(format!("arena.{number}.dirty_decay_ms\0").as_bytes(), kept_ms);
+        }
     }
+    Ok(())
 }
 
 /// Has this thread, one of many that allocate, keep nothing of what it has freed for itself where memory is scarce.

@@ -103,7 +103,7 @@ impl Engine {
         };
         let db = config.open::<LEAF_FANOUT>().map_err(classify)?;
         let layout = db.open_tree(LAYOUT_TREE).map_err(classify)?;
-        if layout.get(EMPTY_KEY).map_err(classify)?.is_none() {
+        if layout.is_empty().map_err(classify)? {
             layout.insert(EMPTY_KEY, EMPTY_KEY).map_err(classify)?;
         }
         // Dropped, it would do so, and keep a failure to itself.
