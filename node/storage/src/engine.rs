@@ -22,6 +22,9 @@ const COMPRESSION_LEVEL: i32 = -1;
 /// How long a directory may be held by an engine that was just dropped, and how often the next one tries to get it.
 const HELD_FOR_MAX: Duration = Duration::from_millis(500);
 const HELD_LOOK_INTERVAL: Duration = Duration::from_millis(10);
+/// What the engine needs to find a page, where keys have some 10 bytes: that many stores of several sizes took for
+/// each place for a page after a start.
+const INDEX_BYTES_PER_PLACE: u64 = 180;
 /// Where its data lies, in files that are made when it is opened for the first time.
 const SLABS_DIRECTORY: &str = "slabs";
 const LAYOUT_TREE: &str = "layout";
@@ -203,6 +206,17 @@ pub(crate) fn longest_file(directory: &Path) -> u64 {
     let entries = std::fs::read_dir(directory.join(SLABS_DIRECTORY)).into_iter().flatten();
     let lengths = entries.flatten().filter_map(|entry| Some(entry.metadata().ok()?.len()));
     lengths.max().unwrap_or_default()
+}
+
+/// The memory that the engine in `directory` takes to find its pages, about, in bytes, beside its cache of them.
+pub(crate) fn index_bytes(directory: &Path) -> u64 {
+    let entries = std::fs::read_dir(directory.join(SLABS_DIRECTORY)).into_iter().flatten();
+    let places = entries.flatten().filter_map(|entry| {
+        // A file is named after the length of a place for a page in it.
+        let place_bytes: u64 = entry.file_name().to_str()?.parse().ok()?;
+        entry.metadata().ok()?.len().checked_div(place_bytes)
+    });
+    places.sum::<u64>() * INDEX_BYTES_PER_PLACE
 }
 
 /// sled reports a page whose checksum is wrong as invalid data, and every operation after that
