@@ -29,20 +29,14 @@ pub(crate) struct Intake<S: Shard> {
     /// What was sent under a layout that this node does not have yet, and what came after it.
     waiting: VecDeque<Piece<S>>,
     answers: Vec<Answer>,
-    owes_ack: bool,
+    /// The last one that was acknowledged.
+    acked: u64,
 }
 
 impl<S: Shard> Intake<S> {
     pub(crate) fn new(session: Session) -> Self {
-        let (came, taken) = (0, 0);
-        Self {
-            session,
-            came,
-            taken,
-            waiting: VecDeque::new(),
-            answers: Vec::new(),
-            owes_ack: false,
-        }
+        let (came, taken, acked) = (0, 0, 0);
+        Self { session, came, taken, waiting: VecDeque::new(), answers: Vec::new(), acked }
     }
 
     pub(crate) fn session(&self) -> Session {
@@ -76,19 +70,20 @@ impl<S: Shard> Intake<S> {
                 if acceptance == Some(Acceptance::Take) {
                     self.answers.extend(carry_out(piece.position, item, shard));
                 } else {
-                    self.answers.push(Answer::Refused { partition });
+                    self.answers.push(Answer::Refused { partition, epoch: placement.epoch });
                 }
             }
             self.taken = piece.position;
-            self.owes_ack = true;
         }
         self.waiting.front().map(|it| it.epoch)
     }
 
     /// The acknowledgement of what was taken, which is durable by now; `None` where none is owed.
     pub(crate) fn ack(&mut self) -> Option<Message<S::Key, S::Record>> {
-        std::mem::take(&mut self.owes_ack).then(|| Message::Ack {
+        let after = std::mem::replace(&mut self.acked, self.taken);
+        (after < self.taken).then(|| Message::Ack {
             session: self.session,
+            after,
             position: self.taken,
             answers: std::mem::take(&mut self.answers),
         })

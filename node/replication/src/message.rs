@@ -60,6 +60,8 @@ pub enum Message<K, R> {
     Ack {
         /// The session.
         session: Session,
+        /// The position of the acknowledgement before. Where the primary has not got that, its answers are lost.
+        after: u64,
         /// The position.
         position: u64,
         /// What came of what it has, where that is not simply taken.
@@ -137,5 +139,7 @@ pub enum Answer {
     Refused {
         /// The partition.
         partition: Partition,
+        /// The epoch of the layout that says so.
+        epoch: u64,
     },
 }

@@ -46,6 +46,8 @@ pub enum Output<K, R> {
 pub enum Step {
     /// These nodes' copies are in sync no more, in each row in which this node's is.
     Evict(BTreeSet<u16>),
+    /// This node's copies are in sync no more where it is primary and another one's are.
+    Yield,
     /// Nothing but the epoch.
     Fence,
     /// These learners are in sync. Promised under this very epoch.
@@ -88,8 +90,8 @@ pub struct Replicator<S: Shard> {
     down_since: BTreeMap<u16, u64>,
     intakes: BTreeMap<u16, Intake<S>>,
     jobs: Jobs,
-    /// Whether this node has lost writes that others hold.
-    has_lost: bool,
+    /// The number of the last write of this node's that another one holds, where it has lost that itself.
+    lost: Option<u64>,
     step_at: Option<u64>,
     outputs: Vec<Output<S::Key, S::Record>>,
 }
@@ -111,7 +113,7 @@ impl<S: Shard> Replicator<S> {
             down_since: BTreeMap::new(),
             intakes: BTreeMap::new(),
             jobs: Jobs::default(),
-            has_lost: false,
+            lost: None,
             step_at: None,
             outputs: Vec::new(),
         }
@@ -207,6 +209,7 @@ impl<S: Shard> Replicator<S> {
         self.step_at = None;
         self.down_since
             .retain(|node, _| self.terms.values().any(|term| term.row().position(*node).is_some()));
+        self.yield_place(shard);
         self.open_streams();
         let senders: Vec<_> = self.intakes.keys().copied().collect();
         senders.into_iter().for_each(|sender| self.take(sender, shard));
@@ -308,12 +311,11 @@ impl<S: Shard> Replicator<S> {
             }
             Message::Open { session } => self.open_intake(from, session, shard),
             Message::Opened { session, held } => {
-                if yields(shard.sequence(), held) {
-                    self.has_lost = true;
-                }
-                let has_lost = self.has_lost;
                 let stream = self.streams.get_mut(&from).filter(|it| it.session() == session);
-                if let Some(stream) = stream.filter(|_| !has_lost) {
+                if yields(shard.sequence(), held) {
+                    self.lost = self.lost.max(Some(held));
+                    self.yield_place(shard);
+                } else if let Some(stream) = stream.filter(|_| self.lost.is_none()) {
                     stream.open();
                     self.down_since.remove(&from);
                 }
@@ -330,9 +332,16 @@ impl<S: Shard> Replicator<S> {
                     self.send(from, Message::Closed { session });
                 }
             }
-            Message::Ack { session, position, answers } => {
+            Message::Ack { session, after, position, answers } => {
                 let stream = self.streams.get_mut(&from).filter(|it| it.session() == session);
-                for change in stream.map_or(Vec::new(), |it| it.ack(position, &answers)) {
+                let Some(stream) = stream else { return };
+                if !stream.is_next_ack(after, position) {
+                    return self.end_stream(from);
+                }
+                let changes = stream.ack(position, &answers, epoch);
+                // What was refused may be another node's by now.
+                stream.keep(|partition| has(&self.terms, partition, from));
+                for change in changes {
                     let (stream::Change::Equal(partition) | stream::Change::Unequal(partition)) =
                         change;
                     let Some(term) = self.terms.get_mut(&partition) else { continue };
@@ -387,7 +396,7 @@ impl<S: Shard> Replicator<S> {
 
     /// Begins a stream to each node that has copies of what this one is primary of, where there is none.
     fn open_streams(&mut self) {
-        if self.has_lost {
+        if self.lost.is_some() {
             return;
         }
         let rows = self.terms.values().map(Term::row);
@@ -404,6 +413,17 @@ impl<S: Shard> Replicator<S> {
             self.streams.insert(node, stream);
             self.down_since.entry(node).or_insert(self.now);
             self.send(node, Message::Open { session });
+        }
+    }
+
+    /// A node that has lost writes goes on once no other copy is in sync where it is primary: the others have
+    /// become primaries, or were not needed for what it has acknowledged. What it writes from then on is numbered
+    /// above what it has lost.
+    fn yield_place(&mut self, shard: &mut S) {
+        let Some(lost) = self.lost else { return };
+        if self.terms.values().all(|term| term.row().in_sync().count() == 1) {
+            shard.skip_to(lost);
+            self.lost = None;
         }
     }
 
@@ -427,7 +447,7 @@ impl<S: Shard> Replicator<S> {
         }
         let Some(placement) = &self.placement else { return };
         for (partition, term) in &mut self.terms {
-            if self.has_lost || term.serves() && term.row().learners().is_empty() {
+            if self.lost.is_some() || term.serves() && term.row().learners().is_empty() {
                 continue;
             }
             let since = placement.rows[partition.0 as usize].1;
@@ -478,8 +498,8 @@ impl<S: Shard> Replicator<S> {
 
     /// The step that the layout is to take, as this node sees it.
     fn step(&self) -> Option<Step> {
-        if self.has_lost {
-            return Some(Step::Evict([self.me].into()));
+        if self.lost.is_some() {
+            return Some(Step::Yield);
         }
         let evicted = self.evicted();
         if !evicted.is_empty() {

@@ -66,6 +66,9 @@ pub trait Shard {
     /// The number of the last write that this node has numbered.
     fn sequence(&self) -> u64;
 
+    /// Numbers the next write of this node above `sequence`.
+    fn skip_to(&mut self, sequence: u64);
+
     /// The highest number of a write that `node` has numbered and that this one has heard of.
     fn held(&self, node: u16) -> u64;
 

@@ -35,6 +35,8 @@ enum Progress<K> {
     Offered(Sent, u64),
     /// Records are being sent: those behind this key next.
     Sends(Sent, Option<K>),
+    /// The other node has a newer layout, in which the row is another one: this one waits for it.
+    Refused,
 }
 
 /// What was sent in this session to make a copy equal.
@@ -143,17 +145,21 @@ impl<S: Shard> Stream<S> {
         Message::Stream { session: self.session, position: self.sent, epoch, sequence, items }
     }
 
-    /// Takes note of an acknowledgement. Returns what comes of its answers.
-    pub(crate) fn ack(&mut self, position: u64, answers: &[Answer]) -> Vec<Change> {
-        // What was not sent cannot be acknowledged.
-        self.acked = self.acked.max(position.min(self.sent));
+    /// Whether this is the next acknowledgement.
+    pub(crate) fn is_next_ack(&self, after: u64, position: u64) -> bool {
+        after == self.acked && (after..=self.sent).contains(&position)
+    }
+
+    /// Takes note of an acknowledgement, under the layout of the epoch `installed`. Returns what comes of its answers.
+    pub(crate) fn ack(&mut self, position: u64, answers: &[Answer], installed: u64) -> Vec<Change> {
+        self.acked = position;
         while let Some((_, bytes, _)) = self.under_way.pop_front_if(|it| it.0 <= self.acked) {
             self.under_way_bytes -= bytes;
         }
-        answers.iter().filter_map(|answer| self.answered(*answer)).collect()
+        answers.iter().filter_map(|answer| self.answered(*answer, installed)).collect()
     }
 
-    fn answered(&mut self, answer: Answer) -> Option<Change> {
+    fn answered(&mut self, answer: Answer, installed: u64) -> Option<Change> {
         match answer {
             Answer::Equal { partition, at } => {
                 let Some(Progress::Offered(_, offered)) = self.unequal.get(&partition) else {
@@ -177,8 +183,11 @@ impl<S: Shard> Stream<S> {
                 }
                 None
             }
-            Answer::Refused { partition } => {
-                self.offer_anew(partition);
+            Answer::Refused { partition, epoch } => {
+                let is_behind = installed < epoch;
+                let progress =
+                    if is_behind { Progress::Refused } else { Progress::Waits(Sent::Nothing) };
+                self.unequal.insert(partition, progress);
                 Some(Change::Unequal(partition))
             }
         }
