@@ -1,6 +1,6 @@
 //! The writes that wait for copies.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use kv_core::partition::Partition;
 
@@ -14,8 +14,6 @@ pub(crate) struct Job {
     pub(crate) partitions: Vec<Partition>,
     /// Where in which session each node was sent it.
     pub(crate) sent: Vec<(u16, Session, u64)>,
-    /// Whether this node has it durably.
-    pub(crate) is_durable: bool,
 }
 
 impl Job {
@@ -27,32 +25,62 @@ impl Job {
     }
 }
 
-/// All of them, in the order in which they were written.
+/// How it stands with a job that this node has durably.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It waits for this node.
+    Waits(u16),
+    /// It is settled, and confirmed or of unknown outcome.
+    Settled(bool),
+}
+
+/// All of them.
 #[derive(Debug, Default)]
 pub(crate) struct Jobs {
-    waiting: VecDeque<Job>,
+    /// Those that this node does not have durably yet.
+    unsynced: Vec<Job>,
+    /// Those of which it is known that they wait for this node, among others maybe, about in the order in which they
+    /// were written.
+    waiting: BTreeMap<u16, VecDeque<Job>>,
 }
 
 impl Jobs {
     pub(crate) fn add(&mut self, job: Job) {
-        self.waiting.push_back(job);
+        self.unsynced.push(job);
     }
 
-    /// Takes note that this node has all of them durably.
-    pub(crate) fn synced(&mut self) {
-        self.waiting.iter_mut().for_each(|job| job.is_durable = true);
+    /// Takes note that this node has all of them durably. Returns those that are settled, and how.
+    pub(crate) fn synced(&mut self, judge: impl Fn(&Job) -> Verdict) -> Vec<(u64, bool)> {
+        let jobs = std::mem::take(&mut self.unsynced);
+        self.sort_in(jobs, judge)
     }
 
-    /// Takes out those for which `decide` gives an end.
-    pub(crate) fn settle<E>(&mut self, mut decide: impl FnMut(&Job) -> Option<E>) -> Vec<(u64, E)> {
+    /// Takes note that a node has come further. What it has not come to yet, it has not come to either where it was
+    /// written later.
+    pub(crate) fn acked(&mut self, node: u16, judge: impl Fn(&Job) -> Verdict) -> Vec<(u64, bool)> {
+        let Some(waiting) = self.waiting.get_mut(&node) else { return Vec::new() };
+        let is_through = |job: &mut Job| judge(job) != Verdict::Waits(node);
+        let mut jobs = Vec::new();
+        while let Some(job) = waiting.pop_front_if(is_through) {
+            jobs.push(job);
+        }
+        self.sort_in(jobs, judge)
+    }
+
+    /// Takes note that any of them may wait no longer for whom it waited.
+    pub(crate) fn look(&mut self, judge: impl Fn(&Job) -> Verdict) -> Vec<(u64, bool)> {
+        let jobs = std::mem::take(&mut self.waiting).into_values().flatten();
+        self.sort_in(jobs.collect(), judge)
+    }
+
+    fn sort_in(&mut self, jobs: Vec<Job>, judge: impl Fn(&Job) -> Verdict) -> Vec<(u64, bool)> {
         let mut settled = Vec::new();
-        self.waiting.retain(|job| match decide(job) {
-            None => true,
-            Some(end) => {
-                settled.push((job.id, end));
-                false
+        for job in jobs {
+            match judge(&job) {
+                Verdict::Waits(node) => self.waiting.entry(node).or_default().push_back(job),
+                Verdict::Settled(is_confirmed) => settled.push((job.id, is_confirmed)),
             }
-        });
+        }
         settled
     }
 }

@@ -9,7 +9,7 @@ use kv_core::partition::Partition;
 
 use crate::beacons::Contact;
 use crate::intake::{Intake, Piece};
-use crate::jobs::{Job, Jobs};
+use crate::jobs::{Job, Jobs, Verdict};
 use crate::limits::{
     BACKUP_SILENT_MS, BELOW_MIN_DELAY_MS, BUSY_MS, PRIMARY_SILENT_MS, RANK_DELAY_MS, STEP_RETRY_MS,
 };
@@ -72,6 +72,17 @@ pub enum Hindrance {
 
 /// What was written to a partition.
 pub type Written<S> = (Partition, Vec<Change<<S as Shard>::Key, <S as Shard>::Record>>);
+
+/// Why jobs may be settled.
+#[derive(Clone, Copy)]
+enum Cause {
+    /// This node has them durably.
+    Synced,
+    /// Another one has come further.
+    Acked(u16),
+    /// A row has changed, or a copy was made equal.
+    Changed,
+}
 
 /// What a node knows of the others, and they of it.
 #[derive(Debug)]
@@ -193,6 +204,7 @@ impl<S: Shard> Replicator<S> {
         let (me, is_new) = (self.me, before.map_or(0, |it| it + 1));
         self.streams.retain(|node, stream| {
             stream.keep(|partition| has(&terms, partition, *node));
+            stream.offer_refused();
             let shared = terms.iter().filter(|(_, term)| term.row().position(*node).is_some());
             let mut is_needed = false;
             for (partition, term) in shared {
@@ -214,6 +226,7 @@ impl<S: Shard> Replicator<S> {
         let senders: Vec<_> = self.intakes.keys().copied().collect();
         senders.into_iter().for_each(|sender| self.take(sender, shard));
         self.go_on(shard);
+        self.settle(Cause::Changed);
     }
 
     /// Takes note that time has passed.
@@ -268,7 +281,7 @@ impl<S: Shard> Replicator<S> {
             self.outputs.push(Output::Send { to: *node, message });
         }
         let partitions = written.iter().map(|(partition, _)| *partition).collect();
-        self.jobs.add(Job { id: job, partitions, sent, is_durable: false });
+        self.jobs.add(Job { id: job, partitions, sent });
     }
 
     /// Takes note that all that was written and applied so far is durable.
@@ -278,8 +291,8 @@ impl<S: Shard> Replicator<S> {
             let ack = intake.ack();
             self.outputs.extend(ack.map(|message| Output::Send { to: *to, message }));
         }
-        self.jobs.synced();
         self.go_on(shard);
+        self.settle(Cause::Synced);
     }
 
     /// Takes in what another node has sent.
@@ -341,6 +354,7 @@ impl<S: Shard> Replicator<S> {
                 let changes = stream.ack(position, &answers, epoch);
                 // What was refused may be another node's by now.
                 stream.keep(|partition| has(&self.terms, partition, from));
+                let cause = if changes.is_empty() { Cause::Acked(from) } else { Cause::Changed };
                 for change in changes {
                     let (stream::Change::Equal(partition) | stream::Change::Unequal(partition)) =
                         change;
@@ -351,6 +365,7 @@ impl<S: Shard> Replicator<S> {
                         stream::Change::Unequal(_) => term.note_end(position),
                     }
                 }
+                self.settle(cause);
             }
             Message::Closed { session } => {
                 if self.streams.get(&from).is_some_and(|it| it.session() == session) {
@@ -464,33 +479,40 @@ impl<S: Shard> Replicator<S> {
                 }
             }
         }
-        self.settle();
     }
 
-    /// Ends the jobs for which no copy has to be waited any more.
-    fn settle(&mut self) {
-        let Some(placement) = &self.placement else { return };
-        let is_acked = |job: &Job, term: &Term| {
-            term.needed().iter().all(|position| {
-                let node = term.row().node(position);
-                let stream = self.streams.get(&node);
+    /// Ends the jobs for which no copy has to be waited any more, after something that can have brought that about.
+    fn settle(&mut self, cause: Cause) {
+        let (terms, streams) = (&self.terms, &self.streams);
+        let min_in_sync = self.placement.as_ref().map_or(1, |it| it.min_in_sync);
+        // The first node that a job waits for in a partition.
+        let waits_for = |job: &Job, term: &Term| {
+            let mut needed = term.needed().iter();
+            let position = needed.find(|position| {
+                let node = term.row().node(*position);
                 let is_acked = |it: &Stream<S>| job.is_acked(node, it.session(), it.acked());
-                term.equal().contains(position) && stream.is_some_and(is_acked)
-            })
+                !(term.equal().contains(*position) && streams.get(&node).is_some_and(is_acked))
+            });
+            position.map(|it| term.row().node(it))
         };
-        let settled = self.jobs.settle(|job| {
+        let judge = |job: &Job| {
             let mut is_confirmed = true;
             for partition in &job.partitions {
-                let Some(term) = self.terms.get(partition).filter(|it| it.serves()) else {
-                    return Some(false);
+                let Some(term) = terms.get(partition).filter(|it| it.serves()) else {
+                    return Verdict::Settled(false);
                 };
-                if !is_acked(job, term) {
-                    return None;
+                if let Some(node) = waits_for(job, term) {
+                    return Verdict::Waits(node);
                 }
-                is_confirmed &= term.has_enough(placement.min_in_sync);
+                is_confirmed &= term.has_enough(min_in_sync);
             }
-            job.is_durable.then_some(is_confirmed)
-        });
+            Verdict::Settled(is_confirmed)
+        };
+        let settled = match cause {
+            Cause::Synced => self.jobs.synced(judge),
+            Cause::Acked(node) => self.jobs.acked(node, judge),
+            Cause::Changed => self.jobs.look(judge),
+        };
         let settled = settled.into_iter();
         self.outputs
             .extend(settled.map(|(job, is_confirmed)| Output::Settled { job, is_confirmed }));

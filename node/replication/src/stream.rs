@@ -120,6 +120,12 @@ impl<S: Shard> Stream<S> {
         self.unequal.insert(partition, Progress::Waits(Sent::Nothing));
     }
 
+    /// Has offered what was refused: another layout is installed by now.
+    pub(crate) fn offer_refused(&mut self) {
+        let refused = self.unequal.values_mut().filter(|it| matches!(it, Progress::Refused));
+        refused.for_each(|it| *it = Progress::Waits(Sent::Nothing));
+    }
+
     /// Takes no more care of partitions but those that are `meant`.
     pub(crate) fn keep(&mut self, meant: impl Fn(Partition) -> bool) {
         self.unequal.retain(|partition, _| meant(*partition));

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
 use kv_core::partition::Partition;
+use kv_core::version::Version;
 use kv_replication::{Message, Output, Shard as _, Step};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -66,6 +67,9 @@ pub(crate) struct Cluster {
     network: Network,
     history: History,
     jobs: u64,
+    /// Whether nodes never come back, or lose what they have not synced: one that yields to a copy that is lost leaves
+    /// the rest to an operator.
+    has_deaths: bool,
     faults: usize,
     log: VecDeque<String>,
 }
@@ -93,6 +97,7 @@ impl Cluster {
             network: Network::default(),
             history: History::default(),
             jobs: 0,
+            has_deaths: seed.is_multiple_of(2),
             faults: 0,
             log: VecDeque::new(),
         };
@@ -221,13 +226,8 @@ impl Cluster {
             Event::Step(node, step) => {
                 // The last word of a node that is lost for good may leave nothing but itself.
                 let arrives = self.node(node).reaches_registry && !self.node(node).is_dead;
-                if arrives && self.registry.step(node, &step) {
-                    let placement = &self.registry.placement;
-                    self.note(format!(
-                        "epoch {} by {node}: {step:?}: {:?}",
-                        placement.epoch, placement.rows
-                    ));
-                    (0..self.shape.nodes).for_each(|it| self.after(1, 60, Event::Look(it)));
+                if arrives {
+                    self.step(node, &step);
                 }
             }
             Event::Client => {
@@ -246,6 +246,16 @@ impl Cluster {
             Event::Over(fault) => self.mend(fault),
         }
         Ok(())
+    }
+
+    /// Has the layout take a step, and nodes look for it.
+    fn step(&mut self, reporter: u16, step: &Step) {
+        if self.registry.step(reporter, step) {
+            let placement = &self.registry.placement;
+            let rows = &placement.rows;
+            self.note(format!("epoch {} by {reporter}: {step:?}: {rows:?}", placement.epoch));
+            (0..self.shape.nodes).for_each(|it| self.after(1, 60, Event::Look(it)));
+        }
     }
 
     /// Has a node take in what has come, until it has to wait for its disk.
@@ -298,13 +308,26 @@ impl Cluster {
                     if let Some(process) = &mut self.node(node).process {
                         process.hidden.remove(&job);
                     }
-                    self.history.end(job, is_confirmed)?;
+                    if let Some((key, version)) = self.history.end(job, is_confirmed)? {
+                        self.check_copies(key, version)?;
+                    }
                 }
                 Output::WantLayout(_) => self.after(1, 30, Event::Look(node)),
                 Output::Step(step) => self.after(1, 40, Event::Step(node, step)),
             }
         }
         Ok(())
+    }
+
+    /// Checks that as many disks have a version of a key that was acknowledged, or a later one, as have to.
+    fn check_copies(&self, key: Key, version: Version) -> Result<(), String> {
+        let at = (Partition(key % u32::from(self.shape.partitions)), key);
+        let has = |node: &&Node| node.disk.records.get(&at) >= Some(&version);
+        let copies = self.nodes.iter().filter(has).count();
+        match copies >= self.shape.min_in_sync {
+            true => Ok(()),
+            false => Err(format!("key {key}: {version} is acknowledged with {copies} copies")),
+        }
     }
 
     /// A client reads or writes somewhere.
@@ -338,15 +361,23 @@ impl Cluster {
                 if self.node(node).is_dead {
                     return;
                 }
-                self.node(node).kill(matches!(fault, Fault::PowerLoss(..)));
+                let is_power_loss = matches!(fault, Fault::PowerLoss(..)) && !self.has_deaths;
+                self.node(node).kill(is_power_loss);
                 lasts
             }
             Fault::Death(node) => {
-                if !self.can_spare(node) {
+                if !self.has_deaths || !self.can_spare(node) {
                     return;
                 }
                 self.node(node).kill(true);
                 self.node(node).is_dead = true;
+                0
+            }
+            Fault::Evict(node, reporter) => {
+                if self.node(reporter).is_dead {
+                    return;
+                }
+                self.step(reporter, &Step::Evict([node].into()));
                 0
             }
             Fault::KillAll(lasts) => {
@@ -391,7 +422,7 @@ impl Cluster {
         match fault {
             Fault::Kill(node, _) | Fault::PowerLoss(node, _) => self.start(node),
             Fault::KillAll(_) => (0..self.shape.nodes).for_each(|node| self.start(node)),
-            Fault::Death(_) | Fault::Freeze(..) => {}
+            Fault::Death(_) | Fault::Freeze(..) | Fault::Evict(..) => {}
             Fault::NoRegistry(node, _) => {
                 self.node(node).reaches_registry = true;
                 self.after(1, 100, Event::Look(node));

@@ -10,6 +10,8 @@ pub(crate) enum Fault {
     Kill(u16, u64),
     /// As that, and what its disk has not synced is gone.
     PowerLoss(u16, u64),
+    /// A node's copies are said to be in sync no more, though it works.
+    Evict(u16, u16),
     /// A node never comes back.
     Death(u16),
     /// All processes are killed at once.
@@ -37,7 +39,8 @@ impl Fault {
             1 => random.random_range(400..2_500),
             _ => random.random_range(2_500..8_000),
         };
-        match random.random_range(0..20) {
+        match random.random_range(0..23) {
+            20..23 => Self::Evict(node, other),
             0..4 => Self::Kill(node, lasts),
             4..6 => Self::PowerLoss(node, lasts),
             6 => Self::Death(node),

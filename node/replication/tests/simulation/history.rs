@@ -42,17 +42,21 @@ impl History {
         Ok(())
     }
 
-    /// Takes note of what a write came to.
+    /// Takes note of what a write came to. Returns what was acknowledged.
     ///
     /// # Errors
     /// It is older than what it was to replace.
-    pub(crate) fn end(&mut self, job: u64, is_confirmed: bool) -> Result<(), String> {
+    pub(crate) fn end(
+        &mut self,
+        job: u64,
+        is_confirmed: bool,
+    ) -> Result<Option<(Key, Version)>, String> {
         let Some(Write { key, version, floor }) = self.writes.remove(&job) else {
             return Err(format!("job {job} is settled twice"));
         };
         if !is_confirmed {
             self.unknown += 1;
-            return Ok(());
+            return Ok(None);
         }
         self.acknowledged += 1;
         if floor >= Some(version) {
@@ -60,7 +64,7 @@ impl History {
         }
         let floor = self.floors.entry(key).or_insert(version);
         *floor = version.max(*floor);
-        Ok(())
+        Ok(Some((key, version)))
     }
 
     /// Takes note of a read.

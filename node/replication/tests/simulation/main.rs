@@ -3,6 +3,7 @@
 //!
 //! - `cluster`: what happens, one event after the other; `node`: one node with its disk and its clock; `shard`: what
 //!   it stores; `network`: messages under way; `registry`: the layout and its steps;
+//! - `pair`: two nodes without chance: what catching up costs, and what is bounded;
 //! - `history`: what clients saw, and what they must never see; `faults`: what goes wrong.
 //!
 //! `KV_SIMULATION_SEEDS` sets how many clusters there are for each test, `KV_SIMULATION_SEED` runs one.
@@ -14,6 +15,7 @@ mod faults;
 mod history;
 mod network;
 mod node;
+mod pair;
 mod registry;
 mod shard;
 

@@ -67,6 +67,8 @@ impl Node {
 
     pub(crate) fn start(&mut self, now: u64) {
         self.incarnation += 1;
+        // A start syncs what it finds, before it shows any of it.
+        self.disk = self.written.clone();
         let mut shard = self.written.clone();
         let clock = self.clock(now);
         let mut replicator = Replicator::new(self.me, self.incarnation, clock);
