@@ -5,6 +5,7 @@
 //! away or brings is forgotten with everything else, since the cache is of one guard only. So no record
 //! in it is older than the stored one.
 
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use kv_core::guard::Guard;
@@ -27,7 +28,8 @@ const VALUE_BYTES_MAX: usize = 64 << 10;
 
 /// Records that were read or written lately, under the hashes of their keys.
 pub struct RecordCache {
-    records: Cache<u64, Cached, Bytes, BuildNoHashHasher<u64>>,
+    /// It goes with the process: giving millions of records back one by one would hold up its end.
+    records: ManuallyDrop<Cache<u64, Cached, Bytes, BuildNoHashHasher<u64>>>,
     guard: Arc<Guard>,
     /// While it has less than this, there is room for what is not in it.
     roomy_bytes: u64,
@@ -112,7 +114,16 @@ impl RecordCache {
                 DefaultLifecycle::default(),
             ),
         };
-        Self { records, guard, roomy_bytes: bytes_max / 100 * 95, generation: 0 }
+        let records = ManuallyDrop::new(records);
+        Self { records, guard, roomy_bytes: roomy_bytes(bytes_max), generation: 0 }
+    }
+
+    /// Takes at most `bytes_max` from now on.
+    pub fn fit(&mut self, bytes_max: u64) {
+        if self.records.capacity() != bytes_max {
+            self.records.set_capacity(bytes_max);
+            self.roomy_bytes = roomy_bytes(bytes_max);
+        }
     }
 
     /// Forgets everything where the guard is another one.
@@ -175,6 +186,11 @@ impl RecordCache {
     }
 }
 
+/// How full a cache of `bytes_max` is when it counts as having no room.
+fn roomy_bytes(bytes_max: u64) -> u64 {
+    bytes_max / 100 * 95
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,5 +250,18 @@ mod tests {
         let long = Stored { value: Some(vec![0; VALUE_BYTES_MAX + 1]), ..record(1) };
         cache.remember("long", &long);
         assert_eq!(cache.get("long"), None);
+    }
+
+    #[test]
+    fn it_gives_up_records_where_it_may_take_less() {
+        let mut cache = RecordCache::new(guard(), BYTES_MAX);
+        (1..10_000).for_each(|number| cache.remember(&key(number), &record(number)));
+        assert!(cache.records.weight() > BYTES_MAX / 2);
+        cache.fit(BYTES_MAX / 4);
+        assert!(cache.records.weight() <= BYTES_MAX / 4);
+        assert!((1..10_000).any(|number| cache.get(&key(number)).is_some()));
+        assert!(!cache.forget(0), "it has no room");
+        cache.fit(BYTES_MAX);
+        assert!(cache.forget(0), "it has room again");
     }
 }

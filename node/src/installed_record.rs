@@ -7,9 +7,9 @@
 //! with a byte that says as what it held it; the data directories to which it has handed over partitions, to
 //! be verified (128 bits each); the text of the node's last run, by which a store is found out that was put
 //! back without the rest of its data directory; the lists of members that the document names, each once, and
-//! the standing, where it names one; the tables of its placements; the strategies that it names, each once. Records of the forms before are
-//! read: one had no run, and the one before it neither the kept partitions nor those that were handed over.
-//! Documents of the format before name no lists.
+//! the standing, where it names one; the tables of its placements; the strategies that it names, each once.
+//! Records of the forms before are read: one had no run, and the one before it neither the kept partitions nor
+//! those that were handed over. Documents of the format before name no lists.
 
 use std::collections::BTreeMap;
 
@@ -27,13 +27,15 @@ const MARK: [u8; 8] = *b"kvnode\0\x04";
 const MARKS_BEFORE: [([u8; 8], usize, usize); 2] =
     [(*b"kvnode\0\x03", 4, 1), (*b"kvnode\0\x02", 2, 3)];
 /// The roles as which a node can have held what it keeps, by their numbers in the record.
-const HELD_AS: [Role; 5] = [
+const HELD_AS: [Role; 7] = [
     Role::Owner,
     Role::FrozenSource,
     Role::Destination { has_source: true },
     Role::Destination { has_source: false },
     // Where no mover has verified what it handed over.
     Role::Source,
+    Role::Backup,
+    Role::Learner,
 ];
 
 /// Lays out an installed layout.

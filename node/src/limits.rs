@@ -16,10 +16,10 @@ pub const DEV_DESCRIPTORS_PER_NODE: usize = 8;
 
 /// How many threads a process has besides one for each processor, and some to spare: those of the node, its
 /// engine and ZeroMQ, and for blocking work.
-pub const THREADS_BESIDE: usize = 16 + READERS + SCANNERS;
+pub const THREADS_BESIDE: usize = 16 + READERS_MAX + SCANNERS;
 
-/// How many threads read from the disk: as many of its reads are under way at once.
-pub const READERS: usize = 32;
+/// How many threads read from the disk at most: as many of its reads are under way at once.
+pub const READERS_MAX: usize = 32;
 
 /// How many threads read many keys, for scans and the like. The longest reply of each has room above what may wait
 /// to be read by clients.

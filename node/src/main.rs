@@ -38,7 +38,7 @@ fn run() -> ExitCode {
         words::finish();
         return ExitCode::FAILURE;
     }
-    if let Some(Err(error)) = memory.map(|it| allocator::fit(it.bytes())) {
+    if let Some(Err(error)) = memory.map(allocator::fit) {
         tracing::warn!("the allocator keeps what it likes: {error}");
     }
     private::keep();

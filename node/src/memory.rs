@@ -4,13 +4,20 @@ use bytesize::ByteSize;
 use kv_system::memory::available_bytes;
 use kv_transport::server::bounds::Bounds;
 
+use crate::limits::READERS_MAX;
+
 /// The least that a node works with, in bytes.
 pub const MEMORY_BYTES_MIN: u64 = 64 << 20;
 /// What it takes however little it stores, in bytes.
-const BASE_BYTES: u64 = 24 << 20;
+const BASE_BYTES: u64 = 28 << 20;
+/// Up to this budget, in bytes, a node gives back soon what it has freed.
+const SCARCE_BYTES_MAX: u64 = 256 << 20;
 /// What a node takes by default, of what there is, where that is known.
 const DEFAULT_SHARE: u64 = 4;
 const DEFAULT_WHERE_UNKNOWN: u64 = 1 << 30;
+/// Which part of its share the cache of records keeps however much the storage engine needs: it is what answers reads
+/// at once.
+const RECORD_CACHE_LEAST: u64 = 4;
 /// Segments of the write-ahead log are no longer than pays: a start reads what is in one or two, as a rule, and up to
 /// four times as much.
 const SEGMENT_BYTES_MAX: u64 = 448 << 20;
@@ -32,6 +39,12 @@ impl MemoryBudget {
         Self((said.unwrap_or_else(default) / nodes.max(1)).max(MEMORY_BYTES_MIN))
     }
 
+    /// Whether what the node frees within a second is much of it.
+    #[must_use]
+    pub fn is_scarce(self) -> bool {
+        self.0 <= SCARCE_BYTES_MAX
+    }
+
     /// All of it.
     #[must_use]
     pub fn bytes(self) -> u64 {
@@ -42,10 +55,11 @@ impl MemoryBudget {
         self.0 - BASE_BYTES
     }
 
-    /// For records that were read or written lately.
+    /// For records that were read or written lately, where the storage engine needs `index_bytes` to find its pages.
     #[must_use]
-    pub fn record_cache_bytes(self) -> u64 {
-        self.divided() / 100 * 42
+    pub fn record_cache_bytes(self, index_bytes: u64) -> u64 {
+        let share = self.divided() / 100 * 42;
+        share.saturating_sub(index_bytes).max(share / RECORD_CACHE_LEAST)
     }
 
     /// For the pages of the storage engine.
@@ -70,8 +84,15 @@ impl MemoryBudget {
 
     /// For requests that wait for the disk: so much at a time, or a single one however long it is.
     #[must_use]
-    pub fn jobs_bytes(self) -> u64 {
-        self.under_way_bytes().clamp(JOBS_BYTES_MIN, JOBS_BYTES_MAX)
+    pub fn jobs_bytes(self) -> usize {
+        let bytes = self.under_way_bytes().clamp(JOBS_BYTES_MIN, JOBS_BYTES_MAX);
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    }
+
+    /// How many threads read from the disk: each has a page and what is in it.
+    #[must_use]
+    pub fn readers(self) -> usize {
+        if self.is_scarce() { READERS_MAX / 2 } else { READERS_MAX }
     }
 
     /// What peers can make the node hold beside those.
@@ -131,7 +152,7 @@ mod tests {
     fn the_parts_leave_room_for_what_is_no_part() {
         for bytes in [MEMORY_BYTES_MIN, 512 << 20, 6 << 30, 1 << 40] {
             let budget = MemoryBudget::new(Some(bytes), 1);
-            let caches = budget.record_cache_bytes() + budget.engine_bytes();
+            let caches = budget.record_cache_bytes(0) + budget.engine_bytes();
             let parts = caches + budget.memtable_bytes();
             assert!(parts <= bytes, "{parts} of {bytes}");
             let most = caches + budget.memtable_bytes() / 10 * 13;
@@ -143,15 +164,23 @@ mod tests {
     }
 
     #[test]
+    fn records_make_room_for_what_the_engine_needs_to_find_its_pages() {
+        let budget = MemoryBudget::new(Some(1 << 30), 1);
+        let share = budget.record_cache_bytes(0);
+        assert_eq!(budget.record_cache_bytes(1 << 20), share - (1 << 20));
+        assert_eq!(budget.record_cache_bytes(u64::MAX), share / RECORD_CACHE_LEAST);
+    }
+
+    #[test]
     fn what_is_under_way_follows_the_budget() {
         let of = |bytes| MemoryBudget::new(Some(bytes), 1);
         let (least, little, much) = (of(MEMORY_BYTES_MIN), of(512 << 20), of(6 << 30));
-        assert_eq!(least.jobs_bytes(), JOBS_BYTES_MIN);
-        assert!(little.jobs_bytes() <= (512 << 20) / 16);
-        assert_eq!(much.jobs_bytes(), JOBS_BYTES_MAX);
+        assert_eq!(least.jobs_bytes() as u64, JOBS_BYTES_MIN);
+        assert!(little.jobs_bytes() as u64 <= (512 << 20) / 16);
+        assert_eq!(much.jobs_bytes() as u64, JOBS_BYTES_MAX);
         assert_eq!(much.bounds(), Bounds::within(u64::MAX));
         // A client's requests that wait, carried out or held back.
-        let waiting = least.jobs_bytes() + least.bounds().held_bytes_total_max;
+        let waiting = least.jobs_bytes() as u64 + least.bounds().held_bytes_total_max;
         assert!(waiting <= MEMORY_BYTES_MIN / 8, "{waiting}");
     }
 

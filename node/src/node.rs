@@ -195,7 +195,8 @@ impl Running {
         let wake = Wake::new()?;
         let (finished_sender, finished) = flume::unbounded();
         let reader = store.reader();
-        let pool = ReadPool::start(&reader, &published, &finished_sender, &wake)?;
+        let pool =
+            ReadPool::start(args.memory().readers(), &reader, &published, &finished_sender, &wake)?;
         let (writer_guard, writer_published) = (Arc::clone(&guard), Arc::clone(&published));
         let mut writer = Writer::new(
             uuid,
@@ -247,8 +248,7 @@ impl Running {
                 in_vain,
                 not_followed,
                 value_bytes_max: usize::try_from(args.value_bytes_max).unwrap_or(usize::MAX),
-                record_cache_bytes: args.memory().record_cache_bytes(),
-                jobs_bytes_max: usize::try_from(args.memory().jobs_bytes()).unwrap_or(usize::MAX),
+                memory: args.memory(),
             }),
             published,
             writer: Some(writer),

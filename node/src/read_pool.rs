@@ -17,8 +17,9 @@ use kv_storage::{StorageKey, Store, Stored};
 use kv_system::wake::Wake;
 use kv_system::{failpoints, priority};
 
+use crate::allocator;
 use crate::finished::{Completed, Finished};
-use crate::limits::{READERS, SCANNERS};
+use crate::limits::SCANNERS;
 use crate::reader;
 use crate::refusals::from_store;
 use crate::writer::Published;
@@ -75,11 +76,12 @@ struct Queues {
 }
 
 impl ReadPool {
-    /// Starts the threads, which read from `store` and hand back what they find by `finished`.
+    /// Starts the threads, with so many `readers`, which read from `store` and hand back what they find by `finished`.
     ///
     /// # Errors
     /// The system gives no more threads.
     pub fn start(
+        readers: usize,
         store: &Store,
         published: &Arc<Published>,
         finished: &flume::Sender<Finished>,
@@ -88,8 +90,8 @@ impl ReadPool {
         let (records, record_jobs) = flume::unbounded();
         let (answers, answer_jobs) = flume::unbounded();
         let queues = Some(Queues { records, answers });
-        let mut pool = Self { queues, threads: Vec::with_capacity(READERS + SCANNERS) };
-        let queues = std::iter::repeat_n(("reader", record_jobs), READERS);
+        let mut pool = Self { queues, threads: Vec::with_capacity(readers + SCANNERS) };
+        let queues = std::iter::repeat_n(("reader", record_jobs), readers);
         let queues = queues.chain(std::iter::repeat_n(("scanner", answer_jobs), SCANNERS));
         for (name, jobs) in queues {
             let reader = Reader {
@@ -102,6 +104,7 @@ impl ReadPool {
             pool.threads.push(thread.spawn(move || {
                 // What memory has is answered first.
                 priority::lower_own();
+                allocator::begin_one_of_many();
                 while let Ok(job) = jobs.recv() {
                     reader.carry_out(job);
                 }

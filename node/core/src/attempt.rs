@@ -176,7 +176,7 @@ impl Attempt {
                     self.stage = Stage::SourceRead;
                     Step::Send { node, request: SubRequest::SourceRead }
                 }
-                (ErrorCode::Storage, _) if writes => Step::Unknown,
+                (code, _) if writes && code.leaves_in_doubt() => Step::Unknown,
                 _ => refused(refusal),
             },
             SubReply::Failed(TransportFailure::NotSent) => start_over(RetryAfter::Refresh),

@@ -55,7 +55,8 @@ pub struct InstalledLayout {
     /// The digest of the layout document. After a Consul that lost everything, there can be two
     /// documents of one epoch.
     pub document: Digest,
-    /// How many partitions the node owns; 0 where it is not a member.
+    /// How many partitions the node owns, as the primary where they have several copies; 0 where it is not a
+    /// member.
     pub partitions_owned: u32,
 }
 
@@ -185,7 +186,8 @@ impl Installed {
         }
         let assignments = Assignments::new(&layout, &tables)?;
         let node = assignments.index_of(uuid);
-        let roles: Vec<Role> = assignments.iter().map(|(_, it)| Role::of(node, it)).collect();
+        let role = |(partition, _)| Role::of(node, &assignments, partition);
+        let roles: Vec<Role> = assignments.iter().filter_map(role).collect();
         let since = vec![layout.epoch; roles.len()];
         let document = layout.digest();
         Ok(Self {
@@ -215,7 +217,8 @@ impl Installed {
     }
 
     /// For each partition the epoch since which it has been assigned as it is, as far as this node,
-    /// which had `previous` installed before, can know.
+    /// which had `previous` installed before, can know. Of a row that is who its primary is: a client is
+    /// routed by that alone, and need not fetch a layout in which another copy was evicted or admitted.
     fn assigned_since(&self, previous: &Self) -> Vec<u64> {
         let index_now = |member: &Member| self.assignments.index_of(member.uuid);
         let now: Vec<Option<u16>> = previous.assignments.nodes().iter().map(index_now).collect();
@@ -307,8 +310,8 @@ impl Installed {
         Self { kept: BTreeMap::new(), ..self }
     }
 
-    /// The data directory of the node that holds all records of `partition`; `None` where it was
-    /// given up.
+    /// The data directory of the node that holds all records of `partition`, of several copies the primary's;
+    /// `None` where it was given up.
     #[must_use]
     pub fn holder(&self, partition: Partition) -> Option<&Member> {
         let holder = match self.assignments.get(partition)? {
@@ -323,8 +326,9 @@ impl Installed {
         (0..).map(Partition).zip(self.roles.iter().copied())
     }
 
-    /// The epoch since which `partition` has been assigned as it is; the layout's own where there is
-    /// no such partition.
+    /// The epoch since which `partition` has been assigned as it is, which judges requests of clients; the
+    /// layout's own where there is no such partition. Since when its copies are in sync as they are, which judges
+    /// what they say to each other, is in [`Assignments::view`].
     #[must_use]
     pub fn since(&self, partition: Partition) -> u64 {
         self.since.get(partition.0 as usize).copied().unwrap_or(self.layout.epoch)
@@ -345,7 +349,7 @@ impl Installed {
     /// Whether any partition is moving to or from this node.
     #[must_use]
     pub fn is_moving(&self) -> bool {
-        self.roles.iter().any(|role| !matches!(role, Role::Owner | Role::Stranger))
+        self.roles.iter().any(|role| role.is_moving())
     }
 
     /// The partition of `key`.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::bounded;
+use crate::partition::Partition;
 use crate::version::Version;
 
 /// Why a request was refused. The set is closed: a client can match on it.
@@ -41,6 +42,11 @@ pub enum ErrorCode {
     DiskFull,
     /// The storage engine failed, and whether a write took effect is unknown.
     Storage,
+    /// Fewer copies of the key's partition are in sync than a write needs, and nothing was written. Reads go on.
+    TooFewReplicas,
+    /// The node has carried a write out, and not all copies that it needs have confirmed it: whether it took
+    /// effect is unknown.
+    Unconfirmed,
     /// The node has more requests in hand than it can queue, or waits for something that the system lacks.
     Overloaded,
     /// The node is stopping.
@@ -53,7 +59,8 @@ impl ErrorCode {
     #[must_use]
     pub fn is_retryable(self) -> bool {
         use ErrorCode::{
-            NoLayout, NotCopied, NotOwner, Overloaded, Retry, ShuttingDown, StaleEpoch, WrongNode,
+            NoLayout, NotCopied, NotOwner, Overloaded, Retry, ShuttingDown, StaleEpoch,
+            TooFewReplicas, WrongNode,
         };
         matches!(
             self,
@@ -65,7 +72,15 @@ impl ErrorCode {
                 | WrongNode
                 | Overloaded
                 | ShuttingDown
+                | TooFewReplicas
         )
+    }
+
+    /// Whether a write that was refused like this may have taken effect, or may do so later. A client never
+    /// sends it again.
+    #[must_use]
+    pub fn leaves_in_doubt(self) -> bool {
+        matches!(self, Self::Storage | Self::Unconfirmed)
     }
 }
 
@@ -115,4 +130,49 @@ pub fn too_large(what: &str, size: usize, size_max: usize) -> Refusal {
 #[must_use]
 pub fn shutting_down() -> Refusal {
     Refusal::new(ErrorCode::ShuttingDown, "the node is stopping: try again, here or elsewhere")
+}
+
+/// The refusal of a write, before anything is done, to a partition of which fewer copies are in sync than
+/// `min_in_sync`.
+#[must_use]
+pub fn too_few_replicas(partition: Partition, in_sync: usize, min_in_sync: u32) -> Refusal {
+    Refusal::new(
+        ErrorCode::TooFewReplicas,
+        format!(
+            "nothing was written: {in_sync} of the copies of partition {partition} are in sync, and a write needs {min_in_sync}. Try again once nodes that were away are back, which `kvclient status` names; reads go on"
+        ),
+    )
+}
+
+/// The refusal of a write that was carried out here and is not confirmed by all copies that it needs, because of
+/// `problem`.
+#[must_use]
+pub fn unconfirmed(partition: Partition, problem: &str) -> Refusal {
+    Refusal::new(
+        ErrorCode::Unconfirmed,
+        format!(
+            "{problem}, so not all copies of partition {partition} that a write needs have confirmed this one; whether it took effect is unknown: read the key before writing it again"
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_for_want_of_copies_say_what_was_done_and_what_helps() {
+        let few = too_few_replicas(Partition(7), 1, 2);
+        assert!(few.code.is_retryable() && !few.code.leaves_in_doubt());
+        let said = serde_json::to_value(&few).expect("it is JSON");
+        assert_eq!(said["code"], "too_few_replicas");
+        let says = ["nothing was written", "partition 7", "1 of", "needs 2", "Try again"];
+        assert!(says.iter().all(|it| few.message.contains(it)), "{few}");
+        let unconfirmed = unconfirmed(Partition(7), "the node ceased to be the primary");
+        assert!(unconfirmed.code.leaves_in_doubt() && !unconfirmed.code.is_retryable());
+        let said = serde_json::to_value(&unconfirmed).expect("it is JSON");
+        assert_eq!(said["code"], "unconfirmed");
+        let says = ["ceased", "partition 7", "is unknown", "read the key before"];
+        assert!(says.iter().all(|it| unconfirmed.message.contains(it)), "{unconfirmed}");
+    }
 }

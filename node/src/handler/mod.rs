@@ -41,6 +41,7 @@ use self::reads::{KeysBeingRead, Reading, Records};
 use crate::cache::RecordCache;
 use crate::hints::Hints;
 use crate::identity::Identity;
+use crate::memory::MemoryBudget;
 use crate::read_pool::{Found, ReadPool};
 use crate::reader::{self, ReplyBudget};
 use crate::tenure::Tenure;
@@ -71,10 +72,8 @@ pub struct Resources {
     pub in_vain: Arc<ArcSwapOption<String>>,
     /// The longest value that is accepted, in bytes.
     pub value_bytes_max: usize,
-    /// The memory that records may take that were read lately, in bytes.
-    pub record_cache_bytes: u64,
-    /// The most bytes of keys and values of the requests that wait for readers and the writer, unless it is one.
-    pub jobs_bytes_max: usize,
+    /// The memory that all of this may take.
+    pub memory: MemoryBudget,
 }
 
 /// Turns requests into replies. `P` is how the transport finds the peer again.
@@ -101,7 +100,8 @@ impl<P> Handler<P> {
     /// A handler without pending requests, with these readers.
     #[must_use]
     pub fn new(resources: Resources, pool: ReadPool) -> Self {
-        let cache = RecordCache::new(resources.guard.load_full(), resources.record_cache_bytes);
+        let cache_bytes = resources.memory.record_cache_bytes(resources.store.index_bytes());
+        let cache = RecordCache::new(resources.guard.load_full(), cache_bytes);
         Self {
             cache,
             resources,

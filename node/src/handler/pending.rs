@@ -49,6 +49,9 @@ impl<P> Handler<P> {
     /// Takes back what the writer or a reader has finished.
     pub fn finish(&mut self, finished: Finished) -> Option<(P, Frames)> {
         let Finished { request_number, result } = finished;
+        // The engine needs more by and by, and the cache of records makes room for it.
+        let index_bytes = self.resources.store.index_bytes();
+        self.cache.fit(self.resources.memory.record_cache_bytes(index_bytes));
         match result {
             Completed::Records(records) => self.take_records(request_number, records),
             Completed::Content(content) => {
@@ -97,7 +100,7 @@ impl<P> Handler<P> {
         let bytes = Size::of(command).bytes;
         let waiting = self.pending.len() + self.reading.len();
         // However long it is, a single one has room.
-        let bytes_max = self.resources.jobs_bytes_max.max(bytes);
+        let bytes_max = self.resources.memory.jobs_bytes().max(bytes);
         if waiting < JOBS_MAX && self.pending_bytes + bytes <= bytes_max {
             return Ok(bytes);
         }
@@ -232,7 +235,8 @@ impl Service for Handler<Peer> {
     }
 
     fn is_busy(&self) -> bool {
-        self.pending() >= JOBS_MAX / 2 || self.pending_bytes >= self.resources.jobs_bytes_max / 2
+        self.pending() >= JOBS_MAX / 2
+            || self.pending_bytes >= self.resources.memory.jobs_bytes() / 2
     }
 
     fn is_gone(&self) -> bool {

@@ -286,9 +286,11 @@ impl Shared {
                 }
             }
         };
-        match is_alone {
+        let taken = match is_alone {
             true => self.with_engine_alone(take),
             false => self.with_engine(&self.checkpointer, take),
-        }
+        };
+        self.measure_index();
+        taken
     }
 }

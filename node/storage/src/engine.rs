@@ -25,10 +25,16 @@ const COMPRESSION_LEVEL: i32 = -1;
 /// How long a directory may be held by an engine that was just dropped, and how often the next one tries to get it.
 const HELD_FOR_MAX: Duration = Duration::from_millis(500);
 const HELD_LOOK_INTERVAL: Duration = Duration::from_millis(10);
+/// What the engine needs to find a page, where keys have some 10 bytes: that many stores of several sizes took for
+/// each place for a page after a start.
+const INDEX_BYTES_PER_PLACE: u64 = 180;
 /// Where its data lies, in files that are made when it is opened for the first time.
 const SLABS_DIRECTORY: &str = "slabs";
 const LAYOUT_TREE: &str = "layout";
 const LAYOUT_KEY: &str = "installed";
+/// A record beside the layout, which says nothing. sled writes no page of a tree that has always been empty, drops it
+/// from its cache like any other, and then looks for it for ever.
+const EMPTY_KEY: &str = "";
 const COUNTERS_KEY: [u8; 9] = *b"\0counters";
 /// Under it is the number of the last segment of the write-ahead log that the engine has.
 const CHECKPOINT_KEY: [u8; 11] = *b"\0checkpoint";
@@ -103,6 +109,9 @@ impl Engine {
         };
         let db = config.open::<LEAF_FANOUT>().map_err(classify)?;
         let layout = db.open_tree(LAYOUT_TREE).map_err(classify)?;
+        if layout.is_empty().map_err(classify)? {
+            layout.insert(EMPTY_KEY, EMPTY_KEY).map_err(classify)?;
+        }
         // Dropped, it would do so, and keep a failure to itself.
         if let Err(error) = db.flush() {
             std::mem::forget((db, layout));
@@ -227,6 +236,17 @@ pub(crate) fn longest_file(directory: &Path) -> u64 {
     let entries = std::fs::read_dir(directory.join(SLABS_DIRECTORY)).into_iter().flatten();
     let lengths = entries.flatten().filter_map(|entry| Some(entry.metadata().ok()?.len()));
     lengths.max().unwrap_or_default()
+}
+
+/// The memory that the engine in `directory` takes to find its pages, about, in bytes, beside its cache of them.
+pub(crate) fn index_bytes(directory: &Path) -> u64 {
+    let entries = std::fs::read_dir(directory.join(SLABS_DIRECTORY)).into_iter().flatten();
+    let places = entries.flatten().filter_map(|entry| {
+        // A file is named after the length of a place for a page in it.
+        let place_bytes: u64 = entry.file_name().to_str()?.parse().ok()?;
+        entry.metadata().ok()?.len().checked_div(place_bytes)
+    });
+    places.sum::<u64>() * INDEX_BYTES_PER_PLACE
 }
 
 /// sled reports a page whose checksum is wrong as invalid data, and every operation after that

@@ -186,7 +186,7 @@ impl Memtable {
         let ordered = hashes.into_iter().collect();
         let content = &mut *self.write();
         content.ordered = ordered;
-        content.unordered.drain(..count);
+        content.unordered = content.unordered.split_off(count);
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Content> {

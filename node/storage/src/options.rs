@@ -29,7 +29,8 @@ pub struct StoreOptions {
     /// and again, that comes later.
     pub memtable_bytes: u64,
     /// The memory that the engine may take, in bytes: a quarter for pages that were read, the rest for those that
-    /// were written. What it needs to find its pages, some 300 bytes for each, comes on top.
+    /// were written. What it needs to find its pages comes on top:
+    /// [`Store::index_bytes`](crate::Store::index_bytes).
     pub engine_bytes: u64,
 }
 

@@ -63,6 +63,8 @@ pub(crate) struct Shared {
     pub(crate) waits: AtomicBool,
     /// How many bytes of pages the engine has written since it was opened, about, and keeps.
     pub(crate) engine_written: AtomicU64,
+    /// What the engine needs to find its pages, in bytes.
+    pub(crate) index_bytes: AtomicU64,
     /// How often the engine was read from.
     pub(crate) engine_reads: AtomicU64,
     /// Whether the store was closed, after which nothing more is begun: the log has what is left.
@@ -131,6 +133,7 @@ impl Shared {
             is_absent: AtomicBool::new(false),
             waits: AtomicBool::new(false),
             engine_written: AtomicU64::new(0),
+            index_bytes: AtomicU64::new(engine::index_bytes(directory)),
             engine_reads: AtomicU64::new(0),
             is_closed: AtomicBool::new(false),
             strikes: Strikes::default(),
@@ -200,6 +203,11 @@ impl Shared {
         self.is_absent.store(false, Ordering::Release);
         self.engine_written.store(0, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Takes note of how much the engine needs to find its pages by now.
+    pub(crate) fn measure_index(&self) {
+        self.index_bytes.store(engine::index_bytes(&self.directory), Ordering::Relaxed);
     }
 
     pub(crate) fn wal_directory(&self) -> PathBuf {

@@ -191,6 +191,12 @@ impl Store {
         lock(&self.shared.log).counters
     }
 
+    /// The memory that the engine takes to find its pages, about, in bytes: some ten for each key.
+    #[must_use]
+    pub fn index_bytes(&self) -> u64 {
+        self.shared.index_bytes.load(Ordering::Relaxed)
+    }
+
     /// The disk room that the engine needs to take over the changes that are only in the log, in bytes: for
     /// those, and for what it writes anew, of the `stored_bytes`, before it gives up the old, a piece at a time.
     #[must_use]

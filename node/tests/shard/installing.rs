@@ -1,8 +1,10 @@
 //! Which layouts a node installs, and what it makes of them.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::support::guards::{at_rest, guard_after, install_all, swap};
 use crate::support::{Cluster, uuid};
-use kv_core::guard::{InstallError, LayoutVerdict};
+use kv_core::guard::{InstallError, Installed, LayoutVerdict};
 use kv_core::incarnation::Incarnation;
 use kv_core::layout::{Layout, Standing};
 use kv_core::ownership::Role;
@@ -159,7 +161,13 @@ fn an_installed_layout_survives_its_record() {
     let standing = rest.step(|it| Layout { standing: Standing::whole(it.epoch), ..it.clone() });
     let standing = standing.install(0, None);
     assert_eq!(standing.layout.blobs().len(), 2);
-    for original in others.into_iter().chain([keeping, in_a_run, standing]) {
+    let copies = BTreeMap::from([(Partition(0), Role::Backup), (Partition(1), Role::Learner)]);
+    let (strategies, since) = (rest.strategies.clone(), standing.all_since().to_vec());
+    let (layout, handed_over) = (rest.layout.clone(), BTreeSet::new());
+    let keeping_copies =
+        Installed::restored(layout, &rest.tables, strategies, uuid(0), since, copies, handed_over);
+    let keeping_copies = keeping_copies.unwrap();
+    for original in others.into_iter().chain([keeping, keeping_copies, in_a_run, standing]) {
         let bytes = installed_record::encode(&original);
         let restored = installed_record::decode(&bytes, uuid(0)).unwrap();
         assert_eq!(restored.layout, original.layout);

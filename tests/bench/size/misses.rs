@@ -73,14 +73,16 @@ pub(crate) async fn run(
             ),
         ),
     };
-    let compared = measure(settings, &fleet, budget_bytes, journal).await?;
+    let page_bytes = disk::page_bytes(&fleet.data(0))?;
+    let compared = measure(settings, &fleet, (budget_bytes, page_bytes), journal).await?;
     let notes = format!(
         "{} keys with values of {VALUE_BYTES} bytes, {} of memory, of which the node's budget is {}: {confined}\n\
-         GETs uniform by {CLIENTS} clients x {DEPTH}, the disk's reads of 4 KiB past the page cache by fio with as many \
-         under way; hits at {}/s from {} keys, latencies from when they were due, with misses at half of the rate above",
+         GETs uniform by {CLIENTS} clients x {DEPTH}, the disk's reads of 4 KiB and of {} bytes past the page cache by fio with \
+         as many under way; hits at {}/s from {} keys, latencies from when they were due, with misses at half of the rate above",
         grouped(keys as f64),
         Unit::Bytes.show(memory_bytes as f64),
         Unit::Bytes.show(budget_bytes as f64),
+        page_bytes,
         grouped(HITS_PER_SECOND as f64),
         grouped(HOT_KEYS as f64),
     );
@@ -91,13 +93,19 @@ pub(crate) async fn run(
 async fn measure(
     settings: &Settings,
     fleet: &Fleet<'_>,
-    budget_bytes: u64,
+    (budget_bytes, page_bytes): (u64, u64),
     journal: &mut Journal,
-) -> anyhow::Result<[Comparison; 3]> {
+) -> anyhow::Result<[Comparison; 4]> {
     let time = settings.measured_for;
     let mut reads = Comparison::new(
         "GET that misses",
         "random reads of the disk",
+        Goal::AtLeast(DISK_SHARE_MIN),
+        Unit::PerSecond,
+    );
+    let mut page_reads = Comparison::new(
+        "GET that misses",
+        "random reads of as long as a page",
         Goal::AtLeast(DISK_SHARE_MIN),
         Unit::PerSecond,
     );
@@ -120,12 +128,17 @@ async fn measure(
     let hot = Load { until: Until::Elapsed(time), rate: Some(HITS_PER_SECOND), ..load(HOT_KEYS) };
     for _ in 0..settings.rounds {
         if disk::is_installed() {
-            let depth = CLIENTS * DEPTH;
-            let rate = disk::random_reads(directory.path(), data_bytes, depth, time).await?;
-            reads.theirs(journal, rate)?;
+            for (length, reads) in [(disk::BLOCK_BYTES, &mut reads), (page_bytes, &mut page_reads)]
+            {
+                let lengths = (data_bytes, length);
+                let rate =
+                    disk::random_reads(directory.path(), lengths, CLIENTS * DEPTH, time).await?;
+                reads.theirs(journal, rate)?;
+            }
         }
         let missed = fleet.bench(&misses).await?.throughput;
         reads.ours(journal, missed)?;
+        page_reads.ours_as_told(missed);
 
         let alone = fleet.bench(&hot).await?;
         hits.theirs(journal, alone.p99_us)?;
@@ -144,7 +157,7 @@ async fn measure(
     }
     peak.ours(journal, process::peak_bytes(fleet.pid(0))?)?;
     peak.theirs_as_told(budget_bytes as f64);
-    Ok([reads, hits, peak])
+    Ok([reads, page_reads, hits, peak])
 }
 
 /// GETs of `keys` keys, drawn uniformly.

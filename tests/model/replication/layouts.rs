@@ -3,6 +3,7 @@
 use kv_core::copies::Row;
 use kv_core::copies::session::View;
 use kv_core::copies::term::Term;
+use kv_core::ownership::Role;
 
 use super::state::{Document, Power, State, pop, push};
 use super::{Model, Rule};
@@ -14,6 +15,10 @@ impl Model {
         if node.power != Power::On || epoch <= node.view.installed {
             return None;
         }
+        let [before, role] = [node.view.row, row].map(|it| Role::in_row(number as u16, &it));
+        if !role.can_follow(Some(before)) {
+            return None;
+        }
         let since = if node.view.row == row { node.view.since } else { epoch };
         node.view_before = node.view;
         let had = node.view.row.primary();
@@ -21,7 +26,7 @@ impl Model {
         if had != row.primary() {
             node.held = 0;
         }
-        if usize::from(row.primary()) == number {
+        if role == Role::Owner {
             let Some(before) = node.term else {
                 node.term = Some(Term::begin(row, None));
                 return Some(());

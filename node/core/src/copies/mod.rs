@@ -14,6 +14,9 @@
 //! Which copies are in sync, and since when, the layout says ([`Standing`](crate::layout::Standing)), and it changes
 //! by the layout's steps. [`Assignments::view`](crate::layout::Assignments::view) is what these rules are asked about.
 //!
+//! What a node is to a partition with copies, and which rights that gives to clients, is in
+//! [`ownership`](crate::ownership).
+//!
 //! The family of it is `PacificA`: the configuration is kept by others (Consul), and a write needs all copies
 //! that are in sync.
 //!

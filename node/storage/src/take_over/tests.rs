@@ -193,3 +193,24 @@ fn what_the_disk_has_no_room_for_is_not_begun() {
     taking.in_pieces(0).unwrap();
     assert!(engine.get(&key(0)).unwrap().is_some());
 }
+
+/// A new store takes over more than its engine's cache has room for, before it takes over the first layout.
+#[test]
+fn an_engine_that_has_no_layout_yet_does_not_look_for_it_for_ever() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = Disk::new(directory.path(), 0);
+    let (sender, done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let engine = Engine::open(directory.path(), &disk, 1 << 20).unwrap();
+        // The cache knows a page once it was looked at often.
+        (0..10_000).for_each(|_| assert_eq!(engine.layout().unwrap(), None));
+        let record = Some(Bytes::from(vec![1; 1000]));
+        for number in 0..30_000 {
+            engine.change(&[(key(number), record.clone())]).unwrap();
+        }
+        engine.flush().unwrap();
+        assert_eq!(engine.layout().unwrap(), None);
+        sender.send(()).unwrap();
+    });
+    done.recv_timeout(std::time::Duration::from_secs(120)).expect("it hangs");
+}

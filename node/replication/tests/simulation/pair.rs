@@ -1,0 +1,248 @@
+//! Two nodes, step by step: what catching up costs, and what is bounded.
+
+use kv_core::copies::Row;
+use kv_core::partition::Partition;
+use kv_core::version::Version;
+use kv_replication::limits::{BUSY_MS, LEASE_MARGIN_MS, LEASE_MS, UNDER_WAY_BYTES_MAX};
+use kv_replication::replicator::Hindrance;
+use kv_replication::{Change, Item, Message, Output, Placement, Replicator, Shard as _, Step};
+
+use crate::node::{SimulatedMessage, SimulatedOutput};
+use crate::shard::{Key, MemoryShard};
+
+const PARTITIONS: u32 = 16;
+
+/// The nodes 0 and 1, which have copies of all partitions, 0 as primary.
+struct Pair {
+    now: u64,
+    nodes: [(Replicator<MemoryShard>, MemoryShard); 2],
+    placement: Placement,
+    jobs: u64,
+    /// The records that have been sent.
+    sent: usize,
+    settled: Vec<(u64, bool)>,
+    steps: Vec<Step>,
+}
+
+impl Pair {
+    /// Both run, and have installed the layout.
+    fn new() -> Self {
+        let row = Row::whole(&[0, 1]).expect("it has nodes");
+        let rows = vec![(row, 1); PARTITIONS as usize];
+        let placement = Placement { epoch: 1, min_in_sync: 1, rows };
+        let node = |me| {
+            let mut shard = MemoryShard::default();
+            let mut replicator = Replicator::new(me, 1, 0);
+            replicator.install(0, placement.clone(), &mut shard);
+            (replicator, shard)
+        };
+        let nodes = [node(0), node(1)];
+        let (sent, settled, steps) = (0, Vec::new(), Vec::new());
+        Self { now: 0, nodes, placement, jobs: 0, sent, settled, steps }
+    }
+
+    /// Lets time pass in which both hear each other, where they are `connected`.
+    fn pass(&mut self, ms: u64, connected: bool) {
+        let end = self.now + ms;
+        while self.now < end {
+            self.now += 10;
+            for node in 0..2 {
+                let (replicator, shard) = &mut self.nodes[node];
+                replicator.tick(self.now, shard);
+            }
+            self.exchange(connected);
+        }
+    }
+
+    /// Delivers all messages, and what comes of them, and syncs.
+    fn exchange(&mut self, connected: bool) {
+        loop {
+            let outputs: Vec<(u16, SimulatedOutput)> = (0..2)
+                .flat_map(|node| {
+                    let (replicator, shard) = &mut self.nodes[node];
+                    replicator.synced(self.now, shard);
+                    replicator.take_outputs().into_iter().map(move |it| (node as u16, it))
+                })
+                .collect();
+            if outputs.is_empty() {
+                return;
+            }
+            for (from, output) in outputs {
+                match output {
+                    Output::Send { to, message } if connected => {
+                        self.sent += records(&message);
+                        let (replicator, shard) = &mut self.nodes[usize::from(to)];
+                        replicator.receive(self.now, from, message, shard);
+                    }
+                    Output::Send { .. } | Output::WantLayout(_) => {}
+                    Output::Settled { job, is_confirmed } => self.settled.push((job, is_confirmed)),
+                    Output::Step(step) => self.steps.push(step),
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, key: Key) -> Result<u64, Hindrance> {
+        let partition = Partition(key % PARTITIONS);
+        let (replicator, shard) = &mut self.nodes[0];
+        replicator.may_write(self.now, partition)?;
+        shard.sequence += 1;
+        let record = Version { epoch: self.placement.epoch, sequence: shard.sequence };
+        let change = Change { key, record };
+        shard.apply(partition, change.clone());
+        self.jobs += 1;
+        replicator.write(self.now, self.jobs, &[(partition, vec![change])], shard);
+        Ok(self.jobs)
+    }
+
+    /// Has the layout take a step that changes all rows.
+    fn change(&mut self, changed: impl Fn(Row) -> Row) {
+        let epoch = self.placement.epoch + 1;
+        self.placement.epoch = epoch;
+        self.placement.rows.iter_mut().for_each(|it| *it = (changed(it.0), epoch));
+        for (replicator, shard) in &mut self.nodes {
+            replicator.install(self.now, self.placement.clone(), shard);
+        }
+    }
+
+    fn is_equal(&self) -> bool {
+        let [(_, one), (_, other)] = &self.nodes;
+        one.records == other.records
+    }
+}
+
+fn records(message: &SimulatedMessage) -> usize {
+    let Message::Stream { items, .. } = message else { return 0 };
+    let count = |item: &Item<Key, Version>| match item {
+        Item::Changes { changes, .. } => changes.len(),
+        Item::Part { records, .. } => records.len(),
+        Item::Offer { .. } => 0,
+    };
+    items.iter().map(count).sum()
+}
+
+#[test]
+fn a_node_that_was_away_gets_what_it_lacks_and_no_more() {
+    const KEYS: Key = 20_000;
+    const MISSED: Key = KEYS / 100;
+    let mut pair = Pair::new();
+    pair.pass(LEASE_MS + LEASE_MARGIN_MS, true);
+    for key in 0..KEYS {
+        pair.write(key).expect("it is written");
+        pair.exchange(true);
+    }
+    assert!(pair.is_equal());
+    assert_eq!(pair.sent, KEYS as usize, "each record is sent once");
+
+    pair.pass(2 * LEASE_MS, false);
+    assert!(pair.steps.contains(&Step::Evict([1].into())), "{:?}", pair.steps);
+    pair.change(|row| row.evict(1, 0).expect("it is one of two"));
+    pair.sent = 0;
+    // Every one in a hundred, all over the partitions.
+    for key in (0..KEYS).step_by((KEYS / MISSED) as usize) {
+        pair.write(key).expect("one copy is enough");
+        pair.exchange(false);
+    }
+    assert!(!pair.is_equal());
+    pair.sent = 0;
+    pair.pass(2 * LEASE_MS, true);
+    assert!(pair.is_equal());
+    assert_eq!(pair.sent, MISSED as usize, "what it lacks, and nothing else");
+    let admitted =
+        |step: &Step| matches!(step, Step::Admit { promised, .. } if promised.len() == 16);
+    assert!(pair.steps.iter().any(admitted), "{:?}", pair.steps);
+}
+
+#[test]
+fn what_a_copy_has_too_much_goes() {
+    let mut pair = Pair::new();
+    let extra = Change { key: 5, record: Version { epoch: 1, sequence: 77 } };
+    pair.nodes[1].1.apply(Partition(5), extra);
+    pair.pass(LEASE_MS + LEASE_MARGIN_MS, true);
+    assert!(pair.is_equal());
+    assert_eq!(pair.write(5), Ok(1));
+}
+
+#[test]
+fn a_write_waits_for_its_own_disk_and_for_the_other_copy() {
+    let mut pair = Pair::new();
+    pair.pass(LEASE_MS + LEASE_MARGIN_MS, true);
+    let job = pair.write(1).expect("it is written");
+    // The other node has it durably, this one does not.
+    let sent = pair.nodes[0].0.take_outputs();
+    for output in sent {
+        if let Output::Send { message, .. } = output {
+            let (replicator, shard) = &mut pair.nodes[1];
+            replicator.receive(pair.now, 0, message, shard);
+            replicator.synced(pair.now, shard);
+        }
+    }
+    for output in pair.nodes[1].0.take_outputs() {
+        if let Output::Send { message, .. } = output {
+            let (replicator, shard) = &mut pair.nodes[0];
+            replicator.receive(pair.now, 1, message, shard);
+        }
+    }
+    let is_settled = |it: &SimulatedOutput| matches!(it, Output::Settled { .. });
+    assert!(!pair.nodes[0].0.take_outputs().iter().any(is_settled));
+    pair.exchange(true);
+    assert_eq!(pair.settled, [(job, true)]);
+
+    let job = pair.write(2).expect("it is written");
+    pair.exchange(false);
+    assert_eq!(pair.settled.len(), 1, "the other copy does not have it");
+    // Once that is known to be no copy in sync any more, this one is enough.
+    pair.change(|row| row.evict(1, 0).expect("it is one of two"));
+    pair.exchange(false);
+    assert_eq!(pair.settled[1..], [(job, true)]);
+}
+
+#[test]
+fn a_copy_that_does_not_keep_up_is_not_given_ever_more() {
+    let mut pair = Pair::new();
+    pair.pass(LEASE_MS + LEASE_MARGIN_MS, true);
+    pair.write(1).expect("it is written");
+    pair.exchange(false);
+    assert!(pair.write(2).is_ok(), "one that is merely slow is no hindrance");
+    pair.pass(BUSY_MS, false);
+    assert_eq!(pair.write(3), Err(Hindrance::Busy));
+
+    let mut pair = Pair::new();
+    pair.pass(LEASE_MS + LEASE_MARGIN_MS, true);
+    let mut written = 0;
+    while pair.write(written).is_ok() {
+        written += 1;
+        pair.exchange(false);
+    }
+    assert_eq!(pair.write(0), Err(Hindrance::Busy));
+    // A record counts for 100 bytes here, and its heading for 32.
+    assert_eq!(written as usize, UNDER_WAY_BYTES_MAX.div_ceil(132));
+}
+
+#[test]
+fn a_primary_without_leases_shows_nothing() {
+    let mut pair = Pair::new();
+    let partition = Partition(1);
+    assert!(!pair.nodes[0].0.may_read(pair.now, partition), "the other one may be primary yet");
+    pair.pass(LEASE_MS + LEASE_MARGIN_MS, true);
+    assert!(pair.nodes[0].0.may_read(pair.now, partition));
+    assert!(!pair.nodes[1].0.may_read(pair.now, partition), "it is a backup");
+    pair.pass(LEASE_MS - 300, false);
+    assert!(pair.nodes[0].0.may_read(pair.now, partition));
+    pair.pass(300, false);
+    assert!(!pair.nodes[0].0.may_read(pair.now, partition));
+}
+
+#[test]
+fn fewer_copies_than_a_write_needs_are_read_and_not_written() {
+    let mut pair = Pair::new();
+    pair.placement.min_in_sync = 2;
+    pair.change(|row| row);
+    pair.pass(LEASE_MS + LEASE_MARGIN_MS, true);
+    let job = pair.write(1).expect("both are in sync");
+    pair.change(|row| row.evict(1, 0).expect("it is one of two"));
+    pair.exchange(false);
+    assert_eq!(pair.settled, [(job, false)], "it is in the log, and on too few disks");
+    assert_eq!(pair.write(1), Err(Hindrance::TooFew));
+    assert!(pair.nodes[0].0.may_read(pair.now, Partition(1)));
+}
