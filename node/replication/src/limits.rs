@@ -46,3 +46,14 @@ pub const OFFERS_PER_MESSAGE: usize = 1024;
 
 /// How many messages a node keeps that were sent under a layout that it has not installed yet.
 pub const WAITING_MAX: usize = 1024;
+
+const _: () = {
+    // Clocks that go two in a hundred apart are allowed for.
+    assert!(LEASE_MARGIN_MS * 100 >= LEASE_MS * 4);
+    // One that is reported as silent has no lease any more, as a rule, so that nobody has to wait for it.
+    assert!(PRIMARY_SILENT_MS >= LEASE_MS + LEASE_MARGIN_MS);
+    // A beacon that is late or lost costs no lease.
+    assert!(LEASE_MS > 4 * BEACON_MS);
+    // What is slow is refused before it is reported.
+    assert!(BUSY_MS < BACKUP_SILENT_MS);
+};

@@ -3,7 +3,7 @@
 use kv_core::copies::Row;
 use kv_core::partition::Partition;
 use kv_core::version::Version;
-use kv_replication::limits::{BUSY_MS, LEASE_MARGIN_MS, LEASE_MS, UNDER_WAY_BYTES_MAX};
+use kv_replication::limits::{BEACON_MS, BUSY_MS, LEASE_MARGIN_MS, LEASE_MS, UNDER_WAY_BYTES_MAX};
 use kv_replication::replicator::Hindrance;
 use kv_replication::{Change, Item, Message, Output, Placement, Replicator, Shard as _, Step};
 
@@ -245,4 +245,76 @@ fn fewer_copies_than_a_write_needs_are_read_and_not_written() {
     assert_eq!(pair.settled, [(job, false)], "it is in the log, and on too few disks");
     assert_eq!(pair.write(1), Err(Hindrance::TooFew));
     assert!(pair.nodes[0].0.may_read(pair.now, Partition(1)));
+}
+
+/// A layout by which node 1 is the only one in sync.
+fn promote(pair: &mut Pair) {
+    pair.change(|row| row.evict(0, 1).expect("it is one of two"));
+}
+
+#[test]
+fn a_new_primary_waits_for_the_leases_that_it_gave() {
+    let partition = Partition(1);
+    for forgets in [false, true] {
+        let mut pair = Pair::new();
+        pair.pass(LEASE_MS + LEASE_MARGIN_MS, true);
+        assert!(pair.nodes[0].0.may_read(pair.now, partition));
+        if forgets {
+            // Its process is another one, which has granted nothing.
+            pair.nodes[1].0 = Replicator::new(1, 2, pair.now);
+            let (replicator, shard) = &mut pair.nodes[1];
+            replicator.install(pair.now, pair.placement.clone(), shard);
+        }
+        promote(&mut pair);
+        // The other one is not told of it, and may still read.
+        pair.pass(LEASE_MS + LEASE_MARGIN_MS - 300, false);
+        assert!(!pair.nodes[1].0.may_read(pair.now, partition), "{forgets}");
+        pair.pass(300, false);
+        assert!(pair.nodes[1].0.may_read(pair.now, partition), "{forgets}");
+
+        // One that has said that it knows need not be waited for.
+        let mut pair = Pair::new();
+        pair.pass(LEASE_MS + LEASE_MARGIN_MS, true);
+        promote(&mut pair);
+        assert!(!pair.nodes[1].0.may_read(pair.now, partition));
+        pair.pass(BEACON_MS, true);
+        assert!(pair.nodes[1].0.may_read(pair.now, partition));
+    }
+}
+
+#[test]
+fn a_primary_that_has_missed_layouts_begins_anew() {
+    let mut pair = Pair::new();
+    pair.pass(LEASE_MS + LEASE_MARGIN_MS, true);
+    assert_eq!(pair.write(1), Ok(1));
+    pair.exchange(true);
+    // In an epoch that this node does not see, the other one is primary, and writes.
+    let (_, shard) = &mut pair.nodes[1];
+    let foreign = Change { key: 1, record: Version { epoch: 2, sequence: 9 } };
+    shard.apply(Partition(1), foreign);
+    pair.placement.epoch = 2;
+    pair.change(|row| row);
+    assert_eq!(pair.write(1), Err(Hindrance::NotServing), "it does not know what was written");
+}
+
+#[test]
+fn a_primary_that_has_lost_writes_gives_its_place_up() {
+    let mut pair = Pair::new();
+    pair.pass(LEASE_MS + LEASE_MARGIN_MS, true);
+    let before = pair.nodes[0].1.clone();
+    for key in 0..10 {
+        pair.write(key).expect("it is written");
+        pair.exchange(true);
+    }
+    pair.nodes[0] = (Replicator::new(0, 2, pair.now), before);
+    let (replicator, shard) = &mut pair.nodes[0];
+    replicator.install(pair.now, pair.placement.clone(), shard);
+    pair.pass(2 * LEASE_MS, true);
+    assert_eq!(pair.write(1), Err(Hindrance::NotServing));
+    assert_eq!(pair.steps.last(), Some(&Step::Yield));
+    assert!(!pair.is_equal(), "it has not taken from the other one what it lost");
+    promote(&mut pair);
+    pair.pass(2 * LEASE_MS, true);
+    assert!(pair.is_equal());
+    assert_eq!(pair.nodes[0].1.sequence, 10, "what it writes next is numbered above that");
 }
