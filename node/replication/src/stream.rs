@@ -133,8 +133,10 @@ impl<S: Shard> Stream<S> {
 
     /// Whether what is written to a partition has to be sent: otherwise a later offer has it.
     pub(crate) fn wants(&self, partition: Partition) -> bool {
-        self.is_open
-            && !matches!(self.unequal.get(&partition), Some(Progress::Waits(Sent::Nothing)))
+        let progress = self.unequal.get(&partition);
+        let is_offered_later =
+            matches!(progress, Some(Progress::Waits(Sent::Nothing) | Progress::Refused));
+        self.is_open && !is_offered_later
     }
 
     /// The message that has these items.

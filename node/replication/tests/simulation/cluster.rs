@@ -488,6 +488,9 @@ impl Cluster {
                 self.history.check(key, primary.written.records.get(&(partition, key)).copied())?;
             }
             let process = primary.process.as_ref().ok_or("a primary is down")?;
+            if !process.hidden.is_empty() {
+                return Err(format!("jobs are never settled: {:?}", process.hidden));
+            }
             let clock = primary.clock(self.now);
             if !process.replicator.may_read(clock, partition) {
                 return Err(format!("{partition:?} is not served"));
