@@ -56,9 +56,9 @@ pub(crate) struct Heading {
     pub(crate) sequence: u64,
 }
 
-/// What comes of an answer.
+/// What an answer says of the other node's copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
+pub(crate) enum Equality {
     Equal(Partition),
     Unequal(Partition),
 }
@@ -159,7 +159,12 @@ impl<S: Shard> Stream<S> {
     }
 
     /// Takes note of an acknowledgement, under the layout of the epoch `installed`. Returns what comes of its answers.
-    pub(crate) fn ack(&mut self, position: u64, answers: &[Answer], installed: u64) -> Vec<Change> {
+    pub(crate) fn ack(
+        &mut self,
+        position: u64,
+        answers: &[Answer],
+        installed: u64,
+    ) -> Vec<Equality> {
         self.acked = position;
         while let Some((_, bytes, _)) = self.under_way.pop_front_if(|it| it.0 <= self.acked) {
             self.under_way_bytes -= bytes;
@@ -167,7 +172,7 @@ impl<S: Shard> Stream<S> {
         answers.iter().filter_map(|answer| self.answered(*answer, installed)).collect()
     }
 
-    fn answered(&mut self, answer: Answer, installed: u64) -> Option<Change> {
+    fn answered(&mut self, answer: Answer, installed: u64) -> Option<Equality> {
         match answer {
             Answer::Equal { partition, at } => {
                 let Some(Progress::Offered(_, offered)) = self.unequal.get(&partition) else {
@@ -175,7 +180,7 @@ impl<S: Shard> Stream<S> {
                 };
                 (*offered == at).then(|| {
                     self.unequal.remove(&partition);
-                    Change::Equal(partition)
+                    Equality::Equal(partition)
                 })
             }
             Answer::Differs { partition, at, newest } => {
@@ -196,7 +201,7 @@ impl<S: Shard> Stream<S> {
                 let progress =
                     if is_behind { Progress::Refused } else { Progress::Waits(Sent::Nothing) };
                 self.unequal.insert(partition, progress);
-                Some(Change::Unequal(partition))
+                Some(Equality::Unequal(partition))
             }
         }
     }

@@ -1,11 +1,13 @@
 //! What happens in a cluster, one event after the other.
 
+mod checks;
+mod failing;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
 use kv_core::partition::Partition;
-use kv_core::version::Version;
-use kv_replication::{Message, Output, Shard as _, Step};
+use kv_replication::{Message, Output, Step};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -319,17 +321,6 @@ impl Cluster {
         Ok(())
     }
 
-    /// Checks that as many disks have a version of a key that was acknowledged, or a later one, as have to.
-    fn check_copies(&self, key: Key, version: Version) -> Result<(), String> {
-        let at = (Partition(key % u32::from(self.shape.partitions)), key);
-        let has = |node: &&Node| node.disk.records.get(&at) >= Some(&version);
-        let copies = self.nodes.iter().filter(has).count();
-        match copies >= self.shape.min_in_sync {
-            true => Ok(()),
-            false => Err(format!("key {key}: {version} is acknowledged with {copies} copies")),
-        }
-    }
-
     /// A client reads or writes somewhere.
     fn client(&mut self) -> Result<(), String> {
         let key = self.random.random_range(0..KEYS);
@@ -351,154 +342,6 @@ impl Cluster {
             self.history.begin(job, key, version)?;
             self.carry_out(node)?;
             self.sync(node);
-        }
-        Ok(())
-    }
-
-    fn fail(&mut self, fault: Fault) {
-        let lasts = match fault {
-            Fault::Kill(node, lasts) | Fault::PowerLoss(node, lasts) => {
-                if self.node(node).is_dead {
-                    return;
-                }
-                let is_power_loss = matches!(fault, Fault::PowerLoss(..)) && !self.has_deaths;
-                self.node(node).kill(is_power_loss);
-                lasts
-            }
-            Fault::Death(node) => {
-                if !self.has_deaths || !self.can_spare(node) {
-                    return;
-                }
-                self.node(node).kill(true);
-                self.node(node).is_dead = true;
-                0
-            }
-            Fault::Evict(node, reporter) => {
-                if self.node(reporter).is_dead {
-                    return;
-                }
-                self.step(reporter, &Step::Evict([node].into()));
-                0
-            }
-            Fault::KillAll(lasts) => {
-                self.nodes.iter_mut().for_each(|it| it.kill(false));
-                lasts
-            }
-            Fault::Freeze(node, lasts) => {
-                let until = self.now + lasts;
-                let it = self.node(node);
-                it.stands_until = until.max(it.stands_until);
-                let until = it.stands_until;
-                self.at(until, Event::GoOn(node));
-                lasts
-            }
-            Fault::Cut(one, other, both, lasts) => {
-                self.network.cut(one, other);
-                if both {
-                    self.network.cut(other, one);
-                }
-                lasts
-            }
-            Fault::NoRegistry(node, lasts) => {
-                self.node(node).reaches_registry = false;
-                lasts
-            }
-            Fault::Slow(delay, lasts) => {
-                self.network.delay_max = delay;
-                lasts
-            }
-            Fault::Lossy(lasts) => {
-                self.network.lost_per_mille = 30;
-                lasts
-            }
-        };
-        self.faults += 1;
-        self.note(format!("{fault:?}"));
-        self.at(self.now + lasts, Event::Over(fault));
-    }
-
-    fn mend(&mut self, fault: Fault) {
-        self.note(format!("over: {fault:?}"));
-        match fault {
-            Fault::Kill(node, _) | Fault::PowerLoss(node, _) => self.start(node),
-            Fault::KillAll(_) => (0..self.shape.nodes).for_each(|node| self.start(node)),
-            Fault::Death(_) | Fault::Freeze(..) | Fault::Evict(..) => {}
-            Fault::NoRegistry(node, _) => {
-                self.node(node).reaches_registry = true;
-                self.after(1, 100, Event::Look(node));
-            }
-            Fault::Cut(..) | Fault::Slow(..) | Fault::Lossy(_) => self.network.heal(),
-        }
-    }
-
-    fn start(&mut self, node: u16) {
-        let now = self.now;
-        let it = self.node(node);
-        if it.process.is_none() && !it.is_dead {
-            it.start(now);
-            self.after(1, 200, Event::Look(node));
-        }
-    }
-
-    /// Whether each partition has another copy that is in sync and is not lost, and most nodes are left: the others
-    /// do not go on by themselves.
-    fn can_spare(&self, node: u16) -> bool {
-        let dead = self.nodes.iter().filter(|it| it.is_dead).count();
-        let rows = self.registry.placement.rows.iter();
-        let mut rows = rows.filter(|(row, _)| row.position(node).is_some());
-        let has_other = rows.all(|(row, _)| {
-            let mut in_sync = row.in_sync().iter().map(|it| row.node(it));
-            in_sync.any(|it| it != node && !self.nodes[usize::from(it)].is_dead)
-        });
-        has_other
-            && !self.nodes[usize::from(node)].is_dead
-            && dead + 1 < usize::from(self.shape.replicas)
-            && (dead + 1) * 2 < self.nodes.len()
-    }
-
-    fn heal(&mut self) {
-        self.note("all is mended".into());
-        self.network.heal();
-        for node in 0..self.shape.nodes {
-            self.node(node).reaches_registry = true;
-            self.start(node);
-            self.after(1, 100, Event::Look(node));
-        }
-    }
-
-    /// Checks that all copies are in sync and equal, and that all is there.
-    fn check_quiet(&mut self) -> Result<(), String> {
-        let placement = self.registry.placement.clone();
-        for (partition, row) in placement.partitions() {
-            let lives = |node: &u16| !self.nodes[usize::from(*node)].is_dead;
-            for node in row.nodes().iter().filter(|node| lives(node)) {
-                if !row.is_in_sync(*node) {
-                    return Err(format!(
-                        "node {node} does not come back: {partition:?} is {row:?}"
-                    ));
-                }
-                let shard = |node: u16| &self.nodes[usize::from(node)].written;
-                if shard(*node).digest(partition) != shard(row.primary()).digest(partition) {
-                    return Err(format!("{partition:?} differs at node {node}"));
-                }
-            }
-            let primary = &self.nodes[usize::from(row.primary())];
-            for key in (0..KEYS).filter(|key| key % u32::from(self.shape.partitions) == partition.0)
-            {
-                self.history.check(key, primary.written.records.get(&(partition, key)).copied())?;
-            }
-            let process = primary.process.as_ref().ok_or("a primary is down")?;
-            if !process.hidden.is_empty() {
-                return Err(format!("jobs are never settled: {:?}", process.hidden));
-            }
-            let clock = primary.clock(self.now);
-            if !process.replicator.may_read(clock, partition) {
-                return Err(format!("{partition:?} is not served"));
-            }
-            if row.in_sync().count() >= self.shape.min_in_sync {
-                let written = process.replicator.may_write(clock, partition);
-                written.map_err(|error| format!("{partition:?} is not written to: {error:?}"))?;
-            }
         }
         Ok(())
     }
