@@ -1,6 +1,6 @@
 //! A primary's stream to one other node, and how that node's copies are made equal to the primary's.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use kv_core::partition::Partition;
 use kv_core::version::Version;
@@ -24,6 +24,9 @@ pub(crate) struct Stream<S: Shard> {
     under_way_bytes: usize,
     /// How far the copies are that are not equal.
     unequal: BTreeMap<Partition, Progress<S::Key>>,
+    /// Those of them that are offered next, and those of which records are being sent.
+    waiting: BTreeSet<Partition>,
+    sending: BTreeSet<Partition>,
 }
 
 /// How far a copy is that is not equal.
@@ -75,6 +78,8 @@ impl<S: Shard> Stream<S> {
             under_way: VecDeque::new(),
             under_way_bytes: 0,
             unequal: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            sending: BTreeSet::new(),
         }
     }
 
@@ -112,23 +117,44 @@ impl<S: Shard> Stream<S> {
 
     /// Has a partition offered, where that is not under way.
     pub(crate) fn offer(&mut self, partition: Partition) {
-        self.unequal.entry(partition).or_insert(Progress::Waits(Sent::Nothing));
+        if !self.unequal.contains_key(&partition) {
+            self.offer_anew(partition);
+        }
     }
 
     /// Has a partition offered anew, whatever was under way.
     pub(crate) fn offer_anew(&mut self, partition: Partition) {
-        self.unequal.insert(partition, Progress::Waits(Sent::Nothing));
+        self.set(partition, Progress::Waits(Sent::Nothing));
+    }
+
+    fn set(&mut self, partition: Partition, progress: Progress<S::Key>) {
+        let is_in = [
+            (&mut self.waiting, matches!(progress, Progress::Waits(_))),
+            (&mut self.sending, matches!(progress, Progress::Sends(..))),
+        ];
+        for (partitions, is_in) in is_in {
+            if is_in {
+                partitions.insert(partition)
+            } else {
+                partitions.remove(&partition)
+            };
+        }
+        self.unequal.insert(partition, progress);
     }
 
     /// Has offered what was refused: another layout is installed by now.
     pub(crate) fn offer_refused(&mut self) {
-        let refused = self.unequal.values_mut().filter(|it| matches!(it, Progress::Refused));
-        refused.for_each(|it| *it = Progress::Waits(Sent::Nothing));
+        let unequal = self.unequal.iter();
+        let refused = unequal.filter(|(_, it)| matches!(it, Progress::Refused));
+        let refused: Vec<_> = refused.map(|(partition, _)| *partition).collect();
+        refused.into_iter().for_each(|partition| self.offer_anew(partition));
     }
 
     /// Takes no more care of partitions but those that are `meant`.
     pub(crate) fn keep(&mut self, meant: impl Fn(Partition) -> bool) {
         self.unequal.retain(|partition, _| meant(*partition));
+        self.waiting.retain(|partition| self.unequal.contains_key(partition));
+        self.sending.retain(|partition| self.unequal.contains_key(partition));
     }
 
     /// Whether what is written to a partition has to be sent: otherwise a later offer has it.
@@ -184,15 +210,14 @@ impl<S: Shard> Stream<S> {
                 })
             }
             Answer::Differs { partition, at, newest } => {
-                if let Some(progress @ Progress::Offered(..)) = self.unequal.get_mut(&partition)
-                    && let Progress::Offered(sent, offered) = *progress
-                    && offered == at
+                if let Some(Progress::Offered(sent, offered)) = self.unequal.get(&partition)
+                    && *offered == at
                 {
                     let next = match (sent, newest) {
                         (Sent::Nothing, Some(newest)) => Sent::Newer(newest),
                         _ => Sent::Everything,
                     };
-                    *progress = Progress::Sends(next, None);
+                    self.set(partition, Progress::Sends(next, None));
                 }
                 None
             }
@@ -200,7 +225,7 @@ impl<S: Shard> Stream<S> {
                 let is_behind = installed < epoch;
                 let progress =
                     if is_behind { Progress::Refused } else { Progress::Waits(Sent::Nothing) };
-                self.unequal.insert(partition, progress);
+                self.set(partition, progress);
                 Some(Equality::Unequal(partition))
             }
         }
@@ -216,27 +241,21 @@ impl<S: Shard> Stream<S> {
         if !self.is_open {
             return messages;
         }
-        let waiting = |(partition, it): (&Partition, &Progress<_>)| match it {
-            Progress::Waits(sent) => Some((*partition, *sent)),
-            _ => None,
-        };
-        let offered: Vec<_> =
-            self.unequal.iter().filter_map(waiting).take(OFFERS_PER_MESSAGE).collect();
-        if !offered.is_empty() {
-            let mut items = Vec::with_capacity(offered.len());
-            for (partition, sent) in offered {
-                items.push(Item::Offer { partition, digest: shard.digest(partition) });
-                self.unequal.insert(partition, Progress::Offered(sent, self.sent + 1));
-            }
+        let offered = self.waiting.iter().take(OFFERS_PER_MESSAGE).copied();
+        let offered: Vec<_> = offered.collect();
+        let mut items = Vec::with_capacity(offered.len());
+        for partition in offered {
+            let Some(Progress::Waits(sent)) = self.unequal.get(&partition) else { continue };
+            self.set(partition, Progress::Offered(*sent, self.sent + 1));
+            items.push(Item::Offer { partition, digest: shard.digest(partition) });
+        }
+        if !items.is_empty() {
             messages.push(self.message(heading, items));
         }
         while self.under_way_bytes < CATCHING_UP_BYTES_MAX {
-            let mut sending = self.unequal.iter_mut();
-            let next = sending.find_map(|(partition, it)| match it {
-                Progress::Sends(sent, behind) => Some((*partition, *sent, behind.take())),
-                _ => None,
-            });
-            let Some((partition, sent, behind)) = next else { break };
+            let Some(partition) = self.sending.first().copied() else { break };
+            let Some(Progress::Sends(sent, behind)) = self.unequal.get(&partition) else { break };
+            let (sent, behind) = (*sent, behind.clone());
             let newer_than = match sent {
                 Sent::Newer(version) => Some(version),
                 _ => None,
@@ -247,7 +266,7 @@ impl<S: Shard> Stream<S> {
                 Some(to) => Progress::Sends(sent, Some(to.clone())),
                 None => Progress::Waits(sent),
             };
-            self.unequal.insert(partition, progress);
+            self.set(partition, progress);
             let item = match newer_than {
                 Some(_) => Item::Changes { partition, changes: records },
                 None => Item::Part { partition, behind, to, records },

@@ -7,8 +7,9 @@ mod receiving;
 mod serving;
 mod steps;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use kv_core::copies::Row;
 use kv_core::copies::term::Term;
 use kv_core::partition::Partition;
 
@@ -61,6 +62,12 @@ pub struct Replicator<S: Shard> {
     started_in: Option<u64>,
     placement: Option<Placement>,
     terms: BTreeMap<Partition, Term>,
+    /// Those that do not serve yet or have learners, which need to be looked after.
+    unfinished: BTreeSet<Partition>,
+    /// The nodes that have copies of what this one is primary of.
+    partners: BTreeSet<u16>,
+    /// The rows in which this node's copy is in sync, each once however many partitions have it.
+    rows: HashSet<Row>,
     contacts: BTreeMap<u16, Contact>,
     streams: BTreeMap<u16, Stream<S>>,
     /// Since when this node, as a primary, has had no open stream to another one.
@@ -85,6 +92,9 @@ impl<S: Shard> Replicator<S> {
             started_in: None,
             placement: None,
             terms: BTreeMap::new(),
+            unfinished: BTreeSet::new(),
+            partners: BTreeSet::new(),
+            rows: HashSet::new(),
             contacts: BTreeMap::new(),
             streams: BTreeMap::new(),
             down_since: BTreeMap::new(),
@@ -146,11 +156,15 @@ impl<S: Shard> Replicator<S> {
             }
             is_needed && *node != me
         });
+        let partners = terms.values().flat_map(|term| term.row().nodes().to_vec());
+        self.partners = partners.filter(|node| *node != me).collect();
+        let rows = placement.partitions().map(|(_, row)| row);
+        self.rows = rows.filter(|row| row.is_in_sync(me)).collect();
+        self.unfinished = terms.keys().copied().collect();
         self.terms = terms;
         self.placement = Some(placement);
         self.step_at = None;
-        self.down_since
-            .retain(|node, _| self.terms.values().any(|term| term.row().position(*node).is_some()));
+        self.down_since.retain(|node, _| self.partners.contains(node));
         self.yield_place(shard);
         self.open_streams();
         let senders: Vec<_> = self.intakes.keys().copied().collect();
@@ -245,10 +259,8 @@ impl<S: Shard> Replicator<S> {
         if self.lost.is_some() {
             return;
         }
-        let rows = self.terms.values().map(Term::row);
-        let nodes: BTreeSet<u16> = rows.flat_map(|row| row.nodes().to_vec()).collect();
-        for node in nodes {
-            if node == self.me || self.streams.contains_key(&node) {
+        for node in self.partners.clone() {
+            if self.streams.contains_key(&node) {
                 continue;
             }
             self.sessions += 1;
@@ -281,10 +293,11 @@ impl<S: Shard> Replicator<S> {
             self.outputs.extend(sends);
         }
         let Some(placement) = &self.placement else { return };
-        for (partition, term) in &mut self.terms {
-            if self.lost.is_some() || term.serves() && term.row().learners().is_empty() {
-                continue;
-            }
+        if self.lost.is_some() {
+            return;
+        }
+        self.unfinished.retain(|partition| {
+            let Some(term) = self.terms.get_mut(partition) else { return false };
             let since = placement.rows[partition.0 as usize].1;
             let is_in_the_way = |node: &u16| {
                 self.contacts.get(node).is_some_and(|it| it.is_in_the_way(self.now, since))
@@ -298,7 +311,8 @@ impl<S: Shard> Replicator<S> {
                     term.promise(position, stream.is_some_and(Stream::owes_nothing));
                 }
             }
-        }
+            !term.serves() || !term.row().learners().is_empty()
+        });
     }
 }
 

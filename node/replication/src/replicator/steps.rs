@@ -45,11 +45,13 @@ impl<S: Shard> Replicator<S> {
         let waits_for_silent = |term: &Term| {
             term.promised().iter().any(|position| is_silent(term.row().node(position)))
         };
-        if self.terms.values().any(|it| it.needs_fence() || waits_for_silent(it)) {
+        let unfinished = self.unfinished.iter();
+        let terms: Vec<_> = unfinished.filter_map(|it| Some((*it, self.terms.get(it)?))).collect();
+        if terms.iter().any(|(_, it)| it.needs_fence() || waits_for_silent(it)) {
             return Some(Step::Fence);
         }
-        let promised: Vec<_> = self.terms.iter().map(|(it, term)| (*it, term.promised())).collect();
-        let promised: Vec<_> = promised.into_iter().filter(|(_, it)| !it.is_empty()).collect();
+        let promised = terms.into_iter().map(|(partition, term)| (partition, term.promised()));
+        let promised: Vec<_> = promised.filter(|(_, it)| !it.is_empty()).collect();
         let epoch = self.epoch()?;
         (!promised.is_empty()).then_some(Step::Admit { epoch, promised })
     }
@@ -62,9 +64,7 @@ impl<S: Shard> Replicator<S> {
         let Some(placement) = self.placement.as_ref().filter(|_| hears_enough) else {
             return BTreeSet::new();
         };
-        let rows = placement.partitions().map(|(_, row)| row);
-        let shared = rows.filter(|row| row.is_in_sync(self.me));
-        shared.flat_map(|row| self.evicted_of(row, placement.min_in_sync)).collect()
+        self.rows.iter().flat_map(|row| self.evicted_of(*row, placement.min_in_sync)).collect()
     }
 
     fn evicted_of(&self, row: Row, min_in_sync: usize) -> Vec<u16> {
