@@ -41,6 +41,11 @@ impl Contact {
         is_due
     }
 
+    /// Has the next beacon sent at once.
+    pub(crate) fn hasten_beacon(&mut self) {
+        self.beacon_at = None;
+    }
+
     /// Takes note that something came of it.
     pub(crate) fn hear(&mut self, now: u64) {
         self.heard_at = now;

@@ -45,6 +45,10 @@ pub(crate) struct Jobs {
 }
 
 impl Jobs {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.unsynced.is_empty() && self.waiting.values().all(VecDeque::is_empty)
+    }
+
     pub(crate) fn add(&mut self, job: Job) {
         self.unsynced.push(job);
     }

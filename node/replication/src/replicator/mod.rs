@@ -76,6 +76,8 @@ pub struct Replicator<S: Shard> {
     jobs: Jobs,
     /// The number of the last write of this node's that another one holds, where it has lost that itself.
     lost: Option<u64>,
+    /// Whether it gives its places up, since its process is to end.
+    leaves: bool,
     step_at: Option<u64>,
     outputs: Vec<Output<S::Key, S::Record>>,
 }
@@ -101,6 +103,7 @@ impl<S: Shard> Replicator<S> {
             intakes: BTreeMap::new(),
             jobs: Jobs::default(),
             lost: None,
+            leaves: false,
             step_at: None,
             outputs: Vec::new(),
         }
@@ -164,6 +167,9 @@ impl<S: Shard> Replicator<S> {
         self.terms = terms;
         self.placement = Some(placement);
         self.step_at = None;
+        // A new primary waits for the one before to say that it knows.
+        self.contacts.values_mut().for_each(Contact::hasten_beacon);
+        self.send_beacons();
         self.down_since.retain(|node, _| self.partners.contains(node));
         self.yield_place(shard);
         self.open_streams();
@@ -173,17 +179,30 @@ impl<S: Shard> Replicator<S> {
         self.settle(Cause::Changed);
     }
 
+    /// Begins to give up the node's places in rows in which others are in sync, so that its process can end without
+    /// anybody's waiting for it. It begins no writes any more. A backup takes over as soon as those are settled that
+    /// are under way, and [`has_left`](Self::has_left) says when.
+    pub fn leave(&mut self) {
+        self.leaves = true;
+    }
+
+    /// Whether nobody waits for this node any more, or nobody can take its place.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        let can_be_left = |row: &Row| {
+            let mut in_sync = row.in_sync().iter().map(|it| row.node(it));
+            in_sync.all(|node| node == self.me || !self.hears(node))
+        };
+        self.leaves && self.rows.iter().all(can_be_left)
+    }
+
     /// Takes note that time has passed.
     pub fn tick(&mut self, now: u64, shard: &mut S) {
         self.now = self.now.max(now);
-        let Some(placement) = &self.placement else { return };
-        let epoch = placement.epoch;
-        for (to, contact) in &mut self.contacts {
-            if contact.is_beacon_due(self.now) {
-                let message = Message::Beacon { epoch, sent_at: self.now };
-                self.outputs.push(Output::Send { to: *to, message });
-            }
+        if self.placement.is_none() {
+            return;
         }
+        self.send_beacons();
         let now = self.now;
         let is_lost = |it: &Stream<S>| it.is_stuck(now) || it.owes_for(now) >= BACKUP_SILENT_MS;
         let lost = self.streams.iter().filter(|(_, it)| is_lost(it)).map(|(node, _)| *node);
@@ -237,6 +256,17 @@ impl<S: Shard> Replicator<S> {
         }
         self.go_on(shard);
         self.settle(Cause::Synced);
+    }
+
+    /// Sends the beacons that are due.
+    fn send_beacons(&mut self) {
+        let Some(epoch) = self.epoch() else { return };
+        for (to, contact) in &mut self.contacts {
+            if contact.is_beacon_due(self.now) {
+                let message = Message::Beacon { epoch, sent_at: self.now };
+                self.outputs.push(Output::Send { to: *to, message });
+            }
+        }
     }
 
     fn send(&mut self, to: u16, message: Message<S::Key, S::Record>) {

@@ -51,7 +51,7 @@ impl<S: Shard> Replicator<S> {
     /// # Errors
     /// Why not.
     pub fn may_write(&self, now: u64, partition: Partition) -> Result<(), Hindrance> {
-        let term = self.terms.get(&partition).filter(|it| it.serves());
+        let term = self.terms.get(&partition).filter(|it| it.serves() && !self.leaves);
         let (Some(term), Some(placement)) = (term, &self.placement) else {
             return Err(Hindrance::NotServing);
         };

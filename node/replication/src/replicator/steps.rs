@@ -15,8 +15,8 @@ use crate::shard::Shard;
 pub enum Step {
     /// These nodes' copies are in sync no more, in each row in which this node's is.
     Evict(BTreeSet<u16>),
-    /// This node's copies are in sync no more where it is primary and another one's are.
-    Yield,
+    /// This node's copies are in sync no more where one is of these nodes, which it hears.
+    Yield(BTreeSet<u16>),
     /// Nothing but the epoch.
     Fence,
     /// These learners are in sync. Promised under this very epoch.
@@ -31,19 +31,17 @@ pub enum Step {
 impl<S: Shard> Replicator<S> {
     /// The step that the layout is to take, as this node sees it.
     pub(super) fn step(&self) -> Option<Step> {
-        if self.lost.is_some() {
-            return Some(Step::Yield);
+        let is_ready = self.leaves && self.jobs.is_empty() && !self.has_left();
+        if self.lost.is_some() || is_ready {
+            let heard: BTreeSet<_> = self.heard().collect();
+            return (!heard.is_empty()).then_some(Step::Yield(heard));
         }
         let evicted = self.evicted();
         if !evicted.is_empty() {
             return Some(Step::Evict(evicted));
         }
-        let is_silent = |node: u16| {
-            let contact = self.contacts.get(&node);
-            contact.is_none_or(|it| it.silent_for(self.now) >= BACKUP_SILENT_MS)
-        };
         let waits_for_silent = |term: &Term| {
-            term.promised().iter().any(|position| is_silent(term.row().node(position)))
+            term.promised().iter().any(|position| !self.hears(term.row().node(position)))
         };
         let unfinished = self.unfinished.iter();
         let terms: Vec<_> = unfinished.filter_map(|it| Some((*it, self.terms.get(it)?))).collect();
@@ -56,11 +54,20 @@ impl<S: Shard> Replicator<S> {
         (!promised.is_empty()).then_some(Step::Admit { epoch, promised })
     }
 
+    /// Whether a node has been heard lately.
+    pub(super) fn hears(&self, node: u16) -> bool {
+        let contact = self.contacts.get(&node);
+        contact.is_some_and(|it| it.silent_for(self.now) < BACKUP_SILENT_MS)
+    }
+
+    fn heard(&self) -> impl Iterator<Item = u16> {
+        self.contacts.keys().copied().filter(|node| self.hears(*node))
+    }
+
     /// The nodes that do not answer for too long.
     fn evicted(&self) -> BTreeSet<u16> {
-        let heard = self.contacts.values().filter(|it| it.silent_for(self.now) < BACKUP_SILENT_MS);
         // One that is cut off accuses nobody.
-        let hears_enough = (heard.count() + 1) * 2 > self.contacts.len();
+        let hears_enough = (self.heard().count() + 1) * 2 > self.contacts.len();
         let Some(placement) = self.placement.as_ref().filter(|_| hears_enough) else {
             return BTreeSet::new();
         };

@@ -12,6 +12,8 @@ pub(crate) enum Fault {
     PowerLoss(u16, u64),
     /// A node's copies are said to be in sync no more, though it works.
     Evict(u16, u16),
+    /// A node's process is told to stop, ends when nobody waits for it or after a while, and is started again.
+    Stop(u16, u64),
     /// A node never comes back.
     Death(u16),
     /// All processes are killed at once.
@@ -39,7 +41,8 @@ impl Fault {
             1 => random.random_range(400..2_500),
             _ => random.random_range(2_500..8_000),
         };
-        match random.random_range(0..23) {
+        match random.random_range(0..26) {
+            23..26 => Self::Stop(node, lasts),
             20..23 => Self::Evict(node, other),
             0..4 => Self::Kill(node, lasts),
             4..6 => Self::PowerLoss(node, lasts),

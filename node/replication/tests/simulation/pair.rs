@@ -3,7 +3,7 @@
 use kv_core::copies::Row;
 use kv_core::partition::Partition;
 use kv_core::version::Version;
-use kv_replication::limits::{BEACON_MS, BUSY_MS, LEASE_MARGIN_MS, LEASE_MS, UNDER_WAY_BYTES_MAX};
+use kv_replication::limits::{BUSY_MS, LEASE_MARGIN_MS, LEASE_MS, UNDER_WAY_BYTES_MAX};
 use kv_replication::replicator::Hindrance;
 use kv_replication::{Change, Item, Message, Output, Placement, Replicator, Shard as _, Step};
 
@@ -277,7 +277,7 @@ fn a_new_primary_waits_for_the_leases_that_it_gave() {
         pair.pass(LEASE_MS + LEASE_MARGIN_MS, true);
         promote(&mut pair);
         assert!(!pair.nodes[1].0.may_read(pair.now, partition));
-        pair.pass(BEACON_MS, true);
+        pair.exchange(true);
         assert!(pair.nodes[1].0.may_read(pair.now, partition));
     }
 }
@@ -311,10 +311,40 @@ fn a_primary_that_has_lost_writes_gives_its_place_up() {
     replicator.install(pair.now, pair.placement.clone(), shard);
     pair.pass(2 * LEASE_MS, true);
     assert_eq!(pair.write(1), Err(Hindrance::NotServing));
-    assert_eq!(pair.steps.last(), Some(&Step::Yield));
+    assert_eq!(pair.steps.last(), Some(&Step::Yield([1].into())));
     assert!(!pair.is_equal(), "it has not taken from the other one what it lost");
     promote(&mut pair);
     pair.pass(2 * LEASE_MS, true);
     assert!(pair.is_equal());
     assert_eq!(pair.nodes[0].1.sequence, 10, "what it writes next is numbered above that");
+}
+
+#[test]
+fn a_node_that_stops_hands_over_first() {
+    let mut pair = Pair::new();
+    pair.pass(LEASE_MS + LEASE_MARGIN_MS, true);
+    let job = pair.write(1).expect("it is written");
+    pair.nodes[0].0.leave();
+    pair.nodes[0].0.tick(pair.now, &mut pair.nodes[0].1);
+    let outputs = pair.nodes[0].0.take_outputs();
+    let is_step = |it: &SimulatedOutput| matches!(it, Output::Step(_));
+    assert!(!outputs.iter().any(is_step), "a write is under way");
+    pair.sent = 0;
+    for output in outputs {
+        if let Output::Send { to, message } = output {
+            let (replicator, shard) = &mut pair.nodes[usize::from(to)];
+            replicator.receive(pair.now, 0, message, shard);
+        }
+    }
+    pair.pass(20, true);
+    assert_eq!(pair.settled, [(job, true)]);
+    assert_eq!(pair.write(1), Err(Hindrance::NotServing));
+    assert_eq!(pair.steps, [Step::Yield([1].into())]);
+    assert!(!pair.nodes[0].0.has_left());
+    promote(&mut pair);
+    assert!(pair.nodes[0].0.has_left());
+    // It says so with the next message, and no lease has to run out.
+    pair.exchange(true);
+    assert!(pair.nodes[1].0.may_read(pair.now, Partition(1)));
+    assert!(pair.nodes[1].0.may_write(pair.now, Partition(1)).is_ok());
 }

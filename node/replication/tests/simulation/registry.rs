@@ -37,8 +37,9 @@ impl Registry {
                     }
                 }
             }
-            Step::Yield => {
-                for it in rows.iter_mut().filter(|(row, _)| row.primary() == reporter) {
+            Step::Yield(heard) => {
+                let can_yield = |row: &Row| heard.iter().any(|node| row.is_in_sync(*node));
+                for it in rows.iter_mut().filter(|(row, _)| can_yield(row)) {
                     change(it, it.0.evict(reporter, reporter));
                 }
             }

@@ -31,6 +31,15 @@ impl Cluster {
                 self.step(reporter, &Step::Evict([node].into()));
                 0
             }
+            Fault::Stop(node, lasts) => {
+                if self.has_deaths {
+                    return;
+                }
+                if let Some(process) = &mut self.node(node).process {
+                    process.replicator.leave();
+                }
+                lasts
+            }
             Fault::KillAll(lasts) => {
                 self.nodes.iter_mut().for_each(|it| it.kill(false));
                 lasts
@@ -72,6 +81,10 @@ impl Cluster {
         self.note(format!("over: {fault:?}"));
         match fault {
             Fault::Kill(node, _) | Fault::PowerLoss(node, _) => self.start(node),
+            Fault::Stop(node, _) => {
+                self.node(node).kill(false);
+                self.start(node);
+            }
             Fault::KillAll(_) => (0..self.shape.nodes).for_each(|node| self.start(node)),
             Fault::Death(_) | Fault::Freeze(..) | Fault::Evict(..) => {}
             Fault::NoRegistry(node, _) => {

@@ -200,6 +200,10 @@ impl Cluster {
                         process.replicator.tick(clock, &mut process.shard);
                     }
                     self.carry_out(node)?;
+                    let it = self.node(node);
+                    if it.process.as_ref().is_some_and(|it| it.replicator.has_left()) {
+                        it.kill(false);
+                    }
                 }
             }
             Event::GoOn(node) => {
