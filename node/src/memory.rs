@@ -92,7 +92,7 @@ impl MemoryBudget {
     /// How many threads read from the disk: each has a page and what is in it.
     #[must_use]
     pub fn readers(self) -> usize {
-        if self.is_scarce() { READERS_MAX / 2 } else { READERS_MAX }
+        if self.is_scarce() { READERS_MAX / 4 * 3 } else { READERS_MAX }
     }
 
     /// What peers can make the node hold beside those.

@@ -343,6 +343,16 @@ fn a_node_that_stops_hands_over_first() {
     assert!(!pair.nodes[0].0.has_left());
     promote(&mut pair);
     assert!(pair.nodes[0].0.has_left());
+
+    // Where nobody is heard, nobody takes its place.
+    let mut alone = Pair::new();
+    alone.pass(2 * LEASE_MS, false);
+    alone.steps.clear();
+    alone.nodes[0].0.leave();
+    assert!(alone.nodes[0].0.has_left());
+    alone.pass(LEASE_MS, false);
+    assert!(!alone.steps.iter().any(|it| matches!(it, Step::Yield(_))), "{:?}", alone.steps);
+
     // It says so with the next message, and no lease has to run out.
     pair.exchange(true);
     assert!(pair.nodes[1].0.may_read(pair.now, Partition(1)));
