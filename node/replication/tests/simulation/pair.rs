@@ -3,7 +3,9 @@
 use kv_core::copies::Row;
 use kv_core::partition::Partition;
 use kv_core::version::Version;
-use kv_replication::limits::{BUSY_MS, LEASE_MARGIN_MS, LEASE_MS, UNDER_WAY_BYTES_MAX};
+use kv_replication::limits::{
+    BACKUP_SILENT_MS, BUSY_MS, LEASE_MARGIN_MS, LEASE_MS, UNDER_WAY_BYTES_MAX,
+};
 use kv_replication::replicator::Hindrance;
 use kv_replication::{Change, Item, Message, Output, Placement, Replicator, Shard as _, Step};
 
@@ -313,6 +315,11 @@ fn a_primary_that_has_lost_writes_gives_its_place_up() {
     assert_eq!(pair.write(1), Err(Hindrance::NotServing));
     assert_eq!(pair.steps.last(), Some(&Step::Yield([1].into())));
     assert!(!pair.is_equal(), "it has not taken from the other one what it lost");
+    // To one that it does not hear it yields nothing.
+    pair.pass(BACKUP_SILENT_MS, false);
+    pair.steps.clear();
+    pair.pass(LEASE_MS, false);
+    assert_eq!(pair.steps, []);
     promote(&mut pair);
     pair.pass(2 * LEASE_MS, true);
     assert!(pair.is_equal());
