@@ -319,7 +319,7 @@ fn a_primary_that_has_lost_writes_gives_its_place_up() {
     pair.pass(BACKUP_SILENT_MS, false);
     pair.steps.clear();
     pair.pass(LEASE_MS, false);
-    assert_eq!(pair.steps, []);
+    assert!(!pair.steps.iter().any(|it| matches!(it, Step::Yield(_))), "{:?}", pair.steps);
     promote(&mut pair);
     pair.pass(2 * LEASE_MS, true);
     assert!(pair.is_equal());
