@@ -3,7 +3,7 @@
 use kv_core::copies::lease::{Granted, counts};
 use kv_core::copies::session::View;
 
-use crate::limits::{BEACON_MS, LEASE_MARGIN_MS, LEASE_MS};
+use crate::limits::{BACKUP_SILENT_MS, BEACON_MS, LEASE_MARGIN_MS, LEASE_MS};
 
 /// What a node knows of another one, whatever partitions they share.
 #[derive(Debug)]
@@ -54,6 +54,11 @@ impl Contact {
     /// Takes note that it has the layout of `epoch` installed.
     pub(crate) fn note_installed(&mut self, epoch: u64) {
         self.said = self.said.max(Some(epoch));
+    }
+
+    /// Whether it has been heard lately.
+    pub(crate) fn is_heard(&self, now: u64) -> bool {
+        self.silent_for(now) < BACKUP_SILENT_MS
     }
 
     /// For how long nothing has come of it.

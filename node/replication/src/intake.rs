@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 
 use kv_core::copies::session::Acceptance;
 
-use crate::limits::WAITING_MAX;
+use crate::limits::WAITING_BYTES_MAX;
 use crate::message::{Answer, Item, Message, Session};
 use crate::placement::Placement;
 use crate::shard::Shard;
+use crate::stream::length;
 
 /// A piece of a stream.
 #[derive(Debug)]
@@ -28,6 +29,7 @@ pub(crate) struct Intake<S: Shard> {
     taken: u64,
     /// What was sent under a layout that this node does not have yet, and what came after it.
     waiting: VecDeque<Piece<S>>,
+    waiting_bytes: usize,
     answers: Vec<Answer>,
     /// The last one that was acknowledged.
     acked: u64,
@@ -35,8 +37,8 @@ pub(crate) struct Intake<S: Shard> {
 
 impl<S: Shard> Intake<S> {
     pub(crate) fn new(session: Session) -> Self {
-        let (came, taken, acked) = (0, 0, 0);
-        Self { session, came, taken, waiting: VecDeque::new(), answers: Vec::new(), acked }
+        let (waiting, waiting_bytes, answers) = (VecDeque::new(), 0, Vec::new());
+        Self { session, came: 0, taken: 0, waiting, waiting_bytes, answers, acked: 0 }
     }
 
     pub(crate) fn session(&self) -> Session {
@@ -45,10 +47,13 @@ impl<S: Shard> Intake<S> {
 
     /// Keeps what has come next; `false` where something is missing before it, or too much waits.
     pub(crate) fn receive(&mut self, piece: Piece<S>) -> bool {
-        if piece.position != self.came + 1 || self.waiting.len() >= WAITING_MAX {
+        let bytes = length::<S>(&piece.items);
+        let has_room = self.waiting.is_empty() || self.waiting_bytes + bytes <= WAITING_BYTES_MAX;
+        if piece.position != self.came + 1 || !has_room {
             return false;
         }
         self.came = piece.position;
+        self.waiting_bytes += bytes;
         self.waiting.push_back(piece);
         true
     }
@@ -62,6 +67,7 @@ impl<S: Shard> Intake<S> {
         shard: &mut S,
     ) -> Option<u64> {
         while let Some(piece) = self.waiting.pop_front_if(|it| it.epoch <= placement.epoch) {
+            self.waiting_bytes -= length::<S>(&piece.items);
             shard.note_held(sender, piece.sequence);
             for item in piece.items {
                 let partition = item.partition();

@@ -44,8 +44,9 @@ pub const PART_BYTES: usize = 64 << 10;
 /// How many offers are sent at once.
 pub const OFFERS_PER_MESSAGE: usize = 1024;
 
-/// How many messages a node keeps that were sent under a layout that it has not installed yet.
-pub const WAITING_MAX: usize = 1024;
+/// How much a node keeps of another one that was sent under a layout that it has not installed yet, in bytes, beside a
+/// single message: more than one sends that is not answered.
+pub const WAITING_BYTES_MAX: usize = 2 * UNDER_WAY_BYTES_MAX;
 
 const _: () = {
     // Clocks that go two in a hundred apart are allowed for.

@@ -51,7 +51,7 @@ enum Sent {
     Everything,
 }
 
-/// What a message of a stream says apart from its items.
+/// What a message of a stream says apart from its items, and when it is sent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Heading {
     pub(crate) now: u64,
@@ -172,7 +172,7 @@ impl<S: Shard> Stream<S> {
         items: Vec<Item<S::Key, S::Record>>,
     ) -> Message<S::Key, S::Record> {
         self.sent += 1;
-        let bytes = items.iter().map(length::<S>).sum();
+        let bytes = length::<S>(&items);
         self.under_way.push_back((self.sent, bytes, heading.now));
         self.under_way_bytes += bytes;
         let Heading { epoch, sequence, .. } = heading;
@@ -277,13 +277,15 @@ impl<S: Shard> Stream<S> {
     }
 }
 
-/// How long an item is, in bytes, about.
-fn length<S: Shard>(item: &Item<S::Key, S::Record>) -> usize {
+/// How long a message with these items is, in bytes, about.
+pub(crate) fn length<S: Shard>(items: &[Item<S::Key, S::Record>]) -> usize {
+    /// What an item, or a message, takes beside records.
     const HEADING_BYTES: usize = 32;
-    let records = match item {
-        Item::Changes { changes, .. } => changes,
-        Item::Part { records, .. } => records,
-        Item::Offer { .. } => return HEADING_BYTES,
+    let records = |item: &Item<S::Key, S::Record>| match item {
+        Item::Changes { changes, .. } => changes.iter().map(S::length).sum(),
+        Item::Part { records, .. } => records.iter().map(S::length).sum(),
+        Item::Offer { .. } => 0,
     };
-    HEADING_BYTES + records.iter().map(S::length).sum::<usize>()
+    let items = items.iter().map(|item| HEADING_BYTES + records(item));
+    HEADING_BYTES + items.sum::<usize>()
 }

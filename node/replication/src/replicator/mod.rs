@@ -127,42 +127,12 @@ impl<S: Shard> Replicator<S> {
         if before >= Some(placement.epoch) {
             return;
         }
-        let started_in = *self.started_in.get_or_insert(placement.epoch);
-        let epoch = placement.epoch;
-        let mut terms = BTreeMap::new();
-        for (partition, row) in placement.partitions().filter(|(_, row)| row.primary() == self.me) {
-            let since = placement.rows[partition.0 as usize].1;
-            // Another one may have been primary in an epoch that was passed over.
-            let is_continued = before.is_some_and(|before| since <= before || epoch == before + 1);
-            let term = match self.terms.remove(&partition).filter(|_| is_continued) {
-                Some(term) => term.install(row, epoch),
-                None => Term::begin(row, (epoch <= started_in).then_some(started_in)),
-            };
-            terms.insert(partition, term);
-        }
-        let others = placement.partitions().filter(|(_, row)| row.position(self.me).is_some());
-        for node in others.flat_map(|(_, row)| row.nodes().to_vec()).filter(|it| *it != self.me) {
-            self.contacts.entry(node).or_insert_with(|| Contact::new(self.now));
-        }
-        let (me, is_new) = (self.me, before.map_or(0, |it| it + 1));
-        self.streams.retain(|node, stream| {
-            stream.keep(|partition| has(&terms, partition, *node));
-            stream.offer_refused();
-            let shared = terms.iter().filter(|(_, term)| term.row().position(*node).is_some());
-            let mut is_needed = false;
-            for (partition, term) in shared {
-                is_needed = true;
-                let since = placement.rows[partition.0 as usize].1;
-                if !is_equal(term, *node) && since >= is_new {
-                    stream.offer_anew(*partition);
-                }
-            }
-            is_needed && *node != me
-        });
+        let terms = self.terms_by(&placement);
+        self.follow(&placement, &terms, before.map_or(0, |it| it + 1));
+        let (me, rows) = (self.me, placement.partitions().map(|(_, row)| row));
+        self.rows = rows.filter(|row| row.is_in_sync(me)).collect();
         let partners = terms.values().flat_map(|term| term.row().nodes().to_vec());
         self.partners = partners.filter(|node| *node != me).collect();
-        let rows = placement.partitions().map(|(_, row)| row);
-        self.rows = rows.filter(|row| row.is_in_sync(me)).collect();
         self.unfinished = terms.keys().copied().collect();
         self.terms = terms;
         self.placement = Some(placement);
@@ -177,6 +147,48 @@ impl<S: Shard> Replicator<S> {
         senders.into_iter().for_each(|sender| self.take(sender, shard));
         self.go_on(shard);
         self.settle(Cause::Changed);
+    }
+
+    /// The terms of the rows that this node is primary of by a layout that is about to be installed.
+    fn terms_by(&mut self, placement: &Placement) -> BTreeMap<Partition, Term> {
+        let (epoch, before) = (placement.epoch, self.epoch());
+        let started_in = *self.started_in.get_or_insert(epoch);
+        let mut terms = BTreeMap::new();
+        for (partition, row) in placement.partitions().filter(|(_, row)| row.primary() == self.me) {
+            let since = placement.rows[partition.0 as usize].1;
+            // Another one may have been primary in an epoch that was passed over.
+            let is_continued = before.is_some_and(|before| since <= before || epoch == before + 1);
+            let term = match self.terms.remove(&partition).filter(|_| is_continued) {
+                Some(term) => term.install(row, epoch),
+                None => Term::begin(row, (epoch <= started_in).then_some(started_in)),
+            };
+            terms.insert(partition, term);
+        }
+        terms
+    }
+
+    /// Has contacts and streams follow a layout with these `terms`, where rows have changed since the epoch `changed`.
+    fn follow(&mut self, placement: &Placement, terms: &BTreeMap<Partition, Term>, changed: u64) {
+        let shared = placement.partitions().filter(|(_, row)| row.position(self.me).is_some());
+        let nodes: BTreeSet<u16> = shared.flat_map(|(_, row)| row.nodes().to_vec()).collect();
+        self.contacts.retain(|node, _| nodes.contains(node));
+        self.intakes.retain(|node, _| nodes.contains(node));
+        for node in nodes.into_iter().filter(|it| *it != self.me) {
+            self.contacts.entry(node).or_insert_with(|| Contact::new(self.now));
+        }
+        self.streams.retain(|node, stream| {
+            stream.keep(|partition| has(terms, partition, *node));
+            stream.offer_refused();
+            let mut is_needed = false;
+            for (partition, term) in terms.iter().filter(|(it, _)| has(terms, **it, *node)) {
+                is_needed = true;
+                let since = placement.rows[partition.0 as usize].1;
+                if !is_equal(term, *node) && since >= changed {
+                    stream.offer_anew(*partition);
+                }
+            }
+            is_needed
+        });
     }
 
     /// Begins to give up the node's places in rows in which others are in sync, so that its process can end without
@@ -335,9 +347,8 @@ impl<S: Shard> Replicator<S> {
             term.serve(term.row().nodes().iter().any(is_in_the_way));
             for position in term.row().learners().iter() {
                 let node = term.row().node(position);
-                let is_heard = |it: &Contact| it.silent_for(self.now) < BACKUP_SILENT_MS;
-                let stream = self.streams.get(&node);
-                if self.contacts.get(&node).is_some_and(is_heard) {
+                if self.contacts.get(&node).is_some_and(|it| it.is_heard(self.now)) {
+                    let stream = self.streams.get(&node);
                     term.promise(position, stream.is_some_and(Stream::owes_nothing));
                 }
             }

@@ -56,8 +56,7 @@ impl<S: Shard> Replicator<S> {
 
     /// Whether a node has been heard lately.
     pub(super) fn hears(&self, node: u16) -> bool {
-        let contact = self.contacts.get(&node);
-        contact.is_some_and(|it| it.silent_for(self.now) < BACKUP_SILENT_MS)
+        self.contacts.get(&node).is_some_and(|it| it.is_heard(self.now))
     }
 
     fn heard(&self) -> impl Iterator<Item = u16> {

@@ -4,15 +4,19 @@ use kv_core::copies::Row;
 use kv_core::partition::Partition;
 use kv_core::version::Version;
 use kv_replication::limits::{
-    BACKUP_SILENT_MS, BUSY_MS, LEASE_MARGIN_MS, LEASE_MS, UNDER_WAY_BYTES_MAX,
+    BACKUP_SILENT_MS, BUSY_MS, LEASE_MARGIN_MS, LEASE_MS, UNDER_WAY_BYTES_MAX, WAITING_BYTES_MAX,
 };
 use kv_replication::replicator::Hindrance;
-use kv_replication::{Change, Item, Message, Output, Placement, Replicator, Shard as _, Step};
+use kv_replication::{
+    Change, Item, Message, Output, Placement, Replicator, Session, Shard as _, Step,
+};
 
 use crate::node::{SimulatedMessage, SimulatedOutput};
 use crate::shard::{Key, MemoryShard};
 
 const PARTITIONS: u32 = 16;
+/// A record counts for 100 bytes here, its heading for 32, and the message that it is in as well.
+const MESSAGE_BYTES: usize = 164;
 
 /// The nodes 0 and 1, which have copies of all partitions, 0 as primary.
 struct Pair {
@@ -217,8 +221,7 @@ fn a_copy_that_does_not_keep_up_is_not_given_ever_more() {
         pair.exchange(false);
     }
     assert_eq!(pair.write(0), Err(Hindrance::Busy));
-    // A record counts for 100 bytes here, and its heading for 32.
-    assert_eq!(written as usize, UNDER_WAY_BYTES_MAX.div_ceil(132));
+    assert_eq!(written as usize, UNDER_WAY_BYTES_MAX.div_ceil(MESSAGE_BYTES));
 }
 
 #[test]
@@ -247,6 +250,49 @@ fn fewer_copies_than_a_write_needs_are_read_and_not_written() {
     assert_eq!(pair.settled, [(job, false)], "it is in the log, and on too few disks");
     assert_eq!(pair.write(1), Err(Hindrance::TooFew));
     assert!(pair.nodes[0].0.may_read(pair.now, Partition(1)));
+}
+
+#[test]
+fn what_waits_for_a_layout_is_bounded_and_taken_once_it_is_there() {
+    for (messages, is_kept) in
+        [(WAITING_BYTES_MAX / MESSAGE_BYTES, true), (WAITING_BYTES_MAX / MESSAGE_BYTES + 1, false)]
+    {
+        let mut pair = Pair::new();
+        let (replicator, shard) = &mut pair.nodes[1];
+        let session = Session { incarnation: 9, number: 1 };
+        replicator.receive(0, 0, Message::Open { session }, shard);
+        for position in 1..=messages as u64 {
+            let change = Change { key: 0, record: Version { epoch: 2, sequence: position } };
+            let items = vec![Item::Changes { partition: Partition(0), changes: vec![change] }];
+            let message =
+                Message::Stream { session, position, epoch: 2, sequence: position, items };
+            replicator.receive(0, 0, message, shard);
+        }
+        let outputs = replicator.take_outputs();
+        let is_closed = |it: &SimulatedOutput| {
+            matches!(it, Output::Send { message: Message::Closed { .. }, .. })
+        };
+        assert_eq!(!outputs.iter().any(is_closed), is_kept);
+        assert!(outputs.contains(&Output::WantLayout(2)));
+        assert!(shard.records.is_empty());
+        pair.change(|row| row);
+        assert_eq!(pair.nodes[1].1.records.len(), usize::from(is_kept));
+    }
+}
+
+#[test]
+fn a_node_that_shares_no_row_any_more_is_no_peer() {
+    let mut pair = Pair::new();
+    pair.pass(LEASE_MS, true);
+    pair.nodes[0].0.take_outputs();
+    let alone = Row::whole(&[0]).expect("it has a node");
+    pair.change(|_| alone);
+    pair.pass(2 * LEASE_MS, true);
+    // A silent one that counted would keep the node from reporting others.
+    let (replicator, shard) = &mut pair.nodes[0];
+    replicator.tick(pair.now + LEASE_MS, shard);
+    assert_eq!(replicator.take_outputs(), []);
+    assert!(replicator.may_read(pair.now, Partition(1)));
 }
 
 /// A layout by which node 1 is the only one in sync.
