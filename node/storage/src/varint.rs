@@ -1,30 +1,18 @@
 //! Numbers of as few bytes as they need: LEB128, seven bits a byte, the lowest first.
 
 /// Appends a number.
-pub(crate) fn append(bytes: &mut Vec<u8>, mut number: u64) {
-    while number > 0x7f {
-        bytes.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    bytes.push(number as u8);
+pub(crate) fn append(bytes: &mut Vec<u8>, number: u64) {
+    let (encoded, length) =
+        leb128fmt::encode_u64(number).expect("there is room for any number of 64 bits");
+    bytes.extend_from_slice(&encoded[..length]);
 }
 
 /// Takes a number from the beginning of `bytes`; `None` where there is none.
 pub(crate) fn take(bytes: &mut &[u8]) -> Option<u64> {
-    let mut number = 0;
-    for shift in (0..u64::BITS).step_by(7) {
-        let (byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        let bits = u64::from(byte & 0x7f);
-        if bits.leading_zeros() < shift {
-            return None;
-        }
-        number |= bits << shift;
-        if *byte < 0x80 {
-            return Some(number);
-        }
-    }
-    None
+    let mut end = 0;
+    let number = leb128fmt::decode_uint_slice::<u64, 64>(bytes, &mut end).ok()?;
+    *bytes = bytes.get(end..)?;
+    Some(number)
 }
 
 #[cfg(test)]
